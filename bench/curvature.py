@@ -1,0 +1,60 @@
+"""Rows of the family ``curvature``."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+import torch_ref.curvature
+from bench._row import Contender, Problem, Program, Row
+from jaxgrad import curvature
+from jaxgrad.verify._bridge import to_jax, to_torch
+from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+
+
+def loss(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of the tanh network."""
+    return jnp.mean((mlp_jax(params, x) - y) ** 2)
+
+
+def loss_torch(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of the tanh network, in torch."""
+    return ((mlp_torch(params, x) - y) ** 2).mean()
+
+
+def hvp_problem(quick: bool) -> Problem:
+    """Hessian-vector product against double backward and torch's forward over reverse."""
+    sizes, batch = ((64, 128, 10), 32) if quick else ((784, 512, 512, 10), 256)
+    rng = np.random.default_rng(0)
+    trees = (
+        mlp_params(sizes, 0),
+        mlp_params(sizes, 1),
+        rng.normal(size=(batch, sizes[0])),
+        rng.normal(size=(batch, sizes[-1])),
+    )
+    p, v, x, y = to_jax(trees, np.float32)
+    pt, vt, xt, yt = to_torch(trees, np.float32)
+    gradient = jax.jit(jax.grad(loss))
+    return Problem(
+        [
+            Contender(
+                "jaxgrad",
+                "jax",
+                lambda: curvature.hvp(loss, p, v, x, y),
+                Program(functools.partial(curvature.hvp, loss), (p, v, x, y)),
+            ),
+            Contender("torch_ref", "torch", lambda: torch_ref.curvature.hvp(loss_torch, pt, vt, xt, yt)),
+            Contender(
+                "torch.func",
+                "torch",
+                lambda: torch.func.jvp(torch.func.grad(lambda q: loss_torch(q, xt, yt)), (pt,), (vt,))[1],
+            ),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
+ROWS = [Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem)]

@@ -1,0 +1,26 @@
+"""Tests are stricter than users: x64, strict promotion, warnings are errors, two CPU devices."""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """The one key of the tests."""
+    return jax.random.key(0)
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> None:
+    """Torch's threads and XLA's fight for two cores."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,217 @@
+"""Checks of structure, shape and dtype, made while a function is traced, and their messages.
+
+No check looks at a traced value. A message names the argument and the path of every leaf that is wrong, says what
+was found, what was expected, and what to write instead.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+
+from jaxgrad._types import Tree
+
+__all__ = ["batch", "choice", "count", "differentiable", "mirrors", "real_scalar", "same_leading", "scalar_loss"]
+
+
+def x64_is_on() -> bool:
+    """Say whether JAX keeps float64."""
+    return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+
+
+def describe(leaf: Any) -> str:
+    """Return a leaf's dtype and shape, ``float32[3,4]``, or its Python type."""
+    if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
+        return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+    return f"a {type(leaf).__name__}"
+
+
+def locate(name: str, path: Any) -> str:
+    """Return the path of a leaf below an argument: ``params['dense']['kernel']``."""
+    return f"{name}{jtu.keystr(path)}"
+
+
+def _complain(error: type[Exception], headline: str, lines: list[str]) -> None:
+    """Raise one error that lists every wrong leaf."""
+    if lines:
+        message = "\n  ".join([headline, *lines])
+        raise error(message)
+
+
+def differentiable(**trees: Tree) -> None:
+    """Refuse trees without a leaf, and leaves that have no derivative.
+
+    Raises:
+        TypeError: If a leaf is an integer, a bool, a random key, complex, 8 bits wide or no array at all.
+        ValueError: If a tree has no leaf.
+    """
+    for name, tree in trees.items():
+        leaves = jtu.tree_leaves_with_path(tree)
+        if not leaves:
+            message = f"{name} has no differentiable leaves: it is an empty tree ({jax.tree.structure(tree)})"
+            raise ValueError(message)
+        wrong = [f"{locate(name, path)}: got {describe(leaf)}" for path, leaf in leaves if not _is_real_float(leaf)]
+        _complain(
+            TypeError,
+            f"{name} is differentiated, so its leaves must be real floating-point arrays of 16 bits or more;"
+            f" hold the others with wrt=, or pass them in the data:",
+            wrong,
+        )
+
+
+def _is_real_float(leaf: Any) -> bool:
+    """Say whether a leaf is a real floating-point array or number, 16 bits or wider."""
+    if isinstance(leaf, bool | int | complex | str | bytes):
+        return False
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return isinstance(leaf, float)
+    return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize > 1
+
+
+def mirrors(**trees: Tree) -> None:
+    """Refuse a tree that does not have the structure, shapes and dtypes of the first one.
+
+    Raises:
+        ValueError: With every leaf that is missing, not expected, or of another shape or dtype.
+    """
+    (expected_name, expected), *others = trees.items()
+    wanted = dict(jtu.tree_leaves_with_path(expected))
+    for name, tree in others:
+        found = dict(jtu.tree_leaves_with_path(tree))
+        wrong = [
+            f"{locate(name, path)}: got {describe(found[path]) if path in found else 'nothing'},"
+            f" expected {describe(leaf)}"
+            for path, leaf in wanted.items()
+            if path not in found or _signature(found[path]) != _signature(leaf)
+        ]
+        wrong += [
+            f"{locate(name, p)}: got {describe(x)}, expected nothing" for p, x in found.items() if p not in wanted
+        ]
+        _complain(ValueError, f"{name} must have the structure, shapes and dtypes of {expected_name}:", wrong)
+        if str(jax.tree.structure(tree)) != str(jax.tree.structure(expected)):
+            got, want = jax.tree.structure(tree), jax.tree.structure(expected)
+            message = f"{name} must have the structure of {expected_name}: got {got}, expected {want}"
+            raise ValueError(message)
+
+
+def _signature(leaf: Any) -> tuple[Any, ...]:
+    """Return what two leaves must share to be combined: shape and dtype."""
+    return jnp.shape(leaf), jnp.result_type(leaf)
+
+
+def real_scalar(out: Any, name: str = "loss_fn") -> Any:
+    """Return ``out`` as it is, after refusing what is not one real number.
+
+    Raises:
+        TypeError: If ``out`` is no array, an integer, a bool or complex.
+        ValueError: If ``out`` has a shape other than ``()``.
+    """
+    if isinstance(out, tuple | list | dict) or out is None or not hasattr(jnp.asarray(out), "dtype"):
+        kind = "None" if out is None else f"a {type(out).__name__}"
+        message = f"{name} must return one real scalar; got {kind}: return the loss alone"
+        raise TypeError(message)
+    if jnp.shape(out) != ():
+        advice = (
+            "drop its axes with .squeeze()"
+            if jnp.size(out) == 1
+            else "reduce it with .mean() or .sum(), or ask for a Jacobian"
+        )
+        message = f"{name} must return a scalar, an array of shape (); got {describe(jnp.asarray(out))}: {advice}"
+        raise ValueError(message)
+    if not jnp.issubdtype(jnp.result_type(out), jnp.floating):
+        message = f"{name} must return a real floating-point scalar; got {describe(jnp.asarray(out))}"
+        raise TypeError(message)
+    return out
+
+
+def scalar_loss(loss_fn: Callable[..., Any], name: str = "loss_fn") -> Callable[..., Any]:
+    """Return ``loss_fn`` with its result checked by `real_scalar`."""
+
+    def checked(params: Any, *data: Any) -> Any:
+        return real_scalar(loss_fn(params, *data), name)
+
+    return checked
+
+
+def count(value: Any, name: str, *, least: int = 0, most: int | None = None, advice: str = "") -> int:
+    """Return a static whole number, such as an order or a number of steps.
+
+    Raises:
+        TypeError: If it is no Python integer (a bool, a float or a traced value).
+        ValueError: If it lies outside ``least`` to ``most``.
+    """
+    try:
+        number = None if isinstance(value, bool | np.bool_ | jax.core.Tracer) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        message = f"{name} must be a Python integer that is known when the function is traced; got {value!r}"
+        raise TypeError(message)
+    if number < least or (most is not None and number > most):
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        message = f"{name} must be {limits}; got {number}{advice and '. '}{advice}"
+        raise ValueError(message)
+    return number
+
+
+def choice(value: Any, name: str, allowed: tuple[str, ...]) -> None:
+    """Refuse an option that is not one of the allowed words.
+
+    Raises:
+        ValueError: With the allowed words.
+    """
+    if value not in allowed:
+        message = f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}"
+        raise ValueError(message)
+
+
+def non_negative(value: Any, name: str) -> None:
+    """Refuse a Python number below zero, or NaN; a traced one passes unseen.
+
+    Raises:
+        ValueError: If the number is negative or NaN.
+    """
+    if isinstance(value, int | float | np.number) and not value >= 0:
+        message = f"{name} must not be negative or NaN; got {value!r}"
+        raise ValueError(message)
+
+
+def same_leading(**trees: Tree) -> int:
+    """Return the length of the leading axis that every leaf of every tree shares.
+
+    Raises:
+        ValueError: If a leaf has no axes, the lengths differ, or there is no leaf.
+    """
+    leaves = [
+        (locate(name, path), leaf) for name, tree in trees.items() for path, leaf in jtu.tree_leaves_with_path(tree)
+    ]
+    shapes = [(where, leaf, jnp.shape(leaf)) for where, leaf in leaves]
+    if not shapes:
+        message = f"{', '.join(trees)} must have at least one array with a leading axis"
+        raise ValueError(message)
+    lengths = {shape[0] for _, _, shape in shapes if shape}
+    if len(lengths) > 1 or any(not shape for _, _, shape in shapes):
+        _complain(
+            ValueError,
+            "every leaf must have the same leading axis:",
+            [f"{where}: got {describe(leaf)}" for where, leaf, _ in shapes],
+        )
+    return lengths.pop()
+
+
+def batch(data: tuple[Tree, ...], *, allow_empty: bool = False) -> int:
+    """Return the batch size of positional data, which lies along the leading axis of every leaf.
+
+    Raises:
+        ValueError: If the axes are ragged, missing, or (where it matters) of length zero.
+    """
+    size = same_leading(**{f"batch[{i}]": tree for i, tree in enumerate(data)})
+    if size == 0 and not allow_empty:
+        message = "the batch is empty: its leading axis has length 0, and a mean over no example is undefined"
+        raise ValueError(message)
+    return size

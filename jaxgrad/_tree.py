@@ -1,0 +1,140 @@
+"""Arithmetic on pytrees, and the choice of the leaves that count."""
+
+import fnmatch
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+
+from jaxgrad._types import Array, Params, Tree, Wrt
+
+__all__ = ["Subset", "add", "dot", "leading", "leaf_paths", "norm", "norms_of_rows", "restrict", "scale", "take"]
+
+
+def leaf_paths(tree: Tree) -> list[str]:
+    """Return the path of every leaf, its keys joined by ``/``, in tree order."""
+    return [jtu.keystr(path, simple=True, separator="/") for path, _ in jtu.tree_leaves_with_path(tree)]
+
+
+def accumulator(*dtypes: Any) -> jnp.dtype:
+    """Return the dtype in which sums over many entries are kept: float32 at the least."""
+    widest = max((jnp.dtype(dtype) for dtype in dtypes), key=lambda dtype: dtype.itemsize)
+    return widest if widest.itemsize >= 4 else jnp.dtype(jnp.float32)
+
+
+def add(tree: Tree, other: Tree) -> Tree:
+    """Add two trees of one structure, leaf by leaf."""
+    return jax.tree.map(jnp.add, tree, other)
+
+
+def scale(tree: Tree, factor: Any) -> Tree:
+    """Multiply every leaf by a scalar and keep its dtype."""
+    return jax.tree.map(lambda leaf: (leaf * jnp.asarray(factor, accumulator(leaf.dtype))).astype(leaf.dtype), tree)
+
+
+def dot(tree: Tree, other: Tree) -> Array:
+    """Return the inner product of two real trees, accumulated in float32 at the least."""
+
+    def product(a: Array, b: Array) -> Array:
+        kept = accumulator(a.dtype, b.dtype)
+        return jnp.sum(a.astype(kept) * b.astype(kept))
+
+    products = [product(a, b) for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)]
+    kept = accumulator(*(p.dtype for p in products)) if products else jnp.float32
+    return sum((p.astype(kept) for p in products), start=jnp.zeros((), kept))
+
+
+def norm(tree: Tree) -> Array:
+    """Return the global Euclidean norm; its derivative at zero is zero, not NaN."""
+    return safe_sqrt(dot(tree, tree))
+
+
+def safe_sqrt(square: Array) -> Array:
+    """Return the square root, with the derivative 0 at 0 (the derivative of sqrt there is infinite)."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, jnp.ones_like(square))), jnp.zeros_like(square))
+
+
+def norms_of_rows(tree: Tree) -> Array:
+    """Return the norm of each row of a tree whose leaves share their leading axis."""
+    return jax.vmap(norm)(tree)
+
+
+def leading(tree: Tree) -> int:
+    """Return the length of the leading axis of a tree's leaves."""
+    return jax.tree.leaves(tree)[0].shape[0]
+
+
+def take(tree: Tree, index: Any) -> Tree:
+    """Return one entry of the leading axis of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+class Subset(NamedTuple):
+    """A function of parameters, seen as a function of the leaves that count."""
+
+    fun: Callable[..., Any]
+    """``fun(active, *data)``: the original function with the other leaves held."""
+    active: Tree
+    """The leaves that count; all of ``params`` where every leaf does."""
+    pick: Callable[[Tree], Tree]
+    """Takes the active part of a tree that mirrors ``params``."""
+    embed: Callable[[Tree], Tree]
+    """Turns an active part into a tree like ``params``, zero on the other leaves."""
+
+
+def restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
+    """Hold every leaf of ``params`` that ``wrt`` does not select.
+
+    Raises:
+        ValueError: If a pattern, or the predicate, selects no leaf.
+    """
+    if wrt is None:
+        return Subset(fun, params, lambda tree: tree, lambda active: active)
+    leaves, treedef = jax.tree.flatten(params)
+    structure: Any = treedef
+    chosen = selected(params, wrt)
+
+    def pick(tree: Tree) -> list[Any]:
+        return [leaf for leaf, keep in zip(structure.flatten_up_to(tree), chosen, strict=True) if keep]
+
+    def merge(active: list[Any], others: list[Any]) -> Tree:
+        source = iter(active)
+        return structure.unflatten(
+            [next(source) if keep else other for keep, other in zip(chosen, others, strict=True)]
+        )
+
+    def restricted(active: list[Any], *data: Any) -> Any:
+        return fun(merge(active, leaves), *data)
+
+    return Subset(restricted, pick(params), pick, lambda active: merge(active, [jnp.zeros_like(x) for x in leaves]))
+
+
+def selected(params: Params, wrt: Wrt) -> list[bool]:
+    """Say of every leaf, in tree order, whether ``wrt`` selects it.
+
+    A pattern selects a leaf when it matches its path (``trunk/kernel``), with ``*`` for any text, or the path of a
+    node above it (``trunk``).
+
+    Raises:
+        ValueError: If a pattern, or the predicate, selects no leaf.
+    """
+    paths = leaf_paths(params)
+    if wrt is None:
+        return [True] * len(paths)
+    known = f"the leaves are {', '.join(paths)}"
+    if callable(wrt):
+        chosen = [bool(wrt(path, leaf)) for path, leaf in zip(paths, jax.tree.leaves(params), strict=True)]
+        if not any(chosen):
+            message = f"wrt selects no leaf of params; {known}"
+            raise ValueError(message)
+        return chosen
+    patterns = [wrt] if isinstance(wrt, str) else list(wrt)
+    hits = {p: [fnmatch.fnmatchcase(s, p) or fnmatch.fnmatchcase(s, f"{p}/*") for s in paths] for p in patterns}
+    idle = [pattern for pattern, hit in hits.items() if not any(hit)]
+    if idle or not patterns:
+        message = f"wrt={wrt!r} selects no leaf of params with {idle or 'an empty list'}; {known}"
+        raise ValueError(message)
+    return [any(column) for column in zip(*hits.values(), strict=True)]

@@ -1,0 +1,71 @@
+"""The Hessian of a loss times a vector."""
+
+from typing import Any
+
+import jax
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import LossFn, Params, Wrt
+
+__all__ = ["hvp"]
+
+
+@jit("loss_fn", "mode", "wrt")
+def hvp(
+    loss_fn: LossFn, params: Params, vector: Params, *data: Any, mode: str = "forward-over-reverse", wrt: Wrt = None
+) -> Params:
+    r"""Multiply the Hessian of a loss by a vector, without forming the Hessian.
+
+    .. math:: H v = \nabla^2 L(\theta)\, v = \left.\frac{d}{dt} \nabla L(\theta + t v)\right|_{t=0}
+                  = \nabla \left( \nabla L(\theta) \cdot v \right)
+
+    The first form is ``mode="forward-over-reverse"``, the second ``mode="reverse-over-reverse"``. Take the second
+    where the loss has an operation without a forward rule (``jax.custom_vjp`` under a second derivative).
+
+    Args:
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        params: Pytree of floating-point arrays, the point.
+        vector: Pytree with the structure, shapes and dtypes of ``params``.
+        *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        mode: ``"forward-over-reverse"`` or ``"reverse-over-reverse"``.
+        wrt: Which leaves count: glob patterns on their paths (``"*/kernel"``, ``"trunk"``), a predicate
+            ``wrt(path, leaf)``, or ``None`` for all. The product is that of the chosen block of the Hessian,
+            zero on the other leaves.
+
+    Returns:
+        ``H v``, with the structure, shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: If ``vector`` does not mirror ``params``, the loss is no scalar, or ``wrt`` selects nothing.
+        TypeError: If a leaf that counts is no real floating-point array.
+
+    Cost:
+        About 2.6 gradients in time and two gradients in memory (the limit in FLOPs is 8/3); no array of P x P.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def loss(params, scale):
+        ...     return 0.5 * scale * jnp.sum(params["w"] ** 2)
+        >>> hvp(loss, {"w": jnp.ones(2)}, {"w": jnp.array([1.0, 3.0])}, 2.0)["w"].tolist()
+        [2.0, 6.0]
+
+    References:
+        Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural Computation 6.
+        Dagréou et al. (2024), How to compute Hessian-vector products?, ICLR blog track.
+    """
+    _check.choice(mode, "mode", ("forward-over-reverse", "reverse-over-reverse"))
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    _check.differentiable(params=subset.active)
+    _check.mirrors(params=params, vector=vector)
+    direction = subset.pick(vector)
+
+    def gradient(active: Params) -> Params:
+        return jax.grad(subset.fun)(active, *data)
+
+    if mode == "forward-over-reverse":
+        _, product = jax.jvp(gradient, (subset.active,), (direction,))
+    else:
+        _, pullback = jax.vjp(gradient, subset.active)
+        (product,) = pullback(direction)
+    return subset.embed(product)

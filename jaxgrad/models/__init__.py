@@ -1,0 +1,3 @@
+"""Adapters that turn a Flax module into a pure function of its parameters."""
+
+__all__: list[str] = []

@@ -1,0 +1,43 @@
+"""Trees between the frameworks: NumPy in the middle, both sides given copies."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad import _check
+
+__all__ = ["to_jax", "to_torch"]
+
+
+def to_jax(tree: Any, dtype: Any = None) -> Any:
+    """Return a tree of NumPy arrays as JAX arrays; floating-point leaves are cast to ``dtype``.
+
+    Raises:
+        ValueError: If float64 is asked for while x64 is off.
+    """
+    if dtype is not None and jnp.dtype(dtype) == jnp.float64 and not _check.x64_is_on():
+        message = "float64 was asked for while x64 is off: JAX would compute in float32"
+        raise ValueError(message)
+    return jax.tree.map(lambda leaf: jnp.asarray(_cast(leaf, dtype)), tree)
+
+
+def to_torch(tree: Any, dtype: Any = None, device: Any = None) -> Any:
+    """Return a tree of NumPy or JAX arrays as torch tensors of the same shapes, each a copy of its own."""
+    import torch
+
+    def convert(leaf: Any) -> Any:
+        # torch has no NumPy bfloat16: it goes through float32, which holds every bfloat16 exactly
+        array = np.asarray(_cast(leaf, dtype))
+        half = array.dtype == jnp.bfloat16
+        tensor = torch.from_numpy(np.array(array, dtype=np.float32 if half else None, order="C", copy=True))
+        return tensor.to(device=device, dtype=torch.bfloat16 if half else None)
+
+    return jax.tree.map(convert, tree)
+
+
+def _cast(leaf: Any, dtype: Any) -> np.ndarray:
+    """Cast a floating-point leaf, and leave integers and bools as they are."""
+    array = np.asarray(leaf)
+    return array.astype(dtype) if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating) else array

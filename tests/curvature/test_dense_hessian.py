@@ -1,0 +1,47 @@
+"""`curvature.dense_hessian` against row-by-row double backward, and its refusal of large matrices."""
+
+import jax.numpy as jnp
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import torch_ref.curvature
+from jaxgrad.curvature import dense_hessian, hvp
+from tests.bridge import assert_parity, random_like
+from tests.problems import mean_square, mean_square_torch, regression
+
+
+def sorted_like_jax(tree):
+    return {name: dict(sorted(leaf.items())) for name, leaf in sorted(tree.items())}
+
+
+def test_matches_torch():
+    problem = regression()
+    want = torch_ref.curvature.dense_hessian(
+        mean_square_torch, sorted_like_jax(problem.params_torch), *problem.data_torch
+    )
+    assert_parity(dense_hessian(mean_square, problem.params, *problem.data), want)
+
+
+def test_times_a_vector_is_the_product():
+    problem = regression()
+    vector = random_like(problem.params, 1)
+    dense = dense_hessian(mean_square, problem.params, *problem.data)
+    product = hvp(mean_square, problem.params, vector, *problem.data)
+    assert_parity(dense @ ravel_pytree(vector)[0], ravel_pytree(product)[0])
+
+
+def test_wrt_takes_the_block():
+    problem = regression()
+    block = dense_hessian(mean_square, problem.params, *problem.data, wrt="layer0")
+    assert_parity(block, dense_hessian(mean_square, problem.params, *problem.data)[:24, :24])
+
+
+def test_rejects_a_matrix_beyond_the_limit():
+    problem = regression()
+    with pytest.raises(ValueError, match="71 parameters takes 40,328 bytes"):
+        dense_hessian(mean_square, problem.params, *problem.data, max_bytes=1000)
+
+
+def test_rejects_a_loss_that_is_no_scalar():
+    with pytest.raises(ValueError, match=r"got float64\[3\]: reduce it"):
+        dense_hessian(lambda p: p, jnp.ones(3))
