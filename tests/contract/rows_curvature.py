@@ -1,0 +1,42 @@
+"""The functions of ``curvature`` in the table of transforms."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad import curvature
+from jaxgrad.verify.cases._networks import mlp_params
+from tests.contract._example import Example
+from tests.problems import mean_square
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    sizes = (3, 4, 2)
+    return mlp_params(sizes, 0), mlp_params(sizes, 1), rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
+
+
+def hvp(params, vector, x, y):
+    return curvature.hvp(mean_square, params, vector, x, y)
+
+
+def fresh_loss(array):
+    """Return a loss that is a new closure over an array."""
+    return lambda params, x, y: mean_square(params, x, y) + jnp.sum(array).astype(x.dtype) * 0
+
+
+def fresh_hvp(array):
+    return lambda *inputs: curvature.hvp(fresh_loss(array), *inputs)
+
+
+def dense_hessian(params, vector, x, y):
+    return curvature.dense_hessian(mean_square, params, x, y)
+
+
+def fresh_dense_hessian(array):
+    return lambda params, vector, x, y: curvature.dense_hessian(fresh_loss(array), params, x, y)
+
+
+ROWS = {
+    "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=2),
+    "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=2),
+}
