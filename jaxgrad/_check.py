@@ -15,7 +15,18 @@ import numpy as np
 
 from jaxgrad._types import Tree
 
-__all__ = ["batch", "choice", "count", "differentiable", "mirrors", "real_scalar", "same_leading", "scalar_loss"]
+__all__ = [
+    "batch",
+    "choice",
+    "count",
+    "differentiable",
+    "floating",
+    "mirrors",
+    "number",
+    "real_scalar",
+    "same_leading",
+    "scalar_loss",
+]
 
 
 def x64_is_on() -> bool:
@@ -49,18 +60,29 @@ def differentiable(**trees: Tree) -> None:
         TypeError: If a leaf is an integer, a bool, a random key, complex, 8 bits wide or no array at all.
         ValueError: If a tree has no leaf.
     """
+    advice = "is differentiated, so its leaves must be {}; hold the others with wrt=, or pass them in the data:"
+    _refuse_all_but_floats(trees, advice)
+
+
+def floating(**trees: Tree) -> None:
+    """Refuse trees without a leaf, and leaves that are no real floating-point numbers.
+
+    Raises:
+        TypeError: If a leaf is an integer, a bool, a random key, complex, 8 bits wide or no array at all.
+        ValueError: If a tree has no leaf.
+    """
+    _refuse_all_but_floats(trees, "must have leaves that are {}:")
+
+
+def _refuse_all_but_floats(trees: dict[str, Tree], requirement: str) -> None:
+    """Raise with every leaf that is no real floating-point array, or with the tree that has no leaf."""
     for name, tree in trees.items():
         leaves = jtu.tree_leaves_with_path(tree)
         if not leaves:
             message = f"{name} has no differentiable leaves: it is an empty tree ({jax.tree.structure(tree)})"
             raise ValueError(message)
         wrong = [f"{locate(name, path)}: got {describe(leaf)}" for path, leaf in leaves if not _is_real_float(leaf)]
-        _complain(
-            TypeError,
-            f"{name} is differentiated, so its leaves must be real floating-point arrays of 16 bits or more;"
-            f" hold the others with wrt=, or pass them in the data:",
-            wrong,
-        )
+        _complain(TypeError, f"{name} {requirement.format('real floating-point arrays of 16 bits or more')}", wrong)
 
 
 def _is_real_float(leaf: Any) -> bool:
@@ -167,6 +189,22 @@ def choice(value: Any, name: str, allowed: tuple[str, ...]) -> None:
     """
     if value not in allowed:
         message = f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}"
+        raise ValueError(message)
+
+
+def number(value: Any, name: str) -> None:
+    """Refuse what is not one real number: a Python number, or an array of shape ``()``, traced or not.
+
+    Raises:
+        TypeError: If it is no number, a bool or complex.
+        ValueError: If it is an array with axes.
+    """
+    kind = jnp.result_type(value) if isinstance(value, int | float | np.generic | np.ndarray | jax.Array) else None
+    if kind is None or not (jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer)):
+        message = f"{name} must be a real number; got {describe(value)}"
+        raise TypeError(message)
+    if jnp.shape(value) != ():
+        message = f"{name} must be one number, of shape (); got {describe(value)}"
         raise ValueError(message)
 
 

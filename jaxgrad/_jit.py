@@ -112,7 +112,7 @@ class _Programs:
                 f"{self.name} was called with {MANY_FUNCTIONS} different functions that are all defined at"
                 f" {code.co_filename}:{code.co_firstlineno}; each one is traced and compiled anew. Define the function"
                 " once, outside of the loop, and pass what changes as an array in the data.",
-                stacklevel=4,
+                stacklevel=3,
             )
         return program
 

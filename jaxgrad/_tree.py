@@ -31,7 +31,12 @@ def add(tree: Tree, other: Tree) -> Tree:
 
 def scale(tree: Tree, factor: Any) -> Tree:
     """Multiply every leaf by a scalar and keep its dtype."""
-    return jax.tree.map(lambda leaf: (leaf * jnp.asarray(factor, accumulator(leaf.dtype))).astype(leaf.dtype), tree)
+
+    def scaled(leaf: Array) -> Array:
+        kept = accumulator(leaf.dtype)
+        return (leaf.astype(kept) * jnp.asarray(factor, kept)).astype(leaf.dtype)
+
+    return jax.tree.map(scaled, tree)
 
 
 def dot(tree: Tree, other: Tree) -> Array:
@@ -52,8 +57,8 @@ def norm(tree: Tree) -> Array:
 
 
 def safe_sqrt(square: Array) -> Array:
-    """Return the square root, with the derivative 0 at 0 (the derivative of sqrt there is infinite)."""
-    positive = square > 0
+    """Return the square root, with the derivative 0 at 0 (the derivative of sqrt there is infinite); NaN stays NaN."""
+    positive = ~(square <= 0)
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, jnp.ones_like(square))), jnp.zeros_like(square))
 
 
@@ -81,8 +86,8 @@ class Subset(NamedTuple):
     """The leaves that count; all of ``params`` where every leaf does."""
     pick: Callable[[Tree], Tree]
     """Takes the active part of a tree that mirrors ``params``."""
-    embed: Callable[[Tree], Tree]
-    """Turns an active part into a tree like ``params``, zero on the other leaves."""
+    embed: Callable[..., Tree]
+    """``embed(active, fill)``: a tree like ``params``, with ``fill(leaf)``, by default zeros, on the other leaves."""
 
 
 def restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
@@ -92,7 +97,7 @@ def restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
         ValueError: If a pattern, or the predicate, selects no leaf.
     """
     if wrt is None:
-        return Subset(fun, params, lambda tree: tree, lambda active: active)
+        return Subset(fun, params, lambda tree: tree, lambda active, fill=None: active)
     leaves, treedef = jax.tree.flatten(params)
     structure: Any = treedef
     chosen = selected(params, wrt)
@@ -109,7 +114,10 @@ def restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
     def restricted(active: list[Any], *data: Any) -> Any:
         return fun(merge(active, leaves), *data)
 
-    return Subset(restricted, pick(params), pick, lambda active: merge(active, [jnp.zeros_like(x) for x in leaves]))
+    def embed(active: list[Any], fill: Callable[[Any], Any] = jnp.zeros_like) -> Tree:
+        return merge(active, [None if keep else fill(leaf) for keep, leaf in zip(chosen, leaves, strict=True)])
+
+    return Subset(restricted, pick(params), pick, embed)
 
 
 def selected(params: Params, wrt: Wrt) -> list[bool]:

@@ -11,23 +11,23 @@ __all__ = ["Example"]
 class Example:
     """One public function on small inputs, ready to be transformed.
 
-    ``call(*static, *inputs)`` must return a tree of arrays. The table casts the floating-point leaves of ``inputs`` to each dtype, maps
-    them along a new leading axis, differentiates with respect to them, shards their ``sharded`` ones over two devices, and so on.
+    ``call(*inputs)`` must return a tree of arrays. The table casts the floating-point leaves of ``inputs`` to each
+    dtype, maps them along a new leading axis, differentiates with respect to them, shards them over two devices, ...
     """
 
     call: Callable[..., Any]
-    """Takes the inputs only; a named function that calls the public one with its static arguments: it is what is transformed."""
+    """Takes the inputs only: a named function that calls the public one with its static arguments."""
     inputs: Callable[[], tuple[Any, ...]]
     """Draws the inputs: trees of float64 NumPy arrays (integer leaves are passed on as they are)."""
     fresh: Callable[[Any], Callable[..., Any]]
     """Given an array, returns a call like ``call`` whose static function is a new closure over that array."""
     sharded: int | None = None
-    """Index of the input whose leading axis (of even length) is laid over two devices; ``None``: the first axis of no input is a batch, and the inputs are replicated."""
+    """Which input has a leading axis (of even length) that is laid over two devices; ``None``: all are replicated."""
     differentiated: int = 0
-    """Index of the input that ``grad`` and ``jvp`` differentiate with respect to."""
+    """Which input ``grad`` and ``jvp`` differentiate with respect to."""
     tolerance_bf16: float = 0.1
     """The largest relative L2 error in bfloat16 against float64."""
-    reason: str = ""
-    """Why a transformation cannot apply, where one cannot: shown in the table."""
     refuses: tuple[str, ...] = ()
-    """Names of transformations that do not apply, each explained in ``reason``."""
+    """Names of the transformations that do not apply."""
+    reason: str = ""
+    """Why they do not."""

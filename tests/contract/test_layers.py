@@ -1,0 +1,113 @@
+"""Imports point down one ladder, and each outside package is used only where it may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+RUNG = {
+    "_types": 0,
+    "_tree": 1,
+    "_check": 2,
+    "_jit": 3,
+    "gradient": 4,
+    **dict.fromkeys(("shift", "nth", "curvature", "per_example", "multi_loss"), 5),
+    **dict.fromkeys(("meta", "inr"), 6),
+    "models": 7,
+    "verify": 8,
+    "cli": 9,
+}
+
+OUTSIDE = {
+    "flax": {"models", "verify", "cli"},
+    "torch": {"models", "verify", "cli"},
+    "torch_ref": {"verify", "cli"},
+    "typer": {"cli"},
+    "rich": {"cli", "verify"},
+    "sklearn": {"verify", "cli"},
+    "skimage": {"verify", "cli"},
+    "matplotlib": {"verify", "cli"},
+    "safetensors": {"verify", "cli"},
+}
+"""Who may import a package; whoever is not listed here may import jax, numpy, optax and the standard library."""
+
+ONLY_INSIDE_FUNCTIONS = {"torch", "torch_ref", "sklearn", "skimage", "matplotlib", "typer", "rich", "safetensors"}
+"""Optional packages: the library imports without them."""
+
+ALLOWED_AT_THE_TOP = {("cli", "typer"), ("cli", "rich")}
+"""Modules that are themselves imported only when their package is there (``cli/__init__.py`` sees to it)."""
+
+
+def unit(path: Path) -> str:
+    """Return the rung that a file of the package belongs to."""
+    parts = path.relative_to(ROOT / "jaxgrad").parts
+    return parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Return the full names of every module that a syntax tree imports, names from packages included."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the rung"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def top_level(tree: ast.Module) -> set[str]:
+    """Return what a module imports when it is imported itself."""
+    type_checking = [n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
+    body = [n for n in tree.body if not isinstance(n, ast.FunctionDef | ast.ClassDef) and n not in type_checking]
+    return set().union(*[imports(node) for node in body]) if body else set()
+
+
+def violations(path: Path, text: str) -> list[str]:
+    """List every import of a file that the ladder forbids."""
+    own, tree = unit(path), ast.parse(text)
+    wrong = []
+    for name in sorted(imports(tree)):
+        package, *rest = name.split(".")
+        if package == "jaxgrad" and own != "__init__":
+            target = rest[0] if rest else "__init__"
+            if target != own and RUNG.get(target, 99) >= RUNG[own]:
+                wrong.append(f"{own} imports {name}, which is not below it")
+        elif package in OUTSIDE and own not in OUTSIDE[package]:
+            wrong.append(f"{own} imports {package}")
+    for name in sorted(top_level(tree)):
+        package = name.split(".")[0]
+        if package in ONLY_INSIDE_FUNCTIONS and (own, package) not in ALLOWED_AT_THE_TOP:
+            wrong.append(f"{own} imports the optional {package} at the top of the module")
+    return wrong
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jaxgrad").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    assert violations(path, path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "torch_ref").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_reference_imports_torch_alone(path):
+    family = path.relative_to(ROOT / "torch_ref").parts[0]
+    allowed = {"torch", "math", "typing", "collections", "copy", "itertools", "functools", "__future__"}
+    for name in imports(ast.parse(path.read_text())):
+        package = name.split(".")[0]
+        assert package in allowed or name.startswith(f"torch_ref.{family}"), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "complaint"),
+    [
+        ("curvature/_x.py", "from jaxgrad import meta", "not below it"),
+        ("curvature/_x.py", "from jaxgrad.shift import gradient", "not below it"),
+        ("gradient/_x.py", "import torch", "gradient imports torch"),
+        ("verify/_x.py", "import torch", "at the top"),
+        ("_tree.py", "from jaxgrad import _jit", "not below it"),
+        ("nth/_x.py", "def f():\n    import flax", "nth imports flax"),
+    ],
+)
+def test_a_broken_rung_is_found(file, line, complaint):
+    assert complaint in " ".join(violations(ROOT / "jaxgrad" / file, line))

@@ -1,0 +1,178 @@
+"""Every public function under every transformation, in three precisions: one table, one row a function."""
+
+import gc
+import importlib
+import warnings
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxgrad import _jit, _tree
+from jaxgrad.verify._judge import compare, worst
+from tests.bridge import assert_parity, random_like, to_jax
+from tests.contract.house import EAGER, FAMILIES, is_function, public_functions
+
+ROWS = {}
+for family in FAMILIES:
+    ROWS |= importlib.import_module(f"tests.contract.rows_{family}").ROWS
+
+PRECISIONS = {"float64": 1e-10, "float32": 1e-4, "bfloat16": None}
+
+
+def of_inputs(example, dtype=jnp.float64):
+    """Return a row's inputs as JAX arrays of a precision."""
+    return to_jax(example.inputs(), dtype)
+
+
+def floats(tree):
+    """Return the floating-point leaves of a tree."""
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def energy(tree):
+    """Return half the sum of squares of a tree's floating-point leaves: a scalar to differentiate."""
+    return 0.5 * sum(jnp.sum(leaf.astype(jnp.float64) ** 2) for leaf in floats(tree))
+
+
+def as_scalar(example, inputs):
+    """Return the row as a scalar function of its differentiated input."""
+    i = example.differentiated
+    return lambda x: energy(example.call(*inputs[:i], x, *inputs[i + 1 :])), inputs[i]
+
+
+def under_jit(example, inputs):
+    assert_parity(jax.jit(example.call)(*inputs), example.call(*inputs))
+
+
+def under_vmap(example, inputs):
+    """The second entry of the batch is scaled, so that a mixed-up axis shows."""
+
+    def pair(leaf):
+        factor = jnp.asarray([1, 0.9], leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else jnp.asarray([1, 1])
+        return leaf[None] * factor.astype(leaf.dtype).reshape(2, *[1] * leaf.ndim)
+
+    batch = jax.tree.map(pair, inputs)
+    mapped = jax.vmap(example.call)(*batch)
+    for i in range(2):
+        assert_parity(_tree.take(mapped, i), example.call(*_tree.take(batch, i)))
+
+
+def under_grad(example, inputs):
+    """The gradient against a central difference along a random direction."""
+    scalar, x = as_scalar(example, inputs)
+    direction = random_like(x, 5)
+    slope = _tree.dot(jax.grad(scalar)(x), direction)
+    assert_parity(slope, central_difference(scalar, x, direction), tolerance=1e-5)
+
+
+def under_jvp(example, inputs):
+    scalar, x = as_scalar(example, inputs)
+    direction = random_like(x, 6)
+    _, slope = jax.jvp(scalar, (x,), (direction,))
+    assert_parity(slope, central_difference(scalar, x, direction), tolerance=1e-5)
+
+
+def central_difference(scalar, x, direction):
+    """Return the slope along a direction, by the fourth-order formula (relative error about 1e-10)."""
+
+    def at(t):
+        return jax.jit(scalar)(jax.tree.map(lambda a, d: a + t * d, x, direction))
+
+    h = 1e-3
+    return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+
+
+def under_scan(example, inputs):
+    def step(carry, _):
+        return carry, example.call(*inputs)
+
+    _, stacked = jax.lax.scan(step, 0, None, length=2)
+    assert_parity(_tree.take(stacked, 1), example.call(*inputs))
+
+
+def under_checkpoint(example, inputs):
+    scalar, x = as_scalar(example, inputs)
+    assert_parity(jax.grad(jax.checkpoint(scalar))(x), jax.grad(scalar)(x))
+
+
+def on_two_devices(example, inputs):
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    placed = [
+        jax.device_put(tree, NamedSharding(mesh, PartitionSpec("batch" if i == example.sharded else None)))
+        if jax.tree.leaves(tree) and all(leaf.ndim for leaf in jax.tree.leaves(tree))
+        else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+        for i, tree in enumerate(inputs)
+    ]
+    if example.sharded is not None:
+        assert all(len(leaf.sharding.device_set) == 2 for leaf in jax.tree.leaves(placed[example.sharded]))
+    assert_parity(example.call(*placed), example.call(*inputs))
+
+
+def second_call_traces_nothing(example, inputs):
+    first = example.call(*inputs)
+    with jax.no_tracing(True):
+        second = example.call(*inputs)
+    assert_parity(second, first, tolerance=0.0)
+
+
+TRANSFORMS = {
+    "jit": under_jit,
+    "vmap": under_vmap,
+    "grad": under_grad,
+    "jvp": under_jvp,
+    "scan": under_scan,
+    "checkpoint": under_checkpoint,
+    "two devices": on_two_devices,
+    "second call": second_call_traces_nothing,
+}
+
+
+def test_every_public_function_has_a_row():
+    functions = {name for name, thing in public_functions().items() if is_function(thing) and name not in EAGER}
+    assert {name.split(":")[0] for name in ROWS} == functions
+    assert all(row.reason for row in ROWS.values() if row.refuses)
+    assert {t for row in ROWS.values() for t in row.refuses} <= {*TRANSFORMS, *PRECISIONS}
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_transform(name, transform):
+    example = ROWS[name]
+    if transform not in example.refuses:
+        TRANSFORMS[transform](example, of_inputs(example))
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_precision(name, precision):
+    """Results keep the precision of the inputs (bfloat16 may be accumulated in float32) and stay close to float64."""
+    example = ROWS[name]
+    if precision in example.refuses:
+        return
+    got = example.call(*of_inputs(example, precision))
+    allowed = {jnp.dtype(precision)} | ({jnp.dtype("float32")} if precision == "bfloat16" else set())
+    assert {leaf.dtype for leaf in floats(got)} <= allowed
+    exact = example.call(*of_inputs(example))
+    difference = worst(compare(got, exact))
+    assert difference.error <= (PRECISIONS[precision] or example.tolerance_bf16), difference
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_fresh_closures_do_not_pile_up(name, monkeypatch):
+    """Thirty calls with new closures leave no more than the cache's bound of them alive."""
+    monkeypatch.setattr(_jit, "MAX_PROGRAMS", 4)
+    example = ROWS[name]
+    inputs, alive = of_inputs(example), []
+    with warnings.catch_warnings(), jax.disable_jit(False):
+        warnings.simplefilter("ignore", UserWarning)
+        for i in range(30):
+            array = np.full((3,), i / 30)
+            alive.append(weakref.ref(array))
+            jax.block_until_ready(example.fresh(array)(*inputs))
+            del array
+    gc.collect()
+    assert sum(reference() is not None for reference in alive) <= 4
