@@ -97,7 +97,7 @@ def restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
         ValueError: If a pattern, or the predicate, selects no leaf.
     """
     if wrt is None:
-        return Subset(fun, params, lambda tree: tree, lambda active, fill=None: active)
+        return Subset(fun, params, lambda tree: tree, lambda active, *_: active)
     leaves, treedef = jax.tree.flatten(params)
     structure: Any = treedef
     chosen = selected(params, wrt)
