@@ -1,3 +1,19 @@
-"""."""
+"""One gradient for every example, by loops."""
 
-__all__: list[str] = []
+from torch_ref.per_example._clipped_sum import ClippedInfo as ClippedInfo
+from torch_ref.per_example._clipped_sum import clipped_sum as clipped_sum
+from torch_ref.per_example._empirical_fisher import empirical_fisher as empirical_fisher
+from torch_ref.per_example._empirical_fisher import empirical_fisher_product as empirical_fisher_product
+from torch_ref.per_example._gradients import gradients as gradients
+from torch_ref.per_example._norms import norms as norms
+from torch_ref.per_example._values import values as values
+
+__all__ = [
+    "ClippedInfo",
+    "clipped_sum",
+    "empirical_fisher",
+    "empirical_fisher_product",
+    "gradients",
+    "norms",
+    "values",
+]

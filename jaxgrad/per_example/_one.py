@@ -1,0 +1,43 @@
+"""The contract of the family: functions of ONE example, mapped over the leading axis."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.tree_util as jtu
+
+from jaxgrad import _check, _tree
+from jaxgrad._types import LossFn, Params, Wrt
+
+__all__ = ["one_example", "subset_of"]
+
+
+def one_example(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``fun`` with a note on its errors that shows the one example it was given."""
+
+    def called(params: Params, *example: Any) -> Any:
+        try:
+            return fun(params, *example)
+        except (TypeError, ValueError) as error:
+            leaves = jtu.tree_leaves_with_path(example)
+            shown = ", ".join(f"{_check.locate('batch', path)}: {_check.describe(leaf)}" for path, leaf in leaves)
+            error.add_note(
+                "The function takes ONE example, without the leading axis of the batch; it was given"
+                f" {shown}. A model that wants a batch axis can be applied to x[None], its result read with [0]."
+            )
+            raise
+
+    return called
+
+
+def subset_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt) -> _tree.Subset:
+    """Check the arguments that the whole family shares, and restrict the loss to the leaves that count."""
+    _check.batch(batch)
+    subset = _tree.restrict(one_example(_check.scalar_loss(loss_fn)), params, wrt)
+    _check.differentiable(params=subset.active)
+    return subset
+
+
+def map_examples(fun: Callable[..., Any], params: Params, batch: tuple[Any, ...]) -> Any:
+    """Apply ``fun(params, *example)`` to every example at once."""
+    return jax.vmap(fun, in_axes=(None,) + (0,) * len(batch))(params, *batch)

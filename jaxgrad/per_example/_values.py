@@ -1,0 +1,45 @@
+"""The outputs of a one-example function over a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxgrad import _check
+from jaxgrad._jit import jit
+from jaxgrad._types import Params, Tree
+from jaxgrad.per_example._one import map_examples, one_example
+
+__all__ = ["values"]
+
+
+@jit("fun")
+def values(fun: Callable[..., Any], params: Params, *batch: Any) -> Tree:
+    r"""Apply a function of one example to every example of a batch.
+
+    .. math:: y_i = f(\theta, x_i)
+
+    Args:
+        fun: ``fun(params, *example)`` returns any tree of arrays. Static: pass a named function.
+        params: Any pytree, shared by the examples.
+        *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
+
+    Returns:
+        The outputs, stacked along a new leading axis of length ``B``.
+
+    Raises:
+        ValueError: If the leading axes differ or are empty.
+
+    Cost:
+        One forward over the batch.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def model(weight, x):
+        ...     return jnp.maximum(weight @ x, 0.0)
+        >>> values(model, jnp.array([1.0, -1.0]), jnp.array([[3.0, 1.0], [1.0, 3.0]])).tolist()
+        [2.0, 0.0]
+
+    References:
+        Bradbury et al. (2018), JAX: composable transformations of Python+NumPy programs (``jax.vmap``).
+    """
+    _check.batch(batch)
+    return map_examples(one_example(fun), params, batch)

@@ -1,0 +1,95 @@
+"""The functions of ``per_example`` in the table of transforms."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad import per_example
+from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from tests.contract._example import Example
+from tests.problems import mean_square
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    sizes = (3, 4, 2)
+    return mlp_params(sizes, 0), rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
+
+
+def inputs_with_a_vector():
+    params, x, y = inputs()
+    return params, mlp_params((3, 4, 2), 1), x, y
+
+
+def fresh_loss(array):
+    """Return a loss that is a new closure over an array."""
+    return lambda params, x, y: mean_square(params, x, y) + jnp.sum(array).astype(x.dtype) * 0
+
+
+def network(params, x, y):
+    return mlp_jax(params, x) * y
+
+
+def values(params, x, y):
+    return per_example.values(network, params, x, y)
+
+
+def fresh_values(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.values(loss, params, x, y)
+
+
+def gradients(params, x, y):
+    return per_example.gradients(mean_square, params, x, y)
+
+
+def fresh_gradients(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.gradients(loss, params, x, y)
+
+
+def norms(params, x, y):
+    return per_example.norms(mean_square, params, x, y)
+
+
+def fresh_norms(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.norms(loss, params, x, y)
+
+
+def clipped_sum(params, x, y):
+    return per_example.clipped_sum(mean_square, params, x, y, clip_norm=1.0)
+
+
+def fresh_clipped_sum(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.clipped_sum(loss, params, x, y, clip_norm=1.0)
+
+
+def empirical_fisher(params, x, y):
+    return per_example.empirical_fisher(mean_square, params, x, y)
+
+
+def fresh_empirical_fisher(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.empirical_fisher(loss, params, x, y)
+
+
+def empirical_fisher_product(params, vector, x, y):
+    return per_example.empirical_fisher_product(mean_square, params, vector, x, y)
+
+
+def fresh_empirical_fisher_product(array):
+    loss = fresh_loss(array)
+    return lambda params, vector, x, y: per_example.empirical_fisher_product(loss, params, vector, x, y)
+
+
+ROWS = {
+    "per_example.values": Example(values, inputs, fresh_values, sharded=1),
+    "per_example.gradients": Example(gradients, inputs, fresh_gradients, sharded=1),
+    "per_example.norms": Example(norms, inputs, fresh_norms, sharded=1),
+    "per_example.clipped_sum": Example(clipped_sum, inputs, fresh_clipped_sum, sharded=1),
+    "per_example.empirical_fisher": Example(empirical_fisher, inputs, fresh_empirical_fisher, sharded=1),
+    "per_example.empirical_fisher_product": Example(
+        empirical_fisher_product, inputs_with_a_vector, fresh_empirical_fisher_product, sharded=2
+    ),
+}
