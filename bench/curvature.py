@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
 from bench._row import Contender, Problem, Program, Row
@@ -57,4 +58,42 @@ def hvp_problem(quick: bool) -> Problem:
     )
 
 
-ROWS = [Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem)]
+def dense_hessian_problem(quick: bool) -> Problem:
+    """The whole Hessian of a small network against torch's row by row and its vectorised form."""
+    sizes, batch = ((4, 8, 1), 32) if quick else ((8, 16, 16, 1), 256)
+    rng = np.random.default_rng(0)
+    trees = (mlp_params(sizes, 0), rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1])))
+    p, x, y = to_jax(trees, np.float32)
+    pt, xt, yt = to_torch(trees, np.float32)
+    in_jax_order = {name: dict(sorted(leaf.items())) for name, leaf in pt.items()}
+    flat, structure = pytree.tree_flatten(in_jax_order)
+    shapes = [leaf.shape for leaf in flat]
+    gradient = jax.jit(jax.grad(loss))
+
+    def loss_of_flat(vector: Any) -> Any:
+        parts = vector.split([shape.numel() for shape in shapes])
+        leaves = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return loss_torch(pytree.tree_unflatten(leaves, structure), xt, yt)
+
+    whole = torch.cat([leaf.reshape(-1) for leaf in flat])
+    return Problem(
+        [
+            Contender(
+                "jaxgrad",
+                "jax",
+                lambda: curvature.dense_hessian(loss, p, x, y),
+                Program(functools.partial(curvature.dense_hessian, loss), (p, x, y)),
+            ),
+            Contender(
+                "torch_ref", "torch", lambda: torch_ref.curvature.dense_hessian(loss_torch, in_jax_order, xt, yt)
+            ),
+            Contender("torch.func", "torch", lambda: torch.func.hessian(loss_of_flat)(whole)),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
+ROWS = [
+    Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem),
+    Row("dense_hessian", "MLP 8-16-16-1 (433 parameters), batch 256", dense_hessian_problem),
+]

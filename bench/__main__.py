@@ -1,0 +1,142 @@
+"""``python -m bench [FAMILY ...]``: time every row against its rivals."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(add_completion=False)
+progress = Console(stderr=True)
+
+
+@app.command()
+def bench(
+    families: Annotated[
+        list[str] | None, typer.Argument(help="Families to time; all of them where none is named.")
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Small sizes and few rounds: under two minutes in all.")] = False,
+    row: Annotated[str | None, typer.Option(help="Only the rows whose name or sizes contain this text.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=3, help="Interleaved rounds for each row (15; 5 with --quick).")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor cores to use; all where not given.")] = None,
+    memory: Annotated[
+        bool | None, typer.Option(help="Measure peak memory in fresh processes (not with --quick).")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")] = None,
+) -> None:
+    """Time each row: contenders must agree, then run in interleaved rounds; ratios are paired, round by round."""
+    pin(threads)
+    from bench._record import environment
+    from bench._rows import FAMILIES, rows_of
+
+    unknown = sorted(set(families or []) - set(FAMILIES))
+    if unknown:
+        fail(f"unknown family {', '.join(unknown)}; the families are {', '.join(FAMILIES)}")
+    if output and not output.parent.is_dir():
+        fail(f"cannot write {output}: there is no directory {output.parent}")
+    chosen = [
+        (family, entry)
+        for family in families or FAMILIES
+        for entry in rows_of(family)
+        if row is None or row in f"{entry.name}: {entry.sizes}"
+    ]
+    if not chosen:
+        fail(f"no row contains {row!r}")
+    results, wrong = [], []
+    for family, entry in chosen:
+        progress.print(f"[dim]{family}.{entry.name}: {entry.sizes}[/dim]")
+        try:
+            result = time_row(
+                family, entry, quick, rounds or (5 if quick else 15), not quick if memory is None else memory
+            )
+        except AssertionError as error:
+            wrong.append(f"{family}.{entry.name}: {error}")
+            continue
+        results.append(result)
+        Console().print(table_of(result))
+    record = {"environment": environment(threads or os.cpu_count() or 1), "quick": quick, "rows": results}
+    if output:
+        output.write_text(json.dumps(record, indent=1) + "\n")
+    if wrong:
+        fail("the contenders do not agree, so their times mean nothing: " + "; ".join(wrong), code=1)
+
+
+def pin(threads: int | None) -> None:
+    """Hold the process on some cores; must come before JAX starts its threads."""
+    if threads is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    import torch
+
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+
+
+def fail(message: str, code: int = 2) -> None:
+    """Print one line and leave."""
+    print(f"bench: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def time_row(family: str, row: Any, quick: bool, rounds: int, memory: bool) -> dict[str, Any]:
+    """Measure one row and return its result as plain data."""
+    from bench._measure import compiled, fastest_rival, measure, paired_ratio, programs
+    from bench._memory import peak_growth
+
+    problem = row.build(quick)
+    timings = measure(problem, rounds)
+    ours, rival = timings[0], fastest_rival(problem, timings)
+    unit = timings[-1] if problem.gradient else None
+    costs = {contender.name: asdict(compiled(program)) for contender, program in programs(problem)}
+    whole = f"{row.name}: {row.sizes}"
+    peaks = {c.name: peak_growth(family, whole, c.name, quick) for c in problem.contenders} if memory else {}
+    return {
+        "family": family,
+        "name": row.name,
+        "sizes": row.sizes,
+        "rounds": rounds,
+        "ours_over_best_rival": {"rival": rival.name, "ratio": paired_ratio(ours, rival)} if rival else None,
+        "ours_over_gradient": paired_ratio(ours, unit) if unit else None,
+        "contenders": [
+            {
+                "name": timing.name,
+                "median_s": timing.median,
+                "first_call_s": timing.first_call_s,
+                "over_gradient": paired_ratio(timing, unit) if unit else None,
+                "ours_over_it": paired_ratio(ours, timing),
+                "peak_bytes": peaks.get(timing.name),
+                **costs.get(timing.name, {}),
+            }
+            for timing in timings
+        ],
+    }
+
+
+def table_of(result: dict[str, Any]) -> Table:
+    """Draw one row's result, in 80 columns."""
+    title = f"{result['family']}.{result['name']}: {result['sizes']} ({result['rounds']} rounds)"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), title_style="bold")
+    for heading in ("", "ms", "x grad", "ours / it, 95%", "compile s", "MFLOP", "temp MiB", "peak MiB"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True, min_width=len(heading))
+    for entry in result["contenders"]:
+        has = {key for key, value in entry.items() if value is not None}
+        table.add_row(
+            entry["name"],
+            f"{1e3 * entry['median_s']:.4g}",
+            f"{entry['over_gradient'][0]:.3g}" if "over_gradient" in has else "",
+            "{:.2g} {:.2g}-{:.2g}".format(*entry["ours_over_it"]),
+            f"{entry['trace_s'] + entry['compile_s']:.2f}" if "trace_s" in has else "",
+            f"{entry['flops'] / 1e6:.4g}" if "flops" in has else "",
+            f"{entry['temporary_bytes'] / 2**20:.3g}" if "temporary_bytes" in has else "",
+            f"{entry['peak_bytes'] / 2**20:.3g}" if "peak_bytes" in has else "",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    app()
