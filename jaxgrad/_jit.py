@@ -59,7 +59,7 @@ def jit(*static: str, non_negative: tuple[str, ...] = ()) -> Callable[[Callable[
             options = {name: args[i] for i, name in positions.items() if i < len(args)}
             options |= {name: kwargs[name] for name in static if name in kwargs}
             key = tuple((name, _identity(value, name)) for name, value in options.items())
-            given = _name_arguments(names, args, kwargs)
+            given = {name: tree for name, tree in _name_arguments(names, args, kwargs).items() if name not in static}
             for name in non_negative:
                 _check.non_negative(given.get(name), name)
             if not _outside_of_traces():
@@ -253,15 +253,15 @@ def _explain_arguments(name: str, given: dict[str, Any]) -> None:
         for path, leaf in leaves:
             if callable(leaf) or isinstance(leaf, jax.core.Tracer | jax.Array | float | int | complex):
                 continue
-            _explain_leaf(name, _check.locate(argument, path), leaf, static=tree is leaf)
+            _explain_leaf(name, _check.locate(argument, path), leaf)
 
 
-def _explain_leaf(name: str, where: str, leaf: Any, *, static: bool) -> None:
+def _explain_leaf(name: str, where: str, leaf: Any) -> None:
     """Refuse or warn of one leaf that is not a JAX array."""
     if type(leaf).__module__.split(".")[0] == "torch":
         message = f"{name}: {where} is a torch tensor; convert it with jnp.asarray(tensor.detach().numpy())"
         raise TypeError(message)
-    if isinstance(leaf, str | bytes) and not static:
+    if isinstance(leaf, str | bytes):
         message = f"{name}: {where} is the string {leaf!r}, not an array"
         raise TypeError(message)
     if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:

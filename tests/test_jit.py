@@ -56,6 +56,14 @@ def test_static_values_of_another_type_are_another_program():
     assert apply(double, jnp.ones(()), power=True) == 2
 
 
+def test_text_is_fine_in_a_static_argument_and_refused_in_the_others():
+    assert apply(double, jnp.ones(()), power=1, radius=2.0) == 4
+    labelled = jit("labels")(lambda x, labels: x * len(labels))
+    assert labelled(jnp.ones(()), ["a", ("b", "c")]) == 2
+    with pytest.raises(TypeError, match=r"data\[0\] is the string 'mean', not an array"):
+        apply(double, jnp.ones(()), "mean")
+
+
 def test_a_partial_is_known_by_its_parts():
     fun, traces = counted()
     for _ in range(3):
