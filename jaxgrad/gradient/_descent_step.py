@@ -1,0 +1,61 @@
+"""One step of gradient descent as a function from tree to tree."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, LossFn, Params, Wrt
+
+__all__ = ["descent_step"]
+
+
+@jit("loss_fn", "wrt", non_negative=("learning_rate",))
+def descent_step(loss_fn: LossFn, params: Params, *data: Any, learning_rate: Any, wrt: Wrt = None) -> Params:
+    r"""Take one step of gradient descent; the new parameters are returned, the old ones stay as they are.
+
+    .. math:: \theta' = \theta - \eta \, \nabla L(\theta)
+
+    The step can be differentiated, with respect to ``params``, ``data`` and ``learning_rate``. For other rules than
+    this one give the gradient to an optax optimizer.
+
+    Args:
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        params: Pytree of floating-point arrays, the point.
+        *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        learning_rate: The step size, a number of shape ``()``, zero or more; may be traced.
+        wrt: Which leaves move: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+
+    Returns:
+        The new parameters, with the structure, shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or ``learning_rate`` has axes or is a negative
+            Python number or NaN.
+        TypeError: If a leaf that moves is no real floating-point array.
+
+    Cost:
+        One gradient and one pass over the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def half_square(params):
+        ...     return 0.5 * jnp.sum(params["w"] ** 2)
+        >>> old = {"w": jnp.array([1.0, -2.0])}
+        >>> descent_step(half_square, old, learning_rate=0.5)["w"].tolist(), old["w"].tolist()
+        ([0.5, -1.0], [1.0, -2.0])
+
+    References:
+        Cauchy (1847), Méthode générale pour la résolution des systèmes d'équations simultanées, C. R. Acad. Sci. 25.
+    """
+    _check.number(learning_rate, "learning_rate")
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    _check.differentiable(params=subset.active)
+
+    def move(leaf: Array, slope: Array) -> Array:
+        return leaf - jnp.asarray(learning_rate, slope.dtype) * slope
+
+    moved = jax.tree.map(move, subset.active, jax.grad(subset.fun)(subset.active, *data))
+    return subset.embed(moved, lambda leaf: leaf)

@@ -1,0 +1,112 @@
+"""The norm of a gradient, and the gradient of its square."""
+
+from typing import Any
+
+import jax
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad.gradient._clipping import global_norm
+from jaxgrad.gradient._parameter_gradient import parameter_gradient
+
+__all__ = ["gradient_norm", "squared_norm_gradient"]
+
+
+@jit("loss_fn", "wrt")
+def gradient_norm(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None) -> Array:
+    r"""Compute the Euclidean norm of the gradient over all leaves; it can be differentiated again.
+
+    .. math:: \lVert g \rVert_2, \quad g = \nabla L(\theta), \qquad
+              \nabla \lVert g \rVert_2 = \frac{H g}{\lVert g \rVert_2}
+
+    Where the gradient is zero the derivative is taken to be zero, as torch takes it; the raw formula gives NaN.
+
+    Args:
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        params: Pytree of floating-point arrays, the point.
+        *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+            The norm is that of the chosen part of the gradient.
+
+    Returns:
+        The norm, of shape ``()``, accumulated in float32 or wider.
+
+    Raises:
+        ValueError: If the loss is no scalar, or ``wrt`` selects nothing.
+        TypeError: If a leaf that counts is no real floating-point array.
+
+    Cost:
+        One gradient.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> def half_square(params):
+        ...     return 0.5 * jnp.sum(params**2)
+        >>> gradient_norm(half_square, jnp.array([3.0, 4.0])).item()
+        5.0
+        >>> jax.grad(lambda p: gradient_norm(half_square, p))(jnp.zeros(2)).tolist()
+        [0.0, 0.0]
+
+    References:
+        Zhao, Zhang and Hu (2022), Penalizing gradient norm for efficiently improving generalization, ICML, eq. 2-5.
+    """
+    return global_norm(parameter_gradient(loss_fn, params, *data, wrt=wrt))
+
+
+@jit("loss_fn", "mode", "wrt")
+def squared_norm_gradient(
+    loss_fn: LossFn, params: Params, *data: Any, mode: str = "forward-over-reverse", wrt: Wrt = None
+) -> tuple[Array, Params]:
+    r"""Compute the squared norm of the gradient and the gradient of that.
+
+    .. math:: G = \sum_i g_i^2, \quad g = \nabla L(\theta), \qquad \nabla G = 2 H g
+
+    With ``wrt`` both the sum and the gradient are over the chosen leaves: :math:`\nabla_c \lVert g_c \rVert^2 =
+    2 H_{cc}\, g_c`. The derivative of the whole sum with respect to one leaf is that leaf of the whole result.
+
+    Args:
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        params: Pytree of floating-point arrays, the point.
+        *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        mode: ``"forward-over-reverse"`` (the gradient's linearisation, applied to itself), or
+            ``"reverse-over-reverse"`` for a loss with an operation that has no forward rule.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+
+    Returns:
+        ``G``, of shape ``()``, accumulated in float32 or wider, and its gradient with the structure, shapes and
+        dtypes of ``params``, zero on the leaves that do not count.
+
+    Raises:
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or the mode is unknown.
+        TypeError: If a leaf that counts is no real floating-point array.
+
+    Cost:
+        About 2.6 gradients in time and two gradients in memory, the first gradient included.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def half_square(params, scale):
+        ...     return 0.5 * jnp.sum(scale * params**2)
+        >>> square, gradient = squared_norm_gradient(half_square, jnp.ones(2), jnp.array([1.0, 3.0]))
+        >>> square.item(), gradient.tolist()
+        (10.0, [2.0, 18.0])
+
+    References:
+        Barrett and Dherin (2021), Implicit gradient regularization, ICLR, eq. 3.
+    """
+    _check.choice(mode, "mode", ("forward-over-reverse", "reverse-over-reverse"))
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    _check.differentiable(params=subset.active)
+
+    def gradient(active: Params) -> Params:
+        return jax.grad(subset.fun)(active, *data)
+
+    if mode == "forward-over-reverse":
+        slope, hessian = jax.linearize(gradient, subset.active)
+        product = hessian(slope)
+    else:
+        slope, pullback = jax.vjp(gradient, subset.active)
+        (product,) = pullback(slope)
+    return _tree.dot(slope, slope), subset.embed(_tree.add(product, product))

@@ -1,0 +1,152 @@
+"""First and second derivatives of functions whose result is no scalar."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, Params, Tree, Wrt
+
+__all__ = ["hessian", "jacobian"]
+
+
+@jit("fun", "mode", "max_bytes", "wrt")
+def jacobian(
+    fun: Callable[..., Any],
+    params: Params,
+    *data: Any,
+    mode: str = "reverse",
+    max_bytes: int = 2**30,
+    wrt: Wrt = None,
+) -> Tree:
+    r"""Differentiate every number of a function's result with respect to every parameter.
+
+    .. math:: J_{oi} = \frac{\partial f_o}{\partial \theta_i}(\theta)
+
+    Args:
+        fun: ``fun(params, *data)`` returns any pytree of floating-point arrays. Static: pass a named function, and
+            arrays through ``data``.
+        params: Pytree of floating-point arrays, the point.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+        mode: ``"reverse"``, one backward pass for each number of the result, for few results; or ``"forward"``, one
+            forward pass for each parameter, for few parameters.
+        max_bytes: The largest result to form, in bytes.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+
+    Returns:
+        The tree of the result, with a tree like ``params`` in the place of each array; its leaves have the shape
+        ``out.shape + leaf.shape``, and are zero for the parameters that do not count.
+
+    Raises:
+        ValueError: If the result would be larger than ``max_bytes``, the mode is unknown, or ``wrt`` selects nothing.
+        TypeError: If a leaf that counts, or a result of ``fun``, is no real floating-point array.
+
+    Cost:
+        Reverse: one evaluation, and two for each number of the result. Forward: two for each parameter. Both in one
+        vectorised program, which takes as many times the memory of one pass.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def fun(params):
+        ...     return jnp.stack([params["a"] * params["b"], params["a"] ** 2])
+        >>> rows = jacobian(fun, {"a": jnp.array(2.0), "b": jnp.array(5.0)})
+        >>> rows["a"].tolist(), rows["b"].tolist()
+        ([5.0, 4.0], [2.0, 0.0])
+
+    References:
+        Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., sections 3.1 and 3.2.
+    """
+    subset = _tree.restrict(fun, params, wrt)
+    _check.differentiable(params=subset.active)
+    return _embedded(subset, mode, max_bytes)(subset.active, *data)
+
+
+@jit("fun", "max_bytes", "wrt")
+def hessian(fun: Callable[..., Any], params: Params, *data: Any, max_bytes: int = 2**30, wrt: Wrt = None) -> Tree:
+    r"""Differentiate every number of a function's result twice with respect to the parameters.
+
+    .. math:: H_{oij} = \frac{\partial^2 f_o}{\partial \theta_i \, \partial \theta_j}(\theta)
+
+    For the Hessian of one loss as one matrix see ``curvature.dense_hessian``, for products with it
+    ``curvature.hvp``.
+
+    Args:
+        fun: ``fun(params, *data)`` returns any pytree of floating-point arrays. Static: pass a named function, and
+            arrays through ``data``.
+        params: Pytree of floating-point arrays, the point.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+        max_bytes: The largest result to form, in bytes.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+
+    Returns:
+        The tree of the result, with a tree like ``params`` of trees like ``params`` in the place of each array; the
+        arrays have the shape ``out.shape + leaf.shape + other.shape``, and are zero where a leaf does not count.
+
+    Raises:
+        ValueError: If the result would be larger than ``max_bytes``, or ``wrt`` selects nothing.
+        TypeError: If a leaf that counts, or a result of ``fun``, is no real floating-point array.
+
+    Cost:
+        For ``P`` parameters and ``M`` results: ``P`` forward passes over a program of ``M`` backward passes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def fun(params):
+        ...     return jnp.stack([params[0] * params[1], params[0] ** 2])
+        >>> hessian(fun, jnp.array([2.0, 5.0])).tolist()
+        [[[0.0, 1.0], [1.0, 0.0]], [[2.0, 0.0], [0.0, 0.0]]]
+
+    References:
+        Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 5.
+    """
+    subset = _tree.restrict(fun, params, wrt)
+    _check.differentiable(params=subset.active)
+    rows = subset._replace(fun=_embedded(subset, "reverse", max_bytes))
+    return _embedded(rows, "forward", max_bytes)(subset.active, *data)
+
+
+def _embedded(subset: _tree.Subset, mode: str, max_bytes: int) -> Callable[..., Tree]:
+    """Return the Jacobian as a function of the leaves that count, zero in the columns of the others."""
+
+    def jacobian_of(active: Tree, *data: Any) -> Tree:
+        rows, out = blocks(lambda active: subset.fun(active, *data), active, mode, max_bytes)
+
+        def embed(result: Array, row: Tree) -> Tree:
+            return subset.embed(row, lambda leaf: jnp.zeros(result.shape + jnp.shape(leaf), result.dtype))
+
+        return jax.tree.map(embed, out, rows)
+
+    return jacobian_of
+
+
+def blocks(fun: Callable[[Tree], Tree], x: Tree, mode: str, max_bytes: int) -> tuple[Tree, Tree]:
+    """Return the Jacobian of a function of one tree, a block for each pair of leaves, and the function's result.
+
+    Raises:
+        ValueError: If the Jacobian would be larger than ``max_bytes``.
+    """
+    _check.choice(mode, "mode", ("forward", "reverse"))
+
+    def with_result(x: Tree) -> tuple[Tree, Tree]:
+        out = jax.tree.map(jnp.asarray, fun(x))
+        _check.floating(**{"the result of fun": out})
+        needed = size(x) * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(out))
+        if needed > max_bytes:
+            message = (
+                f"the derivatives of {size(out)} numbers with respect to {size(x)} take {needed:,} bytes, more than"
+                f" max_bytes={max_bytes:,}; take products instead (jax.vjp, jax.jvp, gradient.mixed_product,"
+                " curvature.hvp), or choose fewer leaves with wrt="
+            )
+            raise ValueError(message)
+        return out, out
+
+    transform = jax.jacrev if mode == "reverse" else jax.jacfwd
+    return transform(with_result, has_aux=True)(x)
+
+
+def size(tree: Tree) -> int:
+    """Return how many numbers a tree holds."""
+    return sum(jnp.size(leaf) for leaf in jax.tree.leaves(tree))
