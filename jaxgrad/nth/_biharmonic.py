@@ -1,0 +1,46 @@
+"""The Laplacian of the Laplacian."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, Tree
+from jaxgrad.nth import _line
+from jaxgrad.nth._laplacian import laplacian
+
+__all__ = ["biharmonic"]
+
+
+@jit("fun")
+def biharmonic(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
+    r"""Return the biharmonic operator of a function of several variables.
+
+    .. math:: \Delta^2 f(x) = \sum_{i,j=1}^d \frac{\partial^4 f}{\partial x_i^2 \, \partial x_j^2}
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
+            through ``data``.
+        x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+
+    Returns:
+        The biharmonic of every entry of the output.
+
+    Raises:
+        ValueError: If ``x`` is no vector.
+        TypeError: If ``x`` is no real floating-point array.
+
+    Cost:
+        The square of a Laplacian's.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def quartic(x):
+        ...     return jnp.sum(x**2) ** 2
+        >>> biharmonic(quartic, jnp.ones(2)).item()
+        64.0
+
+    References:
+        Dangel et al. (2025), Collapsing Taylor mode automatic differentiation, NeurIPS.
+    """
+    return laplacian(lambda point: laplacian(fun, point, *data), _line.check_vector(x))

@@ -1,0 +1,108 @@
+"""Derivatives of a function of one variable."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, Tree
+from jaxgrad.nth import _line
+
+__all__ = ["derivative", "derivatives"]
+
+
+@jit("fun", "order", "max_order")
+def derivatives(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_order: int = _line.MAX_ORDER) -> Tree:
+    r"""Return a function's value and its derivatives of order 1 to n.
+
+    .. math:: \left( f(x), f'(x), f''(x), \dots, f^{(n)}(x) \right)
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
+            through ``data``.
+        x: The point, a real floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
+            elementwise: an entry of the output may depend on its own entry of ``x`` alone. This cannot be checked;
+            for another function the result is the derivative along the vector of ones.
+        order: The highest order n, a Python integer.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+        max_order: The largest order to accept. The factorial of 35 overflows float32.
+
+    Returns:
+        The output with a new leading axis of length ``order + 1``. Rows beyond 0 of an integer output are zero.
+
+    Raises:
+        ValueError: If ``order`` is negative or above ``max_order``, or an output's shape does not begin with that
+            of ``x``.
+        TypeError: If ``order`` is no Python integer, or ``x`` no real floating-point array.
+
+    Cost:
+        About ``order + 1`` evaluations in the linear layers and ``order ** 2`` multiplications an elementwise
+        operation; a trace whose length grows with the square of ``order``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def cubic(x):
+        ...     return 2 * x**3
+        >>> derivatives(cubic, jnp.array(-2.0), 4).tolist()
+        [-16.0, 24.0, -24.0, 12.0, 0.0]
+
+    References:
+        Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
+        Bettencourt, Johnson and Duvenaud (2019), Taylor-mode automatic differentiation for higher-order derivatives.
+    """
+    return _line.stack(_rows(fun, x, order, data, max_order))
+
+
+@jit("fun", "order", "max_order")
+def derivative(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_order: int = _line.MAX_ORDER) -> Tree:
+    r"""Return the derivative of order n of a function, and nothing else.
+
+    .. math:: f^{(n)}(x)
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
+            through ``data``.
+        x: The point, a real floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
+            elementwise, as in `derivatives`.
+        order: The order n, a Python integer; 0 is the value.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+        max_order: The largest order to accept. The factorial of 35 overflows float32.
+
+    Returns:
+        The derivative, like the output of ``fun``; JAX's ``float0`` zeros for an integer output.
+
+    Raises:
+        ValueError: If ``order`` is negative or above ``max_order``, or an output's shape does not begin with that
+            of ``x``.
+        TypeError: If ``order`` is no Python integer, or ``x`` no real floating-point array.
+
+    Cost:
+        That of `derivatives`, less what only the lower orders need in the last layer.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> derivative(jnp.sin, jnp.array(0.0), 3).item()
+        -1.0
+
+    References:
+        Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
+    """
+    return _rows(fun, x, order, data, max_order)[-1]
+
+
+def _rows(fun: Callable[..., Tree], x: Array, order: int, data: tuple[Any, ...], max_order: int) -> list[Tree]:
+    """Return the derivatives 0 to ``order``, entry by entry of ``x``."""
+    order, x = _line.check_order(order, max_order), _line.check_point(x)
+    rows = _line.derivatives_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(rows[0]):
+        if jnp.shape(leaf)[: x.ndim] != x.shape:
+            message = (
+                f"an array x is for an elementwise fun, whose output has the axes of x first; got x of shape {x.shape}"
+                f" and {_check.locate('output', path)} of shape {jnp.shape(leaf)}: map a scalar x with jax.vmap, or"
+                " use nth.directional"
+            )
+            raise ValueError(message)
+    return rows

@@ -1,0 +1,65 @@
+"""Derivatives along a direction of a pytree."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxgrad import _check
+from jaxgrad._jit import jit
+from jaxgrad._types import Tree
+from jaxgrad.nth import _line
+
+__all__ = ["directional"]
+
+
+@jit("fun", "order", "max_order")
+def directional(
+    fun: Callable[..., Tree],
+    x: Tree,
+    direction: Tree,
+    order: int,
+    *data: Any,
+    max_order: int = _line.MAX_ORDER,
+) -> Tree:
+    r"""Return the derivative of order n of a function along a direction.
+
+    .. math:: \left.\frac{d^n}{dt^n} f(x + t v)\right|_{t=0}
+
+    ``x`` may be any pytree, so with a loss for ``fun`` and parameters for ``x`` this is the nth derivative of the
+    loss along a direction in parameter space.
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
+            through ``data``.
+        x: The point, a pytree of real floating-point arrays.
+        direction: The direction v, a pytree with the structure, shapes and dtypes of ``x``; not normalised.
+        order: The order n, a Python integer; 0 is the value.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+        max_order: The largest order to accept. The factorial of 35 overflows float32.
+
+    Returns:
+        The derivative, like the output of ``fun``; JAX's ``float0`` zeros for an integer output.
+
+    Raises:
+        ValueError: If ``direction`` does not mirror ``x``, or ``order`` is negative or above ``max_order``.
+        TypeError: If ``order`` is no Python integer, or a leaf of ``x`` no real floating-point array.
+
+    Cost:
+        About ``order + 1`` evaluations where one operand of each product is constant; up to
+        ``(order + 1) * (order + 2) / 2`` where both vary, as in parameter space.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def product(point):
+        ...     return point["a"] * point["b"] ** 2
+        >>> point, ones = {"a": jnp.array(3.0), "b": jnp.array(5.0)}, {"a": jnp.array(1.0), "b": jnp.array(1.0)}
+        >>> [directional(product, point, ones, order).item() for order in range(5)]
+        [75.0, 55.0, 26.0, 6.0, 0.0]
+
+    References:
+        Griewank, Utke and Walther (2000), Evaluating higher derivative tensors by forward propagation of univariate
+        Taylor series, Mathematics of Computation 69.
+    """
+    order = _line.check_order(order, max_order)
+    _check.differentiable(x=x)
+    _check.mirrors(x=x, direction=direction)
+    return _line.derivatives_along(lambda point: fun(point, *data), x, direction, order)[-1]

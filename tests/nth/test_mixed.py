@@ -1,0 +1,45 @@
+"""`nth.mixed_partial` against nested autograd, closed forms, its symmetry, and what it refuses."""
+
+import jax.numpy as jnp
+import pytest
+
+import torch_ref.nth
+from jaxgrad.nth import mixed_partial
+from tests.bridge import assert_parity
+from tests.nth.networks import draw, of_point, of_point_torch
+
+
+@pytest.mark.parametrize("orders", [(0, 0, 0), (1, 0, 0), (1, 1, 0), (2, 0, 1), (1, 2, 1)])
+def test_mixed_partial_matches_torch(orders):
+    params, x, params_torch, x_torch = draw((3, 5, 2), (3,))
+    want = torch_ref.nth.mixed_partial(of_point_torch, x_torch, orders, params_torch)
+    assert_parity(mixed_partial(of_point, x, orders, params), want)
+
+
+def test_mixed_partial_of_a_polynomial_is_exact():
+    def polynomial(x):
+        return x[0] ** 2 * x[1] ** 3
+
+    x = jnp.array([2.0, 5.0])
+    assert mixed_partial(polynomial, x, (2, 3)).item() == 12.0
+    assert mixed_partial(polynomial, x, (3, 1)).item() == 0.0
+
+
+def test_mixed_partial_does_not_depend_on_the_order_of_the_variables():
+    params, x, _, _ = draw((3, 5, 2), (3,))
+    flipped = mixed_partial(lambda z, p: of_point(z[::-1], p), x[::-1], (1, 0, 3), params)
+    assert_parity(mixed_partial(of_point, x, (3, 0, 1), params), flipped)
+
+
+@pytest.mark.parametrize(
+    ("x", "orders", "message"),
+    [
+        (jnp.ones(2), (1, 0, 0), "orders must have one entry for each of the 2 entries of x; got 3"),
+        (jnp.ones(2), (1, -1), r"orders\[1\] must be from 0 to 32; got -1"),
+        (jnp.ones(2), (20, 20), "the sum of orders must be from 0 to 32; got 40"),
+        (jnp.ones((2, 2)), (1, 1), "x must be a vector, one point; .* with jax.vmap"),
+    ],
+)
+def test_mixed_partial_rejects(x, orders, message):
+    with pytest.raises(ValueError, match=message):
+        mixed_partial(jnp.sum, x, orders)
