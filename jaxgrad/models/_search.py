@@ -1,0 +1,129 @@
+"""The search for the node of a tree that holds the tensors of a torch layer."""
+
+import re
+from collections.abc import Mapping as Dictionary
+from typing import Any
+
+from jaxgrad.models._conventions import links_of
+from jaxgrad.models._fit import Layer, Mismatch, Shapes, dotted
+from jaxgrad.models._link import Link
+
+__all__ = ["Search", "form", "renamed"]
+
+Rules = Dictionary[str, str]
+
+
+class Search:
+    """The layers of a torch module, and the nodes of the tree that are still free."""
+
+    def __init__(self, torch_module: Any, leaves: Shapes, hints: dict[str, Any], rules: Rules) -> None:
+        self.leaves, self.hints, self.rules = leaves, hints, rules
+        self.aliases = _aliases(torch_module)
+        self.layers = _layers(torch_module, self.aliases)
+        self.links: list[Link] = []
+        self.problems = [
+            f"{argument} speaks of {name}, which is no layer"
+            for argument, named in {**hints, "rules": {}}.items()
+            for name in named
+            if name not in self.layers
+        ]
+
+    def run(self) -> list[str]:
+        """Link every layer, by its name or else by its shapes; return those that order alone has paired."""
+        nodes: dict[Any, list[str]] = {}
+        for node in _nodes(self.leaves):
+            nodes.setdefault(form(node), []).append(node)
+        named = {name: nodes.get(form(renamed(name, self.rules)), []) for name in self.layers}
+        for name, found in named.items():
+            self._link_named(self.layers[name], found)
+        guesses = [self._link_by_shape(self.layers[name]) for name, found in named.items() if not found]
+        return [name for guess in guesses for name in guess]
+
+    def _link_named(self, layer: Layer, nodes: list[str]) -> None:
+        """Link a layer to the first node of its name that fits, and note why if none does."""
+        reasons = []
+        for node in nodes:
+            try:
+                self.links += links_of(layer, node, self.leaves, self.hints)
+            except Mismatch as reason:
+                reasons.append(str(reason))
+            else:
+                return
+        self.problems += reasons
+
+    def _link_by_shape(self, layer: Layer) -> list[str]:
+        """Link a layer to the first free node that fits and is filled by it."""
+        used = {link.path for link in self.links}
+        fits, free = {}, {path: shape for path, shape in self.leaves.items() if path not in used}
+        for node in _nodes(free):
+            try:
+                links = links_of(layer, node, self.leaves, self.hints)
+            except Mismatch:
+                continue
+            if {link.path for link in links} == {path for path in free if path.startswith(f"{node}/" if node else "")}:
+                fits[node] = links
+        same = {node: links for node, links in fits.items() if _same_class(layer.module, node)} or fits
+        if not same:
+            self.problems += [
+                f"{dotted(layer.name, own)} {list(shape)} has no leaf" for own, shape in layer.shapes.items()
+            ]
+            return []
+        self.links += next(iter(same.values()))
+        return [layer.name] if len(same) > 1 else []
+
+
+def _nodes(leaves: Shapes) -> list[str]:
+    """Return the paths of the nodes above the leaves, ``Dense_2`` before ``Dense_10``."""
+    nodes = {"", *leaves}
+    for path in leaves:
+        parts = path.split("/")
+        nodes |= {"/".join(parts[:i]) for i in range(len(parts))}
+    return sorted(nodes - set(leaves), key=_natural)
+
+
+def _natural(path: str) -> list[str]:
+    """Return a key that sorts numbers by their value."""
+    return [part.zfill(9) if part.isdigit() else part for part in re.findall(r"\d+|\D+", path)]
+
+
+def form(name: str) -> tuple[str, ...]:
+    """Return the letters and the numbers of a name, in which ``layers.0.fc1`` and ``layers_0/fc1`` are one."""
+    return tuple(re.findall(r"[a-z]+|\d+", name.lower()))
+
+
+def renamed(name: str, rules: Rules) -> str:
+    """Return the path that the first rule that matches gives to a name, or the name."""
+    for pattern, path in rules.items():
+        match = re.fullmatch(pattern, name)
+        if match:
+            return match.expand(path)
+    return name
+
+
+def _same_class(module: Any, node: str) -> bool:
+    """Say whether a node is named after the class of a layer: ``LayerNorm_0``."""
+    named = re.sub(r"_\d+$", "", node.rpartition("/")[2])
+    return bool(named) and type(module).__name__.startswith(named)
+
+
+def _aliases(torch_module: Any) -> dict[str, str]:
+    """Return the further names of tied parameters, with the first name of each."""
+    first: dict[int, str] = {}
+    names = [(name, id(p)) for name, p in torch_module.named_parameters(remove_duplicate=False)]
+    return {name: first[own] for name, own in names if first.setdefault(own, name) != name}
+
+
+def _layers(torch_module: Any, aliases: dict[str, str]) -> dict[str, Layer]:
+    """Return the modules that hold parameters themselves; an attention layer includes its output projection."""
+    layers: dict[str, Layer] = {}
+    for name, module in torch_module.named_modules():
+        parent, _, own = name.rpartition(".")
+        shapes = {
+            key: tuple(p.shape) for key, p in module.named_parameters(recurse=False) if dotted(name, key) not in aliases
+        }
+        above = type(layers[parent].module).__mro__ if parent in layers else ()
+        if own == "out_proj" and "MultiheadAttention" in {base.__name__ for base in above}:
+            layers[parent].shapes.update({f"out_proj.{key}": shape for key, shape in shapes.items()})
+        elif shapes:
+            layers[name] = Layer(module, name, shapes)
+    return layers
