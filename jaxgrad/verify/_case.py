@@ -31,6 +31,9 @@ class Criterion:
     """What is measured, in a few words."""
     measure: Callable[[], tuple[bool, str]]
     """Returns whether the criterion holds, and the measured figure in words."""
+    draw: Callable[[Any], None] | None = None
+    """Draws the picture that shows it on an empty ``matplotlib.figure.Figure``; called after ``measure``, and only
+    where pictures are asked for (``jaxgrad verify --figures DIR`` saves it)."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ float32 the error against the float64 answer is measured in multiples of torch's
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
@@ -16,9 +15,13 @@ __all__ = [
     "CLOSED_FORM_F64",
     "DEFINITION_F64",
     "NOISE_MULTIPLE",
+    "SMALL_LEAF",
     "Difference",
+    "Verdict",
     "compare",
+    "judge",
     "noise_multiple",
+    "size",
     "to_numpy",
     "worst",
 ]
@@ -41,22 +44,39 @@ class Difference:
     """How far one leaf lies from its reference."""
 
     path: str
-    """The leaf's path, its keys joined by ``/``."""
+    """The leaf's path, its keys joined by ``/``; empty for a tree that is one array."""
     error: float
-    """Relative L2 error; infinite where the leaf is missing, of another shape, or NaN on one side."""
+    """Relative L2 error; infinite where the leaf is missing, of another shape or dtype, or not finite on one side."""
     note: str = ""
     """What is wrong beside the numbers: a missing leaf, a shape, a dtype."""
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What both stages say about one quantity."""
+
+    definition: Difference
+    """The worst leaf in float64, against torch and, where there is one, the closed form."""
+    rounding: Difference
+    """The worst leaf in float32, in multiples of torch's own error."""
+    wrong: tuple[tuple[str, str], ...]
+    """The paths that failed, each with the stage and the measure that it failed; empty when both agree."""
+
+
 def to_numpy(tree: Any) -> dict[str, np.ndarray]:
     """Return every leaf by its path, as NumPy, from a tree of JAX, torch or NumPy arrays or numbers."""
-    flat: dict[str, np.ndarray] = {}
-    for path, leaf in jtu.tree_leaves_with_path(tree):
-        if type(leaf).__module__.split(".")[0] == "torch":
-            leaf = leaf.detach().cpu()
-            leaf = leaf.double() if leaf.is_floating_point() and leaf.element_size() < 4 else leaf
-        flat[jtu.keystr(path, simple=True, separator="/")] = np.asarray(leaf)
-    return flat
+    leaves = jtu.tree_leaves_with_path(tree)
+    return {jtu.keystr(path, simple=True, separator="/"): _leaf_to_numpy(leaf) for path, leaf in leaves}
+
+
+def _leaf_to_numpy(leaf: Any) -> np.ndarray:
+    """Return one leaf as a NumPy array of the same dtype."""
+    if type(leaf).__module__.split(".")[0] != "torch":
+        return np.asarray(leaf)
+    leaf = leaf.detach().cpu().resolve_conj().resolve_neg()
+    # NumPy has no bfloat16 of its own, and torch cannot hand over JAX's
+    half = str(leaf.dtype) == "torch.bfloat16"
+    return leaf.float().numpy().astype(jnp.bfloat16) if half else leaf.numpy()
 
 
 def compare(got: Any, want: Any, *, dtypes: bool = False) -> list[Difference]:
@@ -71,32 +91,44 @@ def compare(got: Any, want: Any, *, dtypes: bool = False) -> list[Difference]:
         One difference for every path that either tree has.
     """
     ours, theirs = to_numpy(got), to_numpy(want)
-    whole = np.sqrt(sum(float(np.sum(np.abs(leaf.astype(_wide(leaf))) ** 2)) for leaf in theirs.values()))
+    whole = size(np.array([size(leaf) for leaf in theirs.values()]))
     return [_compare_leaf(path, ours.get(path), theirs.get(path), whole, dtypes) for path in sorted(ours | theirs)]
 
 
-def _wide(leaf: np.ndarray) -> Any:
-    """Return the dtype in which a leaf is measured."""
-    return np.complex128 if np.iscomplexobj(leaf) else np.float64
+def _wide(leaf: np.ndarray) -> np.ndarray:
+    """Return a leaf in the dtype in which it is measured."""
+    return leaf.astype(np.complex128 if np.iscomplexobj(leaf) else np.float64)
+
+
+def size(leaf: np.ndarray) -> float:
+    """Return the L2 norm, taken so that the squares neither overflow nor vanish."""
+    leaf = _wide(leaf).ravel()
+    peak = float(np.max(np.abs(leaf), initial=0.0))
+    return peak * float(np.linalg.norm(leaf / peak)) if 0 < peak < np.inf else peak
 
 
 def _compare_leaf(
     path: str, ours: np.ndarray | None, theirs: np.ndarray | None, whole: float, dtypes: bool
 ) -> Difference:
     """Compare one leaf with its reference."""
-    if ours is None or theirs is None:
-        return Difference(path, np.inf, f"only {'the reference' if ours is None else 'our tree'} has this leaf")
-    if ours.shape != theirs.shape:
-        return Difference(path, np.inf, f"shape {ours.shape} against {theirs.shape}")
-    if dtypes and ours.dtype != theirs.dtype:
-        return Difference(path, np.inf, f"dtype {ours.dtype} against {theirs.dtype}")
-    ours, theirs = ours.astype(_wide(ours)), theirs.astype(_wide(theirs))
-    distance, size = float(np.linalg.norm((ours - theirs).ravel())), float(np.linalg.norm(theirs.ravel()))
-    if not np.isfinite(distance):
+    note = _mismatch(ours, theirs, dtypes)
+    if note or ours is None or theirs is None:
+        return Difference(path, np.inf, note)
+    ours, theirs = _wide(ours), _wide(theirs)
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         same = np.array_equal(ours, theirs, equal_nan=False)
         return Difference(path, 0.0 if same else np.inf, "" if same else "NaN or infinity")
-    scale = max(size, SMALL_LEAF * whole)
+    distance, scale = size(ours - theirs), max(size(theirs), SMALL_LEAF * whole)
     return Difference(path, distance / scale if scale else (0.0 if distance == 0 else np.inf))
+
+
+def _mismatch(ours: np.ndarray | None, theirs: np.ndarray | None, dtypes: bool) -> str:
+    """Say why two leaves cannot be compared by their numbers; empty where they can."""
+    if ours is None or theirs is None:
+        return f"only {'the reference' if ours is None else 'our tree'} has this leaf"
+    if ours.shape != theirs.shape:
+        return f"shape {ours.shape} against {theirs.shape}"
+    return f"dtype {ours.dtype} against {theirs.dtype}" if dtypes and ours.dtype != theirs.dtype else ""
 
 
 def worst(differences: list[Difference]) -> Difference:
@@ -109,28 +141,52 @@ def noise_multiple(got: Any, reference: Any, exact: Any) -> Difference:
 
     Args:
         got: Our answer at the working precision.
-        reference: torch's answer at the same precision.
+        reference: torch's answer at the same precision; a leaf of ours of another dtype is wrong.
         exact: torch's answer in float64.
 
     Returns:
         The worst leaf, its ``error`` in multiples of torch's error, which counts as at least one unit of
-        float32 rounding of the leaf.
+        float32 rounding of the leaf, and as that unit where torch's own answer is not finite.
     """
-    ours = {d.path: d for d in compare(got, exact)}
-    theirs = {d.path: d for d in compare(reference, exact)}
+    ours, theirs = to_numpy(got), to_numpy(reference)
+    noise = {d.path: d.error for d in compare(theirs, exact) if np.isfinite(d.error)}
     unit = float(jnp.finfo(jnp.float32).eps)
-    multiples = [
-        Difference(path, d.error / max(theirs[path].error if path in theirs else 0.0, unit), d.note)
-        for path, d in ours.items()
+
+    def multiple(d: Difference) -> Difference:
+        note = _mismatch(ours.get(d.path), theirs.get(d.path), dtypes=True)
+        return Difference(d.path, np.inf if note else d.error / max(noise.get(d.path, 0.0), unit), note or d.note)
+
+    return worst([multiple(d) for d in compare(ours, exact)])
+
+
+def judge(ours: tuple[Any, Any], theirs: tuple[Any, Any], truth: Any = None) -> Verdict:
+    """Compare our answers with torch's in both stages.
+
+    Args:
+        ours: Our tree in float64 and in float32.
+        theirs: torch's tree in float64 and in float32.
+        truth: The closed form, where there is one.
+
+    Returns:
+        The worst leaf of each stage, and every way in which the two differ.
+
+    Raises:
+        ValueError: If both trees are empty, so that there is nothing to compare.
+    """
+    if not (to_numpy(ours[0]) or to_numpy(theirs[0])):
+        message = "both trees are empty: there is nothing to compare"
+        raise ValueError(message)
+    definition = worst(compare(ours[0], theirs[0], dtypes=True))
+    closed = worst(compare(ours[0], truth)) if truth is not None else Difference("", 0.0)
+    rounding = noise_multiple(ours[1], theirs[1], theirs[0])
+    stages = [
+        (definition, DEFINITION_F64, "float64: {:.1e} off torch, allowed {:g}"),
+        (closed, CLOSED_FORM_F64, "float64: {:.1e} off the closed form, allowed {:g}"),
+        (rounding, NOISE_MULTIPLE, "float32: {:.3g} times torch's own error, allowed {:g}"),
     ]
-    return worst(multiples)
-
-
-def tree_cast(tree: Any, dtype: Any) -> Any:
-    """Cast the floating-point leaves of a NumPy or JAX tree."""
-
-    def cast(leaf: Any) -> Any:
-        leaf = np.asarray(leaf)
-        return leaf.astype(dtype) if np.issubdtype(leaf.dtype, np.floating) else leaf
-
-    return jax.tree.map(cast, tree)
+    wrong = [
+        (d.path, f"{words.split(':')[0]}: {d.note}" if d.note else words.format(d.error, limit))
+        for d, limit, words in stages
+        if not d.error <= limit
+    ]
+    return Verdict(worst([definition, closed]), rounding, tuple(wrong))

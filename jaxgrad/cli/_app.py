@@ -1,0 +1,54 @@
+"""The application: its commands, and what every command does alike about errors and versions."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from jaxgrad.cli import WRONG_USAGE
+from jaxgrad.cli._verify import verify
+from jaxgrad.verify import CannotRun
+
+__all__ = ["app", "call"]
+
+app = typer.Typer(
+    name="jaxgrad",
+    help="Derivatives beyond jax.grad, verified against PyTorch.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("verify")(verify)
+
+
+def _show_version(wanted: bool) -> None:
+    """Print the versions of what a result depends on, and stop."""
+    if wanted:
+        typer.echo(f"jaxgrad {version('jaxgrad')} (jax {version('jax')})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Derivatives beyond jax.grad, verified against PyTorch."""
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run one command, and return its exit code; what cannot run is told in one line."""
+    try:
+        return app(args=list(arguments), prog_name="jaxgrad", standalone_mode=False) or 0
+    except CannotRun as error:
+        message = str(error)
+    except Exception as error:
+        # the errors of the argument parser, whose class has moved between versions of typer
+        if not hasattr(error, "format_message"):
+            raise
+        message = f"{error.format_message()} (jaxgrad --help shows the commands, jaxgrad verify --help the options)"
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    return WRONG_USAGE

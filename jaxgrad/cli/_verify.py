@@ -1,0 +1,110 @@
+"""``jaxgrad verify``: the built-in cases in both frameworks."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import typer
+from rich.console import Console
+
+from jaxgrad.cli import AGREE, DIFFER
+from jaxgrad.cli._formats import FORMATS, check_writable, replace, write
+from jaxgrad.cli._progress import follow
+from jaxgrad.cli._report import Report
+from jaxgrad.verify import CannotRun, Plant, readme, select
+from jaxgrad.verify._case import Case
+from jaxgrad.verify._run import prepare, run_case
+
+__all__ = ["verify"]
+
+
+def verify(
+    case: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IDS", help="Cases to run: ids or patterns, such as S1,N*; all by default."),
+    ] = None,
+    format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How to write the report.")] = "text",  # noqa: A002
+    device: Annotated[
+        str | None, typer.Option(metavar="cpu|gpu|tpu", help="Where JAX computes; torch stays on the CPU.")
+    ] = None,
+    plant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CASE[:LEAF]",
+            help="Self-test of the judge: move one leaf of our result by one part in a million; the run must exit 1.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report there, not to stdout.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Save the pictures that cases draw there.")
+    ] = None,
+    readme_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--readme", metavar="FILE", help="Rewrite the table of cases between the markers in this document."
+        ),
+    ] = None,
+    list_cases: Annotated[bool, typer.Option("--list", help="List the cases, and run nothing.")] = False,
+    verbose: Annotated[bool, typer.Option(help="Show the traceback of every error in a case.")] = False,
+) -> int:
+    """Compare every built-in case with PyTorch, in float64 and float32.
+
+    Exit codes: 0 when everything agrees, 1 when something differs, 2 when the command cannot run, 130 after Ctrl-C.
+    """
+    chosen = select(",".join(case) if case is not None else None)
+    if list_cases:
+        typer.echo("\n".join(f"{entry.id:<4}{entry.title}" for entry in chosen))
+        return AGREE
+    _refuse(format, output, figures, readme_file, whole=case is None and plant is None)
+    report = _run(chosen, device, Plant.parse(plant) if plant is not None else None, figures)
+    write(report, format, output, verbose=verbose)
+    if readme_file is not None:
+        replace(readme_file, readme.insert(readme_file.read_text("utf-8"), readme.table(report.rows)))
+    return DIFFER if report.differing else AGREE
+
+
+def _refuse(format: str, output: Path | None, figures: Path | None, document: Path | None, *, whole: bool) -> None:  # noqa: A002
+    """Refuse what would only show at the end of a long run.
+
+    Raises:
+        CannotRun: With the option and what it takes.
+    """
+    if format not in FORMATS:
+        message = f"--format must be text, json or junit; got {format!r}"
+        raise CannotRun(message)
+    if output is not None:
+        check_writable(output)
+    if figures is not None:
+        try:
+            figures.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"--figures: the folder {figures} cannot be made: {error.strerror}"
+            raise CannotRun(message) from None
+    if document is not None:
+        _refuse_document(document, whole=whole)
+
+
+def _refuse_document(document: Path, *, whole: bool) -> None:
+    """Refuse to write a table of some cases, and a document without its markers.
+
+    Raises:
+        CannotRun: With the reason.
+    """
+    if not whole:
+        message = "--readme writes the table of every case: leave out --case and --plant"
+        raise CannotRun(message)
+    if not document.is_file():
+        message = f"--readme: there is no file {document}"
+        raise CannotRun(message)
+    check_writable(document)
+    readme.insert(document.read_text("utf-8"), "")
+
+
+def _run(cases: list[Case], device: str | None, plant: Plant | None, figures: Path | None) -> Report:
+    """Run the cases under a display of their progress."""
+    place = prepare(cases, device, plant, figures)
+    start = time.perf_counter()
+    rows = follow(cases, lambda one: run_case(one, device=place, plant=plant, figures=figures), Console(stderr=True))
+    platform = place.platform if place is not None else jax.default_backend()
+    return Report(tuple(rows), time.perf_counter() - start, platform)

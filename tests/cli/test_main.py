@@ -1,0 +1,74 @@
+"""The command line as a process: the script, packages that are not installed, Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+WITHOUT = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {package!r}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+sys.meta_path.insert(0, Block())
+from jaxgrad.cli import main
+sys.argv = ["jaxgrad", *{arguments!r}]
+main()
+"""
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+
+
+def run(*command):
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False
+    )
+
+
+def test_version():
+    done = run("-m", "jaxgrad.cli", "--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("jaxgrad 0.")
+    assert done.stderr == ""
+
+
+def test_a_process_sets_x64_itself():
+    done = run("-m", "jaxgrad.cli", "verify", "--case", "H2", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert {row["case"] for row in json.loads(done.stdout)} == {"H2"}
+    assert done.stderr.count("agree") == 3
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("torch", "error: PyTorch is not installed, and verify needs it: pip install 'jaxgrad[torch]'\n"),
+        ("typer", "error: typer is not installed, and the command line needs it: pip install 'jaxgrad[cli]'\n"),
+    ],
+)
+def test_a_missing_package_is_one_line_and_exits_2(package, words):
+    done = run("-c", WITHOUT.format(package=package, arguments=["verify", "--case", "H2"]))
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
+
+
+def test_ctrl_c_exits_130_without_a_traceback():
+    command = [sys.executable, "-m", "jaxgrad.cli", "verify", "--case", "H*"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        # the first row shows that the run is under way
+        assert process.stderr.readline().startswith("H1 ")
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.endswith("interrupted\n")
+    assert "Traceback" not in err
