@@ -8,7 +8,7 @@ verify: .venv/ready  ## compute every case in JAX and in torch, and compare
 	$(BIN)/jaxgrad verify
 
 test: .venv/ready  ## the whole test suite but the runs marked slow
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
 
 lint: .venv/ready  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -20,7 +20,18 @@ ROWS = {}
 for family in FAMILIES:
     ROWS |= importlib.import_module(f"tests.contract.rows_{family}").ROWS
 
+# the tests of one function share its compiled programs, so they run in one worker
+GROUPED = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in sorted(ROWS)]
+
 PRECISIONS = {"float64": 1e-10, "float32": 1e-4, "bfloat16": None}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """What is tested here is that the programs compose, not how fast they run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def of_inputs(example, dtype=jnp.float64):
@@ -56,7 +67,7 @@ def under_vmap(example, inputs):
         return leaf[None] * factor.astype(leaf.dtype).reshape(2, *[1] * leaf.ndim)
 
     batch = jax.tree.map(pair, inputs)
-    mapped = jax.vmap(example.call)(*batch)
+    mapped = jax.jit(jax.vmap(example.call))(*batch)
     for i in range(2):
         assert_parity(_tree.take(mapped, i), example.call(*_tree.take(batch, i)))
 
@@ -65,38 +76,42 @@ def under_grad(example, inputs):
     """The gradient against a central difference along a random direction."""
     scalar, x = as_scalar(example, inputs)
     direction = random_like(x, 5)
-    slope = _tree.dot(jax.grad(scalar)(x), direction)
+    slope = _tree.dot(jax.jit(jax.grad(scalar))(x), direction)
     assert_parity(slope, central_difference(scalar, x, direction), tolerance=1e-5)
 
 
 def under_jvp(example, inputs):
     scalar, x = as_scalar(example, inputs)
     direction = random_like(x, 6)
-    _, slope = jax.jvp(scalar, (x,), (direction,))
+    _, slope = jax.jit(lambda x, v: jax.jvp(scalar, (x,), (v,)))(x, direction)
     assert_parity(slope, central_difference(scalar, x, direction), tolerance=1e-5)
 
 
 def central_difference(scalar, x, direction):
     """Return the slope along a direction, by the fourth-order formula (relative error about 1e-10)."""
-
-    def at(t):
-        return jax.jit(scalar)(jax.tree.map(lambda a, d: a + t * d, x, direction))
-
     h = 1e-3
-    return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+
+    @jax.jit
+    def along(x, direction):
+        moved = [jax.tree.map(lambda a, d, t=t: a + t * d, x, direction) for t in (h, -h, 2 * h, -2 * h)]
+        return jax.lax.map(scalar, jax.tree.map(lambda *leaves: jnp.stack(leaves), *moved))
+
+    up, down, far_up, far_down = along(x, direction)
+    return (8 * (up - down) - (far_up - far_down)) / (12 * h)
 
 
 def under_scan(example, inputs):
     def step(carry, _):
         return carry, example.call(*inputs)
 
-    _, stacked = jax.lax.scan(step, 0, None, length=2)
+    _, stacked = jax.jit(lambda: jax.lax.scan(step, 0, None, length=2))()
     assert_parity(_tree.take(stacked, 1), example.call(*inputs))
 
 
 def under_checkpoint(example, inputs):
     scalar, x = as_scalar(example, inputs)
-    assert_parity(jax.grad(jax.checkpoint(scalar))(x), jax.grad(scalar)(x))
+    kept, recomputed = jax.jit(lambda x: (jax.grad(scalar)(x), jax.grad(jax.checkpoint(scalar))(x)))(x)
+    assert_parity(recomputed, kept)
 
 
 def on_two_devices(example, inputs):
@@ -138,7 +153,7 @@ def test_every_public_function_has_a_row():
     assert {t for row in ROWS.values() for t in row.refuses} <= {*TRANSFORMS, *PRECISIONS}
 
 
-@pytest.mark.parametrize("name", sorted(ROWS))
+@pytest.mark.parametrize("name", GROUPED)
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_transform(name, transform):
     example = ROWS[name]
@@ -146,7 +161,7 @@ def test_transform(name, transform):
         TRANSFORMS[transform](example, of_inputs(example))
 
 
-@pytest.mark.parametrize("name", sorted(ROWS))
+@pytest.mark.parametrize("name", GROUPED)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_precision(name, precision):
     """Results keep the precision of the inputs (bfloat16 may be accumulated in float32) and stay close to float64."""
@@ -161,16 +176,17 @@ def test_precision(name, precision):
     assert difference.error <= (PRECISIONS[precision] or example.tolerance_bf16), difference
 
 
-@pytest.mark.parametrize("name", sorted(ROWS))
-def test_fresh_closures_do_not_pile_up(name, monkeypatch):
-    """Thirty calls with new closures leave no more than the cache's bound of them alive."""
+@pytest.mark.parametrize("name", GROUPED)
+@pytest.mark.parametrize("calls", [8, pytest.param(30, marks=pytest.mark.slow)])
+def test_fresh_closures_do_not_pile_up(name, calls, monkeypatch):
+    """Calls with new closures leave no more than the cache's bound of them alive."""
     monkeypatch.setattr(_jit, "MAX_PROGRAMS", 4)
     example = ROWS[name]
     inputs, alive = of_inputs(example), []
-    with warnings.catch_warnings(), jax.disable_jit(False):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        for i in range(30):
-            array = np.full((3,), i / 30)
+        for i in range(calls):
+            array = np.full((3,), i / calls)
             alive.append(weakref.ref(array))
             jax.block_until_ready(example.fresh(array)(*inputs))
             del array
