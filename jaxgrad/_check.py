@@ -209,14 +209,15 @@ def number(value: Any, name: str) -> None:
 
 
 def non_negative(value: Any, name: str) -> None:
-    """Refuse a Python number below zero, or NaN; a traced one passes unseen.
+    """Refuse a Python number below zero, or NaN, alone or in a tree; a traced one passes unseen.
 
     Raises:
-        ValueError: If the number is negative or NaN.
+        ValueError: If a number is negative or NaN.
     """
-    if isinstance(value, int | float | np.number) and not value >= 0:
-        message = f"{name} must not be negative or NaN; got {value!r}"
-        raise ValueError(message)
+    for path, number in jtu.tree_leaves_with_path(value):
+        if isinstance(number, int | float | np.number) and not number >= 0:
+            message = f"{locate(name, path)} must not be negative or NaN; got {number!r}"
+            raise ValueError(message)
 
 
 def same_leading(**trees: Tree) -> int:

@@ -35,7 +35,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def jit(*static: str, non_negative: tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def jit(
+    *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a function with the named arguments static; the function's type is kept.
 
     Outside of any trace a call runs a compiled program; inside one (``jit``, ``vmap``, ``grad``, ``scan``, ...) the
@@ -43,7 +45,9 @@ def jit(*static: str, non_negative: tuple[str, ...] = ()) -> Callable[[Callable[
 
     Args:
         *static: Names of the arguments that are functions or options, known when the function is traced.
-        non_negative: Names of the traced arguments that are refused when they are Python numbers below zero.
+        non_negative: Names of the traced arguments that are refused when they are Python numbers below zero, or trees
+            with such numbers.
+        static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
 
     Returns:
         A decorator. The function it returns has ``programs``, its cache, for inspection.
@@ -56,20 +60,21 @@ def jit(*static: str, non_negative: tuple[str, ...] = ()) -> Callable[[Callable[
 
         @functools.wraps(fun)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            fixed = (*static, *(name for name in static_functions if callable(kwargs.get(name))))
             options = {name: args[i] for i, name in positions.items() if i < len(args)}
-            options |= {name: kwargs[name] for name in static if name in kwargs}
+            options |= {name: kwargs[name] for name in fixed if name in kwargs}
             key = tuple((name, _identity(value, name)) for name, value in options.items())
-            given = {name: tree for name, tree in _name_arguments(names, args, kwargs).items() if name not in static}
+            given = {name: tree for name, tree in _name_arguments(names, args, kwargs).items() if name not in fixed}
             for name in non_negative:
                 _check.non_negative(given.get(name), name)
             if not _outside_of_traces():
                 _explain_arguments(fun.__name__, given)
                 arrays = [value if i in positions else _as_arrays(value) for i, value in enumerate(args)]
-                named = {name: value if name in static else _as_arrays(value) for name, value in kwargs.items()}
+                named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
                 return fun(*arrays, **named)  # type: ignore[arg-type]
-            program = programs.get(key, options, lambda: _specialise(fun, args, kwargs, positions, static))
+            program = programs.get(key, options, lambda: _specialise(fun, args, kwargs, positions, fixed))
             traced = [value for i, value in enumerate(args) if i not in positions]
-            named = {name: value for name, value in kwargs.items() if name not in static}
+            named = {name: value for name, value in kwargs.items() if name not in fixed}
             with _arguments_as_given(fun.__name__, given):
                 try:
                     return program(*traced, **named)

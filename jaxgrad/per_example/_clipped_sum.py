@@ -1,58 +1,77 @@
 """The sum of per-example gradients, each clipped."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
-from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad.per_example._engine._batch import Problem, clip_and_sum, measure, problem_of, total_norm
 
 __all__ = ["ClippedInfo", "clipped_sum"]
 
 
 class ClippedInfo(NamedTuple):
-    """What was measured while a batch of gradients was clipped."""
+    """What was measured while a batch of gradients was clipped; padding counts as zero."""
 
     losses: Array
     """The loss of every example, of shape ``(B,)``."""
-    norms: Array
-    """The norm of every example's gradient before clipping, of shape ``(B,)``."""
+    norms: Tree
+    """The norm of every example's gradient before clipping, of shape ``(B,)``: one for each entry of ``clip_norm``."""
     fraction_clipped: Array
-    """The fraction of examples whose gradient was scaled down."""
+    """The fraction of examples of which some part was scaled down; padding does not count."""
     sensitivity: Array
-    """The most that one example can change the sum by, in Euclidean norm."""
+    """The most that one example can add to the sum, in Euclidean norm; infinite for a function that does not say."""
 
 
-@jit("loss_fn", "wrt", non_negative=("clip_norm",))
+@jit("loss_fn", "mode", "microbatch", "wrt", non_negative=("clip_norm",), static_functions=("clip_norm",))
 def clipped_sum(
-    loss_fn: LossFn, params: Params, *batch: Any, clip_norm: Any, wrt: Wrt = None
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    clip_norm: Any,
+    is_padding: Array | None = None,
+    mode: str = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
 ) -> tuple[Params, ClippedInfo]:
     r"""Sum the gradients of the examples, each scaled down to a norm of at most ``clip_norm``.
 
     .. math:: \sum_i \min\!\left(1, \frac{C}{\lVert g_i \rVert}\right) g_i, \qquad
               g_i = \nabla_\theta\, \ell(\theta, x_i)
 
+    In ``mode="book-keeping"`` one backward pass leaves the inputs and cotangents of every weight; they give the norms
+    as in `norms`, and then the sum. In ``"ghost"`` a second backward pass gives the sum; in ``"materialise"`` the
+    gradients are formed by ``vmap(grad)``. The results agree to rounding.
+
     Args:
         loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
-        clip_norm: The largest norm ``C``, a number or a traced scalar.
+        clip_norm: The largest norm: a number or a traced scalar; a prefix of ``params`` of such numbers, which clips
+            each part by its own norm; or a function that turns the ``(B,)`` norms into ``(B,)`` scales (static), such
+            as ``lambda n: 1 / (n + 0.01)``, automatic clipping. A function may say its bound in an attribute
+            ``sensitivity``.
+        is_padding: Booleans of shape ``(B,)``: examples that add nothing and are not counted.
+        mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"materialise"``.
+        microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros, and do not enter the norms.
 
     Returns:
-        The clipped sum, a tree like ``params`` (a sum, never a mean), and a `ClippedInfo`.
+        The clipped sum, a tree like ``params`` (a sum, never a mean), and a `ClippedInfo`. An example whose loss or
+        gradient is not finite adds nothing, and counts as clipped.
 
     Raises:
-        ValueError: If ``clip_norm`` is negative, the leading axes differ or are empty, the loss is no scalar, or
-            ``wrt`` selects nothing.
+        ValueError: If ``clip_norm`` is negative or no prefix of ``params``, the leading axes differ or are empty, the
+            loss is no scalar, ``mode`` or ``microbatch`` is unknown, or ``wrt`` selects nothing.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
-        One gradient of the batch and ``B * P`` numbers of memory.
+        About one gradient of the batch in time, and the cotangents of the weights' outputs in memory; with
+        ``"ghost"`` up to 5/3 gradients and no more memory than one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,14 +84,103 @@ def clipped_sum(
 
     References:
         Abadi et al. (2016), Deep learning with differential privacy, arXiv:1607.00133, algorithm 1.
+        Bu et al. (2023), Differentially private optimization on large model at small cost, arXiv:2210.00038
+        (book-keeping).
     """
-    subset = subset_of(loss_fn, params, batch, wrt)
-    losses, gradients = map_examples(jax.value_and_grad(subset.fun), subset.active, batch)
-    norms = _tree.norms_of_rows(gradients)
-    limit = jnp.asarray(clip_norm, norms.dtype)
-    # where the norm is 0 or below the limit nothing is scaled, and no 0/0 is formed
-    clipped = norms > limit
-    scales = jnp.where(clipped, limit / jnp.where(clipped, norms, 1), 1)
-    total = jax.tree.map(lambda g: jnp.tensordot(scales.astype(g.dtype), g, 1), gradients)
-    info = ClippedInfo(losses, norms, jnp.mean(clipped.astype(norms.dtype)), limit)
-    return subset.embed(total), info
+    problem = problem_of(loss_fn, params, batch, wrt, mode)
+    size = jax.tree.leaves(batch)[0].shape[0]
+    real = jnp.ones(size, bool) if is_padding is None else ~_mask(is_padding, size)
+    if callable(clip_norm):
+        return _scaled_by_function(problem, batch, real, clip_norm, mode, microbatch)
+    limits, owners, like = _groups(problem, params, clip_norm)
+
+    def scale(squared: list[Array], _: Any) -> tuple[list[Array], Tree]:
+        nothing = jnp.zeros_like(squared[0])
+        parts = [[s for s, owner in zip(squared, owners, strict=True) if owner == k] for k in range(len(limits))]
+        norms = [total_norm([nothing, *part]) for part in parts]
+        scales, clipped = zip(
+            *[_clip(n, jnp.asarray(c, n.dtype)) for n, c in zip(norms, limits, strict=True)], strict=True
+        )
+        return [scales[owner] for owner in owners], (norms, jnp.any(jnp.stack(clipped), axis=0))
+
+    total, losses, (norms, clipped) = clip_and_sum(problem, batch, real, scale, mode, microbatch)
+    squared_limits = [jnp.square(jnp.asarray(limits[k], norms[0].dtype)) for k in sorted(set(owners))]
+    return problem.rebuild(total), _info(losses, like(norms), clipped, jnp.sqrt(sum(squared_limits)), real)
+
+
+def _clip(norms: Array, limit: Array) -> tuple[Array, Array]:
+    """Return the scales that bring norms down to a limit, and whether each is scaled down."""
+    # at the limit and below nothing is scaled, and no 0/0 is formed; a NaN counts as clipped
+    kept = norms <= limit
+    return jnp.where(kept, 1, limit / jnp.where(kept, 1, norms)), ~kept
+
+
+def _groups(problem: Problem, params: Params, clip_norm: Any) -> tuple[list[Any], list[int], Callable[..., Tree]]:
+    """Return the limits, which of them holds for each leaf that counts, and a function that shapes like ``clip_norm``.
+
+    Raises:
+        ValueError: If ``clip_norm`` is no prefix of ``params``.
+    """
+    limits, structure = jax.tree.flatten(clip_norm)
+    treedef: Any = structure
+    wrong = [limit for limit in limits if jnp.ndim(limit)]
+    try:
+        owners = jax.tree.broadcast(treedef.unflatten(range(len(limits))), params)
+    except ValueError as error:
+        wrong = [error]
+    if wrong or not limits:
+        message = (
+            "clip_norm must be a number, a prefix of params with a number for each part, or a function of the norms;"
+            f" got {structure} for params {jax.tree.structure(params)}"
+        )
+        raise ValueError(message)
+    return limits, problem.pick(owners), treedef.unflatten
+
+
+def _mask(is_padding: Array, size: int) -> Array:
+    """Check a padding mask.
+
+    Raises:
+        ValueError: If it is not one boolean an example.
+    """
+    if jnp.shape(is_padding) != (size,) or jnp.result_type(is_padding) != jnp.bool_:
+        message = f"is_padding must be {size} booleans, one an example; got {jnp.asarray(is_padding).aval}"
+        raise ValueError(message)
+    return jnp.asarray(is_padding)
+
+
+def _scaled_by_function(
+    problem: Problem, batch: tuple[Any, ...], real: Array, scale_fn: Any, mode: str, microbatch: int | None
+) -> tuple[Params, ClippedInfo]:
+    """Scale by a function of the norms of the whole batch: two passes where the batch comes in chunks."""
+    size = real.shape[0]
+
+    def scales_of(norms: Array) -> Array:
+        scales = jnp.asarray(scale_fn(norms), norms.dtype)
+        if scales.shape != norms.shape:
+            message = f"clip_norm must turn norms of shape {norms.shape} into as many scales; got {scales.shape}"
+            raise ValueError(message)
+        return scales
+
+    def scale(squared: list[Array], given: tuple[Array, ...]) -> tuple[list[Array], Tree]:
+        norms = total_norm(squared)
+        (scales,) = given or (scales_of(norms),)
+        return [scales] * len(squared), (norms, scales)
+
+    given: tuple[Array, ...] = ()
+    if microbatch is None or microbatch >= size:
+        microbatch = size
+    else:
+        _, squared = measure(problem, batch, microbatch)
+        given = (scales_of(total_norm(squared)),)
+    total, losses, (norms, scales) = clip_and_sum(problem, batch, real, scale, mode, microbatch, given)
+    bound = jnp.asarray(getattr(scale_fn, "sensitivity", jnp.inf), norms.dtype)
+    return problem.rebuild(total), _info(losses, norms, ~(scales >= 1), bound, real)
+
+
+def _info(losses: Array, norms: Tree, clipped: Array, sensitivity: Array, real: Array) -> ClippedInfo:
+    """Gather what was measured, without the padding."""
+    count = jnp.maximum(jnp.sum(real), 1).astype(sensitivity.dtype)
+    fraction = jnp.sum((clipped & real).astype(sensitivity.dtype)) / count
+    losses, norms = jax.tree.map(lambda rows: jnp.where(real, rows, jnp.zeros_like(rows)), (losses, norms))
+    return ClippedInfo(losses, norms, fraction, sensitivity)

@@ -2,38 +2,55 @@
 
 from typing import Any
 
-import jax
-
 from jaxgrad import _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Wrt
-from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad.per_example._engine._batch import measure, problem_of, total_norm
 
 __all__ = ["norms"]
 
 
-@jit("loss_fn", "per_leaf", "wrt")
-def norms(loss_fn: LossFn, params: Params, *batch: Any, per_leaf: bool = False, wrt: Wrt = None) -> Array:
-    r"""Return the Euclidean norm of the gradient of every example.
+@jit("loss_fn", "per_leaf", "mode", "microbatch", "wrt")
+def norms(
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    per_leaf: bool = False,
+    mode: str = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+) -> Array:
+    r"""Return the Euclidean norm of the gradient of every example, without forming the gradients.
 
-    .. math:: n_i = \lVert \nabla_\theta\, \ell(\theta, x_i) \rVert_2
+    .. math:: n_i = \lVert \nabla_\theta\, \ell(\theta, x_i) \rVert_2, \qquad
+              \Bigl\lVert \sum_t u_t v_t^\top \Bigr\rVert^2 = \sum_{s,t} (u_s \cdot u_t)(v_s \cdot v_t)
+
+    The gradient of a weight is a sum of outer products of its inputs ``u`` and the cotangents ``v`` of its outputs,
+    over positions, patches, time steps and repeated uses; the second formula is its norm. `explain` tells how each
+    leaf is held. The norms can be differentiated.
 
     Args:
         loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         per_leaf: Whether to return the norms of every leaf apart.
+        mode: ``"auto"``, ``"ghost"`` or ``"book-keeping"`` (the same for norms), or ``"materialise"``, by
+            ``vmap(grad)``.
+        microbatch: How many examples are taken at once; ``None`` chooses.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
 
     Returns:
-        The norms, of shape ``(B,)``; with ``per_leaf`` a tree like ``params`` of such arrays.
+        The norms, of shape ``(B,)``; with ``per_leaf`` a tree like ``params`` of such arrays, zero on leaves that do
+        not count.
 
     Raises:
-        ValueError: If the leading axes differ or are empty, the loss is no scalar, or ``wrt`` selects nothing.
+        ValueError: If the leading axes differ or are empty, the loss is no scalar, ``mode`` or ``microbatch`` is
+            unknown, or ``wrt`` selects nothing.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
-        One gradient of the batch and ``B * P`` numbers of memory.
+        A forward and a backward pass without the weight gradients, and the Gram matrices: less than one gradient of
+        the batch where examples have few positions.
 
     Example:
         >>> import jax.numpy as jnp
@@ -44,11 +61,11 @@ def norms(loss_fn: LossFn, params: Params, *batch: Any, per_leaf: bool = False, 
 
     References:
         Goodfellow (2015), Efficient per-example gradient computations, arXiv:1510.01799.
+        Li et al. (2022), Large language models can be strong differentially private learners, arXiv:2110.05679.
     """
-    subset = subset_of(loss_fn, params, batch, wrt)
-
-    def one(active: Params, *example: Any) -> Any:
-        gradient = subset.embed(jax.grad(subset.fun)(active, *example))
-        return jax.tree.map(_tree.norm, gradient) if per_leaf else _tree.norm(gradient)
-
-    return map_examples(one, subset.active, batch)
+    problem = problem_of(loss_fn, params, batch, wrt, mode)
+    _, squared = measure(problem, batch, microbatch)
+    if per_leaf:
+        roots = [_tree.safe_sqrt(s) for s in squared]
+        return problem.spread(roots)
+    return total_norm(squared)

@@ -1,0 +1,101 @@
+"""The ledger of a batch: what one backward pass leaves, enough for norms and for any weighted sum."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad._types import Array
+from jaxgrad.per_example._engine import _algebra
+from jaxgrad.per_example._engine._algebra import Factors
+from jaxgrad.per_example._engine._plan import LeafPlan, Plan
+from jaxgrad.per_example._engine._rules import outer_factors
+from jaxgrad.per_example._engine._taps import Tapped, run
+
+__all__ = ["Ledger", "keep_books", "masked", "norms_squared", "weighted_sum"]
+
+
+class Ledger(NamedTuple):
+    """The losses of a batch and, for every leaf, its gradients in the form that the plan chose."""
+
+    losses: Array
+    entries: tuple[Any, ...]
+    """A list of `Factors`, a stack of gradients, or ``None`` where the loss does not depend on the leaf."""
+
+
+def keep_books(plan: Plan, leaves: Sequence[Array], batch: Any) -> Ledger:
+    """Run a batch forward and backward once."""
+    if plan.program is None:
+        # everything is materialised, by JAX's own transposition
+        losses, rows = jax.vmap(jax.value_and_grad(plan.fun), in_axes=(None,) + (0,) * len(batch))(leaves, *batch)
+        return Ledger(losses, tuple(rows))
+    program = plan.program
+
+    def one(*example: Any) -> tuple[Array, tuple[Any, ...]]:
+        tapped = run(program, plan.sites, plan.tapped, leaves, jax.tree.leaves(example))
+        return tapped.loss, tuple(_entry(plan, i, tapped) for i in range(len(leaves)))
+
+    losses, entries = jax.vmap(one)(*batch)
+    return Ledger(
+        losses,
+        tuple(
+            _algebra.form(leaf, entry) if leaf.method == "instantiate" else entry
+            for leaf, entry in zip(plan.leaves, entries, strict=True)
+        ),
+    )
+
+
+def _entry(plan: Plan, index: int, tapped: Tapped) -> Any:
+    """Return what one example adds to the ledger of one leaf."""
+    leaf = plan.leaves[index]
+    if leaf.method in {"tap", "unused"}:
+        return tapped.gradients.get(index)
+    factors = []
+    for use in leaf.uses:
+        site = plan.sites[use.path]
+        left, right = outer_factors(site, use.piece, tapped.operands[use.path], tapped.cotangents[use.path])
+        factors.append(Factors(right, left) if use.swapped else Factors(left, right))
+    return factors
+
+
+def norms_squared(plan: Plan, ledger: Ledger) -> list[Array]:
+    """Return the squared norms of the gradients, leaf by leaf, each of shape ``(B,)``."""
+    out = []
+    for leaf, entry in zip(plan.leaves, ledger.entries, strict=True):
+        if entry is None:
+            out.append(jnp.zeros(ledger.losses.shape, _algebra.wide(ledger.losses.dtype)))
+        else:
+            out.append(_algebra.squares(leaf, entry) if leaf.method == "ghost" else _algebra.squares_of(entry))
+    return out
+
+
+def masked(ledger: Ledger, keep: Array) -> Ledger:
+    """Return the ledger with zeros for the examples that are not kept, whatever stood there."""
+
+    def mask(rows: Array) -> Array:
+        if not jnp.issubdtype(rows.dtype, jnp.floating):
+            return rows
+        return jnp.where(keep.reshape(-1, *(1,) * (rows.ndim - 1)), rows, jnp.zeros_like(rows))
+
+    return Ledger(ledger.losses, jax.tree.map(mask, ledger.entries))
+
+
+def weighted_sum(plan: Plan, ledger: Ledger, scales: Sequence[Array]) -> list[Array]:
+    """Return the sum over the examples of each leaf's gradients, scaled by ``scales[leaf]`` of shape ``(B,)``.
+
+    The sums come in float32 at the least.
+    """
+    return [
+        _leaf_sum(leaf, entry, scale) for leaf, entry, scale in zip(plan.leaves, ledger.entries, scales, strict=True)
+    ]
+
+
+def _leaf_sum(leaf: LeafPlan, entry: Any, scales: Array) -> Array:
+    """Return the weighted sum of the gradients of one leaf."""
+    if entry is None:
+        return jnp.zeros(leaf.shape, _algebra.wide(scales.dtype))
+    if leaf.method == "ghost":
+        return _algebra.gradient_of_sum(leaf, entry, scales)
+    total = _algebra.sum_of(entry, scales)
+    return _algebra.leaf_of(leaf, total) if leaf.method == "instantiate" else total

@@ -1,0 +1,132 @@
+"""The linear program of one example: what `jax.linearize` leaves of a loss, ready to be walked."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, subjaxprs
+
+__all__ = ["Body", "Program", "bind", "linear_program", "read", "shape_of"]
+
+CHECKPOINTS = {"remat", "remat2", "checkpoint"}
+"""Names of `jax.checkpoint`, whose activations would be hidden inside the backward pass."""
+
+CALLS = {"jit", "pjit", "closed_call", "core_call"} | CHECKPOINTS
+"""Calls that are replaced by their bodies."""
+
+
+class Body(NamedTuple):
+    """A jaxpr without calls, with the bodies of its scans."""
+
+    eqns: list[JaxprEqn]
+    residuals: list[Var]
+    """What is known beside the inputs: empty in the body of a scan, where it comes in by the inputs."""
+    invars: list[Var]
+    outvars: list[Any]
+    consts: dict[Var, Any]
+    scans: dict[int, "Body"]
+    """The body of every scan, by the index of its equation."""
+
+
+class Program(NamedTuple):
+    """The loss of one example, and its derivative."""
+
+    known: ClosedJaxpr
+    """``known(*leaves, *example)`` returns the loss and the residuals of ``linear``."""
+    linear: Body
+    """Maps tangents of the leaves to the tangent of the loss."""
+
+
+def read(env: dict[Var, Any], atom: Any) -> Any:
+    """Return the value of a variable or a literal."""
+    return atom.val if isinstance(atom, Literal) else env[atom]
+
+
+def shape_of(atom: Any) -> Any:
+    """Return the shape and dtype of a variable or a literal."""
+    return atom.aval
+
+
+def bind(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
+    """Apply the operation of an equation to values."""
+    out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+    return out if eqn.primitive.multiple_results else [out]
+
+
+def linear_program(fun: Callable[..., Any], leaves: Sequence[Any], example: Any) -> Program:
+    """Trace the loss of one example, and split it into what is known and what is linear in the leaves.
+
+    Args:
+        fun: ``fun(leaves, *example) -> ()``.
+        leaves: Arrays, or their shapes and dtypes.
+        example: Tuple of trees of shapes and dtypes, without the leading axis of the batch.
+
+    Returns:
+        The two programs; evaluating one after the other is ``jax.jvp``.
+    """
+    flat, treedef = jax.tree.flatten(example)
+    structure: Any = treedef
+    count = len(leaves)
+    primal = jax.make_jaxpr(lambda *xs: fun(list(xs[:count]), *structure.unflatten(xs[count:])))(*leaves, *flat)
+    if _has_checkpoint(primal.jaxpr):
+        primal = _inline(primal)
+    captured: list[Jaxpr] = []
+
+    def known(*xs: Any) -> list[Any]:
+        loss, pushforward = jax.linearize(
+            lambda *active: jax.core.eval_jaxpr(primal.jaxpr, primal.consts, *active, *xs[count:])[0], *xs[:count]
+        )
+        linear = jax.make_jaxpr(pushforward)(*xs[:count])
+        captured.append(linear.jaxpr)
+        return [loss, *linear.consts]
+
+    split = jax.make_jaxpr(known)(*leaves, *flat)
+    return Program(split, _body(captured[-1], ()))
+
+
+def _body(jaxpr: Jaxpr, consts: Sequence[Any]) -> Body:
+    """Inline the calls of a jaxpr, and those of its scans; constants without a value become residuals."""
+    open_count = len(jaxpr.constvars) - len(consts)
+    inputs = [v.aval for v in (*jaxpr.constvars[:open_count], *jaxpr.invars)]
+
+    def run(*xs: Any) -> list[Any]:
+        return _evaluate(jaxpr, [*xs[:open_count], *consts], xs[open_count:])
+
+    closed = jax.make_jaxpr(run)(*inputs)
+    flat = closed.jaxpr
+    scans = {i: _body(e.params["jaxpr"].jaxpr, e.params["jaxpr"].consts) for i, e in enumerate(flat.eqns) if _scans(e)}
+    values = dict(zip(flat.constvars, closed.consts, strict=True))
+    return Body(flat.eqns, flat.invars[:open_count], flat.invars[open_count:], flat.outvars, values, scans)
+
+
+def _scans(eqn: JaxprEqn) -> bool:
+    """Say whether an equation is a scan."""
+    return eqn.primitive.name == "scan"
+
+
+def _has_checkpoint(jaxpr: Jaxpr) -> bool:
+    """Say whether a checkpoint stands anywhere in a jaxpr."""
+    return any(eqn.primitive.name in CHECKPOINTS for eqn in jaxpr.eqns) or any(map(_has_checkpoint, subjaxprs(jaxpr)))
+
+
+def _inline(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Inline the calls of a jaxpr, in the bodies of its scans too."""
+    return jax.make_jaxpr(lambda *xs: _evaluate(closed.jaxpr, closed.consts, xs))(*closed.in_avals)
+
+
+def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    """Evaluate a jaxpr with its calls inlined."""
+    env: dict[Var, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    env.update(zip(jaxpr.invars, args, strict=True))
+    for eqn in jaxpr.eqns:
+        values = [read(env, atom) for atom in eqn.invars]
+        if eqn.primitive.name in CALLS:
+            inner: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+            inner, inner_consts = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
+            out: Sequence[Any] = _evaluate(inner, inner_consts, values)
+        elif _scans(eqn) and _has_checkpoint(eqn.params["jaxpr"].jaxpr):
+            out = bind(eqn.replace(params={**eqn.params, "jaxpr": _inline(eqn.params["jaxpr"])}), values)
+        else:
+            out = bind(eqn, values)
+        env.update(zip(eqn.outvars, out, strict=True))
+    return [read(env, atom) for atom in jaxpr.outvars]

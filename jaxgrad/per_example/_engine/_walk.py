@@ -1,0 +1,165 @@
+"""The walk over a linear program that finds where the parameters enter it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jax.extend.core import JaxprEqn, Var
+
+from jaxgrad.per_example._engine import _layout
+from jaxgrad.per_example._engine._layout import Layout
+from jaxgrad.per_example._engine._program import Body, shape_of
+from jaxgrad.per_example._engine._rules import has_rule
+from jaxgrad.per_example._engine._views import Path, Piece, Site, View
+
+__all__ = ["Found", "walk"]
+
+
+RESHAPES = {"reshape", "squeeze", "expand_dims", "broadcast_in_dim"}
+"""Operations that keep the entries of an array in their order, where they keep their number."""
+
+
+class Found(NamedTuple):
+    """What the walk found."""
+
+    sites: dict[Path, Site]
+    escapes: dict[int, str]
+    """Leaves that enter an operation without a rule, with its name."""
+
+
+def walk(body: Body, shapes: Sequence[Sequence[int]]) -> Found:
+    """Follow every leaf from the inputs of a linear program to the operations that consume it."""
+    found = Found({}, {})
+    views = {
+        var: View((Piece(leaf, _layout.layout_of(shape), ()),))
+        for leaf, (var, shape) in enumerate(zip(body.invars, shapes, strict=True))
+    }
+    _walk_body(body, views, set(body.invars), (), (), found)
+    return found
+
+
+def _walk_body(
+    body: Body, views: dict[Any, View], linear: set[Any], path: Path, lengths: tuple[int, ...], found: Found
+) -> None:
+    """Walk the equations of one body; ``linear`` grows by every variable that depends on a tangent."""
+    for i, eqn in enumerate(body.eqns):
+        moving = [j for j, v in enumerate(eqn.invars) if isinstance(v, Var) and v in linear]
+        if not moving:
+            continue
+        linear.update(eqn.outvars)
+        held = [j for j in moving if eqn.invars[j] in views]
+        if eqn.primitive.name == "scan":
+            _walk_scan(eqn, body.scans[i], views, linear, (*path, i), lengths, found)
+        elif held:
+            _walk_use(eqn, moving, held, views, (*path, i), lengths, found)
+    for atom in body.outvars:
+        if isinstance(atom, Var) and atom in views:
+            _escape(views[atom], "the output of a scan" if path else "the loss itself", found)
+
+
+def _walk_use(
+    eqn: JaxprEqn,
+    moving: list[int],
+    held: list[int],
+    views: dict[Any, View],
+    path: Path,
+    lengths: tuple[int, ...],
+    found: Found,
+) -> None:
+    """Sort one use of views: a view again, a site, or an operation without a rule."""
+    view = _structural(eqn, held, views) if held == moving else None
+    if view is not None:
+        views[eqn.outvars[0]] = view
+        return
+    position = held[0]
+    if len(moving) == 1 and has_rule(eqn, position, views[eqn.invars[position]]):
+        found.sites[path] = Site(path, eqn, position, views[eqn.invars[position]], lengths)
+        return
+    for j in held:
+        _escape(views[eqn.invars[j]], eqn.primitive.name, found)
+
+
+def _escape(view: View, why: str, found: Found) -> None:
+    """Note that the leaves of a view enter something without a rule."""
+    for piece in view.pieces:
+        found.escapes.setdefault(piece.leaf, why)
+
+
+def _structural(eqn: JaxprEqn, held: list[int], views: dict[Any, View]) -> View | None:
+    """Return the view that an equation makes of views, where it only moves their entries."""
+    name, (first, *others) = eqn.primitive.name, [views[eqn.invars[j]] for j in held]
+    out = shape_of(eqn.outvars[0])
+    if name == "concatenate":
+        return _concatenation(eqn.params["dimension"], [first, *others]) if len(held) == len(eqn.invars) else None
+    if name in {"convert_element_type", "copy", "copy_p", "reduce_precision"}:
+        return first
+    if len(first.pieces) > 1:
+        if name != "transpose":
+            return None
+        order = eqn.params["permutation"]
+        pieces = [piece._replace(layout=_layout.transpose(piece.layout, order)) for piece in first.pieces]
+        return View(tuple(pieces), order.index(first.axis))
+    (piece,) = first.pieces
+    if name == "transpose":
+        layout: Layout | None = _layout.transpose(piece.layout, eqn.params["permutation"])
+    elif (
+        name in RESHAPES
+        and out.size == shape_of(eqn.invars[0]).size
+        and not (name == "reshape" and eqn.params["dimensions"])
+    ):
+        layout = _layout.reshape(piece.layout, out.shape)
+    else:
+        layout = None
+    return None if layout is None else View((piece._replace(layout=layout),))
+
+
+def _concatenation(axis: int, parts: list[View]) -> View | None:
+    """Join views along an axis, where all of it can still be told apart."""
+    if any(len(part.pieces) > 1 and part.axis != axis for part in parts):
+        return None
+    pieces = tuple(piece for part in parts for piece in part.pieces)
+    distinct = len({piece.leaf for piece in pieces}) == len(pieces)
+    return View(pieces, axis) if distinct else None
+
+
+def _walk_scan(
+    eqn: JaxprEqn,
+    inner: Body,
+    views: dict[Any, View],
+    linear: set[Any],
+    path: Path,
+    lengths: tuple[int, ...],
+    found: Found,
+) -> None:
+    """Walk into a scan: constants are shared by its iterations, stacked inputs are sliced into them."""
+    constants, carries = eqn.params["num_consts"], eqn.params["num_carry"]
+    inside: dict[Var, View] = {}
+    for j, (outer, var) in enumerate(zip(eqn.invars, inner.invars, strict=True)):
+        if not isinstance(outer, Var) or outer not in views:
+            continue
+        view = views[outer]
+        if constants <= j < constants + carries or (j >= constants and len(view.pieces) > 1 and view.axis == 0):
+            _escape(view, "the carry of a scan" if j < constants + carries else "scan", found)
+        elif j < constants:
+            inside[var] = View(tuple(p._replace(loops=(*p.loops, None)) for p in view.pieces), view.axis)
+        else:
+            pieces = tuple(Piece(p.leaf, p.layout[1:], (*p.loops, p.layout[0])) for p in view.pieces)
+            inside[var] = View(pieces, max(view.axis - 1, 0))
+    moving = {v for o, v in zip(eqn.invars, inner.invars, strict=True) if isinstance(o, Var) and o in linear}
+    _walk_body(
+        inner, inside, _with_carries(inner, moving, constants, carries), path, (*lengths, eqn.params["length"]), found
+    )
+
+
+def _with_carries(inner: Body, moving: set[Any], constants: int, carries: int) -> set[Any]:
+    """Add the carries that become linear in a later iteration."""
+    carry = inner.invars[constants : constants + carries]
+    while True:
+        reached = set(moving)
+        for eqn in inner.eqns:
+            if any(isinstance(v, Var) and v in reached for v in eqn.invars):
+                reached.update(eqn.outvars)
+        ends = zip(carry, inner.outvars[:carries], strict=True)
+        late = {v for v, out in ends if isinstance(out, Var) and out in reached} - moving
+        if not late:
+            return moving
+        moving |= late
