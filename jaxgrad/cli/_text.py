@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxgrad.cli._report import Report
-from jaxgrad.verify import Row
+from jaxgrad.verify import Row, _judge
 
 __all__ = ["duration", "show"]
 
@@ -14,8 +14,10 @@ WIDE = 110
 """From this width on the worst leaf has a column of its own; below, it stands under the quantity."""
 
 LEGEND = (
-    "f64: relative L2 error of the worst leaf in float64 (allowed 1e-10). f32: its error in float32, in multiples of"
-    " torch's own (allowed 10x). Times: our first call, compilation included, our second call, torch's call."
+    f"f64: relative L2 error of the worst leaf in float64 (allowed {_judge.DEFINITION_F64:g}). f32: its error in"
+    f" float32, in multiples of torch's own (allowed {_judge.NOISE_MULTIPLE:g}x, for a single number"
+    f" {_judge.NOISE_MULTIPLE_OF_A_NUMBER:g}x). Times: our first call, compilation included, our second call,"
+    " torch's call."
 )
 
 
@@ -50,12 +52,10 @@ def _table(rows: tuple[Row, ...], *, wide: bool) -> Table:
 
 def _cells(row: Row, *, wide: bool) -> list[Text]:
     """Return one line of the table; names are text, never markup."""
-    detail = Text(row.measured or row.leaf, style="dim")
-    names = (
-        [Text(row.quantity), detail]
-        if wide
-        else [Text("\n").join([Text(row.quantity), detail] if detail else [Text(row.quantity)])]
-    )
+    leaf = row.leaf if wide or row.leaf != "value" else ""
+    detail = Text(row.measured or leaf, style="dim")
+    name = Text(row.quantity)
+    names = [name, detail] if wide else [Text("\n").join([name, detail]) if detail else name]
     verdict = Text(row.verdict, style="green" if row.agrees else "bold red")
     times = (row.first_call_s, row.second_call_s, row.torch_s)
     return [

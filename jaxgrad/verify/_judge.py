@@ -4,6 +4,7 @@ Two stages. In float64 two definitions agree to rounding, so a difference there 
 float32 the error against the float64 answer is measured in multiples of torch's own float32 error.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = [
     "CLOSED_FORM_F64",
     "DEFINITION_F64",
     "NOISE_MULTIPLE",
+    "NOISE_MULTIPLE_OF_A_NUMBER",
     "SMALL_LEAF",
     "Difference",
     "Verdict",
@@ -33,7 +35,14 @@ CLOSED_FORM_F64 = 1e-10
 """The same against a closed form."""
 
 NOISE_MULTIPLE = 10.0
-"""The largest float32 error, in multiples of torch's own on the same leaf."""
+"""The largest float32 error of a leaf, in multiples of torch's own on it.
+
+Correct code stays below 3 (200 random networks, Hessian products), except on a leaf that is one number: torch's
+rounding of one number is small by luck now and then, and 0.5% of correct ones lie beyond 10.
+"""
+
+NOISE_MULTIPLE_OF_A_NUMBER = 100.0
+"""The same on a leaf that is one number: of two equally large roundings, 0.6% have a ratio beyond 100."""
 
 SMALL_LEAF = 1e-3
 """A leaf smaller than this part of its tree is measured against that part: its own digits are noise."""
@@ -49,6 +58,8 @@ class Difference:
     """Relative L2 error; infinite where the leaf is missing, of another shape or dtype, or not finite on one side."""
     note: str = ""
     """What is wrong beside the numbers: a missing leaf, a shape, a dtype."""
+    allowed: float = DEFINITION_F64
+    """The largest error that counts as agreement."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +143,8 @@ def _mismatch(ours: np.ndarray | None, theirs: np.ndarray | None, dtypes: bool) 
 
 
 def worst(differences: list[Difference]) -> Difference:
-    """Return the largest difference."""
-    return max(differences, key=lambda difference: difference.error)
+    """Return the difference that is largest in parts of what is allowed."""
+    return max(differences, key=lambda difference: difference.error / difference.allowed)
 
 
 def noise_multiple(got: Any, reference: Any, exact: Any) -> Difference:
@@ -154,7 +165,9 @@ def noise_multiple(got: Any, reference: Any, exact: Any) -> Difference:
 
     def multiple(d: Difference) -> Difference:
         note = _mismatch(ours.get(d.path), theirs.get(d.path), dtypes=True)
-        return Difference(d.path, np.inf if note else d.error / max(noise.get(d.path, 0.0), unit), note or d.note)
+        error = np.inf if note else d.error / max(noise.get(d.path, 0.0), unit)
+        number = d.path in ours and ours[d.path].size == 1
+        return Difference(d.path, error, note or d.note, NOISE_MULTIPLE_OF_A_NUMBER if number else NOISE_MULTIPLE)
 
     return worst([multiple(d) for d in compare(ours, exact)])
 
@@ -177,16 +190,18 @@ def judge(ours: tuple[Any, Any], theirs: tuple[Any, Any], truth: Any = None) -> 
         message = "both trees are empty: there is nothing to compare"
         raise ValueError(message)
     definition = worst(compare(ours[0], theirs[0], dtypes=True))
-    closed = worst(compare(ours[0], truth)) if truth is not None else Difference("", 0.0)
+    closed = Difference("", 0.0)
+    if truth is not None:
+        closed = dataclasses.replace(worst(compare(ours[0], truth)), allowed=CLOSED_FORM_F64)
     rounding = noise_multiple(ours[1], theirs[1], theirs[0])
     stages = [
-        (definition, DEFINITION_F64, "float64: {:.1e} off torch, allowed {:g}"),
-        (closed, CLOSED_FORM_F64, "float64: {:.1e} off the closed form, allowed {:g}"),
-        (rounding, NOISE_MULTIPLE, "float32: {:.3g} times torch's own error, allowed {:g}"),
+        (definition, "float64: {:.1e} off torch, allowed {:g}"),
+        (closed, "float64: {:.1e} off the closed form, allowed {:g}"),
+        (rounding, "float32: {:.3g} times torch's own error, allowed {:g}"),
     ]
     wrong = [
-        (d.path, f"{words.split(':')[0]}: {d.note}" if d.note else words.format(d.error, limit))
-        for d, limit, words in stages
-        if not d.error <= limit
+        (d.path, f"{words.split(':')[0]}: {d.note}" if d.note else words.format(d.error, d.allowed))
+        for d, words in stages
+        if not d.error <= d.allowed
     ]
     return Verdict(worst([definition, closed]), rounding, tuple(wrong))

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -40,10 +39,10 @@ def test_version():
 
 
 def test_a_process_sets_x64_itself():
-    done = run("-m", "jaxgrad.cli", "verify", "--case", "H2", "--format", "json")
+    done = run("-m", "jaxgrad.cli", "verify", "--case", "F6", "--format", "json")
     assert done.returncode == 0, done.stderr
-    assert {row["case"] for row in json.loads(done.stdout)} == {"H2"}
-    assert done.stderr.count("agree") == 3
+    assert {row["case"] for row in json.loads(done.stdout)} == {"F6"}
+    assert done.stderr.startswith("F6 ")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,6 @@ def test_ctrl_c_exits_130_without_a_traceback():
     ) as process:
         # the first row shows that the run is under way
         assert process.stderr.readline().startswith("H1 ")
-        time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 130

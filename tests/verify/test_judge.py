@@ -1,11 +1,13 @@
 """The judge must be able to fail: every kind of wrong answer is refused, and zeros agree."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
-from jaxgrad.verify._judge import compare, judge, noise_multiple, size, to_numpy, worst
+from jaxgrad.verify._judge import NOISE_MULTIPLE_OF_A_NUMBER, compare, judge, noise_multiple, size, to_numpy, worst
 
 TRUE = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([0.5])}
 
@@ -42,8 +44,6 @@ def test_equal_trees_agree():
 def test_a_wrong_float64_answer_differs(tree, path, words):
     wrong = dict(verdict(tree).wrong)
     assert list(wrong) == [path]
-    import re
-
     assert re.search(f"^float64: .*{words}|^float64: {words}", wrong[path])
 
 
@@ -105,6 +105,26 @@ def test_noise_is_a_multiple_of_the_reference():
     ours, theirs = np.array([1.0 + 2**-20], np.float32), np.array([1.0 + 2**-21], np.float32)
     assert noise_multiple(ours, theirs, exact).error == pytest.approx(2.0)
     assert noise_multiple(ours, exact.astype(np.float32), exact).error == pytest.approx(8.0)
+
+
+def test_a_single_number_may_be_further_off_than_a_leaf():
+    exact, rounded = np.ones(3), np.ones(3, np.float32)
+    off = np.float32(1 + 20 * 2.0**-23)
+
+    def noise(numbers, leaf):
+        return noise_multiple(
+            {"number": np.float32(numbers), "leaf": leaf},
+            {"number": rounded[0], "leaf": rounded},
+            {"number": exact[0], "leaf": exact},
+        )
+
+    assert noise(off, rounded).path == "number"
+    assert noise(off, rounded).error == pytest.approx(20)
+    assert noise(off, rounded).allowed == NOISE_MULTIPLE_OF_A_NUMBER
+    # the worst is what comes closest to its limit, not the largest multiple
+    assert noise(off, rounded + np.float32(8 * 2.0**-23)).path == "leaf"
+    assert judge((exact[0], off), (exact[0], rounded[0])).wrong == ()
+    assert judge((exact[0], np.float32(1.1)), (exact[0], rounded[0])).wrong
 
 
 def test_a_reference_that_overflows_does_not_excuse():
