@@ -1,5 +1,6 @@
 """Derivatives along a line: what every function of the family is made of."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from jaxgrad import _check
 from jaxgrad._types import Array, Tree
+from jaxgrad.nth._engine import Mode, Series, scale, taylor
 
 MAX_ORDER = 32
 """The default cap on orders: the factorial of 34 is the last one that float32 and bfloat16 hold."""
@@ -46,20 +48,39 @@ def check_vector(x: Any) -> Array:
     return x
 
 
+def coefficients_along(
+    fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int, mode: Mode | None = None
+) -> list[Tree]:
+    """Return the Taylor coefficients 0 to ``order`` of ``t -> fun(x + t direction)`` at ``t = 0``."""
+    if order == 0:
+        return [fun(x)]
+    leaves, treedef = jax.tree.flatten(x)
+    structure: Any = treedef
+    higher = [None] * (order - 1)
+    operands = [(leaf, slope, *higher) for leaf, slope in zip(leaves, jax.tree.leaves(direction), strict=True)]
+    results, shape = taylor(lambda *moved: fun(structure.unflatten(moved)), operands, mode or Mode(order))
+    return [shape.unflatten([_stored(series, k) for series in results]) for k in range(order + 1)]
+
+
+def _stored(series: Series, k: int) -> Any:
+    """Return a coefficient as an array; the known zero of an integer is JAX's ``float0``."""
+    value = jnp.asarray(series[0])
+    if k == 0 or series[k] is not None:
+        return jnp.asarray(series[k])
+    if jnp.issubdtype(value.dtype, jnp.inexact):
+        return jnp.zeros_like(value)
+    return np.zeros(value.shape, jax.dtypes.float0)
+
+
 def derivatives_along(fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int) -> list[Tree]:
     """Return the derivatives 0 to ``order`` of ``t -> fun(x + t direction)`` at ``t = 0``."""
+    rows = coefficients_along(fun, x, direction, order)
+    return [jax.tree.map(lambda c, k=k: times_factorial(c, k), row) for k, row in enumerate(rows)]
 
-    def extend(rows: Callable[[Tree], tuple[Tree, ...]]) -> Callable[[Tree], tuple[Tree, ...]]:
-        def longer(point: Tree) -> tuple[Tree, ...]:
-            values, slopes = jax.jvp(rows, (point,), (direction,))
-            return (*values, slopes[-1])
 
-        return longer
-
-    rows = lambda point: (fun(point),)  # noqa: E731 - the start of the recursion
-    for _ in range(order):
-        rows = extend(rows)
-    return list(rows(x))
+def times_factorial(coefficient: Any, k: int) -> Any:
+    """Turn a Taylor coefficient into a derivative, by the exact factorial."""
+    return coefficient if coefficient.dtype == jax.dtypes.float0 else scale(float(math.factorial(k)), coefficient)
 
 
 def stack(rows: list[Tree]) -> Tree:
@@ -67,11 +88,6 @@ def stack(rows: list[Tree]) -> Tree:
 
     def stack_leaf(value: Array, *others: Any) -> Array:
         kept = [jnp.zeros_like(value) if other.dtype == jax.dtypes.float0 else other for other in others]
-        return jnp.stack([value, *kept])
+        return jnp.stack([jnp.asarray(value), *kept])
 
-    return jax.tree.map(stack_leaf, *[jax.tree.map(_as_array, row) for row in rows])
-
-
-def _as_array(leaf: Any) -> Any:
-    """Return numbers as arrays and JAX's zeros of integers as they are."""
-    return leaf if isinstance(leaf, np.ndarray) and leaf.dtype == jax.dtypes.float0 else jnp.asarray(leaf)
+    return jax.tree.map(stack_leaf, *rows)

@@ -1,0 +1,183 @@
+"""The interpreter: evaluates a jaxpr on series, and the way out for a primitive without a rule."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend import core
+from jax.extend.source_info_util import summarize
+
+from jaxgrad._types import Tree
+from jaxgrad.nth._engine._registry import Mode, Rule, find
+from jaxgrad.nth._engine._series import Series, add, constant, is_constant, scale
+
+__all__ = ["bind", "evaluate", "taylor"]
+
+
+def taylor(fun: Callable[..., Tree], operands: Sequence[Series], mode: Mode) -> tuple[list[Series], Any]:
+    """Evaluate a function of arrays on series; return those of the leaves of its output, and the output's structure."""
+    closed, shapes = jax.make_jaxpr(fun, return_shape=True)(*[series[0] for series in operands])
+    return evaluate(closed.jaxpr, closed.consts, operands, mode), jax.tree.structure(shapes)
+
+
+def evaluate(jaxpr: core.Jaxpr, consts: Sequence[Any], operands: Sequence[Series], mode: Mode) -> list[Series]:
+    """Evaluate a jaxpr on series."""
+    known: dict[core.Var, Series] = dict(zip(jaxpr.invars, operands, strict=True))
+    known |= {var: constant(value, mode.order) for var, value in zip(jaxpr.constvars, consts, strict=True)}
+
+    def read(atom: Any) -> Series:
+        return constant(atom.val, mode.order) if isinstance(atom, core.Literal) else known[atom]
+
+    for eqn in live_equations(jaxpr):
+        results = apply(eqn, [read(atom) for atom in eqn.invars], mode)
+        known.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def live_equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
+    """Return the equations that the results depend on: a jvp leaves many behind that they do not."""
+    needed = {atom for atom in jaxpr.outvars if isinstance(atom, core.Var)}
+    live = []
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or not needed.isdisjoint(eqn.outvars):
+            live.append(eqn)
+            needed.update(atom for atom in eqn.invars if isinstance(atom, core.Var))
+    return live[::-1]
+
+
+def apply(eqn: core.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Series]:
+    """Evaluate one equation on series."""
+    moves = any(not is_constant(series) for series in operands)
+    if not moves or not any(is_inexact(var) for var in eqn.outvars):
+        return [constant(value, mode.order) for value in bind(eqn, *[series[0] for series in operands])]
+    rule = find(eqn.primitive) or Rule(differentiate, sums=False)
+    if mode.axis is None or rule.sums:
+        return rule.apply(eqn, operands, mode)
+    return summed(eqn, operands, mode)
+
+
+def summed(eqn: core.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
+    r"""Evaluate an equation whose highest coefficient is summed over directions.
+
+    .. math:: \sum_i y_n^{(i)} = J(x_0) \sum_i x_n^{(i)} + \sum_i r(x_0, \dots, x_{n-1}^{(i)})
+
+    The highest coefficient of an operand enters linearly, so its sum is enough; the rest ``r`` is what the rule
+    gives when that coefficient is zero.
+
+    References:
+        Dangel et al. (2025), Collapsing Taylor mode automatic differentiation, equation 6.
+    """
+    tops = {i: series[-1] for i, series in enumerate(operands) if series[-1] is not None}
+    below = [(*series[:-1], None) for series in operands]
+    results = [list(series) for series in apply(eqn, below, Mode(mode.order))]
+    linear = jvp_of(eqn, operands, list(tops))(*tops.values()) if tops else [None] * len(results)
+    for series, moved in zip(results, linear, strict=True):
+        series[-1] = add(sum_over_directions(series[-1], mode), moved)
+    return [tuple(series) for series in results]
+
+
+def sum_over_directions(part: Any, mode: Mode) -> Any:
+    """Sum over the mapped axis of directions."""
+    if part is None:
+        return None
+    return lax.psum(part if mode.weight is None else part * mode.weight.astype(part.dtype), mode.axis)
+
+
+def bind(eqn: core.JaxprEqn, *values: Any) -> list[Any]:
+    """Evaluate one equation on arrays."""
+    if "call_jaxpr" not in eqn.params and not list(core.jaxprs_in_params(eqn.params)):
+        results = eqn.primitive.bind(*values, **eqn.params)
+        return list(results) if eqn.primitive.multiple_results else [results]
+    # an equation that holds functions is evaluated by JAX, as a jaxpr of its own
+    given = {atom: value for atom, value in zip(eqn.invars, values, strict=True) if isinstance(atom, core.Var)}
+    outvars = [core.Var(var.aval) if isinstance(var, core.DropVar) else var for var in eqn.outvars]
+    about = core.DebugInfo("taylor", eqn.primitive.name, None, None)
+    whole = core.Jaxpr((), list(given), outvars, [eqn.replace(outvars=outvars)], eqn.effects, about)
+    return list(core.jaxpr_as_fun(core.ClosedJaxpr(whole, ()))(*given.values()))
+
+
+def is_inexact(thing: Any) -> bool:
+    """Say whether an array or a variable is floating-point or complex."""
+    return jnp.issubdtype(getattr(thing, "aval", thing).dtype, jnp.inexact)
+
+
+def jvp_of(eqn: core.JaxprEqn, operands: list[Series], active: list[int]) -> Callable[..., list[Any]]:
+    """Return the map from velocities of some operands to velocities of the results; ``None`` for integer ones."""
+    pushforward = velocity_of(eqn, operands, active)
+    return lambda *velocities: pushforward([operands[i][0] for i in active], velocities)
+
+
+def velocity_of(eqn: core.JaxprEqn, operands: list[Series], active: list[int]) -> Callable[..., list[Any]]:
+    """Return the jvp of an equation in its active operands; an error names the line that has none."""
+    floating = [is_inexact(var) for var in eqn.outvars]
+
+    def fun(*moving: Any) -> list[Any]:
+        values = [series[0] for series in operands]
+        for i, value in zip(active, moving, strict=True):
+            values[i] = value
+        return [y for y, keep in zip(bind(eqn, *values), floating, strict=True) if keep]
+
+    def velocity(points: Sequence[Any], velocities: Sequence[Any]) -> list[Any]:
+        try:
+            slopes = iter(pushforward(eqn, fun, tuple(points), tuple(velocities)))
+        except (NotImplementedError, TypeError, ValueError) as error:
+            message = (
+                f"the primitive {eqn.primitive.name} has no forward derivative ({_first_line(error)});"
+                f" used at {summarize(eqn.source_info)}. Wrap it in jax.custom_jvp, or give it a series with"
+                " nth.register_rule"
+            )
+            raise TypeError(message) from error
+        return [next(slopes) if keep else None for keep in floating]
+
+    return velocity
+
+
+def pushforward(eqn: core.JaxprEqn, fun: Callable[..., Any], points: tuple[Any, ...], velocities: Any) -> list[Any]:
+    """Return ``J v``: the jvp, or where only a backward rule is given the transpose of that."""
+    if eqn.primitive.name != "custom_vjp_call":
+        return jax.jvp(fun, points, velocities)[1]
+    values, pullback = jax.vjp(fun, *points)
+    try:
+        return jax.linear_transpose(pullback, values)(velocities)[0]
+    except NotImplementedError as error:
+        message = f"jax.custom_vjp has no forward rule, and its backward rule is not linear: {_first_line(error)}"
+        raise NotImplementedError(message) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return str(error).strip().split("\n")[0]
+
+
+def differentiate(eqn: core.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
+    r"""Evaluate an equation without a rule, through its own jvp.
+
+    .. math:: y'(t) = J(x(t))\, x'(t), \qquad y_k = \frac{1}{k} \left( J(x(t))\, x'(t) \right)_{k-1}
+
+    The right-hand side is a series of one order less, so this comes to an end. Rules of ``jax.custom_jvp`` are
+    honoured, and ties are broken as JAX does.
+    """
+    active = [i for i, series in enumerate(operands) if not is_constant(series)]
+    points = [operands[i][:-1] for i in active]
+    velocities = [_velocity(operands[i]) for i in active]
+    velocity = velocity_of(eqn, operands, active)
+
+    def slope(*arrays: Any) -> list[Any]:
+        return [y for y in velocity(arrays[: len(active)], arrays[len(active) :]) if y is not None]
+
+    rows = iter(taylor(slope, points + velocities, Mode(mode.order - 1))[0])
+    values = bind(eqn, *[series[0] for series in operands])
+    return [
+        (value, *[scale(1 / k, c) for k, c in enumerate(next(rows), 1)])
+        if is_inexact(var)
+        else constant(value, mode.order)
+        for var, value in zip(eqn.outvars, values, strict=True)
+    ]
+
+
+def _velocity(series: Series) -> Series:
+    """Return the series of ``x'(t)``; its value is stored even where it is a known zero."""
+    first, *others = [scale(k, c) for k, c in enumerate(series[1:], 1)]
+    return (jnp.zeros_like(series[0]) if first is None else first, *others)
