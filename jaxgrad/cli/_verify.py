@@ -46,7 +46,7 @@ def verify(
         ),
     ] = None,
     list_cases: Annotated[bool, typer.Option("--list", help="List the cases, and run nothing.")] = False,
-    verbose: Annotated[bool, typer.Option(help="Show the traceback of every error in a case.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of every error in a case.")] = False,
 ) -> int:
     """Compare every built-in case with PyTorch, in float64 and float32.
 
@@ -56,7 +56,7 @@ def verify(
     if list_cases:
         typer.echo("\n".join(f"{entry.id:<4}{entry.title}" for entry in chosen))
         return AGREE
-    _refuse(format, output, figures, readme_file, whole=case is None and plant is None)
+    _refuse(format, output, readme_file, whole=case is None and plant is None)
     report = _run(chosen, device, Plant.parse(plant) if plant is not None else None, figures)
     write(report, format, output, verbose=verbose)
     if readme_file is not None:
@@ -64,7 +64,7 @@ def verify(
     return DIFFER if report.differing else AGREE
 
 
-def _refuse(format: str, output: Path | None, figures: Path | None, document: Path | None, *, whole: bool) -> None:  # noqa: A002
+def _refuse(format: str, output: Path | None, document: Path | None, *, whole: bool) -> None:  # noqa: A002
     """Refuse what would only show at the end of a long run.
 
     Raises:
@@ -75,12 +75,6 @@ def _refuse(format: str, output: Path | None, figures: Path | None, document: Pa
         raise CannotRun(message)
     if output is not None:
         check_writable(output)
-    if figures is not None:
-        try:
-            figures.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"--figures: the folder {figures} cannot be made: {error.strerror}"
-            raise CannotRun(message) from None
     if document is not None:
         _refuse_document(document, whole=whole)
 

@@ -39,7 +39,7 @@ def run(
         cases: Ids or patterns of them, as in `select`; ``None`` runs every case.
         device: The platform for JAX: ``"cpu"``, ``"gpu"`` or ``"tpu"``; ``None`` takes JAX's default.
         plant: An error to plant in our own result: a self-test, which must end in a row that differs.
-        figures: A folder that receives the pictures that some cases draw.
+        figures: A folder, made where it is missing, that receives the pictures that some cases draw.
 
     Returns:
         An iterator of rows, each yielded when it is known. An error in a case is a row that differs, with the
@@ -69,13 +69,21 @@ def prepare(cases: Sequence[Case], device: str | None, plant: Plant | None, figu
     """Return the device, after refusing what would fail in the middle of a run.
 
     Raises:
-        CannotRun: If a package or the device is missing, or the planted error names a case that does not run.
+        CannotRun: If a package, the device or the folder is missing, or the planted error names a case that does not
+            run.
     """
     need("torch", "torch_ref", *(("matplotlib",) if figures else ()))
     if plant is not None and plant.case not in {case.id for case in cases}:
         message = f"the planted error names case {plant.case!r}, which is not among those that run"
         raise CannotRun(message)
-    return find_device(device)
+    place = find_device(device)
+    if figures is not None:
+        try:
+            figures.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"the folder {figures} for pictures cannot be made: {error.strerror}"
+            raise CannotRun(message) from None
+    return place
 
 
 def find_device(platform: str | None) -> jax.Device | None:
