@@ -1,3 +1,17 @@
-"""."""
+"""The gradient at moved parameters, w + a, with respect to w."""
 
-__all__: list[str] = []
+from jaxgrad.shift._expected_gradient import expected_gradient as expected_gradient
+from jaxgrad.shift._gradient import gradient as gradient
+from jaxgrad.shift._gradient import value_and_gradient as value_and_gradient
+from jaxgrad.shift._lookahead_gradient import lookahead_gradient as lookahead_gradient
+from jaxgrad.shift._random_shifts import random_shifts as random_shifts
+from jaxgrad.shift._sam_gradient import sam_gradient as sam_gradient
+
+__all__ = [
+    "expected_gradient",
+    "gradient",
+    "lookahead_gradient",
+    "random_shifts",
+    "sam_gradient",
+    "value_and_gradient",
+]

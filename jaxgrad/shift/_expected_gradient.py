@@ -1,0 +1,75 @@
+"""The mean of the gradients at several shifts."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad.shift import _partial
+
+__all__ = ["expected_gradient"]
+
+
+@jit("loss_fn", "unroll", "wrt")
+def expected_gradient(
+    loss_fn: LossFn, params: Params, shifts: Tree, *data: Any, unroll: bool = False, wrt: Wrt = None
+) -> Params:
+    r"""Average the gradients of a loss at several shifted parameters.
+
+    .. math:: g = \frac{1}{K} \sum_{k=1}^K \nabla L(w + a_k) \approx \mathbb E_a\, \nabla L(w + a)
+
+    Args:
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        params: Pytree of floating-point arrays, ``w``.
+        shifts: The shifts, along a new leading axis of length ``K`` of every leaf, for example from `random_shifts`.
+            Keys of dictionaries may be absent and leaves or whole nodes ``None``; what is left out is not moved.
+        *data: Pytrees handed on to ``loss_fn``, the same at every shift; not differentiated.
+        unroll: Write the ``K`` gradients one after the other into the program instead of a loop. Worth it for a
+            convolutional network on a CPU, where XLA is several times slower inside a loop; the program, and what it
+            may hold at one time, then grow with ``K``.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+            The others are moved too, but get zeros.
+
+    Returns:
+        The mean gradient, with the structure, shapes and dtypes of ``params``; it is summed in float32 at the least.
+
+    Raises:
+        ValueError: If ``shifts`` has no leaf, or one that ``params`` has not, or not with a leading axis of the same
+            length in front of that shape, the loss is no scalar, or ``wrt`` selects nothing.
+        TypeError: If a leaf that counts is no real floating-point array.
+
+    Cost:
+        ``K`` gradients in the memory of one, beside the shifts themselves, and a running sum.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def loss(w):
+        ...     return w**3
+        >>> expected_gradient(loss, jnp.array(1.0), jnp.array([-1.0, 1.0])).item()
+        6.0
+
+    References:
+        Graves (2011), Practical variational inference for neural networks, NeurIPS;
+        Duchi, Bartlett and Wainwright (2012), Randomized smoothing for stochastic optimization, SIAM J. Optim. 22.
+    """
+    num_shifts = _check.same_leading(shifts=shifts)
+    _partial.check(params, shifts, "shifts", (num_shifts,))
+    if num_shifts == 0:
+        message = "shifts is empty: its leading axis has length 0, and a mean over no shift is undefined"
+        raise ValueError(message)
+    subset = _tree.restrict(_partial.shifted(loss_fn), params, wrt)
+    _check.differentiable(params=subset.active)
+
+    def add_one(total: Params, shift: Tree) -> tuple[Params, None]:
+        slope = jax.grad(subset.fun)(subset.active, shift, *data)
+        return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, slope), None
+
+    def mean(total: Array, w: Array) -> Array:
+        return (total / num_shifts).astype(w.dtype)
+
+    start = jax.tree.map(lambda w: jnp.zeros_like(w, dtype=_tree.accumulator(w.dtype)), subset.active)
+    total, _ = jax.lax.scan(add_one, start, shifts, unroll=unroll)
+    return subset.embed(jax.tree.map(mean, total, subset.active))

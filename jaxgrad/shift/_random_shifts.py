@@ -1,0 +1,98 @@
+"""Random shifts of parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+
+from jaxgrad import _check
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, Key, Params
+
+__all__ = ["random_shifts"]
+
+
+def _uniform(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw from the interval from -1 to 1."""
+    return jax.random.uniform(key, shape, dtype, -1.0, 1.0)
+
+
+SAMPLERS: dict[str, Callable[..., Array]] = {"normal": jax.random.normal, "uniform": _uniform}
+"""Draws of scale 1 by the name of their distribution."""
+
+
+@jit("num_shifts", "distribution", non_negative=("scale",))
+def random_shifts(
+    params: Params, *, key: Key, num_shifts: int, distribution: str = "normal", scale: Any = 1.0
+) -> Params:
+    r"""Draw independent random shifts for the leaves of a tree, for example for `expected_gradient`.
+
+    .. math:: a_k \sim \mathcal N(0, \sigma^2 I) \quad\text{or}\quad a_k \sim \mathcal U(-\sigma, \sigma),
+              \qquad k = 1, \dots, K
+
+    Give only the leaves that are to be moved, ``{"kernel": params["kernel"]}``: a shift may leave the others out. The
+    numbers of a leaf depend on the key, on the place of the leaf in the tree and on its shape and dtype.
+
+    Args:
+        params: Pytree of floating-point arrays; only shapes and dtypes count.
+        key: Random key.
+        num_shifts: How many shifts, ``K``, a positive Python integer.
+        distribution: ``"normal"`` or ``"uniform"``.
+        scale: The standard deviation (normal) or the largest magnitude (uniform), a number or a traced scalar; or a
+            tree like ``params`` with one for every entry.
+
+    Returns:
+        A tree with the structure and dtypes of ``params``, whose leaves have the shifts along a new leading axis of
+        length ``K``.
+
+    Raises:
+        ValueError: If ``num_shifts`` is not positive, ``distribution`` is another word, ``scale`` is a negative
+            Python number, NaN, or a tree that does not mirror ``params``.
+        TypeError: If ``num_shifts`` is no Python integer, or a leaf is no real floating-point array.
+
+    Cost:
+        ``K`` random numbers for every entry of ``params``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> shifts = random_shifts({"w": jnp.ones((2, 3))}, key=jax.random.key(0), num_shifts=5, scale=0.1)
+        >>> shifts["w"].shape
+        (5, 2, 3)
+
+    References:
+        An (1996), The effects of adding noise during backpropagation training on a generalization performance,
+        Neural Computation 8.
+    """
+    _check.floating(params=params)
+    num_shifts = _check.count(num_shifts, "num_shifts", least=1)
+    _check.choice(distribution, "distribution", tuple(SAMPLERS))
+    leaves, structure = jax.tree.flatten(params)
+    draws = _draw(SAMPLERS[distribution], key, leaves, num_shifts)
+    shifts = [draw * jnp.asarray(s, draw.dtype) for draw, s in zip(draws, _scales(params, scale), strict=True)]
+    return jax.tree.unflatten(structure, shifts)
+
+
+def _draw(sampler: Callable[..., Array], key: Key, leaves: list[Array], num_shifts: int) -> list[Array]:
+    """Draw for every leaf from a key of its own; leaves of one shape share one generator, which compiles slowly."""
+    keys = jax.random.split(key, len(leaves))
+    groups: dict[Any, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        groups.setdefault((leaf.shape, leaf.dtype), []).append(i)
+    draws: dict[int, Array] = {}
+    for (shape, dtype), members in groups.items():
+        rows = jax.vmap(lambda key, shape=shape, dtype=dtype: sampler(key, (num_shifts, *shape), dtype))(
+            keys[jnp.asarray(members)]
+        )
+        draws |= dict(zip(members, rows, strict=True))
+    return [draws[i] for i in range(len(leaves))]
+
+
+def _scales(params: Params, scale: Any) -> list[Any]:
+    """Return the scale of every leaf, from one number or a tree of them."""
+    if jtu.all_leaves([scale]) and jnp.shape(scale) == ():
+        _check.number(scale, "scale")
+        return [scale] * len(jax.tree.leaves(params))
+    _check.mirrors(params=params, scale=scale)
+    return [leaf[None] for leaf in jax.tree.leaves(scale)]

@@ -1,0 +1,112 @@
+"""The functions of ``shift`` in the table of transforms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad import shift
+from jaxgrad.verify.cases._networks import mlp_params
+from tests.contract._example import Example
+from tests.problems import mean_square
+
+SIZES = (3, 4, 2)
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    return mlp_params(SIZES, 0), rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
+
+
+def inputs_with_a_shift():
+    params, x, y = inputs()
+    return params, mlp_params(SIZES, 1), x, y
+
+
+def inputs_with_shifts():
+    params, x, y = inputs()
+    rows = [mlp_params(SIZES, seed) for seed in (1, 2, 3)]
+    return params, jax.tree.map(lambda *leaves: np.stack(leaves), *rows), x, y
+
+
+def fresh_loss(array):
+    """Return a loss that is a new closure over an array."""
+    return lambda params, x, y: mean_square(params, x, y) + jnp.sum(array).astype(x.dtype) * 0
+
+
+def gradient(params, a, x, y):
+    return shift.gradient(mean_square, params, a, x, y)
+
+
+def fresh_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, a, x, y: shift.gradient(loss, params, a, x, y)
+
+
+def value_and_gradient(params, a, x, y):
+    return shift.value_and_gradient(mean_square, params, a, x, y)
+
+
+def fresh_value_and_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, a, x, y: shift.value_and_gradient(loss, params, a, x, y)
+
+
+def expected_gradient(params, shifts, x, y):
+    return shift.expected_gradient(mean_square, params, shifts, x, y)
+
+
+def fresh_expected_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, shifts, x, y: shift.expected_gradient(loss, params, shifts, x, y)
+
+
+def lookahead_gradient(params, x, y):
+    return shift.lookahead_gradient(mean_square, params, x, y, learning_rate=0.1)
+
+
+def fresh_lookahead_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: shift.lookahead_gradient(loss, params, x, y, learning_rate=0.1)
+
+
+def sam_gradient(params, x, y):
+    return shift.sam_gradient(mean_square, params, x, y, radius=0.1)
+
+
+def fresh_sam_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: shift.sam_gradient(loss, params, x, y, radius=0.1)
+
+
+def random_shifts(params):
+    return shift.random_shifts(params, key=jax.random.key(0), num_shifts=2, scale=0.1)
+
+
+def fresh_random_shifts(array):
+    return lambda params: shift.random_shifts(
+        jax.tree.map(lambda leaf: leaf + jnp.sum(array) * 0, params), key=jax.random.key(0), num_shifts=2
+    )
+
+
+ROWS = {
+    "shift.gradient": Example(gradient, inputs_with_a_shift, fresh_gradient, sharded=2),
+    "shift.value_and_gradient": Example(value_and_gradient, inputs_with_a_shift, fresh_value_and_gradient, sharded=2),
+    "shift.expected_gradient": Example(expected_gradient, inputs_with_shifts, fresh_expected_gradient, sharded=2),
+    "shift.lookahead_gradient": Example(lookahead_gradient, inputs, fresh_lookahead_gradient, sharded=1),
+    "shift.sam_gradient": Example(
+        sam_gradient,
+        inputs,
+        fresh_sam_gradient,
+        sharded=1,
+        refuses=("grad", "jvp"),
+        reason="the shift is a constant for differentiation, as in the paper, so that a derivative of the result is no"
+        " limit of differences; tests/shift/test_sam_gradient.py compares it with that at a fixed shift",
+    ),
+    "shift.random_shifts": Example(
+        random_shifts,
+        lambda: inputs()[:1],
+        fresh_random_shifts,
+        refuses=("float64", "float32", "bfloat16"),
+        reason="each dtype has random numbers of its own; tests/shift/test_random_shifts.py checks dtype and moments",
+    ),
+}

@@ -1,0 +1,132 @@
+"""`shift.gradient` against torch at w + a, written-out forwards, its laws, and the shifts that it refuses."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import torch_ref.shift
+from jaxgrad.shift import gradient, value_and_gradient
+from tests.bridge import assert_parity, random_like, to_torch
+from tests.problems import mean_square, mean_square_torch, regression
+
+
+def test_matches_torch():
+    problem = regression()
+    shift = random_like(problem.params, 1)
+    got = value_and_gradient(mean_square, problem.params, shift, *problem.data)
+    want = torch_ref.shift.value_and_gradient(
+        mean_square_torch, problem.params_torch, to_torch(shift), *problem.data_torch
+    )
+    assert_parity(got, want)
+    assert_parity(gradient(mean_square, problem.params, shift, *problem.data), want[1])
+
+
+def test_closed_form_of_a_cubic():
+    value, slope = value_and_gradient(lambda w: jnp.sum(w**3), jnp.array([1.0, -2.0]), jnp.array([1.0, 0.5]))
+    assert_parity(value, 8.0 - 3.375)
+    assert_parity(slope, jnp.array([12.0, 6.75]))
+
+
+def test_is_the_gradient_of_a_forward_with_the_shift_written_into_it():
+    problem = regression()
+    shift = random_like(problem.params, 1)
+
+    def written_out(params, shift, x, y):
+        for i in range(3):
+            layer, move = params[f"layer{i}"], shift[f"layer{i}"]
+            x = (jnp.tanh(x) if i else x) @ (layer["weight"] + move["weight"]).T
+            x = x + (layer["bias"] + move["bias"])[None]
+        return jnp.mean((x - y) ** 2)
+
+    got = gradient(mean_square, problem.params, shift, *problem.data)
+    assert_parity(got, jax.grad(written_out)(problem.params, shift, *problem.data))
+    assert_parity(got, jax.grad(written_out, argnums=1)(problem.params, shift, *problem.data))
+
+
+def test_a_zero_shift_is_the_plain_gradient_exactly():
+    problem = regression()
+    plain = jax.jit(jax.grad(mean_square))(problem.params, *problem.data)
+    for shift in (None, {}, jax.tree.map(jnp.zeros_like, problem.params)):
+        assert_parity(gradient(mean_square, problem.params, shift, *problem.data), plain, tolerance=0.0)
+
+
+@settings(deadline=None, max_examples=8, derandomize=True)
+@given(kept=st.lists(st.sampled_from(["present", "absent", "None"]), min_size=6, max_size=6))
+def test_a_partial_shift_is_a_full_one_with_zeros(kept):
+    problem = regression()
+    full, partial, words = random_like(problem.params, 1), {}, iter(kept)
+    for name, layer in full.items():
+        for leaf in layer:
+            word = next(words)
+            if word != "absent":
+                partial.setdefault(name, {})[leaf] = None if word == "None" else layer[leaf]
+    words = iter(kept)
+    zeroed = jax.tree.map(lambda leaf: leaf if next(words) == "present" else jnp.zeros_like(leaf), full)
+    got = gradient(mean_square, problem.params, partial, *problem.data)
+    assert_parity(got, gradient(mean_square, problem.params, zeroed, *problem.data), tolerance=1e-14)
+    want = torch_ref.shift.gradient(mean_square_torch, problem.params_torch, to_torch(partial), *problem.data_torch)
+    assert_parity(got, want)
+
+
+def test_wrt_chooses_leaves_of_the_gradient_and_not_of_the_shift():
+    problem = regression()
+    shift = random_like(problem.params, 1)
+    full = gradient(mean_square, problem.params, shift, *problem.data)
+    got = gradient(mean_square, problem.params, shift, *problem.data, wrt="*/bias")
+    assert_parity(got, {k: {"weight": jnp.zeros_like(v["weight"]), "bias": v["bias"]} for k, v in full.items()})
+
+
+def test_is_differentiable_in_the_shift_as_in_the_parameters():
+    problem = regression()
+    shift, vector = random_like(problem.params, 1), random_like(problem.params, 2)
+
+    def slopes(params, shift):
+        return gradient(mean_square, params, shift, *problem.data)
+
+    zero = jax.tree.map(jnp.zeros_like, vector)
+    _, in_params = jax.jvp(slopes, (problem.params, shift), (vector, zero))
+    _, in_shift = jax.jvp(slopes, (problem.params, shift), (zero, vector))
+    assert_parity(in_params, in_shift)
+
+
+PAIR = {"a": jnp.ones((2, 3)), "b": [jnp.ones(2), jnp.ones(4)]}
+
+
+def total(params):
+    return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
+
+
+def test_a_list_may_hold_none():
+    got = gradient(lambda p: total(jax.tree.map(jnp.square, p)), PAIR, {"b": [None, jnp.ones(4)]})
+    assert_parity(got, {"a": 2 * jnp.ones((2, 3)), "b": [2 * jnp.ones(2), 4 * jnp.ones(4)]})
+
+
+@pytest.mark.parametrize(
+    ("shift", "message"),
+    [
+        ({"a": jnp.ones((3, 2))}, r"shift\['a'\]: got float64\[3,2\], expected float64\[2,3\]"),
+        ({"a": jnp.ones((2, 3), jnp.float32)}, r"shift\['a'\]: got float32\[2,3\], expected float64\[2,3\]"),
+        ({"c": jnp.ones(2), "b": [None, jnp.ones(3)]}, r"(?s)\['b'\]\[1\]: got float64\[3\].*\['c'\]: .* nothing"),
+        ({"b": [jnp.ones(2)]}, r"shift\['b'\]\[1\]: got nothing, expected float64\[4\] or None"),
+        (jnp.ones(2), r"(?s)shift: got float64\[2\], expected nothing"),
+    ],
+)
+def test_rejects_a_shift_that_does_not_fit(shift, message):
+    with pytest.raises(ValueError, match=message):
+        gradient(total, PAIR, shift)
+
+
+def test_rejects_a_tree_where_an_array_is_moved():
+    with pytest.raises(ValueError, match=r"shift\['w'\]: got float64\[2\], expected nothing"):
+        gradient(jnp.sum, jnp.ones(2), {"w": jnp.ones(2)})
+
+
+def test_rejects_leaves_and_losses_without_a_gradient():
+    with pytest.raises(TypeError, match=r"params\['step'\]: got int64"):
+        gradient(lambda p: p["w"], {"w": jnp.ones(()), "step": jnp.asarray(1)}, None)
+    with pytest.raises(ValueError, match=r"got float64\[2\]: reduce it"):
+        gradient(lambda p: p, jnp.ones(2), None)
+    with pytest.raises(ValueError, match="no differentiable leaves"):
+        gradient(lambda _: jnp.ones(()), {}, None)

@@ -1,0 +1,13 @@
+"""The gradient after a look-ahead step."""
+
+from typing import Any
+
+from torch.utils import _pytree as pytree
+
+from torch_ref.shift._gradient import gradient
+
+
+def lookahead_gradient(loss_fn: Any, params: Any, *data: Any, learning_rate: float) -> Any:
+    """Take a step down the gradient, and the gradient there."""
+    step = pytree.tree_map(lambda g: -learning_rate * g, gradient(loss_fn, params, None, *data))
+    return gradient(loss_fn, params, step, *data)
