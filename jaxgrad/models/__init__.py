@@ -1,5 +1,10 @@
-"""Adapters that turn a Flax module into a pure function of its parameters, and the mapping to torch's weights."""
+"""Adapters that turn a Flax module into a pure function of its parameters, and the mapping to torch's weights.
 
+The networks that we ship are in `jaxgrad.models.linen` and `jaxgrad.models.nnx`.
+"""
+
+from jaxgrad.models import linen as linen
+from jaxgrad.models import nnx as nnx
 from jaxgrad.models._linen import from_linen as from_linen
 from jaxgrad.models._linen import from_linen_with_state as from_linen_with_state
 from jaxgrad.models._link import Layout as Layout
@@ -22,6 +27,8 @@ __all__ = [
     "from_linen_with_state",
     "from_nnx",
     "from_nnx_with_state",
+    "linen",
     "mapping_for",
+    "nnx",
     "statistics_for",
 ]

@@ -11,7 +11,7 @@ from flax.core import unfreeze
 
 from jaxgrad import _tree
 from jaxgrad._types import Key, Params, Tree
-from jaxgrad.models._model import Model, StatefulModel, name_after, same_leaves, try_once
+from jaxgrad.models._model import Model, StatefulModel, flax_promotion, name_after, same_leaves, try_once
 
 __all__ = ["from_linen", "from_linen_with_state"]
 
@@ -33,7 +33,8 @@ def from_linen(
     The module must be deterministic and must not update anything: set dropout and batch normalisation to evaluation
     (``train=False``, ``deterministic=True``, ``use_running_average=True``, whatever the module calls it). The other
     collections, such as running statistics, are constants of ``apply_fn``. A module that needs a random key or
-    updates a collection is refused; `from_linen_with_state` takes those.
+    updates a collection is refused; `from_linen_with_state` takes those. Inside the module JAX's standard promotion of
+    dtypes holds, which Flax's norms rely on.
 
     Args:
         module: A linen module, not bound to variables.
@@ -70,7 +71,7 @@ def from_linen(
 
     def apply_fn(params: Params, *inputs: Any, **changed: Any) -> Any:
         same_leaves("params", params, paths)
-        with _explained(module, "from_linen_with_state"):
+        with _applied(module, "from_linen_with_state"):
             return module.apply({"params": params, **state}, *inputs, method=method, **{**options, **changed})
 
     name_after(apply_fn, module)
@@ -129,7 +130,7 @@ def from_linen_with_state(
     def apply_fn(params: Params, state: Tree, *inputs: Any, rngs: Any = None, **changed: Any) -> Any:
         same_leaves("params", params, paths)
         named = {"rngs": rngs, "mutable": list(state), "method": method, **options, **changed}
-        with _explained(module, "from_linen_with_state"):
+        with _applied(module, "from_linen_with_state"):
             output, updated = module.apply({"params": params, **state}, *inputs, **named)
         return output, {**state, **unfreeze(updated)}
 
@@ -154,7 +155,8 @@ def _variables(
         message = f"give key= to initialise {type(module).__name__}, or variables= that it has; got {given}"
         raise ValueError(message)
     if variables is None:
-        variables = module.init(key, *inputs, method=method, **options)
+        with flax_promotion():
+            variables = module.init(key, *inputs, method=method, **options)
     plain = jax.tree.map(lambda leaf: leaf, nn.meta.unbox(unfreeze(variables)))
     params = plain.pop("params", {})
     if not jax.tree.leaves(params):
@@ -164,15 +166,16 @@ def _variables(
 
 
 @contextmanager
-def _explained(module: nn.Module, remedy: str) -> Iterator[None]:
-    """Say in the words of this library what a module needs that the call does not give.
+def _applied(module: nn.Module, remedy: str) -> Iterator[None]:
+    """Apply a module, and say in the words of this library what it needs that the call does not give.
 
     Raises:
         ValueError: If the module updates a collection that is constant, or asks for a random key.
     """
     name = type(module).__name__
     try:
-        yield
+        with flax_promotion():
+            yield
     except errors.ModifyScopeVariableError as error:
         message = (
             f"{name} updates its state, which is constant here: {error} Put it into evaluation mode, or use"

@@ -59,7 +59,7 @@ class Mapping:
 
     def __post_init__(self) -> None:
         """Keep the shapes alone, and refuse what does not fit."""
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), self.like)
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.like)
         object.__setattr__(self, "like", like)
         _complain("the weights of the two networks do not correspond:", [*self._leaf_problems(), *self._row_problems()])
 

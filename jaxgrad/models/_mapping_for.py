@@ -5,7 +5,6 @@ from collections.abc import Mapping as Dictionary
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxgrad import _tree
 from jaxgrad._types import Params, Tree
@@ -36,7 +35,7 @@ def mapping_for(
 
     Args:
         torch_module: A ``torch.nn.Module``; only its classes, names and shapes count.
-        params: The parameters of the JAX network, as `from_linen` and `from_nnx` return them.
+        params: The parameters of the JAX network, as `from_linen` and `from_nnx` return them, or their shapes.
         rules: Paths for torch names, as regular expressions that match the whole name of a layer:
             ``{r"blocks\.(\d+)\.mlp": r"Block_\1/Dense_0"}``.
         flattened: For linear layers that follow a flattened image, the shape ``(C, H, W)`` of that image in torch:
@@ -132,7 +131,7 @@ def statistics_for(torch_module: Any, state: Tree, *, rules: Dictionary[str, str
 
 def _shapes(tree: Tree) -> Shapes:
     """Return the shape of every leaf by its path."""
-    return dict(zip(_tree.leaf_paths(tree), map(jnp.shape, jax.tree.leaves(tree)), strict=True))
+    return dict(zip(_tree.leaf_paths(tree), [leaf.shape for leaf in jax.tree.leaves(tree)], strict=True))
 
 
 def _refuse(problems: list[str], argument: str) -> None:

@@ -52,6 +52,14 @@ def same_leaves(argument: str, tree: Tree, paths: list[str]) -> None:
         raise ValueError(message)
 
 
+def flax_promotion() -> Any:
+    """Return a context in which Flax's own layers work: its norms mix float32 with the dtype of their input.
+
+    Strict promotion refuses that in float64, whatever the module's ``dtype``.
+    """
+    return jax.numpy_dtype_promotion("standard")
+
+
 def try_once(apply_fn: Callable[..., Any], *args: Any) -> None:
     """Trace a function abstractly, so that its complaints come before it is used."""
     jax.eval_shape(lambda *traced: apply_fn(*traced), *args)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxgrad import _tree
 from jaxgrad._types import Params, Tree
-from jaxgrad.models._model import Model, StatefulModel, name_after, same_leaves, try_once
+from jaxgrad.models._model import Model, StatefulModel, flax_promotion, name_after, same_leaves, try_once
 
 __all__ = ["from_nnx", "from_nnx_with_state"]
 
@@ -24,7 +24,8 @@ def from_nnx(module: nnx.Module, *sample_inputs: Any, method: Method = "__call__
     ``eval``) as it is now. It must be deterministic and must not update anything (``module.eval()``); the other
     variables, such as running statistics, are constants of ``apply_fn``. A module that updates one, as batch
     normalisation and dropout in training mode do, is refused; `from_nnx_with_state` takes those. A module that is
-    used in several places (tied weights) has its parameters once.
+    used in several places (tied weights) has its parameters once. Inside the module JAX's standard promotion of dtypes
+    holds, which Flax's norms rely on.
 
     Args:
         module: An NNX module.
@@ -60,7 +61,8 @@ def from_nnx(module: nnx.Module, *sample_inputs: Any, method: Method = "__call__
     def apply_fn(params: Params, *inputs: Any, **changed: Any) -> Any:
         same_leaves("params", params, paths)
         merged = nnx.merge(graph, params, state, copy=True)
-        output = call(merged, *inputs, **{**options, **changed})
+        with flax_promotion():
+            output = call(merged, *inputs, **{**options, **changed})
         _refuse_updates(merged, state)
         return output
 
@@ -115,7 +117,8 @@ def from_nnx_with_state(
         same_leaves("params", params, paths)
         same_leaves("state", state, kept)
         merged = nnx.merge(graph, params, state, copy=True)
-        output = call(merged, *inputs, **{**options, **changed})
+        with flax_promotion():
+            output = call(merged, *inputs, **{**options, **changed})
         updated = _state(merged)
         same_leaves("the state after the call", updated, kept)
         return output, updated
