@@ -1,5 +1,6 @@
 """The algebra of outer products: norms, sums and inner products of gradients that are never formed."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,10 @@ __all__ = ["Factors", "form", "gradient_of_sum", "squares"]
 CANCELLATION = 3e-3
 """A squared norm below this part of the sum of its absolute terms is formed anew: in float32 the terms' rounding
 would show in its fourth digit."""
+
+
+UNROLLED = 16
+"""Up to how many formed gradients are added one by one."""
 
 
 class Factors(NamedTuple):
@@ -106,13 +111,17 @@ def leaf_of(plan: LeafPlan, matrix: Any) -> Array:
 
 
 def _scaled(factors: Factors, scales: Array) -> Factors:
-    """Scale the smaller dense factor of every example."""
-    rows, columns = factors
+    """Scale the smaller dense factor of every example, and blank both where the scale is zero."""
     dense = [x for x in factors if jnp.issubdtype(x.dtype, jnp.floating)]
     chosen = min(dense, key=lambda x: x.size)
-    scale = scales.astype(chosen.dtype)[:, None, None, None]
-    scaled = jnp.where(scale == 0, 0, scale * chosen)
-    return Factors(scaled, columns) if chosen is rows else Factors(rows, scaled)
+
+    def apply(x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        scale = scales.astype(x.dtype)[:, None, None, None]
+        return jnp.where(scale == 0, jnp.zeros_like(x), scale * x if x is chosen else x)
+
+    return Factors(*map(apply, factors))
 
 
 def _contract(plan: LeafPlan, factors: Factors, spec: str) -> Array:
@@ -159,7 +168,14 @@ def squares_of(gradients: Array) -> Array:
 
 
 def sum_of(gradients: Array, scales: Array) -> Array:
-    """Return the sum of gradients that are formed, each scaled."""
-    flat = flat_rows(gradients)
-    total = jnp.einsum("b,bk->k", scales.astype(flat.dtype), flat, preferred_element_type=wide(flat.dtype))
+    """Return the sum of gradients that are formed, each scaled; those with the scale zero are cut out."""
+    scales, width = scales.astype(gradients.dtype), wide(gradients.dtype)
+    if gradients.shape[0] <= UNROLLED:
+        # one pass over memory; XLA's sum over a leading axis is slow on CPUs
+        terms = [
+            jnp.where(s == 0, jnp.zeros_like(g), s * g).astype(width) for s, g in zip(scales, gradients, strict=True)
+        ]
+        return functools.reduce(jnp.add, terms)
+    kept = jnp.where(scales.reshape(-1, *(1,) * (gradients.ndim - 1)) == 0, jnp.zeros_like(gradients), gradients)
+    total = jnp.einsum("b,bk->k", scales, flat_rows(kept), preferred_element_type=width)
     return total.reshape(gradients.shape[1:])

@@ -10,7 +10,7 @@ from jax import lax
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine._chunks import over_chunks
-from jaxgrad.per_example._engine._ledger import keep_books, masked, norms_squared, weighted_sum
+from jaxgrad.per_example._engine._ledger import keep_books, norms_squared, weighted_sum
 from jaxgrad.per_example._engine._plan import Plan, make_plan, materialising_plan
 from jaxgrad.per_example._one import map_examples, subset_of
 
@@ -130,12 +130,7 @@ def clip_and_sum(
         if mode == "ghost":
             total = second_pass(problem, chunk, scales, finite)
         else:
-            # zero times NaN is NaN: an example that is not finite is cut out of the ledger, where there is one
-            total = lax.cond(
-                jnp.all(finite),
-                lambda: weighted_sum(problem.plan, ledger, scales),
-                lambda: weighted_sum(problem.plan, masked(ledger, finite), scales),
-            )
+            total = weighted_sum(problem.plan, ledger, scales)
         return total, (ledger.losses, rows)
 
     total, (losses, rows) = over_chunks(step, (batch, given), real, chunk_length(problem, microbatch, real.shape[0]))

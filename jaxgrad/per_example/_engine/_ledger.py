@@ -13,7 +13,7 @@ from jaxgrad.per_example._engine._plan import LeafPlan, Plan
 from jaxgrad.per_example._engine._rules import outer_factors
 from jaxgrad.per_example._engine._taps import Tapped, run
 
-__all__ = ["Ledger", "keep_books", "masked", "norms_squared", "weighted_sum"]
+__all__ = ["Ledger", "keep_books", "norms_squared", "weighted_sum"]
 
 
 class Ledger(NamedTuple):
@@ -70,21 +70,11 @@ def norms_squared(plan: Plan, ledger: Ledger) -> list[Array]:
     return out
 
 
-def masked(ledger: Ledger, keep: Array) -> Ledger:
-    """Return the ledger with zeros for the examples that are not kept, whatever stood there."""
-
-    def mask(rows: Array) -> Array:
-        if not jnp.issubdtype(rows.dtype, jnp.floating):
-            return rows
-        return jnp.where(keep.reshape(-1, *(1,) * (rows.ndim - 1)), rows, jnp.zeros_like(rows))
-
-    return Ledger(ledger.losses, jax.tree.map(mask, ledger.entries))
-
-
 def weighted_sum(plan: Plan, ledger: Ledger, scales: Sequence[Array]) -> list[Array]:
     """Return the sum over the examples of each leaf's gradients, scaled by ``scales[leaf]`` of shape ``(B,)``.
 
-    The sums come in float32 at the least.
+    The sums come in float32 at the least. A scale of zero cuts an example out, whatever its entries are: zero times
+    NaN would be NaN.
     """
     return [
         _leaf_sum(leaf, entry, scale) for leaf, entry, scale in zip(plan.leaves, ledger.entries, scales, strict=True)

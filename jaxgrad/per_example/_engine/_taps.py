@@ -71,6 +71,21 @@ def _is_ready(eqn: JaxprEqn, env: Any) -> bool:
     return all(isinstance(atom, Literal) or atom in env for atom in eqn.invars)
 
 
+def _still(eqn: JaxprEqn, inner: Body, known: set[Var]) -> set[Var]:
+    """Drop the carries of a scan that start known and move in a later iteration: tangents that start at zero."""
+    constants, carries = eqn.params["num_consts"], eqn.params["num_carry"]
+    pairs = list(zip(inner.invars[constants : constants + carries], inner.outvars[:carries], strict=True))
+    while True:
+        reached = known | set(inner.consts)
+        for inside in inner.eqns:
+            if _is_ready(inside, reached):
+                reached.update(inside.outvars)
+        late = {v for v, end in pairs if v in known and not (isinstance(end, Literal) or end in reached)}
+        if not late:
+            return known
+        known = known - late
+
+
 def _operands(body: Body, env: dict[Var, Any], sites: dict[Path, Site], path: Path) -> dict[Path, Array]:
     """Evaluate what is known in a body, into ``env``, and return the known operands of its sites."""
     found: dict[Path, Array] = {}
@@ -95,9 +110,10 @@ def _operands_of_scan(
         for atom, var in zip(eqn.invars, inner.invars, strict=True)
         if isinstance(atom, Literal) or atom in env
     }
+    still = _still(eqn, inner, set(given))
     shared = {var: given[var] for var in inner.invars[:constants] if var in given} | dict(inner.consts)
     stacked = {var: given[var] for var in inner.invars[constants + carries :] if var in given}
-    carried = [j for j, var in enumerate(inner.invars[constants : constants + carries]) if var in given]
+    carried = [j for j, var in enumerate(inner.invars[constants : constants + carries]) if var in still]
     found, rest = {}, {}
     for here, site in sites.items():
         if len(here) == len(path) + 1 and site.operand in stacked:
@@ -152,7 +168,8 @@ def _push_scan(
     constants, carries = eqn.params["num_consts"], eqn.params["num_carry"]
     pairs = list(zip(eqn.invars, inner.invars, strict=True))
     present = [isinstance(atom, Literal) or atom in env for atom, _ in pairs]
-    still = [isinstance(atom, Literal) or atom in ready for atom, _ in pairs]
+    unmoved = _still(eqn, inner, {var for atom, var in pairs if isinstance(atom, Literal) or atom in ready})
+    still = [var in unmoved for _, var in pairs]
     indices = range(len(pairs))
     shared = sorted((j for j in indices if j < constants and present[j]), key=lambda j: not still[j])
     carry = list(range(constants, constants + carries))
