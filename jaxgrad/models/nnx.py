@@ -115,8 +115,8 @@ class BatchNormCNN(nnx.Module):
 def attend(query: Array, key: Array, value: Array, **_: Any) -> Array:
     """Attend without a mask, in the dtype of the inputs.
 
-    NNX's own choice, ``jax.nn.dot_product_attention``, takes the softmax in float32 whatever the dtype (jax 0.10), which
-    leaves an error of 1e-7 in float64.
+    NNX's own choice, ``jax.nn.dot_product_attention``, takes the softmax in float32 whatever the dtype (jax 0.10): that
+    is an error of 1e-7 in float64.
     """
     scores = jnp.einsum("...qhd,...khd->...hqk", query, key) / query.shape[-1] ** 0.5
     return jnp.einsum("...hqk,...khd->...qhd", jax.nn.softmax(scores), value)
