@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Tree
-from jaxgrad.gradient._clipping import global_norm
 
 __all__ = ["gradient_penalty"]
 
@@ -67,7 +66,7 @@ def gradient_penalty(fun: LossFn, params: Params, x: Tree, *data: Any, target: A
         slope = slope_of(params, x, *data)
         if target is None:
             return _tree.dot(slope, slope)
-        norm = global_norm(slope)
+        norm = _tree.norm(slope)
         return (norm - jnp.asarray(target, norm.dtype)) ** 2
 
     return jnp.mean(jax.vmap(penalty)(x, *data))

@@ -1,0 +1,245 @@
+"""Rows of the family ``gradient``."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from torch.utils import _pytree as pytree
+
+import torch_ref.gradient
+from bench._row import Contender, Problem, Program, Row
+from jaxgrad import gradient
+from jaxgrad.verify._bridge import to_jax, to_torch
+from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+
+LARGE, SMALL = ((784, 512, 512, 10), 256), ((64, 128, 10), 32)
+
+
+def loss(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of the tanh network."""
+    return jnp.mean((mlp_jax(params, x) - y) ** 2)
+
+
+def loss_torch(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of the tanh network, in torch."""
+    return ((mlp_torch(params, x) - y) ** 2).mean()
+
+
+def draw(quick: bool, large: Any = LARGE, small: Any = SMALL) -> tuple[Any, Any]:
+    """Return parameters, a vector like them, inputs and targets, for JAX and for torch."""
+    sizes, batch = small if quick else large
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1]))
+    trees = (mlp_params(sizes, 0), mlp_params(sizes, 1), *data)
+    return to_jax(trees, np.float32), to_torch(trees, np.float32)
+
+
+def ours(function: Callable[..., Any], *inputs: Any, read: Callable[[Any], Any] | None = None) -> Contender:
+    """Return our contender: a public function with its loss bound."""
+    run, program = functools.partial(function, *inputs), Program(function, inputs)
+    return Contender("jaxgrad", "jax", run, program, **({"read": read} if read else {}))
+
+
+def in_torch(name: str, run: Callable[[], Any], read: Callable[[Any], Any] | None = None) -> Contender:
+    """Return a rival in torch."""
+    return Contender(name, "torch", run, **({"read": read} if read else {}))
+
+
+def unit(p: Any, x: Any, y: Any) -> Contender:
+    """Return one jitted gradient of the loss."""
+    compiled = jax.jit(jax.grad(loss))
+    return Contender("jax.grad", "jax", lambda: compiled(p, x, y), Program(compiled, (p, x, y)))
+
+
+def tracked(tree: Any) -> Any:
+    """Return copies of torch leaves that autograd follows."""
+    return pytree.tree_map(lambda leaf: leaf.clone().requires_grad_(), tree)
+
+
+def autograd(out: torch.Tensor, tree: Any, **options: Any) -> Any:
+    """Return the gradient of a scalar with respect to a tree, by one backward pass."""
+    leaves, structure = pytree.tree_flatten(tree)
+    return pytree.tree_unflatten(list(torch.autograd.grad(out, leaves, **options)), structure)
+
+
+def parameter_problem(quick: bool) -> Problem:
+    """The plain gradient against both of torch's spellings."""
+    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    leaf = tracked(pt)
+    return Problem(
+        [
+            ours(functools.partial(gradient.parameter_gradient, loss), p, x, y),
+            in_torch("torch.autograd", lambda: autograd(loss_torch(leaf, xt, yt), leaf)),
+            in_torch("torch.func", lambda: torch.func.grad(loss_torch)(pt, xt, yt)),
+        ],
+        gradient=unit(p, x, y),
+    )
+
+
+def named_problem(quick: bool) -> Problem:
+    """Gradients by name against a walk over a module's ``named_parameters``."""
+    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    layers = [torch.nn.Linear(*reversed(layer["weight"].shape)) for layer in pt.values()]
+    for layer, given in zip(layers, pt.values(), strict=True):
+        layer.load_state_dict(given)
+    module = torch.nn.Sequential(*[part for layer in layers for part in (layer, torch.nn.Tanh())][:-1])
+    paths = [f"layer{i}/{kind}" for i in range(len(layers)) for kind in ("weight", "bias")]
+    mapping = tuple(zip([name for name, _ in module.named_parameters()], paths, strict=True))
+
+    def walk() -> dict[str, torch.Tensor]:
+        module.zero_grad()
+        ((module(xt) - yt) ** 2).mean().backward()
+        return {name: parameter.grad for name, parameter in module.named_parameters()}
+
+    return Problem(
+        [
+            ours(functools.partial(gradient.named_gradients, loss, mapping=mapping), p, x, y, read=dict),
+            in_torch("torch.nn.Module", walk),
+        ],
+        gradient=unit(p, x, y),
+    )
+
+
+def input_problem(quick: bool) -> Problem:
+    """The gradient of the input of a whole batch against both of torch's spellings."""
+    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    leaf = xt.clone().requires_grad_()
+    return Problem(
+        [
+            ours(functools.partial(gradient.input_gradient, loss), p, x, y),
+            in_torch("torch.autograd", lambda: autograd(loss_torch(pt, leaf, yt), leaf)),
+            in_torch("torch.func", lambda: torch.func.grad(loss_torch, argnums=1)(pt, xt, yt)),
+        ],
+        gradient=unit(p, x, y),
+    )
+
+
+def mixed_problem(quick: bool) -> Problem:
+    """The input gradient of a parameter gradient's product against double backward and forward over reverse."""
+    (p, v, x, y), (pt, vt, xt, yt) = draw(quick)
+    slope_of = torch.func.grad(loss_torch, argnums=1)
+    return Problem(
+        [
+            ours(functools.partial(gradient.mixed_product, loss), p, v, x, y),
+            in_torch("torch_ref", lambda: torch_ref.gradient.mixed_product(loss_torch, pt, vt, xt, yt)),
+            in_torch("torch.func", lambda: torch.func.jvp(lambda q: slope_of(q, xt, yt), (pt,), (vt,))[1]),
+        ],
+        gradient=unit(p, x, y),
+    )
+
+
+def squared_problem(quick: bool) -> Problem:
+    """The squared gradient norm and its gradient against double backward and forward over reverse."""
+    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    slope_of = torch.func.grad(loss_torch)
+
+    def forward_over_reverse() -> Any:
+        slope = slope_of(pt, xt, yt)
+        product = torch.func.jvp(lambda q: slope_of(q, xt, yt), (pt,), (slope,))[1]
+        return sum((g**2).sum() for g in pytree.tree_leaves(slope)), pytree.tree_map(lambda leaf: 2 * leaf, product)
+
+    return Problem(
+        [
+            ours(functools.partial(gradient.squared_norm_gradient, loss), p, x, y),
+            in_torch("torch_ref", lambda: torch_ref.gradient.squared_norm_gradient(loss_torch, pt, xt, yt)),
+            in_torch("torch.func", forward_over_reverse),
+        ],
+        gradient=unit(p, x, y),
+    )
+
+
+def penalty(params: Any, x: Any) -> Any:
+    """The WGAN-GP penalty of the network's first output."""
+    return gradient.gradient_penalty(lambda params, x: mlp_jax(params, x)[0], params, x)
+
+
+def penalty_problem(quick: bool) -> Problem:
+    """The parameter gradient of the WGAN-GP penalty against the batched torch idiom and ``torch.func``."""
+    (p, _, x, y), (pt, _, xt, _) = draw(quick)
+    leaf, points = tracked(pt), xt.clone().requires_grad_()
+
+    def idiom() -> Any:
+        slope = autograd(mlp_torch(leaf, points)[:, 0].sum(), points, create_graph=True)
+        return autograd(((slope.norm(dim=1) - 1) ** 2).mean(), leaf, materialize_grads=True)
+
+    def mapped(params: Any) -> Any:
+        slope = torch.func.vmap(torch.func.grad(lambda x: mlp_torch(params, x)[0]))(xt)
+        return ((slope.norm(dim=1) - 1) ** 2).mean()
+
+    return Problem(
+        [
+            ours(functools.partial(gradient.parameter_gradient, penalty), p, x),
+            in_torch("torch.autograd", idiom),
+            in_torch("torch.func", lambda: torch.func.grad(mapped)(pt)),
+        ],
+        gradient=unit(p, x, y),
+    )
+
+
+def jacobian_problem(quick: bool) -> Problem:
+    """The Jacobian of a batch of outputs by the parameters against ``torch.func.jacrev``."""
+    (p, _, x, y), (pt, _, xt, _) = draw(quick, ((32, 64, 64, 4), 16), ((8, 16, 2), 4))
+    return Problem(
+        [
+            ours(functools.partial(gradient.jacobian, mlp_jax), p, x),
+            in_torch("torch.func", lambda: torch.func.jacrev(mlp_torch)(pt, xt)),
+        ],
+        gradient=unit(p, x, y),
+    )
+
+
+def clipping_problem(quick: bool) -> Problem:
+    """Clipping a tree of gradients by its norm against optax and torch's fused lists of tensors."""
+    (t, *_), (tt, *_) = draw(quick, ((784, 2048, 2048, 2048, 10), 1))
+    rival = jax.jit(lambda tree: optax.clip_by_global_norm(1.0).update(tree, optax.EmptyState())[0])
+    leaves, structure = pytree.tree_flatten(tt)
+
+    def fused() -> Any:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(leaves)))
+        return pytree.tree_unflatten(torch._foreach_mul(leaves, torch.clamp(1.0 / (norm + 1e-6), max=1.0)), structure)
+
+    return Problem(
+        [
+            ours(lambda tree: gradient.clip_by_global_norm(tree, 1.0)[0], t),
+            Contender("optax", "jax", lambda: rival(t), Program(rival, (t,))),
+            in_torch("torch.foreach", fused),
+        ]
+    )
+
+
+def step_problem(quick: bool) -> Problem:
+    """One descent step to a new tree against torch's, out of place too."""
+    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    leaf = tracked(pt)
+
+    def step() -> Any:
+        slopes = autograd(loss_torch(leaf, xt, yt), leaf)
+        return pytree.tree_map(lambda old, slope: old.detach() - 0.1 * slope, leaf, slopes)
+
+    return Problem(
+        [
+            ours(functools.partial(gradient.descent_step, loss, learning_rate=0.1), p, x, y),
+            in_torch("torch.autograd", step),
+        ],
+        gradient=unit(p, x, y),
+    )
+
+
+MLP = "MLP 784-512-512-10, batch 256"
+
+ROWS = [
+    Row("parameter_gradient", MLP, parameter_problem),
+    Row("named_gradients", MLP, named_problem),
+    Row("input_gradient", MLP, input_problem),
+    Row("mixed_product", MLP, mixed_problem),
+    Row("squared_norm_gradient", MLP, squared_problem),
+    Row("gradient_penalty", f"its parameter gradient, {MLP}", penalty_problem),
+    Row("jacobian", "MLP 32-64-64-4, batch 16", jacobian_problem),
+    Row("clip_by_global_norm", "10 million numbers", clipping_problem),
+    Row("descent_step", MLP, step_problem),
+]
