@@ -4,7 +4,30 @@ from jaxgrad.nth._biharmonic import biharmonic as biharmonic
 from jaxgrad.nth._derivatives import derivative as derivative
 from jaxgrad.nth._derivatives import derivatives as derivatives
 from jaxgrad.nth._directional import directional as directional
+from jaxgrad.nth._directional import taylor_coefficients as taylor_coefficients
+from jaxgrad.nth._divergence import divergence as divergence
+from jaxgrad.nth._engine import register_rule as register_rule
+from jaxgrad.nth._estimate_operator import estimate_operator as estimate_operator
+from jaxgrad.nth._jet import jet as jet
 from jaxgrad.nth._laplacian import laplacian as laplacian
+from jaxgrad.nth._laplacian import second_derivatives as second_derivatives
+from jaxgrad.nth._laplacian import weighted_laplacian as weighted_laplacian
+from jaxgrad.nth._mixed import all_mixed as all_mixed
 from jaxgrad.nth._mixed import mixed_partial as mixed_partial
 
-__all__ = ["biharmonic", "derivative", "derivatives", "directional", "laplacian", "mixed_partial"]
+__all__ = [
+    "all_mixed",
+    "biharmonic",
+    "derivative",
+    "derivatives",
+    "directional",
+    "divergence",
+    "estimate_operator",
+    "jet",
+    "laplacian",
+    "mixed_partial",
+    "register_rule",
+    "second_derivatives",
+    "taylor_coefficients",
+    "weighted_laplacian",
+]

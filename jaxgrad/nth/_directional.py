@@ -8,7 +8,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Tree
 from jaxgrad.nth import _line
 
-__all__ = ["directional"]
+__all__ = ["directional", "taylor_coefficients"]
 
 
 @jit("fun", "order", "max_order")
@@ -63,3 +63,50 @@ def directional(
     _check.differentiable(x=x)
     _check.mirrors(x=x, direction=direction)
     return _line.derivatives_along(lambda point: fun(point, *data), x, direction, order)[-1]
+
+
+@jit("fun", "order", "max_order")
+def taylor_coefficients(
+    fun: Callable[..., Tree],
+    x: Tree,
+    direction: Tree,
+    order: int,
+    *data: Any,
+    max_order: int = _line.MAX_ORDER,
+) -> Tree:
+    r"""Return the Taylor coefficients of a function along a direction.
+
+    .. math:: c_k = \frac{1}{k!} \left.\frac{d^k}{dt^k} f(x + t v)\right|_{t=0}, \qquad
+        f(x + t v) = \sum_{k=0}^n c_k t^k + O(t^{n+1})
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
+            through ``data``.
+        x: The point, a pytree of real floating-point arrays.
+        direction: The direction v, a pytree with the structure, shapes and dtypes of ``x``; not normalised.
+        order: The highest order n, a Python integer.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+        max_order: The largest order to accept. These coefficients have no factorial, so it may be raised freely.
+
+    Returns:
+        The output with a new leading axis of length ``order + 1``. Rows beyond 0 of an integer output are zero.
+
+    Raises:
+        ValueError: If ``direction`` does not mirror ``x``, or ``order`` is negative or above ``max_order``.
+        TypeError: If ``order`` is no Python integer, or a leaf of ``x`` no real floating-point array.
+
+    Cost:
+        That of `directional`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> taylor_coefficients(jnp.exp, jnp.array(0.0), jnp.array(1.0), 3).tolist()
+        [1.0, 1.0, 0.5, 0.16666666666666666]
+
+    References:
+        Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
+    """
+    order = _line.check_order(order, max_order)
+    _check.differentiable(x=x)
+    _check.mirrors(x=x, direction=direction)
+    return _line.stack(_line.coefficients_along(lambda point: fun(point, *data), x, direction, order))

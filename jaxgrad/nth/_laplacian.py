@@ -1,4 +1,4 @@
-"""Sums of second derivatives."""
+"""Second derivatives, and weighted sums of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Tree
 from jaxgrad.nth import _line
 
-__all__ = ["laplacian"]
+__all__ = ["laplacian", "second_derivatives", "weighted_laplacian"]
 
 
 @jit("fun")
@@ -33,7 +34,8 @@ def laplacian(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
         TypeError: If ``x`` is no real floating-point array.
 
     Cost:
-        ``2 d + 1`` evaluations.
+        ``d + 2`` evaluations: the value, d first derivatives, and the sum of the second ones, which is carried as
+        one coefficient. Less where the first layer's derivatives do not depend on the point.
 
     Example:
         >>> import jax.numpy as jnp
@@ -45,7 +47,98 @@ def laplacian(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
     References:
         Li et al. (2024), A computational framework for neural network-based variational Monte Carlo with forward
         Laplacian, Nature Machine Intelligence 6.
+        Dangel et al. (2025), Collapsing Taylor mode automatic differentiation, NeurIPS.
+    """
+    x = _line.check_vector(x)
+    return _line.sum_of_pure(fun, x, jnp.eye(x.size, dtype=x.dtype), None, 2, data)
+
+
+@jit("fun", "factored")
+def weighted_laplacian(fun: Callable[..., Tree], x: Array, weights: Array, *data: Any, factored: bool = False) -> Tree:
+    r"""Return a weighted sum of the second derivatives of a function of several variables.
+
+    .. math:: \sum_{i,j=1}^d C_{ij} \frac{\partial^2 f}{\partial x_i \, \partial x_j}
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
+            through ``data``.
+        x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
+        weights: The diagonal of C, shape ``(d,)``, or all of C, shape ``(d, d)``, of which the symmetric part counts.
+            Any signs; differentiable.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+        factored: Whether ``weights`` is a factor S of shape ``(d, r)`` with :math:`C = S S^T` instead, such as the
+            diffusion of a stochastic process.
+
+    Returns:
+        The weighted sum for every entry of the output.
+
+    Raises:
+        ValueError: If ``x`` is no vector or ``weights`` has another shape.
+        TypeError: If ``x`` or ``weights`` is no real floating-point array.
+
+    Cost:
+        ``d + 2`` evaluations for a diagonal, ``r + 2`` for a factor, ``2 d + 2`` for a matrix.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def product(x):
+        ...     return x[0] * x[1]
+        >>> weighted_laplacian(product, jnp.ones(2), jnp.array([[1.0, 3.0], [3.0, 1.0]])).item()
+        6.0
+
+    References:
+        Dangel et al. (2025), Collapsing Taylor mode automatic differentiation, NeurIPS, section 3.
+    """
+    x = _line.check_vector(x)
+    _check.differentiable(weights=weights)
+    weights = jnp.asarray(weights, x.dtype)
+    eye = jnp.eye(x.size, dtype=x.dtype)
+    if factored and weights.ndim == 2 and weights.shape[0] == x.size:
+        return _line.sum_of_pure(fun, x, weights.T, None, 2, data)
+    if not factored and weights.shape == x.shape:
+        return _line.sum_of_pure(fun, x, eye, weights, 2, data)
+    if not factored and weights.shape == (x.size, x.size):
+        # two directions a row: a C_a = ((e + c)^2 - (e - c)^2) / 4
+        directions = jnp.concatenate([eye + weights, eye - weights])
+        signs = jnp.repeat(jnp.asarray([0.25, -0.25], x.dtype), x.size)
+        return _line.sum_of_pure(fun, x, directions, signs, 2, data)
+    expected = f"({x.size}, r)" if factored else f"({x.size},) or ({x.size}, {x.size})"
+    message = f"weights must have the shape {expected} for x of length {x.size}; got {weights.shape}"
+    raise ValueError(message)
+
+
+@jit("fun")
+def second_derivatives(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
+    r"""Return the pure second derivatives of a function of several variables, not summed.
+
+    .. math:: \frac{\partial^2 f}{\partial x_i^2}, \quad i = 1, \dots, d
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
+            through ``data``.
+        x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+
+    Returns:
+        The diagonal of the Hessian of every entry of the output, along a new leading axis of length d.
+
+    Raises:
+        ValueError: If ``x`` is no vector.
+        TypeError: If ``x`` is no real floating-point array.
+
+    Cost:
+        ``2 d + 1`` evaluations.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def polynomial(x):
+        ...     return x[0] ** 2 + x[0] * x[1] ** 3
+        >>> second_derivatives(polynomial, jnp.array([1.0, 2.0])).tolist()
+        [2.0, 12.0]
+
+    References:
+        Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
     """
     x = _line.check_vector(x)
     pure = jax.vmap(lambda v: _line.derivatives_along(lambda point: fun(point, *data), x, v, 2)[-1])
-    return jax.tree.map(lambda parts: jnp.sum(parts, axis=0), pure(jnp.eye(x.size, dtype=x.dtype)))
+    return pure(jnp.eye(x.size, dtype=x.dtype))

@@ -15,6 +15,9 @@ from jaxgrad.nth._engine import Mode, Series, scale, taylor
 MAX_ORDER = 32
 """The default cap on orders: the factorial of 34 is the last one that float32 and bfloat16 hold."""
 
+DIRECTIONS = "directions"
+"""The name of the mapped axis of directions."""
+
 
 def check_order(order: Any, max_order: int, name: str = "order") -> int:
     """Return an order that is a Python integer from 0 to the cap."""
@@ -59,10 +62,10 @@ def coefficients_along(
     higher = [None] * (order - 1)
     operands = [(leaf, slope, *higher) for leaf, slope in zip(leaves, jax.tree.leaves(direction), strict=True)]
     results, shape = taylor(lambda *moved: fun(structure.unflatten(moved)), operands, mode or Mode(order))
-    return [shape.unflatten([_stored(series, k) for series in results]) for k in range(order + 1)]
+    return [shape.unflatten([stored(series, k) for series in results]) for k in range(order + 1)]
 
 
-def _stored(series: Series, k: int) -> Any:
+def stored(series: Series, k: int) -> Any:
     """Return a coefficient as an array; the known zero of an integer is JAX's ``float0``."""
     value = jnp.asarray(series[0])
     if k == 0 or series[k] is not None:
@@ -70,6 +73,22 @@ def _stored(series: Series, k: int) -> Any:
     if jnp.issubdtype(value.dtype, jnp.inexact):
         return jnp.zeros_like(value)
     return np.zeros(value.shape, jax.dtypes.float0)
+
+
+def sum_of_pure(
+    fun: Callable[..., Tree], x: Array, directions: Array, weights: Array | None, order: int, data: tuple[Any, ...]
+) -> Tree:
+    """Return the sum over directions, with weights, of the derivatives of one order along each.
+
+    The highest coefficient is carried as its sum, so that a direction costs ``order - 1`` evaluations and not one more.
+    """
+
+    def top(direction: Array, weight: Array | None) -> Tree:
+        mode = Mode(order, axis=DIRECTIONS, weight=weight)
+        return coefficients_along(lambda point: fun(point, *data), x, direction, order, mode)[-1]
+
+    mapped = jax.vmap(top, in_axes=(0, None if weights is None else 0), out_axes=None, axis_name=DIRECTIONS)
+    return jax.tree.map(lambda c: times_factorial(c, order), mapped(directions, weights))
 
 
 def derivatives_along(fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int) -> list[Tree]:
@@ -80,7 +99,12 @@ def derivatives_along(fun: Callable[[Tree], Tree], x: Tree, direction: Tree, ord
 
 def times_factorial(coefficient: Any, k: int) -> Any:
     """Turn a Taylor coefficient into a derivative, by the exact factorial."""
-    return coefficient if coefficient.dtype == jax.dtypes.float0 else scale(float(math.factorial(k)), coefficient)
+    return coefficient if coefficient.dtype == jax.dtypes.float0 else scale(factorial(k), coefficient)
+
+
+def factorial(k: int) -> float:
+    """Return a factorial: exact up to 22, and beyond the nearest float64."""
+    return float(math.factorial(k))
 
 
 def stack(rows: list[Tree]) -> Tree:

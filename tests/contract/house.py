@@ -8,13 +8,25 @@ from typing import Any
 
 FAMILIES = ("gradient", "shift", "nth", "curvature", "meta", "inr", "per_example", "multi_loss")
 
-EAGER: dict[str, str] = {}
+EAGER: dict[str, str] = {
+    "nth.register_rule": "enters a rule, computes nothing",
+    "per_example.explain": "returns a plan, not arrays",
+    "per_example.dp_aggregate": "builds an optax transformation",
+}
 """Public names that are not jitted functions of arrays."""
 
-NO_TWIN: dict[str, str] = {}
+NO_TWIN: dict[str, str] = {
+    "nth.register_rule": "torch has no Taylor mode to register with",
+    "per_example.explain": "a plan of our engine",
+    "per_example.dp_aggregate": "clipped_sum has the twin; its tests check the noise",
+}
 """Public names without a torch twin."""
 
-NO_ROW: dict[str, str] = {}
+NO_ROW: dict[str, str] = {
+    "nth.registry": "register_rule computes nothing",
+    "per_example.explain": "traces, computes nothing",
+    "per_example.dp_aggregate": "clipped_sum and a normal draw",
+}
 """Algorithms (by file) without a benchmark row."""
 
 

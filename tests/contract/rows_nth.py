@@ -51,11 +51,61 @@ def row(function, fun, inputs, *static, at=1, **options):
     return Example(bind(fun), inputs, lambda array: bind(fresh_of(fun)(array)), **options)
 
 
+def field(x, params):
+    return mlp_jax(params, x)
+
+
+def square():
+    return np.random.default_rng(0).normal(size=3), mlp_params((3, 4, 3), 0)
+
+
+def diagonal():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=3), rng.normal(size=3), mlp_params((3, 4, 1), 0)
+
+
+def two_points():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=3), rng.normal(size=(2, 3)), mlp_params((3, 4, 1), 0)
+
+
+def jet_row():
+    """The series are inputs too: three coefficients along the leading axis."""
+    params = mlp_params((3, 4, 1), 0)
+
+    def bind(fun):
+        return lambda x, terms: nth.jet(fun, (x,), (list(terms),))
+
+    def fresh(array):
+        return bind(lambda x: of_point(x, params) + 0 * jnp.sum(array).astype(x.dtype))
+
+    def of_leaf(x):
+        return of_point(x, jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), params))
+
+    return Example(bind(of_leaf), lambda: two_points()[:2], fresh)
+
+
+def probes_row():
+    """The probes are an input, by keyword."""
+
+    def bind(fun):
+        return lambda x, probes, params: nth.estimate_operator(fun, x, params, probes=probes)
+
+    return Example(bind(of_point), two_points, lambda array: bind(fresh_of(of_point)(array)))
+
+
 ROWS = {
-    "nth.derivatives": row(nth.derivatives, of_numbers, numbers, 3, sharded=0),
-    "nth.derivative": row(nth.derivative, of_numbers, numbers, 3, sharded=0),
-    "nth.directional": row(nth.directional, loss, parameters, 3, at=2, sharded=2),
-    "nth.mixed_partial": row(nth.mixed_partial, of_point, point, (1, 0, 2)),
-    "nth.laplacian": row(nth.laplacian, of_point, point),
+    "nth.all_mixed": row(nth.all_mixed, of_point, point, 2),
     "nth.biharmonic": row(nth.biharmonic, of_point, point),
+    "nth.derivative": row(nth.derivative, of_numbers, numbers, 3, sharded=0),
+    "nth.derivatives": row(nth.derivatives, of_numbers, numbers, 3, sharded=0),
+    "nth.directional": row(nth.directional, loss, parameters, 3, at=2, sharded=2),
+    "nth.divergence": row(nth.divergence, field, square),
+    "nth.estimate_operator": probes_row(),
+    "nth.jet": jet_row(),
+    "nth.laplacian": row(nth.laplacian, of_point, point),
+    "nth.mixed_partial": row(nth.mixed_partial, of_point, point, (1, 0, 2)),
+    "nth.second_derivatives": row(nth.second_derivatives, of_point, point),
+    "nth.taylor_coefficients": row(nth.taylor_coefficients, loss, parameters, 3, at=2, sharded=2),
+    "nth.weighted_laplacian": row(nth.weighted_laplacian, of_point, diagonal, at=2),
 }

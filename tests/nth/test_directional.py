@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import torch_ref.nth
-from jaxgrad.nth import directional
+from jaxgrad.nth import directional, taylor_coefficients
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.nth.networks import draw, of_point, of_point_torch
 from tests.problems import mean_square, mean_square_torch, regression
@@ -45,3 +45,16 @@ def test_rejects_a_direction_that_does_not_mirror_x():
 def test_rejects_a_traced_order():
     with pytest.raises(TypeError, match="order must be known"):
         jax.jit(lambda n: directional(jnp.sum, jnp.ones(3), jnp.ones(3), n))(2)
+
+
+def test_taylor_coefficients_match_torch():
+    params, x, params_torch, x_torch = draw((3, 6, 2), (3,))
+    v = random_like(x, 1)
+    want = torch_ref.nth.taylor_coefficients(of_point_torch, x_torch, to_torch(v), 5, params_torch)
+    assert_parity(taylor_coefficients(of_point, x, v, 5, params), want)
+
+
+def test_taylor_coefficients_sum_to_the_function():
+    params, x, _, _ = draw((3, 6, 2), (3,))
+    v = random_like(x, 1) / 10
+    assert_parity(taylor_coefficients(of_point, x, v, 14, params).sum(0), of_point(x + v, params))

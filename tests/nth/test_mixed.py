@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 import torch_ref.nth
-from jaxgrad.nth import mixed_partial
+from jaxgrad.nth import all_mixed, mixed_partial
 from tests.bridge import assert_parity
 from tests.nth.networks import draw, of_point, of_point_torch
 
@@ -43,3 +43,22 @@ def test_mixed_partial_does_not_depend_on_the_order_of_the_variables():
 def test_mixed_partial_rejects(x, orders, message):
     with pytest.raises(ValueError, match=message):
         mixed_partial(jnp.sum, x, orders)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_all_mixed_matches_torch(order):
+    params, x, params_torch, x_torch = draw((3, 5, 2), (3,))
+    want = torch_ref.nth.all_mixed(of_point_torch, x_torch, order, params_torch)
+    assert_parity(all_mixed(of_point, x, order, params), want)
+
+
+def test_all_mixed_is_symmetric_and_holds_the_single_ones():
+    params, x, _, _ = draw((2, 5, 1), (2,))
+    tensor = all_mixed(of_point, x, 4, params)
+    assert_parity(tensor, jnp.transpose(tensor, (3, 1, 0, 2, 4)))
+    assert_parity(tensor[0, 0, 1, 0], mixed_partial(of_point, x, (3, 1), params))
+
+
+def test_all_mixed_rejects_too_many_directions():
+    with pytest.raises(ValueError, match="all partials of order 8 in 20 variables take 2220075 directions"):
+        all_mixed(jnp.sum, jnp.ones(20), 8)

@@ -4,7 +4,28 @@ from torch_ref.nth._biharmonic import biharmonic as biharmonic
 from torch_ref.nth._derivatives import derivative as derivative
 from torch_ref.nth._derivatives import derivatives as derivatives
 from torch_ref.nth._directional import directional as directional
+from torch_ref.nth._directional import taylor_coefficients as taylor_coefficients
+from torch_ref.nth._divergence import divergence as divergence
+from torch_ref.nth._estimate_operator import estimate_operator as estimate_operator
+from torch_ref.nth._jet import jet as jet
 from torch_ref.nth._laplacian import laplacian as laplacian
+from torch_ref.nth._laplacian import second_derivatives as second_derivatives
+from torch_ref.nth._laplacian import weighted_laplacian as weighted_laplacian
+from torch_ref.nth._mixed import all_mixed as all_mixed
 from torch_ref.nth._mixed import mixed_partial as mixed_partial
 
-__all__ = ["biharmonic", "derivative", "derivatives", "directional", "laplacian", "mixed_partial"]
+__all__ = [
+    "all_mixed",
+    "biharmonic",
+    "derivative",
+    "derivatives",
+    "directional",
+    "divergence",
+    "estimate_operator",
+    "jet",
+    "laplacian",
+    "mixed_partial",
+    "second_derivatives",
+    "taylor_coefficients",
+    "weighted_laplacian",
+]

@@ -1,5 +1,6 @@
 """Derivatives along a line through a pytree."""
 
+import math
 from typing import Any
 
 import torch
@@ -27,3 +28,12 @@ def along(fun: Any, x: Any, direction: Any, order: int, *data: Any) -> Any:
         return torch.stack([row.detach() for row in rows])
 
     return pytree.tree_map(rows_of, fun(pytree.tree_unflatten(moved, structure), *data))
+
+
+def taylor_coefficients(fun: Any, x: Any, direction: Any, order: int, *data: Any) -> Any:
+    """Divide the stacked derivatives by their factorials."""
+
+    def normalise(rows: torch.Tensor) -> torch.Tensor:
+        return torch.stack([row / math.factorial(k) for k, row in enumerate(rows)])
+
+    return pytree.tree_map(normalise, along(fun, x, direction, order, *data))

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from torch_ref.nth._mixed import component
+from torch_ref.nth._mixed import all_mixed, component, mixed_partial
 
 
 def laplacian(fun: Any, x: torch.Tensor, *data: Any) -> torch.Tensor:
@@ -19,3 +19,16 @@ def laplacian_of(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return the Laplacian of a scalar that autograd recorded as a function of ``x``, itself differentiable."""
     eye = torch.eye(x.numel(), dtype=torch.int64).tolist()
     return sum(component(y, x, [2 * one for one in row]) for row in eye)
+
+
+def second_derivatives(fun: Any, x: torch.Tensor, *data: Any) -> torch.Tensor:
+    """Stack the pure second partials."""
+    dim = x.numel()
+    return torch.stack([mixed_partial(fun, x, [2 * (i == j) for j in range(dim)], *data) for i in range(dim)])
+
+
+def weighted_laplacian(fun: Any, x: torch.Tensor, weights: torch.Tensor, *data: Any, factored: bool = False) -> Any:
+    """Add up all second partials with their weights."""
+    matrix = weights @ weights.T if factored else torch.diag(weights) if weights.ndim == 1 else weights
+    hessian = all_mixed(fun, x, 2, *data)
+    return sum(matrix[i, j] * hessian[i, j] for i in range(x.numel()) for j in range(x.numel()))

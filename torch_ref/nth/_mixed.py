@@ -1,5 +1,6 @@
 """Mixed partial derivatives, one variable after the other."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -21,3 +22,13 @@ def component(y: torch.Tensor, x: torch.Tensor, orders: Any) -> torch.Tensor:
                 return torch.zeros_like(y)
             y = torch.autograd.grad(y, x, create_graph=True, materialize_grads=True)[0][i]
     return y
+
+
+def all_mixed(fun: Any, x: torch.Tensor, order: int, *data: Any) -> torch.Tensor:
+    """Fill the tensor of partial derivatives entry by entry."""
+    dim = x.numel()
+    entries = [
+        mixed_partial(fun, x, [axes.count(i) for i in range(dim)], *data)
+        for axes in itertools.product(range(dim), repeat=order)
+    ]
+    return torch.stack(entries).reshape(*[dim] * order, *entries[0].shape)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
-from jax.extend.source_info_util import summarize
+from jax.extend.source_info_util import summarize, user_context
 
 from jaxgrad._types import Tree
 from jaxgrad.nth._engine._registry import Mode, Rule, find
@@ -86,6 +86,12 @@ def sum_over_directions(part: Any, mode: Mode) -> Any:
 
 
 def bind(eqn: core.JaxprEqn, *values: Any) -> list[Any]:
+    """Evaluate one equation on arrays; what it becomes is traced back to the line that wrote it."""
+    with user_context(eqn.source_info.traceback):
+        return _bind(eqn, values)
+
+
+def _bind(eqn: core.JaxprEqn, values: Sequence[Any]) -> list[Any]:
     """Evaluate one equation on arrays."""
     if "call_jaxpr" not in eqn.params and not list(core.jaxprs_in_params(eqn.params)):
         results = eqn.primitive.bind(*values, **eqn.params)

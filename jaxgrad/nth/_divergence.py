@@ -1,0 +1,57 @@
+"""The divergence of a vector field."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad._jit import jit
+from jaxgrad._types import Array
+from jaxgrad.nth import _line
+
+__all__ = ["divergence"]
+
+
+@jit("fun")
+def divergence(fun: Callable[..., Array], x: Array, *data: Any) -> Array:
+    r"""Return the divergence of a vector field.
+
+    .. math:: \nabla \cdot f(x) = \sum_{i=1}^d \frac{\partial f_i}{\partial x_i}
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array whose first axis has length d. Static: pass a named function, and
+            arrays through ``data``.
+        x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+
+    Returns:
+        The divergence, with the further axes of the output.
+
+    Raises:
+        ValueError: If ``x`` is no vector, or the output's first axis has another length.
+        TypeError: If ``x`` is no real floating-point array.
+
+    Cost:
+        ``d + 1`` evaluations.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def field(x):
+        ...     return x**2
+        >>> divergence(field, jnp.array([1.0, 2.0])).item()
+        6.0
+
+    References:
+        Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 3.
+    """
+    x = _line.check_vector(x)
+
+    def own(i: Array, direction: Array) -> Array:
+        _, slopes = jax.jvp(lambda point: fun(point, *data), (x,), (direction,))
+        if jnp.shape(slopes)[:1] != x.shape:
+            message = f"fun must return one entry for each of the {x.size} of x; its output is {jnp.shape(slopes)}"
+            raise ValueError(message)
+        return slopes[i]
+
+    return jnp.sum(jax.vmap(own)(jnp.arange(x.size), jnp.eye(x.size, dtype=x.dtype)), axis=0)
