@@ -23,7 +23,8 @@ def named_gradients(
 
     Without a mapping the names are the paths of the leaves, keys joined by ``/``, in tree order. With one they are
     torch's names in the order of the mapping, which is that of ``named_parameters``. The arrays stay in JAX's layout
-    either way: a Flax kernel's gradient is the transpose of a torch weight's.
+    either way: a Flax kernel's gradient is the transpose of a torch weight's (``gradients_to_torch`` of a mapping of
+    ``jaxgrad.models`` gives torch's layout).
 
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.

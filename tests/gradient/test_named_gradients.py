@@ -9,6 +9,7 @@ import torch_ref.gradient
 from jaxgrad.gradient import named_gradients, parameter_gradient
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.zoo import pair
 
 PAIRS = tuple((f"{2 * i}.{kind}", f"layer{i}/{kind}") for i in range(3) for kind in ("weight", "bias"))
 
@@ -77,6 +78,16 @@ def test_a_name_of_several_leaves_has_a_tuple():
     gradient = parameter_gradient(attend, params)
     want = {"in_proj": (gradient["query"], gradient["key"]), "tied": gradient["key"]}
     assert_parity(dict(named_gradients(attend, params, mapping=pairs)), want)
+
+
+@pytest.mark.parametrize("name", ["TransformerEncoder", "BatchNormCNN"])
+def test_a_mapping_of_the_models_gives_the_names_of_the_module(name):
+    it = pair(name, "linen")
+    got = named_gradients(it.loss, it.params, *it.data, mapping=it.mapping)
+    assert list(got) == [key for key, _ in it.module.named_parameters()]
+    gradient = parameter_gradient(it.loss, it.params, *it.data)
+    given = [leaf for entry in got.values() for leaf in jax.tree.leaves(entry)]
+    assert_parity(sum(leaf.sum() for leaf in given), sum(leaf.sum() for leaf in jax.tree.leaves(gradient)))
 
 
 def test_rejects_a_mapping_that_does_not_fit():
