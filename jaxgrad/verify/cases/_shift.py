@@ -155,7 +155,7 @@ def in_the_shift(dtype: np.dtype) -> list[Quantity | Criterion]:
             (shift.gradient(mean_square, p, zero, *data_jax), gradient.parameter_gradient(mean_square, p, *data_jax)),
         ]
         gaps = [jnp.abs(x - y).max() for pair in pairs for x, y in zip(*map(jax.tree.leaves, pair), strict=True)]
-        return max(gaps) == 0, f"largest difference {max(gaps):g}"
+        return bool(max(gaps) == 0), f"largest difference {max(gaps):g}"
 
     return [
         Quantity(

@@ -1,0 +1,153 @@
+"""Rows of the family ``multi_loss``."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+import torch_ref.multi_loss
+from bench._row import Contender, Problem, Program, Row
+from jaxgrad import multi_loss
+from jaxgrad.verify._bridge import to_jax, to_torch
+from jaxgrad.verify.cases._multi_loss import heads_params
+from jaxgrad.verify.cases._networks import mlp_jax, mlp_torch
+
+
+def losses(params: Any, x: Any) -> tuple[Any, ...]:
+    """Return the mean square of every head on a ReLU trunk that runs once."""
+    shared = jax.nn.relu(mlp_jax(params["trunk"], x, jax.nn.relu))
+    return tuple((mlp_jax(params[f"head{k}"], shared, jax.nn.relu) ** 2).mean() for k in range(len(params) - 1))
+
+
+def losses_torch(params: Any, x: Any) -> tuple[Any, ...]:
+    """Return the same in torch."""
+    shared = torch.relu(mlp_torch(params["trunk"], x, torch.relu))
+    return tuple((mlp_torch(params[f"head{k}"], shared, torch.relu) ** 2).mean() for k in range(len(params) - 1))
+
+
+class Setting(NamedTuple):
+    """The inputs of a row in both frameworks, and one gradient of the sum as the unit of cost."""
+
+    params: Any
+    x: Any
+    params_torch: Any
+    x_torch: Any
+    gradient: Contender
+
+
+def setting(count: int, quick: bool) -> Setting:
+    """Draw a trunk of about a million weights and small heads."""
+    trunk, head, batch = ((64, 64), (16, 1), 32) if quick else ((512, 512, 512, 512, 512), (64, 1), 256)
+    trees = heads_params(trunk, head, count), np.random.default_rng(0).normal(size=(batch, trunk[0]))
+    (p, x), (pt, xt) = to_jax(trees, np.float32), to_torch(trees, np.float32)
+    gradient = jax.jit(jax.grad(lambda params, x: sum(losses(params, x))))
+    return Setting(
+        p, x, pt, xt, Contender("jax.grad of the sum", "jax", lambda: gradient(p, x), Program(gradient, (p, x)))
+    )
+
+
+def jax_contender(name: str, fun: Callable[..., Any], *args: Any, **more: Any) -> Contender:
+    """Return a contender that is one compiled program."""
+    return Contender(name, "jax", lambda: fun(*args), Program(fun, args), **more)
+
+
+@jax.jit
+def vmapped_pullback(params: Any, x: Any) -> Any:
+    """One ``vjp`` of the stacked losses, mapped over the rows of the identity."""
+    values, pullback = jax.vjp(lambda p: jnp.stack(losses(p, x)), params)
+    return jax.vmap(lambda seed: pullback(seed)[0])(jnp.eye(values.size, dtype=values.dtype))
+
+
+def one_loss(k: int, params: Any, x: Any) -> Any:
+    """Return one of the losses."""
+    return losses(params, x)[k]
+
+
+def batched_torch(params: Any, x: Any) -> Any:
+    """One forward, and all backwards as one batched call of autograd."""
+    leaves, structure = jax.tree.flatten(params)
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    values = torch.stack(losses_torch(jax.tree.unflatten(structure, leaves), x))
+    rows = torch.autograd.grad(values, leaves, torch.eye(len(values)), is_grads_batched=True)
+    return jax.tree.unflatten(structure, rows)
+
+
+def gradients_problem(count: int, quick: bool) -> Problem:
+    """K rows against torch's retained and batched backwards, and what JAX users write."""
+    s = setting(count, quick)
+    separate = [jax.jit(jax.grad(functools.partial(one_loss, k))) for k in range(count)]
+
+    def one_by_one() -> Any:
+        return jax.tree.map(lambda *rows: jnp.stack(rows), *[gradient(s.params, s.x) for gradient in separate])
+
+    return Problem(
+        [
+            jax_contender("jaxgrad", functools.partial(multi_loss.gradients, losses), s.params, s.x),
+            jax_contender("jax.vmap(vjp)", vmapped_pullback, s.params, s.x),
+            Contender("K jitted jax.grad", "jax", one_by_one),
+            Contender(
+                "torch retain_graph",
+                "torch",
+                lambda: torch_ref.multi_loss.gradients(losses_torch, s.params_torch, s.x_torch),
+            ),
+            Contender("torch batched", "torch", lambda: batched_torch(s.params_torch, s.x_torch)),
+        ],
+        gradient=s.gradient,
+    )
+
+
+def updates_problem(name: str, quick: bool) -> Problem:
+    """Two losses, Adam, against the torch form; both make states of their own for each leaf."""
+    s, adam = setting(2, quick), optax.adam(1e-3)
+    adam_torch = functools.partial(torch.optim.Adam, lr=1e-3)
+    ours, theirs = getattr(multi_loss, name), getattr(torch_ref.multi_loss, name)
+    states = multi_loss.init_states(adam, s.params)
+    states_torch = torch_ref.multi_loss.init_states(adam_torch, s.params_torch)
+    update = functools.partial(ours, losses, optimizer=adam)
+
+    def moves(result: Any) -> Any:
+        # the parameters hardly move, so that their difference is what must agree
+        return jax.tree.map(lambda new, old: np.asarray(new) - np.asarray(old), result[0], s.params)
+
+    return Problem(
+        [
+            jax_contender("jaxgrad", update, s.params, states, s.x, read=moves),
+            Contender(
+                "torch_ref",
+                "torch",
+                lambda: theirs(losses_torch, s.params_torch, states_torch, s.x_torch, optimizer=adam_torch),
+                read=moves,
+            ),
+        ],
+        gradient=s.gradient,
+        agreement=1e-2,
+    )
+
+
+def states_problem(quick: bool) -> Problem:
+    """A state for each leaf, against optax leaf by leaf."""
+    s, adam = setting(2, quick), optax.adam(1e-3)
+    leaf_by_leaf = jax.jit(lambda params: jax.tree.map(adam.init, params))
+    return Problem(
+        [
+            jax_contender("jaxgrad", functools.partial(multi_loss.init_states, adam), s.params),
+            jax_contender("optax", leaf_by_leaf, s.params),
+        ],
+        gradient=s.gradient,
+    )
+
+
+TRUNK = "trunk 4 x 512, batch 256"
+
+ROWS = [
+    Row("gradients", f"2 heads, {TRUNK}", functools.partial(gradients_problem, 2)),
+    Row("gradients", f"8 heads, {TRUNK}", functools.partial(gradients_problem, 8)),
+    Row("retained_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "retained_updates")),
+    Row("fresh_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "fresh_updates")),
+    Row("init_states", f"Adam, 2 heads, {TRUNK}", states_problem),
+]

@@ -1,0 +1,94 @@
+"""Several updates in a row, each from the gradient of a fresh forward."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import Params, Tree, Wrt
+from jaxgrad.multi_loss import _losses
+from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._steps import Touches, begin
+
+__all__ = ["fresh_updates"]
+
+
+@jit("losses_fn", "optimizer", "touches", "wrt")
+def fresh_updates(
+    losses_fn: Callable[..., Any],
+    params: Params,
+    states: Tree,
+    *data: Any,
+    optimizer: Any,
+    touches: Touches = None,
+    wrt: Wrt = None,
+) -> tuple[Params, Tree, Tree]:
+    r"""Update the parameters once for each loss, each gradient taken where the updates before have led.
+
+    .. math:: \theta_k = \theta_{k-1} + u_k, \qquad
+              (u_k, s_k) = \text{update}\big(\nabla L_k(\theta_{k-1}),\ s_{k-1},\ \theta_{k-1}\big),
+              \qquad k = 1, \dots, K
+
+    `retained_updates` takes all gradients at the start instead, from one forward; it says when the two differ. Which
+    leaves a loss touches is found as there.
+
+    Args:
+        losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses, as in `gradients`. Static: pass a named function.
+        params: Pytree of floating-point arrays.
+        states: One optimizer state for each leaf, from `init_states`.
+        *data: Pytrees handed on to ``losses_fn``, the same in every forward.
+        optimizer: An optax transformation. Static, and told apart by identity: build it once, outside of loops. It
+            sees one leaf at a time, so ``optax.clip_by_global_norm`` clips each leaf by itself.
+        touches: Which leaves each loss moves, where its dependence is not what you want: one entry for each loss, in a
+            tuple or list, or a dictionary with the keys of the losses. An entry is glob patterns, a predicate, or
+            ``None`` for all, as ``wrt``.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+            The others do not move, and neither do their states.
+
+    Returns:
+        The new parameters, the new states, and the losses, each where its gradient was taken, in the form that
+        ``losses_fn`` returns. The updates are made in the order of the losses; for a dictionary in the order of its
+        sorted keys.
+
+    Raises:
+        ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there
+            is no loss, a loss is no scalar, or a pattern selects nothing.
+        TypeError: If ``optimizer`` is no optax transformation, a loss is no real floating-point number, the dtypes of
+            the losses differ, or a leaf that counts is no real floating-point array.
+
+    Cost:
+        ``K`` forwards and ``K`` backwards, each without the other losses, and an optimizer step for each.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from jaxgrad.multi_loss import init_states
+        >>> def losses(params):
+        ...     return params["trunk"] * params["a"], params["trunk"] * params["b"]
+        >>> params = {"trunk": jnp.array(1.0), "a": jnp.array(2.0), "b": jnp.array(3.0)}
+        >>> sgd = optax.sgd(0.1)
+        >>> params, states, _ = fresh_updates(losses, params, init_states(sgd, params), optimizer=sgd)
+        >>> {name: round(leaf.item(), 4) for name, leaf in params.items()}
+        {'a': 1.9, 'b': 2.92, 'trunk': 0.5}
+
+    References:
+        Bertsekas and Tsitsiklis (1989), Parallel and Distributed Computation, section 3.2 (the Gauss-Seidel and the
+        Jacobi order);
+        Kingma and Ba (2015), Adam, ICLR, algorithm 1.
+    """
+    subset = _tree.restrict(losses_fn, params, wrt)
+    _check.differentiable(params=subset.active)
+    steps = begin(optimizer, params, states, wrt)
+    start = here = forward(subset.fun, subset.active, *data)
+    values = [start.loss(0)]
+    for k in range(start.count):
+        if k > 0:
+            here = forward(subset.fun, subset.pick(steps.params), *data)
+            values.append(here.loss(k))
+        steps = steps.take(here.row(k), steps.touched_by(k, here, touches))
+    if _losses.is_array(start.losses):
+        return steps.params, steps.states, jnp.stack(values)
+    return steps.params, steps.states, jax.tree.unflatten(jax.tree.structure(start.losses), values)

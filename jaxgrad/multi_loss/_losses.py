@@ -1,0 +1,84 @@
+"""What a function of several losses may return."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+
+from jaxgrad import _check
+from jaxgrad._types import Tree
+
+__all__ = ["checked", "is_array"]
+
+
+def is_array(losses: Tree) -> bool:
+    """Say whether the losses are one array rather than a tree of scalars."""
+    return jtu.all_leaves([losses])
+
+
+def checked(losses_fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``losses_fn`` with its result refused unless it is a ``(K,)`` array or a tree of scalars."""
+
+    def fun(params: Any, *data: Any) -> Any:
+        losses = losses_fn(params, *data)
+        (_check_array if is_array(losses) else _check_scalars)(losses)
+        return jax.tree.map(jnp.asarray, losses)
+
+    return fun
+
+
+def _check_array(losses: Any) -> None:
+    """Refuse an array that is not one axis of real losses.
+
+    Raises:
+        ValueError: If it has no axis, several, or length 0.
+        TypeError: If it is no real floating-point array.
+    """
+    if not hasattr(losses, "dtype") or not jnp.issubdtype(losses.dtype, jnp.floating):
+        message = (
+            "losses_fn must return a real floating-point array of shape (K,), or a tuple, list or dict of scalars;"
+            f" got {_check.describe(losses)}"
+        )
+        raise TypeError(message)
+    if losses.ndim != 1 or losses.size == 0:
+        advice = "; for one loss use gradient.parameter_gradient" if losses.ndim == 0 else ""
+        message = (
+            "losses_fn must return at least one loss, as an array of shape (K,) or a tuple, list or dict of scalars;"
+            f" got {_check.describe(losses)}{advice}"
+        )
+        raise ValueError(message)
+
+
+def _check_scalars(losses: Tree) -> None:
+    """Refuse losses that are no real scalars, and losses of several dtypes.
+
+    Raises:
+        ValueError: If there is no loss, or one has axes.
+        TypeError: If one is no real floating-point number, or their dtypes differ.
+    """
+    named = [(_check.locate("loss", path), leaf) for path, leaf in jtu.tree_leaves_with_path(losses)]
+    if not named:
+        message = f"losses_fn must return at least one loss; got {losses!r}"
+        raise ValueError(message)
+    no_numbers = [(name, loss) for name, loss in named if not _is_real(loss)]
+    _complain(TypeError, "every loss must be a real floating-point scalar:", no_numbers)
+    with_axes = [(name, loss) for name, loss in named if jnp.shape(loss) != ()]
+    _complain(ValueError, "every loss must be a scalar; reduce it with .mean() or .sum():", with_axes)
+    if len({loss.dtype for _, loss in named if hasattr(loss, "dtype")}) > 1:
+        _complain(TypeError, "the losses must share one dtype; convert them with .astype:", named)
+
+
+def _is_real(loss: Any) -> bool:
+    """Say whether a loss is a real floating-point array or number."""
+    if hasattr(loss, "dtype"):
+        return bool(jnp.issubdtype(loss.dtype, jnp.floating))
+    return isinstance(loss, float)
+
+
+def _complain(error: type[Exception], headline: str, wrong: list[tuple[str, Any]]) -> None:
+    """Raise one error that lists every wrong loss by its index or key."""
+    if wrong:
+        message = "\n  ".join([headline, *(f"{name}: got {_check.describe(loss)}" for name, loss in wrong)])
+        raise error(message)

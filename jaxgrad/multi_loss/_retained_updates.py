@@ -1,0 +1,89 @@
+"""Several updates in a row, all from the gradients of one forward."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import Params, Tree, Wrt
+from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._steps import Touches, begin
+
+__all__ = ["retained_updates"]
+
+
+@jit("losses_fn", "optimizer", "touches", "wrt")
+def retained_updates(
+    losses_fn: Callable[..., Any],
+    params: Params,
+    states: Tree,
+    *data: Any,
+    optimizer: Any,
+    touches: Touches = None,
+    wrt: Wrt = None,
+) -> tuple[Params, Tree, Tree]:
+    r"""Update the parameters once for each loss, all gradients taken at the start.
+
+    .. math:: \theta_k = \theta_{k-1} + u_k, \qquad
+              (u_k, s_k) = \text{update}\big(\nabla L_k(\theta_0),\ s_{k-1},\ \theta_{k-1}\big), \qquad k = 1, \dots, K
+
+    This is what several ``backward(retain_graph=True)`` with an optimizer step after each would give if PyTorch
+    allowed it: the second step uses the gradient of the first forward. `fresh_updates` takes each gradient where the
+    updates before have led. The two differ as soon as an update moves a leaf on which a later loss's gradient depends;
+    they agree where the losses share no leaf, and for small steps the difference is of the order of the step. This
+    one costs a single forward; with plain SGD it does not depend on the order of the losses.
+
+    A leaf that a loss does not touch does not move in its step, and neither does its optimizer state: each leaf counts
+    its own steps, as in PyTorch. A loss touches the leaves that its derivative reads, found from the program and not
+    from numbers: not through ``stop_gradient``, and for an array of losses that is no stack of scalars all leaves that
+    the array depends on.
+
+    Args:
+        losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses, as in `gradients`. Static: pass a named function.
+        params: Pytree of floating-point arrays.
+        states: One optimizer state for each leaf, from `init_states`.
+        *data: Pytrees handed on to ``losses_fn``.
+        optimizer: An optax transformation. Static, and told apart by identity: build it once, outside of loops. It
+            sees one leaf at a time, so ``optax.clip_by_global_norm`` clips each leaf by itself.
+        touches: Which leaves each loss moves, where its dependence is not what you want: one entry for each loss, in a
+            tuple or list, or a dictionary with the keys of the losses. An entry is glob patterns, a predicate, or
+            ``None`` for all, as ``wrt``.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+            The others do not move, and neither do their states.
+
+    Returns:
+        The new parameters, the new states, and the losses at the start, as ``losses_fn`` returned them. The updates
+        are made in the order of the losses; for a dictionary in the order of its sorted keys.
+
+    Raises:
+        ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there
+            is no loss, a loss is no scalar, or a pattern selects nothing.
+        TypeError: If ``optimizer`` is no optax transformation, a loss is no real floating-point number, the dtypes of
+            the losses differ, or a leaf that counts is no real floating-point array.
+
+    Cost:
+        One forward, ``K`` backwards, and an optimizer step for each.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from jaxgrad.multi_loss import init_states
+        >>> def losses(params):
+        ...     return params["trunk"] * params["a"], params["trunk"] * params["b"]
+        >>> params = {"trunk": jnp.array(1.0), "a": jnp.array(2.0), "b": jnp.array(3.0)}
+        >>> sgd = optax.sgd(0.1)
+        >>> params, states, _ = retained_updates(losses, params, init_states(sgd, params), optimizer=sgd)
+        >>> {name: round(leaf.item(), 4) for name, leaf in params.items()}
+        {'a': 1.9, 'b': 2.9, 'trunk': 0.5}
+
+    References:
+        Paszke et al. (2019), PyTorch, NeurIPS (``backward(retain_graph=True)``);
+        Kingma and Ba (2015), Adam, ICLR, algorithm 1.
+    """
+    subset = _tree.restrict(losses_fn, params, wrt)
+    _check.differentiable(params=subset.active)
+    steps = begin(optimizer, params, states, wrt)
+    start = forward(subset.fun, subset.active, *data)
+    for k in range(start.count):
+        steps = steps.take(start.row(k), steps.touched_by(k, start, touches))
+    return steps.params, steps.states, start.losses

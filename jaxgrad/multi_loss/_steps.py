@@ -1,0 +1,95 @@
+"""Optimizer steps on the leaves that a loss touches, each with a state of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+
+from jaxgrad import _check, _tree
+from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad.multi_loss._forward import Forward
+
+__all__ = ["Steps", "Touches", "as_optax", "begin"]
+
+Touches = Sequence[Wrt] | Mapping[str, Wrt] | None
+"""Which leaves each loss moves: patterns or a predicate for each of them, by index or key; or what it depends on."""
+
+
+def as_optax(optimizer: Any) -> Any:
+    """Return the optimizer, after refusing what is none.
+
+    Raises:
+        TypeError: If it has no ``init`` and ``update``.
+    """
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        message = f"optimizer must be an optax transformation, such as optax.adam(1e-3); got {optimizer!r}"
+        raise TypeError(message)
+    return optimizer
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Parameters on their way through several steps."""
+
+    optimizer: Any
+    params: Params
+    states: Tree
+    chosen: list[bool]
+    """Which leaves count."""
+
+    def take(self, gradient: list[Array], touched: list[bool]) -> "Steps":
+        """Move the leaves that are touched; both lists run over the leaves that count."""
+        structure: Any = jax.tree.structure(self.params)
+        leaves, states = jax.tree.leaves(self.params), structure.flatten_up_to(self.states)
+        places = [i for i, counts in enumerate(self.chosen) if counts]
+        for i, slope, hit in zip(places, gradient, touched, strict=True):
+            if hit:
+                leaves[i], states[i] = self._move(slope, states[i], leaves[i])
+        return Steps(self.optimizer, structure.unflatten(leaves), structure.unflatten(states), self.chosen)
+
+    def _move(self, slope: Array, state: Any, leaf: Array) -> tuple[Array, Any]:
+        """Take one step with one leaf; optax is written for JAX's standard promotion of dtypes."""
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            update, new = self.optimizer.update(slope, state, leaf)
+            return optax.apply_updates(leaf, update), jax.tree.map(_keep_dtype, new, state)
+
+    def touched_by(self, k: int, here: Forward, touches: Touches) -> list[bool]:
+        """Say of every leaf that counts whether loss ``k`` moves it."""
+        if touches is None:
+            return here.touches(k)
+        marks = _tree.selected(self.params, _entries(touches, here)[k])
+        return [mark for mark, counts in zip(marks, self.chosen, strict=True) if counts]
+
+
+def begin(optimizer: Any, params: Params, states: Tree, wrt: Wrt) -> Steps:
+    """Return the start of several steps, after refusing states that do not belong to the parameters.
+
+    Raises:
+        ValueError: With every state that is missing, not expected, or of another shape or dtype.
+        TypeError: If ``optimizer`` is no optax transformation.
+    """
+    wanted = jax.eval_shape(lambda tree: jax.tree.map(as_optax(optimizer).init, tree), params)
+    _check.mirrors(**{"multi_loss.init_states(optimizer, params)": wanted, "states": states})
+    return Steps(optimizer, params, states, _tree.selected(params, wrt))
+
+
+def _keep_dtype(new: Any, old: Any) -> Any:
+    """Return a part of a state in the dtype that it had, so that it fits the next step."""
+    return new if new.dtype == old.dtype else new.astype(old.dtype)
+
+
+def _entries(touches: Any, here: Forward) -> list[Wrt]:
+    """Return what the user says of each loss, in the order of the rows.
+
+    Raises:
+        ValueError: If there is not one entry for each loss.
+    """
+    if isinstance(touches, Mapping) and isinstance(here.losses, Mapping) and set(touches) == set(here.losses):
+        return [touches[key] for key in sorted(touches)]
+    if isinstance(touches, list | tuple) and not isinstance(here.losses, Mapping) and len(touches) == here.count:
+        return list(touches)
+    keys = f"keys {sorted(here.losses)}" if isinstance(here.losses, Mapping) else f"length {here.count}"
+    message = f"touches must have one entry for each loss, {keys}; got {touches!r}"
+    raise ValueError(message)

@@ -1,0 +1,96 @@
+"""The functions of ``multi_loss`` in the table of transforms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxgrad import multi_loss
+from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from tests.contract._example import Example
+from tests.problems import mean_square
+
+MOMENTUM = optax.sgd(0.1, momentum=0.9)
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    return mlp_params((3, 4, 2), 0), rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
+
+
+def inputs_with_states():
+    params, x, y = inputs()
+    states = jax.tree.map(np.asarray, multi_loss.init_states(MOMENTUM, params))
+    return params, states, x, y
+
+
+def losses(params, x, y):
+    """Two losses of one network."""
+    return mean_square(params, x, y), jnp.mean(mlp_jax(params, x) ** 2)
+
+
+def fresh_losses(array):
+    """Return losses that are a new closure over an array."""
+
+    def fresh(params, x, y):
+        first, second = losses(params, x, y)
+        return first + jnp.sum(array).astype(x.dtype) * 0, second
+
+    return fresh
+
+
+def gradients(params, x, y):
+    return multi_loss.gradients(losses, params, x, y)
+
+
+def fresh_gradients(array):
+    fresh = fresh_losses(array)
+    return lambda params, x, y: multi_loss.gradients(fresh, params, x, y)
+
+
+def losses_and_gradients(params, x, y):
+    return multi_loss.losses_and_gradients(losses, params, x, y)
+
+
+def fresh_losses_and_gradients(array):
+    fresh = fresh_losses(array)
+    return lambda params, x, y: multi_loss.losses_and_gradients(fresh, params, x, y)
+
+
+def retained_updates(params, states, x, y):
+    return multi_loss.retained_updates(losses, params, states, x, y, optimizer=MOMENTUM)
+
+
+def fresh_retained_updates(array):
+    fresh = fresh_losses(array)
+    return lambda params, states, x, y: multi_loss.retained_updates(fresh, params, states, x, y, optimizer=MOMENTUM)
+
+
+def fresh_updates(params, states, x, y):
+    return multi_loss.fresh_updates(losses, params, states, x, y, optimizer=MOMENTUM)
+
+
+def fresh_fresh_updates(array):
+    fresh = fresh_losses(array)
+    return lambda params, states, x, y: multi_loss.fresh_updates(fresh, params, states, x, y, optimizer=MOMENTUM)
+
+
+def init_states(params):
+    return multi_loss.init_states(MOMENTUM, params)
+
+
+def fresh_init_states(array):
+    def start(leaf):
+        return MOMENTUM.init(leaf * (1 + 0 * jnp.sum(array).astype(leaf.dtype)))
+
+    optimizer = optax.GradientTransformation(start, MOMENTUM.update)
+    return lambda params: multi_loss.init_states(optimizer, params)
+
+
+ROWS = {
+    "multi_loss.gradients": Example(gradients, inputs, fresh_gradients, sharded=1),
+    "multi_loss.losses_and_gradients": Example(losses_and_gradients, inputs, fresh_losses_and_gradients, sharded=1),
+    "multi_loss.retained_updates": Example(retained_updates, inputs_with_states, fresh_retained_updates, sharded=2),
+    "multi_loss.fresh_updates": Example(fresh_updates, inputs_with_states, fresh_fresh_updates, sharded=2),
+    "multi_loss.init_states": Example(init_states, lambda: inputs()[:1], fresh_init_states),
+}

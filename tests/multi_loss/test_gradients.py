@@ -1,0 +1,192 @@
+"""`multi_loss.gradients` against retained backwards, its laws in every form of losses, NaN, and what it refuses."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import torch_ref.multi_loss
+from jaxgrad import _tree
+from jaxgrad.multi_loss import gradients, losses_and_gradients
+from tests.bridge import assert_parity
+from tests.laws import assert_sums_to
+from tests.multi_loss.heads import heads, outputs, outputs_torch
+
+
+def stacked(params, x):
+    return jnp.stack(outputs(params, x))
+
+
+def as_array(params, x):
+    return jnp.array(outputs(params, x))
+
+
+@jax.jit
+def jitted(params, x):
+    return stacked(params, x)
+
+
+def scaled(params, x):
+    """An array that is no stack of scalars."""
+    return stacked(params, x) * jnp.ones(2)
+
+
+def as_list(params, x):
+    return list(outputs(params, x))
+
+
+@pytest.mark.parametrize("losses_fn", [outputs, as_list, stacked, as_array, jitted, scaled])
+@pytest.mark.parametrize("chunk", [None, 1])
+def test_matches_torch_in_every_form(losses_fn, chunk):
+    problem = heads()
+    values, rows = losses_and_gradients(losses_fn, problem.params, problem.x, chunk=chunk)
+    want_values, want = torch_ref.multi_loss.losses_and_gradients(outputs_torch, problem.params_torch, problem.x_torch)
+    assert_parity(rows, want)
+    assert jax.tree.structure(values) == jax.tree.structure(losses_fn(problem.params, problem.x))
+    assert_parity(list(values), list(want_values))
+
+
+def test_rows_of_a_dictionary_lie_in_the_order_of_its_sorted_keys():
+    problem = heads()
+
+    def named(params, x):
+        first, second = outputs(params, x)
+        return {"z": first, "a": second}
+
+    def named_torch(params, x):
+        first, second = outputs_torch(params, x)
+        return {"z": first, "a": second}
+
+    rows = gradients(named, problem.params, problem.x)
+    assert_parity(rows, torch_ref.multi_loss.gradients(named_torch, problem.params_torch, problem.x_torch))
+    assert_parity(_tree.take(rows, 0), jax.grad(lambda p, x: outputs(p, x)[1])(problem.params, problem.x))
+
+
+def test_rows_sum_to_the_gradient_of_the_sum():
+    problem = heads(3)
+    rows = gradients(outputs, problem.params, problem.x)
+    assert_sums_to(rows, jax.grad(lambda p, x: sum(outputs(p, x)))(problem.params, problem.x))
+
+
+def test_closed_form_of_a_vector_of_losses():
+    """L = A w, so the rows are those of A; in pieces as well."""
+    A = jnp.arange(15.0).reshape(5, 3)
+    for chunk in (None, 1, 2, 5, 7):
+        assert_parity(gradients(lambda w: A @ w, jnp.ones(3), chunk=chunk), A)
+
+
+def test_a_loss_may_be_given_twice_or_be_constant():
+    problem = heads()
+
+    def losses(params, x):
+        first = outputs(params, x)[0]
+        return first, first, 1.0
+
+    rows = gradients(losses, problem.params, problem.x)
+    assert_parity(_tree.take(rows, 0), _tree.take(rows, 1), tolerance=0.0)
+    assert not any(leaf[2].any() for leaf in jax.tree.leaves(rows))
+
+
+@pytest.mark.parametrize("form", [tuple, jnp.stack, jnp.array])
+def test_nan_and_infinity_stay_in_their_row(form):
+    problem = heads()
+
+    def losses(params, x, factor):
+        first, second = outputs(params, x)
+        return form([first, second * factor])
+
+    clean = gradients(outputs, problem.params, problem.x)
+    for factor in (jnp.nan, jnp.inf):
+        rows = gradients(losses, problem.params, problem.x, factor)
+        assert_parity(_tree.take(rows, 0), _tree.take(clean, 0))
+        assert not jnp.isfinite(rows["head1"]["layer0"]["weight"][1]).any()
+
+
+def test_wrt_leaves_zeros_elsewhere():
+    problem = heads()
+    rows, full = (gradients(outputs, problem.params, problem.x, wrt=wrt) for wrt in ("trunk", None))
+    assert_parity(rows["trunk"], full["trunk"])
+    assert rows["head0"]["layer0"]["weight"].shape == (2, 5, 3)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(rows["head0"]))
+
+
+def test_an_integer_leaf_may_be_held():
+    rows = gradients(lambda p: (p["w"] * 2.0, p["w"] ** 2), {"w": jnp.array(3.0), "step": jnp.asarray(1)}, wrt="w")
+    assert rows["w"].tolist() == [2.0, 6.0]
+    assert rows["step"].tolist() == [0, 0]
+
+
+def test_losses_with_loops_and_rules_of_their_own():
+    """scan, cond, checkpoint and custom_vjp, each in the part of one loss."""
+
+    @jax.custom_vjp
+    def cube(x):
+        return x**3
+
+    cube.defvjp(lambda x: (x**3, x), lambda x, g: (3 * g * x**2,))
+
+    def losses(p):
+        looped, _ = jax.lax.scan(lambda c, _: (c * jnp.sin(p["a"]), None), p["b"], length=3)
+        chosen = jax.lax.cond(p["c"] > 0, lambda: p["c"] ** 2, lambda: p["c"])
+        return looped, chosen * jax.checkpoint(jnp.sin)(p["a"]), cube(p["c"])
+
+    params = {"a": jnp.array(0.5), "b": jnp.array(2.0), "c": jnp.array(1.5)}
+    rows = gradients(losses, params)
+    for k in range(3):
+        assert_parity(_tree.take(rows, k), jax.grad(lambda p, k=k: losses(p)[k])(params))
+    assert rows["b"].tolist()[1:] == [0.0, 0.0]
+
+
+def test_one_forward_and_a_backward_for_each():
+    """No more operations than (1 + 2 K) / 3 gradients, and no other head in a head's row."""
+    problem = heads(6)
+
+    def flops(fun):
+        return jax.jit(fun).lower(problem.params, problem.x).compile().cost_analysis()["flops"]
+
+    unit = flops(jax.grad(lambda p, x: sum(outputs(p, x))))
+    assert flops(functools.partial(gradients, outputs)) <= unit * (1 + 2 * 6) / 3
+    assert flops(functools.partial(gradients, outputs)) < flops(functools.partial(gradients, heads_scaled)) * 0.8
+
+
+def heads_scaled(params, x):
+    """An array that is no stack: every row then passes through all heads."""
+    return jnp.stack(outputs(params, x)) * jnp.ones(6)
+
+
+@pytest.mark.parametrize(
+    ("losses_fn", "error", "message"),
+    [
+        (lambda w: (), ValueError, r"at least one loss; got \(\)"),
+        (lambda w: {}, ValueError, "at least one loss"),
+        (lambda w: None, ValueError, "at least one loss; got None"),
+        (lambda w: w[:0], ValueError, r"at least one loss.*got float64\[0\]"),
+        (lambda w: w.sum(), ValueError, r"shape \(K,\).*float64\[\]; for one loss use gradient.parameter_gradient"),
+        (lambda w: jnp.outer(w, w), ValueError, r"got float64\[3,3\]"),
+        (lambda w: jnp.arange(2), TypeError, r"got int64\[2\]"),
+        (lambda w: 1.0, TypeError, "got a float"),
+        (lambda w: (w.sum(), w), ValueError, r"every loss must be a scalar.*\n  loss\[1\]: got float64\[3\]"),
+        (lambda w: {"a": w.sum(), "b": w[:1]}, ValueError, r"loss\['b'\]: got float64\[1\]"),
+        (lambda w: (w.sum(), jnp.asarray(1)), TypeError, r"real floating-point scalar:\n  loss\[1\]: got int64\[\]"),
+        (lambda w: (w.sum(), 1, "x"), TypeError, r"loss\[1\]: got a int\n  loss\[2\]: got a str"),
+        (lambda w: (w.sum(), jax.lax.complex(w[0], w[1])), TypeError, r"loss\[1\]: got complex128\[\]"),
+        (
+            lambda w: (w.sum(), w.sum().astype(jnp.float32)),
+            TypeError,
+            r"one dtype.*\n  loss\[0\]: got float64\[\]\n  loss\[1\]: got float32\[\]",
+        ),
+    ],
+)
+def test_rejects_what_is_no_list_of_losses(losses_fn, error, message):
+    with pytest.raises(error, match=message):
+        gradients(losses_fn, jnp.ones(3))
+
+
+def test_rejects_integer_leaves_and_chunks_that_are_none():
+    with pytest.raises(TypeError, match=r"params\['step'\]: got int64"):
+        gradients(lambda p: (p["w"],), {"w": jnp.ones(()), "step": jnp.asarray(1)})
+    with pytest.raises(ValueError, match="chunk must be at least 1; got 0"):
+        gradients(lambda w: w, jnp.ones(3), chunk=0)
+    with pytest.raises(ValueError, match="no differentiable leaves"):
+        gradients(lambda _: (1.0,), {})
