@@ -67,7 +67,7 @@ def mapping_for(
     hints = {"flattened": dict(flattened or {}), "transposed": dict(transposed or {})}
     search = Search(torch_module, leaves, hints, rules or {})
     guessed = search.run()
-    used = {link.path for link in search.links}
+    used = {link.path for _, link in search.links}
     search.problems += [f"{path} {list(shape)} has no tensor" for path, shape in leaves.items() if path not in used]
     _refuse(search.problems, "params")
     if guessed:
@@ -77,7 +77,7 @@ def mapping_for(
             stacklevel=2,
         )
     order = {name: i for i, (name, _) in enumerate(torch_module.named_parameters())}
-    links = sorted(search.links, key=lambda link: (order[link.name], link.start or 0))
+    links = sorted((link for _, link in search.links), key=lambda link: (order[link.name], link.start or 0))
     others = frozenset(name for name, _ in torch_module.named_buffers())
     return Mapping(tuple(links), params, search.aliases, others, tuple(guessed))
 

@@ -20,7 +20,7 @@ class Search:
         self.leaves, self.hints, self.rules = leaves, hints, rules
         self.aliases = _aliases(torch_module)
         self.layers = _layers(torch_module, self.aliases)
-        self.links: list[Link] = []
+        self.links: list[tuple[str, Link]] = []
         self.problems = [
             f"{argument} speaks of {name}, which is no layer"
             for argument, named in {**hints, "rules": {}}.items()
@@ -30,21 +30,36 @@ class Search:
 
     def run(self) -> list[str]:
         """Link every layer, by its name or else by its shapes; return those that order alone has paired."""
-        nodes: dict[Any, list[str]] = {}
-        for node in _nodes(self.leaves):
-            nodes.setdefault(form(node), []).append(node)
-        named = {name: nodes.get(form(renamed(name, self.rules)), []) for name in self.layers}
+        nodes, short = _by(form, self.leaves), _by(_short_form, self.leaves)
+        wanted = {name: renamed(name, self.rules) for name in self.layers}
+        named = {name: nodes.get(form(path)) or short.get(_short_form(path), []) for name, path in wanted.items()}
         for name, found in named.items():
             self._link_named(self.layers[name], found)
         guesses = [self._link_by_shape(self.layers[name]) for name, found in named.items() if not found]
+        self._refuse_shared_leaves()
         return [name for guess in guesses for name in guess]
+
+    def _refuse_shared_leaves(self) -> None:
+        """Note every leaf that two layers have found."""
+        owners: dict[str, list[str]] = {}
+        for layer, link in self.links:
+            owners.setdefault(link.path, []).append(layer)
+        self.problems += [
+            f"{path} is the place of {' and of '.join(dict.fromkeys(layers))}"
+            for path, layers in owners.items()
+            if len(set(layers)) > 1
+        ]
+
+    def _add(self, layer: Layer, links: list[Link]) -> None:
+        """Keep the links of a layer."""
+        self.links += [(layer.name, link) for link in links]
 
     def _link_named(self, layer: Layer, nodes: list[str]) -> None:
         """Link a layer to the first node of its name that fits, and note why if none does."""
         reasons = []
         for node in nodes:
             try:
-                self.links += links_of(layer, node, self.leaves, self.hints)
+                self._add(layer, links_of(layer, node, self.leaves, self.hints))
             except Mismatch as reason:
                 reasons.append(str(reason))
             else:
@@ -53,7 +68,7 @@ class Search:
 
     def _link_by_shape(self, layer: Layer) -> list[str]:
         """Link a layer to the first free node that fits and is filled by it."""
-        used = {link.path for link in self.links}
+        used = {link.path for _, link in self.links}
         fits, free = {}, {path: shape for path, shape in self.leaves.items() if path not in used}
         for node in _nodes(free):
             try:
@@ -68,7 +83,7 @@ class Search:
                 f"{dotted(layer.name, own)} {list(shape)} has no leaf" for own, shape in layer.shapes.items()
             ]
             return []
-        self.links += next(iter(same.values()))
+        self._add(layer, next(iter(same.values())))
         return [layer.name] if len(same) > 1 else []
 
 
@@ -79,6 +94,19 @@ def _nodes(leaves: Shapes) -> list[str]:
         parts = path.split("/")
         nodes |= {"/".join(parts[:i]) for i in range(len(parts))}
     return sorted(nodes - set(leaves), key=_natural)
+
+
+def _short_form(name: str) -> tuple[str, ...]:
+    """Return the form without the word that Flax's containers add: torch's ``0`` is ``layers_0`` in linen."""
+    return tuple(part for part in form(name) if part != "layers")
+
+
+def _by(key: Any, leaves: Shapes) -> dict[Any, list[str]]:
+    """Return the nodes above the leaves, by their form."""
+    found: dict[Any, list[str]] = {}
+    for node in _nodes(leaves):
+        found.setdefault(key(node), []).append(node)
+    return found
 
 
 def _natural(path: str) -> list[str]:

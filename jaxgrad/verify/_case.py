@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CASES", "Case", "Criterion", "Quantity", "case"]
+__all__ = ["CASES", "EXTENSIONS", "Case", "Criterion", "Quantity", "build_all", "case", "extend"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Case:
 CASES: dict[str, Case] = {}
 """Every case by its id, in the order of definition."""
 
+EXTENSIONS: dict[str, list[Callable[[np.dtype], list[Quantity | Criterion]]]] = {}
+"""Further builds of a case, from other modules than its own."""
+
 Build = Callable[[np.dtype], list[Quantity | Criterion]]
 
 
@@ -72,3 +75,18 @@ def case(id: str, title: str) -> Callable[[Build], Build]:  # noqa: A002 - the f
         return build
 
     return register
+
+
+def extend(id: str) -> Callable[[Build], Build]:  # noqa: A002 - as in `case`
+    """Register a function as a further build of a case: the same computation on other input."""
+
+    def register(build: Build) -> Build:
+        EXTENSIONS.setdefault(id, []).append(build)
+        return build
+
+    return register
+
+
+def build_all(case: Case, dtype: np.dtype) -> list[Quantity | Criterion]:
+    """Return everything that a case compares, its extensions last."""
+    return [item for build in (case.build, *EXTENSIONS.get(case.id, ())) for item in build(dtype)]

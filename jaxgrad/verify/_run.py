@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxgrad.verify import _judge
-from jaxgrad.verify._case import Case, Criterion, Quantity
+from jaxgrad.verify._case import Case, Criterion, Quantity, build_all
 from jaxgrad.verify._picture import save
 from jaxgrad.verify._plant import Plant, planted
 from jaxgrad.verify._row import Row
@@ -138,7 +138,7 @@ def _settings(device: jax.Device | None) -> Iterator[None]:
 
 def _build(case: Case, plant: Plant | None) -> list[tuple[Any, Any]]:
     """Return what a case compares, in float64 and in float32, with the planted error where it belongs."""
-    doubles, singles = case.build(DOUBLE), case.build(SINGLE)
+    doubles, singles = build_all(case, DOUBLE), build_all(case, SINGLE)
     if not doubles or [item.name for item in doubles] != [item.name for item in singles]:
         message = "the case must compare something, and name the same in float64 and in float32"
         raise ValueError(message)

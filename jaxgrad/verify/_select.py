@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxgrad.verify._case import CASES, Case, Criterion, Quantity
+from jaxgrad.verify._case import CASES, EXTENSIONS, Case, Criterion, Quantity
 
 __all__ = ["PACKAGES", "CannotRun", "need", "select"]
 
@@ -107,6 +107,8 @@ def _discover() -> dict[str, Case]:
                 if line := missing(error):
                     raise line from None
                 broken[module.name] = _broken(module.name, error)
+    for name in EXTENSIONS.keys() - CASES.keys():
+        broken[name] = _broken(name, ValueError(f"a module extends case {name}, which no module defines"))
     return dict(sorted((CASES | broken).items(), key=lambda item: _natural(item[0])))
 
 
