@@ -1,0 +1,80 @@
+"""The derivatives of a field by its coordinates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, Params
+
+__all__ = ["coordinate_derivatives", "values_and_derivatives"]
+
+
+@jit("field_fn")
+def coordinate_derivatives(field_fn: Callable[..., Any], params: Params, points: Array) -> Array:
+    r"""Differentiate each channel of a field by each coordinate, at every point.
+
+    .. math:: D_{ncj} = \frac{\partial \phi_c(\theta, p_n)}{\partial p_{nj}}
+
+    One tangent a coordinate is carried forward through the whole batch, so the cost does not depend on the number of
+    channels.
+
+    Args:
+        field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``. It must treat every
+            point by itself: a dense network does; one with batch statistics does not. Static: pass a named function.
+        params: Pytree of floating-point arrays.
+        points: Floating-point array of shape ``(..., d)``, a batch of points or one.
+
+    Returns:
+        The derivatives, of shape ``(..., c, d)``.
+
+    Raises:
+        ValueError: If ``points`` has no axes, or the values do not share its leading axes.
+        TypeError: If ``points`` or the values are no real floating-point array.
+
+    Cost:
+        ``1 + d`` evaluations of the field in FLOPs; a gradient of it by ``params`` costs three times that.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def field(params, p):
+        ...     return params["a"] * p[..., :1] * p[..., 1:] ** 2
+        >>> coordinate_derivatives(field, {"a": 3.0}, jnp.array([[1.0, 2.0]])).tolist()
+        [[[12.0, 12.0]]]
+
+    References:
+        Sitzmann et al. (2020), Implicit neural representations with periodic activation functions, NeurIPS,
+        section 3.1.
+    """
+    return values_and_derivatives(field_fn, params, points)[1]
+
+
+def values_and_derivatives(field_fn: Callable[..., Any], params: Params, points: Array) -> tuple[Array, Array]:
+    """Return the values of a field and their coordinate derivatives, from one evaluation."""
+    _check.floating(points=points)
+    if jnp.ndim(points) == 0:
+        message = f"points must have shape (..., d), the coordinates last; got {_check.describe(points)}"
+        raise ValueError(message)
+    values, tangent_of = jax.linearize(lambda p: field_fn(params, p), points)
+    _check_values(values, points)
+    basis = jnp.eye(points.shape[-1], dtype=points.dtype)
+    along = jax.vmap(lambda axis: tangent_of(jnp.broadcast_to(axis, points.shape)), out_axes=-1)
+    return values, along(basis)
+
+
+def _check_values(values: Any, points: Array) -> None:
+    """Refuse values that are no floating-point array over the points.
+
+    Raises:
+        ValueError: If their leading axes are not those of the points.
+        TypeError: If they are no real floating-point array.
+    """
+    _check.floating(values=values)
+    if not isinstance(values, jax.Array) or values.shape[:-1] != points.shape[:-1] or values.ndim != points.ndim:
+        got = _check.describe(values)
+        wanted = ",".join([*map(str, points.shape[:-1]), "channels"])
+        message = f"field_fn must return one array of shape ({wanted}) for {_check.describe(points)}; got {got}"
+        raise ValueError(message)

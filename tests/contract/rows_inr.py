@@ -1,0 +1,71 @@
+"""The functions of ``inr`` in the table of transforms."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad import inr
+from jaxgrad.verify.cases._siren import siren_jax, siren_params
+from tests.contract._example import Example
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    return (
+        siren_params((2, 4, 3), 0),
+        rng.uniform(-1, 1, (4, 2)),
+        rng.normal(size=(4, 3)),
+        rng.normal(size=(4, 3, 2)),
+    )
+
+
+def coordinate_derivatives(params, points, values, gradients):
+    return inr.coordinate_derivatives(siren_jax, params, points)
+
+
+def value_loss(params, points, values, gradients):
+    return inr.value_loss(siren_jax, params, points, values)
+
+
+def gradient_loss(params, points, values, gradients):
+    return inr.gradient_loss(siren_jax, params, points, gradients)
+
+
+def fresh_field(array):
+    """Return a field that is a new closure over an array."""
+    return lambda params, p: siren_jax(params, p) + jnp.sum(array).astype(p.dtype) * 0
+
+
+def fresh_coordinate_derivatives(array):
+    return lambda params, points, values, gradients: inr.coordinate_derivatives(fresh_field(array), params, points)
+
+
+def fresh_value_loss(array):
+    return lambda params, points, values, gradients: inr.value_loss(fresh_field(array), params, points, values)
+
+
+def fresh_gradient_loss(array):
+    return lambda params, points, values, gradients: inr.gradient_loss(fresh_field(array), params, points, gradients)
+
+
+def pictures():
+    rng = np.random.default_rng(0)
+    return rng.uniform(size=(4, 3, 2)), rng.uniform(size=(4, 3, 2))
+
+
+def image_targets(image, reference):
+    return inr.image_targets(image, method="sobel")._asdict()
+
+
+def psnr(image, reference):
+    return inr.psnr(image, reference, align="affine")
+
+
+ROWS = {
+    "inr.coordinate_derivatives": Example(
+        coordinate_derivatives, inputs, fresh_coordinate_derivatives, sharded=1, tolerance_bf16=0.3
+    ),
+    "inr.value_loss": Example(value_loss, inputs, fresh_value_loss, sharded=1),
+    "inr.gradient_loss": Example(gradient_loss, inputs, fresh_gradient_loss, sharded=1, tolerance_bf16=0.3),
+    "inr.image_targets": Example(image_targets, pictures, lambda array: image_targets, sharded=0),
+    "inr.psnr": Example(psnr, pictures, lambda array: psnr, sharded=0),
+}

@@ -1,0 +1,44 @@
+"""`inr.image_targets` against a loop over pixels, a linear picture, and what it refuses."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import torch_ref.inr
+from jaxgrad.inr import image_targets
+from tests.bridge import assert_parity, to_torch
+
+
+@pytest.mark.parametrize("method", ["central", "sobel"])
+@pytest.mark.parametrize("shape", [(5, 7, 3), (4, 6), (2, 2, 1)])
+def test_matches_torch(method, shape):
+    image = np.random.default_rng(0).uniform(size=shape)
+    got = image_targets(jnp.asarray(image), method=method)
+    assert_parity(tuple(got), torch_ref.inr.image_targets(to_torch(image), method=method))
+
+
+@pytest.mark.parametrize("method", ["central", "sobel"])
+def test_a_linear_picture_has_its_own_slope_everywhere(method):
+    x, y = np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 5))
+    targets = image_targets(jnp.asarray(0.3 * x - 0.2 * y), method=method)
+    assert_parity(targets.gradients, np.tile([[0.3, -0.2]], (45, 1, 1)))
+    assert_parity(targets.values[:, 0], 0.3 * targets.points[:, 0] - 0.2 * targets.points[:, 1])
+
+
+def test_points_go_row_by_row():
+    points = image_targets(jnp.ones((2, 3))).points
+    assert points.tolist() == [[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("image", "method", "error", "words"),
+    [
+        (jnp.ones((4, 4), jnp.uint8), "central", TypeError, r"got uint8\[4,4\]"),
+        (jnp.ones(4), "central", ValueError, r"shape \(H, W, C\) or \(H, W\).*float64\[4\]"),
+        (jnp.ones((1, 4)), "central", ValueError, "at least 2 x 2 pixels"),
+        (jnp.ones((4, 4)), "prewitt", ValueError, "method must be one of 'central', 'sobel'"),
+    ],
+)
+def test_refuses(image, method, error, words):
+    with pytest.raises(error, match=words):
+        image_targets(image, method=method)

@@ -1,0 +1,52 @@
+"""`inr.psnr` against torch, closed forms, its invariances, and what it refuses."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import torch_ref.inr
+from jaxgrad.inr import psnr
+from tests.bridge import assert_parity, to_torch
+
+RNG = np.random.default_rng(0)
+IMAGE, REFERENCE = jnp.asarray(RNG.uniform(size=(6, 5, 3))), jnp.asarray(RNG.uniform(size=(6, 5, 3)))
+
+
+@pytest.mark.parametrize("align", ["none", "mean", "affine"])
+def test_matches_torch(align):
+    want = torch_ref.inr.psnr(to_torch(IMAGE), to_torch(REFERENCE), align=align)
+    assert_parity(psnr(IMAGE, REFERENCE, align=align), want)
+
+
+def test_closed_form():
+    assert_parity(psnr(REFERENCE + 0.01, REFERENCE), 40.0)
+
+
+def test_alignment_removes_what_it_says():
+    bias, contrast = jnp.array([[[0.1, -0.2, 0.3]]]), jnp.array([[[2.0, 0.5, -1.0]]])
+    assert psnr(REFERENCE + bias, REFERENCE, align="mean") > 250
+    assert psnr(REFERENCE * contrast + bias, REFERENCE, align="affine") > 250
+    assert psnr(REFERENCE * contrast + bias, REFERENCE, align="mean") < 30
+
+
+def test_equal_pictures_are_infinitely_alike_and_flat_ones_are_finite():
+    assert psnr(REFERENCE, REFERENCE) == jnp.inf
+    assert jnp.isfinite(psnr(jnp.zeros_like(REFERENCE), REFERENCE, align="affine"))
+
+
+@pytest.mark.parametrize(
+    ("image", "reference", "words"),
+    [
+        (jnp.ones((2, 2, 1)), jnp.ones((2, 2, 3)), r"image: got float64\[2,2,1\], expected float64\[2,2,3\]"),
+        (jnp.ones(3), jnp.ones(3), r"image must have shape \(..., channels\)"),
+        (jnp.ones((0, 3)), jnp.ones((0, 3)), "at least one pixel"),
+    ],
+)
+def test_refuses(image, reference, words):
+    with pytest.raises(ValueError, match=words):
+        psnr(image, reference)
+
+
+def test_refuses_an_unknown_alignment():
+    with pytest.raises(ValueError, match="align must be one of"):
+        psnr(IMAGE, REFERENCE, align="scale")

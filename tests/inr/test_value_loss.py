@@ -1,0 +1,34 @@
+"""`inr.value_loss` against torch, its gradient too, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+import torch
+from torch.utils import _pytree as pytree
+
+import torch_ref.inr
+from jaxgrad.inr import value_loss
+from tests.bridge import assert_parity, to_torch
+from tests.inr.fields import field, siren_jax, siren_torch
+
+
+def test_value_and_gradient_match_torch():
+    case = field()
+    wanted = jnp.sin(jnp.arange(21.0)).reshape(7, 3)
+    got = jax.value_and_grad(value_loss, argnums=1)(siren_jax, case.params, case.points, wanted)
+    leaves, structure = pytree.tree_flatten(case.params_torch)
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    params = pytree.tree_unflatten(leaves, structure)
+    loss = torch_ref.inr.value_loss(siren_torch, params, case.points_torch, to_torch(wanted))
+    assert_parity(got, (loss, pytree.tree_unflatten(torch.autograd.grad(loss, leaves), structure)))
+
+
+def test_is_zero_at_the_field_itself():
+    case = field()
+    assert value_loss(siren_jax, case.params, case.points, siren_jax(case.params, case.points)) <= 1e-30
+
+
+def test_refuses_values_of_another_shape():
+    case = field()
+    with pytest.raises(ValueError, match=r"(?s)values must have.*values: got float64\[7\], expected float64\[7,3\]"):
+        value_loss(siren_jax, case.params, case.points, jnp.ones(7))
