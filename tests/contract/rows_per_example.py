@@ -1,5 +1,6 @@
 """The functions of ``per_example`` in the table of transforms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -83,6 +84,51 @@ def fresh_empirical_fisher_product(array):
     return lambda params, vector, x, y: per_example.empirical_fisher_product(loss, params, vector, x, y)
 
 
+def weighted_sum(params, x, y):
+    return per_example.weighted_sum(mean_square, params, x, y, weights=jnp.linspace(-1, 2, 4).astype(x.dtype))
+
+
+def fresh_weighted_sum(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.weighted_sum(loss, params, x, y, weights=x[:, 0])
+
+
+def gram(params, x, y):
+    return per_example.gram(mean_square, params, x, y)
+
+
+def fresh_gram(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.gram(loss, params, x, y)
+
+
+def moments(params, x, y):
+    return per_example.moments(mean_square, params, x, y)
+
+
+def fresh_moments(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.moments(loss, params, x, y)
+
+
+def noise_scale(params, x, y):
+    return per_example.noise_scale(mean_square, params, x, y)
+
+
+def fresh_noise_scale(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.noise_scale(loss, params, x, y)
+
+
+def project(params, x, y):
+    return per_example.project(mean_square, params, x, y, key=jax.random.key(0), dim=3)
+
+
+def fresh_project(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: per_example.project(loss, params, x, y, key=jax.random.key(0), dim=3)
+
+
 ROWS = {
     "per_example.values": Example(values, inputs, fresh_values, sharded=1),
     "per_example.gradients": Example(gradients, inputs, fresh_gradients, sharded=1),
@@ -92,4 +138,9 @@ ROWS = {
     "per_example.empirical_fisher_product": Example(
         empirical_fisher_product, inputs_with_a_vector, fresh_empirical_fisher_product, sharded=2
     ),
+    "per_example.weighted_sum": Example(weighted_sum, inputs, fresh_weighted_sum, sharded=1),
+    "per_example.gram": Example(gram, inputs, fresh_gram, sharded=1),
+    "per_example.moments": Example(moments, inputs, fresh_moments, sharded=1),
+    "per_example.noise_scale": Example(noise_scale, inputs, fresh_noise_scale, sharded=1),
+    "per_example.project": Example(project, inputs, fresh_project, sharded=1),
 }

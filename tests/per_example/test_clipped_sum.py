@@ -50,3 +50,84 @@ def test_rejects_a_negative_norm():
     problem = regression()
     with pytest.raises(ValueError, match="clip_norm must not be negative"):
         clipped_sum(mean_square, problem.params, *problem.data, clip_norm=-1.0)
+
+
+def linear(params, x):
+    return sum(jnp.sum(leaf * x[name]) for name, leaf in params.items())
+
+
+PARAMS = {"a": jnp.ones(2), "b": jnp.ones(2)}
+BATCH = {"a": jnp.array([[3.0, 4.0], [0.3, 0.4]]), "b": jnp.array([[0.0, 2.0], [0.0, 0.1]])}
+
+
+def test_a_prefix_clips_each_part_by_its_own_norm():
+    total, info = clipped_sum(linear, PARAMS, BATCH, clip_norm={"a": 1.0, "b": 4.0})
+    assert_parity(total, {"a": jnp.array([0.9, 1.2]), "b": jnp.array([0.0, 2.1])})
+    assert_parity(info.norms, {"a": jnp.array([5.0, 0.5]), "b": jnp.array([2.0, 0.1])})
+    assert_parity(info.sensitivity, np.sqrt(17.0))
+    assert_parity(info.fraction_clipped, 0.5)
+
+
+def automatic(norms):
+    return 1 / (norms + 0.01)
+
+
+@pytest.mark.parametrize("microbatch", [None, 1])
+def test_a_function_of_the_norms_scales(microbatch):
+    rows = gradients(linear, PARAMS, BATCH)
+    lengths = norms(linear, PARAMS, BATCH)
+    total, info = clipped_sum(linear, PARAMS, BATCH, clip_norm=automatic, microbatch=microbatch)
+    assert_parity(total, jax.tree.map(lambda g: jnp.tensordot(automatic(lengths), g, 1), rows))
+    assert jnp.isinf(info.sensitivity)
+
+
+@pytest.mark.parametrize("mode", ["book-keeping", "ghost", "materialise"])
+def test_padding_and_examples_that_are_not_finite_add_nothing(mode):
+    problem = regression()
+    x, y = problem.data
+    x = x.at[2].set(jnp.nan).at[4].set(jnp.inf)
+    padding = jnp.arange(7) == 5
+    keep = jnp.array([0, 1, 3, 6])
+    total, info = clipped_sum(
+        mean_square, problem.params, x, y, clip_norm=0.5, is_padding=padding, mode=mode, microbatch=4
+    )
+    want, inner = clipped_sum(mean_square, problem.params, x[keep], y[keep], clip_norm=0.5)
+    assert_parity(total, want)
+    assert_parity(info.norms[keep], inner.norms)
+    assert info.norms[5] == info.losses[5] == 0
+    assert not jnp.isfinite(info.norms[2])
+    assert_parity(info.fraction_clipped, (inner.fraction_clipped * 4 + 2) / 6)
+
+
+def test_a_traced_norm_agrees_with_a_number():
+    problem = regression()
+
+    def clipped(c):
+        return clipped_sum(mean_square, problem.params, *problem.data, clip_norm=c)[0]
+
+    assert_parity(jax.jit(clipped)(0.5), clipped(0.5))
+    assert_parity(clipped(jnp.array(0.0)), jax.tree.map(jnp.zeros_like, problem.params))
+
+
+def test_a_second_call_traces_nothing():
+    problem = regression()
+    clipped_sum(mean_square, problem.params, *problem.data, clip_norm=0.5)
+    with jax.no_tracing():
+        clipped_sum(mean_square, problem.params, *problem.data, clip_norm=0.7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clip_norm": {"layer0": 1.0}}, "clip_norm must be a number, a prefix of params"),
+        ({"clip_norm": {"layer0": -1.0}}, r"clip_norm\['layer0'\] must not be negative"),
+        ({"clip_norm": lambda n: n[:2]}, "as many scales"),
+        ({"clip_norm": 1.0, "mode": "fast"}, "mode must be one of 'auto'"),
+        ({"clip_norm": 1.0, "microbatch": 0}, "microbatch must be at least 1"),
+        ({"clip_norm": 1.0, "is_padding": np.zeros(3, bool)}, "is_padding must be 7 booleans"),
+    ],
+)
+def test_rejects_bad_options(options, message):
+    problem = regression()
+    with pytest.raises(ValueError, match=message):
+        clipped_sum(mean_square, problem.params, *problem.data, **options)

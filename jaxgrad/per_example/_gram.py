@@ -1,0 +1,104 @@
+"""Inner products of per-example gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad.per_example._engine import _algebra
+from jaxgrad.per_example._engine._batch import problem_of
+from jaxgrad.per_example._engine._ledger import Ledger, keep_books
+from jaxgrad.per_example._engine._plan import LeafPlan
+
+__all__ = ["gram"]
+
+
+@jit("loss_fn", "mode", "wrt")
+def gram(
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    other: tuple[Any, ...] | None = None,
+    mode: str = "auto",
+    wrt: Wrt = None,
+) -> Array:
+    r"""Return the inner products of the gradients of all pairs of examples.
+
+    .. math:: K_{ij} = \nabla_\theta\, \ell(\theta, x_i) \cdot \nabla_\theta\, \ell(\theta, x'_j)
+
+    It is the tangent kernel of the loss: the similarity of examples for attribution, for conflict between them and for
+    the diversity of gradients.
+
+    Args:
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        params: Pytree of floating-point arrays.
+        *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
+        other: A tuple like ``batch`` with the second examples, of any length; ``None``: the batch itself.
+        mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"materialise"``.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+
+    Returns:
+        A matrix of shape ``(B, B')``.
+
+    Raises:
+        ValueError: If ``other`` does not match ``batch``, the leading axes differ or are empty, the loss is no scalar,
+            or ``wrt`` selects nothing.
+        TypeError: If a leaf that counts is no real floating-point array.
+
+    Cost:
+        One backward pass a batch; for weights with one outer product an example ``B * B'`` products of factors, and
+        ``B * B' * P`` operations on gradients that are formed for the others.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def loss(w, x):
+        ...     return w @ x
+        >>> gram(loss, jnp.ones(2), jnp.array([[1.0, 0.0], [1.0, 1.0]])).tolist()
+        [[1.0, 1.0], [1.0, 2.0]]
+
+    References:
+        Jacot, Gabriel and Hongler (2018), Neural tangent kernel, arXiv:1806.07572.
+        Pruthi et al. (2020), Estimating training data influence by tracing gradient descent, arXiv:2002.08484, eq. 1.
+    """
+    problem = problem_of(loss_fn, params, batch, wrt, mode)
+    first = keep_books(problem.plan, problem.leaves, batch)
+    second = first if other is None else keep_books(problem.plan, problem.leaves, _like(batch, other))
+    return sum_of_products(problem.plan.leaves, first, second)
+
+
+def _like(batch: tuple[Any, ...], other: Any) -> tuple[Any, ...]:
+    """Check that a second batch has examples like those of the first.
+
+    Raises:
+        ValueError: If structure, shapes or dtypes differ beyond the leading axis.
+    """
+    other = tuple(other) if isinstance(other, list | tuple) else (other,)
+    _check.batch(other)
+    _check.mirrors(batch=jax.tree.map(lambda x: x[0], batch), other=jax.tree.map(lambda x: x[0], other))
+    return other
+
+
+def sum_of_products(plans: tuple[LeafPlan, ...], first: Ledger, second: Ledger) -> Array:
+    """Add the inner products of all leaves."""
+    total = jnp.zeros((first.losses.shape[0], second.losses.shape[0]), _algebra.wide(first.losses.dtype))
+    for plan, a, b in zip(plans, first.entries, second.entries, strict=True):
+        if a is None:
+            continue
+        if plan.method == "ghost" and plan.rows == 1:
+            rows, columns = (_pairwise(x, y) for x, y in zip(a[0], b[0], strict=True))
+            total += jnp.sum(rows * columns, axis=0)
+        else:
+            formed = [_algebra.form(plan, x) if plan.method == "ghost" else x for x in (a, b)]
+            left, right = map(_algebra.flat_rows, formed)
+            total += jnp.einsum("ik,jk->ij", left, right, precision="highest", preferred_element_type=total.dtype)
+    return total
+
+
+def _pairwise(x: Array, y: Array) -> Array:
+    """Return the inner products of single rows across a batch: ``(groups, B, B')``."""
+    x, y = (jnp.swapaxes(z[:, :, 0][:, None], 1, 2)[:, :, 0] for z in (x, y))
+    swapped = [jnp.swapaxes(z, 0, 1)[None] for z in (x, y)]
+    return _algebra.inner_products(*swapped)[0]

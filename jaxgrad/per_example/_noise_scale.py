@@ -1,0 +1,85 @@
+"""The gradient noise scale of a batch."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad.per_example._engine._batch import clip_and_sum, problem_of
+
+__all__ = ["NoiseScale", "noise_scale"]
+
+
+class NoiseScale(NamedTuple):
+    """Estimates from one batch; the first is the ratio of the others."""
+
+    noise_scale: Array
+    """The batch size at which noise and signal are of one size; infinite or negative where a batch is too small."""
+    trace: Array
+    """Unbiased estimate of the trace of the gradients' covariance."""
+    squared_mean: Array
+    """Unbiased estimate of the squared norm of the expected gradient; may be negative."""
+
+
+@jit("loss_fn", "mode", "microbatch", "wrt")
+def noise_scale(
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    mode: str = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+) -> NoiseScale:
+    r"""Estimate the simple gradient noise scale from the per-example norms of one batch.
+
+    .. math:: \mathcal B = \frac{\operatorname{tr} \Sigma}{\lVert G \rVert^2}, \qquad
+              \operatorname{tr} \hat\Sigma = \frac{B}{B - 1} \Bigl( \frac1B \sum_i \lVert g_i \rVert^2
+              - \lVert \bar g \rVert^2 \Bigr), \qquad
+              \widehat{\lVert G \rVert^2} = \lVert \bar g \rVert^2 - \frac1B \operatorname{tr} \hat\Sigma
+
+    Args:
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        params: Pytree of floating-point arrays.
+        *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``, at least 2.
+        mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"materialise"``.
+        microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+
+    Returns:
+        The `NoiseScale`.
+
+    Raises:
+        ValueError: If there are fewer than two examples, the leading axes differ, the loss is no scalar, or ``wrt``
+            selects nothing.
+        TypeError: If a leaf that counts is no real floating-point array.
+
+    Cost:
+        That of `clipped_sum`: about one gradient of the batch.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def loss(w, x):
+        ...     return w * x
+        >>> [round(float(v), 4) for v in noise_scale(loss, jnp.array(1.0), jnp.array([1.0, 3.0]))]
+        [0.6667, 2.0, 3.0]
+
+    References:
+        McCandlish et al. (2018), An empirical model of large-batch training, arXiv:1812.06162, eq. 2.9 and appendix A.
+    """
+    problem = problem_of(loss_fn, params, batch, wrt, mode)
+    size = _check.batch(batch)
+    if size < 2:
+        message = f"the noise scale needs at least two examples; got {size}"
+        raise ValueError(message)
+
+    def keep_all(squared: list[Array], _: Any) -> tuple[list[Array], Array]:
+        total = jnp.sum(jnp.stack(squared), axis=0)
+        return [jnp.ones_like(total)] * len(squared), total
+
+    total, _, squares = clip_and_sum(problem, batch, jnp.ones(size, bool), keep_all, mode, microbatch)
+    mean_square = _tree.dot(total, total).astype(squares.dtype) / size**2
+    trace = (jnp.mean(squares) - mean_square) * size / (size - 1)
+    signal = mean_square - trace / size
+    return NoiseScale(trace / signal, trace, signal)

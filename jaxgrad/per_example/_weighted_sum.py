@@ -1,0 +1,60 @@
+"""A weighted sum of per-example gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad.per_example._one import map_examples, subset_of
+
+__all__ = ["weighted_sum"]
+
+
+@jit("loss_fn", "wrt")
+def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, wrt: Wrt = None) -> Params:
+    r"""Sum the gradients of the examples, each times its weight.
+
+    .. math:: \sum_i w_i \nabla_\theta\, \ell(\theta, x_i)
+
+    One backward pass whose cotangents are the weights: nothing is formed for a single example.
+
+    Args:
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        params: Pytree of floating-point arrays.
+        *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
+        weights: Of shape ``(B,)``, of any sign.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
+            the others get zeros.
+
+    Returns:
+        The weighted sum, a tree like ``params``.
+
+    Raises:
+        ValueError: If ``weights`` is not one number an example, the leading axes differ or are empty, the loss is no
+            scalar, or ``wrt`` selects nothing.
+        TypeError: If a leaf that counts is no real floating-point array.
+
+    Cost:
+        One gradient of the batch, and its memory.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def loss(w, x):
+        ...     return w @ x
+        >>> batch = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> weighted_sum(loss, jnp.ones(2), batch, weights=jnp.array([2.0, -1.0])).tolist()
+        [2.0, -1.0]
+
+    References:
+        Ren et al. (2018), Learning to reweight examples for robust deep learning, arXiv:1803.09050, eq. 4.
+    """
+    subset = subset_of(loss_fn, params, batch, wrt)
+    size = _check.batch(batch)
+    if jnp.shape(weights) != (size,):
+        message = f"weights must have the shape ({size},), one an example; got {jnp.shape(weights)}"
+        raise ValueError(message)
+    losses, pullback = jax.vjp(lambda active: map_examples(subset.fun, active, batch), subset.active)
+    return subset.embed(pullback(weights.astype(losses.dtype))[0])
