@@ -1,0 +1,204 @@
+"""Where two models part first, forward and backward, and whose error it is."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify._pair import _align, _watch_jax, _watch_torch
+from jaxgrad.verify._pair._align import Aligned
+from jaxgrad.verify._pair._measure import relative
+from jaxgrad.verify._pair._watch_jax import Forced, Natural, Reference, Slot
+from jaxgrad.verify._pair._watch_torch import Call, Trace
+
+__all__ = ["Divergence", "Layer", "Passes", "find_first", "layers", "watch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """The first place where the models part; prints as its path."""
+
+    path: str
+    """The torch layer; ``loss`` for the loss, ``(model)`` for the model's own code outside of its layers."""
+    stage: str
+    """``"forward"`` or ``"backward"``; the name of the quantity where neither pass shows it."""
+    where: str
+    """``"output"`` for the layer itself, ``"input"`` for the code before it, ``"weights"`` for its parameters."""
+    jax: str
+    """The JAX layer."""
+    error: float
+    """Its own relative error."""
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclasses.dataclass
+class Layer:
+    """One pair of calls, and its errors in either direction."""
+
+    torch: str
+    jax: str
+    kind: str
+    time: int
+    forward: float
+    """The error of its output in the whole model, inherited and own."""
+    own_forward: float
+    """Its own error, given the reference's input."""
+    own_input: float
+    """The error of the code before it, given the reference's outputs of the layers before."""
+    backward: float
+    """The error of the cotangent of its output in the whole model."""
+    own_backward: float
+    """The error of its own pull-back, given the reference's cotangent."""
+    own_behind: float
+    """The error of what the code behind it sends back, given the reference's cotangents there."""
+    own_weights: float
+    """The error of its weights' gradients, given the reference's inputs and cotangents."""
+
+
+@dataclasses.dataclass
+class Passes:
+    """Everything that both models did, laid side by side."""
+
+    trace: Trace
+    natural: Natural
+    forced: Forced
+    aligned: list[Aligned]
+    plan: dict[Slot, Reference]
+    gradients: dict[str, np.ndarray]
+    """The layers' own weight gradients, by torch name."""
+
+
+def watch(bound: Any, dtype: str = "float64") -> Passes | None:
+    """Run both models under observation, or return ``None`` where the JAX side shows nothing inside."""
+    if bound.jax.kind == "function":
+        return None
+    trace = _watch_torch.capture(bound, dtype)
+    outline = _watch_jax.outline(bound, dtype)
+    natural = _watch_jax.run(bound, outline, dtype)
+    aligned = _align.align(bound, trace.calls, natural, [slot for slot, _ in outline])
+    plan = _align.reference(bound, aligned, natural)
+    forced = _watch_jax.force(bound, plan, dtype)
+    gradients = {n: np.asarray(g) for n, g in bound.pull_back(forced.gradients).items()}
+    return Passes(trace, natural, forced, aligned, plan, gradients)
+
+
+def layers(passes: Passes) -> list[Layer]:
+    """Return a row for every pair of calls, in the order of execution."""
+    rows = []
+    scale = max((float(np.linalg.norm(g)) for g in passes.trace.gradients.values()), default=0.0)
+    for pair in passes.aligned:
+        ref, slot = passes.plan[pair.slot], pair.slot
+        arrived = passes.forced.arrived.get(slot, {})
+        floor = 1e-6 * float(np.linalg.norm(ref.cotangent))
+        weights = _own_weights(passes, pair.call.path, 1e-3 * scale)
+        inner = [a for a in passes.aligned if a.call.parent is pair.call]
+        rows.append(
+            Layer(
+                pair.call.path,
+                slot[0],
+                pair.call.kind,
+                pair.call.start,
+                relative(passes.natural.outputs[slot], ref.output),
+                relative(passes.forced.outputs[slot], ref.output) if slot in passes.forced.outputs else 0.0,
+                max((relative(arrived[i], ref.inputs[i]) for i in arrived), default=0.0),
+                relative(passes.natural.cotangents[slot], ref.cotangent, floor),
+                max(
+                    (
+                        relative(passes.forced.input_cotangents[slot][i], h, _back_floor(passes, pair, h))
+                        for i, h in ref.input_cotangents.items()
+                    ),
+                    default=0.0,
+                ),
+                relative(passes.forced.output_cotangents[slot], ref.cotangent, floor),
+                0.0 if inner else weights,
+            )
+        )
+    return rows
+
+
+def _back_floor(passes: Passes, pair: Aligned, cotangent: np.ndarray) -> float:
+    """Return a size below which an input's cotangent is noise: a millionth of what came in at the output."""
+    del cotangent
+    return 1e-6 * float(np.linalg.norm(passes.plan[pair.slot].cotangent))
+
+
+def _own_weights(passes: Passes, path: str, floor: float) -> float:
+    """Return the error of the gradients of a layer's own weights."""
+    prefix = f"{path}." if path else ""
+    names = [n for n in passes.trace.gradients if n.startswith(prefix)]
+    if not path:
+        names = [n for n in names if not any(n.startswith(f"{a.call.path}.") for a in passes.aligned if a.call.path)]
+    found = [(passes.gradients.get(n), passes.trace.gradients[n]) for n in names]
+    return max((relative(g, w, floor) if g is not None else np.inf for g, w in found), default=0.0)
+
+
+def find_first(passes: Passes, rows: list[Layer], tolerance: float) -> Divergence | None:
+    """Return the first own error in the order of the forward pass, or else in that of the backward pass."""
+    events: list[tuple[float, Divergence]] = []
+    for row, pair in zip(rows, passes.aligned, strict=True):
+        if row.own_input > tolerance:
+            path = _between(passes, pair) or row.torch
+            events.append((pair.call.start, Divergence(path, "forward", "input", row.jax, row.own_input)))
+        if row.own_forward > tolerance:
+            path = row.torch or _trailing(passes, pair) or "(model)"
+            events.append((pair.call.end, Divergence(path, "forward", "output", row.jax, row.own_forward)))
+    loss = relative(np.asarray(passes.forced.loss), np.asarray(passes.trace.loss))
+    if loss > tolerance:
+        events.append((np.inf, Divergence("loss", "forward", "output", "loss", loss)))
+    if events:
+        return min(events, key=lambda event: event[0])[1]
+    return _first_backward(passes, rows, tolerance)
+
+
+def _first_backward(passes: Passes, rows: list[Layer], tolerance: float) -> Divergence | None:
+    """Return the last place in forward order at which a pull-back differs: the first in backward order."""
+    events: list[tuple[float, Divergence]] = []
+    for row, pair in zip(rows, passes.aligned, strict=True):
+        call = pair.call
+        if row.own_behind > tolerance:
+            path = "loss" if not row.torch else _behind(passes, call)
+            events.append((call.end, Divergence(path, "backward", "input", row.jax, row.own_behind)))
+        inside = max(row.own_backward, row.own_weights)
+        if inside > tolerance:
+            where = "output" if row.own_backward >= row.own_weights else "weights"
+            events.append((call.start + 0.5, Divergence(row.torch or "(model)", "backward", where, row.jax, inside)))
+    return max(events, key=lambda event: event[0])[1] if events else None
+
+
+def _between(passes: Passes, pair: Aligned) -> str:
+    """Return the torch layer without a JAX partner that ran just before a call, if one did."""
+    return _lone(passes, pair.call.start, pair.call.parent)
+
+
+def _trailing(passes: Passes, pair: Aligned) -> str:
+    """Return the torch layer without a partner that ended a model."""
+    return _lone(passes, pair.call.end, pair.call)
+
+
+def _lone(passes: Passes, time: float, parent: Call | None) -> str:
+    """Return the last unpaired layer that changed its input between the last paired one and a time."""
+    paired = {id(a.call) for a in passes.aligned}
+    siblings = [c for c in passes.trace.calls if c.parent is parent and c.end < time]
+    lone = []
+    for call in sorted(siblings, key=lambda c: -c.end):
+        if id(call) in paired:
+            break
+        same = (
+            bool(call.inputs)
+            and call.output is not None
+            and call.inputs[0] is not None
+            and np.array_equal(call.inputs[0], call.output)
+        )
+        if not same and call.kind not in ("Flatten", "Unflatten", "Identity"):
+            lone.append(call.path)
+    return lone[0] if lone else ""
+
+
+def _behind(passes: Passes, call: Call) -> str:
+    """Return the torch layer that takes what a call returns."""
+    later = [c for c in passes.trace.calls if c.parent is call.parent and c.start > call.end]
+    if later:
+        return min(later, key=lambda c: c.start).path
+    return (call.parent.path if call.parent is not None else "") or "(model)"

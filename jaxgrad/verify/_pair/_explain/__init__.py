@@ -1,0 +1,159 @@
+"""From a residual to its cause: what is tried is computed again on the reference's numbers, not guessed from a name."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify._pair._configs import jax_configs
+from jaxgrad.verify._pair._divergence import Divergence, Passes
+from jaxgrad.verify._pair._explain._backward import in_backward, in_quantities, one_weight
+from jaxgrad.verify._pair._explain._between import between
+from jaxgrad.verify._pair._explain._evidence import gather
+from jaxgrad.verify._pair._explain._layers import in_layer
+from jaxgrad.verify._pair._explain._loss import in_loss
+from jaxgrad.verify._pair._explain._steps import in_step
+from jaxgrad.verify._pair._report import Cause, Result
+
+__all__ = ["explain"]
+
+
+def explain(
+    bound: Any,
+    passes: Passes | None,
+    results: list[Result],
+    first: Divergence | None,
+    tolerance: float,
+) -> list[Cause]:
+    """Return the likely causes, the first divergence's first; one that says so where nothing known fits."""
+    found: list[Cause] = []
+    found += _precision(bound, first)
+    if first is None:
+        found += _noise(bound, results)
+    elif not found:
+        found = _weights_apart(bound, first) or _at(bound, passes, results, first, tolerance) or found
+    if not found:
+        where = f" at {first.path} ({first.stage}, {first.where})" if first is not None else ""
+        found = [Cause("unknown", f"no known cause fits the residual{where}.", "", first.path if first else "")]
+    return found
+
+
+def _at(bound: Any, passes: Passes | None, results: list[Result], first: Divergence, tolerance: float) -> list[Cause]:
+    """Return the causes at the first divergence."""
+    if first.stage == "step":
+        return in_step(bound, tolerance)
+    if first.path == "loss" and first.stage == "forward":
+        return _loss(bound, passes, results)
+    if passes is None or first.where not in ("input", "output", "weights"):
+        return in_quantities(bound, results, first) or _one_leaf(bound, results, first)
+    if first.stage == "backward":
+        return in_backward(bound, passes, first) or in_quantities(bound, results, first)
+    pair = next((a for a in passes.aligned if a.slot[0] == first.jax and _is_place(a, passes, first)), None)
+    evidence = gather(bound, passes, first, pair) if pair is not None else None
+    if evidence is None:
+        return []
+    holds_others = any(a.call.parent is evidence.pair.call for a in passes.aligned)
+    if first.where == "input" or holds_others:
+        return between(evidence) or in_layer(evidence)
+    return in_layer(evidence) or between(evidence)
+
+
+def _is_place(pair: Any, passes: Passes, first: Divergence) -> bool:
+    """Say whether a call is the one that the divergence names; a module may be called several times."""
+    from jaxgrad.verify._pair._measure import relative
+
+    ref = passes.plan[pair.slot]
+    if first.where == "output":
+        return relative(passes.forced.outputs.get(pair.slot, ref.output), ref.output) == first.error
+    arrived = passes.forced.arrived.get(pair.slot, {})
+    return max((relative(arrived[i], ref.inputs[i]) for i in arrived), default=0.0) == first.error
+
+
+def _loss(bound: Any, passes: Passes | None, results: list[Result]) -> list[Cause]:
+    """Explain the loss from the reference's output."""
+    import torch
+
+    from jaxgrad.verify._pair._quantities_torch import main
+
+    if passes is not None:
+        output = main(passes.trace.output).detach().numpy()
+        return in_loss(bound, output, passes.trace.loss, passes.forced.loss)
+    value = next((r for r in results if r.name == "value"), None)
+    if value is None:
+        return []
+    leaf = next((x for x in value.leaves if x.torch == "loss"), None)
+    with torch.no_grad():
+        params, buffers = bound.torch.tensors("float64")
+        inputs = bound.torch.batch(bound.batch, "float64")
+        output = main(bound.torch.call("float64", params, buffers, *(inputs[:-1] or inputs))).numpy()
+    return in_loss(bound, output, leaf.want, leaf.got) if leaf is not None else []
+
+
+def _one_leaf(bound: Any, results: list[Result], first: Divergence) -> list[Cause]:
+    """Explain a gradient of which only some leaves differ, where the layers cannot be watched."""
+    from jaxgrad.verify._pair._quantities_jax import JaxQuantities
+    from jaxgrad.verify._pair._quantities_torch import TorchQuantities
+
+    result = next((r for r in results if r.name == "gradient" and r.verdict == "differ"), None)
+    if result is None or result.worst is None:
+        return []
+    name = result.worst.torch
+    want = TorchQuantities(bound, "float64").basic()["gradient"].get(name)
+    got = JaxQuantities(bound, "float64").basic()["gradient"].get(name)
+    if want is None or got is None:
+        return []
+    return one_weight(bound, name, np.asarray(got), want.numpy(), first.path)
+
+
+def _weights_apart(bound: Any, first: Divergence) -> list[Cause]:
+    """With the port's own weights: is a leaf the transpose, a rearrangement, or just another array?"""
+    if bound.options["weights"] != "own" or first.stage != "forward":
+        return []
+    from jaxgrad.verify._pair._audit import compare_weights
+
+    rows = [row for row in compare_weights(bound) if row["error"] > 1e-6]
+    below = [r for r in rows if any(k.startswith(f"{first.path}.") for k in r["torch"])] or rows
+    if not below:
+        return []
+    row = below[0]
+    name = "transposed-kernel" if "transpose" in row["note"] else "weights"
+    text = f"the port's {row['jax']} is not torch's {', '.join(row['torch'])}: {row['note']}."
+    return [
+        Cause(name, text, "Convert it by the rule that `audit` names.", first.path, proven="transpose" in row["note"])
+    ]
+
+
+def _precision(bound: Any, first: Divergence | None) -> list[Cause]:
+    """A layer that computes in a lower precision than it is given."""
+    if first is None or first.stage != "forward":
+        return []
+    for path, settings in jax_configs(bound.jax).items():
+        dtype = settings.get("dtype")
+        name = str(getattr(dtype, "__name__", dtype)).split(".")[-1]
+        below = path == first.jax or path.startswith(f"{first.jax}/")
+        if below and name in ("float32", "bfloat16", "float16") and first.error < 0.1:
+            text = f"the JAX layer {path or 'itself'} computes in {name} whatever it is given (dtype={name})."
+            return [Cause("dtype", text, "Leave dtype=None, so that it follows its inputs.", first.path)]
+    return []
+
+
+def _noise(bound: Any, results: list[Result]) -> list[Cause]:
+    """The same function, computed with more rounding than torch."""
+    noisy = [r for r in results if r.verdict == "noisy"]
+    if not noisy:
+        return []
+    for path, settings in jax_configs(bound.jax).items():
+        if settings.get("use_fast_variance") and _large_means(bound):
+            text = f"{path} computes its variance as E[x^2] - E[x]^2, which loses the digits of inputs far from 0."
+            return [Cause("fast-variance", text, "Set use_fast_variance=False.", path)]
+    text = f"both compute the same in float64, but JAX rounds {noisy[0].noise:.0f} times as much as torch."
+    return [Cause("precision", text, 'Set jax.config.update("jax_default_matmul_precision", "highest"), and look for'
+                  " reduced precision inside of the model (TF32, bfloat16).")]  # fmt: skip
+
+
+def _large_means(bound: Any) -> bool:
+    """Say whether a normalised array lies far from zero."""
+    from jaxgrad.verify._pair._watch_torch import capture
+
+    inputs = [c.inputs[0] for c in capture(bound).calls if "Norm" in c.kind and c.inputs]
+    spread = [(np.abs(x.mean(-1)).max(), x.std(-1).min()) for x in inputs if x is not None]
+    return any(mean > 30 * max(std, 1e-12) for mean, std in spread)

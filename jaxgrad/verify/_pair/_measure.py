@@ -1,0 +1,97 @@
+"""How far two sets of arrays lie apart, leaf by leaf, with what a person needs to find out why."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify._judge import SMALL_LEAF
+
+__all__ = ["Leaf", "floor_of", "measure", "relative"]
+
+
+@dataclasses.dataclass
+class Leaf:
+    """One array of one quantity on both sides."""
+
+    torch: str
+    """Its name on the torch side."""
+    jax: str
+    """The JAX leaves it corresponds to."""
+    error: float
+    """Relative L2 error in float64; infinite where a side lacks it, has another shape, or one NaN."""
+    max_abs: float = 0.0
+    index: tuple[int, ...] = ()
+    """Where the greatest difference is."""
+    got: float = 0.0
+    """JAX's number there."""
+    want: float = 0.0
+    """torch's number there."""
+    ratio: float = 1.0
+    """The norm of JAX's array over torch's."""
+    cosine: float = 1.0
+    noise: float | None = None
+    """The error at the working precision, in multiples of torch's own error there."""
+    note: str = ""
+    size: int = 0
+    mismatched: int = 0
+    """How many entries differ by more than the definition allows of the largest."""
+
+
+def floor_of(arrays: dict[str, Any], hint: float = 0.0) -> float:
+    """Return the norm below which the digits of a leaf are noise."""
+    whole = np.sqrt(sum(float(np.sum(np.abs(np.asarray(a, np.float64)) ** 2)) for a in arrays.values()))
+    return SMALL_LEAF * max(float(whole), hint)
+
+
+def relative(got: np.ndarray, want: np.ndarray, floor: float = 0.0) -> float:
+    """Return the relative L2 error of one array."""
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    if got.shape != want.shape:
+        return np.inf
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance = float(np.linalg.norm((got - want).ravel()))
+    if not np.isfinite(distance):
+        return 0.0 if np.array_equal(got, want, equal_nan=False) else np.inf
+    scale = max(float(np.linalg.norm(want.ravel())), floor)
+    return distance / scale if scale else (0.0 if distance == 0 else np.inf)
+
+
+def measure(
+    got: dict[str, np.ndarray], want: dict[str, np.ndarray], names: Any, *, tolerance: float, hint: float = 0.0
+) -> list[Leaf]:
+    """Compare arrays by torch name.
+
+    Args:
+        got: JAX's, by torch name.
+        want: torch's.
+        names: Function from a torch name to the JAX paths.
+        tolerance: Above which an entry counts as mismatched.
+        hint: A norm of the quantity's natural size, where its own may vanish.
+    """
+    floor = floor_of(want, hint)
+    return [_leaf(name, names(name), got.get(name), want.get(name), floor, tolerance) for name in {**want, **got}]
+
+
+def _leaf(name: str, path: str, got: Any, want: Any, floor: float, tolerance: float) -> Leaf:
+    """Compare one array."""
+    if got is None or want is None:
+        return Leaf(name, path, np.inf, note=f"only {'torch' if got is None else 'JAX'} has it")
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    if got.shape != want.shape:
+        return Leaf(name, path, np.inf, note=f"shape {got.shape} in JAX, {want.shape} in torch")
+    leaf = Leaf(name, path, relative(got, want, floor), size=got.size)
+    if not got.size:
+        return leaf
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        gap = np.abs(got - want)
+        gap = np.where(np.isnan(gap), np.where(np.isnan(got) & np.isnan(want), 0, np.inf), gap)
+        leaf.index = tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)), gap.shape))
+        leaf.got, leaf.want, leaf.max_abs = float(got[leaf.index]), float(want[leaf.index]), float(gap[leaf.index])
+        leaf.mismatched = int(np.sum(gap > tolerance * max(float(np.nanmax(np.abs(want), initial=0)), 1e-300)))
+        ours, theirs = np.linalg.norm(got.ravel()), np.linalg.norm(want.ravel())
+        leaf.ratio = float(ours / theirs) if theirs else (1.0 if ours == 0 else np.inf)
+        leaf.cosine = float(np.vdot(got, want) / (ours * theirs)) if ours and theirs else 1.0
+    if np.isnan(got).any() != np.isnan(want).any():
+        leaf.note = f"NaN only in {'JAX' if np.isnan(got).any() else 'torch'}"
+    return leaf

@@ -1,0 +1,160 @@
+"""What a check found: plain data, and its table, JSON and JUnit forms."""
+
+import dataclasses
+import io
+import json
+import math
+import xml.etree.ElementTree as ET
+from typing import Any
+
+from jaxgrad.verify._pair._divergence import Divergence, Layer
+from jaxgrad.verify._pair._measure import Leaf
+
+__all__ = ["Cause", "Report", "Result"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """A likely reason, and the line that mends it."""
+
+    id: str
+    """A short name, such as ``gelu-form``; ``unknown`` where nothing known fits."""
+    text: str
+    """The reason in a sentence, with its figures."""
+    mend: str
+    """What to write instead."""
+    path: str = ""
+    """The torch layer."""
+    proven: bool = False
+    """Whether the difference was reproduced from the reason, and not only named after a pattern."""
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        return f"{where}{self.text} {self.mend}".strip()
+
+
+@dataclasses.dataclass
+class Result:
+    """One quantity."""
+
+    name: str
+    leaves: list[Leaf]
+    verdict: str
+    """``agree``, ``differ`` (another definition), ``noisy`` (the same definition, but more rounding than torch's own
+    allows) or ``failed`` (one side could not compute it)."""
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def error(self) -> float:
+        """The largest relative error in float64."""
+        return max((leaf.error for leaf in self.leaves), default=0.0)
+
+    @property
+    def noise(self) -> float | None:
+        """The largest multiple of torch's own rounding error."""
+        found = [leaf.noise for leaf in self.leaves if leaf.noise is not None]
+        return max(found) if found else None
+
+    @property
+    def worst(self) -> Leaf | None:
+        """The leaf that differs most."""
+        return max(self.leaves, key=lambda leaf: (leaf.error, leaf.noise or 0.0), default=None)
+
+
+@dataclasses.dataclass
+class Report:
+    """The result of ``pair.check()``."""
+
+    results: list[Result]
+    layers: list[Layer]
+    first_divergence: Divergence | None
+    causes: list[Cause]
+    meta: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every quantity agrees."""
+        return all(result.verdict == "agree" for result in self.results)
+
+    def explain(self) -> str:
+        """Return the causes in words, one a line."""
+        return "\n".join(map(str, self.causes))
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """Return the report as a table of text."""
+        head = f"{'quantity':<20} {'verdict':<8} {'error f64':>10} {'x noise':>8}  worst leaf"
+        lines = [head, "-" * len(head)]
+        for r in self.results:
+            worst = r.worst
+            where = f"{worst.torch} <-> {worst.jax}" if worst is not None and r.verdict != "agree" else ""
+            noise = f"{r.noise:.1f}" if r.noise is not None else ""
+            lines.append(f"{r.name:<20} {r.verdict:<8} {r.error:>10.1e} {noise:>8}  {r.reason or where}".rstrip())
+        if self.first_divergence is not None:
+            d = self.first_divergence
+            lines += ["", f"first divergence, {d.stage}: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}"]
+        lines += [f"cause: {cause}" for cause in self.causes]
+        lines += ["", "the models agree" if self.ok else "the models differ"]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; numbers that JSON lacks are ``None``."""
+        return {
+            "ok": self.ok,
+            "first_divergence": _plain(self.first_divergence),
+            "causes": _plain(self.causes),
+            "results": [{**_plain(r), "error": _number(r.error), "noise": _number(r.noise)} for r in self.results],
+            "layers": _plain(self.layers),
+            "meta": _plain(self.meta),
+        }
+
+    def to_json(self) -> str:
+        """Return the report as JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False, indent=1)
+
+    def to_junit(self) -> str:
+        """Return the report as JUnit XML, a test case for every quantity."""
+        wrong = sum(r.verdict != "agree" for r in self.results)
+        suite = ET.Element("testsuite", name="jaxgrad check", tests=str(len(self.results)), failures=str(wrong))
+        for r in self.results:
+            case = ET.SubElement(suite, "testcase", classname="jaxgrad.check", name=r.name, time=f"{r.seconds:.3f}")
+            if r.verdict != "agree":
+                fault = ET.SubElement(case, "failure", message=_legal(f"{r.verdict}: {r.reason or r.error}"))
+                fault.text = _legal(self.table())
+        out = io.BytesIO()
+        ET.ElementTree(suite).write(out, encoding="utf-8", xml_declaration=True)
+        return out.getvalue().decode()
+
+    def to_html(self) -> str:
+        """Return the report as one self-contained page."""
+        from jaxgrad.verify._pair._html import page
+
+        return page(self.to_dict(), "check")
+
+
+def _legal(text: str) -> str:
+    """Drop characters that XML cannot hold."""
+    return "".join(c for c in text if c in "\t\n\r" or ord(c) >= 32)
+
+
+def _plain(value: Any) -> Any:
+    """Turn dataclasses, tuples and numbers into what JSON holds."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None) -> float | None:
+    """Return a number that JSON has; infinity becomes a very large one, NaN nothing."""
+    if value is None or math.isnan(value):
+        return None
+    return math.copysign(1e300, value) if math.isinf(value) else float(value)

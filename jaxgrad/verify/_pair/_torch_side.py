@@ -1,0 +1,99 @@
+"""The torch half of a pair: a private copy of the module, called with parameters given by name."""
+
+import copy
+import zlib
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify._bridge import to_torch
+
+__all__ = ["TorchSide"]
+
+NORMS_WITH_STATISTICS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+
+
+class TorchSide:
+    """A torch module, copied once for each dtype; the user's own is never touched."""
+
+    def __init__(self, module: Any, loss: Any, *, train: bool = False) -> None:
+        self.module, self.loss_fn, self.train = module, loss, train
+        self.copies: dict[str, Any] = {}
+        named = dict(module.named_parameters(remove_duplicate=True))
+        owners = {id(p): name for name, p in named.items()}
+        every = module.named_parameters(remove_duplicate=False)
+        self.aliases: dict[str, str] = {n: owners[id(p)] for n, p in every if n not in named}
+        """Names of tied parameters, each with the name that stands for both."""
+        self.params = {name: _numpy(p) for name, p in named.items()}
+        self.frozen = {name for name, p in named.items() if not p.requires_grad}
+        self.buffers = {name: _numpy(b) for name, b in module.named_buffers()}
+        self.excited: list[str] = []
+
+    def excite(self) -> None:
+        """Move tensors that are constant, as fresh scales, biases and statistics are: they would hide differences."""
+        for name, array in [*self.params.items(), *self.buffers.items()]:
+            hides = array.size > 1 or not array.any()
+            if array.dtype != np.float64 or not array.size or not hides or np.ptp(array) > 0:
+                continue
+            rng = np.random.default_rng(zlib.crc32(name.encode()))
+            noise = 0.1 * rng.normal(size=array.shape)
+            held = self.params if name in self.params else self.buffers
+            held[name] = array + (np.abs(noise) if name.endswith("running_var") else noise)
+            self.excited.append(name)
+
+    def at(self, dtype: str) -> Any:
+        """Return the module in a dtype, in evaluation or training mode."""
+        import torch
+
+        if dtype not in self.copies:
+            copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
+            self.copies[dtype] = copied.train(self.train)
+        return self.copies[dtype]
+
+    def tensors(self, dtype: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return fresh parameters and buffers in a dtype; buffers of integers keep theirs."""
+        return to_torch(self.params, _np(dtype)), to_torch(self.buffers, _np(dtype))
+
+    def call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
+        """Apply the module to tensors, with the parameters given; buffers are updated in place in training mode."""
+        from torch.func import functional_call
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        # only the plain attention kernel has second derivatives
+        with sdpa_kernel(SDPBackend.MATH):
+            return functional_call(self.at(dtype), {**params, **buffers}, inputs)
+
+    def loss(self, dtype: str, buffers: dict[str, Any], detach_buffers: bool = True) -> Any:
+        """Return ``loss(params, *batch)``; the module's buffers are copied for each call."""
+
+        def evaluate(params: dict[str, Any], *batch: Any) -> Any:
+            held = {name: b.clone() for name, b in buffers.items()} if detach_buffers else buffers
+            inputs, targets = split(batch)
+            return self.loss_fn(self.call(dtype, params, held, *inputs), *targets)
+
+        return evaluate
+
+    def batch(self, batch: tuple[np.ndarray, ...], dtype: str) -> tuple[Any, ...]:
+        """Return the batch as tensors; torch wants integers as int64."""
+        wide = tuple(x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else x for x in batch)
+        return tuple(to_torch(x, _np(dtype)) for x in wide)
+
+
+def split(batch: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Split a batch into the model's inputs and the loss's target, which is the last array of two or more."""
+    return (batch, ()) if len(batch) == 1 else (batch[:-1], batch[-1:])
+
+
+def _np(dtype: str) -> Any:
+    """Return a dtype that NumPy (with ml_dtypes) knows."""
+    import jax.numpy as jnp
+
+    return jnp.dtype(dtype)
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    """Return a tensor's values; half precision is widened."""
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.double()
+    return tensor.numpy().copy()

@@ -1,0 +1,208 @@
+"""One optimizer step taken apart, and several steps: the first stage at which two trainings part."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jaxgrad.verify._judge import SMALL_LEAF
+from jaxgrad.verify._pair._jax_side import flatten
+from jaxgrad.verify._pair._measure import Leaf, floor_of, measure, relative
+from jaxgrad.verify._pair._program import run_once
+from jaxgrad.verify._pair._torch_side import split
+
+__all__ = ["STAGES", "compare_steps"]
+
+STAGES = ("loss", "buffers", "gradient", "clipped gradient", "optimizer state", "update", "parameters")
+
+NORMALISED = ("optimizer state", "update", "parameters")
+
+STATE_NAMES = {
+    "exp_avg": "mu",
+    "exp_avg_sq": "nu",
+    "max_exp_avg_sq": "nu_max",
+    "exp_inf": "nu",
+    "momentum_buffer": "trace",
+    "square_avg": "nu",
+    "sum": "sum_of_squares",
+    "acc_delta": "e_x",
+}
+"""torch's names of an optimizer's state, and optax's."""
+
+
+def compare_steps(bound: Any, steps: int, tolerance: float, dtype: str = "float64") -> list[Leaf]:
+    """Train both sides for a number of steps, and compare every stage of each.
+
+    Returns:
+        Leaves named ``step 1: gradient: fc.weight``; the stages stop at the first step that differs.
+    """
+    theirs, ours = _Torch(bound, dtype), _Jax(bound, dtype)
+    found: list[Leaf] = []
+    for step in range(1, steps + 1):
+        want, got = theirs.step(), ours.step()
+        for stage in STAGES:
+            both = got[stage].keys() & want[stage].keys()
+            # an update divides a gradient by its own size: where the gradient is rounding, so is the whole update
+            whole = floor_of(want[stage]) / SMALL_LEAF**2 if stage in NORMALISED else 1e-6
+            leaves = measure(
+                {n: got[stage][n] for n in both},
+                {n: w for n, w in want[stage].items() if n in both},
+                lambda n: bound.jax_path(n) or n,
+                tolerance=tolerance,
+                hint=whole,
+            )
+            for leaf in leaves:
+                leaf.torch = f"step {step}: {stage}: {leaf.torch}" if leaf.torch else f"step {step}: {stage}"
+            found += leaves
+        if any(not leaf.error <= tolerance for leaf in found):
+            break
+    return found
+
+
+class _Torch:
+    """Training in torch; parameters and updates are given in JAX's layout, for there they are compared."""
+
+    def __init__(self, bound: Any, dtype: str) -> None:
+        import torch
+
+        self.torch, self.bound, self.side, self.dtype = torch, bound, bound.torch, dtype
+        params, self.buffers = self.side.tensors(dtype)
+        self.params = {n: torch.nn.Parameter(p, n not in self.side.frozen) for n, p in params.items()}
+        make = (bound.options["optimizer"] or (lambda p: torch.optim.Adam(p, lr=1e-3), None))[0]
+        self.optimizer = make([p for p in self.params.values() if p.requires_grad])
+        self.batch = self.side.batch(bound.batch, dtype)
+
+    def step(self) -> dict[str, dict[str, np.ndarray]]:
+        """Take a step, and return its stages."""
+        before = {n: _array(p) for n, p in self.params.items()}
+        self.optimizer.zero_grad()
+        loss = self.side.loss(self.dtype, self.buffers, detach_buffers=False)(self.params, *self.batch)
+        loss.backward()
+        gradient = self._gradients()
+        clip = self.bound.options["clip"]
+        if clip is not None:
+            clip[0]([p for p in self.params.values() if p.requires_grad])
+        clipped = self._gradients()
+        self.optimizer.step()
+        after = {n: _array(p) for n, p in self.params.items()}
+        paths = [e.jax for e in self.bound.mapping.entries]
+        held = set(self.bound.jax_paths)
+
+        def laid_out(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return self.bound.mapping.fill(tensors, [p for p in paths if p in held])
+
+        statistics = self.bound.mapping.fill(
+            {n: _array(b) for n, b in self.buffers.items()}, [p for p in paths if p not in held]
+        )
+        return {
+            "loss": {"": _array(loss)},
+            "gradient": gradient,
+            "clipped gradient": clipped,
+            "optimizer state": self._state(),
+            "update": laid_out({n: after[n] - before[n] for n in after}),
+            "parameters": laid_out(after),
+            "buffers": statistics,
+        }
+
+    def _gradients(self) -> dict[str, np.ndarray]:
+        """Return the gradients; a parameter that the loss does not reach has none, and counts as zero."""
+        live = {n: p for n, p in self.params.items() if p.requires_grad}
+        return {n: np.zeros(p.shape) if p.grad is None else _array(p.grad) for n, p in live.items()}
+
+    def _state(self) -> dict[str, np.ndarray]:
+        """Return the optimizer's state under optax's names."""
+        found = {}
+        for name, param in self.params.items():
+            for key, value in self.optimizer.state.get(param, {}).items():
+                if key in STATE_NAMES and self.torch.is_tensor(value):
+                    found[f"{STATE_NAMES[key]} of {name}"] = _array(value)
+        return found
+
+
+class _Jax:
+    """Training in JAX."""
+
+    def __init__(self, bound: Any, dtype: str) -> None:
+        self.bound = bound
+        self.params, self.rest = bound.weights(dtype)
+        self.batch = bound.data(dtype)
+        self.optimizer = bound.options["optimizer"][1] if bound.options["optimizer"] else optax.adam(1e-3)
+        self.clip = bound.options["clip"][1] if bound.options["clip"] else optax.identity()
+        self.state = self.optimizer.init(self.params), self.clip.init(self.params)
+        self.compiled: Any = None
+
+    def step(self) -> dict[str, dict[str, np.ndarray]]:
+        """Take a step, and return its stages."""
+        args = (self.params, self.rest, self.state, *self.batch)
+        loss, gradient, clipped, state, update, params, rest = run_once(self._step, *args)
+        self.params, self.rest, self.state = params, rest, state
+        names = set(self.bound.mapping.fill({**self.bound.torch.params, **self.bound.torch.buffers}, flatten(rest)))
+        filled = {e.jax for e in self.bound.mapping.entries}
+        return {
+            "loss": {"": loss},
+            "gradient": self._back(gradient),
+            "clipped gradient": self._back(clipped),
+            "optimizer state": self._named(state[0]),
+            "update": {p: x for p, x in flatten(update).items() if p in filled},
+            "parameters": {p: x for p, x in flatten(params).items() if p in filled},
+            "buffers": {p: x for p, x in flatten(rest).items() if p in names},
+        }
+
+    def _step(self, params: Any, rest: Any, state: Any, *batch: Any) -> Any:
+        """Compute one step."""
+
+        def loss_of(params: Any) -> Any:
+            inputs, targets = split(self.bound.adapt(*batch))
+            output, changed = self.bound.jax.apply(params, rest, *inputs)
+            return self.bound.jax_loss(output, *targets), changed
+
+        (loss, changed), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+        clipped, clip_state = self.clip.update(gradient, state[1], params)
+        update, new_state = self.optimizer.update(clipped, state[0], params)
+        return loss, gradient, clipped, (new_state, clip_state), update, optax.apply_updates(params, update), changed
+
+    def _back(self, tree: Any) -> dict[str, np.ndarray]:
+        """Return gradients by torch name."""
+        return {n: np.asarray(g) for n, g in self.bound.pull_back(tree).items()}
+
+    def _named(self, state: Any) -> dict[str, np.ndarray]:
+        """Return every part of an optax state that mirrors the parameters, under its field's name."""
+        found: dict[str, np.ndarray] = {}
+        structure = str(jax.tree.structure(self.params))
+
+        def walk(node: Any) -> None:
+            if hasattr(node, "_fields"):
+                for name in node._fields:
+                    part = getattr(node, name)
+                    if name in STATE_NAMES.values() and str(jax.tree.structure(part)) == structure:
+                        found.update({f"{name} of {n}": x for n, x in self._back(part).items()})
+                    else:
+                        walk(part)
+            elif isinstance(node, tuple | list):
+                for part in node:
+                    walk(part)
+
+        walk(state)
+        return found
+
+
+def _array(tensor: Any) -> np.ndarray:
+    """Return a tensor's values as they are now."""
+    return tensor.detach().double().cpu().numpy().copy()
+
+
+def first_stage(leaves: list[Leaf], tolerance: float) -> str:
+    """Return the first stage that differs, ``step 1: clipped gradient``, or nothing."""
+    wrong = [leaf.torch for leaf in leaves if not leaf.error <= tolerance]
+    return ": ".join(wrong[0].split(": ")[:2]) if wrong else ""
+
+
+def stage_of(name: str) -> str:
+    """Return the stage in the name of a leaf."""
+    return name.split(": ")[1] if ": " in name else name
+
+
+def relative_to_tree(got: Any, want: Any, tree: dict[str, Any]) -> float:
+    """Return the error of one leaf of a stage, relative to the leaf or a thousandth of the whole stage."""
+    return relative(np.asarray(got), np.asarray(want), floor_of(tree))

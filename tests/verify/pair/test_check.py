@@ -1,0 +1,148 @@
+"""A matched pair agrees; a planted difference is found, placed and named; both sides stay as they were."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import flax.linen as fnn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from torch import nn
+
+from jaxgrad.verify import assert_equivalent, pair
+from tests.verify.mutations.catalogue import batch_of, catalogue, matched, planted
+from tests.verify.mutations.score import score
+
+PLANTED = (
+    "mlp: gelu tanh",
+    "mlp: layer norm epsilon 1e-06",
+    "mlp: square kernel transposed in code",
+    "loss: half",
+    "kink: relu as a maximum",
+    "clip: epsilon of the norm",
+)
+
+
+@pytest.fixture(scope="module")
+def agreeing():
+    bound = matched("mlp")
+    before = {n: p.detach().clone() for n, p in bound.torch.module.named_parameters()}
+    report = bound.check("all")
+    assert all(torch.equal(p, before[n]) for n, p in bound.torch.module.named_parameters())
+    assert not bound.torch.module.training
+    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in bound.torch.module.modules())
+    return report
+
+
+def test_a_matched_pair_agrees_in_every_quantity(agreeing):
+    assert agreeing.ok, agreeing.table()
+    assert agreeing.first_divergence is None
+    assert agreeing.causes == []
+    assert len(agreeing.results) == 16
+    assert max(r.error for r in agreeing.results) < 1e-11
+    assert max(r.noise or 0.0 for r in agreeing.results) < 10
+
+
+def test_reports_are_valid_in_every_form(agreeing):
+    plain = json.loads(agreeing.to_json())
+    assert plain["ok"] is True
+    assert {r["name"] for r in plain["results"]} >= {"value", "hvp", "meta_second_order", "steps:3"}
+    suite = ET.fromstring(agreeing.to_junit())
+    assert suite.get("failures") == "0"
+    assert "<script" in agreeing.to_html()
+    assert "http://" not in agreeing.to_html().replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_difference_is_found_placed_and_named(name):
+    row = score(next(m for m in catalogue() if m.name == name))
+    assert row["detected"], row
+    assert row["placed"], row
+    assert row["named"], row
+
+
+def test_divergence_prints_as_its_path_and_says_which_pass():
+    report = planted("mlp", {"act": fnn.gelu})().check(["value"], dtypes=("float64",))
+    assert str(report.first_divergence) == "act"
+    assert report.first_divergence.path == "act"
+    assert report.first_divergence.stage == "forward"
+    assert "gelu (tanh)" in report.explain()
+    own = {row.torch: max(row.own_forward, row.own_input) for row in report.layers}
+    inherited = {row.torch: row.forward for row in report.layers}
+    # the layers behind the culprit inherit its error and have none of their own
+    assert inherited["fc2"] > 1e-6
+    assert own["fc2"] < 1e-14
+
+
+def test_assertion_reads_like_torch_testing():
+    torch.manual_seed(0)
+    from tests.verify.mutations import models_jax, models_torch
+
+    given = {"torch": models_torch.Mlp().eval(), "loss": "mse", "batch": batch_of("mlp")}
+    assert assert_equivalent(jax=models_jax.Mlp(None), what=["value"], **given).ok
+    with pytest.raises(AssertionError) as caught:
+        assert_equivalent(
+            jax=models_jax.Mlp({"act": fnn.gelu}), what=["value", "gradient"], check={"dtypes": ("float64",)}, **given
+        )
+    text = str(caught.value)
+    for part in ("The models are not equivalent!", "Mismatched elements: ", "Greatest absolute difference: ",
+                 "at index (", "The failure occurred for item 'fc1.weight' (torch) <-> 'fc1/kernel' (JAX)",
+                 "First divergence (forward): act", "Likely cause: act: JAX applies gelu (tanh)"):  # fmt: skip
+        assert part in text, text
+
+
+class TorchTower(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.second = nn.Linear(4, 4)
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(self.norm(x))))
+
+
+class NnxTower(nnx.Module):
+    def __init__(self, rngs, epsilon=1e-5):
+        self.second = nnx.Linear(4, 4, rngs=rngs)
+        self.norm = nnx.LayerNorm(4, epsilon=epsilon, rngs=rngs)
+        self.first = nnx.Linear(4, 4, rngs=rngs)
+
+    def __call__(self, x):
+        return self.second(jnp.tanh(self.first(self.norm(x))))
+
+
+def test_nnx_is_watched_without_an_edit():
+    rng = np.random.default_rng(0)
+    module = NnxTower(nnx.Rngs(0), epsilon=1e-6)
+    kept = jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(module)))
+    bound = pair(
+        torch=TorchTower().eval(), jax=module, loss="mse", batch=(rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))
+    )
+    report = bound.check(["value"], dtypes=("float64",))
+    assert report.first_divergence.path == "norm"
+    assert report.causes[0].id == "epsilon"
+    assert type(module) is NnxTower
+    jax.tree.map(np.testing.assert_array_equal, kept, nnx.to_pure_dict(nnx.state(module)))
+
+
+def test_a_plain_function_is_compared_as_a_whole():
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    module = nn.Linear(4, 2).eval()
+    params = {"kernel": jnp.zeros((4, 2)), "bias": jnp.zeros(2)}
+
+    def right(p, x):
+        return x @ p["kernel"] + p["bias"]
+
+    def wrong(p, x):
+        return x @ p["kernel"] + 2 * p["bias"]
+
+    batch = rng.normal(size=(3, 4)), rng.normal(size=(3, 2))
+    assert pair(torch=module, jax=(right, params), loss="mse", batch=batch).check(["value", "gradient", "hvp"]).ok
+    report = pair(torch=module, jax=(wrong, params), loss="mse", batch=batch).check(["value", "gradient"])
+    assert not report.ok
+    assert report.first_divergence.stage == "forward"
