@@ -118,24 +118,33 @@ def time_row(family: str, row: Any, quick: bool, rounds: int, memory: bool) -> d
 
 
 def table_of(result: dict[str, Any]) -> Table:
-    """Draw one row's result, in 80 columns."""
+    """Draw one row's result, in 80 columns; a column that nothing fills is left out."""
     title = f"{result['family']}.{result['name']}: {result['sizes']} ({result['rounds']} rounds)"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), title_style="bold")
-    for heading in ("", "ms", "x grad", "ours / it, 95%", "compile s", "MFLOP", "temp MiB", "peak MiB"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True, min_width=len(heading))
-    for entry in result["contenders"]:
-        has = {key for key, value in entry.items() if value is not None}
-        table.add_row(
-            entry["name"],
-            f"{1e3 * entry['median_s']:.4g}",
-            f"{entry['over_gradient'][0]:.3g}" if "over_gradient" in has else "",
-            "{:.2g} {:.2g}-{:.2g}".format(*entry["ours_over_it"]),
-            f"{entry['trace_s'] + entry['compile_s']:.2f}" if "trace_s" in has else "",
-            f"{entry['flops'] / 1e6:.4g}" if "flops" in has else "",
-            f"{entry['temporary_bytes'] / 2**20:.3g}" if "temporary_bytes" in has else "",
-            f"{entry['peak_bytes'] / 2**20:.3g}" if "peak_bytes" in has else "",
-        )
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), title_style="bold")
+    lines = [cells_of(entry) for entry in result["contenders"]]
+    headings = [heading for heading in lines[0] if any(line[heading] for line in lines)]
+    for heading in headings:
+        width = max(len(heading), *(len(line[heading]) for line in lines))
+        fixed = None if heading == "contender" else width
+        table.add_column(heading, justify="right" if fixed else "left", no_wrap=True, min_width=fixed)
+    for line in lines:
+        table.add_row(*(line[heading] for heading in headings))
     return table
+
+
+def cells_of(entry: dict[str, Any]) -> dict[str, str]:
+    """Return what a contender's line says under each heading."""
+    has = {key for key, value in entry.items() if value is not None}
+    return {
+        "contender": entry["name"],
+        "ms": f"{1e3 * entry['median_s']:.3g}",
+        "x grad": f"{entry['over_gradient'][0]:.2g}" if "over_gradient" in has else "",
+        "ours / it, 95%": "{:.2g} {:.2g}-{:.2g}".format(*entry["ours_over_it"]),
+        "compile s": f"{entry['trace_s'] + entry['compile_s']:.2f}" if "trace_s" in has else "",
+        "MFLOP": f"{entry['flops'] / 1e6:.4g}" if "flops" in has else "",
+        "temp MiB": f"{entry['temporary_bytes'] / 2**20:.3g}" if "temporary_bytes" in has else "",
+        "peak MiB": f"{entry['peak_bytes'] / 2**20:.3g}" if "peak_bytes" in has else "",
+    }
 
 
 if __name__ == "__main__":
