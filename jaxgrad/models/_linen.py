@@ -11,7 +11,7 @@ from flax.core import unfreeze
 
 from jaxgrad import _tree
 from jaxgrad._types import Key, Params, Tree
-from jaxgrad.models._model import Model, StatefulModel, flax_promotion, name_after, same_leaves, try_once
+from jaxgrad.models._model import Model, StatefulModel, flax_promotion, kind_of, name_after, same_leaves, try_once
 
 __all__ = ["from_linen", "from_linen_with_state"]
 
@@ -148,7 +148,7 @@ def _variables(
         ValueError: If neither or both of the key and the variables are given, or there are no parameters.
     """
     if not isinstance(module, nn.Module):
-        message = f"from_linen takes an instance of a linen module; got {module!r}: from_nnx takes NNX modules"
+        message = f"from_linen takes an instance of a linen module; got {kind_of(module)}: from_nnx takes NNX modules"
         raise TypeError(message)
     if (key is None) == (variables is None):
         given = "neither" if key is None else "both"

@@ -68,7 +68,11 @@ def mapping_for(
     search = Search(torch_module, leaves, hints, rules or {})
     guessed = search.run()
     used = {link.path for _, link in search.links}
-    search.problems += [f"{path} {list(shape)} has no tensor" for path, shape in leaves.items() if path not in used]
+    search.problems += [
+        f"{path} {list(shape)} has no tensor{_tie(path, search.aliases)}"
+        for path, shape in leaves.items()
+        if path not in used
+    ]
     _refuse(search.problems, "params")
     if guessed:
         warnings.warn(
@@ -132,6 +136,13 @@ def statistics_for(torch_module: Any, state: Tree, *, rules: Dictionary[str, str
 def _shapes(tree: Tree) -> Shapes:
     """Return the shape of every leaf by its path."""
     return dict(zip(_tree.leaf_paths(tree), [leaf.shape for leaf in jax.tree.leaves(tree)], strict=True))
+
+
+def _tie(path: str, aliases: dict[str, str]) -> str:
+    """Say why a leaf may lack a tensor: torch has one for two places."""
+    node = form(path.rpartition("/")[0])
+    tied = [f"{alias} is tied to {name}" for alias, name in aliases.items() if form(alias.rpartition(".")[0]) == node]
+    return f" of its own: in torch {tied[0]}, so share the weight in JAX too" if tied else ""
 
 
 def _refuse(problems: list[str], argument: str) -> None:

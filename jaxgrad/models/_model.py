@@ -36,6 +36,11 @@ def name_after(apply_fn: Callable[..., Any], module: Any) -> None:
     apply_fn.__name__ = apply_fn.__qualname__ = f"apply_{type(module).__name__}"
 
 
+def kind_of(module: Any) -> str:
+    """Return what was given where an instance of a module was expected."""
+    return f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+
+
 def same_leaves(argument: str, tree: Tree, paths: list[str]) -> None:
     """Refuse a tree that lacks a leaf of the module, or has one that the module does not know.
 

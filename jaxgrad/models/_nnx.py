@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxgrad import _tree
 from jaxgrad._types import Params, Tree
-from jaxgrad.models._model import Model, StatefulModel, flax_promotion, name_after, same_leaves, try_once
+from jaxgrad.models._model import Model, StatefulModel, flax_promotion, kind_of, name_after, same_leaves, try_once
 
 __all__ = ["from_nnx", "from_nnx_with_state"]
 
@@ -137,7 +137,7 @@ def _split(module: Any) -> tuple[Any, Params, Tree]:
         ValueError: If it has no parameters.
     """
     if not isinstance(module, nnx.Module):
-        message = f"from_nnx takes an instance of an NNX module; got {module!r}: from_linen takes linen modules"
+        message = f"from_nnx takes an instance of an NNX module; got {kind_of(module)}: from_linen takes linen modules"
         raise TypeError(message)
     own = nnx.clone(module)
     nnx.pop(own, nnx.Intermediate)

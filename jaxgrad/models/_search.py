@@ -23,9 +23,14 @@ class Search:
         self.links: list[tuple[str, Link]] = []
         self.problems = [
             f"{argument} speaks of {name}, which is no layer"
-            for argument, named in {**hints, "rules": {}}.items()
+            for argument, named in hints.items()
             for name in named
             if name not in self.layers
+        ]
+        self.problems += [
+            f"rules: nothing is called {pattern}"
+            for pattern in rules
+            if not any(re.fullmatch(pattern, name) for name in self.layers)
         ]
 
     def run(self) -> list[str]:
@@ -33,6 +38,9 @@ class Search:
         nodes, short = _by(form, self.leaves), _by(_short_form, self.leaves)
         wanted = {name: renamed(name, self.rules) for name in self.layers}
         named = {name: nodes.get(form(path)) or short.get(_short_form(path), []) for name, path in wanted.items()}
+        # a Sequential counts its activations: where one number of a series has no node, none of them can be trusted
+        broken = {_series(name) for name, found in named.items() if not found}
+        named = {name: [] if _series(name) in broken else found for name, found in named.items()}
         for name, found in named.items():
             self._link_named(self.layers[name], found)
         guesses = [self._link_by_shape(self.layers[name]) for name, found in named.items() if not found]
@@ -99,6 +107,11 @@ def _nodes(leaves: Shapes) -> list[str]:
 def _short_form(name: str) -> tuple[str, ...]:
     """Return the form without the word that Flax's containers add: torch's ``0`` is ``layers_0`` in linen."""
     return tuple(part for part in form(name) if part != "layers")
+
+
+def _series(name: str) -> str:
+    """Return a name without its numbers, which the layers of one series share."""
+    return re.sub(r"\d+", "#", name)
 
 
 def _by(key: Any, leaves: Shapes) -> dict[Any, list[str]]:

@@ -1,0 +1,185 @@
+"""`from_linen` and `from_linen_with_state`: pure functions, explicit state, and what is refused."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax.core import freeze
+
+from jaxgrad import curvature, models
+from tests.bridge import assert_parity
+
+DENSE = functools.partial(nn.Dense, param_dtype=float)
+X = jnp.arange(12.0).reshape(4, 3) / 10
+
+
+class Noisy(nn.Module):
+    """A layer, batch normalisation and dropout; it also sows."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = DENSE(3)(x)
+        self.sow("intermediates", "hidden", x)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.5)(x)
+        return nn.Dropout(0.5, deterministic=not train)(x)
+
+    def double(self, x):
+        return 2 * self(x)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    _, params, state = models.from_linen_with_state(Noisy(), X, key=jax.random.key(0))
+    # linen makes the statistics in float32 whatever param_dtype says
+    return jax.tree.map(lambda leaf: leaf.astype(float), {"params": params, **state})
+
+
+def applied(variables, x):
+    """Apply the module as Flax does."""
+    with jax.numpy_dtype_promotion("standard"):
+        return Noisy().apply(variables, x)
+
+
+def test_is_the_module_itself(variables):
+    apply_fn, params = models.from_linen(Noisy(), X, variables=variables)
+    assert_parity(apply_fn(params, X), applied(variables, X), tolerance=0)
+    assert set(params) == {"BatchNorm_0", "Dense_0"}
+    assert apply_fn.__name__ == "apply_Noisy"
+
+
+def test_initialises_with_a_key():
+    apply_fn, params = models.from_linen(DENSE(2), X, key=jax.random.key(0))
+    assert_parity(apply_fn(params, X), X @ params["kernel"] + params["bias"][None])
+
+
+def test_params_are_plain_dictionaries_that_share_nothing(variables):
+    frozen = freeze(variables)
+    _, params = models.from_linen(Noisy(), variables=frozen)
+    assert all(type(node) is dict for node in (params, *params.values()))
+    params["Dense_0"]["kernel"] = None
+    assert frozen["params"]["Dense_0"]["kernel"] is not None
+
+
+def test_unboxes_partitioned_parameters():
+    init = nn.with_partitioning(nn.initializers.ones, ("a", "b"))
+    _, params = models.from_linen(DENSE(2, kernel_init=init), X, key=jax.random.key(0))
+    assert isinstance(params["kernel"], jax.Array)
+
+
+def test_applies_another_method_and_options(variables):
+    by_name, params = models.from_linen(Noisy(), variables=variables, method="double")
+    assert_parity(by_name(params, X), 2 * applied(variables, X))
+    by_function, _ = models.from_linen(Noisy(), variables=variables, method=Noisy.double)
+    assert_parity(by_function(params, X), by_name(params, X))
+
+
+def test_evaluation_leaves_the_statistics_alone(variables):
+    before = jax.tree.map(np.array, variables)
+    apply_fn, params = models.from_linen(Noisy(), variables=variables)
+    first = apply_fn(params, X)
+    assert_parity(apply_fn(params, X), first, tolerance=0)
+    assert_parity(variables, before, tolerance=0)
+
+
+def test_the_weights_are_arguments_not_constants(variables):
+    apply_fn, params = models.from_linen(Noisy(), variables=variables)
+    jaxpr = jax.make_jaxpr(apply_fn)(params, X)
+    kept = {constant.shape for constant in jaxpr.consts}
+    assert params["Dense_0"]["kernel"].shape not in kept
+
+
+def test_composes_and_traces_once(variables):
+    apply_fn, params = models.from_linen(Noisy(), variables=variables)
+    traces = []
+
+    def loss(params, x):
+        traces.append(1)
+        return (apply_fn(params, x) ** 2).mean()
+
+    curvature.hvp(loss, params, params, X)
+    seen = len(traces)
+    curvature.hvp(loss, params, jax.tree.map(jnp.ones_like, params), X + 1)
+    assert len(traces) == seen
+    rows = jax.vmap(jax.grad(loss), (None, 0))(params, X[:, None])
+    assert rows["Dense_0"]["kernel"].shape == (4, 3, 3)
+    moved, _ = jax.lax.scan(lambda p, x: (jax.tree.map(jnp.subtract, p, jax.grad(loss)(p, x)), 0.0), params, X[:, None])
+    assert jax.tree.structure(moved) == jax.tree.structure(params)
+
+
+def test_state_goes_in_and_comes_out(variables):
+    apply_fn, params, state = models.from_linen_with_state(Noisy(), variables=variables, train=True)
+    output, after = apply_fn(params, state, X, rngs={"dropout": jax.random.key(1)})
+    hidden = X @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"][None]
+    assert set(after) == {"batch_stats"}
+    assert_parity(after["batch_stats"]["BatchNorm_0"]["mean"], hidden.mean(0) / 2)
+    assert_parity(state, {"batch_stats": variables["batch_stats"]}, tolerance=0)
+    again, _ = apply_fn(params, state, X, rngs={"dropout": jax.random.key(2)})
+    assert not np.allclose(output, again)
+    quiet, same = apply_fn(params, state, X, train=False)
+    assert_parity(quiet, applied(variables, X), tolerance=0)
+    assert_parity(same, state, tolerance=0)
+
+
+def test_state_may_be_empty():
+    apply_fn, params, state = models.from_linen_with_state(DENSE(2), X, key=jax.random.key(0))
+    output, after = apply_fn(params, state, X)
+    assert state == after == {}
+    assert output.shape == (4, 2)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_keeps_the_dtype_of_the_parameters(dtype, variables):
+    small = jax.tree.map(lambda leaf: leaf.astype(dtype), variables)
+    apply_fn, params = models.from_linen(Noisy(), variables=small)
+    x = X.astype(dtype)
+    assert apply_fn(params, x).dtype == dtype
+    gradient = jax.grad(lambda p: apply_fn(p, x).sum())(params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(dtype)}
+
+
+def test_rejects_training_mode(variables):
+    with pytest.raises(ValueError, match=r'Noisy updates its state.*"mean".*from_linen_with_state'):
+        models.from_linen(Noisy(), X, variables=variables, train=True)
+    apply_fn, params = models.from_linen(Noisy(), variables=variables)
+    with pytest.raises(ValueError, match="Noisy updates its state"):
+        apply_fn(params, X, train=True)
+
+
+class Dropped(nn.Module):
+    """Dropout alone has no parameters; this has."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dropout(0.5, deterministic=False)(DENSE(2)(x))
+
+
+def test_rejects_dropout_without_a_key():
+    with pytest.raises(ValueError, match=r'Dropped needs a random key.*from_linen_with_state.*rngs=\{"dropout": key\}'):
+        models.from_linen(Dropped(), X, key=jax.random.key(0))
+    apply_fn, params, state = models.from_linen_with_state(Dropped(), X, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="Dropped needs a random key"):
+        apply_fn(params, state, X)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((nn.Dense, X), TypeError, "takes an instance of a linen module; got the class Dense: from_nnx"),
+        ((nn.Dense(2), X), ValueError, "give key= to initialise Dense, or variables= that it has; got neither"),
+        ((nn.Dropout(0.5, deterministic=True), X, 0), ValueError, "Dropout has no parameters"),
+    ],
+)
+def test_rejects(arguments, error, message):
+    module, x, *keyed = arguments
+    with pytest.raises(error, match=message):
+        models.from_linen(module, x, key=jax.random.key(0) if keyed else None)
+
+
+def test_rejects_a_tree_that_lacks_a_leaf(variables):
+    apply_fn, params = models.from_linen(Noisy(), variables=variables)
+    wrong = {"Dense_0": params["Dense_0"], "Dense_1": params["Dense_0"]}
+    with pytest.raises(ValueError, match=r"(?s)BatchNorm_0/bias is missing.*Dense_1/kernel is not a leaf"):
+        apply_fn(wrong, X)
