@@ -94,6 +94,19 @@ def targets_problem(quick: bool) -> Problem:
     )
 
 
+def psnr_problem(quick: bool) -> Problem:
+    """A picture against another once an affine map of each channel is removed."""
+    pair = np.random.default_rng(0).uniform(size=(2, 32, 32, 3) if quick else (2, 512, 512, 3))
+    (a, b), (at, bt) = to_jax(tuple(pair), np.float32), to_torch(tuple(pair), np.float32)
+    run = functools.partial(inr.psnr, align="affine")
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: run(a, b), Program(run, (a, b))),
+            Contender("torch_ref", "torch", lambda: torch_ref.inr.psnr(at, bt, align="affine")),
+        ]
+    )
+
+
 SIZES = "SIREN 2-256x4-3, 4096 points"
 
 ROWS = [
@@ -101,4 +114,5 @@ ROWS = [
     Row("value_loss", f"{SIZES}, gradient by weights", functools.partial(loss_problem, "value")),
     Row("gradient_loss", f"{SIZES}, gradient by weights", functools.partial(loss_problem, "gradient")),
     Row("image_targets", "64 x 64 x 3", targets_problem),
+    Row("psnr", "512 x 512 x 3, affine", psnr_problem),
 ]
