@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from jaxgrad.cli import WRONG_USAGE
+from jaxgrad.cli._pair import register
 from jaxgrad.cli._verify import verify
 from jaxgrad.verify import CannotRun
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("verify")(verify)
+register(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -56,10 +56,11 @@ class LinenSide(JaxSide):
         """Apply the module; every collection but the parameters may be written."""
         import flax.linen as nn
 
-        here = _trace_state()
+        here, wide = _trace_state(), _dtype_of(params)
 
         def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             self.found.setdefault("/".join(context.module.path), context.module)
+            _follow(getattr(context.module, "cell", None), wide)
             # a call inside scan or remat belongs to another trace: its values cannot be taken out
             if watch is None or context.method_name not in WATCHED_METHODS or _trace_state() != here:
                 return call(*args, **kwargs)
@@ -112,6 +113,8 @@ class NnxSide(JaxSide):
         state_params, state_rest = _filled(self.state_params, params), _filled(self.state_rest, rest)
         module = nnx.merge(self.graph, state_params, state_rest, copy=True)
         (module.train if self.train else module.eval)()
+        for _, node in list(_nnx_modules(module)):
+            _follow(node, _dtype_of(params))
         if watch is not None:
             _watch_nnx(module, watch)
         output = module(*inputs, **self.kwargs)
@@ -174,6 +177,18 @@ def _plain(tree: Any) -> Any:
     from flax import core
 
     return core.meta.unbox(core.unfreeze(tree))
+
+
+def _dtype_of(params: Any) -> Any:
+    """Return the dtype of the parameters that a call is given."""
+    floating = [x.dtype for x in jax.tree.leaves(params) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return floating[0] if floating else None
+
+
+def _follow(cell: Any, dtype: Any) -> None:
+    """Let a recurrent cell of a private copy start from a carry of the parameters' dtype, not of ``param_dtype``."""
+    if dtype is not None and hasattr(cell, "initialize_carry") and hasattr(cell, "param_dtype"):
+        object.__setattr__(cell, "param_dtype", dtype)
 
 
 def _trace_state() -> Any:

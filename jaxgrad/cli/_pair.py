@@ -1,0 +1,173 @@
+"""The commands about a user's own two models: check, audit, dump, diff; and kinks, doctor."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from jaxgrad.cli import AGREE, DIFFER
+from jaxgrad.cli._formats import check_writable
+from jaxgrad.verify import CannotRun, doctor, kinks
+from jaxgrad.verify._dump import DumpError, read_run, write_atomically, write_run
+
+__all__ = ["register"]
+
+R = TypeVar("R")
+FORMATS = ("text", "json", "junit", "html")
+Spec = Annotated[
+    Path, typer.Argument(help="A Python file that defines spec = dict(torch=..., jax=..., loss=..., batch=...).")
+]
+What = Annotated[str | None, typer.Option(help="Quantities, such as value,gradient,hvp,step; or all.")]
+Format = Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How to write the report.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the report there.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for name, command in (("check", check), ("audit", audit), ("dump", dump), ("diff", diff), ("kinks", show_kinks),
+                          ("doctor", show_doctor)):  # fmt: skip
+        app.command(name)(command)
+
+
+def check(
+    spec: Spec,
+    what: What = None,
+    dtype: Annotated[str, typer.Option(help="Precisions, float64 first.")] = "float64,float32",
+    format: Format = "text",  # noqa: A002
+    output: Output = None,
+) -> int:
+    """Compare two models of your own: do they agree, and if not, where and why."""
+    _prepare(format, output)
+    bound = _load(spec)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        report = _run(
+            lambda: bound.check(
+                what,
+                dtypes=dtype.split(","),
+                progress=lambda line, part: bar.update(task, description=line, completed=part),
+            )
+        )
+    _write(report, format, output)
+    return AGREE if report.ok else DIFFER
+
+
+def audit(spec: Spec, format: Format = "text", output: Output = None) -> int:  # noqa: A002
+    """Compare the mapping of weights and the settings of layers."""
+    _prepare(format, output, ("text", "json"))
+    report = _run(_load(spec).audit)
+    _write(report, format, output)
+    return AGREE if report.ok else DIFFER
+
+
+def dump(
+    side: Annotated[str, typer.Argument(help="torch or jax.")],
+    spec: Spec,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder of the run.")],
+    what: What = None,
+    dtype: Annotated[str, typer.Option(help="Precisions.")] = "float64,float32",
+) -> int:
+    """Write one side's numbers to a folder, to be compared elsewhere."""
+    if side not in ("torch", "jax"):
+        message = f"dump takes torch or jax; got {side}"
+        raise CannotRun(message)
+    from jaxgrad.verify._pair._runs import compute
+
+    bound = _load(spec)
+    names = what.split(",") if what else None
+    groups, about = _run(lambda: compute(bound, side, names, tuple(dtype.split(","))))
+    _run(lambda: write_run(output, groups, about))
+    Console(stderr=True).print(f"{len(groups)} groups written to {output}", highlight=False)
+    return AGREE
+
+
+def diff(
+    run_a: Annotated[Path, typer.Argument(help="A run.")],
+    run_b: Annotated[Path, typer.Argument(help="The run that it is compared with; the reference.")],
+    format: Format = "text",  # noqa: A002
+    output: Output = None,
+) -> int:
+    """Compare two dumped runs; torch is not needed."""
+    _prepare(format, output)
+    from jaxgrad.verify._pair._runs import compare_runs
+
+    report = _run(lambda: compare_runs(*_torch_last(read_run(run_a), read_run(run_b))))
+    _write(report, format, output)
+    return AGREE if report.ok else DIFFER
+
+
+def _torch_last(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return two runs with torch's as the reference."""
+    return (b, a) if a[1].get("side") == "torch" and b[1].get("side") != "torch" else (a, b)
+
+
+def show_kinks(format: Annotated[str, typer.Option(metavar="text|json")] = "text") -> int:  # noqa: A002
+    """Probe the installed versions for their derivatives at kinks."""
+    rows = _run(kinks)
+    if format == "json":
+        plain = [{k: str(v) if v != v else v for k, v in vars(row).items()} for row in rows]
+        sys.stdout.write(json.dumps(plain, indent=1).replace("Infinity", '"inf"') + "\n")
+        return AGREE
+    table = Table("function", "at", "first: torch", "JAX", "second: torch", "JAX", "same")
+    for row in rows:
+        numbers = (row.torch_first, row.jax_first, row.torch_second, row.jax_second)
+        words = [n if isinstance(n, str) else f"{n:.6g}" for n in numbers]
+        table.add_row(row.function, f"{row.point:g}", *words, "yes" if row.same_first and row.same_second else "NO")
+    Console().print(table)
+    return AGREE
+
+
+def show_doctor(format: Annotated[str, typer.Option(metavar="text|json")] = "text") -> int:  # noqa: A002
+    """Show versions, precision flags and devices of both frameworks."""
+    report = doctor()
+    if format == "json":
+        sys.stdout.write(json.dumps(report, indent=1) + "\n")
+        return AGREE
+    console = Console(highlight=False, soft_wrap=True)
+    for part in ("versions", "jax", "torch"):
+        console.print(f"[bold]{part}[/bold]")
+        for name, value in (report[part] or {"": "not installed"}).items():
+            console.print(f"  {name:<30} {value if value is not None else 'not installed'}", markup=False)
+    for note in report["notes"]:
+        console.print(f"note: {note}", markup=False)
+    return AGREE
+
+
+def _prepare(format: str, output: Path | None, allowed: tuple[str, ...] = FORMATS) -> None:  # noqa: A002
+    """Refuse a format or a place before the long run."""
+    if format not in allowed:
+        message = f"--format must be one of {', '.join(allowed)}; got {format}"
+        raise CannotRun(message)
+    if output is not None:
+        check_writable(output)
+
+
+def _load(spec: Path) -> Any:
+    """Return the pair of a spec."""
+    from jaxgrad.verify._pair._spec import load
+
+    return _run(lambda: load(spec))
+
+
+def _run(action: Callable[[], R]) -> R:
+    """Run an action; what it refuses becomes one line and exit code 2."""
+    try:
+        return action()
+    except (ValueError, OSError, ModuleNotFoundError, TypeError, DumpError) as error:
+        raise CannotRun(str(error)) from error
+
+
+def _write(report: Any, format: str, output: Path | None) -> None:  # noqa: A002
+    """Write a report to a file that is replaced whole, or to standard output."""
+    forms = {"text": "table", "json": "to_json", "junit": "to_junit", "html": "to_html"}
+    text = getattr(report, forms[format])() + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _run(lambda: write_atomically(output, lambda file: file.write(text.encode())))
