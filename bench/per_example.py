@@ -1,6 +1,7 @@
 """Rows of the family ``per_example``."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,61 +9,218 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+import torch_ref.per_example
+from bench import _per_example_models as models
+from bench._per_example_models import Network
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import per_example
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+
+CLIP_NORM = 1.0
 
 
-def loss(params: Any, x: Any, y: Any) -> Any:
-    """Cross-entropy of the ReLU network on one example."""
-    return -jnp.sum(y * jax.nn.log_softmax(mlp_jax(params, x, jax.nn.relu)))
+def mapped(fun: Callable[..., Any], batch: tuple[Any, ...]) -> Callable[..., Any]:
+    """Map a function of parameters and one example over a batch, in JAX."""
+    return jax.vmap(fun, in_axes=(None,) + (0,) * len(batch))
 
 
-def loss_torch(params: Any, x: Any, y: Any) -> Any:
-    """Cross-entropy of the ReLU network on one example, in torch."""
-    return -(y * torch.log_softmax(mlp_torch(params, x, torch.relu), -1)).sum()
+def plain_gradient(network: Network) -> Callable[..., Any]:
+    """Return the jitted gradient of the mean loss, in the chunks in which it is fastest."""
+
+    def mean(params: Any, *batch: Any) -> Any:
+        return jnp.mean(mapped(network.loss, batch)(params, *batch))
+
+    def chunked(params: Any, *batch: Any) -> Any:
+        chunks = jax.tree.map(lambda x: x.reshape(-1, network.chunk, *x.shape[1:]), batch)
+        count = jax.tree.leaves(chunks)[0].shape[0]
+
+        def add(total: Any, chunk: Any) -> tuple[Any, None]:
+            return jax.tree.map(lambda t, g: t + g / count, total, jax.grad(mean)(params, *chunk)), None
+
+        return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), chunks)[0]
+
+    return jax.jit(chunked if network.chunk else jax.grad(mean))
 
 
-def clip_rows_torch(loss_one: Any, params: Any, x: Any, y: Any, clip_norm: float) -> Any:
-    """Materialise with torch.func, clip, and sum."""
-    rows = torch.func.vmap(torch.func.grad(loss_one), in_dims=(None, 0, 0))(params, x, y)
-    flat = [g for layer in rows.values() for g in layer.values()]
-    norms = sum(g.flatten(1).square().sum(1) for g in flat).sqrt()
-    scales = (clip_norm / norms).clamp(max=1.0)
-    return {name: {k: torch.einsum("b,b...->...", scales, g) for k, g in layer.items()} for name, layer in rows.items()}
-
-
-def clip_rows(params: Any, x: Any, y: Any, clip_norm: float) -> Any:
+def vmap_and_clip(loss: Callable[..., Any]) -> Callable[..., Any]:
     """Materialise with ``vmap(grad)``, clip, and sum: what JAX users write today."""
-    rows = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(params, x, y)
-    norms = jnp.sqrt(sum(jnp.sum(g.reshape(g.shape[0], -1) ** 2, 1) for g in jax.tree.leaves(rows)))
-    scales = jnp.minimum(1, clip_norm / norms)
-    return jax.tree.map(lambda g: jnp.tensordot(scales, g, 1), rows)
+
+    def clipped(params: Any, *batch: Any) -> Any:
+        rows = mapped(jax.grad(loss), batch)(params, *batch)
+        norms = jnp.sqrt(sum(jnp.sum(g.reshape(g.shape[0], -1) ** 2, 1) for g in jax.tree.leaves(rows)))
+        return jax.tree.map(lambda g: jnp.tensordot(jnp.minimum(1, CLIP_NORM / norms), g, 1), rows)
+
+    return jax.jit(clipped)
 
 
-def mean_loss(params: Any, x: Any, y: Any) -> Any:
-    """Mean of the losses of a batch."""
-    return -jnp.mean(jnp.sum(y * jax.nn.log_softmax(mlp_jax(params, x, jax.nn.relu)), -1))
+def vmap_and_clip_torch(loss: Callable[..., Any], params: Any, batch: tuple[Any, ...]) -> Any:
+    """Materialise with torch.func, clip, and sum."""
+    rows = torch.func.vmap(torch.func.grad(loss), in_dims=(None,) + (0,) * len(batch))(params, *batch)
+    norms = sum(g.flatten(1).square().sum(1) for g in jax.tree.leaves(rows)).sqrt()
+    scales = (CLIP_NORM / norms).clamp(max=1.0)
+    return jax.tree.map(lambda g: torch.einsum("b,b...->...", scales, g), rows)
 
 
-def mlp_problem(quick: bool) -> Problem:
-    """Clipped sum on a dense network against both frameworks' ``vmap(grad)``."""
-    sizes, batch = ((64, 128, 10), 32) if quick else ((784, 512, 512, 10), 256)
-    rng = np.random.default_rng(0)
-    trees = (mlp_params(sizes, 0), rng.normal(size=(batch, sizes[0])), np.eye(sizes[-1])[np.arange(batch) % sizes[-1]])
-    p, x, y = to_jax(trees, np.float32)
-    pt, xt, yt = to_torch(trees, np.float32)
-    ours = functools.partial(per_example.clipped_sum, loss, clip_norm=1.0)
-    rows, gradient = jax.jit(functools.partial(clip_rows, clip_norm=1.0)), jax.jit(jax.grad(mean_loss))
+def clipped_sum_problem(build: Callable[..., Network], large: Any, small: Any, quick: bool) -> Problem:
+    """Clipped sum against ``vmap(grad)`` of both frameworks, and one plain gradient."""
+    network = build(*(small if quick else large))
+    params, batch = to_jax((network.params, network.batch), np.float32)
+    ours = functools.partial(per_example.clipped_sum, network.loss, clip_norm=CLIP_NORM)
+    rows, gradient = vmap_and_clip(network.loss), plain_gradient(network)
+    contenders = [
+        Contender("jaxgrad", "jax", lambda: ours(params, *batch), Program(ours, (params, *batch)), lambda r: r[0]),
+        Contender("jax.vmap(grad)", "jax", lambda: rows(params, *batch), Program(rows, (params, *batch))),
+    ]
+    if network.loss_torch is not None:
+        loss_torch, (pt, bt) = network.loss_torch, to_torch((network.params, network.batch), np.float32)
+        contenders.append(Contender("torch.func", "torch", lambda: vmap_and_clip_torch(loss_torch, pt, bt)))
+    unit = Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch)))
+    return Problem(contenders, gradient=unit)
+
+
+def small_network() -> Network:
+    """The network of the rows that have a naive reference."""
+    return models.mlp((64, 128, 10), 32)
+
+
+def small_problem(name: str, options: Any, reference: Any, rival: Any, quick: bool) -> Problem:
+    """One function of the family on a dense network against its reference and the plain form with ``vmap(grad)``."""
+    del quick
+    network = small_network()
+    (params, batch), (pt, bt) = (
+        to_jax((network.params, network.batch), np.float32),
+        to_torch((network.params, network.batch), np.float32),
+    )
+    ours = functools.partial(getattr(per_example, name), network.loss, **options)
+    plain = jax.jit(functools.partial(rival, network.loss))
+    gradient = plain_gradient(network)
     return Problem(
         [
-            Contender("jaxgrad", "jax", lambda: ours(p, x, y), Program(ours, (p, x, y)), read=lambda result: result[0]),
-            Contender("jax.vmap(grad)", "jax", lambda: rows(p, x, y), Program(rows, (p, x, y))),
-            Contender("torch.func", "torch", lambda: clip_rows_torch(loss_torch, pt, xt, yt, 1.0)),
+            Contender("jaxgrad", "jax", lambda: ours(params, *batch), Program(ours, (params, *batch)), tuple_of),
+            Contender(
+                "jax.vmap(grad)", "jax", lambda: plain(params, *batch), Program(plain, (params, *batch)), tuple_of
+            ),
+            Contender("torch_ref", "torch", lambda: reference(network.loss_torch, pt, *bt), None, tuple_of),
         ],
-        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+        gradient=Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch))),
     )
 
 
-ROWS = [Row("clipped_sum", "MLP 784-512-512-10, batch 256", mlp_problem)]
+def tuple_of(result: Any) -> Any:
+    """Give records the paths of plain tuples."""
+    return tuple(result) if isinstance(result, tuple) else result
+
+
+def stacked(loss: Any, params: Any, *batch: Any) -> Any:
+    """All gradients by ``vmap(grad)``."""
+    return mapped(jax.grad(loss), batch)(params, *batch)
+
+
+def flat(loss: Any, params: Any, *batch: Any) -> Any:
+    """All gradients as rows of one matrix."""
+    rows = jax.tree.leaves(stacked(loss, params, *batch))
+    return jnp.concatenate([g.reshape(g.shape[0], -1) for g in rows], axis=1)
+
+
+def moments_of_rows(loss: Any, params: Any, *batch: Any) -> Any:
+    """Mean, second moment and variance of stacked gradients."""
+    rows = stacked(loss, params, *batch)
+    return tuple(jax.tree.map(f, rows) for f in (lambda g: g.mean(0), lambda g: (g**2).mean(0), lambda g: g.var(0)))
+
+
+def noise_scale_of_rows(loss: Any, params: Any, *batch: Any) -> Any:
+    """The noise scale from the covariance of the rows."""
+    rows = flat(loss, params, *batch)
+    trace = rows.var(0, ddof=1).sum()
+    signal = jnp.sum(rows.mean(0) ** 2) - trace / rows.shape[0]
+    return trace / signal, trace, signal
+
+
+def values_problem(quick: bool) -> Problem:
+    """The losses of all examples."""
+    rival = lambda loss, params, *batch: mapped(loss, batch)(params, *batch)  # noqa: E731
+    return small_problem("values", {}, torch_ref.per_example.values, rival, quick)
+
+
+def project_problem(quick: bool) -> Problem:
+    """Random projections against directions drawn alike and multiplied with the rows."""
+    network, key, dim = small_network(), jax.random.key(0), 16 if quick else 128
+    params, batch = to_jax((network.params, network.batch), np.float32)
+    ours = functools.partial(per_example.project, network.loss, key=key, dim=dim)
+    gradient = plain_gradient(network)
+
+    def formed(params: Any, *batch: Any) -> Any:
+        from jaxgrad.per_example._project import direction
+
+        signs = jax.vmap(lambda k: jnp.concatenate([x.ravel() for x in jax.tree.leaves(direction(k, params))]))
+        return flat(network.loss, params, *batch) @ signs(jax.random.split(key, dim)).T / jnp.sqrt(dim)
+
+    rival = jax.jit(formed)
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: ours(params, *batch), Program(ours, (params, *batch))),
+            Contender("jax.vmap(grad)", "jax", lambda: rival(params, *batch), Program(rival, (params, *batch))),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch))),
+    )
+
+
+def fisher_problem(quick: bool) -> Problem:
+    """The empirical Fisher matrix times a vector, and its formation, on a network of a few hundred weights."""
+    del quick
+    network = models.mlp((16, 16, 4), 32)
+    trees = (network.params, network.batch)
+    (params, batch), (pt, bt) = to_jax(trees, np.float32), to_torch(trees, np.float32)
+    dense, gradient = functools.partial(per_example.empirical_fisher, network.loss), plain_gradient(network)
+    rival = jax.jit(lambda p, *b: flat(network.loss, p, *b).T @ flat(network.loss, p, *b) / 32)
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: jnp.trace(dense(params, *batch)), Program(dense, (params, *batch))),
+            Contender(
+                "jax.vmap(grad)", "jax", lambda: jnp.trace(rival(params, *batch)), Program(rival, (params, *batch))
+            ),
+            Contender(
+                "torch_ref",
+                "torch",
+                lambda: torch_ref.per_example.empirical_fisher(network.loss_torch, pt, *bt).trace(),
+            ),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch))),
+    )
+
+
+def clipped(sizes: str, build: Callable[..., Network], large: Any, small: Any) -> Row:
+    """A row of the table of clipped sums."""
+    return Row("clipped_sum", sizes, functools.partial(clipped_sum_problem, build, large, small))
+
+
+def row(name: str, reference: Any, rival: Any, **options: Any) -> Row:
+    """A row on the small dense network."""
+    return Row(name, "MLP 64-128-10, batch 32", functools.partial(small_problem, name, options, reference, rival))
+
+
+WEIGHTS = np.linspace(-1, 1, 32, dtype=np.float32)
+T = torch_ref.per_example
+ROWS = [
+    clipped("MLP 784-512-512-10, batch 256", models.mlp, ((784, 512, 512, 10), 256), ((64, 128, 10), 32)),
+    clipped("MLP 5120-2560-1280, batch 32", models.mlp, ((5120, 2560, 1280), 32), ((128, 64, 32), 16)),
+    clipped("CNN 28x28, 2 conv + 2 dense, batch 256", models.cnn, (28, (16, 32), 128, 256), (8, (4, 8), 16, 16)),
+    clipped("transformer 2 x 128, T 64, batch 64", models.transformer, (2, 128, 64, 64), (1, 16, 8, 16)),
+    clipped("tied language model, batch 32", models.language_model, (1024, 128, 32, 32), (64, 16, 8, 8)),
+    clipped("LSTM over 32 steps, batch 64", models.lstm, (128, 32, 64), (16, 8, 8)),
+    clipped("nn.scan stack of 6, batch 256", models.stack, (6, 256, 256), (3, 32, 16)),
+    Row("values", "MLP 64-128-10, batch 32", values_problem),
+    row("gradients", T.gradients, stacked),
+    row("norms", T.norms, lambda *a: jnp.linalg.norm(flat(*a), axis=1)),
+    row(
+        "weighted_sum",
+        lambda *a: T.weighted_sum(*a, weights=torch.from_numpy(WEIGHTS)),
+        lambda *a: jax.tree.map(lambda g: jnp.tensordot(WEIGHTS, g, 1), stacked(*a)),
+        weights=jnp.asarray(WEIGHTS),
+    ),
+    row("gram", T.gram, lambda *a: flat(*a) @ flat(*a).T),
+    row("moments", T.moments, moments_of_rows),
+    row("noise_scale", T.noise_scale, noise_scale_of_rows),
+    Row("project", "MLP 64-128-10, batch 32", project_problem),
+    Row("empirical_fisher", "MLP 16-16-4, batch 32", fisher_problem),
+]

@@ -35,7 +35,7 @@ class Explanation(NamedTuple):
     microbatch: int
     """How many examples are taken at once."""
     bytes_held: int
-    """What one chunk holds beside its activations."""
+    """What one chunk holds, activations and all: a forecast of the program's temporaries."""
 
     def __str__(self) -> str:
         """Return a line a leaf, and a line for the whole."""
@@ -101,7 +101,7 @@ def explain(
     size = _check.batch(batch)
     length = chunk_length(problem, microbatch, size)
     rows = tuple(_row(path, leaf) for path, leaf in zip(paths, problem.plan.leaves, strict=True))
-    return Explanation(rows, length, length * sum(row.bytes_held for row in rows))
+    return Explanation(rows, length, length * problem.plan.bytes_of_example)
 
 
 def _row(path: str, leaf: LeafPlan) -> LeafExplanation:

@@ -70,6 +70,12 @@ class Plan(NamedTuple):
     leaves: tuple[LeafPlan, ...]
 
     @property
+    def bytes_of_example(self) -> int:
+        """The bytes that one example holds: its activations, and what the ledger has of its leaves."""
+        activations = self.program.activation_bytes(len(self.leaves)) if self.program else 0
+        return activations + sum(leaf.bytes_held for leaf in self.leaves)
+
+    @property
     def tapped(self) -> list[int]:
         """The leaves whose gradient comes out of the backward pass."""
         return [i for i, leaf in enumerate(self.leaves) if leaf.method == "tap"]

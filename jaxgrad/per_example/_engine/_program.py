@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, subjaxprs
 
-__all__ = ["Body", "Program", "bind", "linear_program", "read", "shape_of"]
+__all__ = ["Body", "Program", "bind", "contains", "linear_program", "read", "shape_of"]
 
 CHECKPOINTS = {"remat", "remat2", "checkpoint"}
 """Names of `jax.checkpoint`, whose activations would be hidden inside the backward pass."""
@@ -35,6 +35,15 @@ class Program(NamedTuple):
     """``known(*leaves, *example)`` returns the loss and the residuals of ``linear``."""
     linear: Body
     """Maps tangents of the leaves to the tangent of the loss."""
+
+    def activation_bytes(self, leaves: int) -> int:
+        """Return the size of the residuals that depend on the example: what the backward pass keeps of it."""
+        moving = set(self.known.jaxpr.invars[leaves:])
+        for eqn in self.known.jaxpr.eqns:
+            if any(isinstance(atom, Var) and atom in moving for atom in eqn.invars):
+                moving.update(eqn.outvars)
+        kept = {atom for atom in self.known.jaxpr.outvars[1:] if isinstance(atom, Var) and atom in moving}
+        return sum(shape_of(atom).size * shape_of(atom).dtype.itemsize for atom in kept)
 
 
 def read(env: dict[Var, Any], atom: Any) -> Any:
@@ -104,9 +113,14 @@ def _scans(eqn: JaxprEqn) -> bool:
     return eqn.primitive.name == "scan"
 
 
+def contains(jaxpr: Jaxpr, names: set[str]) -> bool:
+    """Say whether an operation of one of these names stands anywhere in a jaxpr."""
+    return any(eqn.primitive.name in names for eqn in jaxpr.eqns) or any(contains(j, names) for j in subjaxprs(jaxpr))
+
+
 def _has_checkpoint(jaxpr: Jaxpr) -> bool:
     """Say whether a checkpoint stands anywhere in a jaxpr."""
-    return any(eqn.primitive.name in CHECKPOINTS for eqn in jaxpr.eqns) or any(map(_has_checkpoint, subjaxprs(jaxpr)))
+    return contains(jaxpr, CHECKPOINTS)
 
 
 def _inline(closed: ClosedJaxpr) -> ClosedJaxpr:
