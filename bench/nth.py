@@ -1,12 +1,15 @@
 """Rows of the family ``nth``."""
 
 import functools
+import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 from jax.experimental.jet import jet
 
 import torch_ref.nth
@@ -101,33 +104,151 @@ def orders_problem(sizes: tuple[int, ...], order: int, quick: bool) -> Problem:
     return Problem(contenders, unit, agreement=1e-4 if order <= 10 else 1e-2)
 
 
-def hessian_trace(x: Any, params: Any) -> Any:
-    """The Laplacian at many points as the trace of ``jax.hessian``."""
-    return jax.vmap(lambda z: jnp.trace(jax.hessian(of_point)(z, params)))(x)
+def batched(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Map an operator ``(fun, x, params)`` on `of_point` over points."""
+    return lambda x, params: jax.vmap(lambda z: operator(of_point, z, params))(x)
 
 
-def batched(operator: Callable[..., Any], fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Map an operator of the family over points."""
-    return lambda x, params: jax.vmap(lambda z: operator(fun, z, params))(x)
+def hessian_trace(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The Laplacian as the trace of ``jax.hessian``."""
+    return jnp.trace(jax.hessian(fun)(x, params))
+
+
+def jet_laplacian(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The Laplacian from ``jax.experimental.jet``, one direction a row of a ``vmap``."""
+
+    def along(v: Any) -> Any:
+        return jet(lambda z: fun(z, params), (x,), ([v, jnp.zeros_like(v)],))[1][1]
+
+    return jnp.sum(jax.vmap(along)(jnp.eye(x.size, dtype=x.dtype)))
+
+
+def folx_laplacian(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The Laplacian from folx, the published forward Laplacian."""
+    import folx
+
+    return folx.forward_laplacian(lambda z: fun(z, params))(x).laplacian
+
+
+def folx_biharmonic(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The Laplacian of the Laplacian from folx."""
+    return folx_laplacian(lambda z, p: folx_laplacian(fun, z, p), x, params)
+
+
+def rivals_of(**operators: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """Return the rivals, folx only where it is installed."""
+    found = importlib.util.find_spec("folx") is not None
+    return {name.replace("_", " "): o for name, o in operators.items() if found or not name.startswith("folx")}
 
 
 def operator_problem(
-    operator: str, dim: int, rivals: Callable[[], dict[str, Callable[..., Any]]], quick: bool
+    operator: Callable[..., Any],
+    dim: int,
+    rivals: dict[str, Callable[..., Any]],
+    quick: bool,
+    twin: Callable[..., Any] | None = None,
+    training: bool = False,
 ) -> Problem:
-    """A differential operator of a 4 x 128 network at 256 points, in ``dim`` variables."""
+    """A differential operator of a 4 x 128 network at 256 points, or the gradient of its mean square."""
     sizes, points = ((dim, 16, 16, 1), 8) if quick else ((dim, 128, 128, 128, 128, 1), 256)
     trees = (np.random.default_rng(0).uniform(-1, 1, (points, dim)), mlp_params(sizes, 0))
     (x, params), (xt, pt) = to_jax(trees, np.float32), to_torch(trees, np.float32)
-    twin = getattr(torch_ref.nth, operator)
-    import torch
 
-    return Problem(
-        [
-            contender("jaxgrad", batched(getattr(nth, operator), of_point), x, params),
-            *[contender(name, fun, x, params) for name, fun in rivals().items()],
-            Contender("torch_ref", "torch", lambda: torch.stack([twin(of_point_torch, z, pt) for z in xt])),
-        ]
+    def whole(own: Callable[..., Any]) -> Callable[..., Any]:
+        values = batched(own)
+        return jax.grad(lambda z, p: jnp.mean(values(z, p) ** 2), argnums=1) if training else values
+
+    contenders = [contender(name, whole(own), x, params) for name, own in {"jaxgrad": operator, **rivals}.items()]
+    if twin is not None:
+        some = functools.partial(twin, of_point_torch)
+        contenders.append(Contender("torch_ref", "torch", lambda: torch.stack([some(z, pt) for z in xt])))
+    gradient = jax.grad(lambda z, p: jnp.sum(jax.vmap(lambda y: of_point(y, p))(z)), argnums=1 if training else 0)
+    return Problem(contenders, contender("jax.grad", gradient, x, params), agreement=1e-3)
+
+
+def torch_hessian_trace(x: Any, params: Any) -> Any:
+    """The Laplacian at many points from torch.func, its best plain form."""
+    own = torch.func.hessian(lambda z: of_point_torch(z, params))
+    return torch.func.vmap(lambda z: torch.trace(own(z)))(x)
+
+
+def laplacian_problem(dim: int, training: bool, quick: bool) -> Problem:
+    """The Laplacian, against folx, jet, the trace of the Hessian and torch."""
+    rivals = rivals_of(folx=folx_laplacian, trace_of_hessian=hessian_trace)
+    if not training:
+        rivals |= rivals_of(jet=jet_laplacian)
+    problem = operator_problem(nth.laplacian, dim, rivals, quick, training=training)
+    if training:
+        return problem
+    x, params = problem.contenders[0].program.args
+    xt, pt = to_torch(jax.device_get((x, params)), np.float32)
+    return replace(
+        problem,
+        contenders=[*problem.contenders, Contender("torch.func", "torch", lambda: torch_hessian_trace(xt, pt))],
     )
+
+
+def jvp_along(order: int) -> Callable[..., Any]:
+    """Return the derivative along the vector of ones by nested jvp."""
+
+    def operator(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+        inner = lambda z: fun(z, params)  # noqa: E731 - the start of the recursion
+        for _ in range(order):
+            inner = lambda z, last=inner: jax.jvp(last, (z,), (jnp.ones_like(z),))[1]  # noqa: E731
+        return inner(x)
+
+    return operator
+
+
+def directional(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The fourth derivative along the vector of ones."""
+    return nth.directional(fun, x, jnp.ones_like(x), 4, params)
+
+
+def jet_along(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The same by our jet."""
+    return nth.jet(lambda z: fun(z, params), (x,), ([jnp.ones_like(x), None, None, None],))[1][-1]
+
+
+def jax_jet_along(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The same by ``jax.experimental.jet``."""
+    return jet(lambda z: fun(z, params), (x,), ([jnp.ones_like(x), *[jnp.zeros_like(x)] * 3],))[1][-1]
+
+
+def mixed(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """Two derivatives by the first variable and one by the second."""
+    return nth.mixed_partial(fun, x, (2, 1, *[0] * (x.size - 2)), params)
+
+
+def mixed_by_jvp(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The same by nested jvp."""
+    inner = lambda z: fun(z, params)  # noqa: E731 - the start of the recursion
+    for i in (0, 0, 1):
+        inner = lambda z, last=inner, i=i: jax.jvp(last, (z,), (jnp.zeros_like(z).at[i].set(1),))[1]  # noqa: E731
+    return inner(x)
+
+
+def divergence(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The divergence of a gradient field."""
+    return nth.divergence(jax.grad(fun), x, params)
+
+
+PROBES = 16
+
+
+def stde(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The Laplacian estimated from sixteen directions."""
+    return nth.estimate_operator(fun, x, params, key=jax.random.key(0), num_samples=PROBES)[0]
+
+
+def stde_by_jvp(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The same estimate by nested jvp."""
+    probes = jax.random.rademacher(jax.random.key(0), (PROBES, x.size), dtype=x.dtype)
+
+    def along(v: Any) -> Any:
+        return jax.jvp(lambda z: jax.jvp(lambda y: fun(y, params), (z,), (v,))[1], (x,), (v,))[1]
+
+    return jnp.mean(jax.vmap(along)(probes))
 
 
 def orders_row(sizes: tuple[int, ...], order: int) -> Row:
@@ -136,12 +257,25 @@ def orders_row(sizes: tuple[int, ...], order: int) -> Row:
     return Row("derivatives", f"MLP {name}, 1024 points, n = {order}", lambda q: orders_problem(sizes, order, q))
 
 
+def operator_row(name: str, sizes: str, *problem: Any, **options: Any) -> Row:
+    """Return the row of an operator."""
+    return Row(name, f"MLP 4 x 128, 256 points, {sizes}", lambda q: operator_problem(*problem, q, **options))
+
+
+def laplacian_row(dim: int, training: bool) -> Row:
+    """Return a row of the Laplacian, or of the training gradient of its square."""
+    what = "gradient of its mean square, " if training else ""
+    return Row("laplacian", f"MLP 4 x 128, 256 points, {what}d = {dim}", lambda q: laplacian_problem(dim, training, q))
+
+
 ROWS = [
     *[orders_row((1, 64, 64, 1), order) for order in (1, 2, 4, 6, 8, 10, 20)],
     *[orders_row((1, 128, 128, 128, 1), order) for order in (1, 2, 4, 6, 8, 10, 20)],
-    Row(
-        "laplacian",
-        "MLP d-4x128-1, 256 points, d = 2",
-        lambda q: operator_problem("laplacian", 2, lambda: {"trace(hessian)": hessian_trace}, q),
-    ),
+    *[laplacian_row(dim, training) for training in (False, True) for dim in (2, 16, 64)],
+    operator_row("biharmonic", "d = 5", nth.biharmonic, 5, rivals_of(folx=folx_biharmonic)),
+    operator_row("directional", "d = 16, n = 4", directional, 16, {"nested jvp": jvp_along(4), "jet": jax_jet_along}),
+    operator_row("jet", "d = 16, n = 4", jet_along, 16, {"nested jvp": jvp_along(4), "jax's jet": jax_jet_along}),
+    operator_row("mixed_partial", "d = 2, orders (2, 1)", mixed, 2, {"nested jvp": mixed_by_jvp}),
+    operator_row("divergence", "of a gradient, d = 16", divergence, 16, rivals_of(trace_of_hessian=hessian_trace)),
+    operator_row("estimate_operator", "Laplacian, d = 1000", stde, 1000, {"nested jvp": stde_by_jvp}),
 ]
