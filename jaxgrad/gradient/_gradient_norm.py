@@ -83,7 +83,7 @@ def squared_norm_gradient(
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
-        About 2.6 gradients in time and two gradients in memory, the first gradient included.
+        About 2.5 gradients in time, the first included, and two in memory.
 
     Example:
         >>> import jax.numpy as jnp

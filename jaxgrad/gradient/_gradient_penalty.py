@@ -42,7 +42,7 @@ def gradient_penalty(fun: LossFn, params: Params, x: Tree, *data: Any, target: A
         TypeError: If a leaf of ``x`` is no real floating-point array.
 
     Cost:
-        One gradient over the batch; its gradient with respect to ``params`` about 3.
+        One gradient over the batch; its own gradient with respect to ``params`` about 2.3.
 
     Example:
         >>> import jax.numpy as jnp

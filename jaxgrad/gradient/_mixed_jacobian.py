@@ -114,7 +114,7 @@ def mixed_product(
         TypeError: If a leaf that counts, or a leaf of ``x``, is no real floating-point array.
 
     Cost:
-        About 2.6 gradients in time and two in memory; the mixed Jacobian is not formed.
+        About 2 gradients in time and in memory; the mixed Jacobian is not formed.
 
     Example:
         >>> import jax.numpy as jnp
