@@ -20,12 +20,14 @@ each = pytest.mark.parametrize(("name", "api"), PAIRS)
 def test_value_and_gradient_match_torch(name, api):
     it = pair(name, api)
     x, y = it.data_torch
-    assert_parity(
-        jax.jit(it.apply_fn)(it.params, it.data[0]), torch.func.functional_call(it.module, it.params_torch, (x,))
-    )
-    loss = it.loss_torch(leaves := {k: p.clone().requires_grad_() for k, p in it.params_torch.items()}, x, y)
-    want = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-    got = jax.jit(jax.grad(it.loss))(it.params, *it.data)
+
+    def loss(params, x, y):
+        return it.loss(params, x, y), it.apply_fn(params, x)
+
+    (_, output), got = jax.jit(jax.value_and_grad(loss, has_aux=True))(it.params, *it.data)
+    leaves = {key: tensor.clone().requires_grad_() for key, tensor in it.params_torch.items()}
+    assert_parity(output, torch.func.functional_call(it.module, leaves, (x,)))
+    want = dict(zip(leaves, torch.autograd.grad(it.loss_torch(leaves, x, y), list(leaves.values())), strict=True))
     assert_parity(got, it.mapping.gradients_to_jax(want), dtypes=True)
     assert_parity(it.mapping.gradients_to_torch(got), want, dtypes=True)
 
