@@ -52,7 +52,9 @@ def _at(bound: Any, passes: Passes | None, results: list[Result], first: Diverge
     if evidence is None:
         return []
     holds_others = any(a.call.parent is evidence.pair.call for a in passes.aligned)
-    if first.where == "input" or holds_others:
+    if first.where == "input":
+        return between(evidence)
+    if holds_others:
         return between(evidence) or in_layer(evidence)
     return in_layer(evidence) or between(evidence)
 

@@ -25,6 +25,7 @@ def in_layer(e: Evidence) -> list[Cause]:
         (("LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm2d", "InstanceNorm1d"), _norm),
         (("BatchNorm1d", "BatchNorm2d"), _batch_norm),
         (("MultiheadAttention",), _attention),
+        (("LSTM", "GRU"), _recurrent),
     ]
     for kinds, find in table:
         if kind in kinds and (found := find(e)):
@@ -253,6 +254,30 @@ def _batch_norm(e: Evidence) -> list[Cause]:
             )
     if same(normal(trained, eps, 1), e.got):
         return _proven(e, "ddof", "JAX divides the variance by N - 1.", "Use ddof=0.")
+    return []
+
+
+def _recurrent(e: Evidence) -> list[Cause]:
+    """Another direction, another start."""
+    import torch
+
+    module = dict(e.bound.torch.at("float64").named_modules())[e.pair.call.path]
+    params = {n: torch.from_numpy(np.array(w)) for n, _ in module.named_parameters() if (w := e.weight(n)) is not None}
+    x, time = torch.from_numpy(e.inputs[0].copy()), 1 if e.torch.get("batch_first") else 0
+    layers = e.torch.get("num_layers", 1) * (2 if e.torch.get("bidirectional") else 1)
+    one = torch.ones(layers, x.shape[1 - time], module.hidden_size, dtype=x.dtype)
+    start = (one, one) if e.torch["kind"] == "LSTM" else one
+
+    def run(*args: Any) -> Any:
+        with torch.no_grad():
+            return torch.func.functional_call(module, params, args)[0].numpy()
+
+    if same(np.flip(run(x.flip(time)), time), e.got) or same(run(x.flip(time)), e.got):
+        return _proven(e, "direction", "JAX reads the sequence backwards.", "Set reverse=False.")
+    if same(run(x, start), e.got):
+        return _proven(e, "state", "JAX starts from a state of ones, torch from zeros.", "Start from zeros.")
+    if time == 1 and same(run(x.swapaxes(0, 1)).swapaxes(0, 1), e.got):
+        return _proven(e, "time-axis", "JAX runs along the batch axis.", "Set time_major as the data is.")
     return []
 
 

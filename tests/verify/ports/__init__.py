@@ -1,0 +1,1 @@
+"""Public architectures written twice from their papers: `python -m tests.verify.ports` compares them in everything."""
