@@ -16,7 +16,8 @@ X, Y = np.ones((3, 4)), np.ones((3, 2))
 def given(**changed):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 2)).eval()
-    return {"torch": module, "jax": fnn.Sequential([fnn.Dense(2)]), "loss": "mse", "batch": (X, Y), **changed}  # fmt: skip
+    port = fnn.Sequential([fnn.Dense(2)])
+    return {"torch": module, "jax": port, "loss": "mse", "batch": (X, Y), **changed}  # fmt: skip
 
 
 @pytest.mark.parametrize(
