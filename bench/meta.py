@@ -1,0 +1,176 @@
+"""Rows of the family ``meta``: sinusoid regression, the network and the sizes of the MAML paper."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+import torch_ref.meta
+from bench._row import Contender, Problem, Program, Row
+from jaxgrad import meta
+from jaxgrad.verify._bridge import to_jax, to_torch
+from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from torch_ref.meta import _optimizers
+
+RATE = 0.01
+SGD, SGD_TORCH = optax.sgd(RATE), _optimizers.sgd(RATE)
+
+
+def loss(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of the ReLU network on one task."""
+    return jnp.mean((mlp_jax(params, x, jax.nn.relu) - y) ** 2)
+
+
+def loss_torch(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of the ReLU network on one task, in torch."""
+    return ((mlp_torch(params, x, torch.relu) - y) ** 2).mean()
+
+
+class Setting(NamedTuple):
+    """Parameters, supports and queries in both frameworks, and one gradient on all queries as the unit of cost."""
+
+    jax: tuple[Any, Any, Any]
+    torch: tuple[Any, Any, Any]
+    gradient: Contender
+
+
+def setting(quick: bool) -> Setting:
+    """Draw the network and the tasks."""
+    tasks, shots, rng = 5 if quick else 25, 10, np.random.default_rng(0)
+    amplitude, phase = rng.uniform(0.1, 5, (tasks, 1, 1)), rng.uniform(0, np.pi, (tasks, 1, 1))
+    points = rng.uniform(-5, 5, (2, tasks, shots, 1))
+    support, query = [(x, amplitude * np.sin(x - phase)) for x in points]
+    trees = mlp_params((1, 40, 40, 1), 0), support, query
+    params, _, (x, y) = ours = to_jax(trees, np.float32)
+    gradient = jax.jit(jax.grad(loss))
+    data = params, x.reshape(-1, 1), y.reshape(-1, 1)
+    return Setting(
+        ours,
+        to_torch(trees, np.float32),
+        Contender("jax.grad", "jax", lambda: gradient(*data), Program(gradient, data)),
+    )
+
+
+def ours(fun: Callable[..., Any], args: tuple[Any, ...], **options: Any) -> Contender:
+    """Return our contender, its static arguments bound."""
+    call = functools.partial(fun, loss, optimizer=SGD, **options)
+    return Contender("jaxgrad", "jax", lambda: call(*args), Program(call, args))
+
+
+def descend_torch(params: Any, x: Any, y: Any, num_steps: int) -> Any:
+    """Take the inner steps with torch.func, on one task."""
+    for _ in range(num_steps):
+        gradient = torch.func.grad(loss_torch)(params, x, y)
+        params = jax.tree.map(lambda w, g: w - RATE * g, params, gradient)
+    return params
+
+
+def mapped(num_steps: int, first_order: bool) -> Callable[..., Any]:
+    """Return the meta-gradient by torch.func: gradients of functions, mapped over the tasks."""
+
+    def through(params: Any, support: Any, query: Any) -> Any:
+        def after(support: Any, query: Any) -> Any:
+            return loss_torch(descend_torch(params, *support, num_steps), *query)
+
+        return torch.func.vmap(after)(support, query).mean()
+
+    def at_adapted(params: Any, support: Any, query: Any) -> Any:
+        def after(support: Any, query: Any) -> Any:
+            return torch.func.grad(loss_torch)(descend_torch(params, *support, num_steps), *query)
+
+        return jax.tree.map(lambda leaf: leaf.mean(0), torch.func.vmap(after)(support, query))
+
+    return at_adapted if first_order else torch.func.grad(through)
+
+
+def batched(params: Any, support: Any, query: Any, num_steps: int, first_order: bool) -> Any:
+    """Write the tasks as an axis of every weight, with batched matrix products: the fastest plain torch."""
+    tasks = len(query[0])
+    leaves, structure = jax.tree.flatten(jax.tree.map(lambda leaf: leaf.clone().requires_grad_(), params))
+
+    def losses(fast: list[Any], x: Any, y: Any) -> Any:
+        tree = jax.tree.unflatten(structure, fast)
+        for i in range(len(tree)):
+            x = torch.relu(x) if i else x
+            x = torch.baddbmm(tree[f"layer{i}"]["bias"][:, None], x, tree[f"layer{i}"]["weight"].transpose(1, 2))
+        return ((x - y) ** 2).mean((1, 2))
+
+    fast = [leaf.expand(tasks, *leaf.shape) for leaf in leaves]
+    for _ in range(num_steps):
+        slopes = torch.autograd.grad(losses(fast, *support).sum(), fast, create_graph=not first_order)
+        fast = [w - RATE * g for w, g in zip(fast, slopes, strict=True)]
+    value = losses(fast, *query).mean()
+    # a first-order gradient stops at the fast weights, and adds up over the tasks
+    gradients = (
+        [g.sum(0) for g in torch.autograd.grad(value, fast)] if first_order else torch.autograd.grad(value, leaves)
+    )
+    return jax.tree.unflatten(structure, gradients)
+
+
+def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
+    """Return the build of a row: a meta-gradient after some inner steps."""
+    first_order = name.startswith("first_order")
+
+    def build(quick: bool) -> Problem:
+        inputs, theirs, gradient = setting(quick)
+        twin = functools.partial(getattr(torch_ref.meta, name), loss_torch, optimizer=SGD_TORCH, num_steps=num_steps)
+        by_func = mapped(num_steps, first_order)
+        return Problem(
+            [
+                ours(getattr(meta, name), inputs, num_steps=num_steps),
+                Contender("torch_ref", "torch", lambda: twin(*theirs)),
+                Contender("torch.func vmap", "torch", lambda: by_func(*theirs)),
+                Contender("torch bmm", "torch", lambda: batched(*theirs, num_steps, first_order)),
+            ],
+            gradient=gradient,
+        )
+
+    return build
+
+
+def adapt_problem(quick: bool) -> Problem:
+    """Ten inner steps on one task."""
+    (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
+    task, task_torch = ([leaf[0] for leaf in data] for data in (support, support_torch))
+    twin = functools.partial(torch_ref.meta.adapt, loss_torch, optimizer=SGD_TORCH, num_steps=10)
+    return Problem(
+        [
+            ours(meta.adapt, (params, tuple(task)), num_steps=10),
+            Contender("torch_ref", "torch", lambda: twin(params_torch, tuple(task_torch))),
+            Contender("torch.func", "torch", lambda: descend_torch(params_torch, *task_torch, 10)),
+        ],
+        gradient=gradient,
+    )
+
+
+def step_problem(quick: bool) -> Problem:
+    """Through one step on one task."""
+    (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
+    data, data_torch = (tuple(leaf[0] for leaf in data) for data in (support, support_torch))
+
+    def after_a_step(params: Any) -> Any:
+        return loss_torch(descend_torch(params, *data_torch, 1), *data_torch)
+
+    twin = functools.partial(torch_ref.meta.step_gradient, loss_torch, optimizer=SGD_TORCH)
+    return Problem(
+        [
+            ours(meta.step_gradient, (params, *data)),
+            Contender("torch_ref", "torch", lambda: twin(params_torch, *data_torch)),
+            Contender("torch.func", "torch", lambda: torch.func.grad(after_a_step)(params_torch)),
+        ],
+        gradient=gradient,
+    )
+
+
+ROWS = [
+    Row("maml_gradient", "sinusoid, 25 tasks, 1 step", meta_problem("maml_gradient", 1)),
+    Row("maml_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("maml_gradient", 5)),
+    Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
+    Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),
+    Row("step_gradient", "sinusoid, 1 task", step_problem),
+]

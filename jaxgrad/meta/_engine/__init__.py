@@ -1,0 +1,1 @@
+"""What the meta-gradients share: the inner descent, and its guard against singular derivatives."""

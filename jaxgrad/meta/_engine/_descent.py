@@ -1,0 +1,74 @@
+"""The inner loop: a few optimizer steps on one task, written as one scan."""
+
+from typing import Any
+
+import jax
+import optax
+from jax import lax
+
+from jaxgrad import _check, _tree
+from jaxgrad._types import LossFn, Params, Tree, Wrt
+from jaxgrad.meta._engine._guard import guarded
+
+__all__ = ["arguments", "check_tasks", "descend"]
+
+
+def arguments(data: Tree) -> tuple[Any, ...]:
+    """Return what follows ``params`` in a call of the loss: the items of a plain tuple, or ``data`` itself."""
+    return data if type(data) is tuple else (data,)
+
+
+def descend(
+    loss_fn: LossFn, params: Params, support: Tree, *, optimizer: Any, num_steps: int, wrt: Wrt = None
+) -> Params:
+    """Return ``params`` after some optimizer steps on the support loss; differentiable, and traced once.
+
+    A step is recomputed when it is differentiated, so memory grows with the weights of a step and not with the
+    intermediate values of its loss.
+    """
+    _check_optimizer(optimizer)
+    steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    _check.differentiable(params=subset.active)
+    rule, data = optax.with_extra_args_support(optimizer), arguments(support)
+
+    def loss(active: Params) -> Any:
+        return subset.fun(active, *data)
+
+    def move(gradient: Params, value: Any, active: Params, state: Any) -> Any:
+        updates, state = rule.update(gradient, state, active, value=value, grad=gradient, value_fn=loss)
+        return optax.apply_updates(active, updates), state
+
+    def step(carry: Any, _: None) -> Any:
+        active, state = carry
+        value, gradient = jax.value_and_grad(loss)(active)
+        return guarded(move, gradient, value, active, state), None
+
+    start = subset.active, guarded(rule.init, subset.active)
+    (active, _), _ = lax.scan(jax.checkpoint(step, prevent_cse=False), start, length=steps)
+    return subset.embed(active, lambda leaf: leaf)
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    """Refuse what is no optax transformation.
+
+    Raises:
+        TypeError: If ``optimizer`` has no functions ``init`` and ``update``.
+    """
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
+        message = (
+            "optimizer must be an optax transformation, with init and update, such as optax.sgd(1e-2);"
+            f" got {_check.describe(optimizer)}"
+        )
+        raise TypeError(message)
+
+
+def check_tasks(support: Tree, query: Tree) -> None:
+    """Refuse tasks that do not lie along one leading axis, and an empty set of them.
+
+    Raises:
+        ValueError: If a leaf has no leading axis, the lengths differ, or there is no task.
+    """
+    if _check.same_leading(support=support, query=query) == 0:
+        message = "there are no tasks: the leading axis of support and query has length 0"
+        raise ValueError(message)

@@ -1,0 +1,70 @@
+"""The gradient of a loss after one optimizer step, through the step or with the step held constant."""
+
+from typing import Any
+
+import jax
+
+from jaxgrad import _check, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import LossFn, Params, Wrt
+from jaxgrad.meta._engine._descent import descend
+
+__all__ = ["step_gradient"]
+
+
+@jit("loss_fn", "optimizer", "truncated", "wrt")
+def step_gradient(
+    loss_fn: LossFn, params: Params, *data: Any, optimizer: Any, truncated: bool = False, wrt: Wrt = None
+) -> Params:
+    r"""Differentiate a loss through one optimizer step on the same data.
+
+    With :math:`\theta' = \theta + u(\nabla L(\theta))`, which is :math:`\theta - \alpha \nabla L(\theta)` for SGD,
+
+    .. math:: \nabla_\theta L(\theta') = (I - \alpha \nabla^2 L(\theta))\, \nabla L(\theta'), \qquad
+              \text{truncated: } \nabla L(\theta').
+
+    Args:
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        params: Pytree of floating-point arrays, before the step.
+        *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        optimizer: An optax transformation, with a fresh state. Static: build it once, outside of loops.
+        truncated: Whether the step counts as a constant shift (first order).
+        wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
+            ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves. The step moves every leaf.
+
+    Returns:
+        The gradient, with the structure, shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: If the loss is no scalar, or ``wrt`` selects nothing.
+        TypeError: If ``optimizer`` is no optax transformation, or a leaf is no real floating-point array.
+
+    Cost:
+        About 4.6 gradients (FLOPs); truncated, 2.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> def loss(params, x):
+        ...     return jnp.sum(params["w"] ** 2 * x)
+        >>> params, x = {"w": jnp.array([1.0])}, jnp.array([1.0])
+        >>> step_gradient(loss, params, x, optimizer=optax.sgd(0.25))["w"].item()
+        0.5
+        >>> step_gradient(loss, params, x, optimizer=optax.sgd(0.25), truncated=True)["w"].item()
+        1.0
+
+    References:
+        Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, equation 1 and section 5.2.
+    """
+    loss = _check.scalar_loss(loss_fn)
+    subset = _tree.restrict(loss, params, wrt)
+    _check.differentiable(params=subset.active)
+
+    def step(active: Params) -> Params:
+        start = subset.embed(active, lambda leaf: leaf)
+        return descend(loss_fn, start, data, optimizer=optimizer, num_steps=1)
+
+    if truncated:
+        ahead = _tree.restrict(loss, step(subset.active), wrt)
+        return subset.embed(jax.grad(ahead.fun)(ahead.active, *data))
+    return subset.embed(jax.grad(lambda active: loss(step(active), *data))(subset.active))

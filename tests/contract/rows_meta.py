@@ -1,0 +1,58 @@
+"""The functions of ``meta`` in the table of transforms."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxgrad import meta
+from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from tests.contract._example import Example
+
+STEPS = {"optimizer": optax.sgd(0.1, momentum=0.9), "num_steps": 2}
+STEP = {"optimizer": optax.sgd(0.1)}
+ADAM = optax.adam(0.05, eps=0.1)  # smooth enough for the finite differences of the table
+
+
+def loss(params, x, y):
+    """Return the mean squared error of one tanh layer."""
+    return jnp.mean((jnp.tanh(mlp_jax(params, x)) - y) ** 2)
+
+
+def inputs():
+    """Return the parameters of the layer, and the supports and queries of two tasks."""
+    rng = np.random.default_rng(0)
+    support, query = [(rng.normal(size=(2, n, 3)), rng.normal(size=(2, n, 2))) for n in (4, 5)]
+    return mlp_params((3, 2), 0), support, query
+
+
+def one_task():
+    params, (x, y), _ = inputs()
+    return params, x[0], y[0]
+
+
+def fresh_loss(array):
+    """Return a loss that is a new closure over an array."""
+    return lambda params, x, y: loss(params, x, y) + jnp.sum(array).astype(x.dtype) * 0
+
+
+def row(function, draw, sharded, **options):
+    """Return the row of a function of parameters and data."""
+
+    def bind(loss_fn):
+        return lambda *given: function(loss_fn, *given, **options)
+
+    return Example(bind(loss), draw, lambda array: bind(fresh_loss(array)), sharded=sharded)
+
+
+def adapt(loss_fn, params, x, y):
+    return meta.adapt(loss_fn, params, (x, y), optimizer=ADAM, num_steps=2)
+
+
+ROWS = {
+    "meta.adapt": row(adapt, one_task, 1),
+    "meta.maml_gradient": row(meta.maml_gradient, inputs, 1, **STEPS),
+    "meta.maml_value_and_gradient": row(meta.maml_value_and_gradient, inputs, 1, **STEPS),
+    "meta.first_order_gradient": row(meta.first_order_gradient, inputs, 1, **STEPS),
+    "meta.first_order_value_and_gradient": row(meta.first_order_value_and_gradient, inputs, 1, **STEPS),
+    "meta.step_gradient": row(meta.step_gradient, one_task, 1, **STEP),
+}

@@ -1,0 +1,91 @@
+"""`first_order_gradient` and its value: the gradient at the adapted weights, as torch computes it."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import torch_ref.meta
+from jaxgrad import _tree
+from jaxgrad.meta import adapt, first_order_gradient, first_order_value_and_gradient, maml_gradient
+from tests.bridge import assert_parity
+from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, QUERY, QUERY_TORCH, SUPPORT, SUPPORT_TORCH
+from tests.problems import mean_square, mean_square_torch
+
+SGD = OPTIMIZERS["sgd"][0]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_matches_torch(name):
+    ours, theirs = OPTIMIZERS[name]
+    got = first_order_value_and_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=ours, num_steps=3)
+    tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
+    want = torch_ref.meta.first_order_value_and_gradient(mean_square_torch, *tasks, optimizer=theirs, num_steps=3)
+    assert_parity(got, want)
+
+
+def test_is_the_mean_gradient_at_the_adapted_weights():
+    got = first_order_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=2)
+    rows, gradient = [], jax.jit(jax.grad(mean_square))
+    for t in range(3):
+        fast = adapt(mean_square, PARAMS, _tree.take(SUPPORT, t), optimizer=SGD, num_steps=2)
+        rows.append(gradient(fast, *_tree.take(QUERY, t)))
+    assert_parity(got, jax.tree.map(lambda *leaves: sum(leaves) / 3, *rows))
+
+
+def test_no_steps_give_the_plain_gradient():
+    options = {"optimizer": SGD, "num_steps": 0}
+    got = first_order_gradient(mean_square, PARAMS, SUPPORT, QUERY, **options)
+    assert_parity(got, maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, **options))
+
+
+def test_differs_from_the_full_gradient_by_the_derivative_of_the_steps():
+    """On a quadratic, every step shrinks the full gradient, and not the first-order one, by 0.9."""
+    targets = jnp.array([[2.0, 0.5], [-1.0, 3.0]])
+    arguments = (lambda p, t: 0.5 * jnp.sum((p["w"] - t) ** 2), {"w": jnp.ones(2)}, targets, targets)
+    first = first_order_gradient(*arguments, optimizer=SGD, num_steps=3)
+    assert_parity(maml_gradient(*arguments, optimizer=SGD, num_steps=3), {"w": 0.9**3 * first["w"]})
+
+
+def test_wrt_masks_the_gradient_and_may_hold_integer_leaves():
+    def loss(params, x, y):
+        return mean_square({k: v for k, v in params.items() if k != "step"}, x, y)
+
+    options = {"optimizer": SGD, "num_steps": 2, "inner_wrt": "layer*"}
+    full = first_order_gradient(mean_square, PARAMS, SUPPORT, QUERY, **options)
+    got = first_order_gradient(loss, {**PARAMS, "step": jnp.array(7)}, SUPPORT, QUERY, **options, wrt="layer1")
+    zeros = jax.tree.map(jnp.zeros_like, full["layer0"])
+    assert_parity(got, {"layer0": zeros, "layer1": full["layer1"], "step": 0}, dtypes=False)
+    assert got["step"].dtype == jnp.int64
+
+
+def test_takes_an_optimizer_that_has_no_derivative():
+    """Reverse mode cannot pass a while loop, as in a line search; the gradient at its end does not ask for that."""
+    start, targets = {"w": jnp.ones(2)}, jnp.array([[2.0, 0.5], [-1.0, 3.0]])
+    arguments = (lambda p, t: 0.5 * jnp.sum((p["w"] - t) ** 2), start, targets, targets)
+    got = first_order_gradient(*arguments, optimizer=HALVING, num_steps=2)
+    assert_parity(got, {"w": 0.25 * (1.0 - targets).mean(0)})
+    with pytest.raises(ValueError, match=r"Reverse-mode differentiation does not work for lax\.while_loop"):
+        maml_gradient(*arguments, optimizer=HALVING, num_steps=2)
+
+
+def halve(updates, state, params=None):
+    """Go half of the way, found by a search that takes a number of rounds unknown beforehand."""
+    length = jax.lax.while_loop(
+        lambda length: length > 0.5, lambda length: length * 0.5, jnp.max(jnp.abs(updates["w"])) * 0 + 1.0
+    )
+    return jax.tree.map(lambda leaf: -length * leaf, updates), state
+
+
+HALVING = optax.GradientTransformation(lambda params: (), halve)
+
+
+def test_rejects_ragged_tasks():
+    with pytest.raises(ValueError, match=r"(?s)same leading axis:.*support\[0\]: got float64\[3,4,2\]"):
+        first_order_gradient(mean_square, PARAMS, SUPPORT, (QUERY[0][:2], QUERY[1][:2]), optimizer=SGD, num_steps=1)
+
+
+def test_rejects_an_empty_set_of_tasks():
+    none = tuple(leaf[:0] for leaf in SUPPORT)
+    with pytest.raises(ValueError, match="there are no tasks"):
+        first_order_gradient(mean_square, PARAMS, none, none, optimizer=SGD, num_steps=1)

@@ -1,0 +1,162 @@
+"""Meta-gradients stay finite where an inner gradient is exactly zero: a table over optax's optimizers.
+
+The network has a dead ReLU unit, so the gradients of its weights are exactly zero. Without the guard Adam and its
+relatives give NaN, which spreads to the live weights.
+"""
+
+import functools
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+import torch_ref.meta
+from jaxgrad.meta import adapt, maml_gradient, maml_value_and_gradient
+from jaxgrad.meta._engine._guard import guarded
+from tests.bridge import assert_parity, to_jax, to_torch
+from torch_ref.meta import _optimizers
+
+_rng = np.random.default_rng(0)
+_params = {"a": _rng.normal(size=(2, 3)), "b": np.array([0.5, 0.3, -100.0]), "c": _rng.normal(size=(3, 1))}
+_task = _rng.normal(size=(1, 4, 2)), _rng.normal(size=(1, 4, 1))
+PARAMS, TASK = to_jax((_params, _task))
+
+GIVES_NAN_WITHOUT = {
+    "adam": optax.adam(0.01),
+    "adamw": optax.adamw(0.01),
+    "nadam": optax.nadam(0.01),
+    "radam": optax.radam(0.01),
+    "amsgrad": optax.amsgrad(0.01),
+    "lamb": optax.lamb(0.01),
+    "optimistic_adam": optax.optimistic_adam_v2(0.01),
+    "adam behind a branch": optax.apply_if_finite(optax.adam(0.01), 3),
+}
+FINITE_ANYWAY = {
+    "sgd": optax.sgd(0.01, momentum=0.9, nesterov=True),
+    "rmsprop": optax.rmsprop(0.01),
+    "adagrad": optax.adagrad(0.01),
+    "lion": optax.lion(0.01),
+    "adamax": optax.adamax(0.01),
+    "yogi": optax.yogi(0.01),
+    "adabelief": optax.adabelief(0.01),
+    "novograd": optax.novograd(0.01),
+    "adadelta": optax.adadelta(0.01),
+    "adafactor": optax.adafactor(0.01),
+    "lars": optax.lars(0.01),
+    "clipped": optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.1)),
+}
+ALL = GIVES_NAN_WITHOUT | FINITE_ANYWAY
+FEW = ("adam", "lamb", "clipped")
+
+
+def loss(params, x, y):
+    return jnp.mean((jax.nn.relu(x @ params["a"] + params["b"][None]) @ params["c"] - y) ** 2)
+
+
+def loss_torch(params, x, y):
+    return ((torch.relu(x @ params["a"] + params["b"]) @ params["c"] - y) ** 2).mean()
+
+
+def unguarded(rule, params):
+    """Return the gradient through two steps written with optax alone."""
+
+    def after(params):
+        state, task = rule.init(params), tuple(leaf[0] for leaf in TASK)
+        for _ in range(2):
+            updates, state = rule.update(jax.grad(loss)(params, *task), state, params)
+            params = optax.apply_updates(params, updates)
+        return loss(params, *task)
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return jax.jit(jax.grad(after))(params)
+
+
+@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in ALL])
+def test_meta_gradient_is_finite_and_right(name):
+    """Against a central difference of the meta-loss along a direction that leaves the dead unit dead."""
+
+    @jax.jit
+    def both(params, direction):
+        def meta_loss(t):
+            moved = jax.tree.map(lambda p, d: p + t * d, params, direction)
+            return maml_value_and_gradient(loss, moved, TASK, TASK, optimizer=ALL[name], num_steps=2)[0]
+
+        h = 1e-4
+        near, far = meta_loss(h) - meta_loss(-h), meta_loss(2 * h) - meta_loss(-2 * h)
+        return maml_gradient(loss, params, TASK, TASK, optimizer=ALL[name], num_steps=2), (8 * near - far) / (12 * h)
+
+    direction = jax.tree.map(lambda leaf: jnp.asarray(_rng.normal(size=leaf.shape)), PARAMS)
+    gradient, slope = both(PARAMS, direction)
+    flat, along = (jax.flatten_util.ravel_pytree(tree)[0] for tree in (gradient, direction))
+    assert jnp.isfinite(flat).all()
+    np.testing.assert_allclose(flat @ along, slope, rtol=1e-6)
+    plain = jax.flatten_util.ravel_pytree(unguarded(ALL[name], PARAMS))[0]
+    assert bool(jnp.isnan(plain).any()) == (name in GIVES_NAN_WITHOUT)
+    np.testing.assert_allclose(flat, jnp.where(jnp.isnan(plain), flat, plain), rtol=1e-10, atol=1e-12)
+
+
+def test_matches_torch_with_a_dead_unit():
+    got = maml_gradient(loss, PARAMS, TASK, TASK, optimizer=ALL["adam"], num_steps=2)
+    params, task = to_torch((_params, _task))
+    rule = _optimizers.adam(0.01)
+    want = torch_ref.meta.maml_gradient(loss_torch, params, task, task, optimizer=rule, num_steps=2)
+    assert_parity(got, want)
+
+
+def test_adam_at_a_zero_gradient_has_its_true_derivative():
+    """The first step is ``-r g / (|g| + eps)``, whose slope at ``g = 0`` is ``-r / eps``."""
+    rule = optax.adam(0.5, eps=0.25)
+
+    def after(w):
+        return adapt(lambda p: 0.5 * p["w"] ** 2, {"w": w}, (), optimizer=rule, num_steps=1)["w"]
+
+    assert_parity(jax.grad(after)(0.0), 1 - 0.5 / 0.25)
+    assert_parity(jax.jvp(after, (0.0,), (1.0,))[1], 1 - 0.5 / 0.25)
+
+
+def test_clipping_a_gradient_of_zero():
+    rule = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.25))
+
+    def after(w):
+        return adapt(lambda p: 0.5 * p["w"] ** 2, {"w": w}, (), optimizer=rule, num_steps=1)["w"]
+
+    assert_parity(jax.grad(after)(0.0), 0.75)
+
+
+def quotients(x, y):
+    return {"root": jnp.sqrt(x), "inverse root": jax.lax.rsqrt(x), "quotient": y / x, "other": jnp.floor(x) // 2}
+
+
+def test_values_are_those_of_the_function_itself():
+    x = jnp.array([0.0, 4.0, -1.0, jnp.nan, jnp.inf]), jnp.array([0.0, 3.0, -1.0, 1.0, 2.0])
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(functools.partial(guarded, quotients))(*x), quotients(*x))
+
+
+def test_derivatives_are_those_of_the_function_where_it_is_regular():
+    x = jnp.array([4.0, 0.3]), jnp.array([3.0, -1.0])
+    got = jax.jit(jax.jacrev(functools.partial(guarded, quotients), argnums=(0, 1)))(*x)
+    assert_parity(got, jax.jit(jax.jacrev(quotients, argnums=(0, 1)))(*x))
+
+
+def test_derivatives_are_zero_where_it_is_singular():
+    slopes = jax.jit(jax.jacfwd(functools.partial(guarded, quotients)))(jnp.zeros(()), jnp.ones(()))
+    assert {name: slope.item() for name, slope in slopes.items()} == dict.fromkeys(slopes, 0.0)
+
+
+def test_enters_calls_and_branches_and_leaves_rules_alone():
+    @jax.custom_jvp
+    def double(x):
+        return 2 * x
+
+    double.defjvp(lambda primals, tangents: (double(*primals), 7 * tangents[0]))
+
+    def fun(x):
+        inner = jax.jit(lambda x: jax.lax.cond(x > 0, jnp.sqrt, lambda x: jnp.sqrt(x) + x, x))(x)
+        return jax.lax.fori_loop(0, 2, lambda _, y: y + 1, inner) + double(x)
+
+    assert_parity(jax.jit(functools.partial(guarded, fun))(0.0), fun(0.0))
+    assert_parity(jax.jit(jax.grad(functools.partial(guarded, fun)))(0.0), 8.0)
