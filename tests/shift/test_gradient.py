@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torch_ref.shift
+from jaxgrad import _tree
 from jaxgrad.shift import gradient, value_and_gradient
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.zoo import PAIRS, pair, tensors
 
 
 def test_matches_torch():
@@ -21,6 +23,21 @@ def test_matches_torch():
     )
     assert_parity(got, want)
     assert_parity(gradient(mean_square, problem.params, shift, *problem.data), want[1])
+
+
+QUICK = [("TransformerEncoder", "linen"), ("BatchNormCNN", "nnx")]
+REST = [pytest.param(*each, marks=pytest.mark.slow) for each in PAIRS if each not in QUICK]
+
+
+@pytest.mark.parametrize(("name", "api"), [*QUICK, *REST])
+def test_matches_torch_on_networks_that_nobody_rewrites(name, api):
+    network = pair(name, api)
+    shift = _tree.scale(random_like(network.params, 1), 0.1)
+    got = gradient(network.loss, network.params, shift, *network.data)
+    want = torch_ref.shift.gradient(
+        network.loss_torch, network.params_torch, tensors(network.mapping.to_torch(shift)), *network.data_torch
+    )
+    assert_parity(got, network.mapping.gradients_to_jax(want))
 
 
 def test_closed_form_of_a_cubic():
