@@ -164,10 +164,7 @@ class Tagger(nn.Module):
         x = nn.Embed(11, 8, name="embed")(tokens)
         cell = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}[o.get("cell", "lstm")](12, **o.get("cell_args", {}))
         start = o.get("start")
-        carry = (
-            None
-            if start is None
-            else jax.tree.map(lambda c: c + start, cell.initialize_carry(jax.random.key(0), x[:, 0].shape))
-        )
+        one = jnp.ones((len(x), 12), x.dtype)
+        carry = None if start is None else (start * one, start * one)
         h = nn.RNN(cell, name="rnn", reverse=o.get("reverse", False), keep_order=True)(x, initial_carry=carry)
         return nn.Dense(4, name="head")(o.get("out", lambda h: h)(h))

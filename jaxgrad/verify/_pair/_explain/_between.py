@@ -1,12 +1,15 @@
 """Causes in the code between layers: activations, sums, pools, resizing, the order of axes."""
 
+import dataclasses
 import itertools
 from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify._pair._configs import torch_configs
 from jaxgrad.verify._pair._explain._evidence import Evidence
 from jaxgrad.verify._pair._explain._functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
+from jaxgrad.verify._pair._explain._layers import recurrent
 from jaxgrad.verify._pair._report import Cause
 
 __all__ = ["between"]
@@ -17,7 +20,7 @@ NAMES = (("gelu", "gelu-form"), ("leaky", "negative-slope"), ("softmax", "softma
 
 def between(e: Evidence) -> list[Cause]:
     """Return the causes of an error of the code between two layers."""
-    for find in (_activation, _sum, _scaled, _pool, _resize, _axes, _parts):
+    for find in (_recurrent_layer, _activation, _sum, _scaled, _pool, _resize, _axes, _parts):
         found = find(e)
         if found:
             return found
@@ -27,6 +30,15 @@ def between(e: Evidence) -> list[Cause]:
 def _cause(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
     """Return one proven cause."""
     return [Cause(name, text, mend, e.first.path, proven=True)]
+
+
+def _recurrent_layer(e: Evidence) -> list[Cause]:
+    """A recurrent layer whose JAX counterpart cannot be told from its cell: its output is what arrives here."""
+    if e.lone is None or e.lone.kind not in ("LSTM", "GRU") or e.lone.inputs[0] is None:
+        return []
+    settings = torch_configs(e.bound.torch.module)[e.lone.path]
+    pair = dataclasses.replace(e.pair, call=e.lone)
+    return recurrent(dataclasses.replace(e, pair=pair, inputs=[e.lone.inputs[0]], torch=settings))
 
 
 def _activation(e: Evidence) -> list[Cause]:

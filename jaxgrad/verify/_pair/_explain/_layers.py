@@ -10,7 +10,7 @@ from jaxgrad.verify._pair._explain._evidence import Evidence
 from jaxgrad.verify._pair._explain._functions import ratio, recognise, same, special_ratio
 from jaxgrad.verify._pair._report import Cause
 
-__all__ = ["in_layer"]
+__all__ = ["in_layer", "recurrent"]
 
 EPSILONS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 2.220446049250313e-16)
 
@@ -25,7 +25,7 @@ def in_layer(e: Evidence) -> list[Cause]:
         (("LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm2d", "InstanceNorm1d"), _norm),
         (("BatchNorm1d", "BatchNorm2d"), _batch_norm),
         (("MultiheadAttention",), _attention),
-        (("LSTM", "GRU"), _recurrent),
+        (("LSTM", "GRU"), recurrent),
     ]
     for kinds, find in table:
         if kind in kinds and (found := find(e)):
@@ -257,7 +257,7 @@ def _batch_norm(e: Evidence) -> list[Cause]:
     return []
 
 
-def _recurrent(e: Evidence) -> list[Cause]:
+def recurrent(e: Evidence) -> list[Cause]:
     """Another direction, another start."""
     import torch
 
