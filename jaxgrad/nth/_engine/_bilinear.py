@@ -6,7 +6,7 @@ from jax import lax
 
 from jaxgrad.nth._engine._interpret import bind
 from jaxgrad.nth._engine._registry import Mode, rule
-from jaxgrad.nth._engine._series import Series, add, cauchy, is_constant, square, subtract
+from jaxgrad.nth._engine._series import Series, add, cauchy, constant, is_constant, square, subtract
 
 __all__: list[str] = []
 
@@ -55,6 +55,8 @@ def integer_power(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
         return even if n % 2 == 0 else tuple(cauchy(even, u, k) for k in degrees)
 
     (u,), n = operands, eqn.params["y"]
+    if n == 0:
+        return [constant(bind(eqn, u[0])[0], mode.order)]
     below = power(u, abs(n))
     if n > 0:
         return [below]

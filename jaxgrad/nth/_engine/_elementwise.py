@@ -168,10 +168,9 @@ def inverse_error_function(value: Any, u: Series) -> Series:
 
 
 def _one_plus_square(u: Series, sign: float) -> Series:
-    """Return ``1 + sign u u``, from its factors where the sign is negative."""
-    if sign < 0:
-        return product(plus(1, u), plus(1, _scaled(-1, u)))
-    return plus(1, tuple(square(u, k) for k in range(len(u))))
+    """Return ``1 + sign u u``; its value comes from factors where it may be near zero."""
+    value = 1 + u[0] * u[0] if sign > 0 else (1 + u[0]) * (1 - u[0])
+    return (value, *[scale(sign, square(u, k)) for k in range(1, len(u))])
 
 
 def _reciprocal(u: Series) -> Series:
@@ -187,7 +186,13 @@ unary("atanh")(lambda value, u: integrate(value, u, _reciprocal(_one_plus_square
 unary("asin")(lambda value, u: integrate(value, u, _inverse_root(_one_plus_square(u, -1))))
 unary("acos")(lambda value, u: integrate(value, u, _scaled(-1, _inverse_root(_one_plus_square(u, -1)))))
 unary("asinh")(lambda value, u: integrate(value, u, _inverse_root(_one_plus_square(u, 1))))
-unary("acosh")(lambda value, u: integrate(value, u, _inverse_root(product(plus(-1, u), plus(1, u)))))
+
+
+@unary("acosh")
+def inverse_cosine(value: Any, u: Series) -> Series:
+    """Integrate ``1 / sqrt(u u - 1)``."""
+    below = ((u[0] - 1) * (u[0] + 1), *[square(u, k) for k in range(1, len(u))])
+    return integrate(value, u, _inverse_root(below))
 
 
 @rule("pow")
@@ -200,25 +205,32 @@ def general_power(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Seri
     if not is_constant(w):
         logarithms = product(w, logarithm(lax.log(u[0]), u))
         return [solve(bind(eqn, u[0], w[0])[0], logarithms, lambda y, k: y[k])]
-    if not isinstance(w[0], float | np.generic) or float(w[0]).is_integer():
+    straight = all(c is None for c in u[2:])
+    if not straight and (not isinstance(w[0], float | np.generic) or float(w[0]).is_integer()):
         return differentiate(eqn, operands, mode)
-    return [_number_power(bind(eqn, u[0], w[0])[0], u, float(w[0]))]
+    return [_constant_power(bind(eqn, u[0], w[0])[0], u, w[0])]
 
 
-def _number_power(value: Any, u: Series, exponent: float) -> Series:
-    """Raise to a number that is no integer; at a base of zero degree k is ``binom(p, k) 0^(p-k) u_1^k``."""
+def _constant_power(value: Any, u: Series, exponent: Any) -> Series:
+    """Solve ``u y' = p u' y``; at a base of zero degree k is ``binom(p, k) 0^(p-k) u_1^k``.
+
+    That is so for an exponent that is no integer, and for every exponent on a straight line.
+    """
+    exponent = jnp.asarray(exponent, u[0].dtype)
     zero = u[0] == 0
-    away = power(value, (jnp.where(zero, jnp.ones_like(u[0]), u[0]), *u[1:]), exponent)
-    y, binomial = [value], 1.0
+    base = jnp.where(zero, jnp.ones_like(u[0]), u[0])
+    y, at_zero, binomial = [value], [value], jnp.ones_like(exponent)
     for k in range(1, len(u)):
-        binomial *= (exponent - k + 1) / k
-        if away[k] is None:
-            y.append(None)
-            continue
-        limit = 0.0 if k < exponent else math.copysign(math.inf, binomial)
-        at_zero = jnp.zeros_like(u[0]) if limit == 0 or u[1] is None else limit * u[1] ** k
-        y.append(jnp.where(zero, at_zero, away[k]))
-    return tuple(y)
+        binomial = binomial * (exponent - (k - 1)) / k
+        terms = [None if u[j] is None else (exponent * j - (k - j)) * (u[j] * y[k - j]) for j in range(1, k + 1)]
+        limit = jnp.where((binomial == 0) | (exponent > k), 0, binomial * jnp.where(exponent == k, 1, jnp.inf))
+        # a limit of zero is a zero whatever the slope
+        edge = jnp.where(limit == 0, 0, limit * (0 if u[1] is None else u[1] ** k))
+        total = add(*terms)
+        away = jnp.zeros_like(base) if total is None else total / (k * base)
+        y.append(away)
+        at_zero.append(jnp.broadcast_to(edge, value.shape).astype(value.dtype))
+    return (value, *[jnp.where(zero, edge, away) for edge, away in zip(at_zero[1:], y[1:], strict=True)])
 
 
 @rule("atan2")

@@ -1,0 +1,112 @@
+"""Special points and closed forms: kinks, zeros, tails in float32, and orders up to twenty by mpmath."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxgrad.nth import _line, derivatives
+from tests.bridge import assert_parity
+
+INF = np.inf
+
+KINKS = {
+    "relu": (jax.nn.relu, [0, 0, 0, 0, 0]),
+    "softplus": (jax.nn.softplus, [np.log(2), 0.5, 0.25, 0, -0.125]),
+    "logaddexp": (lambda x: jnp.logaddexp(x, jnp.zeros_like(x)), [np.log(2), 0.5, 0.25, 0, -0.125]),
+    "log_sigmoid": (jax.nn.log_sigmoid, [-np.log(2), 0.5, -0.25, 0, 0.125]),
+    "sinc": (jnp.sinc, [1, 0, -(np.pi**2) / 3, 0, np.pi**4 / 5]),
+    "xlogy": (lambda x: jax.scipy.special.xlogy(x, 2 + x), [0, np.log(2), 1, -0.75, 1]),
+    "x**2.5": (lambda x: x**2.5, [0, 0, 0, INF, -INF]),
+    "pow(x, 3.)": (lambda x: lax.pow(x, jnp.full_like(x, 3.0)), [0, 0, 0, 6, 0]),
+    "x**3": (lambda x: x**3, [0, 0, 0, 6, 0]),
+    "abs, as JAX defines it": (jnp.abs, [0, 1, 0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_at_zero(name):
+    fun, want = KINKS[name]
+    got = np.asarray(derivatives(fun, jnp.array(0.0), 4))
+    finite = np.isfinite(want)
+    np.testing.assert_allclose(got[finite], np.array(want)[finite], rtol=1e-12, atol=1e-12)
+    assert got[~finite].tolist() == [w for w in want if not np.isfinite(w)]
+
+
+def test_mish_at_zero():
+    _, _, second = derivatives(jax.nn.mish, jnp.array(0.0), 2)
+    assert_parity(second, mpmath_orders(lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))), 0.0, 2)[2])
+
+
+def test_a_whole_power_of_a_negative_base():
+    got = derivatives(lambda x: lax.pow(x, jnp.full_like(x, 3.0)), jnp.array(-2.0), 4)
+    assert got.tolist() == [-8.0, 12.0, -12.0, 6.0, 0.0]
+
+
+TAILS = [
+    (jnp.tanh, mpmath.tanh, 3e-8),
+    (jnp.tanh, mpmath.tanh, 1e-5),
+    (lambda x: jax.scipy.special.erfc(x), mpmath.erfc, 5.0),
+    (jnp.log1p, mpmath.log1p, 1e-6),
+    (jnp.expm1, mpmath.expm1, 1e-6),
+    (jnp.arcsinh, mpmath.asinh, -1e4),
+    (jnp.arctanh, mpmath.atanh, 1e-6),
+]
+
+
+@pytest.mark.parametrize(("fun", "exact", "x"), TAILS)
+def test_tails_in_float32(fun, exact, x):
+    x = np.float32(x)
+    got = np.asarray(derivatives(fun, jnp.asarray(x), 2), np.float64)
+    np.testing.assert_allclose(got, mpmath_orders(exact, float(x), 2), rtol=1e-5)
+
+
+def mpmath_orders(fun, x, order):
+    """Derivatives by fifty digits' Taylor series."""
+    with mpmath.workdps(60):
+        coefficients = mpmath.taylor(fun, mpmath.mpf(x), order)
+        return np.array([float(c * mpmath.factorial(k)) for k, c in enumerate(coefficients)])
+
+
+CLOSED = {
+    "exp": (jnp.exp, mpmath.exp),
+    "sin": (jnp.sin, mpmath.sin),
+    "cosh": (jnp.cosh, mpmath.cosh),
+    "tanh": (jnp.tanh, mpmath.tanh),
+    "tan": (jnp.tan, mpmath.tan),
+    "logistic": (jax.nn.sigmoid, lambda x: 1 / (1 + mpmath.exp(-x))),
+    "erf": (jax.scipy.special.erf, mpmath.erf),
+    "log": (jnp.log, mpmath.log),
+    "sqrt": (jnp.sqrt, mpmath.sqrt),
+    "rsqrt": (lax.rsqrt, lambda x: 1 / mpmath.sqrt(x)),
+    "atan": (jnp.arctan, mpmath.atan),
+    "asinh": (jnp.arcsinh, mpmath.asinh),
+    "asin": (lambda x: jnp.arcsin(x / 2), lambda x: mpmath.asin(x / 2)),
+    "acosh": (lambda x: jnp.arccosh(1 + x), lambda x: mpmath.acosh(1 + x)),
+    "x**2.5": (lambda x: x**2.5, lambda x: x ** mpmath.mpf(2.5)),
+    "x**x": (lambda x: x**x, lambda x: x**x),
+    "exp(sin(x)) / (1 + x^2)": (
+        lambda x: jnp.exp(jnp.sin(x)) / (1 + x**2),
+        lambda x: mpmath.exp(mpmath.sin(x)) / (1 + x**2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_closed_form_to_order_twenty(name):
+    fun, exact = CLOSED[name]
+    got, want = np.asarray(derivatives(fun, jnp.array(0.7), 20)), mpmath_orders(exact, 0.7, 20)
+    # a derivative that passes near zero is measured against its neighbours, in units of its factorial
+    unit = np.array([_line.factorial(k) for k in range(21)])
+    scale = np.maximum(np.abs(want / unit), 1e-3 * np.abs(want / unit).max(initial=0, where=np.arange(21) > 0))
+    assert np.max(np.abs(got - want) / unit / scale) < 1e-10
+
+
+@pytest.mark.parametrize("order", [1, 2, 5, 12, 20, 22, 32])
+def test_factorials_are_exact(order):
+    """The nth derivative of x^n is n!, to the last bit that the dtype holds."""
+    got = derivatives(lambda x: x**order if order else jnp.ones_like(x), jnp.array(1.0), order)[order]
+    assert float(got) == float(np.prod([float(k) for k in range(1, order + 1)])) or order > 22
+    assert abs(float(got) / _line.factorial(order) - 1) < 1e-15
