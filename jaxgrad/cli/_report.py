@@ -34,7 +34,8 @@ class Report:
         cases = len({row.case for row in self.rows})
         bad = len(self.differing)
         verdict = f"{len(self.rows) - bad} agree, {bad} differ{'s' if bad == 1 else ''}" if bad else "all agree"
-        head = f"{_count(cases, 'case')}, {_count(len(self.rows), 'row')}: {verdict}, in {self.seconds:.0f} s."
+        time = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.1f} min"
+        head = f"{_count(cases, 'case')}, {_count(len(self.rows), 'row')}: {verdict}, in {time}."
         errors = [(row.error_f64, row.case) for row in self.rows if row.error_f64 is not None]
         noises = [(row.noise_f32, row.case) for row in self.rows if row.noise_f32 is not None]
         worst = [f"float64 error {max(errors)[0]:.1e} ({max(errors)[1]})"] if errors else []

@@ -39,7 +39,7 @@ def _table(rows: tuple[Row, ...], *, wide: bool) -> Table:
     table.add_column("case", no_wrap=True)
     table.add_column("quantity", overflow="fold", min_width=24)
     if wide:
-        table.add_column("worst leaf", overflow="fold", min_width=16)
+        table.add_column("worst leaf or figure", overflow="fold", min_width=16)
     table.add_column("f64", justify="right", no_wrap=True)
     table.add_column("f32", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
