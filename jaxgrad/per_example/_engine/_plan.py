@@ -15,7 +15,7 @@ from jaxgrad.per_example._engine._walk import walk
 __all__ = ["LeafPlan", "Plan", "Use", "make_plan", "materialising_plan"]
 
 TRAFFIC = 32
-"""What writing and reading an entry of a per-example gradient costs, in multiply-adds (measured on two CPU cores)."""
+"""What writing and reading an entry of a per-example gradient costs, in multiply-adds: an estimate for a CPU."""
 
 
 class Use(NamedTuple):
