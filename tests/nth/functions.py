@@ -49,7 +49,7 @@ def module(layer, shape, *more):
         still = lax.stop_gradient(jax.tree.map(lambda leaf: leaf * 0 + 0.5, inputs))
         variables = layer.init(KEY, *[still] * (1 + len(more)))
         out = layer.apply(variables, inputs, *[m(x) for m in more], mutable=["batch_stats"])
-        return out[0]
+        return jax.tree.leaves(out[0])[0]
 
     return fun
 
