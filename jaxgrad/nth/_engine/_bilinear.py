@@ -24,7 +24,7 @@ def bilinear(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     return [tuple(add(*[term(u[j], w[k - j]) for j in range(k + 1)]) for k in range(mode.order + 1))]
 
 
-@rule("square")
+@rule("square", pointwise=True)
 def squared(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     """Multiply a series with itself."""
     del eqn
@@ -42,7 +42,7 @@ def quotient(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     return [tuple(y)]
 
 
-@rule("integer_pow")
+@rule("integer_pow", pointwise=True)
 def integer_power(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     """Multiply by repeated squaring, exact at a base of zero; a negative power is the quotient of a positive one."""
     degrees = range(mode.order + 1)

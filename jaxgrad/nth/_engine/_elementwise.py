@@ -49,7 +49,7 @@ def unary(name: str) -> Callable[[Any], Any]:
             del mode
             return [series(bind(eqn, operands[0][0])[0], operands[0])]
 
-        rule(name)(apply)
+        rule(name, pointwise=True)(apply)
         return series
 
     return enter

@@ -31,18 +31,20 @@ class Rule:
     """Takes the equation, the series of its operands (one at least moves) and the mode."""
     sums: bool
     """Whether the rule is right on summed coefficients: it acts on each coefficient by itself, or hands the mode on."""
+    pointwise: bool = False
+    """Whether the primitive is a function of one number, applied to every entry of one operand."""
 
 
 _rules: dict[str, Rule] = {}
 _registered: dict[Primitive, Rule] = {}
 
 
-def rule(*names: str, sums: bool = False) -> Callable[[Any], Any]:
+def rule(*names: str, sums: bool = False, pointwise: bool = False) -> Callable[[Any], Any]:
     """Enter a rule for primitives by name."""
 
     def enter(apply: Any) -> Any:
         for name in names:
-            _rules[name] = Rule(apply, sums)
+            _rules[name] = Rule(apply, sums, pointwise)
         return apply
 
     return enter
