@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
@@ -68,16 +69,36 @@ def loss_problem(kind: str, quick: bool) -> Problem:
     def loss_torch(params: Any, x: Any, target: Any) -> Any:
         return theirs(siren_torch, params, x, target)
 
+    def loss_mapped(params: Any, x: Any, target: Any) -> Any:
+        found = torch.func.vmap(torch.func.jacrev(siren_torch, argnums=1), (None, 0))(params, x)
+        return ((found - target) ** 2).mean()
+
+    mapped = Contender("vmap(jacrev)", "torch", lambda: by_params(loss_mapped, pt, xt, wanted_torch[kind]))
     step, unit = jax.jit(jax.grad(loss)), jax.jit(jax.grad(functools.partial(inr.value_loss, siren_jax)))
     return Problem(
         [
             Contender("jaxgrad", "jax", lambda: step(p, x, wanted[kind]), Program(step, (p, x, wanted[kind]))),
             Contender("torch_ref", "torch", lambda: by_params(loss_torch, pt, xt, wanted_torch[kind])),
+            *([mapped] if kind == "gradient" else []),
         ],
         gradient=Contender(
             "gradient by value", "jax", lambda: unit(p, x, wanted["value"]), Program(unit, (p, x, wanted["value"]))
         ),
         agreement=1e-3,
+    )
+
+
+def sine_problem(quick: bool) -> Problem:
+    """The sine of one layer's worth of arguments; the unit is ``jnp.sin``."""
+    x = np.random.default_rng(0).uniform(-60, 60, (64, 32) if quick else (4096, 256))
+    ours, theirs = to_jax(x, np.float32), to_torch(x, np.float32)
+    plain = jax.jit(jnp.sin)
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: inr.sine(ours), Program(inr.sine, (ours,))),
+            Contender("torch_ref", "torch", lambda: torch_ref.inr.sine(theirs)),
+        ],
+        gradient=Contender("jnp.sin", "jax", lambda: plain(ours), Program(plain, (ours,))),
     )
 
 
@@ -113,6 +134,7 @@ ROWS = [
     Row("coordinate_derivatives", SIZES, derivatives_problem),
     Row("value_loss", f"{SIZES}, gradient by weights", functools.partial(loss_problem, "value")),
     Row("gradient_loss", f"{SIZES}, gradient by weights", functools.partial(loss_problem, "gradient")),
+    Row("sine", "4096 x 256", sine_problem),
     Row("image_targets", "64 x 64 x 3", targets_problem),
     Row("psnr", "512 x 512 x 3, affine", psnr_problem),
 ]

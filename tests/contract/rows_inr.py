@@ -4,14 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import inr
-from jaxgrad.verify.cases._siren import siren_jax, siren_params
+from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 
 
 def inputs():
     rng = np.random.default_rng(0)
     return (
-        siren_params((2, 4, 3), 0),
+        mlp_params((2, 4, 3), 0),
         rng.uniform(-1, 1, (4, 2)),
         rng.normal(size=(4, 3)),
         rng.normal(size=(4, 3, 2)),
@@ -19,20 +19,20 @@ def inputs():
 
 
 def coordinate_derivatives(params, points, values, gradients):
-    return inr.coordinate_derivatives(siren_jax, params, points)
+    return inr.coordinate_derivatives(mlp_jax, params, points)
 
 
 def value_loss(params, points, values, gradients):
-    return inr.value_loss(siren_jax, params, points, values)
+    return inr.value_loss(mlp_jax, params, points, values)
 
 
 def gradient_loss(params, points, values, gradients):
-    return inr.gradient_loss(siren_jax, params, points, gradients)
+    return inr.gradient_loss(mlp_jax, params, points, gradients)
 
 
 def fresh_field(array):
     """Return a field that is a new closure over an array."""
-    return lambda params, p: siren_jax(params, p) + jnp.sum(array).astype(p.dtype) * 0
+    return lambda params, p: mlp_jax(params, p) + jnp.sum(array).astype(p.dtype) * 0
 
 
 def fresh_coordinate_derivatives(array):
@@ -45,6 +45,14 @@ def fresh_value_loss(array):
 
 def fresh_gradient_loss(array):
     return lambda params, points, values, gradients: inr.gradient_loss(fresh_field(array), params, points, gradients)
+
+
+def waves():
+    return (np.random.default_rng(0).normal(size=(4, 3)),)
+
+
+def sine(x):
+    return inr.sine(x)
 
 
 def pictures():
@@ -68,4 +76,5 @@ ROWS = {
     "inr.gradient_loss": Example(gradient_loss, inputs, fresh_gradient_loss, sharded=1, tolerance_bf16=0.3),
     "inr.image_targets": Example(image_targets, pictures, lambda array: image_targets, sharded=0),
     "inr.psnr": Example(psnr, pictures, lambda array: psnr, sharded=0),
+    "inr.sine": Example(sine, waves, lambda array: sine, sharded=0),
 }

@@ -4,6 +4,7 @@ from torch_ref.inr._coordinate_derivatives import coordinate_derivatives as coor
 from torch_ref.inr._gradient_loss import gradient_loss as gradient_loss
 from torch_ref.inr._image_targets import image_targets as image_targets
 from torch_ref.inr._psnr import psnr as psnr
+from torch_ref.inr._sine import sine as sine
 from torch_ref.inr._value_loss import value_loss as value_loss
 
-__all__ = ["coordinate_derivatives", "gradient_loss", "image_targets", "psnr", "value_loss"]
+__all__ = ["coordinate_derivatives", "gradient_loss", "image_targets", "psnr", "sine", "value_loss"]

@@ -6,6 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgrad import inr
+
 __all__ = ["siren_jax", "siren_params", "siren_torch"]
 
 OMEGA = 30.0
@@ -28,7 +30,7 @@ def siren_jax(params: Any, x: Any) -> Any:
         bias = params[f"layer{i}"]["bias"]
         x = x @ params[f"layer{i}"]["weight"].T
         x = x + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
-        x = jnp.sin(OMEGA * x) if i < len(params) - 1 else x
+        x = inr.sine(OMEGA * x) if i < len(params) - 1 else x
     return x
 
 
