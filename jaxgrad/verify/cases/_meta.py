@@ -1,5 +1,6 @@
 """Cases M and F3 to F5: meta-learning, and gradients through one optimizer step."""
 
+import functools
 from typing import Any
 
 import jax
@@ -135,13 +136,14 @@ def first_order(dtype: np.dtype) -> list[Quantity | Criterion]:
     tasks = _Tasks(dtype)
     params, support, query = tasks.jax
 
-    def at_adapted() -> Any:
-        def gradient(support: Any, query: Any) -> Any:
-            fast = meta.adapt(mean_square, params, support, optimizer=STEP, num_steps=3)
-            return jax.grad(mean_square)(fast, *query)
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, 0, 0))
+    def gradients(params: Any, support: Any, query: Any) -> Any:
+        fast = meta.adapt(mean_square, params, support, optimizer=STEP, num_steps=3)
+        return jax.grad(mean_square)(fast, *query)
 
-        rows = jax.jit(jax.vmap(gradient))(support, query)
-        return jax.tree.map(lambda leaf: leaf.mean(0), rows)
+    def at_adapted() -> Any:
+        return jax.tree.map(lambda leaf: leaf.mean(0), gradients(params, support, query))
 
     def twin() -> Any:
         options = {"optimizer": _optimizers.sgd(0.1), "num_steps": 3}
