@@ -10,6 +10,7 @@ import inspect
 import threading
 import types
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -164,6 +165,8 @@ def _identity(value: Any, name: str) -> Any:
     if name and isinstance(value, jax.Array | np.ndarray):
         message = f"{name} must be known when the function is traced, a Python value; got {_check.describe(value)}"
         raise TypeError(message)
+    if getattr(type(value), "_fields", ()) == ("init", "update"):  # an optax transformation
+        return type(value), tuple(_recipe(item) for item in value)
     if isinstance(value, tuple | list):
         return type(value), tuple(_identity(item, name) for item in value)
     if isinstance(value, dict):
@@ -176,6 +179,40 @@ def _identity(value: Any, name: str) -> Any:
         return types.MethodType, id(value.__self__), id(value.__func__)
     _refuse_stateful_module(value, name)
     return type(value), id(value)
+
+
+def _recipe(function: Any) -> Any:
+    """Return a key under which functions that were built alike, as by ``optax.adam(1e-3)`` twice, are the same.
+
+    A function is known by its code and by what it closes over: plain values and functions by content, anything else
+    by identity. What it closed over when it was first seen counts.
+    """
+    if not isinstance(function, types.FunctionType):
+        return _identity(function, "")
+    if function not in _recipes:
+        _recipes[function] = _content(function, {})
+    return _recipes[function]
+
+
+_recipes: weakref.WeakKeyDictionary[types.FunctionType, Any] = weakref.WeakKeyDictionary()
+
+
+def _content(value: Any, known: dict[int, Any]) -> Any:
+    """Return the key of a function, or of something that it closes over; ``known`` holds those of the functions met."""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return type(value), value
+    if isinstance(value, tuple):
+        return type(value), tuple(_content(item, known) for item in value)
+    if isinstance(value, functools.partial):
+        return functools.partial, _content((value.func, value.args, *value.keywords.items()), known)
+    if not isinstance(value, types.FunctionType):
+        return type(value), id(value)
+    if id(value) not in known:
+        known[id(value)] = id(value)  # where it closes over itself
+        cells = [cell for cell in value.__closure__ or () if cell != types.CellType()]  # a cell may be empty
+        inside = (*(cell.cell_contents for cell in cells), value.__defaults__, *(value.__kwdefaults__ or {}).items())
+        known[id(value)] = value.__code__, len(cells), id(value.__globals__), _content(inside, known)
+    return known[id(value)]
 
 
 def _refuse_stateful_module(owner: Any, name: str) -> None:

@@ -109,6 +109,45 @@ def test_an_optimizer_is_known_by_its_functions():
     first_update(jnp.ones(2), optimizer=rebuilt)
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: optax.sgd(0.2, momentum=0.9),
+        lambda: optax.adamw(optax.cosine_decay_schedule(1e-3, 10)),
+        lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)),
+        lambda: optax.masked(optax.sgd(0.1), lambda params: jax.tree.map(lambda leaf: leaf.ndim > 0, params)),
+    ],
+)
+def test_optimizers_that_are_built_alike_share_a_program(build):
+    with jax.numpy_dtype_promotion("standard"):
+        first = first_update(jnp.ones(2), optimizer=build())
+        with jax.no_tracing(True):
+            again = first_update(jnp.ones(2), optimizer=build())
+    assert again.tolist() == first.tolist()
+
+
+def test_optimizers_that_differ_in_a_number_or_an_array_do_not_share_a_program():
+    def by(rate):
+        return optax.GradientTransformation(lambda params: (), lambda updates, *_: (updates * rate, ()))
+
+    for rate in (0.1, 0.2, np.array(0.3), np.array(0.4), jnp.array(0.5), jnp.array(0.6)):
+        assert first_update(jnp.ones(2), optimizer=by(rate)).tolist() == [float(rate)] * 2
+    deep = [by(scale) for scale in (0.7, 0.8)]
+    wrapped = [optax.chain(rule, optax.scale(1.0)) for rule in deep]
+    assert [first_update(jnp.ones(1), optimizer=rule).item() for rule in wrapped] == [0.7, 0.8]
+
+
+def test_an_optimizer_that_closes_over_itself():
+    def build(rate):
+        def update(updates, state, params=None, steps=1):
+            again = functools.partial(update, steps=0) if steps else None
+            return again(updates * rate, state) if again else (updates, state)
+
+        return optax.GradientTransformation(lambda params: (), update)
+
+    assert [first_update(jnp.ones(1), optimizer=build(rate)).item() for rate in (2.0, 3.0)] == [2.0, 3.0]
+
+
 def test_inlines_inside_an_outer_trace():
     fun, traces = counted()
     before = len(apply.programs)

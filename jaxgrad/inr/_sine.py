@@ -14,7 +14,7 @@ __all__ = ["sine"]
 
 @jit()
 def sine(x: Array) -> Array:
-    r"""Return the sine of every entry: on a CPU, in float32, 30 times faster than ``jnp.sin``.
+    r"""Return the sine of every entry: on a CPU, in float32, ten times faster than ``jnp.sin``, or more.
 
     The argument is brought to a quarter wave about a multiple of :math:`\pi / 2`, where short polynomials suffice:
 

@@ -26,8 +26,9 @@ def adapt(loss_fn: LossFn, params: Params, support: Tree, *, optimizer: Any, num
             where it is any other pytree. Static: pass a named function.
         params: Pytree of floating-point arrays, where the steps start.
         support: The data of one task.
-        optimizer: An optax transformation. Static, and told apart by identity: build it once, outside of loops.
-            Its state starts afresh; transformations that ask for ``value``, ``grad`` or ``value_fn`` get them.
+        optimizer: An optax transformation; its state starts afresh, and it gets ``value``, ``grad`` and ``value_fn``
+            if it asks for them. Static: two that are built alike, ``optax.sgd(0.1)`` twice, share a program, but one
+            that closes over an array or a mapping is known by identity, so build it once, outside of loops.
         num_steps: How many steps, a Python integer; 0 returns ``params``.
         wrt: Which leaves move: glob patterns on their paths (``"head"``, ``"*/kernel"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all. The optimizer then sees a list of these leaves alone.

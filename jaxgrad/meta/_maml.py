@@ -36,7 +36,7 @@ def maml_value_and_gradient(
         params: Pytree of floating-point arrays, where every task starts.
         support: What the tasks adapt to; tasks along the leading axis of every leaf.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
-        optimizer: An optax transformation for the inner steps. Static: build it once, outside of loops.
+        optimizer: An optax transformation for the inner steps, as in `adapt`. Static.
         num_steps: How many inner steps, a Python integer; with 0 this is the plain gradient on ``query``.
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves.

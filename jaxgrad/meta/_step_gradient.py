@@ -27,7 +27,7 @@ def step_gradient(
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
         params: Pytree of floating-point arrays, before the step.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
-        optimizer: An optax transformation, with a fresh state. Static: build it once, outside of loops.
+        optimizer: An optax transformation, as in `adapt`. Static.
         truncated: Whether the step counts as a constant shift (first order).
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves. The step moves every leaf.
