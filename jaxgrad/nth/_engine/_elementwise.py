@@ -32,13 +32,28 @@ __all__: list[str] = []
 Weight = Callable[[Sequence[Any], int], Any]
 
 
+LONG = 12
+"""The order above which every second coefficient of a weight is stored."""
+
+
 def solve(value: Any, u: Series, weight: Weight) -> Series:
     """Solve ``y' = w u'``, where ``weight(y, k)`` is coefficient ``k`` of ``w`` from those of ``y`` up to ``k``."""
     slope, y, w = slopes(u), [value], []
+    one = _hidden_one(u[0]) if len(u) > LONG + 1 else None
     for k in range(1, len(u)):
-        w.append(weight(y, k - 1))
+        coefficient = weight(y, k - 1)
+        w.append(coefficient if one is None or coefficient is None or k % 2 else coefficient / one)
         y.append(integral(slope, w, k))
     return tuple(y)
+
+
+def _hidden_one(x: Any) -> Any:
+    """Return ones that XLA cannot see through.
+
+    XLA works out a product again in every loop that reads it, but never a quotient: order 20 has hundreds of them.
+    A quotient by one stores the value, which took 0.7 of the time there (and more time to compile, so not all).
+    """
+    return lax.stop_gradient(jnp.where(x != x, x, jnp.ones_like(x)))
 
 
 def unary(name: str) -> Callable[[Any], Any]:
