@@ -23,6 +23,15 @@ def test_matches_the_jacobian_of_each_point():
     assert_parity(coordinate_derivatives(siren_jax, case.params, case.points), jacobian)
 
 
+@pytest.mark.parametrize("coordinates", [1, 8, 9])
+def test_any_number_of_coordinates(coordinates):
+    """Few tangents are written out, many are mapped."""
+    matrix = jax.random.normal(jax.random.key(0), (4, coordinates))
+    points = jax.random.normal(jax.random.key(1), (3, coordinates))
+    got = coordinate_derivatives(lambda m, p: jnp.tanh(p @ m.T), matrix, points)
+    assert_parity(got, (1 - jnp.tanh(points @ matrix.T) ** 2)[..., None] * matrix[None])
+
+
 def product(params, p):
     return jnp.stack([p[..., 0] * p[..., 1], params["a"] * p[..., 0] ** 2], axis=-1)
 
