@@ -20,7 +20,7 @@ __all__ = ["MODES", "Problem", "chunk_length", "clip_and_sum", "measure", "probl
 MODES = ("auto", "book-keeping", "ghost", "materialise")
 
 CACHE = 16 * 2**20
-"""Bytes that a chunk may hold on a CPU, activations and all: more of them at once is slower; an estimate for a small CPU."""
+"""Bytes that a chunk may hold on a CPU, activations and all; an estimate: more of them at once is slower."""
 
 
 class Problem(NamedTuple):
