@@ -165,7 +165,7 @@ def _identity(value: Any, name: str) -> Any:
     if name and isinstance(value, jax.Array | np.ndarray):
         message = f"{name} must be known when the function is traced, a Python value; got {_check.describe(value)}"
         raise TypeError(message)
-    if getattr(type(value), "_fields", ()) == ("init", "update"):  # an optax transformation
+    if _is_optimizer(value):
         return type(value), tuple(_recipe(item) for item in value)
     if isinstance(value, tuple | list):
         return type(value), tuple(_identity(item, name) for item in value)
@@ -179,6 +179,11 @@ def _identity(value: Any, name: str) -> Any:
         return types.MethodType, id(value.__self__), id(value.__func__)
     _refuse_stateful_module(value, name)
     return type(value), id(value)
+
+
+def _is_optimizer(value: Any) -> bool:
+    """Say whether a static argument is an optax transformation."""
+    return getattr(type(value), "_fields", ()) == ("init", "update")
 
 
 def _recipe(function: Any) -> Any:
@@ -230,7 +235,12 @@ def _refuse_stateful_module(owner: Any, name: str) -> None:
 
 
 def _codes(value: Any) -> list[types.CodeType]:
-    """Return the code objects of the functions in a static argument."""
+    """Return the code objects of the functions in a static argument that its caller wrote.
+
+    Every optimizer of one kind comes from one line of optax, so the line says nothing of a loop of the caller's.
+    """
+    if _is_optimizer(value):
+        return []
     if isinstance(value, functools.partial):
         return _codes(value.func)
     if isinstance(value, tuple | list):

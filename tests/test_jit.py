@@ -137,6 +137,11 @@ def test_optimizers_that_differ_in_a_number_or_an_array_do_not_share_a_program()
     assert [first_update(jnp.ones(1), optimizer=rule).item() for rule in wrapped] == [0.7, 0.8]
 
 
+def test_many_optimizers_of_one_kind_are_no_loop_of_the_callers():
+    for i in range(20):
+        first_update(jnp.ones(2), optimizer=optax.sgd(0.01 * (i + 1)))
+
+
 def test_an_optimizer_that_closes_over_itself():
     def build(rate):
         def update(updates, state, params=None, steps=1):
