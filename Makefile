@@ -19,7 +19,7 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/ready  ## every row in small; `python -m bench` for the full sizes
+bench: .venv/ready  ## a row of each family in small; `python -m bench` for the full sizes
 	$(BIN)/python -m bench --quick
 
 readme: .venv/ready  ## write the README's table of cases
