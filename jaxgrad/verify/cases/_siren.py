@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import inr
+from jaxgrad.models._siren import bounds
 
 __all__ = ["siren_jax", "siren_params", "siren_torch"]
 
@@ -17,10 +18,9 @@ OMEGA = 30.0
 def siren_params(sizes: tuple[int, ...], seed: int) -> dict[str, dict[str, np.ndarray]]:
     """Draw the layers with the bounds that keep every layer's input spread alike."""
     rng = np.random.default_rng(seed)
-    bounds = [1 / n if i == 0 else np.sqrt(6 / n) / OMEGA for i, n in enumerate(sizes[:-1])]
     return {
         f"layer{i}": {"weight": rng.uniform(-c, c, (b, a)), "bias": rng.uniform(-1, 1, b) / np.sqrt(a)}
-        for i, (c, (a, b)) in enumerate(zip(bounds, itertools.pairwise(sizes), strict=True))
+        for i, ((c, _), (a, b)) in enumerate(zip(bounds(sizes, OMEGA), itertools.pairwise(sizes), strict=True))
     }
 
 
