@@ -8,6 +8,7 @@ import numpy as np
 from jaxgrad.verify._pair import _align, _watch_jax, _watch_torch
 from jaxgrad.verify._pair._align import Aligned
 from jaxgrad.verify._pair._measure import relative
+from jaxgrad.verify._pair._program import quick
 from jaxgrad.verify._pair._watch_jax import Forced, Natural, Reference, Slot
 from jaxgrad.verify._pair._watch_torch import Call, Trace
 
@@ -80,7 +81,7 @@ def watch(bound: Any, dtype: str = "float64") -> Passes | None:
     aligned = _align.align(bound, trace.calls, natural, [slot for slot, _ in outline])
     plan = _align.reference(bound, aligned, natural)
     forced = _watch_jax.force(bound, plan, dtype)
-    gradients = {n: np.asarray(g) for n, g in bound.pull_back(forced.gradients).items()}
+    gradients = {n: np.asarray(g) for n, g in quick(bound.pull_back)(forced.gradients).items()}
     return Passes(trace, natural, forced, aligned, plan, gradients)
 
 

@@ -255,8 +255,9 @@ def cast(tree: Any, dtype: Any) -> Any:
     def leaf(x: Any) -> Any:
         if jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
             return x
-        array = jnp.asarray(x)
-        return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+        # in NumPy: an eager cast would compile a program for every shape
+        array = np.asarray(x)
+        return jnp.asarray(array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array)
 
     return jax.tree.map(leaf, tree)
 

@@ -30,12 +30,17 @@ class Leaf:
     ratio: float = 1.0
     """The norm of JAX's array over torch's."""
     cosine: float = 1.0
-    noise: float | None = None
-    """The error at the working precision, in multiples of torch's own error there."""
+    noise_by: dict[str, float] = dataclasses.field(default_factory=dict)
+    """The error at every working precision, in multiples of torch's own error there."""
     note: str = ""
     size: int = 0
     mismatched: int = 0
     """How many entries differ by more than the definition allows of the largest."""
+
+    @property
+    def noise(self) -> float | None:
+        """The largest of these multiples."""
+        return max(self.noise_by.values(), default=None)
 
 
 def floor_of(arrays: dict[str, Any], hint: float = 0.0) -> float:

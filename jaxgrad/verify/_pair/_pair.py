@@ -79,7 +79,7 @@ class Pair:
         """Carry a direction by torch names to a tree like JAX's parameters; leaves that nothing fills stay still."""
         made = self.mapping.fill(tensors, self.jax_paths)
         still = flatten(like)
-        return unflatten(like, {path: made.get(path, jnp.zeros_like(leaf)) for path, leaf in still.items()})
+        return unflatten(like, {path: made.get(path, np.zeros(leaf.shape)) for path, leaf in still.items()})
 
     def jax_path(self, key: str) -> str:
         """Return the JAX leaves that a torch tensor fills, for messages."""
@@ -239,7 +239,7 @@ def _check_mode(module: Any, mode: str) -> None:
 
 def _narrow(x: Any) -> Any:
     """Return integers as int32, which every JAX function takes."""
-    return x.astype(jnp.int32) if jnp.issubdtype(x.dtype, jnp.integer) else x
+    return jnp.asarray(np.asarray(x, np.int32)) if jnp.issubdtype(x.dtype, jnp.integer) else x
 
 
 def _channels_last(*batch: Any) -> tuple[Any, ...]:

@@ -1,15 +1,17 @@
 """The quantities of a check in JAX, each one compiled program; trees like the parameters are carried back to torch."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgrad import curvature
 from jaxgrad.verify._pair._directions import direction
 from jaxgrad.verify._pair._jax_side import cast
-from jaxgrad.verify._pair._program import run_once
-from jaxgrad.verify._pair._quantities_torch import EXAMPLES, RATE
+from jaxgrad.verify._pair._program import quick, run_once
+from jaxgrad.verify._pair._quantities_torch import EXAMPLES, RATE, STEPS
 from jaxgrad.verify._pair._torch_side import split
 from jaxgrad.verify._pair._watch_jax import main_array
 
@@ -19,14 +21,23 @@ Named = dict[str, Any]
 
 
 class JaxQuantities:
-    """Every quantity of a pair at one precision; results are arrays by torch name."""
+    """Every quantity of a pair at one precision; results are arrays by torch name.
+
+    The model is traced once for all of them (an inner ``jit`` keeps its trace and its derivatives' traces), and the
+    program of the gradient serves at every point where one is needed.
+    """
 
     def __init__(self, bound: Any, dtype: str) -> None:
         self.bound, self.dtype = bound, dtype
         self.kept: dict[str, Any] = {}
         self.params, self.rest = bound.weights(dtype)
         self.batch = bound.data(dtype)
-        self.loss = bound.jax_loss_of(self.rest)
+        self.output = jax.jit(self._output)  # noqa: TID251 - goes with this object
+        self.loss = jax.jit(bound.jax_loss_of(self.rest))  # noqa: TID251 - goes with this object
+        self.gradient = quick(self._gradient)
+        self.descend = quick(self._descend)
+        self.back = quick(bound.pull_back)
+        self.back_rows = quick(jax.vmap(bound.pull_back))
 
     def get(self, name: str) -> Any:
         """Return a quantity, the user's own where there is one; each is computed once."""
@@ -38,38 +49,29 @@ class JaxQuantities:
         """The pair's seeded direction, as a tree like the parameters."""
         return cast(self.bound.push(direction(self.bound, seed), self.params), self.dtype)
 
-    def back(self, tree: Any) -> Named:
-        """Carry a tree like the parameters to torch's names."""
-        return self.bound.pull_back(tree)
-
-    def back_rows(self, tree: Any) -> Named:
-        """Carry rows of such trees."""
-        return jax.vmap(self.back)(tree)
-
-    def output(self, params: Any, *batch: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _output(self, params: Any, *batch: Any) -> tuple[Any, tuple[Any, ...]]:
         """The model's output and the loss's targets."""
         inputs, targets = split(self.bound.adapt(*batch))
         return self.bound.jax.apply(params, self.rest, *inputs)[0], targets
 
-    def basic(self) -> dict[str, Named]:
-        """Output, loss, and the gradients of parameters and inputs."""
-        inputs, targets = split(self.batch)
+    def _gradient(self, params: Any, *batch: Any) -> tuple[Any, Any, Any, Any]:
+        """The loss, the output, and the loss's gradients with respect to parameters and inputs."""
+        inputs, _ = split(batch)
         floating = {i: x for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.floating)}
 
-        def program(params: Any, floating: Any, *batch: Any) -> Any:
-            def loss(params: Any, floating: Any) -> Any:
-                given = tuple(floating.get(i, x) for i, x in enumerate(batch))
-                output, targets = self.output(params, *given)
-                return self.bound.jax_loss(output, *targets), output
+        def loss(params: Any, floating: Any) -> Any:
+            output, targets = self.output(params, *(floating.get(i, x) for i, x in enumerate(batch)))
+            return self.bound.jax_loss(output, *targets), output
 
-            (value, output), grads = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, floating)
-            return value, output, self.back(grads[0]), grads[1]
+        (value, output), grads = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, floating)
+        return value, output, *grads
 
-        value, output, gradient, ours = run_once(program, self.params, floating, *self.batch)
-        del targets
+    def basic(self) -> dict[str, Named]:
+        """Output, loss, and the gradients of parameters and inputs."""
+        value, output, gradient, ours = self.gradient(self.params, *self.batch)
         return {
             "value": {"loss": value, **outputs(output)},
-            "gradient": gradient,
+            "gradient": self.back(gradient),
             "input_gradient": {f"input[{i}]": g for i, g in ours.items()},
         }
 
@@ -77,9 +79,9 @@ class JaxQuantities:
         """The library's product, forward over reverse."""
 
         def program(params: Any, vector: Any, *batch: Any) -> Any:
-            return self.back(curvature.hvp(self.loss, params, vector, *batch))
+            return curvature.hvp(self.loss, params, vector, *batch)
 
-        return run_once(program, self.params, self.direction(), *self.batch)
+        return self.back(run_once(program, self.params, self.direction(), *self.batch))
 
     def ggn(self) -> Named:
         """``J^T H J v`` with one linearisation."""
@@ -92,22 +94,21 @@ class JaxQuantities:
             point, tangent = jax.jvp(output, (params,), (vector,))
             slope = jax.grad(lambda z: self.bound.jax_loss(z, *targets))
             curved = jax.jvp(slope, (point,), (tangent,))[1]
-            return self.back(jax.vjp(output, params)[1](curved)[0])
+            return jax.vjp(output, params)[1](curved)[0]
 
-        return run_once(program, self.params, self.direction(), *self.batch)
+        return self.back(run_once(program, self.params, self.direction(), *self.batch))
 
     def nth(self) -> Named:
         """The derivatives 1, 2 and 3 of the loss along a line in the parameters, by nested forward mode."""
 
         def program(params: Any, vector: Any, *batch: Any) -> Any:
             def line(t: Any) -> Any:
-                return self.loss(jax.tree.map(lambda p, v: p + t * v, params, vector), *batch)
+                return self.loss(jax.tree.map(lambda p, v: p + t * v, params, vector), *batch), ()
 
-            rows, fun = {}, line
-            for order in (1, 2, 3):
-                fun = _slope(fun)
-                rows[f"order {order}"] = fun(jnp.zeros((), self.dtype))
-            return rows
+            # each level returns the derivative above the ones that it was given
+            slopes = _with_slope(_with_slope(_with_slope(line)))
+            value, lower = slopes(jnp.zeros((), self.dtype))
+            return {"order 1": lower[1], "order 2": lower[0], "order 3": value}
 
         return run_once(program, self.params, self.direction(), *self.batch)
 
@@ -118,43 +119,49 @@ class JaxQuantities:
             def one(*example: Any) -> Any:
                 return jax.grad(self.loss)(params, *(x[None] for x in example))
 
-            return self.back_rows(jax.vmap(one)(*(x[:EXAMPLES] for x in batch)))
+            return jax.vmap(one)(*(x[:EXAMPLES] for x in batch))
 
-        return run_once(program, self.params, *self.batch)
+        return self.back_rows(run_once(program, self.params, *self.batch))
 
     def per_example_norms(self) -> Named:
         """The norm of every example's gradient, in torch's parameters."""
-        rows = self.get("per_example").values()
-        return {"norms": jnp.sqrt(sum(jnp.sum(r.reshape(len(r), -1) ** 2, axis=1) for r in rows))}
+
+        def norms(rows: Any) -> Any:
+            return jnp.sqrt(sum(jnp.sum(r.reshape(len(r), -1) ** 2, axis=1) for r in rows))
+
+        return {"norms": run_once(norms, list(self.get("per_example").values()))}
 
     def meta(self) -> Named:
-        """Two gradient steps, differentiated through."""
+        """Two gradient steps, differentiated through: a cotangent is pulled back through one step after the other."""
 
-        def program(params: Any, *batch: Any) -> Any:
-            def outer(params: Any) -> Any:
-                for _ in range(2):
-                    params = self._step(params, batch)
-                return self.loss(params, *batch)
+        def pull(params: Any, cotangent: Any, *batch: Any) -> Any:
+            def step(params: Any) -> Any:
+                return self._descend(params, jax.grad(self.loss)(params, *batch))
 
-            return self.back(jax.grad(outer)(params))
+            return jax.vjp(step, params)[1](cotangent)[0]
 
-        return run_once(program, self.params, *self.batch)
+        points, cotangent = self.adapted
+        pull = quick(pull)
+        for params in reversed(points):
+            cotangent = pull(params, cotangent, *self.batch)
+        return self.back(cotangent)
 
     def meta_second_order(self) -> Named:
         """The meta-gradient less its first-order approximation."""
+        first, whole = self.back(self.adapted[1]), self.get("meta")
+        return {n: np.asarray(whole[n]) - np.asarray(first[n]) for n in first}
 
-        def program(params: Any, *batch: Any) -> Any:
-            for _ in range(2):
-                params = self._step(params, batch)
-            return self.back(jax.grad(self.loss)(params, *batch))
+    @functools.cached_property
+    def adapted(self) -> tuple[list[Any], Any]:
+        """The points of the inner loop, and the gradient where it ends: the first-order meta-gradient."""
+        points, params = [], self.params
+        for _ in range(STEPS):
+            points.append(params)
+            params = self.descend(params, self.gradient(params, *self.batch)[2])
+        return points, self.gradient(params, *self.batch)[2]
 
-        first = run_once(program, self.params, *self.batch)
-        whole = self.get("meta")
-        return {n: whole[n] - first[n] for n in first}
-
-    def _step(self, params: Any, batch: Any) -> Any:
+    def _descend(self, params: Any, gradient: Any) -> Any:
         """One step of gradient descent; leaves that torch holds frozen stay."""
-        gradient = jax.grad(self.loss)(params, *batch)
         return jax.tree.map(lambda p, g, m: p - RATE * m * g, params, gradient, self.live())
 
     def live(self) -> Any:
@@ -163,16 +170,16 @@ class JaxQuantities:
         moving = {e.jax for e in self.bound.mapping.entries if any(k not in frozen for k in e.torch)}
         paths = self.bound.jax_paths
         structure = jax.tree.structure(self.params)
-        return jax.tree.unflatten(structure, [jnp.asarray(float(p in moving), self.dtype) for p in paths])
+        return jax.tree.unflatten(structure, [np.asarray(float(p in moving), self.dtype) for p in paths])
 
     def shift(self) -> Named:
         """The gradient at a shifted point."""
 
-        def program(params: Any, vector: Any, *batch: Any) -> Any:
-            moved = jax.tree.map(lambda p, v: p + jnp.asarray(0.1, p.dtype) * v, params, vector)
-            return self.back(jax.grad(self.loss)(moved, *batch))
+        def move(params: Any, vector: Any) -> Any:
+            return jax.tree.map(lambda p, v: p + jnp.asarray(0.1, p.dtype) * v, params, vector)
 
-        return run_once(program, self.params, self.direction(1), *self.batch)
+        moved = run_once(move, self.params, self.direction(1))
+        return self.back(self.gradient(moved, *self.batch)[2])
 
     def multi_loss(self) -> Named:
         """Gradients of three losses from one forward."""
@@ -184,9 +191,9 @@ class JaxQuantities:
                 return jnp.stack([loss, jnp.mean(main_array(output) ** 2), loss**2])
 
             values, pull = jax.vjp(losses, params)
-            return self.back_rows(jax.vmap(lambda row: pull(row)[0])(jnp.eye(3, dtype=values.dtype)))
+            return jax.vmap(lambda row: pull(row)[0])(jnp.eye(3, dtype=values.dtype))
 
-        return run_once(program, self.params, *self.batch)
+        return self.back_rows(run_once(program, self.params, *self.batch))
 
     def own(self, name: str) -> Named | None:
         """Call the user's own function for a quantity, where there is one; its tree is like the parameters."""
@@ -201,9 +208,14 @@ class JaxQuantities:
         return self.back(tree) if first[0].ndim == first[1].ndim else self.back_rows(tree)
 
 
-def _slope(fun: Any) -> Any:
-    """Return the derivative of a function of one number."""
-    return lambda t: jax.jvp(fun, (t,), (jnp.ones_like(t),))[1]
+def _with_slope(fun: Any) -> Any:
+    """Return ``t -> (slope, (value, *lower))`` for ``t -> (value, lower)``: one order more in one forward pass."""
+
+    def with_slope(t: Any) -> Any:
+        (value, lower), (slope, _) = jax.jvp(fun, (t,), (jnp.ones_like(t),))
+        return slope, (value, *lower)
+
+    return with_slope
 
 
 def outputs(output: Any) -> Named:

@@ -10,19 +10,22 @@ Named = dict[str, Any]
 
 
 class TorchQuantities:
-    """Every quantity of a pair at one precision; results are tensors by name."""
+    """Every quantity of a pair at one precision; results are tensors by name.
 
-    def __init__(self, bound: Any, dtype: str) -> None:
+    ``jitter`` is a seed that moves weights and inputs by up to a unit of rounding.
+    """
+
+    def __init__(self, bound: Any, dtype: str, *, jitter: int | None = None) -> None:
         import torch
 
         self.kept: dict[str, Any] = {}
         self.torch, self.bound, self.dtype, self.side = torch, bound, dtype, bound.torch
         # copied before any transformation, inside of which torch refuses to
         self.side.at(dtype)
-        params, self.buffers = self.side.tensors(dtype)
+        params, self.buffers = self.side.tensors(dtype, jitter)
         self.held = {n: p for n, p in params.items() if n in self.side.frozen}
         self.live = {n: p.requires_grad_() for n, p in params.items() if n not in self.side.frozen}
-        self.batch = self.side.batch(bound.batch, dtype)
+        self.batch = self.side.batch(bound.batch, dtype, jitter)
         self.full_loss = self.side.loss(dtype, self.buffers)
 
     def get(self, name: str) -> Any:
@@ -115,7 +118,7 @@ class TorchQuantities:
     def meta(self) -> Named:
         """Two gradient steps, differentiated through; and the part of it that is of second order."""
         adapted = dict(self.live)
-        for _ in range(2):
+        for _ in range(STEPS):
             gradient = self.grad(self.loss(adapted, *self.batch), adapted, create_graph=True)
             adapted = {n: p - RATE * gradient[n] for n, p in adapted.items()}
         outer = self.loss(adapted, *self.batch)
@@ -124,7 +127,7 @@ class TorchQuantities:
     def meta_second_order(self) -> Named:
         """The meta-gradient less its first-order approximation, which is zero where second order was lost."""
         adapted = {n: p.detach().requires_grad_() for n, p in self.live.items()}
-        for _ in range(2):
+        for _ in range(STEPS):
             gradient = self.grad(self.loss(adapted, *self.batch), adapted)
             adapted = {n: (p - RATE * gradient[n]).detach().requires_grad_() for n, p in adapted.items()}
         first = self.grad(self.loss(adapted, *self.batch), adapted)
@@ -153,8 +156,8 @@ class TorchQuantities:
         return functions and functions[0](self.loss, self.live, *self.batch)
 
 
-EXAMPLES, RATE = 4, 0.05
-"""How many examples have their own gradient taken, and the rate of the inner steps."""
+EXAMPLES, STEPS, RATE = 4, 2, 0.05
+"""How many examples have their own gradient taken; the number and the rate of the inner steps."""
 
 
 def composite_norms() -> Any:

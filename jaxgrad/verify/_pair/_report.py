@@ -106,7 +106,7 @@ class Report:
             "ok": self.ok,
             "first_divergence": _plain(self.first_divergence),
             "causes": _plain(self.causes),
-            "results": [{**_plain(r), "error": _number(r.error), "noise": _number(r.noise)} for r in self.results],
+            "results": [_plain_result(r) for r in self.results],
             "layers": _plain(self.layers),
             "meta": _plain(self.meta),
         }
@@ -133,6 +133,12 @@ class Report:
         from jaxgrad.verify._pair._html import page
 
         return page(self.to_dict(), "check")
+
+
+def _plain_result(result: Result) -> dict[str, Any]:
+    """Return a quantity with its figures and those of its leaves."""
+    leaves = [{**_plain(leaf), "noise": _number(leaf.noise)} for leaf in result.leaves]
+    return {**_plain(result), "error": _number(result.error), "noise": _number(result.noise), "leaves": leaves}
 
 
 def _legal(text: str) -> str:

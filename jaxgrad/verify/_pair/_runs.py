@@ -6,12 +6,14 @@ import numpy as np
 
 from jaxgrad.verify import _judge
 from jaxgrad.verify._doctor import doctor
-from jaxgrad.verify._pair._check import FIRST, SECOND
+from jaxgrad.verify._pair._flattening import settle_flattening
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf, measure
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Report, Result
+from jaxgrad.verify._pair._verdicts import add_noise, judge_result, lay_out
+from jaxgrad.verify._pair._what import FIRST, SECOND
 
 __all__ = ["compare_runs", "compute"]
 
@@ -33,9 +35,7 @@ def compute(
         raise ValueError(message)
     groups: Groups = {}
     with precision():
-        from jaxgrad.verify._pair._check import _settle_flattening
-
-        _settle_flattening(bound)
+        settle_flattening(bound)
         for dtype in dtypes:
             source: Any = TorchQuantities(bound, dtype) if side == "torch" else JaxQuantities(bound, dtype)
             for name in names:
@@ -60,8 +60,6 @@ def compare_runs(
     Raises:
         ValueError: If they share no quantity in float64.
     """
-    from jaxgrad.verify._pair._check import _add_noise, _judge_result, _lay_out
-
     (got, about), (want, other) = ours, theirs
     paths = {**other.get("paths", {}), **about.get("paths", {})}
     names = [g.split("@")[0] for g in want if g.endswith("@float64") and g in got]
@@ -74,13 +72,13 @@ def compare_runs(
     for name in names:
         exact = want[f"{name}@float64"]
         leaves: list[Leaf] = measure(
-            _lay_out(got[f"{name}@float64"], exact), exact, lambda n: paths.get(n, n), tolerance=tolerance
+            lay_out(got[f"{name}@float64"], exact), exact, lambda n: paths.get(n, n), tolerance=tolerance
         )
         for group in want:
             quantity, dtype = group.split("@")
             if quantity == name and dtype != "float64" and group in got:
-                _add_noise(leaves, exact, (want[group], _lay_out(got[group], exact)), dtype, 0.0)
-        results.append(_judge_result(name, leaves, tolerance, _judge.NOISE_MULTIPLE, 0.0))
+                add_noise(leaves, exact, (want[group], lay_out(got[group], exact)), dtype, 0.0)
+        results.append(judge_result(name, leaves, tolerance, _judge.NOISE_MULTIPLE, 0.0))
     versions = other.get("doctor", {}).get("versions", {})
     meta = {"versions": versions, "notes": [], "backend": "", "dtypes": ["float64"], "tolerance_f64": tolerance,
             "parameters": 0, "batch": [], "mode": "dumped", "seconds": 0.0}  # fmt: skip

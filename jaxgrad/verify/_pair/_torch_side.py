@@ -50,9 +50,10 @@ class TorchSide:
             self.copies[dtype] = copied.train(self.train)
         return self.copies[dtype]
 
-    def tensors(self, dtype: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return fresh parameters and buffers in a dtype; buffers of integers keep theirs."""
-        return to_torch(self.params, _np(dtype)), to_torch(self.buffers, _np(dtype))
+        params = {n: _jittered(p, dtype, jitter) for n, p in self.params.items()}
+        return to_torch(params, _np(dtype)), to_torch(self.buffers, _np(dtype))
 
     def call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
         """Apply the module to tensors, with the parameters given; buffers are updated in place in training mode."""
@@ -73,15 +74,27 @@ class TorchSide:
 
         return evaluate
 
-    def batch(self, batch: tuple[np.ndarray, ...], dtype: str) -> tuple[Any, ...]:
+    def batch(self, batch: tuple[np.ndarray, ...], dtype: str, jitter: int | None = None) -> tuple[Any, ...]:
         """Return the batch as tensors; torch wants integers as int64."""
-        wide = tuple(x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else x for x in batch)
+        wide = tuple(
+            x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
+        )
         return tuple(to_torch(x, _np(dtype)) for x in wide)
 
 
 def split(batch: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Split a batch into the model's inputs and the loss's target, which is the last array of two or more."""
     return (batch, ()) if len(batch) == 1 else (batch[:-1], batch[-1:])
+
+
+def _jittered(array: np.ndarray, dtype: str, seed: int | None) -> np.ndarray:
+    """Move every number by up to a unit of rounding of a dtype, where a seed is given."""
+    import jax.numpy as jnp
+
+    if seed is None or array.dtype.kind != "f":
+        return array
+    noise = np.random.default_rng([seed, array.size]).uniform(-1, 1, array.shape)
+    return array * (1 + float(jnp.finfo(dtype).eps) * noise)
 
 
 def _np(dtype: str) -> Any:

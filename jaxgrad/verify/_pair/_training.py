@@ -9,7 +9,7 @@ import optax
 from jaxgrad.verify._judge import SMALL_LEAF
 from jaxgrad.verify._pair._jax_side import flatten
 from jaxgrad.verify._pair._measure import Leaf, floor_of, measure, relative
-from jaxgrad.verify._pair._program import run_once
+from jaxgrad.verify._pair._program import quick
 from jaxgrad.verify._pair._torch_side import split
 
 __all__ = ["STAGES", "compare_steps"]
@@ -129,13 +129,13 @@ class _Jax:
         self.batch = bound.data(dtype)
         self.optimizer = bound.options["optimizer"][1] if bound.options["optimizer"] else optax.adam(1e-3)
         self.clip = bound.options["clip"][1] if bound.options["clip"] else optax.identity()
-        self.state = self.optimizer.init(self.params), self.clip.init(self.params)
-        self.compiled: Any = None
+        self.state = quick(lambda p: (self.optimizer.init(p), self.clip.init(p)))(self.params)
+        self.program, self.back = quick(self._step), quick(bound.pull_back)
 
     def step(self) -> dict[str, dict[str, np.ndarray]]:
         """Take a step, and return its stages."""
         args = (self.params, self.rest, self.state, *self.batch)
-        loss, gradient, clipped, state, update, params, rest = run_once(self._step, *args)
+        loss, gradient, clipped, state, update, params, rest = self.program(*args)
         self.params, self.rest, self.state = params, rest, state
         names = set(self.bound.mapping.fill({**self.bound.torch.params, **self.bound.torch.buffers}, flatten(rest)))
         filled = {e.jax for e in self.bound.mapping.entries}
@@ -164,7 +164,7 @@ class _Jax:
 
     def _back(self, tree: Any) -> dict[str, np.ndarray]:
         """Return gradients by torch name."""
-        return {n: np.asarray(g) for n, g in self.bound.pull_back(tree).items()}
+        return {n: np.asarray(g) for n, g in self.back(tree).items()}
 
     def _named(self, state: Any) -> dict[str, np.ndarray]:
         """Return every part of an optax state that mirrors the parameters, under its field's name."""

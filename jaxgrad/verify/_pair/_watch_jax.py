@@ -117,7 +117,7 @@ def outline(bound: Any, dtype: str) -> list[tuple[Slot, tuple[int, ...] | None]]
 def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str) -> Natural:
     """Run the natural pass, compiled once."""
     params, rest = bound.weights(dtype)
-    zeros = {slot: jnp.zeros(shape, dtype) for slot, shape in calls if shape is not None}
+    zeros = {slot: np.zeros(shape, dtype) for slot, shape in calls if shape is not None}
 
     def passes(zeros: Any, params: Any, rest: Any, *batch: Any) -> Any:
         counter, outputs, arrived = _Counter(), {}, {}

@@ -110,7 +110,7 @@ def _weights_apart(bound: Any, first: Divergence) -> list[Cause]:
     """With the port's own weights: is a leaf the transpose, a rearrangement, or just another array?"""
     if bound.options["weights"] != "own" or first.stage != "forward":
         return []
-    from jaxgrad.verify._pair._audit import compare_weights
+    from jaxgrad.verify._pair._proofs import compare_weights
 
     rows = [row for row in compare_weights(bound) if row["error"] > 1e-6]
     below = [r for r in rows if any(k.startswith(f"{first.path}.") for k in r["torch"])] or rows

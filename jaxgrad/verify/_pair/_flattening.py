@@ -1,0 +1,59 @@
+"""Linear layers behind a flattened image: torch sees its channels first, and most JAX models see them last."""
+
+import dataclasses
+from typing import Any
+
+from jaxgrad.verify._pair import _align, _watch_torch
+from jaxgrad.verify._pair._program import run_once
+from jaxgrad.verify._pair._units import Entry
+
+__all__ = ["settle_flattening"]
+
+
+def settle_flattening(bound: Any) -> None:
+    """Find out whether linear layers behind a flattened image see its channels first or last, by their values."""
+    if bound.options.get("settled") or bound.options["weights"] != "torch":
+        return
+    bound.options["settled"] = True
+    images = _align.flattened_images(_watch_torch.capture(bound).calls) if _has_images(bound) else {}
+    entries = [
+        (path, entry) for path in images for entry in bound.mapping.entries
+        if entry.torch == (f"{path}.weight",) and entry.rule == "transpose"
+    ]  # fmt: skip
+    if not entries:
+        return
+    plain = bound.mapping
+
+    def loss() -> float:
+        params, rest = bound.weights("float64")
+        value = run_once(bound.jax_loss_of(rest), params, *bound.data("float64"))
+        return float(value)
+
+    params, buffers = bound.torch.tensors("float64")
+    want = float(bound.torch.loss("float64", buffers)(params, *bound.torch.batch(bound.batch, "float64")))
+    straight = abs(loss() - want)
+    if straight <= 1e-9 * abs(want):
+        return
+    for path, entry in entries:
+        bound.mapping = bound.mapping.replace(_turned(entry, images[path]))
+    # where neither fits, the models differ elsewhere, and channels last is what JAX models flatten
+    if abs(loss() - want) > straight and _flattens_channels_first(bound):
+        bound.mapping = plain
+        return
+    bound.flattened = {path: images[path] for path, _ in entries}
+
+
+def _turned(entry: Entry, image: tuple[int, ...]) -> Entry:
+    """Return an entry whose kernel takes the image with its channels last."""
+    order = _align.permutations_of(image)
+    return dataclasses.replace(entry, make=lambda w: entry.make(w[:, order]), rule="transpose, image turned")
+
+
+def _flattens_channels_first(bound: Any) -> bool:
+    """Say whether the JAX side takes images as torch has them."""
+    return bound.adapt.__name__ == "_as_it_is"
+
+
+def _has_images(bound: Any) -> bool:
+    """Say whether anything in the model may be flattened."""
+    return any(type(m).__name__.startswith("Conv") for m in bound.torch.module.modules())

@@ -1,0 +1,110 @@
+"""Proof of the entries of a mapping that shapes alone do not prove: by value, or by the gradients of both models."""
+
+import copy
+import math
+from typing import Any
+
+import jax
+import jax.extend.core
+import numpy as np
+
+from jaxgrad.verify import _judge
+from jaxgrad.verify._pair import _align
+from jaxgrad.verify._pair._jax_side import flatten
+from jaxgrad.verify._pair._measure import relative
+from jaxgrad.verify._pair._program import run_once
+from jaxgrad.verify._pair._quantities_jax import JaxQuantities, outputs
+from jaxgrad.verify._pair._quantities_torch import TorchQuantities
+from jaxgrad.verify._pair._torch_side import split
+
+__all__ = ["compare_weights", "first_examples", "proofs", "trace"]
+
+
+def first_examples(bound: Any) -> Any:
+    """Return the pair with two examples of its batch, which prove as much as all."""
+    small = copy.copy(bound)
+    if bound.options["mode"] == "eval":
+        small.batch = tuple(a[:2] for a in bound.batch)
+    return small
+
+
+def trace(bound: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the jaxpr of the JAX model's outputs in float64, and its arguments."""
+    params, rest = bound.weights("float64")
+    inputs, _ = split(bound.adapt(*bound.data("float64")))
+
+    def forward(params: Any, rest: Any, *inputs: Any) -> dict[str, Any]:
+        return outputs(bound.jax.apply(params, rest, *inputs)[0])
+
+    return jax.make_jaxpr(forward, return_shape=True)(params, rest, *inputs), (params, rest, *inputs)
+
+
+def proofs(bound: Any, traced: Any) -> dict[str, str]:
+    """Say of every JAX leaf how its entry is proven, or that it is not.
+
+    With weights of its own the port is compared by value. Otherwise torch's generic weights are: equal outputs prove
+    every entry that the loss depends on. Where the outputs differ, the gradients tell which entries are right.
+    """
+    if bound.options["weights"] == "own":
+        return {
+            row["jax"]: "proven by value" if row["error"] < 1e-5 else f"wrong by value: {row['note']}"
+            for row in compare_weights(bound)
+        }
+    theirs = TorchQuantities(bound, "float64").basic()
+    want = {n: g.numpy() for n, g in theirs["gradient"].items()}
+    by_output = _same_output(theirs["value"], traced)
+    got = want if by_output else JaxQuantities(bound, "float64").basic()["gradient"]
+    floor = 1e-3 * math.sqrt(sum(float(np.sum(g**2)) for g in want.values()))
+    found = {}
+    for entry in bound.mapping.entries:
+        keys = [k for k in entry.torch if k in want]
+        if not any(want[k].any() for k in keys):
+            found[entry.jax] = "not proven: it has no gradient"
+        elif by_output:
+            found[entry.jax] = "proven by value"
+        elif max(relative(np.asarray(got[k]), want[k], floor) for k in keys) < 1e-9:
+            found[entry.jax] = "proven by gradient"
+        else:
+            found[entry.jax] = "not proven: the gradients differ, here or further on"
+    return found
+
+
+def _same_output(theirs: dict[str, Any], traced: Any) -> bool:
+    """Say whether both models return the same, by running the jaxpr that was traced."""
+    (program, _), arguments = traced
+    names = sorted(n for n in theirs if n != "loss")
+    ours = run_once(jax.extend.core.jaxpr_as_fun(program), *jax.tree.leaves(arguments))
+    if len(names) != len(ours):
+        return False
+    for name, array in zip(names, ours, strict=True):
+        want, got = theirs[name].detach().numpy(), np.asarray(array)
+        axes = _align.layout_of(got, want)
+        if axes is None or not relative(got.transpose(axes), want) <= _judge.DEFINITION_F64:
+            return False
+    return True
+
+
+def compare_weights(bound: Any) -> list[dict[str, Any]]:
+    """Compare the port's own weights with torch's, and name rearrangements."""
+    tensors: dict[str, Any] = {**bound.torch.params, **bound.torch.buffers}
+    own = {**flatten(bound.jax.params), **flatten(bound.jax.rest)}
+    rows = []
+    for entry in bound.mapping.entries:
+        want, got = np.asarray(entry.make(*(tensors[k] for k in entry.torch))), np.asarray(own[entry.jax], np.float64)
+        error = relative(got, want)
+        note = "" if error < 1e-5 else _rearrangement(got, want)
+        rows.append({"jax": entry.jax, "torch": list(entry.torch), "error": error, "note": note})
+    return rows
+
+
+def _rearrangement(got: np.ndarray, want: np.ndarray) -> str:
+    """Say how one array is a rearrangement of another."""
+    if got.ndim >= 2 and got.shape == got.T.shape and relative(got, want.T) < 1e-5:
+        return "it is the transpose"
+    for axis in range(got.ndim):
+        if relative(np.flip(got, axis), want) < 1e-5:
+            return f"it is reversed along axis {axis}"
+    if relative(np.sort(got.ravel()), np.sort(want.ravel())) < 1e-5:
+        return "it holds the same numbers in another order"
+    ratio = float(np.linalg.norm(got)) / max(float(np.linalg.norm(want)), 1e-300)
+    return f"it holds other numbers (the ratio of the norms is {ratio:.3g})"
