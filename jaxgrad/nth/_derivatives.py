@@ -53,7 +53,7 @@ def derivatives(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
         Bettencourt, Johnson and Duvenaud (2019), Taylor-mode automatic differentiation for higher-order derivatives.
     """
-    return _line.stack(_rows(fun, x, order, data, max_order))
+    return jax.tree.map(_line.times_factorials, _line.stack(_coefficients(fun, x, order, data, max_order)))
 
 
 @jit("fun", "order", "max_order")
@@ -90,13 +90,13 @@ def derivative(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_o
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
     """
-    return _rows(fun, x, order, data, max_order)[-1]
+    return jax.tree.map(lambda c: _line.times_factorial(c, order), _coefficients(fun, x, order, data, max_order)[-1])
 
 
-def _rows(fun: Callable[..., Tree], x: Array, order: int, data: tuple[Any, ...], max_order: int) -> list[Tree]:
-    """Return the derivatives 0 to ``order``, entry by entry of ``x``."""
+def _coefficients(fun: Callable[..., Tree], x: Array, order: int, data: tuple[Any, ...], max_order: int) -> list[Tree]:
+    """Return the Taylor coefficients 0 to ``order``, entry by entry of ``x``."""
     order, x = _line.check_order(order, max_order), _line.check_point(x)
-    rows = _line.derivatives_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
+    rows = _line.coefficients_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows[0]):
         if jnp.shape(leaf)[: x.ndim] != x.shape:
             message = (

@@ -15,6 +15,8 @@ __all__: list[str] = []
 def bilinear(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     """Multiply: one product a degree where one operand is constant, every pair of degrees where none is."""
     u, w = operands
+    if eqn.primitive.name == "dot_general" and mode.order > 3 and (side := column(eqn, operands)) is not None:
+        return [tuple(None if c is None else widened(eqn, c, operands[side][0], side) for c in operands[1 - side])]
 
     def term(a: Any, b: Any) -> Any:
         return None if a is None or b is None else bind(eqn, a, b)[0]
@@ -22,6 +24,28 @@ def bilinear(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     if eqn.primitive.name == "mul" and u is w:
         return [tuple(square(u, k) for k in range(mode.order + 1))]
     return [tuple(add(*[term(u[j], w[k - j]) for j in range(k + 1)]) for k in range(mode.order + 1))]
+
+
+def column(eqn: Any, operands: list[Series]) -> int | None:
+    """Return which operand is a constant matrix of one row or column that is not summed over, if one is."""
+    (contracted, batch) = eqn.params["dimension_numbers"]
+    for side, series in enumerate(operands):
+        shape = eqn.invars[side].aval.shape
+        if is_constant(series) and not batch[side] and len(shape) == 2 and len(contracted[side]) == 1:
+            return side if shape[1 - contracted[side][0]] == 1 else None
+    return None
+
+
+def widened(eqn: Any, moving: Any, column: Any, side: int) -> Any:
+    """Multiply with a second column of zeros.
+
+    XLA writes and compiles a loop for every product with a vector, but calls a library for those with a matrix: at
+    order 8 that is a fifth of the time to compile.
+    """
+    free = 1 - eqn.params["dimension_numbers"][0][side][0]
+    wide = lax.concatenate([column, lax.full_like(column, 0)], free)
+    result = bind(eqn, *((wide, moving) if side == 0 else (moving, wide)))[0]
+    return lax.slice_in_dim(result, 0, 1, axis=0 if side == 0 else result.ndim - 1)
 
 
 @rule("square", pointwise=True)

@@ -32,28 +32,31 @@ __all__: list[str] = []
 Weight = Callable[[Sequence[Any], int], Any]
 
 
-LONG = 12
-"""The order above which every second coefficient of a weight is stored."""
+FIRST_STORED = 3
+"""The first coefficient that is stored before it is read again."""
 
 
 def solve(value: Any, u: Series, weight: Weight) -> Series:
     """Solve ``y' = w u'``, where ``weight(y, k)`` is coefficient ``k`` of ``w`` from those of ``y`` up to ``k``."""
-    slope, y, w = slopes(u), [value], []
-    one = _hidden_one(u[0]) if len(u) > LONG + 1 else None
+    slope, y, w, store = slopes(u), [value], [], storing(value, len(u) - 1)
     for k in range(1, len(u)):
-        coefficient = weight(y, k - 1)
-        w.append(coefficient if one is None or coefficient is None or k % 2 else coefficient / one)
-        y.append(integral(slope, w, k))
+        w.append(weight(y, k - 1))
+        y.append(store(integral(slope, w, k), k))
     return tuple(y)
 
 
-def _hidden_one(x: Any) -> Any:
-    """Return ones that XLA cannot see through.
+def storing(value: Any, order: int) -> Callable[[Any, int], Any]:
+    """Return a function that makes XLA store coefficient ``k`` of a recurrence, where more of them follow.
 
-    XLA works out a product again in every loop that reads it, but never a quotient: order 20 has hundreds of them.
-    A quotient by one stores the value, which took 0.7 of the time there (and more time to compile, so not all).
+    XLA works out products and sums again in every loop that reads them, never a quotient. Of order 20 the
+    recurrence so takes half the time to run and to compile. The divisor is one, but XLA cannot see that.
     """
-    return lax.stop_gradient(jnp.where(x != x, x, jnp.ones_like(x)))
+    one = lax.stop_gradient(jnp.where(value != value, value, jnp.ones_like(value))) if order > FIRST_STORED else None
+
+    def store(coefficient: Any, k: int) -> Any:
+        return coefficient / one if coefficient is not None and FIRST_STORED <= k < order else coefficient
+
+    return store
 
 
 def unary(name: str) -> Callable[[Any], Any]:
@@ -122,11 +125,11 @@ unary("log1p")(lambda value, u: logarithm(value, plus(1, u)))
 
 def sine_and_cosine(sine: Any, cosine: Any, u: Series, sign: float) -> tuple[Series, Series]:
     """Solve ``s' = c u'`` and ``c' = sign s u'`` together."""
-    slope, s, c = slopes(u), [sine], [cosine]
+    slope, s, c, store = slopes(u), [sine], [cosine], storing(sine, len(u) - 1)
     for k in range(1, len(u)):
         following = integral(slope, c, k), scale(sign, integral(slope, s, k))
-        s.append(following[0])
-        c.append(following[1])
+        s.append(store(following[0], k))
+        c.append(store(following[1], k))
     return tuple(s), tuple(c)
 
 
