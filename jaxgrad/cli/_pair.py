@@ -44,13 +44,14 @@ def check(
 ) -> int:
     """Compare two models of your own: do they agree, and if not, where and why."""
     _prepare(format, output)
+    dtypes = _check_dtypes(dtype)
     bound = _load(spec)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0)
         report = _run(
             lambda: bound.check(
                 what,
-                dtypes=dtype.split(","),
+                dtypes=dtypes,
                 progress=lambda line, part: bar.update(task, description=line, completed=part),
             )
         )
@@ -70,18 +71,36 @@ def dump(
     side: Annotated[str, typer.Argument(help="torch or jax.")],
     spec: Spec,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder of the run.")],
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", metavar="RUN", help="For jax: the torch run whose weights and batch it takes."),
+    ] = None,
     what: What = None,
     dtype: Annotated[str, typer.Option(help="Precisions.")] = "float64,float32",
 ) -> int:
-    """Write one side's numbers to a folder, to be compared elsewhere."""
+    """Write one side's numbers to a folder, to be compared elsewhere; the other framework need not be installed."""
     if side not in ("torch", "jax"):
         message = f"dump takes torch or jax; got {side}"
         raise CannotRun(message)
-    from jaxgrad.verify._pair._runs import compute
+    if (side == "jax") != (like is not None):
+        message = (
+            "dump jax needs torch's run: dump torch first, then `jaxgrad dump jax SPEC --like RUN -o FOLDER`"
+            if like is None
+            else "--like belongs to dump jax: torch's run is the one that the other is like"
+        )
+        raise CannotRun(message)
+    if output.exists() and not output.is_dir():
+        message = f"{output} is a file; name a folder"
+        raise CannotRun(message)
+    from jaxgrad.verify._pair import _runs
+    from jaxgrad.verify._pair._spec import parts
 
-    bound = _load(spec)
-    names = what.split(",") if what else None
-    groups, about = _run(lambda: compute(bound, side, names, tuple(dtype.split(","))))
+    names, dtypes = _run(lambda: _runs.dumped_names(what)), _check_dtypes(dtype)
+    if like is None:
+        groups, about = _run(lambda: _runs.dump_torch(parts(spec, "torch", "loss", "batch"), names, dtypes))
+    else:
+        run = _run(lambda: read_run(like))
+        groups, about = _run(lambda: _runs.dump_jax(parts(spec, "jax", "loss"), run, names, dtypes))
     _run(lambda: write_run(output, groups, about))
     Console(stderr=True).print(f"{len(groups)} groups written to {output}", highlight=False)
     return AGREE
@@ -148,6 +167,21 @@ def _prepare(format: str, output: Path | None, allowed: tuple[str, ...] = FORMAT
         check_writable(output)
 
 
+def _check_dtypes(text: str) -> list[str]:
+    """Return the precisions of an option, ``float64`` first, for it decides the definition.
+
+    Raises:
+        CannotRun: If one is unknown.
+    """
+    known = ("float64", "float32", "bfloat16", "float16")
+    names = text.split(",")
+    wrong = [name for name in names if name not in known]
+    if wrong:
+        message = f"--dtype takes {', '.join(known)}; got {', '.join(wrong)}"
+        raise CannotRun(message)
+    return ["float64", *(name for name in names if name != "float64")]
+
+
 def _load(spec: Path) -> Any:
     """Return the pair of a spec."""
     from jaxgrad.verify._pair._spec import load
@@ -159,7 +193,7 @@ def _run(action: Callable[[], R]) -> R:
     """Run an action; what it refuses becomes one line and exit code 2."""
     try:
         return action()
-    except (ValueError, OSError, ModuleNotFoundError, TypeError, DumpError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, TypeError, RuntimeError, DumpError) as error:
         raise CannotRun(str(error)) from error
 
 

@@ -22,7 +22,10 @@ def doctor() -> dict[str, Any]:
     versions = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
     report: dict[str, Any] = {"versions": versions, "jax": _jax_facts(), "torch": None}
     if versions["torch"] is not None:
-        report["torch"] = _torch_facts()
+        try:
+            report["torch"] = _torch_facts()
+        except ImportError as error:
+            versions["torch"] = f"{versions['torch']} (does not import: {error})"
     report["notes"] = _notes(report)
     return report
 
@@ -79,7 +82,8 @@ def _notes(report: dict[str, Any]) -> list[str]:
         notes.append("JAX multiplies float32 matrices in bfloat16 on this TPU unless the precision is 'highest'.")
     if theirs is None:
         notes.append(
-            "torch is not installed: `check`, `audit` and `kinks` need it (pip install torch); `diff` does not."
+            "torch is not usable here: `check`, `audit` and `kinks` need it (pip install torch); `diff` and"
+            " `dump jax --like RUN` do not."
         )
     elif theirs["cuda"] and theirs["cudnn_conv_fp32"] in ("none", "tf32", "unknown"):
         notes.append('torch convolutions may run in TF32 on a GPU: torch.backends.cudnn.conv.fp32_precision = "ieee"')

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from jaxgrad.verify._pair._bind import pair
 from jaxgrad.verify._pair._measure import Leaf
-from jaxgrad.verify._pair._pair import pair
 from jaxgrad.verify._pair._report import Report, Result
 
 __all__ = ["assert_equivalent"]

@@ -75,7 +75,7 @@ def watch(bound: Any, dtype: str = "float64") -> Passes | None:
     """Run both models under observation, or return ``None`` where the JAX side shows nothing inside."""
     if bound.jax.kind == "function":
         return None
-    trace = _watch_torch.capture(bound, dtype)
+    trace = _watch_torch.capture(bound.torch, bound.batch, dtype)
     outline = _watch_jax.outline(bound, dtype)
     natural = _watch_jax.run(bound, outline, dtype)
     aligned = _align.align(bound, trace.calls, natural, [slot for slot, _ in outline])

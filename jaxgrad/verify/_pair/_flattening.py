@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from jaxgrad.verify._pair import _align, _watch_torch
+from jaxgrad.verify._pair import _align
+from jaxgrad.verify._pair._layout import as_it_is
 from jaxgrad.verify._pair._program import run_once
 from jaxgrad.verify._pair._units import Entry
 
@@ -15,7 +16,7 @@ def settle_flattening(bound: Any) -> None:
     if bound.options.get("settled") or bound.options["weights"] != "torch":
         return
     bound.options["settled"] = True
-    images = _align.flattened_images(_watch_torch.capture(bound).calls) if _has_images(bound) else {}
+    images = bound.torch.images(bound.batch)
     entries = [
         (path, entry) for path in images for entry in bound.mapping.entries
         if entry.torch == (f"{path}.weight",) and entry.rule == "transpose"
@@ -29,8 +30,7 @@ def settle_flattening(bound: Any) -> None:
         value = run_once(bound.jax_loss_of(rest), params, *bound.data("float64"))
         return float(value)
 
-    params, buffers = bound.torch.tensors("float64")
-    want = float(bound.torch.loss("float64", buffers)(params, *bound.torch.batch(bound.batch, "float64")))
+    want = bound.torch.value(bound.batch)
     straight = abs(loss() - want)
     if straight <= 1e-9 * abs(want):
         return
@@ -51,9 +51,4 @@ def _turned(entry: Entry, image: tuple[int, ...]) -> Entry:
 
 def _flattens_channels_first(bound: Any) -> bool:
     """Say whether the JAX side takes images as torch has them."""
-    return bound.adapt.__name__ == "_as_it_is"
-
-
-def _has_images(bound: Any) -> bool:
-    """Say whether anything in the model may be flattened."""
-    return any(type(m).__name__.startswith("Conv") for m in bound.torch.module.modules())
+    return bound.adapt is as_it_is

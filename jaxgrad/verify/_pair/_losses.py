@@ -67,3 +67,14 @@ def named(loss: Any) -> tuple[Any, Any]:
         return loss[0], loss[1]
     message = f"loss must be (torch function, JAX function) of (output, target), or one of {names()}; got {loss!r}"
     raise TypeError(message)
+
+
+def one(loss: Any, index: int) -> Any:
+    """Return the loss of one side, 0 for torch and 1 for JAX; the other side's may be missing.
+
+    Raises:
+        TypeError: If it is neither a known name nor a pair with a function there.
+    """
+    if isinstance(loss, tuple | list) and len(loss) == 2 and callable(loss[index]):
+        return loss[index]
+    return named(loss)[index]

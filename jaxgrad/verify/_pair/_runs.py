@@ -1,48 +1,107 @@
 """A side of a pair as a run on disk, and the comparison of two runs without either framework's models."""
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxgrad.verify import _judge
 from jaxgrad.verify._doctor import doctor
+from jaxgrad.verify._pair import _losses
+from jaxgrad.verify._pair._bind import bind
 from jaxgrad.verify._pair._flattening import settle_flattening
+from jaxgrad.verify._pair._inputs import check_batch, check_mode, check_options, need
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf, measure
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Report, Result
+from jaxgrad.verify._pair._stored import StoredTorch, facts
+from jaxgrad.verify._pair._torch_side import TorchSide
 from jaxgrad.verify._pair._verdicts import add_noise, judge_result, lay_out
-from jaxgrad.verify._pair._what import FIRST, SECOND
+from jaxgrad.verify._pair._what import FIRST, SECOND, names_of
 
-__all__ = ["compare_runs", "compute"]
+__all__ = ["compare_runs", "dump_jax", "dump_torch", "dumped_names"]
 
 Groups = dict[str, dict[str, np.ndarray]]
 
 
-def compute(
-    bound: Any, side: str, what: list[str] | None = None, dtypes: tuple[str, ...] = ("float64", "float32")
+@dataclasses.dataclass
+class _TorchOnly:
+    """A torch side without a partner: what `TorchQuantities` reads of a pair."""
+
+    torch: TorchSide
+    batch: tuple[np.ndarray, ...]
+    options: dict[str, Any]
+
+
+def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> tuple[Groups, dict[str, Any]]:
+    """Return torch's quantities, weights and batch, without a JAX model.
+
+    Raises:
+        PairError: If the spec lacks something, or the batch does not fit.
+    """
+    need("torch")
+    given = {"mode": "eval", "weights": "torch", "excite": True, "own": {}, **spec}
+    check_options(given["weights"], given["mode"])
+    batch = check_batch(given["batch"])
+    check_mode(given["torch"], given["mode"])
+    side = TorchSide(given["torch"], _losses.one(given["loss"], 0), train=given["mode"] == "train")
+    if given["excite"] and given["weights"] == "torch":
+        side.excite()
+    side.order(batch)
+    bound = _TorchOnly(side, batch, {"own": given["own"] or {}})
+    with precision():
+        groups = _quantities(lambda dtype: TorchQuantities(bound, dtype), what, dtypes)
+        arrays, plain = facts(side, batch)
+    return groups | arrays, {"side": "torch", "torch": plain, "doctor": doctor()}
+
+
+def dump_jax(
+    spec: dict[str, Any], run: tuple[Groups, dict[str, Any]], what: list[str], dtypes: Sequence[str]
 ) -> tuple[Groups, dict[str, Any]]:
-    """Return one side's quantities by torch name, and what is to be said about the run.
+    """Return JAX's quantities with the weights and the batch of a torch run; torch is not needed.
+
+    Raises:
+        PairError: If the spec or the run lacks something, or the batch does not fit.
+    """
+    need("flax")
+    side = StoredTorch(run[0], run[1].get("torch", {}))
+    given = {"mapping": "auto", "weights": "torch", "jax_kwargs": None, "adapt": None, "optimizer": None, "clip": None,
+             "own": None, **spec, "mode": "train" if side.train else "eval"}  # fmt: skip
+    bound = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
+    with precision():
+        settle_flattening(bound)
+        groups = _quantities(lambda dtype: JaxQuantities(bound, dtype), what, dtypes)
+    left = {"unused": bound.mapping.unused, "unfilled": bound.mapping.unfilled}
+    paths = {n: bound.jax_path(n) for n in side.params}
+    return groups, {"side": "jax", "paths": paths, "left": left, "doctor": doctor()}
+
+
+def dumped_names(what: str | None) -> list[str]:
+    """Return the quantities that a dump takes.
 
     Raises:
         ValueError: If a name is no quantity that can be dumped.
     """
-    names = what or [*FIRST, "hvp"]
+    names = names_of(what) if what else [*FIRST, "hvp"]
     wrong = [n for n in names if n not in (*FIRST, *SECOND)]
-    if wrong:
+    if wrong and what != "all":
         message = f"{', '.join(wrong)} cannot be dumped; choose among {', '.join((*FIRST, *SECOND))}"
         raise ValueError(message)
+    return [n for n in names if n not in wrong]
+
+
+def _quantities(make: Callable[[str], Any], names: list[str], dtypes: Sequence[str]) -> Groups:
+    """Return one side's quantities at every precision, by torch name."""
     groups: Groups = {}
-    with precision():
-        settle_flattening(bound)
-        for dtype in dtypes:
-            source: Any = TorchQuantities(bound, dtype) if side == "torch" else JaxQuantities(bound, dtype)
-            for name in names:
-                found = source.get("basic")[name] if name in FIRST else source.get(name)
-                groups[f"{name}@{dtype}"] = {n: _array(x) for n, x in found.items()}
-    paths = {n: bound.jax_path(n) for n in bound.torch.params}
-    return groups, {"side": side, "paths": paths, "doctor": doctor()}
+    for dtype in dtypes:
+        source = make(dtype)
+        for name in names:
+            found = source.get("basic")[name] if name in FIRST else source.get(name)
+            groups[f"{name}@{dtype}"] = {n: _array(x) for n, x in found.items()}
+    return groups
 
 
 def _array(x: Any) -> np.ndarray:
@@ -74,11 +133,15 @@ def compare_runs(
         leaves: list[Leaf] = measure(
             lay_out(got[f"{name}@float64"], exact), exact, lambda n: paths.get(n, n), tolerance=tolerance
         )
-        for group in want:
+        for group in (g for g in want if "@" in g):
             quantity, dtype = group.split("@")
             if quantity == name and dtype != "float64" and group in got:
                 add_noise(leaves, exact, (want[group], lay_out(got[group], exact)), dtype, 0.0)
         results.append(judge_result(name, leaves, tolerance, _judge.NOISE_MULTIPLE, 0.0))
+    left = [*about.get("left", {}).get("unused", []), *about.get("left", {}).get("unfilled", [])]
+    if left:
+        lost = [Leaf(name, "", np.inf, note="without a counterpart") for name in left]
+        results.append(Result("mapping", lost, "differ", f"{len(left)} weights without a counterpart: {left[0]}"))
     versions = other.get("doctor", {}).get("versions", {})
     meta = {"versions": versions, "notes": [], "backend": "", "dtypes": ["float64"], "tolerance_f64": tolerance,
             "parameters": 0, "batch": [], "mode": "dumped", "seconds": 0.0}  # fmt: skip

@@ -1,12 +1,15 @@
 """A pair from a Python file, for the command line."""
 
+import inspect
 import runpy
 from pathlib import Path
 from typing import Any
 
-from jaxgrad.verify._pair._pair import Pair, PairError, pair
+from jaxgrad.verify._pair._bind import pair
+from jaxgrad.verify._pair._inputs import PairError, first_line
+from jaxgrad.verify._pair._pair import Pair
 
-__all__ = ["load", "read_spec"]
+__all__ = ["load", "parts", "read_spec"]
 
 
 def read_spec(path: str | Path) -> dict[str, Any]:
@@ -26,14 +29,39 @@ def read_spec(path: str | Path) -> dict[str, Any]:
         spec = names.get("spec")
         spec = spec() if callable(spec) else spec
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        message = f"the spec {path} does not import: {type(error).__name__}: {lines[0] if lines else ''}"
+        message = f"the spec {path} does not import: {first_line(error)}"
         raise PairError(message) from error
-    if isinstance(spec, Pair):
-        return {"pair": spec}
     if not isinstance(spec, dict):
         message = f"the spec {path} must define `spec`, a dict of the arguments of jaxgrad.verify.pair, or a function"
         raise PairError(message)
+    return spec
+
+
+def parts(path: str | Path, *names: str) -> dict[str, Any]:
+    """Return the spec of a file with its models made, after refusing what it lacks.
+
+    A model may be given as a function without arguments that makes it: only the sides that are needed are made, so
+    that one spec serves two environments.
+
+    Args:
+        path: The file.
+        *names: The entries that must be there.
+
+    Raises:
+        PairError: If the spec does not import, lacks an entry, or a model cannot be made.
+    """
+    spec = read_spec(path)
+    missing = [name for name in names if spec.get(name) is None]
+    if missing:
+        message = f"the spec {path} gives no {', '.join(missing)}"
+        raise PairError(message)
+    for side in {"torch", "jax"} & set(names):
+        if inspect.isfunction(spec[side]):
+            try:
+                spec = {**spec, side: spec[side]()}
+            except Exception as error:
+                message = f"the {side} model of the spec {path} cannot be made: {first_line(error)}"
+                raise PairError(message) from error
     return spec
 
 
@@ -43,13 +71,7 @@ def load(path: str | Path) -> Pair:
     Raises:
         PairError: If it does not import, lacks an argument, or does not fit.
     """
-    spec = read_spec(path)
-    if "pair" in spec:
-        return spec["pair"]
-    missing = [name for name in ("torch", "jax", "batch", "loss") if spec.get(name) is None]
-    if missing:
-        message = f"the spec {path} gives no {', '.join(missing)}"
-        raise PairError(message)
+    spec = parts(path, "torch", "jax", "batch", "loss")
     try:
         return pair(**spec)
     except TypeError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._bridge import to_torch
+from jaxgrad.verify._pair._inputs import PairError, first_line
 
 __all__ = ["TorchSide"]
 
@@ -28,6 +29,28 @@ class TorchSide:
         self.frozen = {name for name, p in named.items() if not p.requires_grad}
         self.buffers = {name: _numpy(b) for name, b in module.named_buffers()}
         self.excited: list[str] = []
+        shapes = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
+        shapes |= {name: b.shape for name, b in self.buffers.items()}
+        place = {name: i for i, name in enumerate(module.state_dict())}
+        self.outline = dict(sorted(shapes.items(), key=lambda item: place.get(item[0], len(place))))
+        """The shape of every tensor, tied names included, in the order of ``state_dict``."""
+        self.kinds = {name: type(m).__name__ for name, m in module.named_modules()}
+        """The class of every module by path."""
+
+    def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
+        """Return the order in which the layers first ran, and evaluate the loss once on the way.
+
+        Raises:
+            PairError: If the batch does not fit the model or the loss.
+        """
+        from jaxgrad.verify._pair._watch_torch import execution_order
+
+        try:
+            return execution_order(self, batch)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            shapes = ", ".join(str(a.shape) for a in batch)
+            message = f"the torch model or its loss fails on the batch (shapes {shapes}): {first_line(error)}"
+            raise PairError(message) from error
 
     def excite(self) -> None:
         """Move tensors that are constant, as fresh scales, biases and statistics are: they would hide differences."""
@@ -40,6 +63,19 @@ class TorchSide:
             held = self.params if name in self.params else self.buffers
             held[name] = array + (np.abs(noise) if name.endswith("running_var") else noise)
             self.excited.append(name)
+
+    def images(self, batch: tuple[np.ndarray, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the linear layers that take a flattened image, with its channels, height and width."""
+        from jaxgrad.verify._pair import _align, _watch_torch
+
+        if not any(kind.startswith("Conv") for kind in self.kinds.values()):
+            return {}
+        return _align.flattened_images(_watch_torch.capture(self, batch).calls)
+
+    def value(self, batch: tuple[np.ndarray, ...]) -> float:
+        """Return the loss in float64."""
+        params, buffers = self.tensors("float64")
+        return float(self.loss("float64", buffers)(params, *self.batch(batch, "float64")))
 
     def at(self, dtype: str) -> Any:
         """Return the module in a dtype, in evaluation or training mode."""

@@ -42,11 +42,11 @@ class Trace:
     buffers: dict[str, np.ndarray]
 
 
-def execution_order(bound: Any) -> dict[str, int]:
+def execution_order(side: Any, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
     """Return the order in which the layers first ran, and evaluate the loss once on the way."""
     import torch
 
-    side, handles = bound.torch, []
+    handles = []
     order: dict[str, int] = {}
     for name, module in side.at("float32").named_modules():
         hook: Callable[..., None] = lambda *_, name=name: _note(order, name)  # noqa: E731
@@ -54,7 +54,7 @@ def execution_order(bound: Any) -> dict[str, int]:
     try:
         with torch.no_grad():
             params, buffers = side.tensors("float32")
-            side.loss("float32", buffers)(params, *side.batch(bound.batch, "float32"))
+            side.loss("float32", buffers)(params, *side.batch(batch, "float32"))
     finally:
         for handle in handles:
             handle.remove()
@@ -66,7 +66,7 @@ def _note(order: dict[str, int], name: str) -> None:
     order.setdefault(name, len(order))
 
 
-def capture(bound: Any, dtype: str = "float64") -> Trace:
+def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> Trace:
     """Run forward and backward once, and keep what every call saw.
 
     The hooks give each call an alias of its inputs and outputs, so that the gradients of one tensor that goes to
@@ -74,14 +74,13 @@ def capture(bound: Any, dtype: str = "float64") -> Trace:
     """
     import torch
 
-    side = bound.torch
     watcher, handles = _Watcher(), []
     for name, module in side.at(dtype).named_modules():
         handles.append(module.register_forward_pre_hook(watcher.before(name), with_kwargs=True))
         handles.append(module.register_forward_hook(watcher.after))
     params, buffers = side.tensors(dtype)
     params = {name: p.requires_grad_(name not in side.frozen) for name, p in params.items()}
-    batch = side.batch(bound.batch, dtype)
+    batch = side.batch(data, dtype)
     inputs, targets = split(batch)
     inputs = tuple(x.requires_grad_() if x.is_floating_point() else x for x in inputs)
     try:

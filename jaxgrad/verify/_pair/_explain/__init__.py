@@ -156,6 +156,6 @@ def _large_means(bound: Any) -> bool:
     """Say whether a normalised array lies far from zero."""
     from jaxgrad.verify._pair._watch_torch import capture
 
-    inputs = [c.inputs[0] for c in capture(bound).calls if "Norm" in c.kind and c.inputs]
+    inputs = [c.inputs[0] for c in capture(bound.torch, bound.batch).calls if "Norm" in c.kind and c.inputs]
     spread = [(np.abs(x.mean(-1)).max(), x.std(-1).min()) for x in inputs if x is not None]
     return any(mean > 30 * max(std, 1e-12) for mean, std in spread)

@@ -187,6 +187,6 @@ def _zeros(bound: Any) -> int:
     """Count the activations that are exactly zero."""
     from jaxgrad.verify._pair._watch_torch import capture
 
-    calls = capture(bound).calls
+    calls = capture(bound.torch, bound.batch).calls
     relu = [c for c in calls if c.output is not None and not any(d.parent is c for d in calls)]
     return int(sum((c.inputs[0] == 0).sum() for c in relu if c.inputs and c.inputs[0] is not None))

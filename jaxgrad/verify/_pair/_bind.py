@@ -1,0 +1,167 @@
+"""A torch side and a JAX model made one pair: the layout of the batch, a trial run, the mapping of the weights."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad.verify._pair import _jax_side, _losses, _mapping
+from jaxgrad.verify._pair._configs import jax_configs
+from jaxgrad.verify._pair._inputs import PairError, check_batch, check_mode, check_options, first_line, need
+from jaxgrad.verify._pair._jax_side import cast, flatten, framework_default, precision
+from jaxgrad.verify._pair._layout import choose_layout, narrow
+from jaxgrad.verify._pair._mapping import Mapping, Rule
+from jaxgrad.verify._pair._pair import Pair
+from jaxgrad.verify._pair._torch_side import TorchSide, split
+
+__all__ = ["bind", "pair"]
+
+
+def pair(
+    *,
+    torch: Any,
+    jax: Any,
+    batch: Any,
+    loss: Any = None,
+    mapping: str | Sequence[Rule | tuple[Any, ...]] = "auto",
+    weights: str = "torch",
+    mode: str = "eval",
+    jax_kwargs: dict[str, Any] | None = None,
+    adapt: Callable[..., tuple[Any, ...]] | None = None,
+    optimizer: tuple[Any, Any] | None = None,
+    clip: tuple[Any, Any] | None = None,
+    own: dict[str, tuple[Any, Any]] | None = None,
+    excite: bool = True,
+) -> Pair:
+    r"""Bind a torch model and its JAX port for comparison.
+
+    .. math:: f_\text{torch}(\theta, x) = f_\text{JAX}(M\theta, x)
+              \quad\text{and so}\quad \nabla_\theta f_\text{torch} = M^\top \nabla f_\text{JAX}
+
+    Args:
+        torch: A ``torch.nn.Module``, in evaluation mode unless ``mode="train"``. It is copied, never changed.
+        jax: A linen module, ``(linen module, variables)``, an NNX module, or ``(apply_fn, params)`` with
+            ``apply_fn(params, *inputs)``.
+        batch: NumPy arrays, one or a tuple: the inputs, and as the last of several the target of the loss. In
+            torch's layout; images go over with channels last where the JAX model takes them so.
+        loss: ``(torch function, JAX function)`` of ``(output, target)``, or ``"mse"``, ``"cross_entropy"`` (integer
+            labels, classes last), ``"mean_square"`` (of the output alone, for a batch without a target).
+        mapping: ``"auto"``, or rules `Rule` (or their tuples) for what the automatic mapping cannot know.
+        weights: ``"torch"`` gives the port torch's weights; ``"own"`` judges the weights that the port holds.
+        mode: ``"eval"`` or ``"train"``; dropout must have the rate 0 in the latter.
+        jax_kwargs: Keyword arguments of every call of the JAX model, such as ``{"train": False}``.
+        adapt: ``adapt(*batch)`` gives the batch as the JAX side takes it; traceable.
+        optimizer: ``(make, transformation)``: ``make(parameters)`` returns a torch optimizer, and the other is an
+            optax transformation; for ``what="step"``.
+        clip: ``(torch function of parameters, optax transformation)`` that clips gradients in that step.
+        own: Functions of the user's own for a quantity, such as ``{"meta": (torch_fn, jax_fn)}``; each is called
+            as ``fn(loss_fn, params, *batch)`` and returns a tree like ``params``.
+        excite: Whether tensors that are constant (fresh scales of 1, biases and statistics of 0) are moved a little
+            on both sides, since they would hide what is done to them. Only with ``weights="torch"``.
+
+    Returns:
+        A `Pair`, with ``audit()`` and ``check()``.
+
+    Raises:
+        PairError: If the batch does not fit a model, a model is in the wrong mode, or no loss is given.
+        MappingError: If a rule does not fit.
+        ModuleNotFoundError: If torch or flax is missing.
+        TypeError: If an argument is of another kind.
+
+    Cost:
+        One forward of the torch model and one abstract trace of the other.
+    """
+    need("torch")
+    need("flax")
+    import torch as framework
+
+    if not isinstance(torch, framework.nn.Module):
+        message = f"torch must be a torch.nn.Module; got {type(torch).__name__}"
+        raise TypeError(message)
+    if loss is None:
+        message = f"no loss was given: pass loss=(torch function, JAX function), or one of {_losses.names()}"
+        raise PairError(message)
+    check_options(weights, mode)
+    losses = _losses.named(loss)
+    arrays = check_batch(batch)
+    check_mode(torch, mode)
+    side = TorchSide(torch, losses[0], train=mode == "train")
+    if excite and weights == "torch":
+        side.excite()
+    given = {"mapping": mapping, "weights": weights, "mode": mode, "jax_kwargs": jax_kwargs, "adapt": adapt,
+             "optimizer": optimizer, "clip": clip, "own": own}  # fmt: skip
+    return bind(side, jax, losses[1], arrays, given)
+
+
+def bind(side: Any, model: Any, loss: Any, batch: tuple[np.ndarray, ...], given: dict[str, Any]) -> Pair:
+    """Return the pair of a torch side and a JAX model.
+
+    Args:
+        side: The torch side, or what a run on disk holds of it.
+        model: The JAX model in any of its forms.
+        loss: The loss on the JAX side.
+        batch: In torch's layout.
+        given: The other arguments of `jaxgrad.verify.pair`.
+
+    Raises:
+        PairError: If the batch does not fit a model.
+        MappingError: If a rule does not fit.
+    """
+    kwargs, mapping = dict(given["jax_kwargs"] or {}), given["mapping"]
+    rules = [] if mapping == "auto" else [r if isinstance(r, Rule) else Rule(*r) for r in mapping]
+    options = {name: given[name] for name in ("weights", "mode", "optimizer", "clip")} | {"own": given["own"] or {}}
+    # the models are made and tried as a user runs them, with x64 off
+    with precision(), framework_default():
+        adapt = given["adapt"] or choose_layout(side.kinds.values(), model, batch, kwargs)
+        inputs, _ = split(adapt(*(narrow(cast(x, "float32")) for x in batch)))
+        ours = _jax_side.make(model, kwargs, inputs, train=given["mode"] == "train")
+        bound = Pair(side, ours, loss, batch, adapt, options)
+        bound.mapping = _find_mapping(bound, rules, side.order(batch), _try_jax(bound, inputs))
+    return bound
+
+
+def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:
+    """Trace the JAX model and its loss once, and note in which order the layers ran.
+
+    Raises:
+        PairError: If the batch does not fit.
+    """
+    given = ", ".join(str(a.shape) for a in bound.batch)
+    order: dict[str, int] = {}
+
+    def watch(path: str, call: Any, args: Any, kwargs: Any) -> Any:
+        order.setdefault(path, len(order))
+        return call(*args, **kwargs)
+
+    try:
+        output = jax.eval_shape(lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], *_outline(bound), *inputs)
+        _, targets = split(bound.adapt(*bound.data("float32")))
+        jax.eval_shape(bound.jax_loss, output, *targets)
+    except Exception as error:
+        message = f"the JAX model or its loss fails on the batch (shapes {given}): {first_line(error)}"
+        raise PairError(message) from error
+    return order
+
+
+def _outline(bound: Pair) -> tuple[Any, Any]:
+    """Return shapes for the parameters and collections, in float32 as the inputs are."""
+
+    def leaf(x: Any) -> Any:
+        dtype = getattr(x, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            return x
+        return jax.ShapeDtypeStruct(np.shape(x), jnp.float32)
+
+    return jax.tree.map(leaf, bound.jax.params), jax.tree.map(leaf, bound.jax.rest)
+
+
+def _find_mapping(bound: Pair, rules: list[Rule], torch_order: dict[str, int], jax_order: dict[str, int]) -> Mapping:
+    """Find the mapping of parameters and statistics."""
+    side = bound.torch
+    statistics = {p: np.shape(x) for p, x in flatten(bound.jax.rest).items() if p.endswith(("/mean", "/var"))}
+    ours = _jax_side.shapes(bound.jax.params) | statistics
+    return _mapping.automatic(
+        side.outline, side.kinds, side.aliases, ours, jax_configs(bound.jax), rules, torch_order, jax_order
+    )

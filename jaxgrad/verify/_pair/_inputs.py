@@ -1,0 +1,72 @@
+"""What a pair cannot be made of, refused in a sentence that says what to change."""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["PairError", "check_batch", "check_mode", "check_options", "first_line", "need"]
+
+
+class PairError(ValueError):
+    """A pair that cannot be compared, and what to change."""
+
+
+def need(name: str) -> None:
+    """Refuse to go on without a framework.
+
+    Raises:
+        ModuleNotFoundError: With how to install it.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec(name) is None:
+        message = f"{name} is not installed here: pip install {name}. Without it, compare two dumps: jaxgrad diff A B"
+        raise ModuleNotFoundError(message)
+
+
+def check_options(weights: str, mode: str) -> None:
+    """Refuse words that are not options."""
+    for name, value, allowed in (("weights", weights, ("torch", "own")), ("mode", mode, ("eval", "train"))):
+        if value not in allowed:
+            message = f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}"
+            raise PairError(message)
+
+
+def check_batch(batch: Any) -> tuple[np.ndarray, ...]:
+    """Return the batch as a tuple of NumPy arrays."""
+    parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+    arrays = tuple(np.asarray(part) for part in parts)
+    bad = [f"batch[{i}] is {a.dtype}" for i, a in enumerate(arrays) if a.dtype.kind not in "fiub"]
+    if bad or not arrays:
+        message = (
+            f"batch must be NumPy arrays of numbers, inputs first and the target last; {', '.join(bad) or 'empty'}"
+        )
+        raise PairError(message)
+    if any(a.ndim and len(a) == 0 for a in arrays):
+        message = "the batch is empty: its leading axis has length 0"
+        raise PairError(message)
+    if len(arrays) > 1 and len({len(a) for a in arrays if a.ndim}) > 1:
+        message = f"the arrays of the batch have different lengths: {[a.shape for a in arrays]}"
+        raise PairError(message)
+    return arrays
+
+
+def check_mode(module: Any, mode: str) -> None:
+    """Refuse a model whose answer would be random, or not the one that is asked for."""
+    training = [name or "the model itself" for name, m in module.named_modules() if m.training]
+    if mode == "eval" and training:
+        message = (
+            f"the torch model is in training mode ({training[0]}): call .eval() on it, or pass mode='train' to"
+            " compare training mode, with dropout at 0"
+        )
+        raise PairError(message)
+    dropping = [n for n, m in module.named_modules() if "Dropout" in type(m).__name__ and getattr(m, "p", 0) > 0]
+    if mode == "train" and dropping:
+        message = f"dropout is random and never equal across frameworks: set p=0 in {', '.join(dropping)}"
+        raise PairError(message)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error that says something, with its type."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
