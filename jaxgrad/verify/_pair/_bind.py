@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad.verify._pair import _jax_side, _losses, _mapping
@@ -136,25 +135,15 @@ def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:
         return call(*args, **kwargs)
 
     try:
-        output = jax.eval_shape(lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], *_outline(bound), *inputs)
+        output = jax.eval_shape(
+            lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], *bound.jax.outline("float32"), *inputs
+        )
         _, targets = split(bound.adapt(*bound.data("float32")))
         jax.eval_shape(bound.jax_loss, output, *targets)
     except Exception as error:
         message = f"the JAX model or its loss fails on the batch (shapes {given}): {first_line(error)}"
         raise PairError(message) from error
     return order
-
-
-def _outline(bound: Pair) -> tuple[Any, Any]:
-    """Return shapes for the parameters and collections, in float32 as the inputs are."""
-
-    def leaf(x: Any) -> Any:
-        dtype = getattr(x, "dtype", None)
-        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-            return x
-        return jax.ShapeDtypeStruct(np.shape(x), jnp.float32)
-
-    return jax.tree.map(leaf, bound.jax.params), jax.tree.map(leaf, bound.jax.rest)
 
 
 def _find_mapping(bound: Pair, rules: list[Rule], torch_order: dict[str, int], jax_order: dict[str, int]) -> Mapping:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
+from jaxgrad.verify._pair._wide import follow, wide_attention
+
 __all__ = ["JaxSide", "Watch", "flatten", "unflatten"]
 
 Watch = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -30,6 +32,15 @@ class JaxSide:
     def apply(self, params: Any, rest: Any, *inputs: Any, watch: Watch | None = None) -> tuple[Any, Any]:
         """Apply the model."""
         raise NotImplementedError
+
+    def outline(self, dtype: str) -> tuple[Any, Any]:
+        """Return the shapes of the parameters and collections, with floating-point numbers in a dtype."""
+
+        def leaf(x: Any) -> Any:
+            floating = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
+            return jax.ShapeDtypeStruct(np.shape(x), dtype) if floating else x
+
+        return jax.tree.map(leaf, (self.params, self.rest))
 
     def modules(self) -> dict[str, Any]:
         """Return the submodules that can be found without a call, by path, for their configuration."""
@@ -60,7 +71,7 @@ class LinenSide(JaxSide):
 
         def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             self.found.setdefault("/".join(context.module.path), context.module)
-            _follow(getattr(context.module, "cell", None), wide)
+            follow(getattr(context.module, "cell", None), wide)
             # a call inside scan or remat belongs to another trace: its values cannot be taken out
             if watch is None or context.method_name not in WATCHED_METHODS or _trace_state() != here:
                 return call(*args, **kwargs)
@@ -111,7 +122,7 @@ class NnxSide(JaxSide):
         module = nnx.merge(self.graph, state_params, state_rest, copy=True)
         (module.train if self.train else module.eval)()
         for _, node in list(_nnx_modules(module)):
-            _follow(node, _dtype_of(params))
+            follow(node, _dtype_of(params))
         if watch is not None:
             _watch_nnx(module, watch)
         output = module(*inputs, **self.kwargs)
@@ -182,12 +193,6 @@ def _dtype_of(params: Any) -> Any:
     return floating[0] if floating else None
 
 
-def _follow(cell: Any, dtype: Any) -> None:
-    """Let a recurrent cell of a private copy start from a carry of the parameters' dtype, not of ``param_dtype``."""
-    if dtype is not None and hasattr(cell, "initialize_carry") and hasattr(cell, "param_dtype"):
-        object.__setattr__(cell, "param_dtype", dtype)
-
-
 def _trace_state() -> Any:
     """Return what tells one trace from another."""
     return jax.extend.core.get_opaque_trace_state(convention="nnx")
@@ -238,6 +243,7 @@ def precision() -> Iterator[None]:
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
+        wide_attention(),
     ):
         yield
 

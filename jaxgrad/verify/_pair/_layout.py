@@ -39,7 +39,7 @@ def choose_layout(kinds: Iterable[str], model: Any, arrays: tuple[np.ndarray, ..
         inputs, _ = split(layout(*(narrow(cast(x, "float32")) for x in arrays)))
         try:
             side = _jax_side.make(model, kwargs, inputs, train=False)
-            jax.eval_shape(lambda p, r, *x, side=side: side.apply(p, r, *x)[0], side.params, side.rest, *inputs)
+            jax.eval_shape(lambda p, r, *x, side=side: side.apply(p, r, *x)[0], *side.outline("float32"), *inputs)
         except Exception:
             continue
         return layout

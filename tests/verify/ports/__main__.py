@@ -17,6 +17,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"out of {', '.join(PORTS)}; all without any")
     parser.add_argument("--what", default="all")
     arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in PORTS]
+    if unknown:
+        parser.error(f"no port is called {', '.join(unknown)}; there are {', '.join(PORTS)}")
     console, good = Console(width=140, highlight=False), True
     for name in arguments.names or PORTS:
         report = PORTS[name]().check(arguments.what)

@@ -1,10 +1,11 @@
-"""The pairs of the ports, with seeded batches of odd sizes."""
+"""The pairs of the ports in both Flax APIs, with seeded batches of odd sizes."""
 
 import numpy as np
 import torch
+from flax import nnx
 
 from jaxgrad.verify import pair
-from tests.verify.ports import in_linen, in_torch
+from tests.verify.ports import in_linen, in_nnx, in_torch
 
 
 def _images(classes=10):
@@ -17,18 +18,17 @@ def _words(length, tags):
     return rng.integers(0, 37, (3, length)), rng.integers(0, tags, (3, length))
 
 
-def _port(name, batch, **given):
+BATCHES = {"ResNet20": _images(), "Vit": _images(), "Gpt": _words(12, 37), "Tagger": _words(9, 5)}
+
+
+def _port(name, api):
     def build():
         torch.manual_seed(0)
         module = getattr(in_torch, name)().eval()
-        return pair(torch=module, jax=getattr(in_linen, name)(), loss="cross_entropy", batch=batch, **given)
+        port = getattr(in_linen, name)() if api == "linen" else getattr(in_nnx, name)(nnx.Rngs(0))
+        return pair(torch=module, jax=port, loss="cross_entropy", batch=BATCHES[name])
 
     return build
 
 
-PORTS = {
-    "resnet20": _port("ResNet20", _images()),
-    "vit": _port("Vit", _images()),
-    "gpt": _port("Gpt", _words(12, 37)),
-    "tagger": _port("Tagger", _words(9, 5)),
-}
+PORTS = {f"{name.lower()}-{api}": _port(name, api) for name in BATCHES for api in ("linen", "nnx")}
