@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._wide import ATTENTION, follow, wide_attention
 
 
@@ -17,12 +18,11 @@ from jaxgrad.verify._pair._wide import ATTENTION, follow, wide_attention
 def test_wide_attention_is_jaxs_attention(options):
     rng = np.random.default_rng(0)
     query, key, value = (jnp.asarray(rng.normal(size=shape)) for shape in ((2, 5, 4, 3), (2, 6, 2, 3), (2, 6, 2, 3)))
-    with wide_attention():
+    with precision():
         got = jax.nn.dot_product_attention(query, key, value, **options)
         # other precisions go to JAX's own
         narrow = jax.nn.dot_product_attention(*(x.astype(jnp.float32) for x in (query, key, value)), **options)
-    assert jax.nn.dot_product_attention is ATTENTION
-    want = ATTENTION(query, key, value, **options)
+        want = ATTENTION(query, key, value, **options)
     assert got.dtype == want.dtype == jnp.float64
     np.testing.assert_allclose(got, want, atol=1e-6)
     np.testing.assert_allclose(narrow, want, atol=1e-6)
