@@ -86,7 +86,11 @@ def measure(problem: Problem, rounds: int) -> list[Timing]:
     first, results = {}, {}
     for runner in runners:
         first[runner.name], results[runner.name] = clocked(runner.run)
-    check_agreement(problem, results)
+    if problem.in_float64 is None:
+        check_agreement(problem, results)
+    else:
+        with jax.enable_x64(True):
+            check_agreement(problem, {c.name: wait(c.run()) for c in problem.in_float64()})
     # the second call warms the caches and says how many calls make a sample
     calls = {r.name: max(1, math.ceil(SHORTEST_SAMPLE / max(clocked(r.run)[0], 1e-9))) for r in runners}
     samples: dict[str, list[float]] = {runner.name: [] for runner in runners}

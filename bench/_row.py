@@ -41,6 +41,9 @@ class Problem:
     """One jitted gradient of the same loss: the unit of cost."""
     agreement: float = 1e-4
     """The largest relative L2 difference of a leaf between contenders, in the dtype of the row."""
+    in_float64: Callable[[], list[Contender]] | None = None
+    """The same contenders on float64 inputs, to agree there instead: in float32 a unit of a ReLU network that rounds to
+    the other side of its kink makes right gradients differ."""
 
 
 @dataclass(frozen=True)

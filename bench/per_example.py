@@ -61,21 +61,32 @@ def vmap_and_clip_torch(loss: Callable[..., Any], params: Any, batch: tuple[Any,
     return jax.tree.map(lambda g: torch.einsum("b,b...->...", scales, g), rows)
 
 
-def clipped_sum_problem(build: Callable[..., Network], large: Any, small: Any, quick: bool) -> Problem:
-    """Clipped sum against ``vmap(grad)`` of both frameworks, and one plain gradient."""
-    network = build(*(small if quick else large))
-    params, batch = to_jax((network.params, network.batch), np.float32)
+def clipping_contenders(network: Network, dtype: Any) -> list[Contender]:
+    """Return the ways to a clipped sum, on inputs of a dtype."""
+    params, batch = to_jax((network.params, network.batch), dtype)
     ours = functools.partial(per_example.clipped_sum, network.loss, clip_norm=CLIP_NORM)
-    rows, gradient = vmap_and_clip(network.loss), plain_gradient(network)
+    rows = vmap_and_clip(network.loss)
     contenders = [
         Contender("jaxgrad", "jax", lambda: ours(params, *batch), Program(ours, (params, *batch)), lambda r: r[0]),
         Contender("jax.vmap(grad)", "jax", lambda: rows(params, *batch), Program(rows, (params, *batch))),
     ]
     if network.loss_torch is not None:
-        loss_torch, (pt, bt) = network.loss_torch, to_torch((network.params, network.batch), np.float32)
+        loss_torch, (pt, bt) = network.loss_torch, to_torch((network.params, network.batch), dtype)
         contenders.append(Contender("torch.func", "torch", lambda: vmap_and_clip_torch(loss_torch, pt, bt)))
-    unit = Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch)))
-    return Problem(contenders, gradient=unit)
+    return contenders
+
+
+def clipped_sum_problem(build: Callable[..., Network], large: Any, small: Any, quick: bool) -> Problem:
+    """Clipped sum against ``vmap(grad)`` of both frameworks, and one plain gradient."""
+    network = build(*(small if quick else large))
+    params, batch = to_jax((network.params, network.batch), np.float32)
+    gradient = plain_gradient(network)
+    return Problem(
+        clipping_contenders(network, np.float32),
+        gradient=Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch))),
+        agreement=1e-8,
+        in_float64=functools.partial(clipping_contenders, network, np.float64),
+    )
 
 
 def small_network() -> Network:
