@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -12,7 +13,7 @@ from jaxgrad._types import Array
 from jaxgrad.per_example._engine import _layout
 from jaxgrad.per_example._engine._plan import LeafPlan
 
-__all__ = ["Factors", "form", "gradient_of_sum", "squares"]
+__all__ = ["Factors", "form", "gradient_of_sum", "gram_squares", "squares"]
 
 CANCELLATION = 3e-3
 """A squared norm below this part of the sum of its absolute terms is formed anew: in float32 the terms' rounding
@@ -39,26 +40,40 @@ def wide(dtype: Any) -> Any:
     return _tree.accumulator(dtype)
 
 
-def squares(plan: LeafPlan, factors: Sequence[Factors]) -> Array:
-    """Return the squared norms of a leaf's gradients, held as factors."""
-    if plan.rows == 1:
-        (one,) = factors
-        return jnp.sum(_square_rows(one.rows) * _square_rows(one.columns), axis=(1, 2))
-    total, absolute = _gram_sums(factors)
-    suspect = ~(total > CANCELLATION * absolute)
+def squares(factors: Sequence[Factors]) -> Array:
+    """Return the squared norms of gradients that are one outer product each."""
+    (one,) = factors
+    return jnp.sum(_square_rows(one.rows) * _square_rows(one.columns), axis=(1, 2))
+
+
+def gram_squares(plans: Sequence[LeafPlan], leaves: Sequence[Sequence[Factors]]) -> list[Array]:
+    """Return the squared norms of the gradients of several leaves by Gram matrices; what cancels is formed anew."""
+    sums = [_gram_sums(factors) for factors in leaves]
+    totals = [total for total, _ in sums]
     # an example whose gradient is zero cancels for good
-    suspect &= absolute > 0
-    return lax.cond(jnp.any(suspect), lambda: _repaired(plan, factors, total, suspect), lambda: total)
+    suspect = [~(total > CANCELLATION * absolute) & (absolute > 0) for total, absolute in sums]
+    if not totals:
+        return []
+    some = functools.reduce(jnp.logical_or, suspect)
+    return lax.cond(jnp.any(some), lambda: _repaired(plans, leaves, totals, suspect, some), lambda: totals)
 
 
-def _repaired(plan: LeafPlan, factors: Sequence[Factors], total: Array, suspect: Array) -> Array:
-    """Form the suspect gradients one after the other, and measure them."""
+def _repaired(
+    plans: Sequence[LeafPlan],
+    leaves: Sequence[Sequence[Factors]],
+    totals: list[Array],
+    suspect: list[Array],
+    some: Array,
+) -> list[Array]:
+    """Form the gradients of suspect examples one after the other, and measure them."""
 
-    def measure(i: Array) -> Array:
-        one = [Factors(*(lax.dynamic_slice_in_dim(x, i, 1) for x in f)) for f in factors]
-        return jnp.sum(jnp.square(form(plan, one).astype(total.dtype)))
+    def measure(i: Array) -> list[Array]:
+        one = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i, 1), list(leaves))
+        formed = [form(plan, factors) for plan, factors in zip(plans, one, strict=True)]
+        anew = [jnp.sum(jnp.square(g.astype(t.dtype))) for g, t in zip(formed, totals, strict=True)]
+        return [lax.select(s[i], new, t[i]) for s, new, t in zip(suspect, anew, totals, strict=True)]
 
-    return lax.map(lambda i: lax.cond(suspect[i], measure, lambda i: total[i], i), jnp.arange(total.shape[0]))
+    return lax.map(lambda i: lax.cond(some[i], measure, lambda i: [t[i] for t in totals], i), jnp.arange(some.size))
 
 
 def _square_rows(x: Array) -> Array:
@@ -113,15 +128,20 @@ def leaf_of(plan: LeafPlan, matrix: Any) -> Array:
 def _scaled(factors: Factors, scales: Array) -> Factors:
     """Scale the smaller dense factor of every example, and blank both where the scale is zero."""
     dense = [x for x in factors if jnp.issubdtype(x.dtype, jnp.floating)]
-    chosen = min(dense, key=lambda x: x.size)
+    # of two equals the cotangent: XLA shares its scaled copy with the bias of the layer
+    chosen = min(reversed(dense), key=lambda x: x.size)
 
     def apply(x: Array) -> Array:
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            return x
-        scale = scales.astype(x.dtype)[:, None, None, None]
-        return jnp.where(scale == 0, jnp.zeros_like(x), scale * x if x is chosen else x)
+        return x if jnp.issubdtype(x.dtype, jnp.integer) else cut_rows(x, scales, scaled=x is chosen)
 
     return Factors(*map(apply, factors))
+
+
+def cut_rows(x: Array, scales: Array, *, scaled: bool = True) -> Array:
+    """Scale every example, and blank those whose scale is zero: zero times NaN is NaN."""
+    flat, column = flat_rows(x), scales.astype(x.dtype)[:, None]
+    kept = jnp.broadcast_to(column != 0, flat.shape)
+    return lax.select(kept, column * flat if scaled else flat, jnp.zeros_like(flat)).reshape(x.shape)
 
 
 def _contract(plan: LeafPlan, factors: Factors, spec: str) -> Array:
@@ -169,13 +189,13 @@ def squares_of(gradients: Array) -> Array:
 
 def sum_of(gradients: Array, scales: Array) -> Array:
     """Return the sum of gradients that are formed, each scaled; those with the scale zero are cut out."""
-    scales, width = scales.astype(gradients.dtype), wide(gradients.dtype)
+    scaled, width = cut_rows(gradients, scales), wide(gradients.dtype)
     if gradients.shape[0] <= UNROLLED:
         # one pass over memory; XLA's sum over a leading axis is slow on CPUs
-        terms = [
-            jnp.where(s == 0, jnp.zeros_like(g), s * g).astype(width) for s, g in zip(scales, gradients, strict=True)
-        ]
-        return functools.reduce(jnp.add, terms)
-    kept = jnp.where(scales.reshape(-1, *(1,) * (gradients.ndim - 1)) == 0, jnp.zeros_like(gradients), gradients)
-    total = jnp.einsum("b,bk->k", scales, flat_rows(kept), preferred_element_type=width)
+        return functools.reduce(
+            jnp.add, [lax.index_in_dim(scaled, i, keepdims=False).astype(width) for i in range(scaled.shape[0])]
+        )
+    total = jnp.einsum(
+        "b,bk->k", jnp.ones(scaled.shape[0], scaled.dtype), flat_rows(scaled), preferred_element_type=width
+    )
     return total.reshape(gradients.shape[1:])

@@ -12,7 +12,6 @@ from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine._chunks import over_chunks
 from jaxgrad.per_example._engine._ledger import keep_books, norms_squared, weighted_sum
 from jaxgrad.per_example._engine._plan import Plan, make_plan, materialising_plan
-from jaxgrad.per_example._engine._program import contains
 from jaxgrad.per_example._one import map_examples, subset_of
 
 __all__ = ["MODES", "Problem", "chunk_length", "clip_and_sum", "measure", "problem_of", "total_norm"]
@@ -86,16 +85,16 @@ def chunk_length(problem: Problem, microbatch: int | None, size: int) -> int:
     return divisors[-1] if divisors else limit
 
 
-def unrolled(problem: Problem, length: int, size: int) -> bool:
-    """Say whether to write the chunks out: XLA's fast convolutions for CPUs do not work inside of loops."""
-    few = -(-size // length) <= 8 and jax.default_backend() == "cpu"
-    program = problem.plan.program
-    return few and program is not None and contains(program.known.jaxpr, {"conv_general_dilated"})
+def total_square(squared: list[Array]) -> Array:
+    """Return the squared norm of all leaves together."""
+    # as a product: XLA would repeat a plain sum of many leaves in the loop of every leaf
+    rows = jnp.stack(squared)
+    return jnp.matmul(jnp.ones(rows.shape[0], rows.dtype), rows, precision="highest")
 
 
 def total_norm(squared: list[Array]) -> Array:
     """Return the norm of all leaves together."""
-    return _tree.safe_sqrt(jnp.sum(jnp.stack(squared), axis=0))
+    return _tree.safe_sqrt(total_square(squared))
 
 
 def measure(problem: Problem, batch: tuple[Any, ...], microbatch: int | None) -> tuple[Array, list[Array]]:
@@ -107,7 +106,7 @@ def measure(problem: Problem, batch: tuple[Any, ...], microbatch: int | None) ->
         return (), (ledger.losses, norms_squared(problem.plan, ledger))
 
     length = chunk_length(problem, microbatch, size)
-    _, rows = over_chunks(step, batch, jnp.ones(size, bool), length, unroll=unrolled(problem, length, size))
+    _, rows = over_chunks(step, batch, jnp.ones(size, bool), length)
     return rows
 
 
@@ -135,9 +134,10 @@ def clip_and_sum(
         chunk, rows_given = both
         ledger = keep_books(problem.plan, problem.leaves, chunk)
         squared = norms_squared(problem.plan, ledger)
-        finite = jnp.isfinite(sum(squared)) & jnp.isfinite(ledger.losses)
+        finite = jnp.isfinite(total_square(squared)) & jnp.isfinite(ledger.losses)
         scales, rows = scale_fn(squared, rows_given)
-        scales = [jnp.where(real & finite, s, jnp.zeros_like(s)) for s in scales]
+        cut = {id(s): jnp.where(real & finite, s, jnp.zeros_like(s)) for s in scales}
+        scales = [cut[id(s)] for s in scales]
         if mode == "ghost":
             total = second_pass(problem, chunk, scales, finite)
         else:
@@ -146,7 +146,7 @@ def clip_and_sum(
 
     size = real.shape[0]
     length = chunk_length(problem, microbatch, size)
-    total, (losses, rows) = over_chunks(step, (batch, given), real, length, unroll=unrolled(problem, length, size))
+    total, (losses, rows) = over_chunks(step, (batch, given), real, length)
     return total, losses, rows
 
 

@@ -14,7 +14,7 @@ __all__ = ["over_chunks"]
 
 
 def over_chunks(
-    step: Callable[[Tree, Array], tuple[Tree, Tree]], batch: Tree, real: Array, microbatch: int, *, unroll: bool = False
+    step: Callable[[Tree, Array], tuple[Tree, Tree]], batch: Tree, real: Array, microbatch: int
 ) -> tuple[Tree, Tree]:
     """Apply ``step`` to chunks of a batch one after the other.
 
@@ -24,7 +24,6 @@ def over_chunks(
         real: Of shape ``(B,)``: false for examples that are padding. A chunk that is filled up repeats the first
             example, marked as padding.
         microbatch: The length of a chunk.
-        unroll: Whether to write the chunks out instead of looping.
 
     Returns:
         The sum, and the rows of all examples in their order.
@@ -45,11 +44,14 @@ def over_chunks(
     filled = jnp.concatenate([real, jnp.zeros(count * microbatch - size, bool)])
     chunks = jax.tree.map(lambda leaf: split(fill(leaf)), batch)
     first = jax.tree.map(lambda leaf: leaf[0], (chunks, split(filled)))
-    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(step, *first)[0])
+    # traced once, for its shapes and for the loop
+    traced, shapes = jax.make_jaxpr(step, return_shape=True)(*first)
+    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[0])
 
     def body(total: Tree, chunk: Any) -> tuple[Tree, Tree]:
-        addend, rows = step(*chunk)
+        flat = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *jax.tree.leaves(chunk))
+        addend, rows = jax.tree.unflatten(jax.tree.structure(shapes), flat)
         return _tree.add(total, addend), rows
 
-    total, rows = lax.scan(body, start, (chunks, split(filled)), unroll=unroll)
+    total, rows = lax.scan(body, start, (chunks, split(filled)))
     return total, jax.tree.map(lambda r: jnp.swapaxes(r, 0, 1).reshape(-1, *r.shape[2:])[:size], rows)

@@ -61,13 +61,20 @@ def _entry(plan: Plan, index: int, tapped: Tapped) -> Any:
 
 def norms_squared(plan: Plan, ledger: Ledger) -> list[Array]:
     """Return the squared norms of the gradients, leaf by leaf, each of shape ``(B,)``."""
-    out = []
-    for leaf, entry in zip(plan.leaves, ledger.entries, strict=True):
+    pairs = list(zip(plan.leaves, ledger.entries, strict=True))
+    by_gram = [i for i, (leaf, _) in enumerate(pairs) if leaf.method == "ghost" and leaf.rows > 1]
+    out = dict(zip(by_gram, _algebra.gram_squares(*_columns([pairs[i] for i in by_gram])), strict=True))
+    for i, (leaf, entry) in enumerate(pairs):
         if entry is None:
-            out.append(jnp.zeros(ledger.losses.shape, _algebra.wide(ledger.losses.dtype)))
-        else:
-            out.append(_algebra.squares(leaf, entry) if leaf.method == "ghost" else _algebra.squares_of(entry))
-    return out
+            out[i] = jnp.zeros(ledger.losses.shape, _algebra.wide(ledger.losses.dtype))
+        elif i not in out:
+            out[i] = _algebra.squares(entry) if leaf.method == "ghost" else _algebra.squares_of(entry)
+    return [out[i] for i in range(len(pairs))]
+
+
+def _columns(pairs: list[tuple[LeafPlan, Any]]) -> tuple[list[LeafPlan], list[Any]]:
+    """Turn a list of pairs into two lists."""
+    return [leaf for leaf, _ in pairs], [entry for _, entry in pairs]
 
 
 def weighted_sum(plan: Plan, ledger: Ledger, scales: Sequence[Array]) -> list[Array]:

@@ -13,7 +13,7 @@ from jax import lax
 from jax.extend.core import JaxprEqn, Literal, Var
 
 from jaxgrad._types import Array
-from jaxgrad.per_example._engine._program import Body, Program, bind, read, shape_of
+from jaxgrad.per_example._engine._program import Body, Program, bind, evaluate, read, shape_of
 from jaxgrad.per_example._engine._views import Path, Site
 
 __all__ = ["Tapped", "run"]
@@ -51,7 +51,10 @@ def run(
     if isinstance(body.outvars[0], Literal):
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, outputs))
         return Tapped(loss, operands, zeros[1], zeros[0])
-    gradients, cotangents = jax.linear_transpose(linear, shapes, outputs)(jnp.ones((), loss.dtype))
+    # the transposition anew, for it does not keep convolutions in XLA's order
+    pullback, shape = jax.make_jaxpr(jax.linear_transpose(linear, shapes, outputs), return_shape=True)(loss)
+    flat = evaluate(pullback.jaxpr, pullback.consts, [jnp.ones((), loss.dtype)])
+    gradients, cotangents = jax.tree.unflatten(jax.tree.structure(shape), flat)
     return Tapped(loss, operands, cotangents, gradients)
 
 
