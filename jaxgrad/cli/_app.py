@@ -51,6 +51,6 @@ def call(arguments: Sequence[str]) -> int:
         # the errors of the argument parser, whose class has moved between versions of typer
         if not hasattr(error, "format_message"):
             raise
-        message = f"{error.format_message()} (jaxgrad --help shows the commands, jaxgrad verify --help the options)"
+        message = f"{error.format_message()} (jaxgrad --help shows the commands, jaxgrad COMMAND --help the options)"
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return WRONG_USAGE

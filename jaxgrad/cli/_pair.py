@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -46,15 +47,8 @@ def check(
     _prepare(format, output)
     dtypes = _check_dtypes(dtype)
     bound = _load(spec)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        report = _run(
-            lambda: bound.check(
-                what,
-                dtypes=dtypes,
-                progress=lambda line, part: bar.update(task, description=line, completed=part),
-            )
-        )
+    with _progress() as tell:
+        report = _run(lambda: bound.check(what, dtypes=dtypes, progress=tell))
     _write(report, format, output)
     return AGREE if report.ok else DIFFER
 
@@ -156,6 +150,18 @@ def show_doctor(format: Annotated[str, typer.Option(metavar="text|json")] = "tex
     for note in report["notes"]:
         console.print(f"note: {note}", markup=False)
     return AGREE
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Show how far a check is on standard error: a bar on a terminal, a line for every stage elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda line, part: console.print(f"{part:4.0%} {line}", highlight=False, markup=False)
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda line, part: bar.update(task, description=line, completed=part)
 
 
 def _prepare(format: str, output: Path | None, allowed: tuple[str, ...] = FORMATS) -> None:  # noqa: A002

@@ -78,9 +78,10 @@ def _grouped(found: list[Setting]) -> list[str]:
         groups.setdefault((s.name, s.torch_value, s.jax_value, s.effect, s.harmless), []).append(s)
     lines = []
     for first, *others in groups.values():
+        where = " <-> ".join(filter(None, (first.torch, first.jax)))
         more = f" and {len(others)} more" if others else ""
         lines.append(
-            f"{'note' if first.harmless else 'differs'}: {first.torch} <-> {first.jax}{more}: {first.name}:"
+            f"{'note' if first.harmless else 'differs'}: {where}{more}: {first.name}:"
             f" {first.torch_value} in torch, {first.jax_value} in JAX; {first.effect}"
         )
     return lines

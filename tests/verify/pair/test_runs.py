@@ -1,5 +1,8 @@
 """Two environments through the disk: neither side needs the other's framework or model."""
 
+import errno
+import os
+import re
 import subprocess
 import sys
 
@@ -75,6 +78,21 @@ def test_a_flipped_bit_ends_with_2(folder, tmp_path, capsys):
     assert call(["dump", "jax", f"{folder}/spec.py", "--like", str(tmp_path), "-o", f"{folder}/never"]) == 2
     assert capsys.readouterr().err.count("checksum differs") == 2
     assert not (folder / "never").exists()
+
+
+def test_a_disk_that_fills_leaves_the_old_report(folder, tmp_path, monkeypatch, capsys):
+    report = tmp_path / "report.html"
+    report.write_text("old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    run = f"{folder}/torch"
+    assert call(["diff", run, run, "--format", "html", "-o", str(report)]) == 2
+    assert re.search(r"could not write .*: No space left on device; the old file is unchanged", capsys.readouterr().err)
+    assert report.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 @pytest.mark.parametrize(
