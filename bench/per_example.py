@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import torch_ref.per_example
+from bench import _opacus
 from bench import _per_example_models as models
 from bench._per_example_models import Network
 from bench._row import Contender, Problem, Program, Row
@@ -73,6 +74,10 @@ def clipping_contenders(network: Network, dtype: Any) -> list[Contender]:
     if network.loss_torch is not None:
         loss_torch, (pt, bt) = network.loss_torch, to_torch((network.params, network.batch), dtype)
         contenders.append(Contender("torch.func", "torch", lambda: vmap_and_clip_torch(loss_torch, pt, bt)))
+    if network.module_torch is not None and _opacus.installed():
+        for name, way in (("opacus ghost", _opacus.ghost), ("opacus hooks", _opacus.hooks)):
+            run = way(network.module_torch(pt), CLIP_NORM)
+            contenders.append(Contender(name, "torch", functools.partial(run, *bt)))
     return contenders
 
 
@@ -84,7 +89,7 @@ def clipped_sum_problem(build: Callable[..., Network], large: Any, small: Any, q
     return Problem(
         clipping_contenders(network, np.float32),
         gradient=Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch))),
-        agreement=1e-8,
+        agreement=1e-6,
         in_float64=functools.partial(clipping_contenders, network, np.float64),
     )
 
