@@ -26,7 +26,7 @@ def divergence(fun: Callable[..., Array], x: Array, *data: Any) -> Array:
         *data: Pytrees handed on to ``fun``; not differentiated.
 
     Returns:
-        The divergence, with the further axes of the output.
+        The divergence, with the further axes of the output; zeros like ``x`` for a field of integers.
 
     Raises:
         ValueError: If ``x`` is no vector, or the output's first axis has another length.
@@ -48,10 +48,11 @@ def divergence(fun: Callable[..., Array], x: Array, *data: Any) -> Array:
     x = _line.check_vector(x)
 
     def own(i: Array, direction: Array) -> Array:
-        _, slopes = jax.jvp(lambda point: fun(point, *data), (x,), (direction,))
+        slopes = _line.derivatives_along(lambda point: fun(point, *data), x, direction, 1)[1]
         if jnp.shape(slopes)[:1] != x.shape:
             message = f"fun must return one entry for each of the {x.size} of x; its output is {jnp.shape(slopes)}"
             raise ValueError(message)
-        return slopes[i]
+        # a field of integers has no slope
+        return jnp.zeros(slopes.shape[1:], x.dtype) if slopes.dtype == jax.dtypes.float0 else slopes[i]
 
     return jnp.sum(jax.vmap(own)(jnp.arange(x.size), jnp.eye(x.size, dtype=x.dtype)), axis=0)

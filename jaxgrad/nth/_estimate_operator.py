@@ -71,7 +71,7 @@ def estimate_operator(
     """
     _check.choice(operator, "operator", OPERATORS)
     x = _line.check_vector(x)
-    degree = {"laplacian": 2, "biharmonic": 4}.get(operator) or _line.check_order(order, _line.MAX_ORDER)
+    degree = {"laplacian": 2, "biharmonic": 4}.get(operator) or _line.check_order(order)
     directions = _directions(x, operator, degree, probes, key, num_samples)
     scale = 1 / 3 if operator == "biharmonic" else 1.0
 

@@ -19,10 +19,14 @@ DIRECTIONS = "directions"
 """The name of the mapped axis of directions."""
 
 
-def check_order(order: Any, max_order: int, name: str = "order") -> int:
-    """Return an order that is a Python integer from 0 to the cap."""
-    advice = "Raise the cap with max_order=, in float64: the factorial of 35 overflows float32"
-    return _check.count(order, name, most=max_order, advice=advice)
+def check_order(order: Any, max_order: int | None = None, name: str = "order") -> int:
+    """Return an order that is a Python integer from 0 to the cap; ``None`` is the cap of a function that fixes it."""
+    advice = "The factorial of 35 overflows float32"
+    if max_order is not None:
+        advice = "Raise the cap with max_order=, in float64: the factorial of 35 overflows float32"
+    negative = isinstance(order, int) and order < 0
+    most = MAX_ORDER if max_order is None else max_order
+    return _check.count(order, name, most=most, advice="" if negative else advice)
 
 
 def check_point(x: Any) -> Array:

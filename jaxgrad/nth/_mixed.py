@@ -112,7 +112,7 @@ def all_mixed(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_di
         Griewank, Utke and Walther (2000), Evaluating higher derivative tensors by forward propagation of univariate
         Taylor series, Mathematics of Computation 69, equation 17.
     """
-    x, order = _line.check_vector(x), _line.check_order(order, _line.MAX_ORDER)
+    x, order = _line.check_vector(x), _line.check_order(order)
     count = math.comb(x.size + order - 1, order)
     if count > max_directions:
         message = (

@@ -64,7 +64,9 @@ def test_runs_and_is_right_at_order_four(name):
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_refuses_by_name_and_line(name):
-    with pytest.raises(TypeError, match=rf"the primitive {REFUSED[name]} has no forward derivative"):
+    with pytest.raises(
+        TypeError, match=rf"the primitive {REFUSED[name]} has no forward derivative .* used at .*functions\.py:"
+    ):
         taylor_coefficients(FUNCTIONS[name], X, V, 2)
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import torch_ref.nth
@@ -28,3 +29,12 @@ def test_of_a_gradient_is_the_laplacian():
 def test_rejects_an_output_of_another_length():
     with pytest.raises(ValueError, match=r"one entry for each of the 3 of x; its output is \(2,\)"):
         divergence(lambda x: x[:2], jnp.ones(3))
+
+
+def test_of_a_field_of_integers_is_zero():
+    assert divergence(lambda x: jnp.floor(x).astype(int), jnp.ones(3)).tolist() == 0.0
+
+
+def test_names_the_line_of_a_primitive_that_has_no_jvp():
+    with pytest.raises(TypeError, match=r"pure_callback has no forward derivative .* used at .*test_divergence\.py"):
+        divergence(lambda x: jax.pure_callback(np.sin, x, x, vmap_method="sequential"), jnp.ones(3))

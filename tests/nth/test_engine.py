@@ -1,12 +1,15 @@
 """The engine under and around transformations, its laws, and the length of what it traces."""
 
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgrad.nth import derivative, derivatives, directional, taylor_coefficients
+from jaxgrad.nth import derivative, derivatives, directional, jet, taylor_coefficients
 from tests.bridge import assert_parity, random_like
-from tests.nth.networks import draw, of_numbers
+from tests.nth.networks import draw, of_numbers, of_point
 
 X = jnp.array([0.3, 0.7, 1.1])
 
@@ -15,22 +18,61 @@ def wave(x, k):
     return jnp.sin(k * x) * jnp.exp(-x)
 
 
-def equations(jaxpr):
-    """Count equations, those of inner jaxprs included."""
-    inner = [v for eqn in jaxpr.eqns for v in eqn.params.values() if hasattr(v, "jaxpr")]
-    return len(jaxpr.eqns) + sum(equations(closed.jaxpr) for closed in inner)
+def equations_inside(jaxpr):
+    """Yield every equation, those of inner jaxprs included."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in eqn.params.values():
+            if hasattr(inner, "jaxpr"):
+                yield from equations_inside(inner.jaxpr)
 
 
-@pytest.mark.parametrize("sizes", [(1, 64, 64, 1), (1, 128, 128, 128, 1)])
-def test_the_trace_grows_at_most_quadratically(sizes):
+def products(jaxpr):
+    """Count the multiplications of all matrix products."""
+    dots = [eqn for eqn in equations_inside(jaxpr) if eqn.primitive.name == "dot_general"]
+    sums = [eqn.params["dimension_numbers"][0][0] for eqn in dots]
+    return sum(
+        eqn.outvars[0].aval.size * math.prod(eqn.invars[0].aval.shape[axis] for axis in axes)
+        for eqn, axes in zip(dots, sums, strict=True)
+    )
+
+
+NETWORKS = [(1, 64, 64, 1), (1, 128, 128, 128, 1)]
+
+
+def trace_of_row(sizes, order):
+    """Trace a row of the benchmark, on few points."""
     params, x, _, _ = draw(sizes, (8,))
-    counts = {
-        n: equations(jax.make_jaxpr(lambda z, n=n: derivatives(of_numbers, z, n, params))(x).jaxpr)
-        for n in (4, 8, 16, 32)
-    }
-    for n in (8, 16, 32):
-        assert counts[n] <= 4 * counts[n // 2], counts
+    return jax.make_jaxpr(lambda z, p: derivatives(of_numbers, z, order, p))(x, params).jaxpr
+
+
+@pytest.mark.parametrize("sizes", NETWORKS)
+def test_every_row_is_traced_to_quadratically_many_equations_and_one_product_an_order(sizes):
+    params, x, _, _ = draw(sizes, (8,))
+    forward = products(jax.make_jaxpr(of_numbers)(x, params).jaxpr)
+    counts = {}
+    for order in (1, 2, 4, 6, 8, 10, 20, 30):
+        jaxpr = trace_of_row(sizes, order)
+        counts[order] = len(list(equations_inside(jaxpr)))
+        # XLA takes products out of a program and puts none in
+        assert products(jaxpr) <= 1.05 * (order + 1) * forward, order
+    for low, high in itertools.combinations(counts, 2):
+        assert counts[high] <= (high / low) ** 2 * counts[low], counts
     assert counts[8] < 150 * (len(sizes) - 1)
+
+
+@pytest.mark.parametrize("name", ["directional", "jet"])
+def test_the_trace_along_a_line_grows_at_most_quadratically(name):
+    params, x, _, _ = draw((16, 8, 8, 1), (16,))
+
+    def along(order):
+        if name == "jet":
+            return lambda z: jet(lambda y: of_point(y, params), (z,), ([jnp.ones_like(z), *[None] * (order - 1)],))
+        return lambda z: directional(of_point, z, jnp.ones_like(z), order, params)
+
+    counts = [len(list(equations_inside(jax.make_jaxpr(along(order))(x).jaxpr))) for order in (4, 8, 16)]
+    assert counts[1] <= 4 * counts[0]
+    assert counts[2] <= 4 * counts[1]
 
 
 def test_the_linear_part_costs_one_product_an_order():

@@ -62,3 +62,8 @@ def test_all_mixed_is_symmetric_and_holds_the_single_ones():
 def test_all_mixed_rejects_too_many_directions():
     with pytest.raises(ValueError, match="all partials of order 8 in 20 variables take 2220075 directions"):
         all_mixed(jnp.sum, jnp.ones(20), 8)
+
+
+def test_all_mixed_rejects_an_order_above_its_cap():
+    with pytest.raises(ValueError, match=r"order must be from 0 to 32; got 33\. The factorial of 35 overflows float32"):
+        all_mixed(jnp.sum, jnp.ones(1), 33)
