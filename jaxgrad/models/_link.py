@@ -43,18 +43,20 @@ class Layout:
         """Rearrange from torch's layout to JAX's."""
         front = tensor.shape[:lead]
         axes = (*range(lead), *(axis + lead for axis in self.axes))
-        moved = np.flip(tensor.reshape(front + self.split).transpose(axes), self._flipped(lead))
-        return moved.reshape(front + self.jax_shape)
+        moved = tensor.reshape(front + self.split).transpose(axes)
+        return moved[self._backwards(lead)].reshape(front + self.jax_shape)
 
     def to_torch(self, leaf: np.ndarray, lead: int = 0) -> np.ndarray:
         """Rearrange from JAX's layout to torch's."""
         front = leaf.shape[:lead]
         axes = (*range(lead), *(axis + lead for axis in np.argsort(self.axes)))
         moved = leaf.reshape(front + tuple(self.split[axis] for axis in self.axes))
-        return np.flip(moved, self._flipped(lead)).transpose(axes).reshape(front + self.torch_shape)
+        return moved[self._backwards(lead)].transpose(axes).reshape(front + self.torch_shape)
 
-    def _flipped(self, lead: int) -> tuple[int, ...]:
-        return tuple(axis + lead for axis in self.flip)
+    def _backwards(self, lead: int) -> Any:
+        """Return the index that runs the flipped axes backwards, for arrays of NumPy and of JAX, traced ones too."""
+        steps = [-1 if axis in self.flip else 1 for axis in range(len(self.split))]
+        return (slice(None),) * lead + tuple(slice(None, None, step) for step in steps) if self.flip else ...
 
     def __str__(self) -> str:
         """Return the steps that do something, in torch's words."""

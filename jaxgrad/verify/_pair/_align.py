@@ -119,12 +119,14 @@ def layout_of(torch: np.ndarray, jax: np.ndarray) -> tuple[int, ...] | None:
     if torch.ndim != jax.ndim or sorted(torch.shape) != sorted(jax.shape):
         return None
     n = torch.ndim
+    if n < 2:
+        return tuple(range(n))
     same, last = tuple(range(n)), (0, *range(2, n), 1)
     swapped = (1, 0, *range(2, n))
     options = [order for order in (same, last, swapped) if tuple(torch.shape[a] for a in order) == jax.shape]
     options = list(dict.fromkeys(options))
-    if not options or n < 2:
-        return same if torch.shape == jax.shape else None
+    if not options:
+        return None
     if len(options) == 1 or (n == 2 and same in options):
         return same if same in options and n == 2 else options[0]
     errors = [float(np.linalg.norm(torch.transpose(order) - jax)) for order in options]
@@ -166,12 +168,6 @@ def _input_layout(bound: Any, pair: Aligned, value: np.ndarray, taken: np.ndarra
 def _turn(x: np.ndarray, image: tuple[int, ...]) -> np.ndarray:
     """Return flattened images with their channels last."""
     return x.reshape(len(x), *image).transpose(0, 2, 3, 1).reshape(x.shape)
-
-
-def permutations_of(image: tuple[int, ...]) -> np.ndarray:
-    """Return where each entry of a flattened channels-last image lies in the channels-first one."""
-    channels, *space = image
-    return np.moveaxis(np.arange(int(np.prod(image))).reshape(channels, *space), 0, -1).ravel()
 
 
 def flattened_images(calls: list[Call]) -> dict[str, tuple[int, ...]]:

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any
 
-from jaxgrad.verify._pair import _align
+from jaxgrad.models import Layout
+from jaxgrad.verify._pair._convert import Entry, entry_of
 from jaxgrad.verify._pair._layout import as_it_is
 from jaxgrad.verify._pair._program import run_once
-from jaxgrad.verify._pair._units import Entry
 
 __all__ = ["settle_flattening"]
 
@@ -19,7 +19,7 @@ def settle_flattening(bound: Any) -> None:
     images = bound.torch.images(bound.batch)
     entries = [
         (path, entry) for path in images for entry in bound.mapping.entries
-        if entry.torch == (f"{path}.weight",) and entry.rule == "transpose"
+        if entry.torch == (f"{path}.weight",) and entry.links and entry.links[0].layout.axes == (1, 0)
     ]  # fmt: skip
     if not entries:
         return
@@ -45,8 +45,10 @@ def settle_flattening(bound: Any) -> None:
 
 def _turned(entry: Entry, image: tuple[int, ...]) -> Entry:
     """Return an entry whose kernel takes the image with its channels last."""
-    order = _align.permutations_of(image)
-    return dataclasses.replace(entry, make=lambda w: entry.make(w[:, order]), rule="transpose, image turned")
+    (link,) = entry.links
+    old, axes = link.layout, (*range(2, len(image) + 1), 1, 0)
+    layout = Layout(old.torch_shape, (old.torch_shape[0], *image), axes, old.jax_shape)
+    return entry_of(entry.jax, (dataclasses.replace(link, layout=layout),))
 
 
 def _flattens_channels_first(bound: Any) -> bool:

@@ -32,7 +32,7 @@ def as_it_is(*batch: Any) -> tuple[Any, ...]:
 def choose_layout(kinds: Iterable[str], model: Any, arrays: tuple[np.ndarray, ...], kwargs: dict[str, Any]) -> Any:
     """Give images with channels last, unless the JAX model only takes them first."""
     images = any(a.ndim >= 4 for a in arrays)
-    convolves = any(kind.startswith(("Conv", "LazyConv")) for kind in kinds)
+    convolves = any(kind.startswith(("Conv", "LazyConv")) or kind.endswith(("2d", "3d")) for kind in kinds)
     if not images or not convolves:
         return as_it_is
     for layout in (channels_last, as_it_is):

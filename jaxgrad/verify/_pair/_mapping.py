@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-from jaxgrad.verify._pair._units import Entry, JaxUnit, TorchUnit, convert, jax_units, spare, torch_units
+from jaxgrad.verify._pair._convert import Entry, convert, spare
+from jaxgrad.verify._pair._units import JaxUnit, TorchUnit, jax_units, torch_units
 
 __all__ = ["Mapping", "MappingError", "Rule", "automatic"]
 

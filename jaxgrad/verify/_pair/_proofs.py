@@ -78,8 +78,8 @@ def _same_output(theirs: dict[str, Any], traced: Any) -> bool:
         return False
     for name, array in zip(names, ours, strict=True):
         want, got = theirs[name].detach().numpy(), np.asarray(array)
-        axes = _align.layout_of(got, want)
-        if axes is None or not relative(got.transpose(axes), want) <= _judge.DEFINITION_F64:
+        axes = _align.layout_of(want, got)
+        if axes is None or not relative(got, want.transpose(axes)) <= _judge.DEFINITION_F64:
             return False
     return True
 

@@ -105,13 +105,12 @@ def _arrays(named: Any) -> Named:
     }
 
 
-def lay_out(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def lay_out(got: Named, want: Named) -> Named:
     """Lay JAX's outputs out as torch has them, where only the order of the axes differs."""
     laid = dict(got)
     for name, array in got.items():
-        if name in want and array.shape != want[name].shape:
-            axes = _align.layout_of(array, want[name])
-            laid[name] = array if axes is None else array.transpose(axes)
+        axes = _align.layout_of(want[name], array) if name in want else None
+        laid[name] = array if axes is None else array.transpose(np.argsort(axes))
     return laid
 
 
