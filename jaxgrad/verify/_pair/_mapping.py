@@ -112,6 +112,8 @@ def automatic(
     taken = {e.jax for e in declared}
     theirs = torch_units({k: s for k, s in torch_shapes.items() if k not in spent}, torch_kinds, aliases)
     ours = jax_units({p: s for p, s in jax_shapes.items() if p not in taken}, jax_configs)
+    # layers inside of a scan are not seen when they run: they count in the order of their numbers, 2 before 10
+    ours.sort(key=lambda unit: [part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", unit.path)])
     entries, links = list(declared), []
     free = list(ours)
     packed = [u for u in theirs if u.kind == "packed"]

@@ -8,6 +8,7 @@ from flax import nnx
 from torch import nn
 
 from jaxgrad.verify import pair
+from jaxgrad.verify._pair._mapping import automatic
 
 
 class Wrapped(nn.Module):
@@ -86,3 +87,14 @@ def test_kind_of_layer(kind):
     again = bound.mapping.fill({**tensors, **back}, list(leaves))
     for path, leaf in leaves.items():
         np.testing.assert_allclose(again[path], leaf, rtol=1e-12)
+
+
+def test_layers_that_nobody_sees_run_are_counted_by_their_numbers():
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    shapes = dict(zip(names, ((12, 3), (12, 3), (12,), (12,)), strict=True))
+    theirs = {f"layers.{i}.{name}": shape for i in range(12) for name, shape in shapes.items()}
+    ours = {f"Cell_{i}/{s}{gate}/kernel": (3, 3) for i in sorted(range(12), key=str) for s in "ih" for gate in "ifgo"}
+    ours |= {path.replace("kernel", "bias"): (3,) for path in ours if "/h" in path}
+    found = automatic(theirs, {f"layers.{i}": "LSTM" for i in range(12)}, {}, ours, {})
+    assert not found.unused
+    assert all(e.torch[0].split(".")[1] == e.jax.split("/")[0].removeprefix("Cell_") for e in found.entries)
