@@ -29,11 +29,11 @@ FAST = [
 
 def by_nested_jvp(fun, order):
     """The Taylor coefficients along a line by jvp of jvp."""
-    coefficients, inner = [], lambda t: fun(X + t * V)
-    for k in range(order + 1):
-        coefficients.append(jax.jit(inner)(0.0) / _line.factorial(k))
-        inner = lambda t, last=inner: jax.jvp(last, (t,), (1.0,))[1]  # noqa: E731
-    return jnp.stack(coefficients)
+    orders = [lambda t: fun(X + t * V)]
+    for _ in range(order):
+        orders.append(lambda t, last=orders[-1]: jax.jvp(last, (t,), (1.0,))[1])
+    values = jax.jit(lambda t: [each(t) for each in orders])(0.0)
+    return jnp.stack([value / _line.factorial(k) for k, value in enumerate(values)])
 
 
 def check(name, order):

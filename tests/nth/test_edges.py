@@ -29,7 +29,8 @@ KINKS = {
 @pytest.mark.parametrize("name", KINKS)
 def test_at_zero(name):
     fun, want = KINKS[name]
-    got = np.asarray(derivatives(fun, jnp.array(0.0), 4))
+    with jax.disable_jit():
+        got = np.asarray(derivatives(fun, jnp.array(0.0), 4))
     finite = np.isfinite(want)
     np.testing.assert_allclose(got[finite], np.array(want)[finite], rtol=1e-12, atol=1e-12)
     assert got[~finite].tolist() == [w for w in want if not np.isfinite(w)]
@@ -97,7 +98,10 @@ CLOSED = {
 @pytest.mark.parametrize("name", CLOSED)
 def test_closed_form_to_order_twenty(name):
     fun, exact = CLOSED[name]
-    got, want = np.asarray(derivatives(fun, jnp.array(0.7), 20)), mpmath_orders(exact, 0.7, 20)
+    # one operation at a time: the same series, without the time to compile twenty orders
+    with jax.disable_jit():
+        got = np.asarray(derivatives(fun, jnp.array(0.7), 20))
+    want = mpmath_orders(exact, 0.7, 20)
     # a derivative that passes near zero is measured against its neighbours, in units of its factorial
     unit = np.array([_line.factorial(k) for k in range(21)])
     scale = np.maximum(np.abs(want / unit), 1e-3 * np.abs(want / unit).max(initial=0, where=np.arange(21) > 0))
@@ -107,6 +111,7 @@ def test_closed_form_to_order_twenty(name):
 @pytest.mark.parametrize("order", [1, 2, 5, 12, 20, 22, 32])
 def test_factorials_are_exact(order):
     """The nth derivative of x^n is n!, to the last bit that the dtype holds."""
-    got = derivatives(lambda x: x**order if order else jnp.ones_like(x), jnp.array(1.0), order)[order]
+    with jax.disable_jit():
+        got = derivatives(lambda x: x**order, jnp.array(1.0), order)[order]
     assert float(got) == float(np.prod([float(k) for k in range(1, order + 1)])) or order > 22
     assert abs(float(got) / _line.factorial(order) - 1) < 1e-15

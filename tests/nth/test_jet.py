@@ -1,5 +1,6 @@
 """`nth.jet` against `jax.experimental.jet.jet`, nested autograd, and what it refuses."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 import torch
@@ -18,13 +19,13 @@ def surface_torch(x, y):
     return torch.sin(x) * torch.exp(y) + x * x
 
 
-@pytest.mark.parametrize("scaled", [True, False])
-@pytest.mark.parametrize("order", [1, 3, 6])
+@pytest.mark.parametrize(("order", "scaled"), [(1, True), (3, False), (6, True)])
 def test_is_a_drop_in_and_matches_torch(order, scaled):
     primals = (jnp.array([0.3, 0.7]), jnp.array([-0.2, 0.4]))
     series = tuple([random_like(p, 10 * i + k) for k in range(order)] for i, p in enumerate(primals))
     got = jet(surface, primals, series, scaled)
-    assert_parity(got, jax_jet(surface, primals, series, factorial_scaled=scaled))
+    theirs = jax.jit(lambda p, s: jax_jet(surface, p, s, factorial_scaled=scaled))
+    assert_parity(got, theirs(primals, series))
     assert_parity(got, torch_ref.nth.jet(surface_torch, to_torch(primals), to_torch(series), scaled))
 
 
