@@ -161,10 +161,10 @@ def _resize(e: Evidence) -> list[Cause]:
     for name, source in e.sources.items():
         if source.ndim != 4 or e.got.ndim != 4 or source.shape == e.got.shape:
             continue
-        for last in (True, False):
-            image = np.moveaxis(source, -1, 1) if last else source
-            want = np.moveaxis(e.want, -1, 1) if last else e.want
-            got = np.moveaxis(e.got, -1, 1) if last else e.got
+        # an image before its resizing keeps torch's layout, for nothing of JAX's has its size
+        for image, (want, got) in itertools.product(
+            _channels_first(source), zip(*map(_channels_first, (e.want, e.got)), strict=True)
+        ):
             if image.shape[:2] != want.shape[:2] or want.shape != got.shape:
                 continue
             x, size = torch.from_numpy(image.copy()), want.shape[2:]
@@ -185,6 +185,11 @@ def _resize(e: Evidence) -> list[Cause]:
     return []
 
 
+def _channels_first(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image as it would be with its channels first: they may lie there, or last."""
+    return image, np.moveaxis(image, -1, 1)
+
+
 def _axes(e: Evidence) -> list[Cause]:
     """The same numbers in another order: axes exchanged, rolled, flattened otherwise."""
     if e.want.shape != e.got.shape:
@@ -195,6 +200,14 @@ def _axes(e: Evidence) -> list[Cause]:
                 return _cause(e, "shift", f"JAX's array is shifted by one along axis {axis}.", "Align the positions.")
         if e.want.shape[axis] > 1 and same(np.flip(e.want, axis), e.got):
             return _cause(e, "axis-order", f"JAX's array is reversed along axis {axis}.", "Reverse it back.")
+    for name, source in e.sources.items():
+        if source.shape != e.want.shape:
+            continue
+        added, other = e.want - source, e.got - source
+        for axis, step in itertools.product(range(e.want.ndim), (1, -1)):
+            if same(np.roll(added, step, axis), other):
+                text = f"what JAX adds to {name} is shifted by one along axis {axis}."
+                return _cause(e, "shift", text, "Align the positions.")
     if same(np.sort(e.want.ravel()), np.sort(e.got.ravel())):
         text = "JAX has the same numbers in another order: axes are flattened, split or stacked otherwise."
         return _cause(e, "axis-order", text, "Move the channels to where torch has them before the reshape.")

@@ -114,6 +114,10 @@ def recognise(array: np.ndarray, sources: dict[str, np.ndarray]) -> tuple[str, s
             for label, fun in ELEMENTWISE.items():
                 if same(fun(source), array):
                     return label, name
+            low, high = float(array.min(initial=np.inf)), float(array.max(initial=-np.inf))
+            # the entries of a clipped array that lie inside are those of its source
+            if low < high and same(np.clip(source, low, high), array):
+                return f"a clip to [{low:g}, {high:g}]", name
     return None
 
 

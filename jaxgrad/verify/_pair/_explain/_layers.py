@@ -297,12 +297,12 @@ def _attention(e: Evidence) -> list[Cause]:
         for s, w, b in zip(other, np.split(weight, 3), np.split(bias, 3) if bias is not None else [0] * 3, strict=True)
     ]
 
-    def attend(heads: int, scale: float, mask: np.ndarray | None) -> np.ndarray:
+    def attend(heads: int, scale: float, mask: np.ndarray | None, axis: int = -1) -> np.ndarray:
         q, k, v = (p.reshape(*p.shape[:2], heads, -1).swapaxes(1, 2) for p in packed)
         scores = scale * q @ k.swapaxes(-1, -2)
         scores = scores if mask is None else np.where(mask, scores, -1e30)
-        e_ = np.exp(scores - scores.max(-1, keepdims=True))
-        mixed = (e_ / e_.sum(-1, keepdims=True)) @ v
+        e_ = np.exp(scores - scores.max(axis, keepdims=True))
+        mixed = (e_ / e_.sum(axis, keepdims=True)) @ v
         made = mixed.swapaxes(1, 2).reshape(*packed[0].shape[:2], -1) @ out.T + (0 if tail is None else tail)
         return made if e.torch.get("batch_first", False) else made.swapaxes(0, 1)
 
@@ -324,6 +324,8 @@ def _attention(e: Evidence) -> list[Cause]:
         ):
             if same(attend(heads, scale, mask), e.got):
                 return _proven(e, "attention-scale", f"JAX's scores are {words}.", "Divide by sqrt(head width).")
+        if same(attend(heads, usual, mask, -2), e.got):
+            return _proven(e, "softmax-axis", "JAX's softmax runs over the queries.", "Take it over the keys, axis -1.")
         for h in (h for h in range(1, width + 1) if width % h == 0 and h != heads):
             if same(attend(h, (width // h) ** -0.5, mask), e.got):
                 return _proven(e, "heads", f"JAX has {h} heads, torch {heads}.", f"Set num_heads={heads}.")
