@@ -43,12 +43,13 @@ class Program(NamedTuple):
     """Maps tangents of the leaves to the tangent of the loss."""
 
     def activation_bytes(self, leaves: int) -> int:
-        """Return the size of the residuals that depend on the example: what the backward pass keeps of it."""
+        """Return the size of the residuals that depend on the example: what the backward pass keeps beside it."""
+        given = set(self.known.jaxpr.invars)
         moving = set(self.known.jaxpr.invars[leaves:])
         for eqn in self.known.jaxpr.eqns:
             if any(isinstance(atom, Var) and atom in moving for atom in eqn.invars):
                 moving.update(eqn.outvars)
-        kept = {atom for atom in self.known.jaxpr.outvars[1:] if isinstance(atom, Var) and atom in moving}
+        kept = {atom for atom in self.known.jaxpr.outvars[1:] if isinstance(atom, Var) and atom in moving - given}
         return sum(shape_of(atom).size * shape_of(atom).dtype.itemsize for atom in kept)
 
 

@@ -43,3 +43,8 @@ class Site(NamedTuple):
     def operand(self) -> Any:
         """The known operand: activations, or indices."""
         return self.eqn.invars[1 - self.position]
+
+    @property
+    def makes_patches(self) -> bool:
+        """Whether its left factor is larger than its operand."""
+        return self.eqn.primitive.name == "conv_general_dilated"
