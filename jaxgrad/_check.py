@@ -23,6 +23,7 @@ __all__ = [
     "floating",
     "mirrors",
     "number",
+    "optimizer",
     "real_scalar",
     "same_leading",
     "scalar_loss",
@@ -179,6 +180,21 @@ def count(value: Any, name: str, *, least: int = 0, most: int | None = None, adv
         message = f"{name} must be {limits}; got {number}{advice and '. '}{advice}"
         raise ValueError(message)
     return number
+
+
+def optimizer(value: Any) -> Any:
+    """Return an optax transformation, after refusing what is none.
+
+    Raises:
+        TypeError: If it has no functions ``init`` and ``update``.
+    """
+    if not all(callable(getattr(value, name, None)) for name in ("init", "update")):
+        message = (
+            "optimizer must be an optax transformation, with init and update, such as optax.sgd(1e-2);"
+            f" got {describe(value)}"
+        )
+        raise TypeError(message)
+    return value
 
 
 def choice(value: Any, name: str, allowed: tuple[str, ...]) -> None:

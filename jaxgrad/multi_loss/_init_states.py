@@ -4,9 +4,9 @@ from typing import Any
 
 import jax
 
+from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Params, Tree
-from jaxgrad.multi_loss._steps import as_optax
 
 __all__ = ["init_states"]
 
@@ -45,4 +45,4 @@ def init_states(optimizer: Any, params: Params) -> Tree:
     References:
         Paszke et al. (2019), PyTorch, NeurIPS (``torch.optim``: a state for each parameter).
     """
-    return jax.tree.map(as_optax(optimizer).init, params)
+    return jax.tree.map(_check.optimizer(optimizer).init, params)

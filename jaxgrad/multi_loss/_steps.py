@@ -11,22 +11,10 @@ from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params, Tree, Wrt
 from jaxgrad.multi_loss._forward import Forward
 
-__all__ = ["Steps", "Touches", "as_optax", "begin"]
+__all__ = ["Steps", "Touches", "begin"]
 
 Touches = Sequence[Wrt] | Mapping[str, Wrt] | None
 """Which leaves each loss moves: patterns or a predicate for each of them, by index or key; or what it depends on."""
-
-
-def as_optax(optimizer: Any) -> Any:
-    """Return the optimizer, after refusing what is none.
-
-    Raises:
-        TypeError: If it has no ``init`` and ``update``.
-    """
-    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
-        message = f"optimizer must be an optax transformation, such as optax.adam(1e-3); got {optimizer!r}"
-        raise TypeError(message)
-    return optimizer
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ def begin(optimizer: Any, params: Params, states: Tree, wrt: Wrt) -> Steps:
         ValueError: With every state that is missing, not expected, or of another shape or dtype.
         TypeError: If ``optimizer`` is no optax transformation.
     """
-    wanted = jax.eval_shape(lambda tree: jax.tree.map(as_optax(optimizer).init, tree), params)
+    wanted = jax.eval_shape(lambda tree: jax.tree.map(_check.optimizer(optimizer).init, tree), params)
     _check.mirrors(**{"multi_loss.init_states(optimizer, params)": wanted, "states": states})
     return Steps(optimizer, params, states, _tree.selected(params, wrt))
 

@@ -132,5 +132,5 @@ def test_rejects_a_state_of_the_whole_tree():
 
 
 def test_rejects_what_is_no_optimizer():
-    with pytest.raises(TypeError, match=r"optimizer must be an optax transformation.*got None"):
+    with pytest.raises(TypeError, match=r"optimizer must be an optax transformation.*got a NoneType"):
         retained_updates(outputs, THREE, THREE, optimizer=None)

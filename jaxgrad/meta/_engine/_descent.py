@@ -26,11 +26,10 @@ def descend(
     A step is recomputed when it is differentiated, so memory grows with the weights of a step and not with the
     intermediate values of its loss.
     """
-    _check_optimizer(optimizer)
     steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
     _check.differentiable(params=subset.active)
-    rule, data = optax.with_extra_args_support(optimizer), arguments(support)
+    rule, data = optax.with_extra_args_support(_check.optimizer(optimizer)), arguments(support)
 
     def loss(active: Params) -> Any:
         return subset.fun(active, *data)
@@ -47,20 +46,6 @@ def descend(
     start = subset.active, guarded(rule.init, subset.active)
     (active, _), _ = lax.scan(jax.checkpoint(step, prevent_cse=False), start, length=steps)
     return subset.embed(active, lambda leaf: leaf)
-
-
-def _check_optimizer(optimizer: Any) -> None:
-    """Refuse what is no optax transformation.
-
-    Raises:
-        TypeError: If ``optimizer`` has no functions ``init`` and ``update``.
-    """
-    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
-        message = (
-            "optimizer must be an optax transformation, with init and update, such as optax.sgd(1e-2);"
-            f" got {_check.describe(optimizer)}"
-        )
-        raise TypeError(message)
 
 
 def check_tasks(support: Tree, query: Tree) -> None:
