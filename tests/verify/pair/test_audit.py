@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from tests.verify.mutations import models_jax
-from tests.verify.mutations.catalogue import matched, planted, square_transposed
+from tests.verify.mutations.planting import matched, planted, square_transposed
 
 
 def settings(kind, ours):

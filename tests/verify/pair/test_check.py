@@ -13,7 +13,8 @@ from flax import nnx
 from torch import nn
 
 from jaxgrad.verify import assert_equivalent, pair
-from tests.verify.mutations.catalogue import batch_of, catalogue, matched, planted
+from tests.verify.mutations.catalogue import catalogue
+from tests.verify.mutations.planting import batch_of, matched, planted
 from tests.verify.mutations.score import score
 
 PLANTED = (

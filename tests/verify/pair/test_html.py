@@ -9,7 +9,7 @@ import subprocess
 import flax.linen as fnn
 import pytest
 
-from tests.verify.mutations.catalogue import planted
+from tests.verify.mutations.planting import planted
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",

@@ -9,7 +9,7 @@ import numpy as np
 from jaxgrad.verify._pair._configs import torch_configs
 from jaxgrad.verify._pair._explain._evidence import Evidence
 from jaxgrad.verify._pair._explain._functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
-from jaxgrad.verify._pair._explain._layers import recurrent
+from jaxgrad.verify._pair._explain._sequences import recurrent
 from jaxgrad.verify._pair._report import Cause
 
 __all__ = ["between"]

@@ -9,9 +9,10 @@ from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._align import Aligned
 from jaxgrad.verify._pair._configs import jax_configs, torch_configs
 from jaxgrad.verify._pair._divergence import Divergence, Passes
+from jaxgrad.verify._pair._report import Cause
 from jaxgrad.verify._pair._watch_torch import Call
 
-__all__ = ["Evidence", "gather"]
+__all__ = ["Evidence", "gather", "proven"]
 
 
 @dataclasses.dataclass
@@ -40,6 +41,11 @@ class Evidence:
         key = self.bound.torch.aliases.get(key, key)
         held = {**self.bound.torch.params, **self.bound.torch.buffers}
         return held.get(key)
+
+
+def proven(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
+    """Return one proven cause at the layer."""
+    return [Cause(name, text, mend, e.pair.call.path, proven=True)]
 
 
 def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evidence | None:
