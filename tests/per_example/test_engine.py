@@ -1,59 +1,76 @@
-"""The engine against the loop over batches of one, on every model of the zoo and in every mode."""
+"""The engine against the loop over batches of one and against torch, on every model of the zoo and in every mode."""
 
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+import torch_ref.per_example
 from jaxgrad import _tree
 from jaxgrad.per_example import clipped_sum, norms
 from jaxgrad.per_example._engine import _rules
-from tests.bridge import assert_parity
+from tests.bridge import assert_parity, to_torch
 from tests.per_example.zoo import ZOO
+from tests.per_example.zoo_torch import LOSSES
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(autouse=True)
 def _loose_promotion():
     # Flax's norms compute their statistics in float32 under strict promotion
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        # the programs are large and run once
-        jax.config.update("jax_disable_most_optimizations", True)
         yield
-        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def loop(model):
-    """Return one gradient after the other, and the norm of each."""
+    """Return one gradient after the other, and the norm of each, in NumPy."""
     gradient = jax.jit(jax.grad(model.loss))
-    size = jax.tree.leaves(model.batch)[0].shape[0]
-    rows = [gradient(model.params, *_tree.take(model.batch, i)) for i in range(size)]
-    return rows, jnp.stack([_tree.norm(row) for row in rows])
+    examples = zip(*map(np.asarray, model.batch), strict=True)
+    rows = [jax.tree.map(np.asarray, gradient(model.params, *example)) for example in examples]
+    return rows, np.array([length(row) for row in rows])
 
 
-def clipped_loop(model, clip_norm):
-    rows, lengths = loop(model)
-    scales = [min(1.0, clip_norm / float(n)) for n in lengths]
-    return functools.reduce(_tree.add, [_tree.scale(g, s) for g, s in zip(rows, scales, strict=True)])
+def length(tree):
+    return np.linalg.norm(np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]))
+
+
+def add(trees, scales=(1.0, 1.0, 1.0)):
+    return jax.tree.map(lambda *leaves: sum(s * leaf for s, leaf in zip(scales, leaves, strict=True)), *trees)
+
+
+def clip(rows, lengths, clip_norm):
+    """Add the gradients, none longer than the norm allows."""
+    return add(rows, np.minimum(1.0, clip_norm / lengths))
 
 
 def median_between(lengths):
     """A norm between two examples, so that some are clipped and some are not."""
-    ordered = np.sort(np.asarray(lengths))
+    ordered = np.sort(lengths)
     return float(ordered[0] + ordered[1]) / 2
+
+
+def as_dict(tree):
+    """Return an NNX state as nested dictionaries; other trees as they are."""
+    return nnx.to_pure_dict(tree) if isinstance(tree, nnx.State) else tree
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_is_exact(name):
     model = ZOO[name]()
-    _, lengths = loop(model)
+    rows, lengths = loop(model)
     clip_norm = median_between(lengths)
     total, info = clipped_sum(model.loss, model.params, *model.batch, clip_norm=clip_norm, mode="book-keeping")
     assert_parity(info.norms, lengths)
-    assert_parity(total, clipped_loop(model, clip_norm), dtypes=True)
+    assert_parity(total, clip(rows, lengths, clip_norm), dtypes=True)
     assert_parity(info.fraction_clipped, 2 / 3)
+    twin = to_torch((as_dict(model.params), *model.batch))
+    total_torch, info_torch = torch_ref.per_example.clipped_sum(LOSSES[name], *twin, clip_norm=clip_norm)
+    assert_parity(as_dict(total), total_torch, dtypes=True)
+    assert_parity(info._asdict(), info_torch._asdict(), dtypes=True)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +84,9 @@ def test_is_exact(name):
 )
 def test_modes_and_chunks_agree(name):
     model = ZOO[name]()
-    clip_norm = median_between(loop(model)[1])
-    want = clipped_loop(model, clip_norm)
+    rows, lengths = loop(model)
+    clip_norm = median_between(lengths)
+    want = clip(rows, lengths, clip_norm)
     for mode, microbatch in (("auto", 2), ("ghost", 2), ("ghost", None), ("materialise", 1)):
         got, _ = clipped_sum(
             model.loss, model.params, *model.batch, clip_norm=clip_norm, mode=mode, microbatch=microbatch
@@ -150,6 +168,6 @@ def test_held_leaves_are_neither_counted_nor_moved():
     model = ZOO["dense on vectors"]()
     rows, _ = loop(model)
     total, info = clipped_sum(model.loss, model.params, *model.batch, clip_norm=math.inf, wrt=["a", "c"])
-    want = functools.reduce(_tree.add, rows)
-    assert_parity(total, {**want, "b": jnp.zeros_like(want["b"])})
-    assert_parity(info.norms, jnp.stack([_tree.norm({"a": r["a"], "c": r["c"]}) for r in rows]))
+    want = add(rows)
+    assert_parity(total, {**want, "b": np.zeros_like(want["b"])})
+    assert_parity(info.norms, np.array([length({"a": r["a"], "c": r["c"]}) for r in rows]))

@@ -22,8 +22,14 @@ class Model(NamedTuple):
     batch: tuple[Any, ...]
 
 
-def draw(*shape: int, seed: int = 0) -> Any:
-    return jnp.asarray(np.random.default_rng([seed, *shape]).normal(size=shape))
+def draw(*shape: int, seed: int = 0, scale: float = 1.0) -> Any:
+    return jnp.asarray(np.random.default_rng([seed, *shape]).normal(size=shape) * scale)
+
+
+def fill(shapes: Any) -> Any:
+    """Draw every leaf, so that none stands at the constant it is initialised with."""
+    leaves, structure = jax.tree.flatten(shapes)
+    return structure.unflatten([draw(*leaf.shape, seed=i, scale=0.5) for i, leaf in enumerate(leaves)])
 
 
 def ids(*shape: int, high: int) -> Any:
@@ -36,10 +42,8 @@ def wave(out: Any) -> Any:
 
 
 def linen(module: nn.Module, x: Any) -> Model:
-    """Initialise a linen module, every leaf moved away from its constant."""
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jax.tree.map(lambda leaf: leaf[0], x))
-    leaves, structure = jax.tree.flatten(shapes)
-    params = structure.unflatten([draw(*s.shape, seed=i) / 2 for i, s in enumerate(leaves)])
+    example = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    params = fill(jax.eval_shape(lambda x: module.init(jax.random.key(0), x), example))
     return Model(lambda p, x: wave(module.apply(p, x)), params, (x,))
 
 
@@ -118,13 +122,12 @@ class NNXNet(nnx.Module):
 
 
 def nnx_model() -> Model:
-    graph, params = nnx.split(NNXNet(nnx.Rngs(0)), nnx.Param)
-    params = jax.tree.map(lambda leaf: leaf + draw(*leaf.shape) / 3, params)
-    return Model(lambda p, x: wave(nnx.merge(graph, p)(x)), params, (draw(3, 4, 4),))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: NNXNet(nnx.Rngs(0))), nnx.Param)
+    return Model(lambda p, x: wave(nnx.merge(graph, p)(x)), fill(shapes), (draw(3, 4, 4),))
 
 
 def plain(loss: Callable[..., Any], shapes: dict[str, tuple[int, ...]], *batch: Any) -> Model:
-    params = {name: draw(*shape, seed=i) / 2 for i, (name, shape) in enumerate(shapes.items())}
+    params = {name: draw(*shape, seed=i, scale=0.5) for i, (name, shape) in enumerate(shapes.items())}
     return Model(loss, params, batch)
 
 
