@@ -247,7 +247,7 @@ def same_leading(**trees: Tree) -> int:
     ]
     shapes = [(where, leaf, jnp.shape(leaf)) for where, leaf in leaves]
     if not shapes:
-        message = f"{', '.join(trees)} must have at least one array with a leading axis"
+        message = f"{', '.join(trees) or 'the batch'} must have at least one array with a leading axis"
         raise ValueError(message)
     lengths = {shape[0] for _, _, shape in shapes if shape}
     if len(lengths) > 1 or any(not shape for _, _, shape in shapes):

@@ -106,6 +106,6 @@ def test_batch_names_ragged_axes():
 def test_batch_refuses_nothing():
     with pytest.raises(ValueError, match="the batch is empty"):
         _check.batch((jnp.ones((0, 2)),))
-    with pytest.raises(ValueError, match="at least one array with a leading axis"):
+    with pytest.raises(ValueError, match="the batch must have at least one array with a leading axis"):
         _check.batch(())
     assert _check.batch((jnp.ones((0, 2)),), allow_empty=True) == 0
