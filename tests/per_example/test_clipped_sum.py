@@ -84,19 +84,20 @@ def test_a_function_of_the_norms_scales(microbatch):
 @pytest.mark.parametrize("mode", ["book-keeping", "ghost", "materialise"])
 def test_padding_and_examples_that_are_not_finite_add_nothing(mode):
     problem = regression()
-    x, y = problem.data
-    x = x.at[2].set(jnp.nan).at[4].set(jnp.inf)
-    padding = jnp.arange(7) == 5
-    keep = jnp.array([0, 1, 3, 6])
+    x, y = map(np.array, problem.data)
+    x[2], x[4] = np.nan, np.inf
+    padding = np.arange(7) == 5
+    keep = np.array([0, 1, 3, 6])
     total, info = clipped_sum(
         mean_square, problem.params, x, y, clip_norm=0.5, is_padding=padding, mode=mode, microbatch=4
     )
     want, inner = clipped_sum(mean_square, problem.params, x[keep], y[keep], clip_norm=0.5)
     assert_parity(total, want)
-    assert_parity(info.norms[keep], inner.norms)
-    assert info.norms[5] == info.losses[5] == 0
-    assert not jnp.isfinite(info.norms[2])
-    assert_parity(info.fraction_clipped, (inner.fraction_clipped * 4 + 2) / 6)
+    lengths, losses = np.asarray(info.norms), np.asarray(info.losses)
+    assert_parity(lengths[keep], inner.norms)
+    assert lengths[5] == losses[5] == 0
+    assert not np.isfinite(lengths[2])
+    assert_parity(info.fraction_clipped, (float(inner.fraction_clipped) * 4 + 2) / 6)
 
 
 def test_a_traced_norm_agrees_with_a_number():

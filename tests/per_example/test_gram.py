@@ -11,6 +11,8 @@ from tests.bridge import assert_parity
 from tests.per_example.zoo import ZOO
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_matches_torch():
     problem = regression()
@@ -31,8 +33,8 @@ def test_between_two_batches():
 @pytest.mark.parametrize("name", ["lookups", "stack", "heads"])
 def test_matches_formed_gradients(name):
     model = ZOO[name]()
-    rows = jax.vmap(jax.grad(model.loss), (None, 0))(model.params, *model.batch)
-    want = jax.vmap(lambda a: jax.vmap(lambda b: _tree.dot(a, b))(rows))(rows)
+    rows = jax.jit(jax.vmap(jax.grad(model.loss), (None, 0)))(model.params, *model.batch)
+    want = jax.jit(jax.vmap(jax.vmap(_tree.dot, (None, 0)), (0, None)))(rows, rows)
     assert_parity(gram(model.loss, model.params, *model.batch, mode="book-keeping"), want)
 
 
