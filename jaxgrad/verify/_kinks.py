@@ -1,12 +1,15 @@
 """The derivatives that the two installed frameworks give at kinks, probed and not remembered: releases move them."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from jaxgrad.verify._pair._program import quick
 
 __all__ = ["Kink", "kinks"]
 
@@ -128,11 +131,19 @@ def kinks() -> list[Kink]:
     Raises:
         ModuleNotFoundError: If torch is not installed.
     """
+    return list(_probed())
+
+
+@functools.cache
+def _probed() -> tuple[Kink, ...]:
+    """Probe once in a process: what is installed does not change."""
+    table = _functions()
     with jax.enable_x64(True):
-        return [
-            Kink(name, point, *_pairwise(_in_torch(theirs, point), _in_jax(ours, point)))
-            for name, point, ours, theirs in _functions()
-        ]
+        ours = _in_jax([(fun, point) for _, point, fun, _ in table])
+    return tuple(
+        Kink(name, point, *_pairwise(_in_torch(theirs, point), pair))
+        for (name, point, _, theirs), pair in zip(table, ours, strict=True)
+    )
 
 
 def _pairwise(torch_pair: tuple[Any, Any], jax_pair: tuple[Any, Any]) -> tuple[Any, Any, Any, Any]:
@@ -140,10 +151,14 @@ def _pairwise(torch_pair: tuple[Any, Any], jax_pair: tuple[Any, Any]) -> tuple[A
     return torch_pair[0], jax_pair[0], torch_pair[1], jax_pair[1]
 
 
-def _in_jax(fun: Callable[[Any], Any], point: float) -> tuple[float, float]:
-    """Return both derivatives in JAX."""
-    x = jnp.asarray(point, jnp.float64)
-    return float(jax.grad(fun)(x)), float(jax.grad(jax.grad(fun))(x))
+def _in_jax(probes: list[tuple[Callable[[Any], Any], float]]) -> list[tuple[float, float]]:
+    """Return both derivatives of every function in JAX; one program, since hundreds of small ones take seconds."""
+
+    def derivatives(points: list[Any]) -> list[tuple[Any, Any]]:
+        return [(jax.grad(f)(x), jax.grad(jax.grad(f))(x)) for (f, _), x in zip(probes, points, strict=True)]
+
+    found = quick(derivatives)([jnp.asarray(point, jnp.float64) for _, point in probes])
+    return [(float(first), float(second)) for first, second in found]
 
 
 def _in_torch(fun: Callable[[Any], Any], point: float) -> tuple[float | str, float | str]:
