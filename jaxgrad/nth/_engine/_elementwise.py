@@ -32,7 +32,7 @@ __all__: list[str] = []
 Weight = Callable[[Sequence[Any], int], Any]
 
 
-FIRST_STORED = 3
+FIRST_STORED = 4
 """The first coefficient that is stored before it is read again."""
 
 
