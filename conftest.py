@@ -1,6 +1,7 @@
 """Tests are stricter than users: x64, strict promotion, warnings are errors, two CPU devices."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
@@ -31,3 +32,11 @@ def _one_torch_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def compiled_quickly() -> Iterator[None]:
+    """Compile without XLA's optimisations, for programs that run once; never where FLOPs or bytes are read."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
