@@ -1,4 +1,4 @@
-"""Opacus as a rival: the networks as modules, and its two ways to a clipped sum; an optional package."""
+"""Opacus as a rival: the networks as modules, its ghost clipping, and the stacked gradients of its hooks; optional."""
 
 import importlib.util
 from collections.abc import Callable
@@ -99,18 +99,15 @@ def ghost(module: nn.Module, clip_norm: float) -> Callable[..., Any]:
     return clipped
 
 
-def hooks(module: nn.Module, clip_norm: float) -> Callable[..., Any]:
-    """Materialise with hooks, clip, and sum."""
+def hooks(module: nn.Module) -> Callable[..., Any]:
+    """Return a function that gives the stacked gradients, left by hooks."""
     from opacus.grad_sample import GradSampleModule
 
     wrapped = GradSampleModule(module, loss_reduction="sum")
 
-    def clipped(x: Any, y: Any) -> Any:
+    def stacked(x: Any, y: Any) -> Any:
         wrapped.zero_grad()
         losses_of(wrapped, x, y).sum().backward()
-        rows = [p.grad_sample for p in module.parameters()]
-        norms = sum(g.flatten(1).square().sum(1) for g in rows).sqrt()
-        scales = (clip_norm / norms).clamp(max=1.0)
-        return nested(module, lambda p: torch.einsum("b,b...->...", scales, p.grad_sample))
+        return nested(module, lambda p: p.grad_sample)
 
-    return clipped
+    return stacked

@@ -54,12 +54,16 @@ def vmap_and_clip(loss: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(clipped)
 
 
-def vmap_and_clip_torch(loss: Callable[..., Any], params: Any, batch: tuple[Any, ...]) -> Any:
-    """Materialise with torch.func, clip, and sum."""
-    rows = torch.func.vmap(torch.func.grad(loss), in_dims=(None,) + (0,) * len(batch))(params, *batch)
+def clip_rows_torch(rows: Any) -> Any:
+    """Clip stacked gradients, and sum."""
     norms = sum(g.flatten(1).square().sum(1) for g in jax.tree.leaves(rows)).sqrt()
     scales = (CLIP_NORM / norms).clamp(max=1.0)
     return jax.tree.map(lambda g: torch.einsum("b,b...->...", scales, g), rows)
+
+
+def vmap_and_clip_torch(loss: Callable[..., Any], params: Any, batch: tuple[Any, ...]) -> Any:
+    """Materialise with torch.func, clip, and sum."""
+    return clip_rows_torch(torch.func.vmap(torch.func.grad(loss), in_dims=(None,) + (0,) * len(batch))(params, *batch))
 
 
 def clipping_contenders(network: Network, dtype: Any) -> list[Contender]:
@@ -75,9 +79,9 @@ def clipping_contenders(network: Network, dtype: Any) -> list[Contender]:
         loss_torch, (pt, bt) = network.loss_torch, to_torch((network.params, network.batch), dtype)
         contenders.append(Contender("torch.func", "torch", lambda: vmap_and_clip_torch(loss_torch, pt, bt)))
     if network.module_torch is not None and _opacus.installed():
-        for name, way in (("opacus ghost", _opacus.ghost), ("opacus hooks", _opacus.hooks)):
-            run = way(network.module_torch(pt), CLIP_NORM)
-            contenders.append(Contender(name, "torch", functools.partial(run, *bt)))
+        ghost, hooks = _opacus.ghost(network.module_torch(pt), CLIP_NORM), _opacus.hooks(network.module_torch(pt))
+        contenders.append(Contender("opacus ghost", "torch", lambda: ghost(*bt)))
+        contenders.append(Contender("opacus hooks", "torch", lambda: clip_rows_torch(hooks(*bt))))
     return contenders
 
 
