@@ -42,6 +42,11 @@ class Program(NamedTuple):
     linear: Body
     """Maps tangents of the leaves to the tangent of the loss."""
 
+    @property
+    def convolves(self) -> bool:
+        """Whether there is a convolution anywhere."""
+        return contains(self.known.jaxpr, {CONVOLUTION})
+
     def activation_bytes(self, leaves: int) -> int:
         """Return the size of the residuals that depend on the example: what the backward pass keeps beside it."""
         given = set(self.known.jaxpr.invars)

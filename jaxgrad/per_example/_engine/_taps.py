@@ -4,7 +4,7 @@ A tap takes the place of a leaf's tangent, and its cotangent is that leaf's grad
 output of a site, and its cotangent is the right factor there. No weight gradient is contracted at a tapped site.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -51,11 +51,21 @@ def run(
     if isinstance(body.outvars[0], Literal):
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, outputs))
         return Tapped(loss, operands, zeros[1], zeros[0])
-    # the transposition anew, for it does not keep convolutions in XLA's order
-    pullback, shape = jax.make_jaxpr(jax.linear_transpose(linear, shapes, outputs), return_shape=True)(loss)
-    flat = evaluate(pullback.jaxpr, pullback.consts, [jnp.ones((), loss.dtype)])
-    gradients, cotangents = jax.tree.unflatten(jax.tree.structure(shape), flat)
+    pullback = jax.linear_transpose(linear, shapes, outputs)
+    if program.convolves:
+        pullback = _in_order(pullback)
+    gradients, cotangents = pullback(jnp.ones((), loss.dtype))
     return Tapped(loss, operands, cotangents, gradients)
+
+
+def _in_order(pullback: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """Bring the convolutions of a transposition into XLA's order, which it does not keep."""
+
+    def ordered(seed: Array) -> Any:
+        closed, shapes = jax.make_jaxpr(pullback, return_shape=True)(seed)
+        return jax.tree.unflatten(jax.tree.structure(shapes), evaluate(closed.jaxpr, closed.consts, [seed]))
+
+    return ordered
 
 
 def _output(site: Site, depth: int) -> jax.ShapeDtypeStruct:
