@@ -209,7 +209,8 @@ class Recurrent(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:
         """Return a number for every step."""
-        return nn.Dense(1)(nn.RNN(nn.OptimizedLSTMCell(self.width))(x))
+        # the carry begins in the dtype of the cell's parameters
+        return nn.Dense(1)(nn.RNN(nn.OptimizedLSTMCell(self.width, param_dtype=x.dtype))(x))
 
 
 def lstm(width: int, length: int, batch: int) -> Network:
