@@ -58,7 +58,7 @@ def check(
         wanted = [n for n in names if n in (*FIRST, *SECOND)]
         results = judge_quantities(bound, sides, wanted, tolerance, noise, tell)
         results += _unmapped(bound)
-        results += _steps(bound, [n for n in names if n.startswith("step")], tolerance, tell)
+        results += _steps(bound, sides["float64"][1], [n for n in names if n.startswith("step")], tolerance, tell)
         differs = any(r.verdict in ("differ", "failed") for r in results)
         passes: Passes | None = None
         rows: list[Layer] = []
@@ -94,7 +94,7 @@ def _silent(line: str, part: float) -> None:
     del line, part
 
 
-def _steps(bound: Any, names: list[str], tolerance: float, tell: Progress) -> list[Result]:
+def _steps(bound: Any, ours: JaxQuantities, names: list[str], tolerance: float, tell: Progress) -> list[Result]:
     """Compare training steps; a single step is the first of several."""
     results = []
     longest = max((steps_of(name) for name in names), default=0)
@@ -102,7 +102,7 @@ def _steps(bound: Any, names: list[str], tolerance: float, tell: Progress) -> li
         tell(f"{longest} steps", 0.7)
         begun = time.perf_counter()
         try:
-            leaves = _training.compare_steps(bound, longest, tolerance)
+            leaves = _training.compare_steps(bound, ours, longest, tolerance)
         except Exception as error:
             reason = f"{type(error).__name__}: {str(error).splitlines()[:1]}"[:300]
             return [Result(name, [], "failed", reason) for name in names]

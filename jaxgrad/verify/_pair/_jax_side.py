@@ -261,9 +261,9 @@ def cast(tree: Any, dtype: Any) -> Any:
     def leaf(x: Any) -> Any:
         if jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
             return x
-        # in NumPy: an eager cast would compile a program for every shape
+        # in NumPy, and put: an eager cast, or `jnp.asarray`, would compile a program for every shape
         array = np.asarray(x)
-        return jnp.asarray(array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array)
+        return jax.device_put(array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array)
 
     return jax.tree.map(leaf, tree)
 

@@ -55,10 +55,20 @@ def relative(got: np.ndarray, want: np.ndarray, floor: float = 0.0) -> float:
     if got.shape != want.shape:
         return np.inf
     with np.errstate(invalid="ignore", over="ignore"):
-        distance = float(np.linalg.norm((got - want).ravel()))
+        distance = _norm(got - want)
+    return _error(distance, got, want, max(_norm(want), floor))
+
+
+def _norm(array: np.ndarray) -> float:
+    """Return the L2 norm, in one pass."""
+    flat = array.ravel()
+    return float(np.sqrt(np.dot(flat, flat)))
+
+
+def _error(distance: float, got: np.ndarray, want: np.ndarray, scale: float) -> float:
+    """Return a distance over a scale; infinities at the same places are no error."""
     if not np.isfinite(distance):
         return 0.0 if np.array_equal(got, want, equal_nan=False) else np.inf
-    scale = max(float(np.linalg.norm(want.ravel())), floor)
     return distance / scale if scale else (0.0 if distance == 0 else np.inf)
 
 
@@ -85,18 +95,22 @@ def _leaf(name: str, path: str, got: Any, want: Any, floor: float, tolerance: fl
     got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
     if got.shape != want.shape:
         return Leaf(name, path, np.inf, note=f"shape {got.shape} in JAX, {want.shape} in torch")
-    leaf = Leaf(name, path, relative(got, want, floor), size=got.size)
+    leaf = Leaf(name, path, 0.0, size=got.size)
     if not got.size:
         return leaf
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        gap = np.abs(got - want)
-        gap = np.where(np.isnan(gap), np.where(np.isnan(got) & np.isnan(want), 0, np.inf), gap)
+        gap = got - want
+        distance, ours, theirs = _norm(gap), _norm(got), _norm(want)
+        leaf.error = _error(distance, got, want, max(theirs, floor))
+        gap = np.abs(gap, out=gap) if gap.ndim else np.abs(gap)
+        if not np.isfinite(distance):
+            gap = np.where(np.isnan(gap), np.where(np.isnan(got) & np.isnan(want), 0, np.inf), gap)
         leaf.index = tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)), gap.shape))
         leaf.got, leaf.want, leaf.max_abs = float(got[leaf.index]), float(want[leaf.index]), float(gap[leaf.index])
-        leaf.mismatched = int(np.sum(gap > tolerance * max(float(np.nanmax(np.abs(want), initial=0)), 1e-300)))
-        ours, theirs = np.linalg.norm(got.ravel()), np.linalg.norm(want.ravel())
-        leaf.ratio = float(ours / theirs) if theirs else (1.0 if ours == 0 else np.inf)
-        leaf.cosine = float(np.vdot(got, want) / (ours * theirs)) if ours and theirs else 1.0
-    if np.isnan(got).any() != np.isnan(want).any():
+        if leaf.error > tolerance:
+            leaf.mismatched = int(np.sum(gap > tolerance * max(float(np.nanmax(np.abs(want), initial=0)), 1e-300)))
+        leaf.ratio = float(np.divide(ours, theirs)) if theirs else (1.0 if ours == 0 else np.inf)
+        leaf.cosine = float(np.dot(got.ravel(), want.ravel()) / (ours * theirs)) if ours and theirs else 1.0
+    if not np.isfinite(distance) and np.isnan(got).any() != np.isnan(want).any():
         leaf.note = f"NaN only in {'JAX' if np.isnan(got).any() else 'torch'}"
     return leaf

@@ -44,11 +44,14 @@ class TorchQuantities:
         return dict(zip(live, found, strict=True))
 
     def direction(self, seed: int = 0) -> Named:
-        """The pair's seeded direction."""
+        """The pair's seeded direction; drawn once."""
         from jaxgrad.verify._pair._directions import direction
 
-        drawn = direction(self.bound, seed)
-        return {n: self.torch.tensor(drawn[n]).to(p.dtype) for n, p in self.live.items()}
+        name = f"direction {seed}"
+        if name not in self.kept:
+            drawn = direction(self.bound, seed)
+            self.kept[name] = {n: self.torch.tensor(drawn[n]).to(p.dtype) for n, p in self.live.items()}
+        return self.kept[name]
 
     def basic(self) -> dict[str, Named]:
         """Output, loss, and the gradients of parameters and inputs."""

@@ -10,7 +10,7 @@ from jaxgrad.verify._judge import SMALL_LEAF
 from jaxgrad.verify._pair._jax_side import flatten
 from jaxgrad.verify._pair._measure import Leaf, floor_of, measure, relative
 from jaxgrad.verify._pair._program import quick
-from jaxgrad.verify._pair._torch_side import split
+from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 
 __all__ = ["STAGES", "compare_steps"]
 
@@ -31,16 +31,22 @@ STATE_NAMES = {
 """torch's names of an optimizer's state, and optax's."""
 
 
-def compare_steps(bound: Any, steps: int, tolerance: float, dtype: str = "float64") -> list[Leaf]:
+def compare_steps(bound: Any, ours: JaxQuantities, steps: int, tolerance: float) -> list[Leaf]:
     """Train both sides for a number of steps, and compare every stage of each.
+
+    Args:
+        bound: The pair.
+        ours: Its quantities in JAX, whose program of the gradient serves here too; torch trains at their precision.
+        steps: How many steps.
+        tolerance: The largest relative error.
 
     Returns:
         Leaves named ``step 1: gradient: fc.weight``; the stages stop at the first step that differs.
     """
-    theirs, ours = _Torch(bound, dtype), _Jax(bound, dtype)
+    theirs, trained = _Torch(bound, ours.dtype), _Jax(bound, ours)
     found: list[Leaf] = []
     for step in range(1, steps + 1):
-        want, got = theirs.step(), ours.step()
+        want, got = theirs.step(), trained.step()
         for stage in STAGES:
             both = got[stage].keys() & want[stage].keys()
             # an update divides a gradient by its own size: where the gradient is rounding, so is the whole update
@@ -123,19 +129,18 @@ class _Torch:
 class _Jax:
     """Training in JAX."""
 
-    def __init__(self, bound: Any, dtype: str) -> None:
-        self.bound = bound
-        self.params, self.rest = bound.weights(dtype)
-        self.batch = bound.data(dtype)
+    def __init__(self, bound: Any, quantities: JaxQuantities) -> None:
+        self.bound, self.quantities = bound, quantities
+        self.params, self.rest = quantities.params, quantities.rest
         self.optimizer = bound.options["optimizer"][1] if bound.options["optimizer"] else optax.adam(1e-3)
         self.clip = bound.options["clip"][1] if bound.options["clip"] else optax.identity()
         self.state = quick(lambda p: (self.optimizer.init(p), self.clip.init(p)))(self.params)
-        self.program, self.back = quick(self._step), quick(bound.pull_back)
+        self.descend = quick(self._descend)
 
     def step(self) -> dict[str, dict[str, np.ndarray]]:
         """Take a step, and return its stages."""
-        args = (self.params, self.rest, self.state, *self.batch)
-        loss, gradient, clipped, state, update, params, rest = self.program(*args)
+        loss, _, rest, gradient, _ = self.quantities.gradient(self.params, self.rest, *self.quantities.batch)
+        clipped, state, update, params = self.descend(self.params, self.state, gradient)
         self.params, self.rest, self.state = params, rest, state
         names = set(self.bound.mapping.fill({**self.bound.torch.params, **self.bound.torch.buffers}, flatten(rest)))
         filled = {e.jax for e in self.bound.mapping.entries}
@@ -149,22 +154,15 @@ class _Jax:
             "buffers": {p: x for p, x in flatten(rest).items() if p in names},
         }
 
-    def _step(self, params: Any, rest: Any, state: Any, *batch: Any) -> Any:
-        """Compute one step."""
-
-        def loss_of(params: Any) -> Any:
-            inputs, targets = split(self.bound.adapt(*batch))
-            output, changed = self.bound.jax.apply(params, rest, *inputs)
-            return self.bound.jax_loss(output, *targets), changed
-
-        (loss, changed), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+    def _descend(self, params: Any, state: Any, gradient: Any) -> Any:
+        """Clip a gradient, and let the optimizer use it."""
         clipped, clip_state = self.clip.update(gradient, state[1], params)
         update, new_state = self.optimizer.update(clipped, state[0], params)
-        return loss, gradient, clipped, (new_state, clip_state), update, optax.apply_updates(params, update), changed
+        return clipped, (new_state, clip_state), update, optax.apply_updates(params, update)
 
     def _back(self, tree: Any) -> dict[str, np.ndarray]:
         """Return gradients by torch name."""
-        return {n: np.asarray(g) for n, g in self.back(tree).items()}
+        return {n: np.asarray(g) for n, g in self.quantities.back(tree).items()}
 
     def _named(self, state: Any) -> dict[str, np.ndarray]:
         """Return every part of an optax state that mirrors the parameters, under its field's name."""

@@ -147,3 +147,27 @@ def test_a_plain_function_is_compared_as_a_whole():
     report = pair(torch=module, jax=(wrong, params), loss="mse", batch=batch).check(["value", "gradient"])
     assert not report.ok
     assert report.first_divergence.stage == "forward"
+
+
+@jax.custom_vjp
+def _cube(x):
+    return x**3
+
+
+_cube.defvjp(lambda x: (x**3, x), lambda x, g: (3 * x**2 * g,))
+
+
+def test_second_derivatives_of_a_custom_backward_rule():
+    class Cubes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.fc(x) ** 3
+
+    rng = np.random.default_rng(0)
+    port = fnn.Sequential([fnn.Dense(3), _cube])
+    bound = pair(torch=Cubes().eval(), jax=port, loss="mse", batch=(rng.normal(size=(5, 4)), rng.normal(size=(5, 3))))
+    report = bound.check(["hvp", "meta", "meta_second_order"])
+    assert report.ok, report.table()

@@ -13,8 +13,9 @@ __all__ = ["in_step"]
 def in_step(bound: Any, tolerance: float) -> list[Cause]:
     """Take the first step once more, and explain the first stage that differs."""
     from jaxgrad.verify._pair import _training
+    from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 
-    theirs, ours = _training._Torch(bound, "float64"), _training._Jax(bound, "float64")
+    theirs, ours = _training._Torch(bound, "float64"), _training._Jax(bound, JaxQuantities(bound, "float64"))
     before = {p: np.asarray(x) for p, x in _training.flatten(ours.params).items()}
     want, got = theirs.step(), ours.step()
     wrong = {
