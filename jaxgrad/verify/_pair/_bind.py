@@ -1,5 +1,6 @@
 """A torch side and a JAX model made one pair: the layout of the batch, a trial run, the mapping of the weights."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from jaxgrad.verify._pair._mapping import Mapping, Rule
 from jaxgrad.verify._pair._pair import Pair
 from jaxgrad.verify._pair._torch_side import TorchSide, split
 
-__all__ = ["bind", "pair"]
+__all__ = ["DEFAULTS", "bind", "pair"]
 
 
 def pair(
@@ -92,6 +93,14 @@ def pair(
     given = {"mapping": mapping, "weights": weights, "mode": mode, "jax_kwargs": jax_kwargs, "adapt": adapt,
              "optimizer": optimizer, "clip": clip, "own": own}  # fmt: skip
     return bind(side, jax, losses[1], arrays, given)
+
+
+DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(pair).parameters.items()
+    if parameter.default is not inspect.Parameter.empty
+}
+"""What `pair` takes where a spec says nothing; a dump of one side takes the same."""
 
 
 def bind(side: Any, model: Any, loss: Any, batch: tuple[np.ndarray, ...], given: dict[str, Any]) -> Pair:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxgrad.models import Layout, Link
+from jaxgrad.models._recurrent import GATES
 from jaxgrad.verify._pair._units import JaxUnit, TorchUnit
 
 __all__ = ["Entry", "convert", "entry_of", "spare"]
 
 Shape = tuple[int, ...]
-GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "n")}
-"""By the number of gates, in torch's order: LSTM, GRU."""
+GATED = {len(gates): gates for gates in (GATES["LSTM"], GATES["GRU"])}
+"""The gates in torch's order, by their number."""
 MATRICES = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 OPTIONAL = {"bias", "scale"}
 """Leaves of a JAX layer that torch's layer may lack."""
@@ -179,7 +180,7 @@ def _attention(torch: TorchUnit, jax: JaxUnit) -> Iterator[Link]:
 def _recurrent(torch: TorchUnit, jax: JaxUnit) -> Iterator[Link]:
     """LSTM and GRU cells: gates apart or stacked, and torch's two biases in JAX's one."""
     rows, hidden = torch.shapes["weight_hh"]
-    gates = GATES.get(rows // hidden, ())
+    gates = GATED.get(rows // hidden, ())
     if not gates or torch.shapes["weight_ih"][0] != rows:
         raise _Unlike
     if "dense_i/kernel" in jax.leaves:

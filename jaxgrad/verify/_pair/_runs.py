@@ -9,7 +9,7 @@ import numpy as np
 from jaxgrad.verify import _judge
 from jaxgrad.verify._doctor import doctor
 from jaxgrad.verify._pair import _losses
-from jaxgrad.verify._pair._bind import bind
+from jaxgrad.verify._pair._bind import DEFAULTS, bind
 from jaxgrad.verify._pair._flattening import settle_flattening
 from jaxgrad.verify._pair._inputs import check_batch, check_mode, check_options, need
 from jaxgrad.verify._pair._jax_side import precision
@@ -43,7 +43,7 @@ def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> 
         PairError: If the spec lacks something, or the batch does not fit.
     """
     need("torch")
-    given = {"mode": "eval", "weights": "torch", "excite": True, "own": {}, **spec}
+    given = {**DEFAULTS, **spec}
     check_options(given["weights"], given["mode"])
     batch = check_batch(given["batch"])
     check_mode(given["torch"], given["mode"])
@@ -68,8 +68,7 @@ def dump_jax(
     """
     need("flax")
     side = StoredTorch(run[0], run[1].get("torch", {}))
-    given = {"mapping": "auto", "weights": "torch", "jax_kwargs": None, "adapt": None, "optimizer": None, "clip": None,
-             "own": None, **spec, "mode": "train" if side.train else "eval"}  # fmt: skip
+    given = {**DEFAULTS, **spec, "mode": "train" if side.train else "eval"}
     bound = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
     with precision():
         settle_flattening(bound)
