@@ -15,7 +15,15 @@ from jaxgrad.nth._engine import Mode, Series, scale, taylor
 MAX_ORDER = 32
 """The default cap on orders: the factorial of 34 is the last one that float32 and bfloat16 hold."""
 
-DIRECTIONS = "directions"
+
+class _Directions:
+    """A name of a mapped axis that no caller's axis has: equal to itself alone."""
+
+    def __repr__(self) -> str:
+        return "the axis of directions"
+
+
+DIRECTIONS = _Directions()
 """The name of the mapped axis of directions."""
 
 

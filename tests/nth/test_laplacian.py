@@ -35,6 +35,13 @@ def test_laplacian_through_control_flow_is_the_trace_of_the_hessian():
     assert_parity(got, want)
 
 
+def test_laplacian_leaves_the_mapped_axes_of_its_caller_alone():
+    def summed(q):
+        return laplacian(lambda u: jnp.sum(u**2) * jax.lax.psum(q, "directions"), jnp.ones(2))
+
+    assert jax.vmap(summed, axis_name="directions")(jnp.ones(3)).tolist() == [12.0, 12.0, 12.0]
+
+
 def test_laplacian_is_differentiable_in_the_parameters():
     params, x, _, _ = draw((3, 6, 5, 1), (3,))
     got = jax.jit(jax.grad(lambda p: laplacian(of_point, x, p)[0] ** 2))(params)
