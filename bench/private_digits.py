@@ -71,7 +71,7 @@ def train(noise_multiplier: float, rate: float, steps: int) -> tuple[float, floa
         padding = jnp.arange(length) >= len(chosen)
         update, state = optimizer.update(None, state, params, batch=(x[index], y[index]), is_padding=padding)
         params = optax.apply_updates(params, update)
-        clipped.append(float(state[0].info.fraction_clipped))
+        clipped.append(float(state[0].fraction_clipped))
     correct = jnp.argmax(mlp_jax(params, jnp.asarray(x_test)), -1) == y_test
     return float(correct.mean()), float(np.mean(clipped))
 

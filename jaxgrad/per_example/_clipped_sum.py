@@ -52,8 +52,9 @@ def clipped_sum(
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         clip_norm: The largest norm: a number or a traced scalar; a prefix of ``params`` of such numbers, which clips
             each part by its own norm; or a function that turns the ``(B,)`` norms into ``(B,)`` scales (static), such
-            as ``lambda n: 1 / (n + 0.01)``, automatic clipping. A function may say its bound in an attribute
-            ``sensitivity``.
+            as ``lambda n: 1 / (n + 0.01)``, automatic clipping. It gets NaN as the norm of padding and of an example
+            whose norm is not finite, and the scale of these is zero whatever it returns: summarise the others with
+            ``jnp.nanmean`` or ``jnp.nanmedian``. A function may say its bound in an attribute ``sensitivity``.
         is_padding: Booleans of shape ``(B,)``: examples that add nothing and are not counted.
         mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"materialise"``.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
@@ -137,16 +138,17 @@ def _groups(problem: Problem, params: Params, clip_norm: Any) -> tuple[list[Any]
     return limits, problem.pick(owners), treedef.unflatten
 
 
-def _mask(is_padding: Array, size: int) -> Array:
+def _mask(is_padding: Any, size: int) -> Array:
     """Check a padding mask.
 
     Raises:
         ValueError: If it is not one boolean an example.
     """
-    if jnp.shape(is_padding) != (size,) or jnp.result_type(is_padding) != jnp.bool_:
-        message = f"is_padding must be {size} booleans, one an example; got {jnp.asarray(is_padding).aval}"
+    mask = jnp.asarray(is_padding)
+    if mask.shape != (size,) or mask.dtype != jnp.bool_:
+        message = f"is_padding must be {size} booleans, one an example; got {mask.aval}"
         raise ValueError(message)
-    return jnp.asarray(is_padding)
+    return mask
 
 
 def _scaled_by_function(
@@ -156,11 +158,12 @@ def _scaled_by_function(
     size = real.shape[0]
 
     def scales_of(norms: Array) -> Array:
-        scales = jnp.asarray(scale_fn(norms), norms.dtype)
+        counts = real & jnp.isfinite(norms)
+        scales = jnp.asarray(scale_fn(jnp.where(counts, norms, jnp.nan)), norms.dtype)
         if scales.shape != norms.shape:
             message = f"clip_norm must turn norms of shape {norms.shape} into as many scales; got {scales.shape}"
             raise ValueError(message)
-        return scales
+        return jnp.where(counts, scales, jnp.zeros_like(scales))
 
     def scale(squared: list[Array], given: tuple[Array, ...]) -> tuple[list[Array], Tree]:
         norms = total_norm(squared)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxgrad import _check, _tree
@@ -18,8 +19,10 @@ class PrivateState(NamedTuple):
 
     key: Key
     """The key of the next step's noise."""
-    info: ClippedInfo | None
-    """What was measured in the last step; it is not private."""
+    mean_loss: Array
+    """The mean loss of the last step's examples, without padding, as float32; it is not private."""
+    fraction_clipped: Array
+    """The fraction of them that was scaled down, as float32; it is not private."""
 
 
 def dp_aggregate(
@@ -45,7 +48,7 @@ def dp_aggregate(
 
     Args:
         loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Pass a named function.
-        clip_norm: The largest norm ``C``.
+        clip_norm: The largest norm ``C``, one number; infinite only without noise.
         noise_multiplier: The noise ``sigma`` in multiples of ``C``; 0 adds none.
         expected_batch_size: The ``L`` of the mean: the sampling rate times the number of examples.
         key: Random key; every step takes a new one from it.
@@ -57,7 +60,9 @@ def dp_aggregate(
         The transformation.
 
     Raises:
-        ValueError: If a number is negative, or ``expected_batch_size`` is not positive.
+        ValueError: If a number is negative, ``expected_batch_size`` is not positive, or ``clip_norm`` is infinite and
+            there is noise.
+        TypeError: If ``clip_norm`` or ``noise_multiplier`` is not one number; from ``update`` if ``batch`` is no tuple.
 
     Cost:
         That of `clipped_sum`, and a normal number for every parameter.
@@ -78,15 +83,19 @@ def dp_aggregate(
     References:
         Abadi et al. (2016), Deep learning with differential privacy, arXiv:1607.00133, algorithm 1.
     """
-    _check.non_negative(clip_norm, "clip_norm")
-    _check.non_negative(noise_multiplier, "noise_multiplier")
+    for name, value in (("clip_norm", clip_norm), ("noise_multiplier", noise_multiplier)):
+        _check.number(value, name)
+        _check.non_negative(value, name)
+    if _is_known(clip_norm, np.inf) and not isinstance(noise_multiplier, jax.Array) and noise_multiplier > 0:
+        message = f"clip_norm must be finite where noise_multiplier is positive; got {clip_norm!r}"
+        raise ValueError(message)
     if not expected_batch_size > 0:
         message = f"expected_batch_size must be positive; got {expected_batch_size!r}"
         raise ValueError(message)
 
     def init(params: Params) -> PrivateState:
         del params
-        return PrivateState(key, None)
+        return PrivateState(key, jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
     def update(
         updates: Any,
@@ -98,6 +107,11 @@ def dp_aggregate(
         **extra: Any,
     ) -> tuple[Params, PrivateState]:
         del updates, extra
+        if not isinstance(batch, tuple | list):
+            message = (
+                f"batch must be a tuple of what follows params in loss_fn; got {_check.describe(batch)}: batch=(x,)"
+            )
+            raise TypeError(message)
         total, info = clipped_sum(
             loss_fn,
             params,
@@ -109,13 +123,25 @@ def dp_aggregate(
             wrt=wrt,
         )
         following, now = jax.random.split(state.key)
-        deviation = noise_multiplier * clip_norm
-        noisy = _add_noise(total, now, deviation, wrt)
-        return jax.tree.map(lambda g: g / jnp.asarray(expected_batch_size, g.dtype), noisy), PrivateState(
-            following, info
-        )
+        # without noise the norm may be infinite, and zero times infinity is NaN
+        deviation = noise_multiplier * jnp.where(jnp.asarray(noise_multiplier) == 0, 0.0, clip_norm)
+        noisy = total if _is_known(noise_multiplier, 0) else _add_noise(total, now, deviation, wrt)
+        mean = jax.tree.map(lambda g: g / jnp.asarray(expected_batch_size, g.dtype), noisy)
+        return mean, PrivateState(following, _mean_loss(info, is_padding), info.fraction_clipped.astype(jnp.float32))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _is_known(value: Any, number: float) -> bool:
+    """Say whether a value that no trace holds is a certain number."""
+    return not isinstance(value, jax.Array) and bool(value == number)
+
+
+def _mean_loss(info: ClippedInfo, is_padding: Any) -> Array:
+    """Return the mean of the losses, of which those of padding are zero."""
+    padded = 0 if is_padding is None else jnp.sum(jnp.asarray(is_padding))
+    count = jnp.maximum(info.losses.size - padded, 1)
+    return jnp.sum(info.losses.astype(jnp.float32)) / count.astype(jnp.float32)
 
 
 def _add_noise(total: Params, key: Key, deviation: Any, wrt: Wrt) -> Params:

@@ -52,9 +52,9 @@ def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, w
         Ren et al. (2018), Learning to reweight examples for robust deep learning, arXiv:1803.09050, eq. 4.
     """
     subset = subset_of(loss_fn, params, batch, wrt)
-    size = _check.batch(batch)
-    if jnp.shape(weights) != (size,):
-        message = f"weights must have the shape ({size},), one an example; got {jnp.shape(weights)}"
+    size, weights = _check.batch(batch), jnp.asarray(weights)
+    if weights.shape != (size,):
+        message = f"weights must have the shape ({size},), one an example; got {weights.shape}"
         raise ValueError(message)
     losses, pullback = jax.vjp(lambda active: map_examples(subset.fun, active, batch), subset.active)
     return subset.embed(pullback(weights.astype(losses.dtype))[0])

@@ -81,6 +81,31 @@ def test_a_function_of_the_norms_scales(microbatch):
     assert jnp.isinf(info.sensitivity)
 
 
+def to_the_mean(norms):
+    return jnp.minimum(1, jnp.nanmean(norms) / norms)
+
+
+@pytest.mark.parametrize("microbatch", [None, 2])
+def test_a_function_of_the_norms_does_not_see_padding_nor_what_is_not_finite(microbatch):
+    problem = regression()
+    x, y = map(np.array, problem.data)
+    x[2] = np.nan
+    padding, keep = np.arange(7) == 5, np.array([0, 1, 3, 4, 6])
+    got, info = clipped_sum(
+        mean_square, problem.params, x, y, clip_norm=to_the_mean, is_padding=padding, microbatch=microbatch
+    )
+    want, inner = clipped_sum(mean_square, problem.params, x[keep], y[keep], clip_norm=to_the_mean)
+    assert_parity(got, want)
+    assert_parity(info.norms[keep], inner.norms)
+    assert_parity(info.fraction_clipped, (float(inner.fraction_clipped) * 5 + 1) / 6)
+    assert info.norms[5] == 0
+
+
+def test_takes_a_list_as_a_mask():
+    total, _ = clipped_sum(linear, PARAMS, BATCH, clip_norm=10.0, is_padding=[False, True])
+    assert_parity(total, {"a": jnp.array([3.0, 4.0]), "b": jnp.array([0.0, 2.0])})
+
+
 @pytest.mark.parametrize("mode", ["book-keeping", "ghost", "materialise"])
 def test_padding_and_examples_that_are_not_finite_add_nothing(mode):
     problem = regression()

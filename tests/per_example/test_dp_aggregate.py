@@ -25,7 +25,8 @@ def test_without_noise_it_hands_the_clipped_mean_to_a_chain(key):
     update, state = jax.jit(chain.update)(problem.params, state, problem.params, batch=problem.data)
     total, info = clipped_sum(mean_square, problem.params, *problem.data, clip_norm=0.5)
     assert_parity(update, jax.tree.map(lambda g: -np.asarray(g) / 7, total))
-    assert_parity(state[0].info._asdict(), info._asdict())
+    assert_parity(state[0].fraction_clipped, np.float32(info.fraction_clipped))
+    np.testing.assert_allclose(state[0].mean_loss, jnp.mean(info.losses), rtol=1e-6)
 
 
 def test_noise_has_its_size_and_is_new_in_every_step(key):
@@ -33,7 +34,7 @@ def test_noise_has_its_size_and_is_new_in_every_step(key):
     private = dp_aggregate(lambda w, x: w @ x, clip_norm=0.5, noise_multiplier=3.0, expected_batch_size=2.0, key=key)
     step = jax.jit(private.update)
     first, state = step(None, private.init(params), params, batch=batch)
-    second, _ = step(None, state._replace(info=None), params, batch=batch)
+    second, _ = step(None, state, params, batch=batch)
     assert abs(jnp.std(first) - 0.75) < 0.02
     assert abs(jnp.mean(first * second)) < 0.02
 
@@ -43,3 +44,37 @@ def test_rejects_negative_noise_and_no_batch_size(key):
         transformation(key, noise_multiplier=-1.0)
     with pytest.raises(ValueError, match="expected_batch_size must be positive"):
         transformation(key, expected_batch_size=0.0)
+    with pytest.raises(ValueError, match="clip_norm must be finite where noise_multiplier is positive"):
+        transformation(key, clip_norm=np.inf, noise_multiplier=1.0)
+
+
+def test_rejects_a_tree_of_norms_and_a_bare_batch(key):
+    with pytest.raises(TypeError, match="clip_norm must be a real number; got a dict"):
+        transformation(key, clip_norm={"w": 1.0})
+    private, problem = transformation(key), regression()
+    with pytest.raises(TypeError, match=r"batch must be a tuple .* got float64\[7,3\]"):
+        private.update(None, private.init(problem.params), problem.params, batch=problem.data[0])
+
+
+def test_its_state_is_carried_by_scan_and_does_not_count_padding(key):
+    problem = regression()
+    private = transformation(key, noise_multiplier=1.0)
+    padding = jnp.arange(7) > 4
+
+    def step(state, _):
+        update, state = private.update(None, state, problem.params, batch=problem.data, is_padding=padding)
+        return state, update
+
+    state, _ = jax.lax.scan(step, private.init(problem.params), length=2)
+    losses = jax.vmap(mean_square, (None, 0, 0))(problem.params, *problem.data)
+    np.testing.assert_allclose(state.mean_loss, jnp.mean(losses[:5]), rtol=1e-6)
+    assert state.mean_loss.dtype == state.fraction_clipped.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("noise", [0.0, jnp.array(0.0)])
+def test_an_infinite_norm_without_noise_gives_the_mean(key, noise):
+    problem = regression()
+    private = transformation(key, clip_norm=np.inf, noise_multiplier=noise)
+    update, _ = private.update(None, private.init(problem.params), problem.params, batch=problem.data)
+    total, _ = clipped_sum(mean_square, problem.params, *problem.data, clip_norm=np.inf)
+    assert_parity(update, jax.tree.map(lambda g: g / 7, total))

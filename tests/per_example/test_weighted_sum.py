@@ -20,6 +20,12 @@ def test_matches_torch():
     assert_parity(got, want)
 
 
+def test_takes_a_list_of_weights():
+    problem = regression()
+    got = weighted_sum(mean_square, problem.params, *problem.data, weights=WEIGHTS.tolist())
+    assert_parity(got, weighted_sum(mean_square, problem.params, *problem.data, weights=WEIGHTS))
+
+
 def test_rejects_weights_of_another_length():
     problem = regression()
     with pytest.raises(ValueError, match=r"weights must have the shape \(7,\)"):
