@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxgrad.nth import _line, derivatives
+from jaxgrad.nth import _line, derivatives, laplacian
 from tests.bridge import assert_parity
 
 INF = np.inf
@@ -44,6 +44,35 @@ def test_mish_at_zero():
 def test_a_whole_power_of_a_negative_base():
     got = derivatives(lambda x: lax.pow(x, jnp.full_like(x, 3.0)), jnp.array(-2.0), 4)
     assert got.tolist() == [-8.0, 12.0, -12.0, 6.0, 0.0]
+
+
+MOVING_EXPONENTS = {
+    "0**x": (lambda x: 0.0**x, 0.7, 4),
+    "x**(x + 2)": (lambda x: x ** (x + 2), 0.0, 2),
+    "x**(sin(x) + 4.5)": (lambda x: x ** (jnp.sin(x) + 4.5), 0.0, 4),
+    "x**(x + 2) beside zero": (lambda x: x ** (x + 2), 0.3, 4),
+}
+
+
+@pytest.mark.parametrize("name", MOVING_EXPONENTS)
+def test_a_moving_exponent_agrees_with_nested_jvp(name):
+    fun, x, order = MOVING_EXPONENTS[name]
+    want = [fun]
+    for _ in range(order):
+        want.append(lambda t, inner=want[-1]: jax.jvp(inner, (t,), (1.0,))[1])
+    assert_parity(derivatives(fun, jnp.array(x), order), jnp.stack([f(jnp.array(x)) for f in want]))
+
+
+def test_a_moving_exponent_of_a_base_with_zeros():
+    def powers(v):
+        return jnp.sum(v ** v[0])
+
+    v = jnp.array([2.5, 0.0, 0.4])
+    assert_parity(laplacian(powers, v), jnp.trace(jax.hessian(powers)(v)))
+    away = jnp.array([2.5, 0.4])
+    assert_parity(
+        jax.grad(lambda z: laplacian(powers, z))(away), jax.grad(lambda z: jnp.trace(jax.hessian(powers)(z)))(away)
+    )
 
 
 TAILS = [

@@ -8,26 +8,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from jaxgrad.nth._engine._interpret import bind, differentiate
+from jaxgrad.nth._engine._interpret import bind
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import (
     Series,
     add,
     cauchy,
     integral,
-    is_constant,
     plus,
-    product,
     scale,
     slopes,
     square,
     subtract,
 )
 
-__all__: list[str] = []
+__all__ = ["logarithm", "solve"]
 
 Weight = Callable[[Sequence[Any], int], Any]
 
@@ -211,44 +208,6 @@ def inverse_cosine(value: Any, u: Series) -> Series:
     """Integrate ``1 / sqrt(u u - 1)``."""
     below = ((u[0] - 1) * (u[0] + 1), *[square(u, k) for k in range(1, len(u))])
     return integrate(value, u, _inverse_root(below))
-
-
-@rule("pow")
-def general_power(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
-    """Raise to a number, by recurrence, or to a moving exponent, ``exp(w log u)``.
-
-    An exponent that is an array goes through the jvp of the primitive, which knows zero and negative bases.
-    """
-    u, w = operands
-    if not is_constant(w):
-        logarithms = product(w, logarithm(lax.log(u[0]), u))
-        return [solve(bind(eqn, u[0], w[0])[0], logarithms, lambda y, k: y[k])]
-    straight = all(c is None for c in u[2:])
-    if not straight and (not isinstance(w[0], float | np.generic) or float(w[0]).is_integer()):
-        return differentiate(eqn, operands, mode)
-    return [_constant_power(bind(eqn, u[0], w[0])[0], u, w[0])]
-
-
-def _constant_power(value: Any, u: Series, exponent: Any) -> Series:
-    """Solve ``u y' = p u' y``; at a base of zero degree k is ``binom(p, k) 0^(p-k) u_1^k``.
-
-    That is so for an exponent that is no integer, and for every exponent on a straight line.
-    """
-    exponent = jnp.asarray(exponent, u[0].dtype)
-    zero = u[0] == 0
-    base = jnp.where(zero, jnp.ones_like(u[0]), u[0])
-    y, at_zero, binomial = [value], [value], jnp.ones_like(exponent)
-    for k in range(1, len(u)):
-        binomial = binomial * (exponent - (k - 1)) / k
-        terms = [None if u[j] is None else (exponent * j - (k - j)) * (u[j] * y[k - j]) for j in range(1, k + 1)]
-        limit = jnp.where((binomial == 0) | (exponent > k), 0, binomial * jnp.where(exponent == k, 1, jnp.inf))
-        # a limit of zero is a zero whatever the slope
-        edge = jnp.where(limit == 0, 0, limit * (0 if u[1] is None else u[1] ** k))
-        total = add(*terms)
-        away = jnp.zeros_like(base) if total is None else total / (k * base)
-        y.append(away)
-        at_zero.append(jnp.broadcast_to(edge, value.shape).astype(value.dtype))
-    return (value, *[jnp.where(zero, edge, away) for edge, away in zip(at_zero[1:], y[1:], strict=True)])
 
 
 @rule("atan2")

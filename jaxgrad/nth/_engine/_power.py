@@ -1,0 +1,98 @@
+"""The rule of a power whose exponent is an operand, with the care that a base of zero takes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxgrad.nth._engine._elementwise import logarithm, solve
+from jaxgrad.nth._engine._interpret import bind, differentiate
+from jaxgrad.nth._engine._registry import Mode, rule
+from jaxgrad.nth._engine._series import Series, add, cauchy, constant, integral, is_constant, product, slopes
+
+__all__: list[str] = []
+
+
+@rule("pow")
+def general_power(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
+    """Raise to a number, by recurrence, or to a moving exponent.
+
+    An exponent that is an array goes through the jvp of the primitive, which knows zero and negative bases.
+    """
+    u, w = operands
+    if not is_constant(w):
+        return [_moving_power(bind(eqn, u[0], w[0])[0], u, w)]
+    straight = all(c is None for c in u[2:])
+    if not straight and (not isinstance(w[0], float | np.generic) or float(w[0]).is_integer()):
+        return differentiate(eqn, operands, mode)
+    return [_constant_power(bind(eqn, u[0], w[0])[0], u, w[0])]
+
+
+def _moving_power(value: Any, u: Series, w: Series) -> Series:
+    """Return ``exp(w log u)``; at a base of zero what the primitive's jvp says, where ``log u`` counts as zero."""
+    zero = u[0] == 0
+    base = jnp.where(zero, jnp.ones_like(u[0]), u[0])
+    logarithms = product(w, logarithm(lax.log(base), (base, *u[1:])))
+    away = solve(jnp.where(zero, jnp.ones_like(value), value), logarithms, lambda y, k: y[k])
+    edge = constant(jnp.zeros_like(value), len(u) - 1) if is_constant(u) else _power_at_zero(u, w, jnp.shape(value))
+    return (value, *[_select(zero, at_zero, c) for at_zero, c in zip(edge[1:], away[1:], strict=True)])
+
+
+def _select(zero: Any, at_zero: Any, away: Any) -> Any:
+    """Choose between two coefficients, where one at least is no known zero."""
+    if at_zero is None and away is None:
+        return None
+    stored = away if at_zero is None else at_zero
+    at_zero, away = [jnp.zeros_like(stored) if c is None else c for c in (at_zero, away)]
+    return jnp.where(zero, at_zero, away)
+
+
+def _power_at_zero(u: Series, w: Series, shape: tuple[int, ...]) -> Series:
+    """Solve ``Y_p' = (w - p) Y_{p+1} u'`` for the powers ``Y_p = u^(w-p)``, one a row, where ``u`` is zero.
+
+    Row ``p`` is right up to degree ``n - p``, which is all that the row above it reads.
+    """
+    u, w = _with_rows(u, shape), _with_rows(w, shape)
+    zero = u[0] == 0
+    powers = w[0] - jnp.arange(len(u), dtype=w[0].dtype).reshape(-1, *[1] * len(shape))
+    # away from zero no infinity is formed: it would spoil gradients
+    base, exponents = jnp.where(zero, u[0], jnp.ones_like(u[0])), jnp.where(zero, powers, jnp.ones_like(powers))
+    values = lax.pow(jnp.broadcast_to(base, exponents.shape), exponents)
+    rows, factor, slope = [jnp.where(zero, values, jnp.zeros_like(values))], (powers, *w[1:]), slopes(u)
+    below: list[Any] = []
+    weights: list[Any] = []
+    for k in range(1, len(u)):
+        last = rows[-1]
+        below.append(None if last is None else jnp.concatenate([last[1:], jnp.zeros_like(last[:1])]))
+        weights.append(cauchy(factor, tuple(below), k - 1))
+        rows.append(integral(slope, weights, k))
+    return tuple(None if row is None else row[0] for row in rows)
+
+
+def _with_rows(series: Series, shape: tuple[int, ...]) -> Series:
+    """Give every coefficient a shape, with an axis of rows before it."""
+    return tuple(None if c is None else jnp.broadcast_to(c, shape)[None] for c in series)
+
+
+def _constant_power(value: Any, u: Series, exponent: Any) -> Series:
+    """Solve ``u y' = p u' y``; at a base of zero degree k is ``binom(p, k) 0^(p-k) u_1^k``.
+
+    That is so for an exponent that is no integer, and for every exponent on a straight line.
+    """
+    exponent = jnp.asarray(exponent, u[0].dtype)
+    zero = u[0] == 0
+    base = jnp.where(zero, jnp.ones_like(u[0]), u[0])
+    y, at_zero, binomial = [value], [value], jnp.ones_like(exponent)
+    for k in range(1, len(u)):
+        binomial = binomial * (exponent - (k - 1)) / k
+        terms = [None if u[j] is None else (exponent * j - (k - j)) * (u[j] * y[k - j]) for j in range(1, k + 1)]
+        limit = jnp.where((binomial == 0) | (exponent > k), 0, binomial * jnp.where(exponent == k, 1, jnp.inf))
+        # a limit of zero is a zero whatever the slope
+        edge = jnp.where(limit == 0, 0, limit * (0 if u[1] is None else u[1] ** k))
+        total = add(*terms)
+        away = jnp.zeros_like(base) if total is None else total / (k * base)
+        y.append(away)
+        at_zero.append(jnp.broadcast_to(edge, value.shape).astype(value.dtype))
+    return (value, *[jnp.where(zero, edge, away) for edge, away in zip(at_zero[1:], y[1:], strict=True)])
