@@ -47,12 +47,24 @@ def divergence(fun: Callable[..., Array], x: Array, *data: Any) -> Array:
     """
     x = _line.check_vector(x)
 
+    if x.size == 0:
+        return jnp.sum(_entries(fun(x, *data), x), axis=0).astype(x.dtype)
+
     def own(i: Array, direction: Array) -> Array:
-        slopes = _line.derivatives_along(lambda point: fun(point, *data), x, direction, 1)[1]
-        if jnp.shape(slopes)[:1] != x.shape:
-            message = f"fun must return one entry for each of the {x.size} of x; its output is {jnp.shape(slopes)}"
-            raise ValueError(message)
+        slopes = _entries(_line.derivatives_along(lambda point: fun(point, *data), x, direction, 1)[1], x)
         # a field of integers has no slope
         return jnp.zeros(slopes.shape[1:], x.dtype) if slopes.dtype == jax.dtypes.float0 else slopes[i]
 
     return jnp.sum(jax.vmap(own)(jnp.arange(x.size), jnp.eye(x.size, dtype=x.dtype)), axis=0)
+
+
+def _entries(field: Any, x: Array) -> Any:
+    """Return a field, or its slope, after refusing one without an entry for each of ``x``.
+
+    Raises:
+        ValueError: If its first axis has another length.
+    """
+    if jnp.shape(field)[:1] != x.shape:
+        message = f"fun must return one entry for each of the {x.size} of x; its output is {jnp.shape(field)}"
+        raise ValueError(message)
+    return field

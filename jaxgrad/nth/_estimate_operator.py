@@ -40,18 +40,18 @@ def estimate_operator(
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         operator: ``"laplacian"``, ``"biharmonic"`` or ``"diagonal"``.
-        order: The order n of ``"diagonal"``; the other operators have their own.
+        order: The order n of ``"diagonal"``, 1 or more; the other operators have their own.
         probes: The directions, shape ``(num_samples, d)``, in place of random ones.
         key: The random key that draws the directions.
         num_samples: How many to draw, two or more.
 
     Returns:
         ``(estimate, standard_error)``, each like the output of ``fun``: the mean over the directions, and the
-        standard deviation of that mean as estimated from them.
+        standard deviation of that mean as estimated from them. For an output of integers both are JAX's ``float0``.
 
     Raises:
         ValueError: If neither or both of ``probes`` and ``key`` are given, ``probes`` has another shape, or there is
-            only one direction.
+            only one direction, or ``order`` is below 1.
         TypeError: If ``x`` is no real floating-point array.
 
     Cost:
@@ -71,18 +71,22 @@ def estimate_operator(
     """
     _check.choice(operator, "operator", OPERATORS)
     x = _line.check_vector(x)
-    degree = {"laplacian": 2, "biharmonic": 4}.get(operator) or _line.check_order(order)
+    degree = {"laplacian": 2, "biharmonic": 4}.get(operator) or _line.check_order(order, least=1)
     directions = _directions(x, operator, degree, probes, key, num_samples)
     scale = 1 / 3 if operator == "biharmonic" else 1.0
 
     def sample(direction: Array) -> Tree:
         top = _line.derivatives_along(lambda point: fun(point, *data), x, direction, degree)[-1]
-        return jax.tree.map(lambda leaf: scale * leaf, top)
+        return jax.tree.map(_line.unless_float0(lambda leaf: scale * leaf), top)
 
     samples, count = jax.vmap(sample)(directions), directions.shape[0]
+
+    def summary(of: Callable[[Array], Array]) -> Tree:
+        return jax.tree.map(_line.unless_float0(of, lambda shape: shape[1:]), samples)
+
     return (
-        jax.tree.map(lambda s: jnp.mean(s, axis=0), samples),
-        jax.tree.map(lambda s: jnp.std(s, axis=0, ddof=1) / count**0.5, samples),
+        summary(lambda s: jnp.mean(s, axis=0)),
+        summary(lambda s: jnp.std(s, axis=0, ddof=1) / count**0.5),
     )
 
 
@@ -91,12 +95,14 @@ def _directions(x: Array, operator: str, order: int, probes: Any, key: Any, num_
     if (probes is None) == (key is None):
         message = "give probes=, the directions themselves, or key=, to draw them: one of the two"
         raise ValueError(message)
-    count = _check.count(num_samples if probes is None else len(probes), "num_samples", least=2)
     if probes is not None:
-        if jnp.shape(probes) != (count, x.size):
-            message = f"probes must have the shape (num_samples, {x.size}); got {jnp.shape(probes)}"
+        probes = jnp.asarray(probes, x.dtype)
+        if probes.ndim != 2 or probes.shape[1] != x.size:
+            message = f"probes must have the shape (num_samples, {x.size}); got {probes.shape}"
             raise ValueError(message)
-        return jnp.asarray(probes, x.dtype)
+        _check.count(len(probes), "num_samples", least=2)
+        return probes
+    count = _check.count(num_samples, "num_samples", least=2)
     if operator == "laplacian":
         return jax.random.rademacher(key, (count, x.size), dtype=x.dtype)
     if operator == "biharmonic":

@@ -27,14 +27,14 @@ DIRECTIONS = _Directions()
 """The name of the mapped axis of directions."""
 
 
-def check_order(order: Any, max_order: int | None = None, name: str = "order") -> int:
-    """Return an order that is a Python integer from 0 to the cap; ``None`` is the cap of a function that fixes it."""
+def check_order(order: Any, max_order: int | None = None, name: str = "order", least: int = 0) -> int:
+    """Return an order that is a Python integer up to the cap; ``None`` is the cap of a function that fixes it."""
     advice = "The factorial of 35 overflows float32"
     if max_order is not None:
         advice = "Raise the cap with max_order=, in float64: the factorial of 35 overflows float32"
-    negative = isinstance(order, int) and order < 0
-    most = MAX_ORDER if max_order is None else max_order
-    return _check.count(order, name, most=most, advice="" if negative else advice)
+    negative = isinstance(order, int) and order < least
+    most = MAX_ORDER if max_order is None else _check.count(max_order, "max_order")
+    return _check.count(order, name, least=least, most=most, advice="" if negative else advice)
 
 
 def check_point(x: Any) -> Array:
@@ -111,7 +111,18 @@ def derivatives_along(fun: Callable[[Tree], Tree], x: Tree, direction: Tree, ord
 
 def times_factorial(coefficient: Any, k: int) -> Any:
     """Turn a Taylor coefficient into a derivative, by the exact factorial."""
-    return coefficient if coefficient.dtype == jax.dtypes.float0 else scale(factorial(k), coefficient)
+    return unless_float0(lambda c: scale(factorial(k), c))(coefficient)
+
+
+def unless_float0(
+    fun: Callable[[Array], Array], shape: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple
+) -> Callable[[Any], Any]:
+    """Return ``fun``, which leaves JAX's ``float0`` at zero; ``shape`` is what ``fun`` does to shapes."""
+
+    def apply(leaf: Any) -> Any:
+        return np.zeros(shape(leaf.shape), leaf.dtype) if leaf.dtype == jax.dtypes.float0 else fun(leaf)
+
+    return apply
 
 
 def times_factorials(coefficients: Array) -> Array:

@@ -39,7 +39,8 @@ def mixed_partial(
     Raises:
         ValueError: If ``x`` is no vector, ``orders`` has another length, or an order is negative or the sum above
             ``max_order``.
-        TypeError: If an order is no Python integer, or ``x`` no real floating-point array.
+        TypeError: If ``orders`` is no sequence, an order or ``max_order`` no Python integer, or ``x`` no real
+            floating-point array.
 
     Cost:
         A series inside a series: the product of ``order + 1`` over the variables that are differentiated, in
@@ -56,6 +57,9 @@ def mixed_partial(
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 13.3.
     """
     x = _line.check_vector(x)
+    if not isinstance(orders, Sequence):
+        message = f"orders must be a sequence, one order for each of the {x.size} entries of x; got {orders!r}"
+        raise TypeError(message)
     if len(orders) != x.size:
         message = f"orders must have one entry for each of the {x.size} entries of x; got {len(orders)}: {orders!r}"
         raise ValueError(message)
@@ -92,7 +96,7 @@ def all_mixed(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_di
         max_directions: The largest number of directions to follow.
 
     Returns:
-        The output with n new leading axes of length d.
+        The output with n new leading axes of length d; JAX's ``float0`` for an output of integers.
 
     Raises:
         ValueError: If ``x`` is no vector, ``order`` is negative, or there are more than ``max_directions``.
@@ -131,7 +135,7 @@ def all_mixed(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_di
     def combine(values: Array) -> Array:
         return jnp.tensordot(jnp.asarray(weights, values.dtype), values, 1)[index]
 
-    return jax.tree.map(combine, lines)
+    return jax.tree.map(_line.unless_float0(combine, lambda shape: index.shape + shape[1:]), lines)
 
 
 def lattice_points(dim: int, total: int) -> list[tuple[int, ...]]:

@@ -38,3 +38,7 @@ def test_of_a_field_of_integers_is_zero():
 def test_names_the_line_of_a_primitive_that_has_no_jvp():
     with pytest.raises(TypeError, match=r"pure_callback has no forward derivative .* used at .*test_divergence\.py"):
         divergence(lambda x: jax.pure_callback(np.sin, x, x, vmap_method="sequential"), jnp.ones(3))
+
+
+def test_in_no_variables_is_zero():
+    assert divergence(lambda v: v, jnp.ones(0)).item() == 0.0

@@ -55,9 +55,22 @@ def test_the_standard_error_is_that_of_many_means():
         ({"probes": np.ones((2, 3)), "key": 0}, "one of the two"),
         ({"probes": np.ones((2, 4))}, r"probes must have the shape \(num_samples, 3\); got \(2, 4\)"),
         ({"probes": np.ones((1, 3))}, "num_samples must be at least 2; got 1"),
+        ({"operator": "diagonal", "order": 0, "key": 0}, "order must be from 1 to 32; got 0"),
         ({"operator": "curl"}, "operator must be one of 'laplacian'"),
     ],
 )
 def test_rejects(options, message):
     with pytest.raises(ValueError, match=message):
         estimate_operator(jnp.sum, jnp.ones(3), **options)
+
+
+def test_takes_a_list_of_probes():
+    probes = [[1.0, -1.0, 1.0], [1.0, 1.0, 1.0]]
+    got = estimate_operator(lambda x: jnp.sum(x) ** 2, jnp.ones(3), probes=probes)
+    assert_parity(got[0], 10.0)
+
+
+def test_of_integers_is_the_zero_of_jax():
+    for part in estimate_operator(lambda x: jnp.round(x).astype(int), jnp.ones(3), key=jax.random.key(0)):
+        assert part.shape == (3,)
+        assert part.dtype == jax.dtypes.float0

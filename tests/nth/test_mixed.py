@@ -1,5 +1,6 @@
 """`nth.mixed_partial` against nested autograd, closed forms, its symmetry, and what it refuses."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -67,3 +68,16 @@ def test_all_mixed_rejects_too_many_directions():
 def test_all_mixed_rejects_an_order_above_its_cap():
     with pytest.raises(ValueError, match=r"order must be from 0 to 32; got 33\. The factorial of 35 overflows float32"):
         all_mixed(jnp.sum, jnp.ones(1), 33)
+
+
+def test_rejects_what_is_no_sequence_and_no_integer():
+    with pytest.raises(TypeError, match="orders must be a sequence, one order for each of the 2 entries of x; got 2"):
+        mixed_partial(jnp.sum, jnp.ones(2), 2)
+    with pytest.raises(TypeError, match=r"max_order must be a Python integer .* got 2\.5"):
+        mixed_partial(jnp.sum, jnp.ones(2), (1, 1), max_order=2.5)
+
+
+def test_all_mixed_of_integers_is_the_zero_of_jax():
+    tensor = all_mixed(lambda x: jnp.round(x).astype(int), jnp.ones(3), 2)
+    assert tensor.shape == (3, 3, 3)
+    assert tensor.dtype == jax.dtypes.float0
