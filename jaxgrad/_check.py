@@ -225,13 +225,14 @@ def number(value: Any, name: str) -> None:
 
 
 def non_negative(value: Any, name: str) -> None:
-    """Refuse a Python number below zero, or NaN, alone or in a tree; a traced one passes unseen.
+    """Refuse a number below zero, or NaN, alone or in a tree: Python's or NumPy's; one of JAX passes unseen.
 
     Raises:
         ValueError: If a number is negative or NaN.
     """
     for path, number in jtu.tree_leaves_with_path(value):
-        if isinstance(number, int | float | np.number) and not number >= 0:
+        of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
+        if (of_numpy or isinstance(number, int | float)) and not number >= 0:
             message = f"{locate(name, path)} must not be negative or NaN; got {number!r}"
             raise ValueError(message)
 

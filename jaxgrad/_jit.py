@@ -46,8 +46,8 @@ def jit(
 
     Args:
         *static: Names of the arguments that are functions or options, known when the function is traced.
-        non_negative: Names of the traced arguments that are refused when they are Python numbers below zero, or trees
-            with such numbers.
+        non_negative: Names of the traced arguments that are refused when they are numbers of Python or NumPy below
+            zero, or trees with such numbers.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
 
     Returns:

@@ -46,10 +46,11 @@ def test_at_the_norm_itself_nothing_is_scaled():
     assert info.fraction_clipped == 0
 
 
-def test_rejects_a_negative_norm():
+@pytest.mark.parametrize("clip_norm", [-1.0, np.float64(-1.0), np.float32(-1.0), np.array(-1.0)])
+def test_rejects_a_negative_norm(clip_norm):
     problem = regression()
     with pytest.raises(ValueError, match="clip_norm must not be negative"):
-        clipped_sum(mean_square, problem.params, *problem.data, clip_norm=-1.0)
+        clipped_sum(mean_square, problem.params, *problem.data, clip_norm=clip_norm)
 
 
 def linear(params, x):
