@@ -4,7 +4,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from jaxgrad.cli._junit import to_junit
 from jaxgrad.cli._report import Report
 from jaxgrad.cli._text import show
 from jaxgrad.verify import CannotRun
+from jaxgrad.verify._dump import write_atomically
 
 __all__ = ["FORMATS", "check_writable", "replace", "write"]
 
@@ -67,13 +67,6 @@ def replace(path: Path, text: str) -> None:
         CannotRun: If it cannot be written, with the reason of the system.
     """
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
+        write_atomically(path, lambda file: file.write(text.encode()))
     except OSError as error:
-        message = f"{path} was not written: {error.strerror}"
-        raise CannotRun(message) from None
-    temporary.chmod(0o644)
-    temporary.replace(path)
+        raise CannotRun(str(error)) from None

@@ -1,6 +1,7 @@
 """The commands about a user's own two models: check, audit, dump, diff; and kinks, doctor."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,15 +13,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from jaxgrad.cli import AGREE, DIFFER
+from jaxgrad.cli import AGREE, DIFFER, WRONG_USAGE
 from jaxgrad.cli._formats import check_writable
 from jaxgrad.verify import CannotRun, doctor, kinks
 from jaxgrad.verify._dump import DumpError, read_run, write_atomically, write_run
+from jaxgrad.verify._pair._inputs import first_line
 
 __all__ = ["register"]
 
 R = TypeVar("R")
 FORMATS = ("text", "json", "junit", "html")
+PLAIN = ("text", "json")
 Spec = Annotated[
     Path, typer.Argument(help="A Python file that defines spec = dict(torch=..., jax=..., loss=..., batch=...).")
 ]
@@ -50,12 +53,19 @@ def check(
     with _progress() as tell:
         report = _run(lambda: bound.check(what, dtypes=dtypes, progress=tell))
     _write(report, format, output)
-    return AGREE if report.ok else DIFFER
+    return _code(report)
+
+
+def _code(report: Any) -> int:
+    """Return the exit code of a check; where nothing differs, but something cannot be computed, it could not run."""
+    if report.ok:
+        return AGREE
+    return DIFFER if report.differs else WRONG_USAGE
 
 
 def audit(spec: Spec, format: Format = "text", output: Output = None) -> int:  # noqa: A002
     """Compare the mapping of weights and the settings of layers."""
-    _prepare(format, output, ("text", "json"))
+    _prepare(format, output, PLAIN)
     report = _run(_load(spec).audit)
     _write(report, format, output)
     return AGREE if report.ok else DIFFER
@@ -112,7 +122,7 @@ def diff(
 
     report = _run(lambda: compare_runs(*_torch_last(read_run(run_a), read_run(run_b))))
     _write(report, format, output)
-    return AGREE if report.ok else DIFFER
+    return _code(report)
 
 
 def _torch_last(a: Any, b: Any) -> tuple[Any, Any]:
@@ -122,6 +132,7 @@ def _torch_last(a: Any, b: Any) -> tuple[Any, Any]:
 
 def show_kinks(format: Annotated[str, typer.Option(metavar="text|json")] = "text") -> int:  # noqa: A002
     """Probe the installed versions for their derivatives at kinks."""
+    _prepare(format, None, PLAIN)
     rows = _run(kinks)
     if format == "json":
         plain = [{k: str(v) if v != v else v for k, v in vars(row).items()} for row in rows]
@@ -138,6 +149,7 @@ def show_kinks(format: Annotated[str, typer.Option(metavar="text|json")] = "text
 
 def show_doctor(format: Annotated[str, typer.Option(metavar="text|json")] = "text") -> int:  # noqa: A002
     """Show versions, precision flags and devices of both frameworks."""
+    _prepare(format, None, PLAIN)
     report = doctor()
     if format == "json":
         sys.stdout.write(json.dumps(report, indent=1) + "\n")
@@ -146,7 +158,8 @@ def show_doctor(format: Annotated[str, typer.Option(metavar="text|json")] = "tex
     for part in ("versions", "jax", "torch"):
         console.print(f"[bold]{part}[/bold]")
         for name, value in (report[part] or {"": "not installed"}).items():
-            console.print(f"  {name:<30} {value if value is not None else 'not installed'}", markup=False)
+            missing = "not installed" if part == "versions" else "not set"
+            console.print(f"  {name:<30} {value if value is not None else missing}", markup=False)
     for note in report["notes"]:
         console.print(f"note: {note}", markup=False)
     return AGREE
@@ -196,18 +209,30 @@ def _load(spec: Path) -> Any:
 
 
 def _run(action: Callable[[], R]) -> R:
-    """Run an action; what it refuses becomes one line and exit code 2."""
+    """Run an action; whatever stops it becomes one line and exit code 2, for 1 says that two models differ."""
     try:
         return action()
-    except (ValueError, OSError, ModuleNotFoundError, TypeError, RuntimeError, DumpError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, DumpError) as error:
         raise CannotRun(str(error)) from error
+    except SystemExit as error:
+        message = f"the models or the spec called sys.exit({error.code})"
+        raise CannotRun(message) from error
+    except Exception as error:
+        raise CannotRun(first_line(error)) from error
 
 
 def _write(report: Any, format: str, output: Path | None) -> None:  # noqa: A002
     """Write a report to a file that is replaced whole, or to standard output."""
     forms = {"text": "table", "json": "to_json", "junit": "to_junit", "html": "to_html"}
     text = getattr(report, forms[format])() + "\n"
-    if output is None:
-        sys.stdout.write(text)
-    else:
+    if output is not None:
         _run(lambda: write_atomically(output, lambda file: file.write(text.encode())))
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # what is left in the buffer would fail once more when Python ends
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        message = f"could not write the report: {error.strerror}"
+        raise CannotRun(message) from error

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DumpError", "read_run", "write_atomically", "write_run"]
+__all__ = ["DumpError", "read_run", "write_atomically", "write_run", "write_together"]
 
-FORMAT = 1
+FORMAT = 2
 TENSORS, MANIFEST = "tensors.safetensors", "run.json"
 MAX_MANIFEST = 256 * 2**20
 MAX_HEADER = 100 * 2**20
@@ -35,19 +35,47 @@ def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
     Raises:
         OSError: As the system gave it, with the path and what was kept.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    write_together({path: write})
+
+
+def write_together(files: Mapping[Path, Callable[[Any], None]]) -> None:
+    """Write files beside their places, and move all of them there when every one is whole.
+
+    Raises:
+        OSError: As the system gave it, with the path and what was kept.
+    """
+    staged: dict[Path, str] = {}
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except OSError as error:
-        kept = "the old file is unchanged" if path.exists() else "nothing was written there"
-        message = f"could not write {path}: {error.strerror or error}; {kept}"
-        raise OSError(error.errno, message) from error
+        for path, write in files.items():
+            try:
+                if path.exists() and not path.is_file():
+                    # a device or a pipe is written to, never replaced
+                    with path.open("wb") as file:
+                        write(file)
+                    continue
+                descriptor, staged[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+                with os.fdopen(descriptor, "wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # mkstemp keeps others out; a report is as open as any file of the user's
+                Path(staged[path]).chmod(0o666 & ~_umask())
+            except OSError as error:
+                kept = "the old file is unchanged" if path.is_file() else "nothing was written there"
+                message = f"could not write {path}: {error.strerror or error}; {kept}"
+                raise OSError(message) from error
+        for path, name in staged.items():
+            os.replace(name, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        for name in staged.values():
+            Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return the permissions that the process withholds."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_run(folder: str | Path, groups: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any]) -> None:
@@ -76,10 +104,15 @@ def write_run(folder: str | Path, groups: Mapping[str, Mapping[str, Any]], meta:
             rows.append({"path": path, "tensor": name, "sha256": _digest(array)})
     data = save(tensors)
     manifest["tensors_sha256"] = hashlib.sha256(data).hexdigest()
-    text = json.dumps(manifest, allow_nan=False, indent=1).encode()
-    # the manifest is checked against the tensors, so a crash between the two is noticed and never misread
-    write_atomically(folder / TENSORS, lambda file: file.write(data))
-    write_atomically(folder / MANIFEST, lambda file: file.write(text))
+    text = json.dumps({**manifest, "sha256": _own_digest(manifest)}, allow_nan=False, indent=1).encode()
+    # the manifest is checked against the tensors, so a crash between the two moves is noticed and never misread
+    write_together({folder / TENSORS: lambda file: file.write(data), folder / MANIFEST: lambda file: file.write(text)})
+
+
+def _own_digest(manifest: Mapping[str, Any]) -> str:
+    """Return a checksum of what a manifest says, however it is spaced."""
+    rest = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(leaf: Any, path: str) -> np.ndarray:
@@ -166,11 +199,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
         message = str(error) if isinstance(error, DumpError) else f"{path} is not valid JSON: {error}"
         raise DumpError(message) from None
     wanted = {"format", "meta", "groups", "tensors_sha256"}
-    if not isinstance(manifest, dict) or not wanted <= manifest.keys() or not isinstance(manifest["groups"], dict):
+    whole = isinstance(manifest, dict) and wanted <= manifest.keys()
+    if not whole or not all(isinstance(manifest[part], dict) for part in ("groups", "meta")):
         message = f"{path} is not the manifest of a run: it needs {', '.join(sorted(wanted))}"
         raise DumpError(message)
     if manifest["format"] != FORMAT:
         message = f"{path} has format {manifest['format']!r}; this version reads format {FORMAT}"
+        raise DumpError(message)
+    if manifest.get("sha256") != _own_digest(manifest):
+        message = f"{path} is not what was written: its checksum differs"
         raise DumpError(message)
     return manifest
 

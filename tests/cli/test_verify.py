@@ -131,7 +131,7 @@ def test_a_disk_that_fails_keeps_the_old_report(cases, capsys, tmp_path, monkeyp
 
     file = tmp_path / "report"
     file.write_text("old")
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    monkeypatch.setattr("tempfile.mkstemp", full)
     assert call(["verify", "--output", str(file)]) == 2
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
     assert file.read_text() == "old"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgrad.verify._dump import DumpError, read_run, write_atomically, write_run
+from jaxgrad.verify._dump import DumpError, _own_digest, read_run, write_atomically, write_run
 
 GROUPS = {
     "gradient@float64": {"fc.weight": np.arange(6.0).reshape(2, 3), "../../etc/passwd": np.zeros(3)},
@@ -73,10 +73,48 @@ def test_every_flipped_bit_of_the_tensors_is_noticed(run):
             read_run(run)
 
 
+def test_every_flipped_bit_of_the_manifest_is_noticed_or_changes_nothing(run):
+    path, good = run / "run.json", read_run(run)
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        try:
+            groups, meta = read_run(run)
+        except DumpError:
+            continue
+        # a blank may have become another blank
+        assert meta == good[1]
+        assert {g: list(leaves) for g, leaves in groups.items()} == {g: list(leaves) for g, leaves in good[0].items()}
+
+
+@pytest.mark.parametrize("meta", [None, 5, []])
+def test_facts_of_another_kind_are_refused(run, meta):
+    manifest = {**json.loads((run / "run.json").read_text()), "meta": meta}
+    (run / "run.json").write_text(json.dumps({**manifest, "sha256": _own_digest(manifest)}))
+    with pytest.raises(DumpError, match="not the manifest of a run"):
+        read_run(run)
+
+
+def test_a_device_is_written_to_and_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(pipe, lambda file: file.write(b"report"))
+    assert os.read(reader, 100) == b"report"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_report_is_as_open_as_other_files(tmp_path):
+    (tmp_path / "plain").write_text("")
+    write_atomically(tmp_path / "report", lambda file: file.write(b"report"))
+    assert (tmp_path / "report").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_changed_checksum_of_one_array_is_noticed(run):
     manifest = json.loads((run / "run.json").read_text())
     manifest["groups"]["gradient@float64"][0]["sha256"] = "0" * 64
-    (run / "run.json").write_text(json.dumps(manifest))
+    (run / "run.json").write_text(json.dumps({**manifest, "sha256": _own_digest(manifest)}))
     with pytest.raises(DumpError, match=r"fc\.weight is not the one that was written"):
         read_run(run)
 
@@ -88,7 +126,7 @@ def test_a_changed_checksum_of_one_array_is_noticed(run):
         ('{"format": 1', "not valid JSON"),
         ("[1]", "not the manifest of a run"),
         ('{"format": NaN}', "no JSON number"),
-        ('{"format": 9, "meta": {}, "groups": {}, "tensors_sha256": ""}', "reads format 1"),
+        ('{"format": 9, "meta": {}, "groups": {}, "tensors_sha256": ""}', "reads format 2"),
         ("[" * 100_000, "not valid JSON"),
     ],
 )

@@ -9,12 +9,21 @@ import numpy as np
 
 from jaxgrad.verify._pair import _jax_side, _losses, _mapping
 from jaxgrad.verify._pair._configs import jax_configs
-from jaxgrad.verify._pair._inputs import PairError, check_batch, check_mode, check_options, first_line, need
+from jaxgrad.verify._pair._inputs import (
+    PairError,
+    check_batch,
+    check_mode,
+    check_options,
+    check_pairs,
+    first_line,
+    need,
+)
 from jaxgrad.verify._pair._jax_side import cast, flatten, framework_default, precision
 from jaxgrad.verify._pair._layout import choose_layout, narrow
 from jaxgrad.verify._pair._mapping import Mapping, Rule
 from jaxgrad.verify._pair._pair import Pair
 from jaxgrad.verify._pair._torch_side import TorchSide, split
+from jaxgrad.verify._pair._what import SECOND
 
 __all__ = ["DEFAULTS", "bind", "pair"]
 
@@ -84,6 +93,7 @@ def pair(
         message = f"no loss was given: pass loss=(torch function, JAX function), or one of {_losses.names()}"
         raise PairError(message)
     check_options(weights, mode)
+    check_pairs(own, SECOND, optimizer=optimizer, clip=clip)
     losses = _losses.named(loss)
     arrays = check_batch(batch)
     check_mode(torch, mode)
@@ -118,16 +128,29 @@ def bind(side: Any, model: Any, loss: Any, batch: tuple[np.ndarray, ...], given:
         MappingError: If a rule does not fit.
     """
     kwargs, mapping = dict(given["jax_kwargs"] or {}), given["mapping"]
-    rules = [] if mapping == "auto" else [r if isinstance(r, Rule) else Rule(*r) for r in mapping]
+    rules = _mapping.rules(mapping)
     options = {name: given[name] for name in ("weights", "mode", "optimizer", "clip")} | {"own": given["own"] or {}}
     # the models are made and tried as a user runs them, with x64 off
     with precision(), framework_default():
         adapt = given["adapt"] or choose_layout(side.kinds.values(), model, batch, kwargs)
-        inputs, _ = split(adapt(*(narrow(cast(x, "float32")) for x in batch)))
+        inputs = _inputs(adapt, batch)
         ours = _jax_side.make(model, kwargs, inputs, train=given["mode"] == "train")
         bound = Pair(side, ours, loss, batch, adapt, options)
         bound.mapping = _find_mapping(bound, rules, side.order(batch), _try_jax(bound, inputs))
     return bound
+
+
+def _inputs(adapt: Callable[..., Any], batch: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+    """Return the inputs of the JAX model, as a user has them.
+
+    Raises:
+        PairError: If ``adapt`` fails.
+    """
+    try:
+        return split(adapt(*(narrow(cast(x, "float32")) for x in batch)))[0]
+    except Exception as error:
+        message = f"adapt fails on the batch: {first_line(error)}"
+        raise PairError(message) from error
 
 
 def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:

@@ -19,7 +19,10 @@ from jaxgrad.verify._pair._report import Report, Result
 from jaxgrad.verify._pair._verdicts import Progress, judge_quantities, judge_result
 from jaxgrad.verify._pair._what import FIRST, INSIDE, SECOND, names_of, steps_of
 
-__all__ = ["check"]
+__all__ = ["check", "first_of_results"]
+
+
+TIED = "tied in torch, leaves of their own in JAX: the first training step moves them apart"
 
 
 def check(
@@ -69,7 +72,7 @@ def check(
         first = _first(passes, rows, results, tolerance)
         tell("causes", 0.95)
         report = Report(results, rows, first, [], {})
-        if not report.ok:
+        if report.differs:
             report.causes = _explain.explain(bound, passes, results, first, tolerance)
     order = {name: i for i, name in enumerate(names)}
     report.results.sort(key=lambda r: order.get(r.name, len(order)))
@@ -83,10 +86,10 @@ def _unmapped(bound: Any) -> list[Result]:
     mapping = bound.mapping
     leaves = [Leaf(key, "", np.inf, note="no JAX leaf takes it") for key in mapping.unused]
     leaves += [Leaf("", path, np.inf, note="no torch key fills it") for path in mapping.unfilled]
-    if not leaves:
-        return []
     names = ", ".join(leaf.torch or leaf.jax for leaf in leaves[:3])
-    return [Result("mapping", leaves, "differ", f"{len(leaves)} weights without a counterpart: {names}")]
+    found = [Result("mapping", leaves, "differ", f"{len(leaves)} weights without a counterpart: {names}")]
+    apart = [Leaf(key, ", ".join(paths), np.inf, note=TIED) for key, paths in bound.untied().items()]
+    return found * bool(leaves) + [Result("tied weights", apart, "differ", TIED)] * bool(apart)
 
 
 def _silent(line: str, part: float) -> None:
@@ -144,8 +147,11 @@ def _inside(names: list[str], passes: Passes | None, rows: list[Layer], toleranc
 def _first(passes: Passes | None, rows: list[Layer], results: list[Result], tolerance: float) -> Divergence | None:
     """Return the first divergence: of the passes where they show one, and else of the quantities in their order."""
     found = _divergence.find_first(passes, rows, tolerance) if passes is not None else None
-    if found is not None:
-        return found
+    return found if found is not None else first_of_results(results, tolerance)
+
+
+def first_of_results(results: list[Result], tolerance: float) -> Divergence | None:
+    """Return the first divergence of the quantities in their order."""
     for result in results:
         if result.verdict != "differ":
             continue

@@ -1,10 +1,11 @@
 """What a pair cannot be made of, refused in a sentence that says what to change."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-__all__ = ["PairError", "check_batch", "check_mode", "check_options", "first_line", "need"]
+__all__ = ["PairError", "check_batch", "check_mode", "check_options", "check_pairs", "first_line", "need"]
 
 
 class PairError(ValueError):
@@ -32,6 +33,21 @@ def check_options(weights: str, mode: str) -> None:
             raise PairError(message)
 
 
+def check_pairs(own: Any, known: Collection[str], **pairs: Any) -> None:
+    """Refuse what is no pair of a torch and a JAX object, and quantities that are not known."""
+    if not isinstance(own or {}, dict):
+        message = f"own must be a dict of pairs (torch function, JAX function); got {type(own).__name__}"
+        raise PairError(message)
+    wrong = [name for name in own or {} if name not in known]
+    if wrong:
+        message = f"own names {', '.join(map(repr, wrong))}, which is no quantity: choose among {', '.join(known)}"
+        raise PairError(message)
+    for name, value in {**pairs, **{f"own[{n!r}]": v for n, v in (own or {}).items()}}.items():
+        if value is not None and not (isinstance(value, tuple | list) and len(value) == 2):
+            message = f"{name} must be a pair, torch's and JAX's; got {type(value).__name__}"
+            raise PairError(message)
+
+
 def check_batch(batch: Any) -> tuple[np.ndarray, ...]:
     """Return the batch as a tuple of NumPy arrays."""
     parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
@@ -41,6 +57,10 @@ def check_batch(batch: Any) -> tuple[np.ndarray, ...]:
         message = (
             f"batch must be NumPy arrays of numbers, inputs first and the target last; {', '.join(bad) or 'empty'}"
         )
+        raise PairError(message)
+    unknown = [f"batch[{i}]" for i, a in enumerate(arrays) if a.dtype.kind == "f" and np.isnan(a).any()]
+    if unknown:
+        message = f"{', '.join(unknown)} holds NaN, of which nothing can be compared"
         raise PairError(message)
     if any(a.ndim and len(a) == 0 for a in arrays):
         message = "the batch is empty: its leading axis has length 0"
@@ -66,7 +86,7 @@ def check_mode(module: Any, mode: str) -> None:
         raise PairError(message)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error that says something, with its type."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"

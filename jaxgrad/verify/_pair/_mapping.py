@@ -37,6 +37,32 @@ class Rule:
     """``"copy"``, ``"transpose"``, ``"conv"`` (spatial axes first), or a linear function of the tensor."""
 
 
+def rules(given: Any) -> list[Rule]:
+    """Return the rules of a pair's ``mapping``.
+
+    Raises:
+        MappingError: If one is no rule.
+    """
+    if isinstance(given, str):
+        if given == "auto":
+            return []
+        message = f'mapping must be "auto" or a list of rules; got {given!r}'
+        raise MappingError(message)
+    found = []
+    for i, one in enumerate(given):
+        try:
+            rule = one if isinstance(one, Rule) else Rule(*one)
+            re.compile(rule.torch)
+        except (TypeError, re.error) as error:
+            message = f"mapping[{i}] is no rule (torch regex, JAX path, how to make it): {error}"
+            raise MappingError(message) from error
+        if isinstance(rule.make, str) and rule.make not in NAMED:
+            message = f"mapping[{i}] makes its leaf by {rule.make!r}; the names are {', '.join(NAMED)}, or a function"
+            raise MappingError(message)
+        found.append(rule)
+    return found
+
+
 NAMED: dict[str, Callable[[Any], Any]] = {
     "copy": lambda w: w,
     "transpose": lambda w: w.T,
@@ -154,7 +180,11 @@ def _declared(
             wrong.append(f"rule {rule.torch!r} matches no torch key")
         for key, match in hits:
             spent.add(key)
-            path = match.expand(rule.jax)
+            try:
+                path = match.expand(rule.jax)
+            except (re.error, IndexError) as error:
+                wrong.append(f"rule {rule.torch!r}: its JAX path {rule.jax!r} cannot be made: {error}")
+                continue
             if not path:
                 continue
             make = NAMED[rule.make] if isinstance(rule.make, str) else rule.make

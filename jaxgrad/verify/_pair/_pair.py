@@ -78,6 +78,15 @@ class Pair:
         """Return the JAX leaves that a torch tensor fills, for messages."""
         return ", ".join(e.jax for e in self.mapping.entries if key in e.torch)
 
+    def untied(self) -> dict[str, list[str]]:
+        """Return torch tensors that several layers share, where each of these has a leaf of its own in JAX."""
+        apart: dict[str, list[str]] = {}
+        for entry in self.mapping.entries:
+            whole = all(link.start is None for link in entry.links)
+            if len(entry.torch) == 1 and whole and entry.torch[0] in self.torch.aliases.values():
+                apart.setdefault(entry.torch[0], []).append(entry.jax)
+        return {key: paths for key, paths in apart.items() if len(paths) > 1}
+
     def audit(self, **options: Any) -> Any:
         """Compare mapping and settings before anything runs; see `jaxgrad.verify.audit`."""
         from jaxgrad.verify._pair._audit import audit

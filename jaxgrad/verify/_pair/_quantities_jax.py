@@ -1,19 +1,20 @@
 """The quantities of a check in JAX, each one compiled program; trees like the parameters are carried back to torch."""
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgrad import curvature
+from jaxgrad import curvature, nth
 from jaxgrad.verify._pair._directions import direction
 from jaxgrad.verify._pair._jax_side import cast
 from jaxgrad.verify._pair._program import quick, run_once
 from jaxgrad.verify._pair._quantities_torch import EXAMPLES, RATE, STEPS
 from jaxgrad.verify._pair._torch_side import split
-from jaxgrad.verify._pair._watch_jax import main_array
+from jaxgrad.verify._pair._watch_jax import main_array, replace_main
 
 __all__ = ["JaxQuantities"]
 
@@ -108,34 +109,36 @@ class JaxQuantities:
     def ggn(self) -> Named:
         """``J^T H J v`` with one linearisation."""
 
-        def program(params: Any, vector: Any, *batch: Any) -> Any:
-            def output(params: Any) -> Any:
+        def program(params: Any, vector: Any, *batch: Any, forward: bool) -> Any:
+            output, targets, _ = self.output(params, self.rest, *batch)
+
+            def main_output(params: Any) -> Any:
                 return main_array(self.output(params, self.rest, *batch)[0])
 
-            targets = self.output(params, self.rest, *batch)[1]
-            point, tangent = jax.jvp(output, (params,), (vector,))
-            slope = jax.grad(lambda z: self.bound.jax_loss(z, *targets))
-            curved = jax.jvp(slope, (point,), (tangent,))[1]
-            return jax.vjp(output, params)[1](curved)[0]
+            point, pull = jax.vjp(main_output, params)
+            if forward:
+                tangent = jax.jvp(main_output, (params,), (vector,))[1]
+            else:
+                # the transpose of the transpose, for models without a forward rule
+                tangent = jax.vjp(lambda u: pull(u)[0], jnp.zeros_like(point))[1](vector)[0]
+            slope = jax.grad(lambda z: self.bound.jax_loss(replace_main(output, z), *targets))
+            return pull(jax.jvp(slope, (point,), (tangent,))[1])[0]
 
-        return self.back(run_once(program, self.params, self.direction(), *self.batch))
+        arguments = (self.params, self.direction(), *self.batch)
+        try:
+            product = run_once(functools.partial(program, forward=True), *arguments)
+        except TypeError:
+            product = run_once(functools.partial(program, forward=False), *arguments)
+        return self.back(product)
 
     def nth(self) -> Named:
-        """The derivatives 1, 2 and 3 of the loss along a line in the parameters, by nested forward mode.
-
-        The library's Taylor series compiles twice as fast, but rounds six times as much in float32.
-        """
+        """The derivatives 1, 2 and 3 of the loss along a line in the parameters, by the library's Taylor series."""
 
         def program(params: Any, vector: Any, *batch: Any) -> Any:
-            def line(t: Any) -> Any:
-                return self.loss(jax.tree.map(lambda p, v: p + t * v, params, vector), *batch), ()
+            return nth.taylor_coefficients(self.loss, params, vector, 3, *batch)
 
-            # each level returns the derivative above the ones that it was given
-            slopes = _with_slope(_with_slope(_with_slope(line)))
-            value, lower = slopes(jnp.zeros((), self.dtype))
-            return {"order 1": lower[1], "order 2": lower[0], "order 3": value}
-
-        return run_once(program, self.params, self.direction(), *self.batch)
+        series = run_once(program, self.params, self.direction(), *self.batch)
+        return {f"order {order}": math.factorial(order) * series[order] for order in (1, 2, 3)}
 
     def per_example(self) -> Named:
         """A gradient for every example, one at a time by one program."""
@@ -216,16 +219,6 @@ class JaxQuantities:
         return self.back(tree) if first[0].ndim == first[1].ndim else self.back_rows(tree)
 
 
-def _with_slope(fun: Any) -> Any:
-    """Return ``t -> (slope, (value, *lower))`` for ``t -> (value, lower)``: one order more in one forward pass."""
-
-    def with_slope(t: Any) -> Any:
-        (value, lower), (slope, _) = jax.jvp(fun, (t,), (jnp.ones_like(t),))
-        return slope, (value, *lower)
-
-    return with_slope
-
-
 def on_host(fun: Any, *trees: Any) -> Any:
     """Map leaves in NumPy: an eager operation of JAX would compile a program for every shape."""
     return jax.tree.map(lambda *leaves: fun(*map(np.asarray, leaves)), *trees)
@@ -233,5 +226,5 @@ def on_host(fun: Any, *trees: Any) -> Any:
 
 def outputs(output: Any) -> Named:
     """Return the floating-point arrays of an output, numbered where there are several."""
-    leaves = [x for x in jax.tree.leaves(output) if jnp.issubdtype(x.dtype, jnp.floating)]
+    leaves = [x for x in jax.tree.leaves(output) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
     return {"output" if len(leaves) == 1 else f"output[{i}]": leaf for i, leaf in enumerate(leaves)}

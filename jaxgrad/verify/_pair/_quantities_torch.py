@@ -80,13 +80,16 @@ class TorchQuantities:
         torch = self.torch
         inputs, targets = split(self.batch)
         held = {n: b.clone() for n, b in self.buffers.items()}
-        output = main(self.side.call(self.dtype, {**self.live, **self.held}, held, *inputs))
+        whole = self.side.call(self.dtype, {**self.live, **self.held}, held, *inputs)
+        output = main(whole)
         v, probe = self.direction(), torch.zeros_like(output, requires_grad=True)
         pulled = self.grad(output, self.live, grad_outputs=probe, create_graph=True)
         inner = sum((g * v[n]).sum() for n, g in pulled.items())
         (tangent,) = torch.autograd.grad(inner, probe, retain_graph=True, materialize_grads=True)
         point = output.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(self.side.loss_fn(point, *targets), point, create_graph=True)
+        (slope,) = torch.autograd.grad(
+            self.side.loss_fn(replace_main(whole, point), *targets), point, create_graph=True
+        )
         (curved,) = torch.autograd.grad((slope * tangent.detach()).sum(), point, materialize_grads=True)
         return self.grad(output, self.live, grad_outputs=curved.detach())
 
@@ -212,3 +215,15 @@ def outputs(output: Any) -> Named:
 def main(output: Any) -> Any:
     """Return the first floating-point tensor of an output."""
     return next(iter(outputs(output).values()))
+
+
+def replace_main(output: Any, tensor: Any) -> Any:
+    """Return an output with its main tensor exchanged, and the others held."""
+    from torch.utils import _pytree as pytree
+
+    held = main(output)
+
+    def exchange(leaf: Any) -> Any:
+        return tensor if leaf is held else leaf.detach() if hasattr(leaf, "detach") else leaf
+
+    return pytree.tree_map(exchange, output)

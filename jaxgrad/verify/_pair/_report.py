@@ -77,6 +77,19 @@ class Report:
         """Whether every quantity agrees."""
         return all(result.verdict == "agree" for result in self.results)
 
+    @property
+    def differs(self) -> bool:
+        """Whether a quantity differs; one that a side cannot compute leaves the question open."""
+        return any(result.verdict in ("differ", "noisy") for result in self.results)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        if self.ok or self.differs:
+            return "the models agree" if self.ok else "the models differ"
+        failed = [result.name for result in self.results if result.verdict == "failed"]
+        return f"nothing differs, but {', '.join(failed)} could not be computed"
+
     def explain(self) -> str:
         """Return the causes in words, one a line."""
         return "\n".join(map(str, self.causes))
@@ -97,13 +110,14 @@ class Report:
             d = self.first_divergence
             lines += ["", f"first divergence, {d.stage}: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}"]
         lines += [f"cause: {cause}" for cause in self.causes]
-        lines += ["", "the models agree" if self.ok else "the models differ"]
+        lines += ["", self.verdict]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; numbers that JSON lacks are ``None``."""
         return {
             "ok": self.ok,
+            "verdict": self.verdict,
             "first_divergence": _plain(self.first_divergence),
             "causes": _plain(self.causes),
             "results": [_plain_result(r) for r in self.results],

@@ -10,6 +10,7 @@ from jaxgrad.verify import _judge
 from jaxgrad.verify._doctor import doctor
 from jaxgrad.verify._pair import _losses
 from jaxgrad.verify._pair._bind import DEFAULTS, bind
+from jaxgrad.verify._pair._check import first_of_results
 from jaxgrad.verify._pair._flattening import settle_flattening
 from jaxgrad.verify._pair._inputs import check_batch, check_mode, check_options, need
 from jaxgrad.verify._pair._jax_side import precision
@@ -137,6 +138,10 @@ def compare_runs(
             if quantity == name and dtype != "float64" and group in got:
                 add_noise(leaves, exact, (want[group], lay(got[group], exact)), dtype, 0.0)
         results.append(judge_result(name, leaves, tolerance, _judge.NOISE_MULTIPLE, 0.0))
+    for group in sorted({g for g in {*got, *want} if g.endswith("@float64")} - {f"{n}@float64" for n in names}):
+        side = (about if group in got else other).get("side", "one")
+        reason = f"only the {side} run holds it: dump both with the same --what"
+        results.append(Result(group.split("@")[0], [], "failed", reason))
     left = [*about.get("left", {}).get("unused", []), *about.get("left", {}).get("unfilled", [])]
     if left:
         lost = [Leaf(name, "", np.inf, note="without a counterpart") for name in left]
@@ -144,7 +149,7 @@ def compare_runs(
     versions = other.get("doctor", {}).get("versions", {})
     meta = {"versions": versions, "notes": [], "backend": "", "dtypes": ["float64"], "tolerance_f64": tolerance,
             "parameters": 0, "batch": [], "mode": "dumped", "seconds": 0.0}  # fmt: skip
-    return Report(results, [], None, [], meta)
+    return Report(results, [], first_of_results(results, tolerance), [], meta)
 
 
 def _as_it_is(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

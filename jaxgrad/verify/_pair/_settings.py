@@ -37,7 +37,10 @@ def settings(bound: Any, program: Any) -> list[Setting]:
         path = path.split("#")[0]
         if path in theirs and other in ours:
             found += _linked(bound, path, other, theirs[path], ours[other])
-    return found + _gelu(theirs, program) + _dtypes(ours)
+    effect = "the first training step moves them apart"
+    apart = [Setting(key, ", ".join(paths), "tied weights", "one tensor", f"{len(paths)} leaves", effect)
+             for key, paths in bound.untied().items()]  # fmt: skip
+    return found + apart + _gelu(theirs, program) + _dtypes(ours)
 
 
 def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, Any]) -> list[Setting]:

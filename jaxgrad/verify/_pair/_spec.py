@@ -2,6 +2,7 @@
 
 import inspect
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,15 @@ def read_spec(path: str | Path) -> dict[str, Any]:
             f"the spec {path} does not exist: give a Python file that defines spec = dict(torch=..., jax=..., ...)"
         )
         raise PairError(message)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        # as Python does for a script: a spec may import what lies beside it, now or when a model is made
+        sys.path.insert(0, folder)
     try:
         names = runpy.run_path(str(path))
         spec = names.get("spec")
         spec = spec() if callable(spec) else spec
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"the spec {path} does not import: {first_line(error)}"
         raise PairError(message) from error
     if not isinstance(spec, dict):

@@ -47,7 +47,7 @@ class TorchSide:
 
         try:
             return execution_order(self, batch)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # whatever a user's code raises on a batch that it was not made for
             shapes = ", ".join(str(a.shape) for a in batch)
             message = f"the torch model or its loss fails on the batch (shapes {shapes}): {first_line(error)}"
             raise PairError(message) from error

@@ -1,9 +1,9 @@
 """The two-stage verdict on a quantity: float64 for the definition, then a working precision for the rounding."""
 
-import functools
+import contextlib
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax.numpy as jnp
@@ -30,50 +30,71 @@ def judge_quantities(
     bound: Any, sides: Sides, names: list[str], tolerance: float, limit: float, tell: Progress
 ) -> list[Result]:
     """Compute and judge every quantity at every precision; ``float64`` is the first."""
+    judge = _Judge(bound, sides, tolerance, limit)
+    groups = [g for g in ([n for n in names if n in FIRST], *([n] for n in names if n in SECOND)) if g]
+    keys = ["basic" if group[0] in FIRST else group[0] for group in groups]
     results: list[Result] = []
-    scale = 0.0
-
-    @functools.cache
-    def nearby(dtype: str) -> list[TorchQuantities]:
-        return [TorchQuantities(bound, dtype, jitter=seed) for seed in range(JITTERS)]
-
-    groups = [[n for n in names if n in FIRST], *([n] for n in names if n in SECOND)]
-    for count, group in enumerate(filter(None, groups)):
-        tell(", ".join(group), 0.7 * count / len(groups))
-        begun = time.perf_counter()
-        key = "basic" if group[0] in FIRST else group[0]
-        computed, failure = _compute(sides, key)
-        spent = (time.perf_counter() - begun) / len(group)
-        for name in group:
-            if failure:
-                results.append(Result(name, [], "failed", failure, spent))
-                continue
-            want, got = (side["float64"] for side in _pick(computed, name, key))
-            hint = scale if name in SECOND else 0.0
-            leaves = measure(got, want, lambda n: bound.jax_path(n) or n, tolerance=tolerance, hint=hint)
-            if name == "gradient":
-                scale = 1e-3 * float(np.sqrt(sum(np.sum(g**2) for g in want.values())))
-            for dtype in (d for d in sides if d != "float64"):
-                theirs, ours = (side[dtype] for side in _pick(computed, name, key))
-                add_noise(leaves, want, (theirs, ours), dtype, hint)
-                if any(not leaf.noise_by.get(dtype, 0.0) <= limit for leaf in leaves):
-                    again = [_arrays(_part(other.get(key), name, key)) for other in nearby(dtype)]
-                    add_noise(leaves, want, (theirs, ours), dtype, hint, again)
-            results.append(judge_result(name, leaves, tolerance, limit, spent))
+    with contextlib.closing(_compute(sides, keys)) as computed:
+        for count, (group, key) in enumerate(zip(groups, keys, strict=True)):
+            tell(", ".join(group), 0.7 * count / len(groups))
+            begun = time.perf_counter()
+            found, failure = next(computed)
+            spent = (time.perf_counter() - begun) / len(group)
+            results += [
+                Result(name, [], "failed", failure, spent) if failure else judge(name, key, found, spent)
+                for name in group
+            ]
     return results
 
 
-def _compute(sides: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """Compute a quantity on both sides; a failure is told and not raised, for it is a finding about a model.
+class _Judge:
+    """Judges one quantity after the other; what the gradient's size is tells which digits of the others are noise."""
 
-    The precisions go side by side, since XLA compiles on one core.
+    def __init__(self, bound: Any, sides: Sides, tolerance: float, limit: float) -> None:
+        self.bound, self.lower = bound, [d for d in sides if d != "float64"]
+        self.tolerance, self.limit, self.scale = tolerance, limit, 0.0
+        self.jittered: dict[str, list[TorchQuantities]] = {}
+
+    def __call__(self, name: str, key: str, computed: dict[str, Any], spent: float) -> Result:
+        """Give the verdict on a quantity, one of those that were computed together under ``key``."""
+        theirs, ours = _pick(computed, name, key)
+        want, hint = theirs["float64"], self.scale if name in SECOND else 0.0
+        leaves = measure(
+            ours["float64"], want, lambda n: self.bound.jax_path(n) or n, tolerance=self.tolerance, hint=hint
+        )
+        if name == "gradient":
+            self.scale = 1e-3 * float(np.sqrt(sum(np.sum(g**2) for g in want.values())))
+        for dtype in self.lower:
+            both = theirs[dtype], ours[dtype]
+            add_noise(leaves, want, both, dtype, hint)
+            if any(not leaf.noise_by.get(dtype, 0.0) <= self.limit for leaf in leaves):
+                again = [_arrays(_part(other.get(key), name, key)) for other in self._nearby(dtype)]
+                add_noise(leaves, want, both, dtype, hint, again)
+        return judge_result(name, leaves, self.tolerance, self.limit, spent)
+
+    def _nearby(self, dtype: str) -> list[TorchQuantities]:
+        """Return torch with weights and inputs a unit of rounding away, a few times."""
+        if dtype not in self.jittered:
+            self.jittered[dtype] = [TorchQuantities(self.bound, dtype, jitter=seed) for seed in range(JITTERS)]
+        return self.jittered[dtype]
+
+
+def _compute(sides: Sides, keys: list[str]) -> Generator[tuple[dict[str, Any], str]]:
+    """Compute quantities on both sides; a failure is told and not raised, for it is a finding about a model.
+
+    XLA compiles on one core: a thread for each precision goes ahead through JAX's quantities while torch computes here.
     """
-    with ThreadPoolExecutor() as pool:
-        ours = {dtype: pool.submit(_attempt, "JAX", dtype, side[1], key) for dtype, side in sides.items()}
-        theirs = {dtype: _attempt("torch", dtype, side[0], key) for dtype, side in sides.items()}
-    found = {dtype: (theirs[dtype], ours[dtype].result()) for dtype in sides}
-    failures = [side for both in found.values() for side in both if isinstance(side, str)]
-    return ({}, failures[0]) if failures else (found, "")
+    with contextlib.ExitStack() as stack:
+        ours: dict[str, list[Future[Any]]] = {}
+        for dtype, side in sides.items():
+            pool = ThreadPoolExecutor(1)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            ours[dtype] = [pool.submit(_attempt, "JAX", dtype, side[1], key) for key in keys]
+        for i, key in enumerate(keys):
+            theirs = {dtype: _attempt("torch", dtype, side[0], key) for dtype, side in sides.items()}
+            found = {dtype: (theirs[dtype], ours[dtype][i].result()) for dtype in sides}
+            failures = [side for both in found.values() for side in both if isinstance(side, str)]
+            yield ({}, failures[0]) if failures else (found, "")
 
 
 def _attempt(framework: str, dtype: str, side: Any, key: str) -> Any:

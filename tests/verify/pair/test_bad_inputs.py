@@ -35,6 +35,16 @@ def given(**changed):
         ({"jax": 3}, TypeError, "jax must be a linen module"),
         ({"mode": "test"}, PairError, "mode must be one of 'eval', 'train'; got 'test'"),
         ({"weights": "mine"}, PairError, "weights must be one of"),
+        ({"batch": (X * np.nan, Y)}, PairError, r"batch\[0\] holds NaN"),
+        ({"own": 7}, PairError, "own must be a dict of pairs"),
+        ({"own": {"nosuch": (len, len)}}, PairError, "own names 'nosuch', which is no quantity: choose among hvp"),
+        ({"own": {"meta": len}}, PairError, r"own\['meta'\] must be a pair, torch's and JAX's"),
+        ({"optimizer": 5}, PairError, "optimizer must be a pair, torch's and JAX's; got int"),
+        ({"adapt": lambda x, y: {}[0]}, PairError, "adapt fails on the batch: KeyError"),
+        ({"mapping": "magic"}, MappingError, "mapping must be \"auto\" or a list of rules; got 'magic'"),
+        ({"mapping": [("(", "x")]}, MappingError, r"mapping\[0\] is no rule .*: missing"),
+        ({"mapping": [Rule(r"0\.weight", "x", "magic")]}, MappingError, "makes its leaf by 'magic'; the names are"),
+        ({"mapping": [Rule(r"0\.weight", r"\7/kernel")]}, MappingError, "cannot be made: invalid group reference"),
         ({"mapping": [Rule("nothing", "x")]}, MappingError, "rule 'nothing' matches no torch key"),
         ({"mapping": [Rule(r"0\.weight", "layers_0/kernel")]}, MappingError,
          r"gives shape \(2, 4\), but layers_0/kernel has \(4, 2\)"),
@@ -44,6 +54,17 @@ def given(**changed):
 def test_is_refused(changed, error, match):
     with pytest.raises(error, match=match):
         pair(**given(**changed))
+
+
+@pytest.mark.parametrize("error", [AssertionError, AttributeError, KeyError, RuntimeError])
+def test_whatever_a_model_raises_on_its_batch_is_told(error):
+    class Raises(nn.Linear):
+        def forward(self, x):
+            message = "no such thing"
+            raise error(message)
+
+    with pytest.raises(PairError, match=r"the torch model or its loss fails on the batch .*no such thing"):
+        pair(**given(torch=Raises(4, 2).eval()))
 
 
 def test_dropout_in_training_mode_is_refused():

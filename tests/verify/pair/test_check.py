@@ -7,6 +7,7 @@ import flax.linen as fnn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 from flax import nnx
@@ -169,5 +170,85 @@ def test_second_derivatives_of_a_custom_backward_rule():
     rng = np.random.default_rng(0)
     port = fnn.Sequential([fnn.Dense(3), _cube])
     bound = pair(torch=Cubes().eval(), jax=port, loss="mse", batch=(rng.normal(size=(5, 4)), rng.normal(size=(5, 3))))
-    report = bound.check(["hvp", "meta", "meta_second_order"])
+    report = bound.check(["hvp", "ggn", "nth", "meta", "meta_second_order"])
     assert report.ok, report.table()
+
+
+class TorchTied(nn.Module):
+    """One decoder layer's worth of what goes wrong: a table shared with the head, and a key bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.e, self.q, self.k = nn.Embedding(7, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.h = nn.Linear(6, 7, bias=False)
+        self.h.weight = self.e.weight
+
+    def forward(self, tokens):
+        x = self.e(tokens)
+        scores = (self.q(x) @ self.k(x).transpose(1, 2)).softmax(-1)
+        return {"logits": self.h(scores @ x), "count": 1}
+
+
+class FlaxTied(fnn.Module):
+    tie: bool
+
+    @fnn.compact
+    def __call__(self, tokens):
+        table = fnn.Embed(7, 6, name="e")
+        x = table(tokens)
+        scores = fnn.softmax(fnn.Dense(6, name="q")(x) @ fnn.Dense(6, name="k")(x).transpose(0, 2, 1))
+        out = scores @ x
+        return {"logits": table.attend(out) if self.tie else fnn.Dense(7, use_bias=False, name="h")(out), "count": 1}
+
+
+def tied(tie, seed=0):
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    entropy = nn.functional.cross_entropy
+    losses = (
+        lambda out, y: entropy(out["logits"].flatten(0, 1), y.flatten()),
+        lambda out, y: optax.softmax_cross_entropy_with_integer_labels(out["logits"], y).mean(),
+    )
+    batch = rng.integers(0, 7, (3, 5)), rng.integers(0, 7, (3, 5))
+    return pair(torch=TorchTied().eval(), jax=FlaxTied(tie), loss=losses, batch=batch)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_update_from_a_gradient_that_is_rounding_is_no_finding(seed):
+    report = tied(tie=True, seed=seed).check(["value", "ggn", "step", "steps:3"], dtypes=("float64",))
+    assert report.ok, report.table()
+
+
+def test_weights_that_only_torch_ties_are_found_without_a_step():
+    bound = tied(tie=False)
+    report = bound.check(["value", "gradient"])
+    assert not report.ok
+    assert str(report.first_divergence) == "e"
+    assert [cause.id for cause in report.causes] == ["tied-weights"]
+    audit = bound.audit()
+    assert not audit.ok
+    assert "tied weights: one tensor in torch, 2 leaves in JAX" in audit.table()
+
+
+@jax.custom_vjp
+def _opaque(x):
+    return x
+
+
+_opaque.defvjp(
+    lambda x: (x, None),
+    lambda _, g: (jax.pure_callback(lambda g: g, jax.ShapeDtypeStruct(g.shape, g.dtype), g, vmap_method="sequential"),),
+)
+
+
+def test_what_cannot_be_computed_is_not_called_a_difference():
+    rng = np.random.default_rng(0)
+    batch = rng.normal(size=(5, 4)), rng.normal(size=(5, 3))
+    port = fnn.Sequential([fnn.Dense(3), _opaque])
+    report = pair(torch=nn.Sequential(nn.Linear(4, 3)).eval(), jax=port, loss="mse", batch=batch).check(
+        ["value", "hvp"]
+    )
+    assert not report.ok
+    assert not report.differs
+    assert report.causes == []
+    assert "nothing differs, but hvp could not be computed" in report.table()

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from jaxgrad.cli._app import call
+from jaxgrad.verify._pair._spec import read_spec
 
 SPEC = """
 import numpy as np
@@ -112,3 +113,41 @@ def test_bad_dumps_are_refused(folder, monkeypatch, capsys, arguments, match):
     monkeypatch.chdir(folder)
     assert call(["dump", *arguments]) == 2
     assert match in capsys.readouterr().err
+
+
+def test_a_quantity_that_one_run_lacks_is_told_and_no_agreement(folder, capsys):
+    assert call(["dump", "torch", f"{folder}/only_torch.py", "-o", f"{folder}/less", "--what", "value"]) == 0
+    assert call(["diff", f"{folder}/less", f"{folder}/torch"]) == 2
+    out = capsys.readouterr().out
+    assert "gradient             failed" in out
+    assert "dump both with the same --what" in out
+    assert "nothing differs, but gradient, hvp, input_gradient could not be computed" in out
+
+
+@pytest.mark.parametrize("body", ["import sys; sys.exit(0)", "1 / 0", "spec = dict(torch=1)"])
+def test_a_spec_that_stops_is_exit_2(tmp_path, capsys, body):
+    (tmp_path / "spec.py").write_text(body)
+    assert call(["check", f"{tmp_path}/spec.py"]) == 2
+    assert capsys.readouterr().err.startswith("error: the spec")
+
+
+def test_a_spec_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    (tmp_path / "beside_the_spec.py").write_text("value = 'mse'")
+    (tmp_path / "spec.py").write_text("import beside_the_spec\nspec = dict(loss=beside_the_spec.value)")
+    assert read_spec(tmp_path / "spec.py") == {"loss": "mse"}
+
+
+@pytest.mark.parametrize("command", [["kinks", "--format", "html"], ["doctor", "--format", "zzz"]])
+def test_unknown_formats_are_refused(command, capsys):
+    assert call(command) == 2
+    assert "--format must be one of text, json" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_standard_output_is_exit_2(folder):
+    command = [sys.executable, "-m", "jaxgrad.cli", "diff", "torch", "torch"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: could not write the report: No space left on device\n"

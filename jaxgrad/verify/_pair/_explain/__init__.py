@@ -41,6 +41,11 @@ def _at(bound: Any, passes: Passes | None, results: list[Result], first: Diverge
     """Return the causes at the first divergence."""
     if first.stage == "step":
         return in_step(bound, tolerance)
+    if first.where == "tied weights":
+        text = f"one tensor in torch fills {first.jax}, which are leaves of their own in JAX."
+        return [Cause("tied-weights", text, "Use one parameter, for example embed.attend.", first.path, proven=True)]
+    if passes is not None and (counted := _other_count(passes)):
+        return counted
     if first.path == "loss" and first.stage == "forward":
         return _loss(bound, passes, results)
     if passes is None or first.where not in ("input", "output", "weights"):
@@ -57,6 +62,18 @@ def _at(bound: Any, passes: Passes | None, results: list[Result], first: Diverge
     if holds_others:
         return between(evidence) or in_layer(evidence)
     return in_layer(evidence) or between(evidence)
+
+
+def _other_count(passes: Passes) -> list[Cause]:
+    """A layer that one model calls more often than the other: what follows is paired with the wrong call."""
+    links = {(a.call.path, a.slot[0]) for a in passes.aligned}
+    for path, other in sorted(links):
+        theirs = sum(call.path == path for call in passes.trace.calls)
+        ours = sum(slot[0] == other for slot in passes.natural.outputs)
+        if theirs != ours:
+            text = f"torch calls {path} {theirs} times, JAX calls {other} {ours} times."
+            return [Cause("call-count", text, "Apply it as often in both.", path)]
+    return []
 
 
 def _is_place(pair: Any, passes: Passes, first: Divergence) -> bool:

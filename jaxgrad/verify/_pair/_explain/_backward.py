@@ -49,7 +49,7 @@ def _cotangent(bound: Any, first: Divergence, got: np.ndarray, want: np.ndarray,
     if found:
         return found
     factor = ratio(got, want)
-    if factor is not None:
+    if factor is not None and abs(factor - 1) > 1e-7:
         name = special_ratio(factor, {"the batch size": len(value) if value.ndim else 1})
         return [
             Cause("gradient-scale", f"JAX's gradient is {name} times torch's.", "Look for a custom rule.", first.path)
@@ -125,7 +125,7 @@ def one_weight(bound: Any, name: str, got: np.ndarray, want: np.ndarray, path: s
             text = f"only row {which[0]} of {name} differs: torch's padding_idx gives it no gradient."
             return [Cause("padding-idx", text, "Stop the gradient of that row in JAX.", path, proven=True)]
     factor = ratio(got, want)
-    if factor is not None:
+    if factor is not None and abs(factor - 1) > 1e-7:
         label = special_ratio(factor, {"the batch size": len(bound.batch[0])})
         kind = "tied-weights" if tied else "gradient-scale"
         return [Cause(kind, f"JAX's gradient of {name} is {label} times torch's.", "Count it once.", path)]
@@ -156,7 +156,11 @@ def in_quantities(bound: Any, results: list[Result], first: Divergence) -> list[
         same_all = len(moved) == len(result.leaves) and len(factors) == 1
         if same_all and all(abs(abs(leaf.cosine) - 1) < 1e-9 for leaf in moved):
             sizes = {"the batch size": len(bound.batch[0]), "the number of outputs": bound.batch[-1].size}
-            label = special_ratio(factors.pop() * np.sign(moved[0].cosine), sizes)
+            factor = factors.pop() * np.sign(moved[0].cosine)
+            if not factor:
+                text = f"JAX sends no gradient back to any leaf of {name.replace('_', ' ')}."
+                return [Cause("stop-gradient", text, "Remove stop_gradient.", first.path)]
+            label = special_ratio(factor, sizes)
             kind = "reduction" if any(c.isalpha() for c in label) else "scale"
             text = f"every leaf of {name.replace('_', ' ')} is {label} times torch's."
             return [Cause(kind, text, "Reduce by the same number.", first.path)]

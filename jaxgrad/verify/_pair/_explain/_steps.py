@@ -136,6 +136,11 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
     factors = _factors(wrong)
     whole = len(wrong) >= len(before) - len(unused)
     if whole and len(factors) == len(wrong) and np.ptp(factors) <= 1e-7 * abs(factors[0]):
+        momentum = theirs.optimizer.param_groups[0].get("momentum") or 0.9
+        if any(abs(factors[0] - f) < 1e-7 for f in (1 + momentum, 1 / (1 + momentum))):
+            side = "JAX" if factors[0] > 1 else "torch"
+            text = f"only {side} takes Nesterov's step: its first is 1 + {momentum:g} times as long."
+            return _cause("nesterov", text, "Give both the same nesterov=.", stage)
         label = special_ratio(factors[0], {})
         return _cause("learning-rate", f"every update is {label} times torch's.", "Give both the same rate.", stage)
     if factors and len(factors) == len(wrong) and np.ptp(factors) <= 1e-7 * abs(factors[0]):
