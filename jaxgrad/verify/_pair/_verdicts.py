@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgrad.verify._judge import NOISE_MULTIPLE, NOISE_MULTIPLE_OF_A_NUMBER
 from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf, floor_of, measure, relative
@@ -67,7 +68,7 @@ class _Judge:
         for dtype in self.lower:
             both = theirs[dtype], ours[dtype]
             add_noise(leaves, want, both, dtype, hint)
-            if any(not leaf.noise_by.get(dtype, 0.0) <= self.limit for leaf in leaves):
+            if any(not leaf.noise_by.get(dtype, 0.0) <= allowed(leaf, self.limit) for leaf in leaves):
                 again = [_arrays(_part(other.get(key), name, key)) for other in self._nearby(dtype)]
                 add_noise(leaves, want, both, dtype, hint, again)
         return judge_result(name, leaves, self.tolerance, self.limit, spent)
@@ -153,8 +154,13 @@ def add_noise(
         if leaf.torch not in theirs or leaf.torch not in got:
             continue
         error = relative(got[leaf.torch], exact[leaf.torch], floor)
-        allowed = max(theirs[leaf.torch], usual, unit)
-        leaf.noise_by[dtype] = error / allowed if np.isfinite(allowed) else 0.0
+        least = max(theirs[leaf.torch], usual, unit)
+        leaf.noise_by[dtype] = error / least if np.isfinite(least) else 0.0
+
+
+def allowed(leaf: Leaf, limit: float) -> float:
+    """Return how many times torch's own error a leaf may have: of a single number, torch's may be small by luck."""
+    return limit * (NOISE_MULTIPLE_OF_A_NUMBER / NOISE_MULTIPLE if leaf.size == 1 else 1.0)
 
 
 def judge_result(name: str, leaves: list[Leaf], tolerance: float, limit: float, seconds: float) -> Result:
@@ -162,7 +168,7 @@ def judge_result(name: str, leaves: list[Leaf], tolerance: float, limit: float, 
     result = Result(name, leaves, "agree", "", seconds)
     if any(not leaf.error <= tolerance for leaf in leaves):
         result.verdict = "differ"
-    elif result.noise is not None and not result.noise <= limit:
+    elif any(leaf.noise is not None and not leaf.noise <= allowed(leaf, limit) for leaf in leaves):
         result.verdict = "noisy"
         result.reason = (
             f"the same in float64, but {result.noise:.0f} times torch's own rounding error at lower precision"
