@@ -1,5 +1,6 @@
 """The application: its commands, and what every command does alike about errors and versions."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -44,13 +45,22 @@ def options(
 def call(arguments: Sequence[str]) -> int:
     """Run one command, and return its exit code; what cannot run is told in one line."""
     try:
-        return app(args=list(arguments), prog_name="jaxgrad", standalone_mode=False) or 0
+        code = app(args=list(arguments), prog_name="jaxgrad", standalone_mode=False) or 0
+        sys.stdout.flush()
     except CannotRun as error:
         message = str(error)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # no file: this is standard output, whose buffer would fail once more at the end
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        message = f"could not write the report: {error.strerror}"
     except Exception as error:
         # the errors of the argument parser, whose class has moved between versions of typer
         if not hasattr(error, "format_message"):
             raise
         message = f"{error.format_message()} (jaxgrad --help shows the commands, jaxgrad COMMAND --help the options)"
+    else:
+        return code
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return WRONG_USAGE

@@ -1,7 +1,6 @@
 """The commands about a user's own two models: check, audit, dump, diff; and kinks, doctor."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jaxgrad.cli import AGREE, DIFFER, WRONG_USAGE
-from jaxgrad.cli._formats import check_writable
+from jaxgrad.cli._formats import check_writable, replace
 from jaxgrad.verify import CannotRun, doctor, kinks
-from jaxgrad.verify._dump import DumpError, read_run, write_atomically, write_run
+from jaxgrad.verify._dump import DumpError, read_run, write_run
 from jaxgrad.verify._pair._inputs import first_line
 
 __all__ = ["register"]
@@ -225,14 +224,7 @@ def _write(report: Any, format: str, output: Path | None) -> None:  # noqa: A002
     """Write a report to a file that is replaced whole, or to standard output."""
     forms = {"text": "table", "json": "to_json", "junit": "to_junit", "html": "to_html"}
     text = getattr(report, forms[format])() + "\n"
-    if output is not None:
-        _run(lambda: write_atomically(output, lambda file: file.write(text.encode())))
-        return
-    try:
+    if output is None:
         sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        # what is left in the buffer would fail once more when Python ends
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        message = f"could not write the report: {error.strerror}"
-        raise CannotRun(message) from error
+    else:
+        replace(output, text)
