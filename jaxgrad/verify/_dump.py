@@ -5,12 +5,13 @@ leaves stand in the JSON alone, so that no name ever becomes a path. Every array
 checksummed. Nothing is unpickled.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,28 +48,41 @@ def write_together(files: Mapping[Path, Callable[[Any], None]]) -> None:
     staged: dict[Path, str] = {}
     try:
         for path, write in files.items():
-            try:
+            with _told(path):
                 if path.exists() and not path.is_file():
                     # a device or a pipe is written to, never replaced
                     with path.open("wb") as file:
                         write(file)
-                    continue
-                descriptor, staged[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-                with os.fdopen(descriptor, "wb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                # mkstemp keeps others out; a report is as open as any file of the user's
-                Path(staged[path]).chmod(0o666 & ~_umask())
-            except OSError as error:
-                kept = "the old file is unchanged" if path.is_file() else "nothing was written there"
-                message = f"could not write {path}: {error.strerror or error}; {kept}"
-                raise OSError(message) from error
+                else:
+                    descriptor, staged[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+                    _write_whole(descriptor, write)
+                    # mkstemp keeps others out; a report is as open as any file of the user's
+                    Path(staged[path]).chmod(0o666 & ~_umask())
         for path, name in staged.items():
-            os.replace(name, path)
+            with _told(path):
+                os.replace(name, path)
     finally:
         for name in staged.values():
             Path(name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say of which file the system refused what, and what became of the old one."""
+    try:
+        yield
+    except OSError as error:
+        kept = "the old file is unchanged" if path.is_file() else "nothing was written there"
+        message = f"could not write {path}: {error.strerror or error}; {kept}"
+        raise OSError(message) from error
+
+
+def _write_whole(descriptor: int, write: Callable[[Any], None]) -> None:
+    """Write a file down to the disk."""
+    with os.fdopen(descriptor, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _umask() -> int:
