@@ -107,29 +107,20 @@ class JaxQuantities:
             return self.reverse_product(params, vector, *self.batch)
 
     def ggn(self) -> Named:
-        """``J^T H J v`` with one linearisation."""
+        """``J^T H J v`` with one linearisation; ``J v`` transposes its transpose, which asks for no forward rule."""
 
-        def program(params: Any, vector: Any, *batch: Any, forward: bool) -> Any:
+        def program(params: Any, vector: Any, *batch: Any) -> Any:
             output, targets, _ = self.output(params, self.rest, *batch)
 
             def main_output(params: Any) -> Any:
                 return main_array(self.output(params, self.rest, *batch)[0])
 
             point, pull = jax.vjp(main_output, params)
-            if forward:
-                tangent = jax.jvp(main_output, (params,), (vector,))[1]
-            else:
-                # the transpose of the transpose, for models without a forward rule
-                tangent = jax.vjp(lambda u: pull(u)[0], jnp.zeros_like(point))[1](vector)[0]
+            tangent = jax.vjp(lambda u: pull(u)[0], jnp.zeros_like(point))[1](vector)[0]
             slope = jax.grad(lambda z: self.bound.jax_loss(replace_main(output, z), *targets))
             return pull(jax.jvp(slope, (point,), (tangent,))[1])[0]
 
-        arguments = (self.params, self.direction(), *self.batch)
-        try:
-            product = run_once(functools.partial(program, forward=True), *arguments)
-        except TypeError:
-            product = run_once(functools.partial(program, forward=False), *arguments)
-        return self.back(product)
+        return self.back(run_once(program, self.params, self.direction(), *self.batch))
 
     def nth(self) -> Named:
         """The derivatives 1, 2 and 3 of the loss along a line in the parameters, by the library's Taylor series."""
