@@ -18,7 +18,8 @@ def convolution(e: Evidence) -> list[Cause]:
         return []
     x, w = torch.from_numpy(e.inputs[0].copy()), torch.from_numpy(weight.copy())
     b = None if bias is None else torch.from_numpy(bias.copy())
-    for name, text, mend, compute in _conv_variants(e, torch):
+    variants = _transposed_variants if e.torch["kind"].startswith("ConvTranspose") else _conv_variants
+    for name, text, mend, compute in variants(e, torch):
         try:
             made = compute(x, w, b).numpy()
         except RuntimeError:
@@ -31,28 +32,27 @@ def convolution(e: Evidence) -> list[Cause]:
     return []
 
 
+def _transposed_variants(e: Evidence, torch: Any) -> list[tuple[str, str, str, Any]]:
+    """Return the ways in which a transposed convolution is commonly got wrong."""
+    f, n = torch.nn.functional, e.want.ndim - 2
+    stride, pad = (_tuple(e.torch.get(k, d), n) for k, d in (("stride", 1), ("padding", 0)))
+    run = {1: f.conv_transpose1d, 2: f.conv_transpose2d}[n]
+    space = tuple(range(2, 2 + n))
+    return [
+        ("flipped-kernel", "the kernel is not flipped as torch's transposed convolution needs it.",
+         "Set transpose_kernel=True, or flip the spatial axes of the kernel.",
+         lambda x, w, b: run(x, w.flip(space), b, stride, pad)),
+        ("padding", "the output is cropped otherwise.", "Pad with kernel - 1 - padding on each side.",
+         lambda x, w, b: run(x, w, b, stride, tuple(p + 1 for p in pad))),
+    ]  # fmt: skip
+
+
 def _conv_variants(e: Evidence, torch: Any) -> list[tuple[str, str, str, Any]]:
     """Return the ways in which a convolution is commonly got wrong."""
     f, n = torch.nn.functional, e.want.ndim - 2
     stride, pad, dil = (_tuple(e.torch.get(k, d), n) for k, d in (("stride", 1), ("padding", 0), ("dilation", 1)))
     groups, size = e.torch.get("groups", 1), _tuple(e.torch.get("kernel_size", 1), n)
     space = tuple(range(2, 2 + n))
-    if e.torch["kind"].startswith("ConvTranspose"):
-        run = {1: f.conv_transpose1d, 2: f.conv_transpose2d}[n]
-        return [
-            (
-                "flipped-kernel",
-                "the kernel is not flipped as torch's transposed convolution needs it.",
-                "Set transpose_kernel=True, or flip the spatial axes of the kernel.",
-                lambda x, w, b: run(x, w.flip(space), b, stride, pad),
-            ),
-            (
-                "padding",
-                "the output is cropped otherwise.",
-                "Pad with kernel - 1 - padding on each side.",
-                lambda x, w, b: run(x, w, b, stride, tuple(p + 1 for p in pad)),
-            ),
-        ]
     run = {1: f.conv1d, 2: f.conv2d}[n]
 
     def padded(mode: str) -> Any:
@@ -78,7 +78,7 @@ def _conv_variants(e: Evidence, torch: Any) -> list[tuple[str, str, str, Any]]:
         ("bias-missing", "JAX leaves the bias out.", "Set use_bias=True.",
          lambda x, w, _: run(x, w, None, stride, pad, dil, groups)),
         ("dilation", "JAX uses another dilation.", f"Give kernel_dilation={dil}.",
-         lambda x, w, b: run(x, w, b, stride, tuple(p for p in pad), tuple(1 for _ in dil), groups)),
+         lambda x, w, b: run(x, w, b, stride, pad, tuple(1 for _ in dil), groups)),
     ]  # fmt: skip
     modes = [
         ("padding-mode", f"JAX pads with '{word}' where torch pads with '{e.torch.get('padding_mode')}'.",

@@ -1,6 +1,7 @@
 """Causes inside of a norm: epsilon, the variance, groups, the statistics that are used."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -40,11 +41,9 @@ def norm(e: Evidence) -> list[Cause]:
         return out
 
     centre, both = kind != "RMSNorm", (True, True)
-    for other in EPSILONS:
-        if same(normal(other, 0, groups, centre, both), e.got, 1e-10) and other != eps:
-            return proven(
-                e, "epsilon", f"JAX's epsilon is {other:g}, torch's {eps:g}.", f"Set epsilon={eps:g} in the JAX layer."
-            )
+    found = _epsilon(e, eps, lambda other: normal(other, 0, groups, centre, both))
+    if found:
+        return found
     variants = [
         ("ddof", (eps, 1, groups, centre, both), "JAX divides the variance by N - 1.", "Use ddof=0."),
         ("centring", (eps, 0, groups, not centre, both), "one side subtracts the mean and the other does not.",
@@ -60,6 +59,21 @@ def norm(e: Evidence) -> list[Cause]:
     for name, args, text, mend in variants:
         if same(normal(*args), e.got, 1e-10):
             return proven(e, name, text, mend)
+    return _fast_variance(e)
+
+
+def _epsilon(e: Evidence, eps: float, normal: Callable[[float], np.ndarray]) -> list[Cause]:
+    """Another epsilon than torch's, tried on a norm as a function of it."""
+    for other in EPSILONS:
+        if other != eps and same(normal(other), e.got, 1e-10):
+            text = f"JAX's epsilon is {other:g}, torch's {eps:g}."
+            return proven(e, "epsilon", text, f"Set epsilon={eps:g} in the JAX layer.")
+    return []
+
+
+def _fast_variance(e: Evidence) -> list[Cause]:
+    """A variance that cancels, named after its pattern."""
+    x = e.inputs[0]
     close = float(np.linalg.norm(e.got - e.want)) / max(float(np.linalg.norm(e.want)), 1e-300)
     mean, std = np.abs(x.mean(-1)).max(), max(x.std(-1).min(), 1e-300)
     if mean / std > 100 and close < 1e-3:
@@ -98,11 +112,9 @@ def batch_norm(e: Evidence) -> list[Cause]:
             f"JAX normalises with the {words[0]} statistics, torch with the {words[1]} ones.",
             f"Set use_running_average={not trained}.",
         )
-    for other in EPSILONS:
-        if other != eps and same(normal(trained, other), e.got, 1e-10):
-            return proven(
-                e, "epsilon", f"JAX's epsilon is {other:g}, torch's {eps:g}.", f"Set epsilon={eps:g} in the JAX layer."
-            )
+    found = _epsilon(e, eps, lambda other: normal(trained, other))
+    if found:
+        return found
     if same(normal(trained, eps, 1), e.got):
         return proven(e, "ddof", "JAX divides the variance by N - 1.", "Use ddof=0.")
     return []
