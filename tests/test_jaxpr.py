@@ -72,7 +72,7 @@ def looping(x, y):
 
     def step(carry, row):
         total, last = carry
-        return (total * x + row, last + y), (row, total)
+        return (total * x + row, last + y), (row + 1, total)
 
     return lax.scan(step, (x, y), jnp.arange(3.0), reverse=True)
 
