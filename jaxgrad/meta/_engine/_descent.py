@@ -9,6 +9,7 @@ from jax import lax
 from jaxgrad import _check, _tree
 from jaxgrad._types import LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._guard import guarded
+from jaxgrad.meta._engine._singular import undefined_where_not_finite
 
 __all__ = ["arguments", "check_tasks", "descend"]
 
@@ -36,7 +37,7 @@ def descend(
 
     def move(gradient: Params, value: Any, active: Params, state: Any) -> Any:
         updates, state = rule.update(gradient, state, active, value=value, grad=gradient, value_fn=loss)
-        return optax.apply_updates(active, updates), state
+        return optax.apply_updates(active, jax.tree.map(undefined_where_not_finite, updates)), state
 
     def step(carry: Any, _: None) -> Any:
         active, state = carry

@@ -10,16 +10,11 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
-import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad._types import Array
+from jaxgrad.meta._engine._singular import is_guarded, with_finite_slopes
 
 __all__ = ["guarded"]
-
-SINGULAR_AT_ZERO = ("sqrt", "rsqrt", "div")
-"""Operations whose partial derivatives are infinite where their last operand is zero."""
-
 
 def guarded(fun: Callable[..., Any], *args: Any) -> Any:
     r"""Return ``fun(*args)``, with the derivative of a root or quotient taken as 0 where its last operand is 0.
@@ -59,8 +54,8 @@ def _evaluate(program: jex.ClosedJaxpr, *args: Any) -> list[Any]:
 def _operate(jaxpr: jex.Jaxpr, equation: jex.JaxprEqn, inputs: list[Any]) -> Sequence[Any]:
     """Evaluate one operation: guarded, entered where it is a function call or a choice, or as it stands."""
     name, params = equation.primitive.name, equation.params
-    if name in SINGULAR_AT_ZERO and jnp.issubdtype(jnp.result_type(inputs[-1]), jnp.floating):
-        return [_guard_last_operand(lambda *operands: equation.primitive.bind(*operands, **params), *inputs)]
+    if is_guarded(equation):
+        return [with_finite_slopes(equation, inputs, guarded)]
     if name in ("jit", "pjit"):
         return _evaluate(params["jaxpr"], *inputs)
     if name == "cond":
@@ -72,10 +67,3 @@ def _operate(jaxpr: jex.Jaxpr, equation: jex.JaxprEqn, inputs: list[Any]) -> Seq
     )
     return jex.jaxpr_as_fun(jex.ClosedJaxpr(alone, ()))(*given.values())
 
-
-def _guard_last_operand(operation: Callable[..., Array], *operands: Array) -> Array:
-    """Apply an operation that is singular where its last operand is zero; differentiate it elsewhere only."""
-    *others, last = operands
-    zero = last == 0
-    regular = operation(*others, jnp.where(zero, jnp.ones_like(last), last))
-    return jnp.where(zero, lax.stop_gradient(operation(*operands)), regular)
