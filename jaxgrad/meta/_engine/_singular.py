@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from jaxgrad import _jaxpr
 from jaxgrad._types import Array
 
 __all__ = ["is_guarded", "undefined_where_not_finite", "with_finite_slopes"]
@@ -28,18 +28,18 @@ ELEMENTWISE = (
 """Operations whose slopes depend on the operands, entry by entry."""
 
 
-def is_guarded(equation: jex.JaxprEqn) -> bool:
+def is_guarded(equation: _jaxpr.JaxprEqn) -> bool:
     """Say whether an operation may have a slope that is infinite or undefined, in real floating-point numbers."""
     if equation.primitive.name not in (*BILINEAR, *ELEMENTWISE):
         return False
-    varying = [atom for atom in equation.invars if not isinstance(atom, jex.Literal)]
+    varying = [atom for atom in equation.invars if not isinstance(atom, _jaxpr.Literal)]
     # a number times an array has that number as its slope
     if not varying or (equation.primitive.name in BILINEAR and len(varying) < 2):
         return False
     return jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.floating)
 
 
-def with_finite_slopes(equation: jex.JaxprEqn, operands: Sequence[Array], guard: Callable[..., Any]) -> Array:
+def with_finite_slopes(equation: _jaxpr.JaxprEqn, operands: Sequence[Array], guard: Callable[..., Any]) -> Array:
     r"""Apply an operation whose derivative leaves out the slopes that are not finite.
 
     .. math:: \dot y = \sum_i \text{finite}(\partial f / \partial x_i) \, \dot x_i
@@ -50,7 +50,7 @@ def with_finite_slopes(equation: jex.JaxprEqn, operands: Sequence[Array], guard:
     bilinear = equation.primitive.name in BILINEAR
 
     def operation(*operands: Array) -> Array:
-        return equation.primitive.bind(*operands, **equation.params)
+        return _jaxpr.bind(equation, *operands)[0]
 
     @jax.custom_jvp
     def apply(*operands: Array) -> Array:
