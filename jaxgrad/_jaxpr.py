@@ -62,9 +62,12 @@ __all__ = [
     "checkpoint",
     "contains",
     "evaluate",
+    "functions",
     "is_inexact",
+    "jaxpr_as_fun",
     "line_of",
     "live_equations",
+    "name_of",
     "needed",
     "reached",
     "restricted",
@@ -177,7 +180,7 @@ def checkpoint(eqn: JaxprEqn) -> CheckpointCall | None:
     return CheckpointCall(_closed(inside.jaxpr), getattr(inside, "prevent_cse", True), inside.policy)
 
 
-def _functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:
+def functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     """List the bodies of the functions that an equation holds."""
     kept = checkpoint(eqn)
     yield from [kept.body.jaxpr] if kept else (closed.jaxpr for closed in map(_closed, jaxprs_in_params(eqn.params)))
@@ -185,7 +188,7 @@ def _functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:
 
 def contains(jaxpr: Jaxpr, wanted: Callable[[JaxprEqn], bool]) -> bool:
     """Say whether an equation anywhere in a jaxpr, and in the functions inside of it, is wanted."""
-    return any(wanted(eqn) or any(contains(inner, wanted) for inner in _functions(eqn)) for eqn in jaxpr.eqns)
+    return any(wanted(eqn) or any(contains(inner, wanted) for inner in functions(eqn)) for eqn in jaxpr.eqns)
 
 
 def bind(eqn: JaxprEqn, *values: Any) -> list[Any]:
@@ -327,3 +330,12 @@ def line_of(eqn: JaxprEqn) -> str:
     """Return the file, line and function that wrote an equation; empty where nobody knows."""
     found = summarize(eqn.source_info).strip()
     return "" if found.startswith("<unknown>") else found
+
+
+def name_of(eqn: JaxprEqn) -> str:
+    """Return the name of the function that an equation calls, as its author wrote it; empty where nobody knows."""
+    for body in functions(eqn):
+        name = getattr(body.debug_info, "func_name", None)
+        if name:
+            return str(name)
+    return ""
