@@ -10,7 +10,19 @@ import jax.tree_util as jtu
 
 from jaxgrad._types import Array, Params, Tree, Wrt
 
-__all__ = ["Subset", "add", "dot", "leading", "leaf_paths", "norm", "norms_of_rows", "restrict", "scale", "take", "widened"]
+__all__ = [
+    "Subset",
+    "add",
+    "dot",
+    "leading",
+    "leaf_paths",
+    "norm",
+    "norms_of_rows",
+    "restrict",
+    "scale",
+    "take",
+    "widened",
+]
 
 
 def leaf_paths(tree: Tree) -> list[str]:

@@ -1,6 +1,7 @@
 """The derivatives of a field by its coordinates."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -71,9 +72,7 @@ def values_and_derivatives(field_fn: Callable[..., Any], params: Params, points:
     return values, jax.vmap(along, out_axes=-1)(basis)
 
 
-def at_wide_points(
-    field_fn: Callable[..., Any], params: Params, points: Array
-) -> tuple[Callable[[Array], Any], Array]:
+def at_wide_points(field_fn: Callable[..., Any], params: Params, points: Array) -> tuple[Callable[[Array], Any], Array]:
     """Return a field as a function of points alone, and the points in float32 or wider.
 
     Where that widens them, the field is evaluated under JAX's standard promotion, for its parameters may be narrow.
@@ -89,7 +88,7 @@ def at_wide_points(
     wide = _tree.widened(points)
 
     def field(p: Array) -> Any:
-        with jax.numpy_dtype_promotion(jax.config.jax_numpy_dtype_promotion if wide is points else "standard"):
+        with nullcontext() if wide.dtype == points.dtype else jax.numpy_dtype_promotion("standard"):
             return field_fn(params, p)
 
     return field, wide

@@ -32,7 +32,8 @@ def gradient_loss(field_fn: Callable[..., Any], params: Params, points: Array, g
             (`image_targets` gives them for a picture).
 
     Returns:
-        The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the other families.
+        The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the
+            other families.
 
     Raises:
         ValueError: If ``gradients`` has another shape or dtype than the field's own derivatives, once 16 bits are

@@ -29,8 +29,8 @@ def psnr(image: Array, reference: Array, *, align: str = "none") -> Array:
         The ratio, of shape ``()``, computed in float32 or wider; infinite where the two are equal.
 
     Raises:
-        ValueError: If the shapes or dtypes differ, a picture to align seems to have its channels first, an array has fewer than two axes or no entry, or ``align`` is
-            unknown.
+        ValueError: If the shapes or dtypes differ, a picture to align seems to have its channels first, an array
+            has fewer than two axes or no entry, or ``align`` is unknown.
         TypeError: If an array is no real floating-point array; divide bytes by 255 first, 16-bit integers by 65535.
 
     Cost:

@@ -28,7 +28,8 @@ def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, valu
         values: The values wanted there, of shape ``(..., c)``.
 
     Returns:
-        The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the other families.
+        The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the
+            other families.
 
     Raises:
         ValueError: If ``values`` has another shape or dtype than the field's own, once 16 bits are taken in float32.

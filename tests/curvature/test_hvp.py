@@ -1,7 +1,5 @@
 """`curvature.hvp` against double backward, a closed form, its laws, and what it refuses."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import pytest

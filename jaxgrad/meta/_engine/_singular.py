@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from jaxgrad import _jaxpr
+from jaxgrad import _jaxpr, _tree
 from jaxgrad._types import Array
 
 __all__ = ["is_guarded", "undefined_where_not_finite", "with_finite_slopes"]
@@ -21,22 +21,24 @@ __all__ = ["is_guarded", "undefined_where_not_finite", "with_finite_slopes"]
 BILINEAR = ("mul", "dot_general")
 """Operations whose slope by one operand is the other: undefined where that is infinite or NaN."""
 
-ELEMENTWISE = (
-    "abs acos acosh asin asinh atan atan2 atanh cbrt cos cosh digamma div erf erf_inv erfc exp exp2 expm1 integer_pow"
-    " lgamma log log1p logistic pow rsqrt sin sinh sqrt square tan tanh"
-).split()
+ELEMENTWISE = frozenset(
+    {"abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "digamma", "div", "erf"}
+    | {"erf_inv", "erfc", "exp", "exp2", "expm1", "integer_pow", "lgamma", "log", "log1p", "logistic", "pow", "rsqrt"}
+    | {"sin", "sinh", "sqrt", "square", "tan", "tanh"}
+)
 """Operations whose slopes depend on the operands, entry by entry."""
 
 
 def is_guarded(equation: _jaxpr.JaxprEqn) -> bool:
     """Say whether an operation may have a slope that is infinite or undefined, in real floating-point numbers."""
-    if equation.primitive.name not in (*BILINEAR, *ELEMENTWISE):
+    if equation.primitive.name not in {*BILINEAR, *ELEMENTWISE}:
         return False
     varying = [atom for atom in equation.invars if not isinstance(atom, _jaxpr.Literal)]
     # a number times an array has that number as its slope
     if not varying or (equation.primitive.name in BILINEAR and len(varying) < 2):
         return False
-    return jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.floating)
+    result: Any = equation.outvars[0].aval
+    return jnp.issubdtype(result.dtype, jnp.floating)
 
 
 def with_finite_slopes(equation: _jaxpr.JaxprEqn, operands: Sequence[Array], guard: Callable[..., Any]) -> Array:
@@ -61,7 +63,10 @@ def with_finite_slopes(equation: _jaxpr.JaxprEqn, operands: Sequence[Array], gua
         if bilinear:
             terms = [operation(*(tangents[i] if j == i else _finite(x) for j, x in enumerate(primals))) for i in moving]
         else:
-            terms = [_finite(guard(_slope(operation, i), *primals)) * tangents[i] for i in moving]
+            # in 16 bits a slope overflows that is finite, and would be left out
+            wide = _tree.widened(list(primals))
+            slopes = {i: _finite(guard(_slope(operation, i), *wide)) for i in moving}
+            terms = [(slope * tangents[i].astype(slope.dtype)).astype(primals[i].dtype) for i, slope in slopes.items()]
         return apply(*primals), sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(primals[0])
 
     apply.defjvp(rule, symbolic_zeros=True)
