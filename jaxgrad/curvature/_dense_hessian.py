@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxgrad import _check, _tree
@@ -12,8 +13,15 @@ from jaxgrad._types import Array, LossFn, Params, Wrt
 __all__ = ["dense_hessian"]
 
 
-@jit("loss_fn", "max_bytes", "wrt")
-def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 2**30, wrt: Wrt = None) -> Array:
+@jit("loss_fn", "max_bytes", "wrt", "chunk")
+def dense_hessian(
+    loss_fn: LossFn,
+    params: Params,
+    *data: Any,
+    max_bytes: int = 2**30,
+    wrt: Wrt = None,
+    chunk: int | None = None,
+) -> Array:
     r"""Form the Hessian of a loss as one symmetric matrix. For small problems.
 
     .. math:: H_{ij} = \frac{\partial^2 L}{\partial\theta_i \, \partial\theta_j}
@@ -26,18 +34,19 @@ def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         max_bytes: The largest matrix to form, in bytes.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        chunk: How many rows are computed at once, all where it is ``None``. It need not divide ``P``.
 
     Returns:
         The ``(P, P)`` matrix over the leaves that count.
 
     Raises:
-        ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, or ``wrt`` selects
-            nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, ``wrt`` selects
+            nothing, or ``chunk`` is below 1.
+        TypeError: If a leaf that counts is no real floating-point array, or ``chunk`` no Python integer.
 
     Cost:
         ``P`` Hessian-vector products in one vectorised program, ``P * P`` numbers of memory and ``P`` times the
-        memory of a gradient.
+        memory of a gradient, or ``chunk`` times with chunks.
 
     Example:
         >>> import jax.numpy as jnp
@@ -59,4 +68,10 @@ def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 
             " use curvature.hvp for products with it, or choose fewer leaves with wrt="
         )
         raise ValueError(message)
-    return jax.hessian(lambda x: subset.fun(unravel(x), *data))(flat)
+    own = lambda x: subset.fun(unravel(x), *data)  # noqa: E731 - the loss of the flat vector
+    if chunk is None:
+        return jax.hessian(own)(flat)
+    # what products share is computed once, outside of the loop
+    product = jax.linearize(jax.grad(own), flat)[1]
+    rows = jax.lax.map(product, jnp.eye(flat.size, dtype=flat.dtype), batch_size=_check.count(chunk, "chunk", least=1))
+    return rows.T

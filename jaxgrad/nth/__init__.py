@@ -11,6 +11,7 @@ from jaxgrad.nth._estimate_operator import estimate_operator as estimate_operato
 from jaxgrad.nth._jet import jet as jet
 from jaxgrad.nth._laplacian import laplacian as laplacian
 from jaxgrad.nth._laplacian import second_derivatives as second_derivatives
+from jaxgrad.nth._laplacian import value_gradient_laplacian as value_gradient_laplacian
 from jaxgrad.nth._laplacian import weighted_laplacian as weighted_laplacian
 from jaxgrad.nth._mixed import all_mixed as all_mixed
 from jaxgrad.nth._mixed import mixed_partial as mixed_partial
@@ -29,5 +30,6 @@ __all__ = [
     "register_rule",
     "second_derivatives",
     "taylor_coefficients",
+    "value_gradient_laplacian",
     "weighted_laplacian",
 ]

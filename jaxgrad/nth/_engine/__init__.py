@@ -7,8 +7,9 @@ from jaxgrad.nth._engine._registry import register_rule as register_rule
 from jaxgrad.nth._engine._series import Series as Series
 from jaxgrad.nth._engine._series import constant as constant
 from jaxgrad.nth._engine._series import scale as scale
+from jaxgrad.nth._engine._two_directions import pairs as pairs
 
-__all__ = ["Mode", "Series", "constant", "register_rule", "scale", "taylor"]
+__all__ = ["Mode", "Series", "constant", "pairs", "register_rule", "scale", "taylor"]
 
 # importing these modules enters their rules
 _RULES = (_bilinear, _control, _elementwise, _linear, _power)
