@@ -15,6 +15,7 @@ from jaxgrad.nth._laplacian import value_gradient_laplacian as value_gradient_la
 from jaxgrad.nth._laplacian import weighted_laplacian as weighted_laplacian
 from jaxgrad.nth._mixed import all_mixed as all_mixed
 from jaxgrad.nth._mixed import mixed_partial as mixed_partial
+from jaxgrad.nth._ode_series import ode_series as ode_series
 
 __all__ = [
     "all_mixed",
@@ -27,6 +28,7 @@ __all__ = [
     "jet",
     "laplacian",
     "mixed_partial",
+    "ode_series",
     "register_rule",
     "second_derivatives",
     "taylor_coefficients",

@@ -37,8 +37,8 @@ def check_order(order: Any, max_order: int | None = None, name: str = "order", l
     return _check.count(order, name, least=least, most=most, advice="" if negative else advice)
 
 
-def check_point(x: Any) -> Array:
-    """Return ``x`` as one real floating-point array.
+def check_point(x: Any, *, complex_too: bool = False) -> Array:
+    """Return ``x`` as one floating-point array, a real one unless complex numbers are taken too.
 
     Raises:
         TypeError: If it is a tree of several arrays, or not floating-point.
@@ -46,7 +46,7 @@ def check_point(x: Any) -> Array:
     if not jax.tree_util.all_leaves([x]):
         message = f"x must be one array; got a {type(x).__name__}: nth.directional takes pytrees"
         raise TypeError(message)
-    _check.differentiable(x=x)
+    _check.moving(x=x, complex_too=complex_too)
     return jnp.asarray(x)
 
 

@@ -14,6 +14,7 @@ from torch_ref.nth._laplacian import value_gradient_laplacian as value_gradient_
 from torch_ref.nth._laplacian import weighted_laplacian as weighted_laplacian
 from torch_ref.nth._mixed import all_mixed as all_mixed
 from torch_ref.nth._mixed import mixed_partial as mixed_partial
+from torch_ref.nth._ode_series import ode_series as ode_series
 
 __all__ = [
     "all_mixed",
@@ -26,6 +27,7 @@ __all__ = [
     "jet",
     "laplacian",
     "mixed_partial",
+    "ode_series",
     "second_derivatives",
     "taylor_coefficients",
     "value_gradient_laplacian",
