@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad import _sharding
+from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
 
 __all__ = ["Subset", "add", "dot", "leading", "leaf_paths", "norm", "norms_of_rows", "restrict", "scale", "take"]
 
@@ -90,12 +91,24 @@ class Subset(NamedTuple):
     """``embed(active, fill)``: a tree like ``params``, with ``fill(leaf)``, by default zeros, on the other leaves."""
 
 
-def restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
+def restrict(
+    fun: Callable[..., Any], params: Params, wrt: Wrt, data: tuple[Any, ...] = (), axis_name: AxisName = None
+) -> Subset:
     """Hold every leaf of ``params`` that ``wrt`` does not select.
 
+    Inside of `jax.shard_map` the leaves that count are cast to vary as ``fun(params, *data)`` does, so that their
+    derivatives are those of the device's own result; with ``axis_name`` the function is its mean over these devices.
+
     Raises:
-        ValueError: If a pattern, or the predicate, selects no leaf.
+        ValueError: If a pattern, or the predicate, selects no leaf, or ``axis_name`` names no axis.
     """
+    fun, params = _sharding.mean_of(fun, axis_name), _sharding.replicated(params, axis_name)
+    subset = _restrict(fun, params, wrt)
+    return subset._replace(active=_sharding.own(subset.fun, subset.active, *data))
+
+
+def _restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
+    """Hold every leaf of ``params`` that ``wrt`` does not select."""
     if wrt is None:
         return Subset(fun, params, lambda tree: tree, lambda active, *_: active)
     leaves, treedef = jax.tree.flatten(params)

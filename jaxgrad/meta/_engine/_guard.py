@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgrad import _jaxpr
 from jaxgrad._types import Array
 
 __all__ = ["guarded"]
@@ -39,38 +39,26 @@ def guarded(fun: Callable[..., Any], *args: Any) -> Any:
     """
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         program, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
-    return jax.tree.unflatten(jax.tree.structure(shapes), _evaluate(program, *jax.tree.leaves(args)))
+    leaves = jax.tree.leaves(args)
+    results = _jaxpr.evaluate(program.jaxpr, program.consts, leaves, _operate)
+    return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
 
-def _evaluate(program: jex.ClosedJaxpr, *args: Any) -> list[Any]:
-    """Evaluate a traced program, one operation at a time."""
-    jaxpr = program.jaxpr
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*program.consts, *args], strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, jex.Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        outputs = _operate(jaxpr, equation, [read(atom) for atom in equation.invars])
-        values.update(zip(equation.outvars, outputs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _operate(jaxpr: jex.Jaxpr, equation: jex.JaxprEqn, inputs: list[Any]) -> Sequence[Any]:
+def _operate(eqn: _jaxpr.JaxprEqn, inputs: list[Any]) -> Sequence[Any]:
     """Evaluate one operation: guarded, entered where it is a function call or a choice, or as it stands."""
-    name, params = equation.primitive.name, equation.params
-    if name in SINGULAR_AT_ZERO and jnp.issubdtype(jnp.result_type(inputs[-1]), jnp.floating):
-        return [_guard_last_operand(lambda *operands: equation.primitive.bind(*operands, **params), *inputs)]
-    if name in ("jit", "pjit"):
-        return _evaluate(params["jaxpr"], *inputs)
-    if name == "cond":
-        branches = [lambda *operands, branch=branch: _evaluate(branch, *operands) for branch in params["branches"]]
-        return lax.switch(inputs[0], branches, *inputs[1:])
-    given = {v: x for v, x in zip(equation.invars, inputs, strict=True) if not isinstance(v, jex.Literal)}
-    alone = jaxpr.replace(
-        constvars=[], invars=list(given), outvars=equation.outvars, eqns=[equation], effects=equation.effects
-    )
-    return jex.jaxpr_as_fun(jex.ClosedJaxpr(alone, ()))(*given.values())
+    if eqn.primitive.name in SINGULAR_AT_ZERO and jnp.issubdtype(jnp.result_type(inputs[-1]), jnp.floating):
+        return [_guard_last_operand(lambda *operands: _jaxpr.bind(eqn, *operands)[0], *inputs)]
+    body, choices = _jaxpr.call(eqn), _jaxpr.branches(eqn)
+    if body is not None:
+        return _inside(body)(*inputs)
+    if choices is not None:
+        return lax.switch(inputs[0], [_inside(choice) for choice in choices], *inputs[1:])
+    return _jaxpr.bind(eqn, *inputs)
+
+
+def _inside(body: _jaxpr.ClosedJaxpr) -> Callable[..., list[Any]]:
+    """Return a traced function with its operations guarded."""
+    return lambda *operands: _jaxpr.evaluate(body.jaxpr, body.consts, operands, _operate)
 
 
 def _guard_last_operand(operation: Callable[..., Array], *operands: Array) -> Array:
