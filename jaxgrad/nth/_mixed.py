@@ -149,16 +149,19 @@ def _partials(
 ) -> Tree:
     """Return the partials of some multi-indices that hold the same orders, along a leading axis."""
     # the variables of each, that of the highest order first
-    axes = [sorted(range(x.size), key=lambda i, p=point: -p[i])[: len(parts)] for point in points]
+    axes = [np.argsort([-k for k in point], kind="stable")[: len(parts)] for point in points]
 
     def partial(point: Array, directions: Array, level: int) -> Tree:
         """Differentiate by the variables from ``level`` on."""
         if level == len(parts):
             return fun(point, *data)
-        inner = lambda p: partial(p, directions, level + 1)  # noqa: E731 - the next series inside
+
+        def inner(p: Array) -> Tree:
+            return partial(p, directions, level + 1)
+
         return _line.derivatives_along(inner, point, directions[level], parts[level])[-1]
 
-    rows = np.eye(x.size)[np.array(axes, int).reshape(len(points), len(parts))]
+    rows = np.eye(x.size)[np.array(axes).astype(int).reshape(len(points), len(parts))]
     return jax.vmap(lambda directions: partial(x, directions, 0))(jnp.asarray(rows, x.dtype))
 
 

@@ -106,6 +106,26 @@ def test_a_matrix_through_control_flow_is_the_weighted_sum_of_the_hessian():
     assert_parity(got, jnp.sum(matrix * jax.jit(jax.hessian(odd_parts))(x, w)))
 
 
+LINEAR_ALGEBRA = {
+    "solve": lambda a: jnp.linalg.solve(a, a[0]),
+    "inverse": jnp.linalg.inv,
+    "Cholesky": lambda a: jnp.linalg.cholesky(a @ a.T + jnp.eye(2)),
+    "determinant": lambda a: jnp.linalg.slogdet(a)[1],
+    "eigenvalues": lambda a: jnp.linalg.eigvalsh(a + a.T),
+    "QR": lambda a: jnp.linalg.qr(a)[1],
+}
+
+
+@pytest.mark.parametrize("name", LINEAR_ALGEBRA)
+def test_a_matrix_through_linear_algebra_is_the_weighted_sum_of_the_hessian(name):
+    def fun(x):
+        return jnp.sum(jnp.sin(LINEAR_ALGEBRA[name](jnp.stack([x[:2] + 2, x[1:] * x[0] - 1]))))
+
+    x, matrix = jnp.array([0.3, 0.7, 1.1]), random_like(jnp.ones((3, 3)), 5)
+    got = jax.jit(lambda z, c: weighted_laplacian(fun, z, c))(x, matrix)
+    assert_parity(got, jnp.sum(matrix * jax.jit(jax.hessian(fun))(x)))
+
+
 @jax.custom_vjp
 def halved(x):
     return jnp.sin(x)

@@ -85,7 +85,7 @@ def test_all_mixed_in_three_variables_holds_the_single_ones():
 
 
 def test_all_mixed_rejects_too_many_directions():
-    with pytest.raises(ValueError, match=r"there are 2220075 partials of order 8 in 20 variables, .*nth\.mixed_partial"):
+    with pytest.raises(ValueError, match=r"there are 2220075 partials of order 8 in 20 .*nth\.mixed_partial"):
         all_mixed(jnp.sum, jnp.ones(20), 8)
 
 
