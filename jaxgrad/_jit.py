@@ -158,6 +158,8 @@ def _identity(value: Any, name: str) -> Any:
     Raises:
         TypeError: If the argument is an array or a traced value, or a module whose weights would be baked in.
     """
+    if type(value) is types.FunctionType:  # the usual case, in every call: none of what follows
+        return types.FunctionType, id(value)
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return type(value), value
     if isinstance(value, np.integer | np.floating | np.bool_):
