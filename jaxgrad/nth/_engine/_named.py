@@ -1,0 +1,46 @@
+"""Rules of JAX's own functions with a custom jvp, known by the file and the name that they are written under."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxgrad.nth._engine._collapse import collapsed
+from jaxgrad.nth._engine._determinant import determinant, log_determinant
+from jaxgrad.nth._engine._interpret import differentiate, summed
+from jaxgrad.nth._engine._registry import Mode, rule
+from jaxgrad.nth._engine._series import Series
+
+__all__: list[str] = []
+
+
+def _file_of(fun: Any) -> str:
+    """Return the file that a public function of JAX is written in."""
+    return inspect.getsourcefile(inspect.unwrap(fun)) or ""
+
+
+LINALG = _file_of(jnp.linalg.det)
+
+NAMED: dict[tuple[str, str], Callable[..., Sequence[Series]]] = {
+    **{(LINALG, name): determinant for name in ("_det", "_det_2x2", "_det_3x3")},
+    **{(LINALG, name): log_determinant for name in ("_slogdet_lu", "_slogdet_qr", "_slogdet_small")},
+}
+"""No function of a user's is written in a file of JAX, whatever its name."""
+
+
+def origin(eqn: Any) -> tuple[str, str]:
+    """Return the file and the name of the function that an equation calls."""
+    called = eqn.params["call_jaxpr"]
+    told = getattr(called, "jaxpr", called).debug_info.func_src_info
+    name, _, place = str(told).partition(" at ")
+    return place.rpartition(":")[0], name
+
+
+@rule("custom_jvp_call", sums=True)
+def custom_jvp_call(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
+    """Take the rule of a function that is known here, or else the function's own jvp."""
+    known = NAMED.get(origin(eqn))
+    if known is not None:
+        return collapsed(known)(eqn, operands, mode)
+    return differentiate(eqn, operands, mode) if mode.axis is None else summed(eqn, operands, mode)
