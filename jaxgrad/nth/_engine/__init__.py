@@ -8,6 +8,7 @@ from jaxgrad.nth._engine import (
     _linear_algebra,
     _named,
     _power,
+    _special,
     _spectral,
 )
 from jaxgrad.nth._engine._interpret import taylor as taylor
@@ -20,4 +21,4 @@ from jaxgrad.nth._engine._series import scale as scale
 __all__ = ["Mode", "Series", "constant", "register_rule", "scale", "taylor"]
 
 # importing these modules enters their rules
-_RULES = (_bilinear, _control, _elementwise, _linear, _linear_algebra, _named, _power, _spectral)
+_RULES = (_bilinear, _control, _elementwise, _linear, _linear_algebra, _named, _power, _special, _spectral)
