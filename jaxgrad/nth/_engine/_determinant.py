@@ -16,6 +16,7 @@ from jaxgrad.nth._engine._matrices import (
     imaginary,
     inverse_times,
     map_series,
+    spread,
     times_matrix,
 )
 from jaxgrad.nth._engine._registry import Mode
@@ -46,11 +47,16 @@ def _by_minors(a: Series, mode: Mode) -> Series:
     minors = map_series(lambda c: c[..., 0, :], a)
     for r in range(1, size):
         columns, without = _choices(size, r)
-        signs = np.array([(-1) ** (r + i) for i in range(r + 1)])
-        entries = map_series(lambda c, r=r, columns=columns, signs=signs: c[..., r, columns] * signs.astype(c.dtype), a)
-        below = map_series(lambda c, without=without: c[..., without], minors)
+        entries = tuple(None if c is None else _signed(c[..., r, columns]) for c in a)
+        below = tuple(None if c is None else c[..., without] for c in minors)
         minors = map_series(lambda c: jnp.sum(c, axis=-1), product(entries, below))
     return map_series(lambda c: c[..., 0], minors)
+
+
+def _signed(entries: Any) -> Any:
+    """Give the entries of the last row of a minor their signs: the last is positive."""
+    last = entries.shape[-1] - 1
+    return entries * spread(np.array([(-1) ** (last - i) for i in range(last + 1)]), entries)
 
 
 def _choices(size: int, r: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,13 +75,15 @@ def _by_parts(a: Series, mode: Mode) -> Series:
     big = s.shape[-1] - MOST_MINORS
     b = map_series(lambda c: times_matrix(adjoint(u), times_matrix(c, adjoint(vh))), a)
     singular = s[..., big - 1] <= s.shape[-1] * jnp.finfo(s.dtype).eps * s[..., 0]
-    eye = jnp.eye(big, dtype=u.dtype)
+    eye = spread(np.eye(big), u)
     first = map_series(lambda c: c[..., :big, :big], b)
     first = (jnp.where(singular[..., None, None], eye, first[0]), *first[1:])
     inverse = jnp.linalg.inv(first[0])
     across = inverse_times(inverse, first, map_series(lambda c: c[..., :big, big:], b))
     corner = map_series(lambda c: c[..., big:, :big], b)
-    rest = [subtract(c, convolved(corner, across, k)) for k, c in enumerate(map_series(lambda c: c[..., big:, big:], b))]
+    rest = [
+        subtract(c, convolved(corner, across, k)) for k, c in enumerate(map_series(lambda c: c[..., big:, big:], b))
+    ]
     whole = product(_nonsingular(first, inverse, mode), _by_minors(tuple(rest), mode))
     turn = jnp.linalg.det(u) * jnp.linalg.det(vh)
     return tuple(None if c is None else jnp.where(singular, _beyond(c, k), turn * c) for k, c in enumerate(whole))
@@ -111,5 +119,3 @@ def log_determinant(eqn: Any, operands: list[Series], mode: Mode) -> list[Series
         return [constant(sign, mode.order), logarithm]
     phase = (jnp.zeros_like(sign), *map_series(imaginary, moved))
     return [solve(sign, phase, lambda y, k: y[k]), logarithm]
-
-

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
 from jaxgrad.nth._engine._collapse import collapsed
 from jaxgrad.nth._engine._interpret import bind, differentiate, evaluate
@@ -17,6 +17,7 @@ from jaxgrad.nth._engine._matrices import (
     on_diagonal,
     solve_left,
     solve_right,
+    spread,
     times_matrix,
     transpose,
 )
@@ -95,7 +96,7 @@ def tridiagonal_solve(eqn: Any, operands: list[Series], mode: Mode) -> list[Seri
 
 
 def _banded(diagonals: Sequence[Any], x: Any) -> Any:
-    """Multiply columns by a matrix of three diagonals; the first of the lower and the last of the upper are not read."""
+    """Multiply columns by three diagonals; the first of the lower and the last of the upper are not read."""
     if x is None:
         return None
     below, middle, above = [None if d is None else d[..., None] for d in diagonals]
@@ -111,7 +112,7 @@ def cholesky(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     r"""Solve ``L L^H = A``: ``L_k`` is ``L_0`` times the lower half of ``L_0^-1 (A_k - sum L_j L_{k-j}^H) L_0^-H``.
 
     References:
-        Murray (2016), Differentiation of the Cholesky decomposition, equation 8; for k > 1 with the terms of lower degree.
+        Murray (2016), Differentiation of the Cholesky decomposition, equation 8; here with lower degrees.
     """
     (a,) = operands
     factor: list[Any] = bind(eqn, a[0])
@@ -128,7 +129,7 @@ def cholesky(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
 
 def _half(a: Any) -> Any:
     """Return half the identity of a matrix's size."""
-    return jnp.eye(a.shape[-1], dtype=a.dtype) / 2
+    return spread(np.eye(a.shape[-1]) / 2, a)
 
 
 @rule("lu", sums=True)
@@ -156,7 +157,7 @@ def lu(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
 
 
 def _unit_lower(value: Any, smaller: int) -> Any:
-    return jnp.tril(value, -1)[..., :smaller] + jnp.eye(value.shape[-2], smaller, dtype=value.dtype)
+    return jnp.tril(value, -1)[..., :smaller] + spread(np.eye(value.shape[-2], smaller), value)
 
 
 def _upper(value: Any, smaller: int) -> Any:

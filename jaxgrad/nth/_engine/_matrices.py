@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgrad.nth._engine._series import Series, add, subtract
@@ -18,6 +19,7 @@ __all__ = [
     "on_diagonal",
     "solve_left",
     "solve_right",
+    "spread",
     "times_matrix",
     "transpose",
 ]
@@ -60,7 +62,12 @@ def imaginary(a: Any) -> Any:
 
 def on_diagonal(d: Any) -> Any:
     """Put a vector on the diagonal of a matrix."""
-    return d[..., None] * jnp.eye(d.shape[-1], dtype=d.dtype)
+    return d[..., None] * spread(np.eye(d.shape[-1]), d[..., None])
+
+
+def spread(fixed: np.ndarray, like: Any) -> Any:
+    """Return a fixed array in the dtype of another, with as many axes."""
+    return jnp.asarray(fixed.reshape((1,) * (like.ndim - fixed.ndim) + fixed.shape), like.dtype)
 
 
 def solve_left(triangle: Any, right: Any, *, lower: bool, unit: bool = False) -> Any:

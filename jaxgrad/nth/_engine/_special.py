@@ -13,7 +13,7 @@ from jax import lax
 from jaxgrad.nth._engine._collapse import collapsed
 from jaxgrad.nth._engine._elementwise import integrate, logarithm, solve
 from jaxgrad.nth._engine._interpret import bind, differentiate, summed
-from jaxgrad.nth._engine._matrices import map_series
+from jaxgrad.nth._engine._matrices import map_series, spread
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import Series, add, cauchy, is_constant, product, scale, square
 
@@ -53,21 +53,22 @@ def _near(x: Any, order: int, number: int) -> list[Any]:
         NIST Digital Library of Mathematical Functions, equation 10.32.3.
     """
     cosine = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
-    exponential = jnp.exp(x[..., None] * jnp.asarray(cosine - 1, x.dtype))
+    exponential = jnp.exp(x[..., None] * spread(cosine - 1, x[..., None]))
     weights = [(cosine - 1) ** k / math.factorial(k) * cosine**number / NODES for k in range(order + 1)]
-    return [jnp.sum(exponential * jnp.asarray(w, x.dtype), axis=-1) for w in weights]
+    return [jnp.sum(exponential * spread(w, exponential), axis=-1) for w in weights]
 
 
 def _far(x: Any, order: int, number: int) -> list[Any]:
     """Return the same from the same integral in ``w w = x (1 - cos t)``, for ``x >= FAR``."""
     step = 0.35
     w = step * (np.arange(28) + 0.5)
-    root = lax.rsqrt(2 * x[..., None] - jnp.asarray(w**2, x.dtype))
+    square_of_w = spread(w**2, x[..., None])
+    root = lax.rsqrt(2 * x[..., None] - square_of_w)
     rows, power = [], jnp.ones_like(x)
     for k in range(order + 1):
         weights = 2 / np.pi * step * w ** (2 * k) * np.exp(-(w**2)) / math.factorial(k)
-        terms = jnp.asarray(weights, x.dtype) * root
-        terms = terms * (1 - jnp.asarray(w**2, x.dtype) / x[..., None]) if number else terms
+        terms = spread(weights, root) * root
+        terms = terms * (1 - square_of_w / x[..., None]) if number else terms
         rows.append(power * jnp.sum(terms, axis=-1))
         power = -power / x
     return rows
@@ -105,7 +106,7 @@ def density(factors: Sequence[tuple[Series, Any]], further: Series) -> Series:
         zero = u[0] == 0
         safe = (jnp.where(zero, jnp.ones_like(u[0]), u[0]), *u[1:])
         logarithms = logarithm(jnp.log(safe[0]), safe)
-        part = map_series(lambda c, p=p, zero=zero: jnp.where(zero, jnp.zeros_like(c), p * c), logarithms)
+        part = [None if c is None else jnp.where(zero, jnp.zeros_like(c), p * c) for c in logarithms]
         exponent = tuple(add(a, b) for a, b in zip(exponent, part, strict=True))
         edges.append(composed(_powers_at_edge(zero, p, len(u)), u))
     result = solve(jnp.exp(exponent[0]), exponent, lambda y, k: y[k])
@@ -166,12 +167,13 @@ def _scaled_tail(z: Any, order: int) -> list[Any]:
     s = np.arange(-4.0, 5.0, 0.1)
     t = np.exp(s - np.exp(-s))
     reach = (1 / (1 + 2 * z))[..., None]
-    falling = jnp.exp(-((jnp.asarray(t, z.dtype) * reach) ** 2) - jnp.asarray(t, z.dtype) * (2 * z[..., None] * reach))
+    along = spread(t, reach) * reach
+    falling = jnp.exp(-(along**2) - along * (2 * z[..., None]))
     rows, power = [], 1 / (1 + 2 * z)
     for k in range(order + 1):
         weights = 0.1 * 2 / np.sqrt(np.pi) * (1 + np.exp(-s)) * t ** (k + 1) * 2.0**k / math.factorial(k)
         kept = np.minimum(weights, np.finfo(np.float32).max)
-        rows.append(power * jnp.sum(falling * jnp.asarray(kept, z.dtype), axis=-1))
+        rows.append(power * jnp.sum(falling * spread(kept, falling), axis=-1))
         power = -power * reach[..., 0]
     return rows
 
@@ -229,6 +231,10 @@ def extremum(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
 
     def pick(c: Any, d: Any) -> Any:
         stored = jnp.zeros_like(value)
-        return None if c is None and d is None else jnp.where(ordered, stored if c is None else c, stored if d is None else d)
+        return (
+            None
+            if c is None and d is None
+            else jnp.where(ordered, stored if c is None else c, stored if d is None else d)
+        )
 
     return [(pick(a[0], b[0]), *[pick(c, d) for c, d in zip(a[1:], b[1:], strict=True)])]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgrad.nth._engine._collapse import collapsed
@@ -14,6 +15,7 @@ from jaxgrad.nth._engine._matrices import (
     diagonal,
     map_series,
     on_diagonal,
+    spread,
     times_matrix,
 )
 from jaxgrad.nth._engine._registry import Mode, rule
@@ -24,14 +26,14 @@ __all__: list[str] = []
 
 def _reciprocal_gaps(s: Any) -> Any:
     """Return ``1 / (s_l - s_i)``, and zero on the diagonal."""
-    eye = jnp.eye(s.shape[-1], dtype=s.dtype)
+    eye = spread(np.eye(s.shape[-1]), s[..., None])
     return 1 / (s[..., None, :] - s[..., None] + eye) - eye
 
 
 def _own_part(u: Sequence[Any], adjoints: Sequence[Any], k: int) -> Any:
-    """Return ``diag(U_0^H U_k)``, which keeps columns of length one and lets none turn its phase.
+    r"""Return ``diag(U_0^H U_k)``, which keeps columns of length one and lets none turn its phase.
 
-    .. math:: k\\, (U_0^H U_k)_{ii} = -\\sum_{0<j<k} (k-j) (U_j^H U_{k-j})_{ii}
+    .. math:: k\, (U_0^H U_k)_{ii} = -\sum_{0<j<k} (k-j) (U_j^H U_{k-j})_{ii}
     """
     pairs = [(j, adjoints[j], u[k - j]) for j in range(1, k) if u[j] is not None and u[k - j] is not None]
     # the diagonal of a product of matrices, without the product
@@ -52,7 +54,7 @@ def eigh(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
     if v.shape[-1] != v.shape[-2]:
         return differentiate(eqn, operands, mode)
     inner = (None, *map_series(lambda c: times_matrix(adjoint(v), times_matrix(c, v)), a[1:]))
-    gaps, eye = _reciprocal_gaps(w).astype(v.dtype), jnp.eye(v.shape[-1], dtype=v.dtype)
+    gaps, eye = _reciprocal_gaps(w).astype(v.dtype), jnp.broadcast_to(jnp.eye(v.shape[-1], dtype=v.dtype), v.shape)
     # the vectors, in that basis, their adjoints, and the values on a diagonal
     c, adjoints, d = [eye], [eye], [None]
     values, vectors = [w], [v]
