@@ -110,24 +110,25 @@ def _leaf_like(leaf: Any, own: Any, where: str, owner: str) -> Any:
     """Return a coefficient of one array, which may be one number for all of its entries.
 
     Raises:
-        ValueError: If it has another shape, or moves an integer.
-        TypeError: If it is complex and the array real.
+        ValueError: If it has another shape.
+        TypeError: If it moves an integer, has no numbers, or is complex and the array real.
     """
-    if own is None or jnp.result_type(own) == jax.dtypes.float0:
+    moves = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    if own is None or (not moves and jnp.result_type(own) == jax.dtypes.float0):
         return None
     if jnp.shape(own) not in (jnp.shape(leaf), ()):
         message = f"{where} must be like {owner}, of shape {jnp.shape(leaf)}, or one number; got {jnp.shape(own)}"
         raise ValueError(message)
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+    if not moves:
         if isinstance(own, jax.core.Tracer) or np.any(own):
             message = (
-                f"{owner} has an integer or a bool, which is a constant, and {where} moves it: give None there, or a"
-                " zero that is not traced; for what moves, write 1.0 in place of 1"
+                f"{owner} must be floating-point to move; got {_check.describe(leaf)}, which is a constant, and {where}"
+                " moves it: give None there, or a zero that is not traced; for what moves, write 1.0 in place of 1"
             )
-            raise ValueError(message)
+            raise TypeError(message)
         return None
     if _check.is_complex(own) and not _check.is_complex(leaf):
-        message = f"{where} is complex and {owner} real: give {owner} as a complex array"
+        message = f"{where} is complex and {owner} real; got {_check.describe(own)}: give {owner} as a complex array"
         raise TypeError(message)
     _check.numbers_like(own, where, leaf)
     return own

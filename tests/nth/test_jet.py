@@ -109,5 +109,5 @@ def test_rejects(primals, series, message):
 def test_rejects_a_complex_series_of_a_real_primal_and_a_traced_one_of_an_integer():
     with pytest.raises(TypeError, match=r"series\[0\]\[0\] is complex and primals\[0\] real"):
         jet(jnp.sin, (1.0,), ([1j],))
-    with pytest.raises(ValueError, match="a zero that is not traced"):
+    with pytest.raises(TypeError, match="a zero that is not traced"):
         jax.jit(lambda zero: jet(twice_and_sine, (0.4, 3), ([1.0], [zero])))(0)
