@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 RUNG = {
     "_types": 0,
+    "_interrupt": 0,
     "_tree": 1,
     "_check": 2,
     "_jit": 3,
