@@ -31,7 +31,7 @@ WORDS: dict[int, str] = {
     signal.SIGTERM: "terminated",
     signal.SIGHUP: "the terminal was closed",
 }
-GRACE = 1.0
+GRACE = 5.0
 """Seconds that a signal waits for what is done whole and for standard error, should nobody read any more."""
 
 whole = _thread.allocate_lock()
@@ -49,7 +49,8 @@ def _is_command() -> bool:
     """Whether this process is the command: the script ``jaxgrad``, or ``python -m jaxgrad.cli``."""
     arguments: list[str] = getattr(sys, "argv", None) or [""]
     if arguments[0] != "-m":
-        return os.path.basename(arguments[0]) == "jaxgrad"
+        # a worker that it spawns has its arguments, but is started by others
+        return os.path.basename(arguments[0]) == "jaxgrad" and arguments[0] in sys.orig_argv
     # until ``-m`` has found its module, the module's name stands in the original arguments alone
     name = sys.orig_argv[-len(arguments)]
     return name == "jaxgrad.cli" or (name.startswith("-") and name.endswith("mjaxgrad.cli"))
@@ -85,8 +86,12 @@ def _let_go() -> None:
 
 
 def _forked() -> None:
-    """Give the signals back in a child: no thread waits for them there, and the pipe would wake its parent's."""
-    _restore()
+    """Let a child die without a word: no thread waits for signals there, and the pipe would wake its parent's."""
+    if _before:
+        signal.set_wakeup_fd(-1)
+    for number in _before:
+        signal.signal(number, signal.SIG_DFL)
+    _before.clear()
     _let_go()
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,35 +20,34 @@ def interrupt(*_, number=signal.SIGINT):
     os.kill(os.getpid(), number)
     time.sleep(60)
 {plant}
-sys.argv = ["jaxgrad", *{arguments!r}]
-from jaxgrad.cli import main
-main()
 """
 
 
 def planted(plant: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process that first runs a few lines of its own, which may call ``interrupt()``."""
-    code = PLANT.format(plant=plant, arguments=[str(argument) for argument in arguments])
-    with start("-c", code) as process:
-        out, err = process.communicate(timeout=120)
+    """Run the script with a few lines of its own before the others, which may call ``interrupt()``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = script(Path(folder), PLANT.format(plant=plant))
+        with start(path, *map(str, arguments)) as process:
+            out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """Start Python; Ctrl-C reaches it even where these tests run in a background job, which ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True, env=ENVIRONMENT
         )
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def script(folder: Path) -> str:
-    """Write the script as pip writes it."""
+def script(folder: Path, before: str = "") -> str:
+    """Write the script as pip writes it, after some lines of a test's own."""
     path = folder / "jaxgrad"
-    path.write_text("import sys\nfrom jaxgrad.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n")
+    lines = "import sys\nfrom jaxgrad.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+    path.write_text(before + lines)
     return str(path)
 
 

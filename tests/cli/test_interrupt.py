@@ -1,15 +1,17 @@
 """Ctrl-C at any moment: one line, exit status 130, nothing half-written."""
 
 import json
+import os
 import random
 import re
+import signal
 import subprocess
 import time
 
 import pytest
 
 from jaxgrad.verify._dump import read_run
-from tests.cli.processes import interrupt_after, planted, script, start
+from tests.cli.processes import ENVIRONMENT, interrupt_after, planted, script, start
 
 PROGRESS = re.compile(r"[A-Z]\d+ .*: agree|\s*\d+% .*|\d+ groups written to .*")
 WHOLE_RUN = ("verify", "--case", "N1", "--format", "json")
@@ -182,7 +184,7 @@ def test_the_two_files_of_a_run_are_moved_together(tmp_path):
 move = os.replace
 def replace(*names):
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0.2)
+    time.sleep(0.05)
     move(*names)
 os.replace = replace
 """
@@ -197,6 +199,48 @@ def test_a_folder_that_was_made_for_a_run_goes_with_it(tmp_path):
     run = tmp_path / "new" / "run"
     assert_interrupted(planted("os.fsync = interrupt", "dump", "torch", spec(tmp_path), "-o", run))
     assert [entry.name for entry in tmp_path.iterdir() if entry.name != "__pycache__"] == ["spec.py"]
+
+
+WORKERS = """
+import multiprocessing, time
+def wait(file):
+    import jaxgrad.cli
+    open(file, "w").close()
+    time.sleep(60)
+if __name__ != "__mp_main__":
+    import os, signal, jaxgrad.cli
+    for method in ("fork", "spawn"):
+        multiprocessing.get_context(method).Process(target=wait, args=(method,)).start()
+    while not (os.path.exists("fork") and os.path.exists("spawn")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+
+
+def test_workers_end_with_it_and_say_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = script(tmp_path, WORKERS)
+    with start("-W", "ignore", path, "--version") as process:
+        # its end closes the last copy of standard error
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+
+@pytest.mark.torch
+def test_a_bar_of_progress_makes_way_and_gives_the_cursor_back(monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "TERM", "xterm")
+    ours, theirs = os.openpty()
+    with start("-m", "jaxgrad.cli", "verify", "--case", "H*", stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while b"\x1b[?25l" not in seen:
+            seen += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+    while not seen.endswith(b"interrupted\r\n"):
+        seen += os.read(ours, 4096)
+    assert seen.endswith(b"\r\x1b[2K\x1b[?25hinterrupted\r\n")
 
 
 @pytest.mark.torch
@@ -221,7 +265,7 @@ class Slow:
             self.file.flush()
             if piece == text[:9]:
                 os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(0.2)
+                time.sleep(0.05)
     def __getattr__(self, name):
         return getattr(self.file, name)
 sys.stdout = Slow(sys.stdout)
