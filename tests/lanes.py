@@ -25,8 +25,8 @@ __all__ = ["HAS_TORCH", "needs_torch", "stand_ins"]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 PACKAGES = ("torch", "torch_ref")
 OURS = ("tests", "jaxgrad.verify", "jaxgrad.cli")
-IN_A_TEXT = re.compile(r"^\s*(import|from) torch\b|\Atorch(_ref)?\.[\w.]*\Z", re.MULTILINE)
-"""Code in a text of its own, or the name of a module."""
+IN_A_TEXT = re.compile(r"^\s*(import [\w., ]*\btorch\b|from torch\b)|\A(torch|torch_ref|bench)\.[\w.]*\Z", re.MULTILINE)
+"""Code in a text of its own, or the name of a module that is imported by it; the benchmarks compare with torch."""
 
 
 def _of_torch(name: Any) -> bool:
@@ -125,14 +125,14 @@ def _needs(value: Any, depth: int) -> bool:
     if isinstance(value, functools.partial):
         return _needs((value.func, value.args, value.keywords), depth)
     value = value.__func__ if isinstance(value, MethodType) else value
-    value = getattr(value, "__wrapped__", value)
+    value = getattr(getattr(value, "hypothesis", None), "inner_test", getattr(value, "__wrapped__", value))
     if _of_torch(getattr(value, "__module__", None)) or _of_torch(type(value).__module__):
         return True
     if isinstance(value, FunctionType) and value.__module__.startswith(OURS):
         return _function_needs(value)
     if isinstance(value, type) and value.__module__.startswith(OURS):
         return _class_needs(value)
-    if type(value).__module__.startswith("tests"):
+    if type(value).__module__.startswith(OURS):
         return depth > 0 and _needs(list(getattr(value, "__dict__", {}).values()), depth - 1)
     return False
 
@@ -178,6 +178,9 @@ def _is_filled(cell: Any) -> bool:
 def code_needs(code: CodeType, names: dict[str, Any]) -> bool:
     """Whether code needs torch: what it imports, the names that it reads, and the code within it."""
     if any(name.endswith("_torch") for name in code.co_names):
+        return True
+    # `jaxgrad.verify` asks for its packages so
+    if "need" in code.co_names and "torch" in str(code.co_consts):
         return True
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME" and _import_needs(instruction.argval, code):
