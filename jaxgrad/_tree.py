@@ -8,9 +8,22 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad import _sharding
+from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
 
-__all__ = ["Subset", "add", "dot", "leading", "leaf_paths", "norm", "norms_of_rows", "restrict", "scale", "take"]
+__all__ = [
+    "Subset",
+    "add",
+    "dot",
+    "leading",
+    "leaf_paths",
+    "norm",
+    "norms_of_rows",
+    "restrict",
+    "scale",
+    "take",
+    "widened",
+]
 
 
 def leaf_paths(tree: Tree) -> list[str]:
@@ -22,6 +35,16 @@ def accumulator(*dtypes: Any) -> jnp.dtype:
     """Return the dtype in which sums over many entries are kept: float32 at the least."""
     widest = max((jnp.dtype(dtype) for dtype in dtypes), key=lambda dtype: dtype.itemsize)
     return widest if widest.itemsize >= 4 else jnp.dtype(jnp.float32)
+
+
+def widened(tree: Tree) -> Tree:
+    """Return a tree with its floating-point leaves of 16 bits in float32, and every other leaf as it is."""
+
+    def wide(leaf: Any) -> Any:
+        narrow = jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and jnp.result_type(leaf).itemsize < 4
+        return leaf.astype(jnp.float32) if narrow else leaf
+
+    return jax.tree.map(wide, tree)
 
 
 def add(tree: Tree, other: Tree) -> Tree:
@@ -90,12 +113,24 @@ class Subset(NamedTuple):
     """``embed(active, fill)``: a tree like ``params``, with ``fill(leaf)``, by default zeros, on the other leaves."""
 
 
-def restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
+def restrict(
+    fun: Callable[..., Any], params: Params, wrt: Wrt, data: tuple[Any, ...] = (), axis_name: AxisName = None
+) -> Subset:
     """Hold every leaf of ``params`` that ``wrt`` does not select.
 
+    Inside of `jax.shard_map` the leaves that count are cast to vary as ``fun(params, *data)`` does, so that their
+    derivatives are those of the device's own result; with ``axis_name`` the function is its mean over these devices.
+
     Raises:
-        ValueError: If a pattern, or the predicate, selects no leaf.
+        ValueError: If a pattern, or the predicate, selects no leaf, or ``axis_name`` names no axis.
     """
+    fun, params = _sharding.mean_of(fun, axis_name), _sharding.replicated(params, axis_name)
+    subset = _restrict(fun, params, wrt)
+    return subset._replace(active=_sharding.own(subset.fun, subset.active, *data))
+
+
+def _restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
+    """Hold every leaf of ``params`` that ``wrt`` does not select."""
     if wrt is None:
         return Subset(fun, params, lambda tree: tree, lambda active, *_: active)
     leaves, treedef = jax.tree.flatten(params)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import jax
 
-__all__ = ["Array", "Key", "LossFn", "Params", "Tree", "Wrt"]
+__all__ = ["Array", "AxisName", "Key", "LossFn", "Params", "Tree", "Wrt"]
 
 Array = jax.Array
 """A JAX array, or a tracer of one."""
@@ -21,6 +21,10 @@ Params = Any
 
 Wrt = str | Sequence[str] | Callable[[str, Any], bool] | None
 """Which leaves of ``params`` count: glob patterns on their paths, a predicate of path and leaf, or all."""
+
+
+AxisName = str | Sequence[str] | None
+"""The mesh axis, or several, of a `jax.shard_map` whose devices share a batch; ``None``: each device has its own."""
 
 
 class LossFn(Protocol):

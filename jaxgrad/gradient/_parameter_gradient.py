@@ -6,13 +6,15 @@ import jax
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 
 __all__ = ["parameter_gradient", "value_and_gradient"]
 
 
-@jit("loss_fn", "wrt")
-def value_and_gradient(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None) -> tuple[Array, Params]:
+@jit("loss_fn", "wrt", "axis_name")
+def value_and_gradient(
+    loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None, axis_name: AxisName = None
+) -> tuple[Array, Params]:
     r"""Compute a loss and its gradient with respect to the parameters in one pass.
 
     .. math:: \left(L(\theta),\ \nabla_\theta L(\theta)\right)
@@ -23,13 +25,15 @@ def value_and_gradient(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = N
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         wrt: Which leaves count: glob patterns on their paths (``"*/kernel"``, ``"trunk"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The loss, and the gradient with the structure, shapes and dtypes of ``params``, zero on the leaves that do
         not count.
 
     Raises:
-        ValueError: If the loss is no scalar, or ``wrt`` selects nothing.
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array, or the loss is no real number.
 
     Cost:
@@ -46,14 +50,16 @@ def value_and_gradient(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = N
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 4.6.
     """
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
     loss, gradient = jax.value_and_grad(subset.fun)(subset.active, *data)
     return loss, subset.embed(gradient)
 
 
-@jit("loss_fn", "wrt")
-def parameter_gradient(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None) -> Params:
+@jit("loss_fn", "wrt", "axis_name")
+def parameter_gradient(
+    loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None, axis_name: AxisName = None
+) -> Params:
     r"""Compute the gradient of a loss with respect to its parameters.
 
     .. math:: g = \nabla_\theta L(\theta)
@@ -66,12 +72,14 @@ def parameter_gradient(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = N
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         wrt: Which leaves count: glob patterns on their paths (``"*/kernel"``, ``"trunk"``), a predicate
             ``wrt(path, leaf)`` (``lambda path, leaf: leaf.ndim > 1``), or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The gradient with the structure, shapes and dtypes of ``params``, zero on the leaves that do not count.
 
     Raises:
-        ValueError: If the loss is no scalar, or ``wrt`` selects nothing.
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array, or the loss is no real number.
 
     Cost:
@@ -88,5 +96,5 @@ def parameter_gradient(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = N
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 3.2.
     """
-    _, gradient = value_and_gradient(loss_fn, params, *data, wrt=wrt)
+    _, gradient = value_and_gradient(loss_fn, params, *data, wrt=wrt, axis_name=axis_name)
     return gradient

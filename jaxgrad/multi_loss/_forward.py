@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr
-from jax.interpreters import partial_eval
 
+from jaxgrad import _jaxpr
+from jaxgrad._jaxpr import ClosedJaxpr, Jaxpr
 from jaxgrad._types import Array, Params, Tree
 from jaxgrad.multi_loss import _losses
 
@@ -69,7 +69,7 @@ class Forward:
     def _part(self, k: int) -> tuple[Jaxpr, list[bool]]:
         """Return what loss ``k`` needs of the linear program, and which leaves that reads."""
         wanted = [i == k or not self.apart for i in range(len(self.linear.out_avals))]
-        return partial_eval.dce_jaxpr(self.linear.jaxpr, wanted)
+        return _jaxpr.needed(self.linear.jaxpr, wanted)
 
     def _pull_back(self, k: int, seed: Array) -> list[Array]:
         """Transpose the part of loss ``k``."""
@@ -103,10 +103,11 @@ def _unstack(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[A
     if not made:
         return None
     eqn = made[0]
-    operands = jax.core.eval_jaxpr(jaxpr.replace(outvars=list(eqn.invars)), consts, *args)
-    if eqn.primitive.name in ("jit", "pjit"):
-        body, (position,) = eqn.params["jaxpr"], [i for i, var in enumerate(eqn.outvars) if var is out]
-        return _unstack(body.jaxpr.replace(outvars=[body.jaxpr.outvars[position]]), body.consts, operands)
+    operands = jax.core.eval_jaxpr(_jaxpr.restricted(jaxpr, eqn.invars), consts, *args)
+    body = _jaxpr.call(eqn)
+    if body is not None:
+        (position,) = [i for i, var in enumerate(eqn.outvars) if var is out]
+        return _unstack(_jaxpr.restricted(body.jaxpr, [body.jaxpr.outvars[position]]), body.consts, operands)
     if eqn.primitive.name in ("stack", "concatenate") and all(x.size == 1 for x in operands):
         return [x.reshape(()) for x in operands]
     return None

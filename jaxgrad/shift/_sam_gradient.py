@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import LossFn, Params, Wrt
+from jaxgrad._types import AxisName, LossFn, Params, Wrt
 from jaxgrad.gradient import global_norm
 
 __all__ = ["sam_gradient"]
 
 
-@jit("loss_fn", "adaptive", "wrt", non_negative=("radius", "offset"))
+@jit("loss_fn", "adaptive", "wrt", "axis_name", non_negative=("radius", "offset"))
 def sam_gradient(
     loss_fn: LossFn,
     params: Params,
@@ -22,6 +22,7 @@ def sam_gradient(
     adaptive: bool = False,
     offset: Any = 0.01,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Params:
     r"""Differentiate a loss at its worst point nearby, to first order: SAM and ASAM.
 
@@ -47,13 +48,15 @@ def sam_gradient(
         offset: What ASAM adds to the magnitude of each weight, :math:`\eta`. SAM has no use for it.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others are not moved and get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which both gradients are those of the mean of
+            the devices' losses, with one shift for all; ``None``: the device's own loss and shift.
 
     Returns:
         The gradient at the shifted parameters, with the structure, shapes and dtypes of ``params``.
 
     Raises:
         ValueError: If ``radius`` or ``offset`` is a negative Python number or NaN, or has axes, the loss is no
-            scalar, or ``wrt`` selects nothing.
+            scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
@@ -72,7 +75,7 @@ def sam_gradient(
     """
     _check.number(radius, "radius")
     _check.number(offset, "offset")
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
     slope = jax.grad(subset.fun)
     ascent = slope(subset.active, *data)

@@ -5,9 +5,10 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.extend import core
 
-from jaxgrad.nth._engine._interpret import evaluate, is_inexact
+from jaxgrad import _jaxpr
+from jaxgrad._jaxpr import bind, is_inexact
+from jaxgrad.nth._engine._interpret import evaluate
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import Series, constant, instantiate, is_constant
 
@@ -27,45 +28,34 @@ def unpack(arrays: Sequence[Any], moving: Sequence[bool], order: int) -> list[Se
     return [tuple(next(source) for _ in range(order + 1)) if move else constant(next(source), order) for move in moving]
 
 
-def reached(jaxpr: core.Jaxpr, moving: Sequence[bool]) -> list[bool]:
+def reached(jaxpr: Any, moving: Sequence[bool]) -> list[bool]:
     """Say which results may move, given which operands do: what depends on one and is no integer."""
-    touched = {var for var, move in zip(jaxpr.invars, moving, strict=True) if move}
-    for eqn in jaxpr.eqns:
-        if any(isinstance(atom, core.Var) and atom in touched for atom in eqn.invars):
-            touched.update(var for var in eqn.outvars if is_inexact(var))
-    return [isinstance(atom, core.Var) and atom in touched for atom in jaxpr.outvars]
+    return _jaxpr.reached(jaxpr, moving, is_inexact)
 
 
-def settle(body: core.Jaxpr, consts: list[bool], carry: list[bool], xs: list[bool]) -> tuple[list[bool], list[bool]]:
-    """Return which carries move once the loop has gone round often enough, and which further results do."""
-    while True:
-        results = reached(body, consts + carry + xs)
-        grown = [a or b for a, b in zip(carry, results, strict=False)]
-        if grown == carry:
-            return carry, results[len(carry) :]
-        carry = grown
-
-
-@rule("jit", "pjit", "closed_call", "core_call", sums=True)
+@rule(*_jaxpr.CALLS, sums=True)
 def call(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     """Inline the function, less the results that nobody reads."""
-    closed = eqn.params["jaxpr"] if "jaxpr" in eqn.params else eqn.params["call_jaxpr"]
-    read = [not isinstance(var, core.DropVar) for var in eqn.outvars]
-    wanted = [var for var, keep in zip(closed.jaxpr.outvars, read, strict=True) if keep]
-    results = iter(evaluate(closed.jaxpr.replace(outvars=wanted), closed.consts, operands, mode))
+    body = _jaxpr.call(eqn)
+    assert body is not None, "the rule is entered for calls alone"
+    read = [not isinstance(var, _jaxpr.DropVar) for var in eqn.outvars]
+    wanted = [var for var, keep in zip(body.jaxpr.outvars, read, strict=True) if keep]
+    results = iter(evaluate(_jaxpr.restricted(body.jaxpr, wanted), body.consts, operands, mode))
     return [next(results) if keep else constant(None, mode.order) for keep in read]
 
 
-@rule("checkpoint", "remat", "remat2", sums=True)
+@rule(_jaxpr.CHECKPOINT, sums=True)
 def rematerialise(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     """Keep the checkpoint, around the series."""
-    body, moving = eqn.params["jaxpr"], [not is_constant(series) for series in operands]
-    results = reached(body, moving)
+    whole = _jaxpr.checkpoint(eqn)
+    assert whole is not None, "the rule is entered for checkpoints alone"
+    body, moving = whole.body, [not is_constant(series) for series in operands]
+    results = reached(body.jaxpr, moving)
 
     def inside(*arrays: Any) -> list[Any]:
-        return pack(evaluate(body, (), unpack(arrays, moving, mode.order), mode), results)
+        return pack(evaluate(body.jaxpr, body.consts, unpack(arrays, moving, mode.order), mode), results)
 
-    kept = jax.checkpoint(inside, prevent_cse=eqn.params["prevent_cse"], policy=eqn.params["policy"])
+    kept = jax.checkpoint(inside, prevent_cse=whole.prevent_cse, policy=whole.policy)
     return unpack(kept(*pack(operands, moving)), results, mode.order)
 
 
@@ -74,10 +64,11 @@ def cond(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     """Take the branch that the value takes."""
     index, *others = operands
     moving = [not is_constant(series) for series in others]
-    branches = eqn.params["branches"]
+    branches = _jaxpr.branches(eqn)
+    assert branches is not None, "the rule is entered for conditionals alone"
     results = [any(column) for column in zip(*[reached(b.jaxpr, moving) for b in branches], strict=True)]
 
-    def on_series(branch: core.ClosedJaxpr) -> Any:
+    def on_series(branch: _jaxpr.ClosedJaxpr) -> Any:
         return lambda *arrays: pack(
             evaluate(branch.jaxpr, branch.consts, unpack(arrays, moving, mode.order), mode), results
         )
@@ -89,11 +80,12 @@ def cond(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
 @rule("scan", sums=True)
 def scan(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     """Scan with series for carry, inputs and outputs."""
-    p, order = eqn.params, mode.order
-    body, first, second = p["jaxpr"], p["num_consts"], p["num_consts"] + p["num_carry"]
+    loop, order = _jaxpr.as_scan(eqn), mode.order
+    assert loop is not None, "the rule is entered for scans alone"
+    body, first, second = loop.body, loop.consts, loop.consts + loop.carries
     moving = [not is_constant(series) for series in operands]
     consts, xs = moving[:first], moving[second:]
-    carry, ys = settle(body.jaxpr, consts, moving[first:second], xs)
+    carry, ys = _jaxpr.settled(body.jaxpr, consts, moving[first:second], xs, is_inexact)
 
     def step(state: list[Any], inputs: list[Any]) -> tuple[list[Any], list[Any]]:
         series = operands[:first] + unpack(state, carry, order) + unpack(inputs, xs, order)
@@ -104,9 +96,9 @@ def scan(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
         step,
         pack(operands[first:second], carry),
         pack(operands[second:], xs),
-        length=p["length"],
-        reverse=p["reverse"],
-        unroll=p["unroll"],
+        length=loop.length,
+        reverse=loop.reverse,
+        unroll=loop.unroll,
     )
     return unpack(state, carry, order) + unpack(outputs, ys, order)
 
@@ -114,15 +106,15 @@ def scan(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
 @rule("while", sums=True)
 def while_loop(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     """Go round as often as the values do."""
-    p, order = eqn.params, mode.order
-    first, second = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
+    loop, order = _jaxpr.as_while(eqn), mode.order
+    assert loop is not None, "the rule is entered for while loops alone"
+    first, second, body = loop.test_consts, loop.test_consts + loop.body_consts, loop.body
     moving = [not is_constant(series) for series in operands]
-    test, body = p["cond_jaxpr"], p["body_jaxpr"]
-    carry, _ = settle(body.jaxpr, moving[first:second], moving[second:], [])
+    carry, _ = _jaxpr.settled(body.jaxpr, moving[first:second], moving[second:], [], is_inexact)
 
     def goes_on(state: Sequence[Any]) -> Any:
         values = [series[0] for series in operands[:first] + unpack(state, carry, order)]
-        return core.jaxpr_as_fun(test)(*values)[0]
+        return _jaxpr.evaluate(loop.test.jaxpr, loop.test.consts, values, lambda eqn, xs: bind(eqn, *xs))[0]
 
     def step(state: Sequence[Any]) -> Sequence[Any]:
         series = operands[first:second] + unpack(state, carry, order)

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad.nth._engine._interpret import bind
+from jaxgrad._jaxpr import bind
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import (
     Series,

@@ -6,14 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend import core
-from jax.extend.source_info_util import summarize, user_context
 
+from jaxgrad import _jaxpr
+from jaxgrad._jaxpr import bind, is_inexact
 from jaxgrad._types import Tree
 from jaxgrad.nth._engine._registry import Mode, Rule, find
 from jaxgrad.nth._engine._series import Series, add, constant, is_constant, scale, times
 
-__all__ = ["bind", "evaluate", "taylor"]
+__all__ = ["differentiate", "evaluate", "taylor"]
 
 
 def taylor(fun: Callable[..., Tree], operands: Sequence[Series], mode: Mode) -> tuple[list[Series], Any]:
@@ -22,37 +22,24 @@ def taylor(fun: Callable[..., Tree], operands: Sequence[Series], mode: Mode) -> 
     return evaluate(closed.jaxpr, closed.consts, operands, mode), jax.tree.structure(shapes)
 
 
-def evaluate(jaxpr: core.Jaxpr, consts: Sequence[Any], operands: Sequence[Series], mode: Mode) -> list[Series]:
+def evaluate(jaxpr: _jaxpr.Jaxpr, consts: Sequence[Any], operands: Sequence[Series], mode: Mode) -> list[Series]:
     """Evaluate a jaxpr on series."""
-    known: dict[core.Var, Series] = dict(zip(jaxpr.invars, operands, strict=True))
-    known |= {var: constant(value, mode.order) for var, value in zip(jaxpr.constvars, consts, strict=True)}
-
-    def read(atom: Any) -> Series:
-        return constant(atom.val, mode.order) if isinstance(atom, core.Literal) else known[atom]
-
-    for eqn in live_equations(jaxpr):
-        results = apply(eqn, [read(atom) for atom in eqn.invars], mode)
-        known.update(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    return _jaxpr.evaluate(
+        jaxpr,
+        consts,
+        operands,
+        lambda eqn, series: apply(eqn, series, mode),
+        lambda value: constant(value, mode.order),
+        _jaxpr.live_equations(jaxpr),
+    )
 
 
-def live_equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
-    """Return the equations that the results depend on: a jvp leaves many behind that they do not."""
-    needed = {atom for atom in jaxpr.outvars if isinstance(atom, core.Var)}
-    live = []
-    for eqn in reversed(jaxpr.eqns):
-        if eqn.effects or not needed.isdisjoint(eqn.outvars):
-            live.append(eqn)
-            needed.update(atom for atom in eqn.invars if isinstance(atom, core.Var))
-    return live[::-1]
-
-
-def apply(eqn: core.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Series]:
+def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Series]:
     """Evaluate one equation on series."""
     moves = any(not is_constant(series) for series in operands)
     if not moves or not any(is_inexact(var) for var in eqn.outvars):
         return [constant(value, mode.order) for value in bind(eqn, *[series[0] for series in operands])]
-    rule = find(eqn.primitive) or Rule(differentiate, sums=False)
+    rule = find(eqn) or Rule(differentiate, sums=False)
     if mode.axis is None or rule.sums:
         return rule.apply(eqn, operands, mode)
     if rule.pointwise and mode.order == 2:
@@ -60,7 +47,7 @@ def apply(eqn: core.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Se
     return summed(eqn, operands, mode)
 
 
-def summed(eqn: core.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
+def summed(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
     r"""Evaluate an equation whose highest coefficient is summed over directions.
 
     .. math:: \sum_i y_n^{(i)} = J(x_0) \sum_i x_n^{(i)} + \sum_i r(x_0, \dots, x_{n-1}^{(i)})
@@ -80,7 +67,7 @@ def summed(eqn: core.JaxprEqn, operands: list[Series], mode: Mode) -> list[Serie
     return [tuple(series) for series in results]
 
 
-def summed_pointwise(rule: Rule, eqn: core.JaxprEqn, u: Series, mode: Mode) -> list[Series]:
+def summed_pointwise(rule: Rule, eqn: _jaxpr.JaxprEqn, u: Series, mode: Mode) -> list[Series]:
     r"""Evaluate a function of one number to second order: its own two derivatives do not depend on the direction.
 
     .. math:: \sum_i y_2^{(i)} = f'(u_0) \sum_i u_2^{(i)} + \tfrac{1}{2} f''(u_0) \sum_i \left(u_1^{(i)}\right)^2
@@ -97,37 +84,13 @@ def sum_over_directions(part: Any, mode: Mode) -> Any:
     return lax.psum(part if mode.weight is None else part * mode.weight.astype(part.dtype), mode.axis)
 
 
-def bind(eqn: core.JaxprEqn, *values: Any) -> list[Any]:
-    """Evaluate one equation on arrays; what it becomes is traced back to the line that wrote it."""
-    with user_context(eqn.source_info.traceback):
-        return _bind(eqn, values)
-
-
-def _bind(eqn: core.JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    """Evaluate one equation on arrays."""
-    if "call_jaxpr" not in eqn.params and not list(core.jaxprs_in_params(eqn.params)):
-        results = eqn.primitive.bind(*values, **eqn.params)
-        return list(results) if eqn.primitive.multiple_results else [results]
-    # an equation that holds functions is evaluated by JAX, as a jaxpr of its own
-    given = {atom: value for atom, value in zip(eqn.invars, values, strict=True) if isinstance(atom, core.Var)}
-    outvars = [core.Var(var.aval) if isinstance(var, core.DropVar) else var for var in eqn.outvars]
-    about = core.DebugInfo("taylor", eqn.primitive.name, None, None)
-    whole = core.Jaxpr((), list(given), outvars, [eqn.replace(outvars=outvars)], eqn.effects, about)
-    return list(core.jaxpr_as_fun(core.ClosedJaxpr(whole, ()))(*given.values()))
-
-
-def is_inexact(thing: Any) -> bool:
-    """Say whether an array or a variable is floating-point or complex."""
-    return jnp.issubdtype(getattr(thing, "aval", thing).dtype, jnp.inexact)
-
-
-def jvp_of(eqn: core.JaxprEqn, operands: list[Series], active: list[int]) -> Callable[..., list[Any]]:
+def jvp_of(eqn: _jaxpr.JaxprEqn, operands: list[Series], active: list[int]) -> Callable[..., list[Any]]:
     """Return the map from velocities of some operands to velocities of the results; ``None`` for integer ones."""
     pushforward = velocity_of(eqn, operands, active)
     return lambda *velocities: pushforward([operands[i][0] for i in active], velocities)
 
 
-def velocity_of(eqn: core.JaxprEqn, operands: list[Series], active: list[int]) -> Callable[..., list[Any]]:
+def velocity_of(eqn: _jaxpr.JaxprEqn, operands: list[Series], active: list[int]) -> Callable[..., list[Any]]:
     """Return the jvp of an equation in its active operands; an error names the line that has none."""
     floating = [is_inexact(var) for var in eqn.outvars]
 
@@ -143,7 +106,7 @@ def velocity_of(eqn: core.JaxprEqn, operands: list[Series], active: list[int]) -
         except (NotImplementedError, TypeError, ValueError) as error:
             message = (
                 f"the primitive {eqn.primitive.name} has no forward derivative ({_first_line(error)});"
-                f" used at {summarize(eqn.source_info)}. Wrap it in jax.custom_jvp, or give it a series with"
+                f" used at {_jaxpr.line_of(eqn)}. Wrap it in jax.custom_jvp, or give it a series with"
                 " nth.register_rule"
             )
             raise TypeError(message) from error
@@ -152,9 +115,9 @@ def velocity_of(eqn: core.JaxprEqn, operands: list[Series], active: list[int]) -
     return velocity
 
 
-def pushforward(eqn: core.JaxprEqn, fun: Callable[..., Any], points: tuple[Any, ...], velocities: Any) -> list[Any]:
+def pushforward(eqn: _jaxpr.JaxprEqn, fun: Callable[..., Any], points: tuple[Any, ...], velocities: Any) -> list[Any]:
     """Return ``J v``: the jvp, or where only a backward rule is given the transpose of that."""
-    if eqn.primitive.name != "custom_vjp_call":
+    if not _jaxpr.has_backward_rule(eqn):
         return jax.jvp(fun, points, velocities)[1]
     values, pullback = jax.vjp(fun, *points)
     try:
@@ -169,7 +132,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def differentiate(eqn: core.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
+def differentiate(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
     r"""Evaluate an equation without a rule, through its own jvp.
 
     .. math:: y'(t) = J(x(t))\, x'(t), \qquad y_k = \frac{1}{k} \left( J(x(t))\, x'(t) \right)_{k-1}

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad.nth._engine._interpret import bind, is_inexact
+from jaxgrad._jaxpr import bind, is_inexact
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import Series, add, constant, subtract
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from jax.extend.core import Primitive
 
+from jaxgrad import _jaxpr
 from jaxgrad.nth._engine._series import Series
 
 __all__ = ["Mode", "Rule", "find", "register_rule", "rule"]
@@ -50,9 +51,10 @@ def rule(*names: str, sums: bool = False, pointwise: bool = False) -> Callable[[
     return enter
 
 
-def find(primitive: Primitive) -> Rule | None:
-    """Return the rule of a primitive; a registered one goes first."""
-    return _registered.get(primitive) or _rules.get(primitive.name)
+def find(eqn: _jaxpr.JaxprEqn) -> Rule | None:
+    """Return the rule of an equation's primitive; a registered one goes first."""
+    name = _jaxpr.CHECKPOINT if _jaxpr.checkpoint(eqn) else eqn.primitive.name
+    return _registered.get(eqn.primitive) or _rules.get(name)
 
 
 def register_rule(primitive: Primitive, rule: Callable[..., Any]) -> None:

@@ -6,17 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, subjaxprs
 
+from jaxgrad import _jaxpr
+from jaxgrad._jaxpr import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jaxgrad._types import Array
 
 __all__ = ["Body", "Program", "bind", "evaluate", "linear_program", "read", "shape_of"]
-
-CHECKPOINTS = {"remat", "remat2", "checkpoint"}
-"""Names of `jax.checkpoint`, whose activations would be hidden inside the backward pass."""
-
-CALLS = {"jit", "pjit", "closed_call", "core_call"} | CHECKPOINTS
-"""Calls that are replaced by their bodies."""
 
 CONVOLUTION = "conv_general_dilated"
 
@@ -45,7 +40,7 @@ class Program(NamedTuple):
     @property
     def convolves(self) -> bool:
         """Whether there is a convolution anywhere."""
-        return contains(self.known.jaxpr, {CONVOLUTION})
+        return _jaxpr.contains(self.known.jaxpr, _convolves)
 
     def activation_bytes(self, leaves: int) -> int:
         """Return the size of the residuals that depend on the example: what the backward pass keeps beside it."""
@@ -72,8 +67,7 @@ def bind(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
     """Apply the operation of an equation to values."""
     if eqn.primitive.name == CONVOLUTION:
         return [convolve(*values, **eqn.params)]
-    out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
-    return out if eqn.primitive.multiple_results else [out]
+    return _jaxpr.bind(eqn, *values)
 
 
 def convolve(lhs: Array, rhs: Array, **params: Any) -> Array:
@@ -116,7 +110,7 @@ def linear_program(fun: Callable[..., Any], leaves: Sequence[Any], example: Any)
     structure: Any = treedef
     count = len(leaves)
     primal = jax.make_jaxpr(lambda *xs: fun(list(xs[:count]), *structure.unflatten(xs[count:])))(*leaves, *flat)
-    if contains(primal.jaxpr, CHECKPOINTS | {CONVOLUTION}):
+    if _jaxpr.contains(primal.jaxpr, _is_rewritten):
         primal = _inline(primal)
     captured: list[Jaxpr] = []
 
@@ -142,19 +136,20 @@ def _body(jaxpr: Jaxpr, consts: Sequence[Any]) -> Body:
 
     closed = jax.make_jaxpr(run)(*inputs)
     flat = closed.jaxpr
-    scans = {i: _body(e.params["jaxpr"].jaxpr, e.params["jaxpr"].consts) for i, e in enumerate(flat.eqns) if _scans(e)}
+    loops = {i: loop.body for i, eqn in enumerate(flat.eqns) if (loop := _jaxpr.as_scan(eqn))}
+    scans = {i: _body(inner.jaxpr, inner.consts) for i, inner in loops.items()}
     values = dict(zip(flat.constvars, closed.consts, strict=True))
     return Body(flat.eqns, flat.invars[:open_count], flat.invars[open_count:], flat.outvars, values, scans)
 
 
-def _scans(eqn: JaxprEqn) -> bool:
-    """Say whether an equation is a scan."""
-    return eqn.primitive.name == "scan"
+def _convolves(eqn: JaxprEqn) -> bool:
+    """Say whether an equation is a convolution."""
+    return eqn.primitive.name == CONVOLUTION
 
 
-def contains(jaxpr: Jaxpr, names: set[str]) -> bool:
-    """Say whether an operation of one of these names stands anywhere in a jaxpr."""
-    return any(eqn.primitive.name in names for eqn in jaxpr.eqns) or any(contains(j, names) for j in subjaxprs(jaxpr))
+def _is_rewritten(eqn: JaxprEqn) -> bool:
+    """Say whether an equation hides its activations inside the backward pass, or has an order of XLA's own."""
+    return _convolves(eqn) or _jaxpr.checkpoint(eqn) is not None
 
 
 def _inline(closed: ClosedJaxpr) -> ClosedJaxpr:
@@ -163,18 +158,16 @@ def _inline(closed: ClosedJaxpr) -> ClosedJaxpr:
 
 
 def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    """Evaluate a jaxpr with its calls inlined and its convolutions in XLA's order."""
-    env: dict[Var, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-    env.update(zip(jaxpr.invars, args, strict=True))
-    for eqn in jaxpr.eqns:
-        values = [read(env, atom) for atom in eqn.invars]
-        if eqn.primitive.name in CALLS:
-            inner: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-            inner, inner_consts = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
-            out: Sequence[Any] = evaluate(inner, inner_consts, values)
-        elif _scans(eqn) and contains(eqn.params["jaxpr"].jaxpr, CHECKPOINTS | {CONVOLUTION}):
-            out = bind(eqn.replace(params={**eqn.params, "jaxpr": _inline(eqn.params["jaxpr"])}), values)
-        else:
-            out = bind(eqn, values)
-        env.update(zip(eqn.outvars, out, strict=True))
-    return [read(env, atom) for atom in jaxpr.outvars]
+    """Evaluate a jaxpr with its calls and checkpoints inlined and its convolutions in XLA's order."""
+    return _jaxpr.evaluate(jaxpr, consts, args, _operate)
+
+
+def _operate(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
+    """Evaluate one equation, the body of a call in place of the call."""
+    kept, loop = _jaxpr.checkpoint(eqn), _jaxpr.as_scan(eqn)
+    body = kept.body if kept else _jaxpr.call(eqn)
+    if body is not None:
+        return evaluate(body.jaxpr, body.consts, values)
+    if loop and _jaxpr.contains(loop.body.jaxpr, _is_rewritten):
+        return bind(_jaxpr.with_body(eqn, _inline(loop.body)), values)
+    return bind(eqn, values)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import JaxprEqn
 
+from jaxgrad._jaxpr import JaxprEqn
 from jaxgrad._types import Array
 from jaxgrad.per_example._engine import _layout
 from jaxgrad.per_example._engine._layout import Atoms

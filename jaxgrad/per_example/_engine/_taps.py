@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import JaxprEqn, Literal, Var
 
+from jaxgrad import _jaxpr
+from jaxgrad._jaxpr import JaxprEqn, Literal, Scan, Var
 from jaxgrad._types import Array
 from jaxgrad.per_example._engine._program import Body, Program, bind, evaluate, read, shape_of
 from jaxgrad.per_example._engine._views import Path, Site
@@ -84,19 +85,19 @@ def _is_ready(eqn: JaxprEqn, env: Any) -> bool:
     return all(isinstance(atom, Literal) or atom in env for atom in eqn.invars)
 
 
-def _still(eqn: JaxprEqn, inner: Body, known: set[Var]) -> set[Var]:
+def _scan(eqn: JaxprEqn) -> Scan:
+    """Return what an equation that has a body says of its scan."""
+    loop = _jaxpr.as_scan(eqn)
+    assert loop is not None, "only scans have bodies"
+    return loop
+
+
+def _still(loop: Scan, inner: Body, known: set[Var]) -> set[Var]:
     """Drop the carries of a scan that start known and move in a later iteration: tangents that start at zero."""
-    constants, carries = eqn.params["num_consts"], eqn.params["num_carry"]
-    pairs = list(zip(inner.invars[constants : constants + carries], inner.outvars[:carries], strict=True))
-    while True:
-        reached = known | set(inner.consts)
-        for inside in inner.eqns:
-            if _is_ready(inside, reached):
-                reached.update(inside.outvars)
-        late = {v for v, end in pairs if v in known and not (isinstance(end, Literal) or end in reached)}
-        if not late:
-            return known
-        known = known - late
+    moving, last = [var not in known for var in inner.invars], loop.consts + loop.carries
+    carry, _ = _jaxpr.settled(inner, moving[: loop.consts], moving[loop.consts : last], moving[last:])
+    late = {var for var, moves in zip(inner.invars[loop.consts : last], carry, strict=True) if moves}
+    return known - late
 
 
 def _operands(body: Body, env: dict[Var, Any], sites: dict[Path, Site], path: Path) -> dict[Path, Array]:
@@ -117,13 +118,14 @@ def _operands_of_scan(
     eqn: JaxprEqn, inner: Body, env: dict[Var, Any], sites: dict[Path, Site], path: Path
 ) -> dict[Path, Array]:
     """Return the known operands of the sites in a scan, stacked over its iterations."""
-    constants, carries, length = (eqn.params[name] for name in ("num_consts", "num_carry", "length"))
+    loop = _scan(eqn)
+    constants, carries = loop.consts, loop.carries
     given = {
         var: read(env, atom)
         for atom, var in zip(eqn.invars, inner.invars, strict=True)
         if isinstance(atom, Literal) or atom in env
     }
-    still = _still(eqn, inner, set(given))
+    still = _still(loop, inner, set(given))
     shared = {var: given[var] for var in inner.invars[:constants] if var in given} | dict(inner.consts)
     stacked = {var: given[var] for var in inner.invars[constants + carries :] if var in given}
     carried = [j for j, var in enumerate(inner.invars[constants : constants + carries]) if var in still]
@@ -144,7 +146,7 @@ def _operands_of_scan(
         return [read(local, ends[j]) for j in carried], out
 
     start = [given[inner.invars[constants + j]] for j in carried]
-    _, late = lax.scan(step, start, list(stacked.values()), length=length, reverse=eqn.params["reverse"])
+    _, late = lax.scan(step, start, list(stacked.values()), length=loop.length, reverse=loop.reverse)
     return found | late
 
 
@@ -178,10 +180,11 @@ def _push_scan(
     path: Path,
 ) -> Sequence[Any]:
     """Evaluate a scan with taps among its stacked inputs, in the order that its transposition asks for."""
-    constants, carries = eqn.params["num_consts"], eqn.params["num_carry"]
+    loop = _scan(eqn)
+    constants, carries = loop.consts, loop.carries
     pairs = list(zip(eqn.invars, inner.invars, strict=True))
     present = [isinstance(atom, Literal) or atom in env for atom, _ in pairs]
-    unmoved = _still(eqn, inner, {var for atom, var in pairs if isinstance(atom, Literal) or atom in ready})
+    unmoved = _still(loop, inner, {var for atom, var in pairs if isinstance(atom, Literal) or atom in ready})
     still = [var in unmoved for _, var in pairs]
     indices = range(len(pairs))
     shared = sorted((j for j in indices if j < constants and present[j]), key=lambda j: not still[j])
@@ -199,10 +202,9 @@ def _push_scan(
     inputs = [inner.invars[j].aval for j in order]
     first, _, rest = _cut(inputs, len(shared) + carries, 0)
     closed = jax.make_jaxpr(step)(*first, *(_output(sites[p], depth) for p in paths), *rest)
-    params = {**eqn.params, "jaxpr": closed, "num_consts": len(shared)}
     values = [read(env, pairs[j][0]) for j in order]
     first, _, rest = _cut(values, len(shared) + carries, 0)
-    return eqn.primitive.bind(*first, *taps.values(), *rest, **params)
+    return _jaxpr.bind_scan(loop._replace(body=closed, consts=len(shared)), [*first, *taps.values(), *rest])
 
 
 def _cut(values: Sequence[Any], first: int, middle: int) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:

@@ -2,8 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jax.extend.core import JaxprEqn
-
+from jaxgrad._jaxpr import JaxprEqn
 from jaxgrad.per_example._engine._layout import Atoms, Layout
 
 __all__ = ["Path", "Piece", "Site", "View"]

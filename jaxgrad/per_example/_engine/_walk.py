@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jax.extend.core import JaxprEqn, Var
-
+from jaxgrad import _jaxpr
+from jaxgrad._jaxpr import JaxprEqn, Var
 from jaxgrad.per_example._engine import _layout
 from jaxgrad.per_example._engine._layout import Layout
 from jaxgrad.per_example._engine._program import Body, shape_of
@@ -47,7 +47,7 @@ def _walk_body(
             continue
         linear.update(eqn.outvars)
         held = [j for j in moving if eqn.invars[j] in views]
-        if eqn.primitive.name == "scan":
+        if i in body.scans:
             _walk_scan(eqn, body.scans[i], views, linear, (*path, i), lengths, found)
         elif held:
             _walk_use(eqn, moving, held, views, (*path, i), lengths, found)
@@ -131,7 +131,9 @@ def _walk_scan(
     found: Found,
 ) -> None:
     """Walk into a scan: constants are shared by its iterations, stacked inputs are sliced into them."""
-    constants, carries = eqn.params["num_consts"], eqn.params["num_carry"]
+    loop = _jaxpr.as_scan(eqn)
+    assert loop is not None, "only scans have bodies"
+    constants, carries = loop.consts, loop.carries
     inside: dict[Var, View] = {}
     for j, (outer, var) in enumerate(zip(eqn.invars, inner.invars, strict=True)):
         if not isinstance(outer, Var) or outer not in views:
@@ -144,22 +146,8 @@ def _walk_scan(
         else:
             pieces = tuple(Piece(p.leaf, p.layout[1:], (*p.loops, p.layout[0])) for p in view.pieces)
             inside[var] = View(pieces, max(view.axis - 1, 0))
-    moving = {v for o, v in zip(eqn.invars, inner.invars, strict=True) if isinstance(o, Var) and o in linear}
-    _walk_body(
-        inner, inside, _with_carries(inner, moving, constants, carries), path, (*lengths, eqn.params["length"]), found
-    )
-
-
-def _with_carries(inner: Body, moving: set[Any], constants: int, carries: int) -> set[Any]:
-    """Add the carries that become linear in a later iteration."""
-    carry = inner.invars[constants : constants + carries]
-    while True:
-        reached = set(moving)
-        for eqn in inner.eqns:
-            if any(isinstance(v, Var) and v in reached for v in eqn.invars):
-                reached.update(eqn.outvars)
-        ends = zip(carry, inner.outvars[:carries], strict=True)
-        late = {v for v, out in ends if isinstance(out, Var) and out in reached} - moving
-        if not late:
-            return moving
-        moving |= late
+    moving = [isinstance(outer, Var) and outer in linear for outer in eqn.invars]
+    first, carry, rest = moving[:constants], moving[constants : constants + carries], moving[constants + carries :]
+    carry, _ = _jaxpr.settled(inner, first, carry, rest)
+    inputs = {var for var, moves in zip(inner.invars, first + carry + rest, strict=True) if moves}
+    _walk_body(inner, inside, inputs, path, (*lengths, loop.length), found)

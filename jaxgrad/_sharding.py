@@ -1,0 +1,155 @@
+"""What a device of `jax.shard_map` calls its own: the axes over which values vary, and reductions over them.
+
+In `shard_map` JAX keeps, for every value, the mesh axes over which it differs from device to device. The transpose of
+the step from a value that is the same everywhere to one that varies is a sum over devices; the gradient of a replicated
+parameter is therefore the sum of all devices' gradients. A function that is to speak of the device's own examples
+casts its parameters to varying before it differentiates, and one that is to speak of all devices takes the mean of
+their losses over ``axis_name``.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxgrad._types import AxisName, Tree
+
+__all__ = ["alike", "check_axis", "mean_of", "own", "replicated", "settled", "sum_over", "vary", "varying"]
+
+
+def in_shard_map() -> bool:
+    """Say whether a `jax.shard_map` is around."""
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def varying(tree: Tree) -> frozenset[Hashable]:
+    """Return the mesh axes over which a leaf of a tree differs from device to device; leaves may be shapes."""
+    return frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves(tree)))
+
+
+def _axes(leaf: Any) -> frozenset[Hashable]:
+    """Return the axes over which one array, or what has the shape of one, differs from device to device."""
+    kind = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
+    return frozenset(kind.manual_axis_type.varying)
+
+
+def vary(tree: Tree, axes: frozenset[Hashable]) -> Tree:
+    """Cast every leaf to differ over ``axes`` too; its numbers stay."""
+    if not axes:
+        return tree
+
+    def cast(leaf: Any) -> Any:
+        missing = axes - _axes(leaf)
+        return lax.pcast(jnp.asarray(leaf), tuple(sorted(missing, key=str)), to="varying") if missing else leaf
+
+    return jax.tree.map(cast, tree)
+
+
+def alike(tree: Tree, other: Tree) -> tuple[Tree, Tree]:
+    """Cast two trees of one structure so that partners vary over the same axes, as tangents and primals must."""
+    if not in_shard_map():
+        return tree, other
+    leaves, treedef = jax.tree.flatten(tree)
+    structure: Any = treedef
+    pairs = list(zip(leaves, structure.flatten_up_to(other), strict=True))
+    both = [_axes(a) | _axes(b) for a, b in pairs]
+    cast = [[vary(leaf, axes) for leaf, axes in zip(side, both, strict=True)] for side in zip(*pairs, strict=True)]
+    first, second = cast or ([], [])
+    return structure.unflatten(first), structure.unflatten(second)
+
+
+def own(fun: Callable[..., Any], tree: Tree, *data: Any) -> Tree:
+    """Cast the first argument of ``fun`` to vary as the result of ``fun`` does, so that its derivative is the device's.
+
+    The result says it, and not the data: a function may close over what varies, or take a mean over devices itself.
+    """
+    return vary(tree, varying(jax.eval_shape(fun, tree, *data))) if in_shard_map() else tree
+
+
+def settled(step: Callable[..., Any], carry: Tree, *inputs: Any) -> Tree:
+    """Cast the carry of a loop to vary as ``step(carry, *inputs)`` leaves it: a loop keeps the types of its carry."""
+    while in_shard_map():
+        after = jax.eval_shape(step, carry, *inputs)
+        cast = jax.tree.map(lambda leaf, end: vary(leaf, _axes(end)), carry, after)
+        if varying_by_leaf(cast) == varying_by_leaf(carry):
+            break
+        carry = cast
+    return carry
+
+
+def varying_by_leaf(tree: Tree) -> list[frozenset[Hashable]]:
+    """Return, leaf by leaf, the axes over which a tree differs from device to device."""
+    return [_axes(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def names(axis_name: AxisName) -> tuple[Hashable, ...]:
+    """Return the mesh axes that ``axis_name`` names."""
+    if axis_name is None:
+        return ()
+    return tuple(axis_name) if isinstance(axis_name, tuple | list) else (axis_name,)
+
+
+def check_axis(axis_name: AxisName) -> None:
+    """Refuse an axis that no mesh around has, or over which the derivative of a sum would be wrong.
+
+    Raises:
+        ValueError: If a name is that of no axis of a `jax.shard_map` around, or its checks are off.
+    """
+    known = jax.sharding.get_abstract_mesh().manual_axes
+    for name in names(axis_name):
+        if name not in known:
+            around = f"the axes here are {', '.join(map(repr, known))}" if known else "there is no shard_map around"
+            message = f"axis_name={name!r} is no axis of a jax.shard_map around this call: {around}"
+            raise ValueError(message)
+        if name not in _axes(lax.axis_index(name)):
+            message = (
+                f"axis_name={name!r} needs a jax.shard_map with check_vma=True, the default: without it JAX does not"
+                " know which values are the same on all devices, and differentiates sums over devices otherwise"
+            )
+            raise ValueError(message)
+
+
+def mean_of(fun: Callable[..., Any], axis_name: AxisName) -> Callable[..., Any]:
+    """Return ``fun``, or where ``axis_name`` is given its mean over the devices along these axes.
+
+    The parameters are cast once, so that their gradient is summed over devices once and not at every use.
+    """
+    if not names(axis_name):
+        return fun
+    check_axis(axis_name)
+
+    def mean(params: Any, *data: Any) -> Any:
+        return lax.pmean(fun(vary(params, frozenset(names(axis_name))), *data), names(axis_name))
+
+    return mean
+
+
+def replicated(tree: Tree, axis_name: AxisName) -> Tree:
+    """Take the first device's numbers for all along ``axis_name``: parameters that were cast, and are the same."""
+    if not names(axis_name):
+        return tree
+    check_axis(axis_name)
+
+    def first(leaf: Any) -> Any:
+        axes = tuple(name for name in names(axis_name) if name in _axes(leaf))
+        if not axes:
+            return leaf
+        chosen = jnp.all(jnp.stack([lax.axis_index(name) == 0 for name in axes]))
+        return lax.psum(jnp.where(chosen, leaf, jnp.zeros_like(leaf)), axes)
+
+    return jax.tree.map(first, tree)
+
+
+def sum_over(tree: Tree, axis_name: AxisName) -> Tree:
+    """Sum over the devices along ``axis_name``; the device's own where it is not given."""
+    if not names(axis_name):
+        return tree
+    check_axis(axis_name)
+    return jax.tree.map(lambda leaf: lax.psum(vary(leaf, frozenset(names(axis_name))), names(axis_name)), tree)
+
+
+def device_count(axis_name: AxisName) -> int:
+    """Return the number of devices along ``axis_name``; 1 where it is not given."""
+    return lax.axis_size(names(axis_name)) if names(axis_name) else 1
