@@ -25,7 +25,7 @@ __all__ = ["HAS_TORCH", "needs_torch", "stand_ins"]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 PACKAGES = ("torch", "torch_ref")
 OURS = ("tests", "jaxgrad.verify", "jaxgrad.cli")
-IN_A_TEXT = re.compile(r"^\s*(import [\w., ]*\btorch\b|from torch\b)|\A(torch|torch_ref|bench)\.[\w.]*\Z", re.MULTILINE)
+IN_A_TEXT = re.compile(r"^\s*(import [\w., ]*\btorch\b|from torch\b)|\A(torch_ref|bench)\.[\w.]*\Z", re.MULTILINE)
 """Code in a text of its own, or the name of a module that is imported by it; the benchmarks compare with torch."""
 
 
@@ -107,7 +107,7 @@ class Doctest:
 
 def needs_torch(*values: Any) -> bool:
     """Whether any of some functions, or of the values that they are given, needs torch."""
-    return any(_needs(value, 3) for value in values)
+    return any(_needs(value, 5) for value in values)
 
 
 def _needs(value: Any, depth: int) -> bool:
@@ -165,7 +165,7 @@ def _class_needs(cls: type) -> bool:
 def _function_needs(function: FunctionType) -> bool:
     """Whether a function needs torch, by its code, its defaults and what it closes over."""
     held = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-    return code_needs(function.__code__, function.__globals__) or _needs([function.__defaults__ or (), held], 3)
+    return code_needs(function.__code__, function.__globals__) or _needs([function.__defaults__ or (), held], 5)
 
 
 def _is_filled(cell: Any) -> bool:
@@ -188,7 +188,7 @@ def code_needs(code: CodeType, names: dict[str, Any]) -> bool:
     read = [names[name] for name in code.co_names if name in names]
     modules = [value for value in read if isinstance(value, ModuleType) and value.__name__.startswith(OURS)]
     read += [getattr(module, name) for module in modules for name in code.co_names if hasattr(module, name)]
-    return any(_needs(value, 3) for value in read) or any(
+    return any(_needs(value, 5) for value in read) or any(
         code_needs(inner, names) if isinstance(inner, CodeType) else _needs(inner, 1) for inner in code.co_consts
     )
 
@@ -198,4 +198,4 @@ def _import_needs(name: str, code: CodeType) -> bool:
     module = sys.modules.get(name)
     if module is None or not name.startswith(OURS):
         return _of_torch(name)
-    return any(_needs(getattr(module, own, None), 3) for own in code.co_names)
+    return any(_needs(getattr(module, own, None), 5) for own in code.co_names)
