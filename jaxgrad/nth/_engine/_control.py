@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxgrad import _jaxpr
@@ -112,12 +113,20 @@ def while_loop(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     moving = [not is_constant(series) for series in operands]
     carry, _ = _jaxpr.settled(body.jaxpr, moving[first:second], moving[second:], [], is_inexact)
 
-    def goes_on(state: Sequence[Any]) -> Any:
+    def test(state: Sequence[Any]) -> Any:
         values = [series[0] for series in operands[:first] + unpack(state, carry, order)]
         return _jaxpr.evaluate(loop.test.jaxpr, loop.test.consts, values, lambda eqn, xs: bind(eqn, *xs))[0]
 
     def step(state: Sequence[Any]) -> Sequence[Any]:
         series = operands[first:second] + unpack(state, carry, order)
-        return pack(evaluate(body.jaxpr, body.consts, series, mode), carry)
+        following = pack(evaluate(body.jaxpr, body.consts, series, mode), carry)
+        # a vmapped test has an answer for each loop: those that are done stay as they are
+        return [_among(test(state), a, b) for a, b in zip(following, state, strict=True)] if answers else following
 
-    return unpack(lax.while_loop(goes_on, step, pack(operands[second:], carry)), carry, order)
+    answers, start = loop.test.out_avals[0].shape, pack(operands[second:], carry)
+    return unpack(lax.while_loop(lambda state: jnp.any(test(state)) if answers else test(state), step, start), carry, order)
+
+
+def _among(going: Any, following: Any, state: Any) -> Any:
+    """Choose by a mask over the first axes."""
+    return jnp.where(going.reshape(going.shape + (1,) * (following.ndim - going.ndim)), following, state)
