@@ -10,7 +10,7 @@ from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Tree
 from jaxgrad.nth import _line
-from jaxgrad.nth._engine import Mode, Series, scale, taylor
+from jaxgrad.nth._engine import Mode, Series, taylor
 
 __all__ = ["jet"]
 
@@ -54,12 +54,14 @@ def jet(
     leaves, treedef = jax.tree.flatten(tuple(primals))
     structure: Any = treedef
     columns = [_column(primals, series, k) for k in range(order)]
+    step = _line.stretch(leaves, order)
+    factors = [step**k / (_line.factorial(k) if factorial_scaled else 1) for k in range(order + 1)]
     operands = [
-        tuple(_normalised(row[i], leaf, k, factorial_scaled) for k, row in enumerate([leaves, *columns]))
+        (leaf, *[_multiplied(column[i], leaf, factor) for column, factor in zip(columns, factors[1:], strict=True)])
         for i, leaf in enumerate(leaves)
     ]
     results, shape = taylor(lambda *moved: fun(*structure.unflatten(moved)), operands, Mode(order))
-    return shape.unflatten([s[0] for s in results]), shape.unflatten([_terms(s, factorial_scaled) for s in results])
+    return shape.unflatten([s[0] for s in results]), shape.unflatten([_terms(s, factors) for s in results])
 
 
 def _check_series(primals: Any, series: Any) -> int:
@@ -89,15 +91,11 @@ def _column(primals: Any, series: Any, k: int) -> list[Any]:
     return column
 
 
-def _normalised(term: Any, primal: Any, k: int, factorial_scaled: bool) -> Any:
-    """Return a coefficient divided by its factorial, in the dtype of the primal."""
-    if term is None:
-        return None
-    term = jnp.asarray(term, jnp.result_type(primal))
-    return scale(1 / _line.factorial(k), term) if factorial_scaled else term
+def _multiplied(term: Any, primal: Any, factor: float) -> Any:
+    """Return a coefficient times a factor, in the dtype of the primal."""
+    return None if term is None else _line.multiplied(factor, jnp.asarray(term, jnp.result_type(primal)))
 
 
-def _terms(series: Series, factorial_scaled: bool) -> list[Any]:
+def _terms(series: Series, factors: Sequence[float]) -> list[Any]:
     """Return the coefficients beyond the value as the caller counts them."""
-    stored = [_line.stored(series, k) for k in range(1, len(series))]
-    return [_line.times_factorial(c, k) for k, c in enumerate(stored, 1)] if factorial_scaled else stored
+    return [_line.multiplied(1 / factors[k], _line.stored(series, k)) for k in range(1, len(series))]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgrad import _jaxpr
-from jaxgrad._jaxpr import bind, is_inexact
+from jaxgrad._jaxpr import is_inexact
 from jaxgrad.nth._engine._interpret import evaluate
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import Series, constant, instantiate, is_constant
@@ -114,8 +114,8 @@ def while_loop(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     carry, _ = _jaxpr.settled(body.jaxpr, moving[first:second], moving[second:], [], is_inexact)
 
     def test(state: Sequence[Any]) -> Any:
-        values = [series[0] for series in operands[:first] + unpack(state, carry, order)]
-        return _jaxpr.evaluate(loop.test.jaxpr, loop.test.consts, values, lambda eqn, xs: bind(eqn, *xs))[0]
+        values = [constant(series[0], order) for series in operands[:first] + unpack(state, carry, order)]
+        return evaluate(loop.test.jaxpr, loop.test.consts, values, mode)[0][0]
 
     def step(state: Sequence[Any]) -> Sequence[Any]:
         series = operands[first:second] + unpack(state, carry, order)

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxgrad import _jaxpr
 from jaxgrad._jaxpr import bind, is_inexact
+from jaxgrad._sharding import vary, varying
 from jaxgrad._types import Tree
 from jaxgrad.nth._engine._registry import Mode, Rule, find
 from jaxgrad.nth._engine._series import Series, add, constant, is_constant, scale, times
@@ -16,8 +16,16 @@ from jaxgrad.nth._engine._series import Series, add, constant, is_constant, scal
 __all__ = ["differentiate", "evaluate", "taylor"]
 
 
+CASTS = frozenset({"pvary", "pcast"})
+"""What casts a value of `shard_map` to vary over more axes."""
+
+
 def taylor(fun: Callable[..., Tree], operands: Sequence[Series], mode: Mode) -> tuple[list[Series], Any]:
-    """Evaluate a function of arrays on series; return those of the leaves of its output, and the output's structure."""
+    """Evaluate a function of arrays on series; return those of the leaves of its output, and the output's structure.
+
+    Inside of `shard_map` whatever moves has to vary over the same axes as its value.
+    """
+    operands = vary(list(operands), varying(operands))
     closed, shapes = jax.make_jaxpr(fun, return_shape=True)(*[series[0] for series in operands])
     return evaluate(closed.jaxpr, closed.consts, operands, mode), jax.tree.structure(shapes)
 
@@ -36,11 +44,14 @@ def evaluate(jaxpr: _jaxpr.Jaxpr, consts: Sequence[Any], operands: Sequence[Seri
 
 def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Series]:
     """Evaluate one equation on series."""
+    if eqn.primitive.name in CASTS:
+        # a loop or a conditional may have cast its operands already, which JAX would not do twice
+        return [vary(operands[0], frozenset(eqn.outvars[0].aval.manual_axis_type.varying))]
     moves = any(not is_constant(series) for series in operands)
     if not moves or not any(is_inexact(var) for var in eqn.outvars):
         return [constant(value, mode.order) for value in bind(eqn, *[series[0] for series in operands])]
     rule = find(eqn) or Rule(differentiate, sums=False)
-    if mode.axis is None or rule.sums:
+    if mode.direction is None or rule.sums:
         return rule.apply(eqn, operands, mode)
     if rule.pointwise and mode.order == 2:
         return summed_pointwise(rule, eqn, operands[0], mode)
@@ -78,10 +89,24 @@ def summed_pointwise(rule: Rule, eqn: _jaxpr.JaxprEqn, u: Series, mode: Mode) ->
 
 
 def sum_over_directions(part: Any, mode: Mode) -> Any:
-    """Sum over the mapped axis of directions."""
+    """Sum over the mapped directions."""
     if part is None:
         return None
-    return lax.psum(part if mode.weight is None else part * mode.weight.astype(part.dtype), mode.axis)
+    return _total(part if mode.weight is None else part * mode.weight.astype(part.dtype), mode.direction)
+
+
+@jax.custom_batching.custom_vmap
+def _total(part: Any, direction: Any) -> Any:
+    """Sum over the axis along which ``direction`` is mapped: a named axis of `vmap` has no sum inside of `shard_map`."""
+    del direction
+    return part
+
+
+@_total.def_vmap
+def _sum_of_mapped(count: int, mapped: list[bool], part: Any, direction: Any) -> tuple[Any, bool]:
+    """Sum; what does not depend on the direction is the same for each."""
+    del direction
+    return (jnp.sum(part, axis=0) if mapped[0] else part * count), False
 
 
 def jvp_of(eqn: _jaxpr.JaxprEqn, operands: list[Series], active: list[int]) -> Callable[..., list[Any]]:
