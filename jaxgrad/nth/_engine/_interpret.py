@@ -48,6 +48,12 @@ def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[
         # a loop or a conditional may have cast its operands already, which JAX would not do twice
         return [vary(operands[0], frozenset(eqn.outvars[0].aval.manual_axis_type.varying))]
     moves = any(not is_constant(series) for series in operands)
+    if moves and any(hasattr(getattr(atom, "aval", None), "inner_aval") for atom in (*eqn.invars, *eqn.outvars)):
+        message = (
+            "fun writes what depends on its argument to a mutable array (jax.new_ref), and Taylor mode carries no series"
+            f" in those{_used_at(eqn)}: write array.at[index].set(value), or carry the array through the loop"
+        )
+        raise NotImplementedError(message)
     if not moves or not any(is_inexact(var) for var in eqn.outvars):
         return [constant(value, mode.order) for value in bind(eqn, *[series[0] for series in operands])]
     rule = find(eqn) or Rule(differentiate, sums=False)
@@ -128,13 +134,8 @@ def velocity_of(eqn: _jaxpr.JaxprEqn, operands: list[Series], active: list[int])
     def velocity(points: Sequence[Any], velocities: Sequence[Any]) -> list[Any]:
         try:
             slopes = iter(pushforward(eqn, fun, tuple(points), tuple(velocities)))
-        except (NotImplementedError, TypeError, ValueError) as error:
-            message = (
-                f"the primitive {eqn.primitive.name} has no forward derivative ({_first_line(error)});"
-                f" used at {_jaxpr.line_of(eqn)}. Wrap it in jax.custom_jvp, or give it a series with"
-                " nth.register_rule"
-            )
-            raise TypeError(message) from error
+        except (NotImplementedError, TypeError, ValueError, AssertionError) as error:
+            raise TypeError(_without_derivative(eqn, error)) from error
         return [next(slopes) if keep else None for keep in floating]
 
     return velocity
@@ -147,14 +148,35 @@ def pushforward(eqn: _jaxpr.JaxprEqn, fun: Callable[..., Any], points: tuple[Any
     values, pullback = jax.vjp(fun, *points)
     try:
         return jax.linear_transpose(pullback, values)(velocities)[0]
-    except NotImplementedError as error:
+    except (NotImplementedError, AssertionError) as error:
         message = f"jax.custom_vjp has no forward rule, and its backward rule is not linear: {_first_line(error)}"
         raise NotImplementedError(message) from error
 
 
+def _without_derivative(eqn: _jaxpr.JaxprEqn, error: Exception) -> str:
+    """Say which primitive could not be differentiated, where it is used, and what to write instead."""
+    name, said = eqn.primitive.name, _first_line(error)
+    if name == "custom_vjp_call":
+        advice = (
+            "Where a backward rule is all there is, it must be linear in the cotangent and made of operations that JAX"
+            " transposes. Write the function without jax.custom_vjp (a diffrax solve: adjoint=diffrax.DirectAdjoint()"
+            " or ForwardMode(); jax.experimental.ode.odeint: a jax.lax.scan of your own steps), or give it a forward"
+            " rule by jax.custom_jvp"
+        )
+    else:
+        advice = "Wrap it in jax.custom_jvp, or give it a series with nth.register_rule"
+    return f"the primitive {name} has no forward derivative ({said}){_used_at(eqn)}. {advice}"
+
+
+def _used_at(eqn: _jaxpr.JaxprEqn) -> str:
+    """Return the line that wrote an equation, as the end of a clause; nothing where nobody knows."""
+    line = _jaxpr.line_of(eqn)
+    return f"; used at {line}" if line else ""
+
+
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return str(error).strip().split("\n")[0]
+    """Return the first line of an error's message; its name where it says nothing."""
+    return str(error).strip().split("\n")[0] or f"{type(error).__name__} in its rule"
 
 
 def differentiate(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
