@@ -143,7 +143,7 @@ def multiplied(factor: float, coefficient: Any) -> Any:
     """Multiply a coefficient by a number that its dtype may not hold; JAX's ``float0`` stays zero."""
 
     def product(c: Array) -> Array:
-        wide = jnp.promote_types(c.dtype, jnp.float32) if jnp.finfo(c.dtype).bits < 32 else c.dtype
+        wide = _at_least_float32(c.dtype)
         return scale(factor, c.astype(wide)).astype(c.dtype)
 
     return unless_float0(lambda c: c if factor == 1 else product(c))(coefficient)
@@ -160,13 +160,18 @@ def unless_float0(
     return apply
 
 
+def _at_least_float32(dtype: Any) -> Any:
+    """Return a dtype that holds the factorials."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
 def times_factorials(coefficients: Array, step: float = 1.0) -> Array:
     """Turn Taylor coefficients along the leading axis into derivatives: one product, and not a loop a row."""
     dtype = coefficients.dtype
     if not jnp.issubdtype(dtype, jnp.inexact):
         return coefficients
     factors = np.array([factorial(k) / step**k for k in range(len(coefficients))])
-    wide = jnp.promote_types(dtype, jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
+    wide = _at_least_float32(dtype)
     column = factors.reshape((-1,) + (1,) * (coefficients.ndim - 1))
     return (coefficients.astype(wide) * jnp.asarray(column, wide)).astype(dtype)
 

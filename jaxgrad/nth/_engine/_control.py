@@ -9,6 +9,7 @@ from jax import lax
 
 from jaxgrad import _jaxpr
 from jaxgrad._jaxpr import is_inexact
+from jaxgrad._sharding import vary, varying
 from jaxgrad.nth._engine._interpret import evaluate
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import Series, constant, instantiate, is_constant
@@ -74,7 +75,10 @@ def cond(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
             evaluate(branch.jaxpr, branch.consts, unpack(arrays, moving, mode.order), mode), results
         )
 
-    flat = lax.switch(index[0], [on_series(branch) for branch in branches], *pack(others, moving))
+    # JAX maps a conditional over a varying index by casting its operands, and not what its branches do to them
+    arrays = pack(others, moving)
+    arrays = vary(arrays, varying([index[0], *arrays]))
+    flat = lax.switch(index[0], [on_series(branch) for branch in branches], *arrays)
     return unpack(flat, results, mode.order)
 
 

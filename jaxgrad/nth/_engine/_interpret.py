@@ -1,6 +1,7 @@
 """The interpreter: evaluates a jaxpr on series, and the way out for a primitive without a rule."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +16,9 @@ from jaxgrad.nth._engine._series import Series, add, constant, is_constant, scal
 
 __all__ = ["differentiate", "evaluate", "taylor"]
 
+
+PACKAGE = str(Path(__file__).parents[2])
+"""Where this package is: a function that is one operation is called by us."""
 
 CASTS = frozenset({"pvary", "pcast"})
 """What casts a value of `shard_map` to vary over more axes."""
@@ -169,9 +173,9 @@ def _without_derivative(eqn: _jaxpr.JaxprEqn, error: Exception) -> str:
 
 
 def _used_at(eqn: _jaxpr.JaxprEqn) -> str:
-    """Return the line that wrote an equation, as the end of a clause; nothing where nobody knows."""
+    """Return the user's line that wrote an equation, as the end of a clause; nothing where nobody knows."""
     line = _jaxpr.line_of(eqn)
-    return f"; used at {line}" if line else ""
+    return f"; used at {line}" if line and not line.startswith(PACKAGE) else ""
 
 
 def _first_line(error: Exception) -> str:
