@@ -27,9 +27,9 @@ def until(n, t):
 
 MAPPED_LOOPS = {
     "newton": lambda t: jax.vmap(newton, (0, None))(jnp.array([1.0, 3.0]), t).sum(),
-    "fori_loop of mapped length": lambda t: jax.vmap(
-        lambda n: lax.fori_loop(0, n, lambda i, c: jnp.sin(c * t), t)
-    )(jnp.array([1, 3])).sum(),
+    "fori_loop of mapped length": lambda t: jax.vmap(lambda n: lax.fori_loop(0, n, lambda i, c: jnp.sin(c * t), t))(
+        jnp.array([1, 3])
+    ).sum(),
     "carries of other shapes": lambda t: jax.vmap(lambda n: until(n, t)[1])(jnp.array([2, 0, 1])).sum(),
     "mapped twice": lambda t: jax.vmap(jax.vmap(lambda n, s: until(n, s * t)[1], (0, None)), (None, 0))(
         jnp.arange(3), jnp.array([0.2, 0.5])
@@ -188,6 +188,6 @@ def test_an_empty_error_of_a_rule_is_told_by_its_name():
         raise AssertionError
 
     asserts.defvjp(lambda x: (x**2, x), backward)
-    with pytest.raises(TypeError, match="AssertionError in its rule.*jax.custom_jvp") as caught:
+    with pytest.raises(TypeError, match=r"AssertionError in its rule.*jax.custom_jvp") as caught:
         derivatives(asserts, jnp.array(0.7), 1)
     assert "used at" not in str(caught.value), "no line of a user wrote it"

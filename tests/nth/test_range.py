@@ -9,7 +9,9 @@ from jaxgrad.nth import derivative, derivatives, directional, jet, taylor_coeffi
 SINE = np.array([np.sin(0.5), np.cos(0.5), -np.sin(0.5), -np.cos(0.5)])
 
 
-@pytest.mark.parametrize(("dtype", "order"), [(jnp.float16, 12), (jnp.float16, 24), (jnp.bfloat16, 12), (jnp.bfloat16, 32)])
+@pytest.mark.parametrize(
+    ("dtype", "order"), [(jnp.float16, 12), (jnp.float16, 24), (jnp.bfloat16, 12), (jnp.bfloat16, 32)]
+)
 def test_sines_in_16_bits(dtype, order):
     eps, want = float(jnp.finfo(dtype).eps), np.resize(SINE, order + 1)
     x = jnp.asarray(0.5, dtype)
@@ -23,7 +25,9 @@ def test_sines_in_16_bits(dtype, order):
 
 
 def test_float16_beyond_its_range_is_refused():
-    with pytest.raises(ValueError, match=r"float16 holds Taylor coefficients up to order 24; got 25: cast x to float32"):
+    with pytest.raises(
+        ValueError, match=r"float16 holds Taylor coefficients up to order 24; got 25: cast x to float32"
+    ):
         derivatives(jnp.sin, jnp.float16(0.5), 25)
 
 

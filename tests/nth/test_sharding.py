@@ -57,7 +57,11 @@ CALLS = {
     "jet": lambda f: lambda v, w: nth.jet(lambda z: f(z, w), (v,), ([jnp.ones(3), None, jnp.ones(3)],))[1],
     "gradient of laplacian": lambda f: lambda v, w: jax.grad(lambda z: nth.laplacian(f, z, w))(v),
 }
-CASES = [*[(name, layers) for name in CALLS], *[("laplacian", f) for f in (scanned, branched, ruled)], ("derivatives", scanned)]
+CASES = [
+    *[(name, layers) for name in CALLS],
+    *[("laplacian", f) for f in (scanned, branched, ruled)],
+    ("derivatives", scanned),
+]
 
 
 @pytest.mark.parametrize(("name", "fun"), CASES, ids=lambda case: getattr(case, "__name__", case))

@@ -128,7 +128,9 @@ def while_loop(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
         return [_among(test(state), a, b) for a, b in zip(following, state, strict=True)] if answers else following
 
     answers, start = loop.test.out_avals[0].shape, pack(operands[second:], carry)
-    return unpack(lax.while_loop(lambda state: jnp.any(test(state)) if answers else test(state), step, start), carry, order)
+    return unpack(
+        lax.while_loop(lambda state: jnp.any(test(state)) if answers else test(state), step, start), carry, order
+    )
 
 
 def _among(going: Any, following: Any, state: Any) -> Any:

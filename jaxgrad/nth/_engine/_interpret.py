@@ -1,6 +1,6 @@
 """The interpreter: evaluates a jaxpr on series, and the way out for a primitive without a rule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[
     """Evaluate one equation on series."""
     if eqn.primitive.name in CASTS:
         # a loop or a conditional may have cast its operands already, which JAX would not do twice
-        return [vary(operands[0], frozenset(eqn.outvars[0].aval.manual_axis_type.varying))]
+        return [vary(operands[0], cast_to(eqn))]
     moves = any(not is_constant(series) for series in operands)
     if moves and any(hasattr(getattr(atom, "aval", None), "inner_aval") for atom in (*eqn.invars, *eqn.outvars)):
         message = (
@@ -66,6 +66,12 @@ def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[
     if rule.pointwise and mode.order == 2:
         return summed_pointwise(rule, eqn, operands[0], mode)
     return summed(eqn, operands, mode)
+
+
+def cast_to(eqn: _jaxpr.JaxprEqn) -> frozenset[Hashable]:
+    """Return the axes over which the result of a cast varies."""
+    aval: Any = eqn.outvars[0].aval
+    return frozenset(aval.manual_axis_type.varying)
 
 
 def summed(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
@@ -107,7 +113,7 @@ def sum_over_directions(part: Any, mode: Mode) -> Any:
 
 @jax.custom_batching.custom_vmap
 def _total(part: Any, direction: Any) -> Any:
-    """Sum over the axis along which ``direction`` is mapped: a named axis of `vmap` has no sum inside of `shard_map`."""
+    """Sum over the axis along which ``direction`` is mapped; `shard_map` takes no sum over a named axis of `vmap`."""
     del direction
     return part
 

@@ -33,6 +33,7 @@ def general_power(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Seri
 
     A whole number that is known when the function is traced is multiplied out, which is exact at a base of zero.
     """
+    del mode
     u, w = operands
     value = bind(eqn, u[0], w[0])[0]
     if not is_constant(w):

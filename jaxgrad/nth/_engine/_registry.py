@@ -19,7 +19,7 @@ class Mode:
     order: int
     """The highest coefficient."""
     direction: Any = None
-    """The number of a mapped direction, over which the highest coefficient, and no other, is summed; ``None``: no sum."""
+    """The number of a mapped direction, over which the highest coefficient alone is summed; ``None``: no sum."""
     weight: Any = None
     """The weight of a direction in that sum; ``None`` for one."""
 
