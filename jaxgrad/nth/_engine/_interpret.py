@@ -20,7 +20,7 @@ __all__ = ["differentiate", "evaluate", "taylor"]
 PACKAGE = str(Path(__file__).parents[2])
 """Where this package is: a function that is one operation is called by us."""
 
-CASTS = frozenset({"pvary", "pcast"})
+CASTS = frozenset({"pvary"})
 """What casts a value of `shard_map` to vary over more axes."""
 
 
@@ -54,8 +54,8 @@ def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[
     moves = any(not is_constant(series) for series in operands)
     if moves and any(hasattr(getattr(atom, "aval", None), "inner_aval") for atom in (*eqn.invars, *eqn.outvars)):
         message = (
-            "fun writes what depends on its argument to a mutable array (jax.new_ref), and Taylor mode carries no series"
-            f" in those{_used_at(eqn)}: write array.at[index].set(value), or carry the array through the loop"
+            "fun writes what depends on its argument to a mutable array (jax.new_ref), and Taylor mode carries no"
+            f" series in those{_used_at(eqn)}: write array.at[index].set(value), or carry the array through the loop"
         )
         raise NotImplementedError(message)
     if not moves or not any(is_inexact(var) for var in eqn.outvars):
