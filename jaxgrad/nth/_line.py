@@ -19,8 +19,8 @@ MAX_ORDER = 32
 STRETCHED_FROM = {16: 4, 32: 14}
 """By the bits of a dtype, the order from which a step is chosen: below, its range has room for the factorial."""
 
-HALF_ORDER = 24
-"""The largest order whose scaled coefficients float16 holds."""
+HALF_ORDER = 13
+"""The largest order of float16: coefficients are there up to 11 times their derivatives, and from the next on 416."""
 
 
 def check_order(order: Any, max_order: int | None = None, name: str = "order", least: int = 0) -> int:
@@ -86,7 +86,8 @@ def stretch(leaves: Sequence[Any], order: int) -> float:
     """Return the power of two near the nth root of n!, which makes a coefficient about as large as its derivative.
 
     A normalised coefficient is smaller by n!, which is out of the range of float16 from order 9, and of float32 where
-    the derivative is small itself. An order that the dtype has room for keeps to one.
+    the derivative is small itself. Lower ones grow by ``step^k / k!``, so that a derivative within a factor 11 of the
+    largest number of float16 may count as infinite. An order that the dtype has room for keeps to one.
 
     Raises:
         ValueError: If float16 has no room for the coefficients of this order, however they are scaled.

@@ -10,7 +10,7 @@ SINE = np.array([np.sin(0.5), np.cos(0.5), -np.sin(0.5), -np.cos(0.5)])
 
 
 @pytest.mark.parametrize(
-    ("dtype", "order"), [(jnp.float16, 12), (jnp.float16, 24), (jnp.bfloat16, 12), (jnp.bfloat16, 32)]
+    ("dtype", "order"), [(jnp.float16, 12), (jnp.float16, 13), (jnp.bfloat16, 12), (jnp.bfloat16, 32)]
 )
 def test_sines_in_16_bits(dtype, order):
     eps, want = float(jnp.finfo(dtype).eps), np.resize(SINE, order + 1)
@@ -26,15 +26,15 @@ def test_sines_in_16_bits(dtype, order):
 
 def test_float16_beyond_its_range_is_refused():
     with pytest.raises(
-        ValueError, match=r"float16 holds Taylor coefficients up to order 24; got 25: cast x to float32"
+        ValueError, match=r"float16 holds Taylor coefficients up to order 13; got 14: cast x to float32"
     ):
-        derivatives(jnp.sin, jnp.float16(0.5), 25)
+        derivatives(jnp.sin, jnp.float16(0.5), 14)
 
 
 def test_a_derivative_outside_of_the_dtype_is_infinite():
     got = derivatives(lambda x: jnp.exp(4 * x), jnp.float16(1.0), 9)
-    assert jnp.isinf(got[8:]).all()
-    np.testing.assert_allclose(np.asarray(got[:5], np.float64), np.exp(4) * 4.0 ** np.arange(5), rtol=1e-2)
+    assert jnp.isinf(got[7:]).all()
+    np.testing.assert_allclose(np.asarray(got[:4], np.float64), np.exp(4) * 4.0 ** np.arange(4), rtol=1e-2)
 
 
 @pytest.mark.parametrize("slope", [0.05, 1.0, 9.0])
