@@ -20,7 +20,7 @@ def collapsed(rule: Apply) -> Apply:
     """
 
     def on_sums(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
-        if mode.axis is None:
+        if mode.direction is None:
             return rule(eqn, operands, mode)
         if mode.summed is not None:
             return mode.summed(Rule(rule, sums=False), eqn, operands, mode)

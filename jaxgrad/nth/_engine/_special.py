@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgrad._jaxpr import bind
 from jaxgrad.nth._engine._collapse import collapsed
 from jaxgrad.nth._engine._elementwise import integrate, logarithm, solve
-from jaxgrad.nth._engine._interpret import bind, differentiate, summed
+from jaxgrad.nth._engine._interpret import BY_JVP, differentiate, follow
 from jaxgrad.nth._engine._matrices import map_series, spread
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import Series, add, cauchy, is_constant, product, scale, square
@@ -225,7 +226,7 @@ def extremum(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
     Half of either operand on both sides loses what a smooth function of the two makes of their difference.
     """
     if not sorts(eqn):
-        return differentiate(eqn, operands, mode) if mode.axis is None else summed(eqn, operands, mode)
+        return follow(BY_JVP, eqn, operands, mode)
     (value,), (a, b) = bind(eqn, *[series[0] for series in operands]), operands
     ordered = (a[0] <= b[0]) if eqn.primitive.name == "min" else (a[0] > b[0])
 
