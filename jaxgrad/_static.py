@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxgrad import _check
 
-__all__ = ["Reach", "key_of", "written_by"]
+__all__ = ["Reach", "holds_state", "is_nnx_module", "key_of", "watch", "written_by"]
 
 MANY_OBJECTS = 10_000
 """How many objects a static argument may reach; beyond that a call would take longer to recognise than to run."""
@@ -210,15 +210,22 @@ def _is_for_good(kind: Any) -> bool:
 
 
 @functools.cache
-def _is_nnx_module(kind: Any) -> bool:
+def is_nnx_module(kind: Any) -> bool:
     """Say whether a class is one of NNX's modules."""
     return any(home.startswith("flax.nnx") and home.endswith(".Module") for home in _homes(kind))
+
+
+@functools.cache
+def holds_state(kind: Any) -> bool:
+    """Say whether a class is one of NNX's variables that are no weights, such as the statistics of a BatchNorm."""
+    homes = _homes(kind)
+    return "flax.nnx.variablelib.Variable" in homes and "flax.nnx.variablelib.Param" not in homes
 
 
 def _refuse_stateful_module(owner: Any, name: str) -> None:
     """Refuse a module that holds its weights: a compiled program would keep the old ones for ever."""
     kind: Any = type(owner)
-    if _is_nnx_module(kind):
+    if is_nnx_module(kind):
         message = (
             f"{name or 'what a static function reaches'} is an NNX module, or a method of one: its weights would be"
             " baked into the compiled program. Write `apply_fn, params = jaxgrad.models.from_nnx(module)` and a loss of"

@@ -331,3 +331,41 @@ def test_errors_of_the_function_pass_unchanged():
 def test_keeps_name_signature_and_docstring():
     assert apply.__name__ == "apply"
     assert "public function in small" in apply.__doc__
+
+
+@jit("fun")
+def gradient_of(fun, params, x):
+    return jax.grad(fun)(params, x)
+
+
+class Normed(nnx.Module):
+    def __init__(self):
+        self.norm = nnx.BatchNorm(2, rngs=nnx.Rngs(0))
+
+
+def test_refuses_statistics_among_the_parameters():
+    module = Normed()
+    whole, weights = nnx.state(module), nnx.state(module, nnx.Param)
+
+    def loss(params, x):
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)) * x
+
+    with pytest.raises(TypeError, match="params is an NNX module.*models.from_nnx"):
+        gradient_of(loss, module, 1.0)
+    with pytest.raises(TypeError, match=r"params\['norm'\] is an NNX module"):
+        jax.jit(lambda x: gradient_of(loss, {"norm": module.norm}, x))(1.0)
+    with pytest.raises(TypeError, match=r"params\['norm'\]\['mean'\] is an nnx.BatchStat, which is no weight"):
+        gradient_of(loss, whole, 1.0)
+    assert len(jax.tree.leaves(gradient_of(loss, weights, 1.0))) == 2
+
+
+def test_refuses_a_function_among_the_parameters():
+    with pytest.raises(TypeError, match=r"params\['activation'\] is the function 'tanh', not an array: split it off"):
+        gradient_of(lambda params, x: params["w"] * x, {"w": 1.0, "activation": jnp.tanh}, 1.0)
+
+
+def test_warns_once_of_all_the_wide_leaves_of_a_call():
+    x = [np.ones(2)] * 40
+    with jax.enable_x64(False), pytest.warns(UserWarning, match="and 39 more leaves are wide") as caught:
+        apply(lambda x: x[0], x)
+    assert len(caught) == 1
