@@ -350,7 +350,7 @@ def test_refuses_statistics_among_the_parameters():
     def loss(params, x):
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)) * x
 
-    with pytest.raises(TypeError, match="params is an NNX module.*models.from_nnx"):
+    with pytest.raises(TypeError, match=r"params is an NNX module.*models.from_nnx"):
         gradient_of(loss, module, 1.0)
     with pytest.raises(TypeError, match=r"params\['norm'\] is an NNX module"):
         jax.jit(lambda x: gradient_of(loss, {"norm": module.norm}, x))(1.0)
