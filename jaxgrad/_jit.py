@@ -371,11 +371,18 @@ def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> 
     if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
         message = f"{name}: {where} is an array of Python objects; give it a numeric dtype"
         raise TypeError(message)
-    if differentiated and callable(leaf):
-        message = (
-            f"{name}: {where} is the function {getattr(leaf, '__name__', leaf)!r}, not an array: split it off, as by"
-            " equinox.partition(module, equinox.is_inexact_array), and combine the parts inside of the loss"
+    if callable(leaf):
+        advice = (
+            "split it off, as by equinox.partition(module, equinox.is_inexact_array), and combine the parts inside of"
+            " the loss"
+            if differentiated
+            else "call it inside of the function that you differentiate"
         )
+        message = f"{name}: {where} is a function, {getattr(leaf, '__name__', leaf)!r}, not an array; {advice}"
+        raise TypeError(message)
+    if not hasattr(leaf, "dtype") and not hasattr(leaf, "__jax_array__"):
+        picture = " of floats: jnp.asarray(leaf, float) / 255 for bytes" if hasattr(leaf, "__array_interface__") else ""
+        message = f"{name}: {where} is a {type(leaf).__qualname__}, not an array; pass an array{picture}"
         raise TypeError(message)
 
 

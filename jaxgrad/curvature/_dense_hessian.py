@@ -1,43 +1,58 @@
 """The whole Hessian of a loss as one matrix."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["dense_hessian"]
 
 
-@jit("loss_fn", "max_bytes", "wrt")
-def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 2**30, wrt: Wrt = None) -> Array:
+@jit("loss_fn", "max_bytes", "mode", "wrt", "chunk")
+def dense_hessian(
+    loss_fn: LossFn,
+    params: Params,
+    *data: Any,
+    max_bytes: int = 2**30,
+    mode: str = "forward-over-reverse",
+    wrt: Wrt = None,
+    chunk: int | None = None,
+) -> Array:
     r"""Form the Hessian of a loss as one symmetric matrix. For small problems.
 
     .. math:: H_{ij} = \frac{\partial^2 L}{\partial\theta_i \, \partial\theta_j}
 
-    with :math:`\theta` the leaves of ``params`` in tree order, each raveled in C order.
+    with :math:`\theta` the leaves of ``params`` in tree order, each raveled in C order. A custom
+    rule that hides its derivative counts as in `hvp`.
 
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
         params: Pytree of floating-point arrays with ``P`` numbers in all.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         max_bytes: The largest matrix to form, in bytes.
+        mode: ``"forward-over-reverse"`` or ``"reverse-over-reverse"``, as in `hvp`.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        chunk: How many rows are computed at once, all where it is ``None``. It need not divide ``P``.
 
     Returns:
         The ``(P, P)`` matrix over the leaves that count.
 
     Raises:
-        ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, or ``wrt`` selects
-            nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, ``wrt`` selects
+            nothing, or ``chunk`` is below 1.
+        TypeError: If a leaf that counts is no real floating-point array, the gradient has no forward derivative, or
+            ``chunk`` is no Python integer.
 
     Cost:
         ``P`` Hessian-vector products in one vectorised program, ``P * P`` numbers of memory and ``P`` times the
-        memory of a gradient.
+        memory of a gradient, or ``chunk`` times with chunks.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,6 +64,7 @@ def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 3.
     """
+    check_mode(mode)
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
     _check.differentiable(params=subset.active)
     flat, unravel = ravel_pytree(subset.active)
@@ -59,4 +75,18 @@ def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 
             " use curvature.hvp for products with it, or choose fewer leaves with wrt="
         )
         raise ValueError(message)
-    return jax.hessian(lambda x: subset.fun(unravel(x), *data))(flat)
+    gradient = jax.grad(lambda x: subset.fun(unravel(x), *data))
+    if mode == "forward-over-reverse":
+        gradient = forward(gradient, flat)
+    if chunk is None:
+        return (jax.jacfwd if mode == "forward-over-reverse" else jax.jacrev)(gradient)(flat)
+    # what products share is computed once, outside of the loop
+    derivative = jax.linearize(gradient, flat)[1] if mode == "forward-over-reverse" else _pullback(gradient, flat)
+    eye = jnp.eye(flat.size, dtype=flat.dtype)
+    return jax.lax.map(derivative, eye, batch_size=_check.count(chunk, "chunk", least=1))
+
+
+def _pullback(fun: Callable[[Array], Array], at: Array) -> Callable[[Array], Array]:
+    """Return the map from cotangents of a vector function to those of its argument."""
+    pullback = jax.vjp(fun, at)[1]
+    return lambda cotangent: pullback(cotangent)[0]

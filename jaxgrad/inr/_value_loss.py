@@ -5,9 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Params
+from jaxgrad.inr._coordinate_derivatives import at_wide_points
 
 __all__ = ["value_loss"]
 
@@ -22,14 +23,17 @@ def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, valu
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``. Static: pass a
             named function.
         params: Pytree of floating-point arrays.
-        points: Floating-point array of shape ``(..., d)``.
+        points: Floating-point array of shape ``(..., d)``; of 16 bits, taken in float32 as in
+            `coordinate_derivatives`.
         values: The values wanted there, of shape ``(..., c)``.
 
     Returns:
-        The loss, of shape ``()``; differentiate it with ``jax.grad``, or hand it to the other families.
+        The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the
+            other families.
 
     Raises:
-        ValueError: If ``values`` has another shape or dtype than the field's own.
+        ValueError: If ``values`` has another shape or dtype than the field's own, once 16 bits are taken in float32.
+        TypeError: If ``points``, ``values`` or the field's values are no real floating-point array.
 
     Cost:
         One evaluation of the field.
@@ -45,6 +49,9 @@ def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, valu
         Sitzmann et al. (2020), Implicit neural representations with periodic activation functions, NeurIPS,
         equation 3.
     """
-    found = field_fn(params, points)
+    field, points = at_wide_points(field_fn, params, points)
+    found = _tree.widened(field(points))
+    _check.floating(field_values=found, values=values)
+    values = _tree.widened(values)
     _check.mirrors(field_values=found, values=values)
     return jnp.mean(jnp.square(values - found))

@@ -7,7 +7,7 @@ import jax
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import LossFn, Params, Wrt
-from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._descent import descend, value_and_gradient
 
 __all__ = ["step_gradient"]
 
@@ -36,7 +36,7 @@ def step_gradient(
         The gradient, with the structure, shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: If the loss is no scalar, or ``wrt`` selects nothing.
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or the step holds a while loop (a line search).
         TypeError: If ``optimizer`` is no optax transformation, or a leaf is no real floating-point array.
 
     Cost:
@@ -67,4 +67,4 @@ def step_gradient(
     if truncated:
         ahead = _tree.restrict(loss, step(subset.active), wrt)
         return subset.embed(jax.grad(ahead.fun)(ahead.active, *data))
-    return subset.embed(jax.grad(lambda active: loss(step(active), *data))(subset.active))
+    return subset.embed(value_and_gradient(lambda active: loss(step(active), *data), subset.active)[1])

@@ -93,8 +93,8 @@ def value_and_gradient(
     References:
         Foret et al. (2021), Sharpness-aware minimization, ICLR, equation 3.
     """
-    _partial.check(params, shift)
     subset = _tree.restrict(_partial.shifted(loss_fn), params, wrt)
     _check.differentiable(params=subset.active)
+    _partial.check(params, shift)
     value, slopes = jax.value_and_grad(subset.fun)(subset.active, shift, *data)
     return value, subset.embed(slopes)

@@ -13,7 +13,7 @@ from jaxgrad._types import Tree
 from jaxgrad.nth._engine._registry import Mode, Rule, find
 from jaxgrad.nth._engine._series import Series, add, constant, is_constant, scale, times
 
-__all__ = ["differentiate", "evaluate", "taylor"]
+__all__ = ["BY_JVP", "apply", "differentiate", "evaluate", "follow", "taylor"]
 
 
 def taylor(fun: Callable[..., Tree], operands: Sequence[Series], mode: Mode) -> tuple[list[Series], Any]:
@@ -39,9 +39,15 @@ def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[
     moves = any(not is_constant(series) for series in operands)
     if not moves or not any(is_inexact(var) for var in eqn.outvars):
         return [constant(value, mode.order) for value in bind(eqn, *[series[0] for series in operands])]
-    rule = find(eqn) or Rule(differentiate, sums=False)
+    return follow(find(eqn) or BY_JVP, eqn, operands, mode)
+
+
+def follow(rule: Rule, eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Series]:
+    """Evaluate one equation by a rule, on coefficients of the mode's kind."""
     if mode.axis is None or rule.sums:
         return rule.apply(eqn, operands, mode)
+    if mode.summed is not None:
+        return mode.summed(rule, eqn, operands, mode)
     if rule.pointwise and mode.order == 2:
         return summed_pointwise(rule, eqn, operands[0], mode)
     return summed(eqn, operands, mode)
@@ -162,3 +168,7 @@ def _velocity(series: Series) -> Series:
     """Return the series of ``x'(t)``; its value is stored even where it is a known zero."""
     first, *others = [scale(k, c) for k, c in enumerate(series[1:], 1)]
     return (jnp.zeros_like(series[0]) if first is None else first, *others)
+
+
+BY_JVP = Rule(differentiate, sums=False)
+"""What serves a primitive that has no rule."""
