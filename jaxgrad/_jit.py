@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 
 def jit(
-    *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = ()
+    *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = (), name: str = ""
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a function with the named arguments static; the function's type is kept.
 
@@ -49,13 +49,14 @@ def jit(
         non_negative: Names of the traced arguments that are refused when they are numbers of Python or NumPy below
             zero, or trees with such numbers.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
+        name: What messages call the function, where that is not its own name.
 
     Returns:
         A decorator. The function it returns has ``programs``, its cache, for inspection.
     """
 
     def decorate(fun: Callable[P, R]) -> Callable[P, R]:
-        layout = _Layout(fun, static, static_functions, non_negative)
+        layout = _Layout(fun, name, static, static_functions, non_negative)
         programs = _Programs(layout)
 
         @functools.wraps(fun)
@@ -87,12 +88,13 @@ class _Layout:
     def __init__(
         self,
         fun: Callable[..., Any],
+        name: str,
         static: tuple[str, ...],
         static_functions: tuple[str, ...],
         non_negative: tuple[str, ...],
     ) -> None:
         parameters = inspect.signature(fun).parameters.values()
-        self.fun, self.name = fun, fun.__name__
+        self.fun, self.name = fun, name or fun.__name__
         self.names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.static, self.static_functions, self.non_negative = static, static_functions, non_negative
         self.positions = {self.names.index(name): name for name in static if name in self.names}
@@ -174,7 +176,6 @@ class _Programs:
     def __init__(self, layout: _Layout) -> None:
         self.layout = layout
         self.kept: dict[Any, _Program] = {}
-        self.crowds: dict[types.CodeType, _Crowd] = {}
         self.clock = itertools.count()
         self.lock = threading.RLock()  # a death may be told while the lock is held
 
@@ -239,7 +240,7 @@ class _Programs:
         """Warn where one line of code has had many functions."""
         functions = [function for value in options.values() for function in _static.written_by(value)]
         with self.lock:
-            crowds = [self.crowds.setdefault(function.__code__, _Crowd()) for function in functions]
+            crowds = [_crowds.setdefault((self.layout.name, function.__code__), _Crowd()) for function in functions]
             full = [function for function, crowd in zip(functions, crowds, strict=True) if crowd.grows(function)]
         for function in full:
             code = function.__code__
@@ -270,6 +271,10 @@ class _Crowd:
         self.alive[key] = weakref.ref(function)
         self.count += 1
         return self.count == MANY_FUNCTIONS
+
+
+_crowds: dict[tuple[str, types.CodeType], _Crowd] = {}
+"""By the name of the public function, and the line of code."""
 
 
 def _body_of(layout: _Layout, options: tuple[str, ...]) -> Callable[..., Any]:

@@ -24,12 +24,6 @@ def apply(fun, x, *data, power=1, radius=1.0):
     return fun(x, *data) ** power * radius
 
 
-@pytest.fixture(autouse=True)
-def _no_crowd():
-    """The functions of other tests do not count."""
-    apply.programs.crowds.clear()
-
-
 def double(x, *data):
     return 2 * x
 

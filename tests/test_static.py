@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 
-from jaxgrad import _static
+from jaxgrad import _jit, _static
 from jaxgrad._jit import jit
 
 
@@ -28,7 +28,7 @@ def agree(fun, *changes):
     x = jnp.arange(1.0, 4.0)
     for change in (lambda: None, *changes):
         change()
-        slope.programs.crowds.clear()
+        _jit._crowds.clear()
         np.testing.assert_array_equal(slope(fun, x), jax.grad(fun)(x))
         with jax.no_tracing(True):
             slope(fun, x)
