@@ -197,8 +197,8 @@ class _Programs:
         if program is None:
             options = self.layout.options(args, kwargs)
             program = _Program(jax.jit(_body_of(self.layout, tuple(options))), [], 0)
+            self._look_at_functions(options)
             self._keep(program, key, reach)
-            self._warn_of_crowds(options)
         program.used = next(self.clock)
         return program
 
@@ -236,9 +236,11 @@ class _Programs:
         with self.lock:
             self.kept.pop(key, None)
 
-    def _warn_of_crowds(self, options: dict[str, Any]) -> None:
-        """Warn where one line of code has had many functions."""
+    def _look_at_functions(self, options: dict[str, Any]) -> None:
+        """Refuse globals that would be baked in, and warn where one line of code has had many functions."""
         functions = [function for value in options.values() for function in _static.written_by(value)]
+        for function in functions:
+            _static.refuse_global_modules(function)
         with self.lock:
             crowds = [_crowds.setdefault((self.layout.name, function.__code__), _Crowd()) for function in functions]
             full = [function for function, crowd in zip(functions, crowds, strict=True) if crowd.grows(function)]

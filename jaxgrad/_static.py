@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxgrad import _check
 
-__all__ = ["Reach", "holds_state", "is_nnx_module", "key_of", "watch", "written_by"]
+__all__ = ["Reach", "holds_state", "is_nnx_module", "key_of", "refuse_global_modules", "watch", "written_by"]
 
 MANY_OBJECTS = 10_000
 """How many objects a static argument may reach; beyond that a call would take longer to recognise than to run."""
@@ -111,6 +111,22 @@ def written_by(value: Any) -> list[types.FunctionType]:
         return [function for item in value for function in written_by(item)]
     function = getattr(value, "__func__", value)
     return [function] if isinstance(function, types.FunctionType) else []
+
+
+def refuse_global_modules(function: types.FunctionType) -> None:
+    """Refuse a function that names an NNX module among the globals of its file: they are not read at every call.
+
+    Raises:
+        TypeError: With the name.
+    """
+    for name in _names(function.__code__):
+        _refuse_stateful_module(function.__globals__.get(name), "", f"the global {name!r} of a static function")
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Return the names that a function, or one inside of it, may look up among its globals."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
 
 
 def _content(value: Any, reach: Reach) -> Any:
@@ -222,12 +238,12 @@ def holds_state(kind: Any) -> bool:
     return "flax.nnx.variablelib.Variable" in homes and "flax.nnx.variablelib.Param" not in homes
 
 
-def _refuse_stateful_module(owner: Any, name: str) -> None:
+def _refuse_stateful_module(owner: Any, name: str, otherwise: str = "what a static function reaches") -> None:
     """Refuse a module that holds its weights: a compiled program would keep the old ones for ever."""
     kind: Any = type(owner)
     if is_nnx_module(kind):
         message = (
-            f"{name or 'what a static function reaches'} is an NNX module, or a method of one: its weights would be"
+            f"{name or otherwise} is an NNX module, or a method of one: its weights would be"
             " baked into the compiled program. Write `apply_fn, params = jaxgrad.models.from_nnx(module)` and a loss of"
             " `params`."
         )

@@ -157,6 +157,15 @@ def test_an_nnx_module_in_a_closure_is_refused():
             slope(fun, jnp.ones(3))
 
 
+GLOBAL_NET = None
+
+
+def test_an_nnx_module_among_the_globals_is_refused(monkeypatch):
+    monkeypatch.setitem(globals(), "GLOBAL_NET", Net())
+    with pytest.raises(TypeError, match=r"the global 'GLOBAL_NET' of a static function is an NNX module"):
+        slope(lambda x: jax.checkpoint(lambda y: GLOBAL_NET(y))(x), jnp.ones(3))
+
+
 def test_a_linen_module_in_a_closure_is_taken():
     module = linen.Dense(1, param_dtype=jnp.float64)
     variables = module.init(jax.random.key(0), jnp.ones(3))
