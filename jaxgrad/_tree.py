@@ -11,7 +11,19 @@ import jax.tree_util as jtu
 from jaxgrad import _sharding
 from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
 
-__all__ = ["Subset", "add", "dot", "leading", "leaf_paths", "norm", "norms_of_rows", "restrict", "scale", "take"]
+__all__ = [
+    "Subset",
+    "add",
+    "dot",
+    "held",
+    "leading",
+    "leaf_paths",
+    "norm",
+    "norms_of_rows",
+    "restrict",
+    "scale",
+    "take",
+]
 
 
 def leaf_paths(tree: Tree) -> list[str]:
@@ -103,11 +115,11 @@ def restrict(
         ValueError: If a pattern, or the predicate, selects no leaf, or ``axis_name`` names no axis.
     """
     fun, params = _sharding.mean_of(fun, axis_name), _sharding.replicated(params, axis_name)
-    subset = _restrict(fun, params, wrt)
+    subset = held(fun, params, wrt)
     return subset._replace(active=_sharding.own(subset.fun, subset.active, *data))
 
 
-def _restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
+def held(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
     """Hold every leaf of ``params`` that ``wrt`` does not select."""
     if wrt is None:
         return Subset(fun, params, lambda tree: tree, lambda active, *_: active)

@@ -5,15 +5,17 @@ from typing import Any
 import jax
 from jax.flatten_util import ravel_pytree
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 
 __all__ = ["dense_hessian"]
 
 
-@jit("loss_fn", "max_bytes", "wrt")
-def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 2**30, wrt: Wrt = None) -> Array:
+@jit("loss_fn", "max_bytes", "wrt", "axis_name")
+def dense_hessian(
+    loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 2**30, wrt: Wrt = None, axis_name: AxisName = None
+) -> Array:
     r"""Form the Hessian of a loss as one symmetric matrix. For small problems.
 
     .. math:: H_{ij} = \frac{\partial^2 L}{\partial\theta_i \, \partial\theta_j}
@@ -26,13 +28,15 @@ def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         max_bytes: The largest matrix to form, in bytes.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The ``(P, P)`` matrix over the leaves that count.
 
     Raises:
-        ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, or ``wrt`` selects
-            nothing.
+        ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, ``wrt`` selects nothing, or
+            ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
@@ -49,8 +53,9 @@ def dense_hessian(loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 3.
     """
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
+    _sharding.refuse_shared(subset.fun, subset.active, *data)
     flat, unravel = ravel_pytree(subset.active)
     needed = flat.size**2 * flat.dtype.itemsize
     if needed > max_bytes:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Params
 
@@ -65,7 +65,7 @@ def values_and_derivatives(field_fn: Callable[..., Any], params: Params, points:
     _check_values(values, points)
 
     def along(axis: Array) -> Array:
-        return tangent_of(jnp.broadcast_to(axis, points.shape))
+        return tangent_of(_sharding.like(jnp.broadcast_to(axis, points.shape), points))
 
     basis = jnp.eye(points.shape[-1], dtype=points.dtype)
     if len(basis) <= UNROLLED:

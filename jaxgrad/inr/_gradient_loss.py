@@ -5,16 +5,18 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Params
+from jaxgrad._types import Array, AxisName, Params
 from jaxgrad.inr._coordinate_derivatives import values_and_derivatives
 
 __all__ = ["gradient_loss"]
 
 
-@jit("field_fn")
-def gradient_loss(field_fn: Callable[..., Any], params: Params, points: Array, gradients: Array) -> Array:
+@jit("field_fn", "axis_name")
+def gradient_loss(
+    field_fn: Callable[..., Any], params: Params, points: Array, gradients: Array, *, axis_name: AxisName = None
+) -> Array:
     r"""Measure how far the coordinate derivatives of a field lie from given ones.
 
     .. math:: \frac{1}{N C d} \sum_{n,c,j} \left(\frac{\partial f_c}{\partial p_j}(p_n)
@@ -29,12 +31,15 @@ def gradient_loss(field_fn: Callable[..., Any], params: Params, points: Array, g
         points: Floating-point array of shape ``(..., d)``.
         gradients: The derivatives wanted there, of shape ``(..., c, d)``, in units of value by coordinate
             (`image_targets` gives them for a picture).
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over points is that over all
+            devices' points; ``None``: over the device's own.
 
     Returns:
         The loss, of shape ``()``; differentiate it with ``jax.grad``, or hand it to the other families.
 
     Raises:
-        ValueError: If ``gradients`` has another shape or dtype than the field's own derivatives.
+        ValueError: If ``gradients`` has another shape or dtype than the field's own derivatives, or ``axis_name`` is no
+            axis around.
         TypeError: If ``points`` or the values are no real floating-point array.
 
     Cost:
@@ -51,6 +56,10 @@ def gradient_loss(field_fn: Callable[..., Any], params: Params, points: Array, g
         Sitzmann et al. (2020), Implicit neural representations with periodic activation functions, NeurIPS,
         section 4.1, equation 4.
     """
-    _, found = values_and_derivatives(field_fn, params, points)
-    _check.mirrors(field_derivatives=found, gradients=gradients)
-    return jnp.mean(jnp.square(gradients - found))
+
+    def mean(params: Params) -> Array:
+        _, found = values_and_derivatives(field_fn, params, points)
+        _check.mirrors(field_derivatives=found, gradients=gradients)
+        return jnp.mean(jnp.square(gradients - found))
+
+    return _sharding.mean_of(mean, axis_name)(params)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 
@@ -62,7 +62,7 @@ def image_targets(image: Array, *, method: str = "central") -> ImageTargets:
     if jnp.ndim(image) not in (2, 3) or min(image.shape[:2]) < 2:
         message = f"image must have shape (H, W, C) or (H, W), at least 2 x 2 pixels; got {_check.describe(image)}"
         raise ValueError(message)
-    image = image if image.ndim == 3 else image[..., None]
+    image = _sharding.gathered(image if image.ndim == 3 else image[..., None])
     height, width, channels = image.shape
     x, y = (jnp.linspace(-1, 1, size, dtype=image.dtype) for size in (width, height))
     by_x, by_y = (_slope(image, axis, method == "sobel") for axis in (1, 0))

@@ -5,15 +5,17 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Params
+from jaxgrad._types import Array, AxisName, Params
 
 __all__ = ["value_loss"]
 
 
-@jit("field_fn")
-def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, values: Array) -> Array:
+@jit("field_fn", "axis_name")
+def value_loss(
+    field_fn: Callable[..., Any], params: Params, points: Array, values: Array, *, axis_name: AxisName = None
+) -> Array:
     r"""Measure how far a field lies from given values.
 
     .. math:: \frac{1}{N C} \sum_{n,c} \left(f_c(p_n) - \phi_c(\theta, p_n)\right)^2
@@ -24,12 +26,14 @@ def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, valu
         params: Pytree of floating-point arrays.
         points: Floating-point array of shape ``(..., d)``.
         values: The values wanted there, of shape ``(..., c)``.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over points is that over all
+            devices' points; ``None``: over the device's own.
 
     Returns:
         The loss, of shape ``()``; differentiate it with ``jax.grad``, or hand it to the other families.
 
     Raises:
-        ValueError: If ``values`` has another shape or dtype than the field's own.
+        ValueError: If ``values`` has another shape or dtype than the field's own, or ``axis_name`` is no axis around.
 
     Cost:
         One evaluation of the field.
@@ -45,6 +49,10 @@ def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, valu
         Sitzmann et al. (2020), Implicit neural representations with periodic activation functions, NeurIPS,
         equation 3.
     """
-    found = field_fn(params, points)
-    _check.mirrors(field_values=found, values=values)
-    return jnp.mean(jnp.square(values - found))
+
+    def mean(params: Params) -> Array:
+        found = field_fn(params, points)
+        _check.mirrors(field_values=found, values=values)
+        return jnp.mean(jnp.square(values - found))
+
+    return _sharding.mean_of(mean, axis_name)(params)
