@@ -62,6 +62,7 @@ __all__ = [
     "checkpoint",
     "contains",
     "evaluate",
+    "has_backward_rule",
     "is_inexact",
     "line_of",
     "live_equations",
@@ -175,6 +176,11 @@ def checkpoint(eqn: JaxprEqn) -> CheckpointCall | None:
     if not all(hasattr(inside, name) for name in ("jaxpr", "policy")):
         raise RuntimeError(untested("its jax.checkpoint has other fields"))
     return CheckpointCall(_closed(inside.jaxpr), getattr(inside, "prevent_cse", True), inside.policy)
+
+
+def has_backward_rule(eqn: JaxprEqn) -> bool:
+    """Say whether an equation is a function of `jax.custom_vjp`, which has no forward rule."""
+    return eqn.primitive.name in {"custom_vjp_call", "custom_vjp_call_jaxpr"}
 
 
 def _functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:

@@ -117,7 +117,7 @@ def velocity_of(eqn: _jaxpr.JaxprEqn, operands: list[Series], active: list[int])
 
 def pushforward(eqn: _jaxpr.JaxprEqn, fun: Callable[..., Any], points: tuple[Any, ...], velocities: Any) -> list[Any]:
     """Return ``J v``: the jvp, or where only a backward rule is given the transpose of that."""
-    if eqn.primitive.name != "custom_vjp_call":
+    if not _jaxpr.has_backward_rule(eqn):
         return jax.jvp(fun, points, velocities)[1]
     values, pullback = jax.vjp(fun, *points)
     try:
