@@ -37,7 +37,10 @@ R = TypeVar("R")
 
 
 def jit(
-    *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = ()
+    *static: str,
+    non_negative: tuple[str, ...] = (),
+    static_functions: tuple[str, ...] = (),
+    keep_unused: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a function with the named arguments static; the function's type is kept.
 
@@ -49,6 +52,8 @@ def jit(
         non_negative: Names of the traced arguments that are refused when they are numbers of Python or NumPy below
             zero, or trees with such numbers.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
+        keep_unused: Hand arguments to the program of which only shapes are read: where their axes are Explicit, the
+            devices that the result lies on are known from them.
 
     Returns:
         A decorator. The function it returns has ``programs``, its cache, for inspection.
@@ -73,7 +78,7 @@ def jit(
                 arrays = [value if i in positions else _as_arrays(value) for i, value in enumerate(args)]
                 named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
                 return fun(*arrays, **named)  # type: ignore[arg-type]
-            program = programs.get(key, options, lambda: _specialise(fun, args, kwargs, positions, fixed))
+            program = programs.get(key, options, lambda: _specialise(fun, args, kwargs, positions, fixed, keep_unused))
             traced = [value for i, value in enumerate(args) if i not in positions]
             named = {name: value for name, value in kwargs.items() if name not in fixed}
             with _arguments_as_given(fun.__name__, given):
@@ -137,6 +142,7 @@ def _specialise(
     kwargs: dict[str, Any],
     positions: dict[int, str],
     static: tuple[str, ...],
+    keep_unused: bool,
 ) -> Callable[..., R]:
     """Return ``fun`` compiled for one choice of its static arguments."""
     fixed = {i: args[i] for i in positions if i < len(args)}
@@ -149,7 +155,7 @@ def _specialise(
         return fun(*[fixed[i] if i in fixed else next(rest) for i in range(total)], **options, **named)
 
     body.__name__ = fun.__name__
-    return jax.jit(body)
+    return jax.jit(body, keep_unused=keep_unused)
 
 
 def _identity(value: Any, name: str) -> Any:

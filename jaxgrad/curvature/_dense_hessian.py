@@ -56,7 +56,7 @@ def dense_hessian(
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
     _sharding.refuse_shared(subset.fun, subset.active, *data)
-    flat, unravel = ravel_pytree(subset.active)
+    flat, unravel = ravel_pytree(jax.tree.map(_sharding.gathered, subset.active))
     needed = flat.size**2 * flat.dtype.itemsize
     if needed > max_bytes:
         message = (

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 
@@ -55,6 +55,7 @@ def descent_step(
         Cauchy (1847), Méthode générale pour la résolution des systèmes d'équations simultanées, C. R. Acad. Sci. 25.
     """
     _check.number(learning_rate, "learning_rate")
+    learning_rate = _sharding.replicated(learning_rate, axis_name)
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import AxisName, LossFn, Params, Wrt
 
@@ -57,6 +57,7 @@ def lookahead_gradient(
         Gidel et al. (2019), A variational inequality perspective on GANs, ICLR, equations 10 and 11.
     """
     _check.number(learning_rate, "learning_rate")
+    learning_rate = _sharding.replicated(learning_rate, axis_name)
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
     slope = jax.grad(subset.fun)

@@ -130,17 +130,17 @@ def fresh_project(array):
 
 
 ROWS = {
-    "per_example.values": Example(values, inputs, fresh_values, sharded=1),
-    "per_example.gradients": Example(gradients, inputs, fresh_gradients, sharded=1),
-    "per_example.norms": Example(norms, inputs, fresh_norms, sharded=1),
-    "per_example.clipped_sum": Example(clipped_sum, inputs, fresh_clipped_sum, sharded=1),
-    "per_example.empirical_fisher": Example(empirical_fisher, inputs, fresh_empirical_fisher, sharded=1),
+    "per_example.values": Example(values, inputs, fresh_values, sharded=(1, 2)),
+    "per_example.gradients": Example(gradients, inputs, fresh_gradients, sharded=(1, 2)),
+    "per_example.norms": Example(norms, inputs, fresh_norms, sharded=(1, 2)),
+    "per_example.clipped_sum": Example(clipped_sum, inputs, fresh_clipped_sum, sharded=(1, 2)),
+    "per_example.empirical_fisher": Example(empirical_fisher, inputs, fresh_empirical_fisher, sharded=(1, 2)),
     "per_example.empirical_fisher_product": Example(
-        empirical_fisher_product, inputs_with_a_vector, fresh_empirical_fisher_product, sharded=2
+        empirical_fisher_product, inputs_with_a_vector, fresh_empirical_fisher_product, sharded=(2, 3)
     ),
-    "per_example.weighted_sum": Example(weighted_sum, inputs, fresh_weighted_sum, sharded=1),
-    "per_example.gram": Example(gram, inputs, fresh_gram, sharded=1),
-    "per_example.moments": Example(moments, inputs, fresh_moments, sharded=1),
-    "per_example.noise_scale": Example(noise_scale, inputs, fresh_noise_scale, sharded=1),
-    "per_example.project": Example(project, inputs, fresh_project, sharded=1),
+    "per_example.weighted_sum": Example(weighted_sum, inputs, fresh_weighted_sum, sharded=(1, 2)),
+    "per_example.gram": Example(gram, inputs, fresh_gram, sharded=(1, 2)),
+    "per_example.moments": Example(moments, inputs, fresh_moments, sharded=(1, 2)),
+    "per_example.noise_scale": Example(noise_scale, inputs, fresh_noise_scale, sharded=(1, 2)),
+    "per_example.project": Example(project, inputs, fresh_project, sharded=(1, 2)),
 }
