@@ -22,9 +22,10 @@ class Example:
     fresh: Callable[[Any], Callable[..., Any]]
     """Given an array, returns a call like ``call`` whose static function is a new closure over that array."""
     sharded: tuple[int, ...] = ()
-    """Which inputs have a leading axis, of a length that 4 divides, that is laid over devices; the others are replicated.
+    """Which inputs have a leading axis, of a length that 4 divides, that is laid over devices.
 
-    Where there is none, each device of a `jax.shard_map` is given a ``differentiated`` input of its own.
+    The others are replicated. Where there is none, each device of a `jax.shard_map` is given a ``differentiated`` input
+    of its own.
     """
     along: int | None = None
     """With ``axis_name``: which axis of the results belongs to examples; ``None``: all devices have the same result."""

@@ -109,6 +109,7 @@ ROWS = {
         lambda: inputs()[:1],
         fresh_random_shifts,
         refuses=("float64", "float32", "bfloat16", "axis_name"),
-        reason="there is no batch to take a mean over, and each dtype has random numbers of its own; tests/shift/test_random_shifts.py checks dtype and moments",
+        reason="there is no batch to take a mean over; each dtype has random numbers of its own:"
+        " tests/shift/test_random_shifts.py checks dtype and moments",
     ),
 }

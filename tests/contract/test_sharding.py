@@ -83,15 +83,17 @@ def split(example, inputs):
     """Return the inputs of each device, and which of them differ."""
     mine = example.sharded or (example.differentiated,)
 
-    def of_device(k, leaf):
+    def of_leaf(leaf, k):
         if example.sharded:
             return jnp.split(leaf, DEVICES)[k]
         return leaf * jnp.asarray(1 - 0.1 * k, leaf.dtype)
 
-    return [
-        tuple(jax.tree.map(lambda x: of_device(k, x), tree) if i in mine else tree for i, tree in enumerate(inputs))
-        for k in range(DEVICES)
-    ], mine
+    def of_device(k):
+        return tuple(
+            jax.tree.map(lambda leaf: of_leaf(leaf, k), tree) if i in mine else tree for i, tree in enumerate(inputs)
+        )
+
+    return [of_device(k) for k in range(DEVICES)], mine
 
 
 def under_shard_map(example, inputs):
