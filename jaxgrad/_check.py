@@ -23,6 +23,7 @@ __all__ = [
     "floating",
     "mirrors",
     "number",
+    "numbers_like",
     "optimizer",
     "real_scalar",
     "same_leading",
@@ -222,6 +223,23 @@ def number(value: Any, name: str) -> None:
     if jnp.shape(value) != ():
         message = f"{name} must be one number, of shape (); got {describe(value)}"
         raise ValueError(message)
+
+
+def numbers_like(value: Any, name: str, like: Any) -> None:
+    """Refuse coefficients that cannot be taken in the dtype of another array; integers and bools can.
+
+    Raises:
+        TypeError: If a leaf is no number (a float0, a random key), or complex where the other is real.
+    """
+    wanted = jnp.complexfloating if jnp.issubdtype(jnp.result_type(like), jnp.complexfloating) else jnp.floating
+    kinds = (wanted, jnp.floating, jnp.integer, jnp.bool_)
+    wrong = []
+    for path, leaf in jtu.tree_leaves_with_path(value):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.result_type(type(leaf))
+        if dtype == jax.dtypes.float0 or not any(jnp.issubdtype(dtype, kind) for kind in kinds):
+            wrong.append(f"{locate(name, path)}: got {describe(leaf)}")
+    of = "complex" if wanted is jnp.complexfloating else "real"
+    _complain(TypeError, f"{name} must hold {of} numbers, to be taken in {jnp.result_type(like)}:", wrong)
 
 
 def non_negative(value: Any, name: str) -> None:

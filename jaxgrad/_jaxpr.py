@@ -62,10 +62,13 @@ __all__ = [
     "checkpoint",
     "contains",
     "evaluate",
+    "functions",
     "has_backward_rule",
     "is_inexact",
+    "jaxpr_as_fun",
     "line_of",
     "live_equations",
+    "name_of",
     "needed",
     "reached",
     "restricted",
@@ -183,7 +186,7 @@ def has_backward_rule(eqn: JaxprEqn) -> bool:
     return eqn.primitive.name in {"custom_vjp_call", "custom_vjp_call_jaxpr"}
 
 
-def _functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:
+def functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     """List the bodies of the functions that an equation holds."""
     kept = checkpoint(eqn)
     yield from [kept.body.jaxpr] if kept else (closed.jaxpr for closed in map(_closed, jaxprs_in_params(eqn.params)))
@@ -191,7 +194,7 @@ def _functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:
 
 def contains(jaxpr: Jaxpr, wanted: Callable[[JaxprEqn], bool]) -> bool:
     """Say whether an equation anywhere in a jaxpr, and in the functions inside of it, is wanted."""
-    return any(wanted(eqn) or any(contains(inner, wanted) for inner in _functions(eqn)) for eqn in jaxpr.eqns)
+    return any(wanted(eqn) or any(contains(inner, wanted) for inner in functions(eqn)) for eqn in jaxpr.eqns)
 
 
 def bind(eqn: JaxprEqn, *values: Any) -> list[Any]:
@@ -333,3 +336,12 @@ def line_of(eqn: JaxprEqn) -> str:
     """Return the file, line and function that wrote an equation; empty where nobody knows."""
     found = summarize(eqn.source_info).strip()
     return "" if found.startswith("<unknown>") else found
+
+
+def name_of(eqn: JaxprEqn) -> str:
+    """Return the name of the function that an equation calls, as its author wrote it; empty where nobody knows."""
+    for body in functions(eqn):
+        name = getattr(body.debug_info, "func_name", None)
+        if name:
+            return str(name)
+    return ""

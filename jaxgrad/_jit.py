@@ -325,6 +325,10 @@ def _explain_leaf(name: str, where: str, leaf: Any) -> None:
     if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
         message = f"{name}: {where} is an array of Python objects; give it a numeric dtype"
         raise TypeError(message)
+    if not hasattr(leaf, "dtype") and not hasattr(leaf, "__jax_array__"):
+        picture = " of floats: jnp.asarray(leaf, float) / 255 for bytes" if hasattr(leaf, "__array_interface__") else ""
+        message = f"{name}: {where} is a {type(leaf).__qualname__}, not an array; pass an array{picture}"
+        raise TypeError(message)
     doubled = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype in (np.float64, np.complex128)
     if doubled and not _check.x64_is_on() and (name, where) not in _warned:
         _warned.add((name, where))

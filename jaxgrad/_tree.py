@@ -23,6 +23,7 @@ __all__ = [
     "restrict",
     "scale",
     "take",
+    "widened",
 ]
 
 
@@ -35,6 +36,16 @@ def accumulator(*dtypes: Any) -> jnp.dtype:
     """Return the dtype in which sums over many entries are kept: float32 at the least."""
     widest = max((jnp.dtype(dtype) for dtype in dtypes), key=lambda dtype: dtype.itemsize)
     return widest if widest.itemsize >= 4 else jnp.dtype(jnp.float32)
+
+
+def widened(tree: Tree) -> Tree:
+    """Return a tree with its floating-point leaves of 16 bits in float32, and every other leaf as it is."""
+
+    def wide(leaf: Any) -> Any:
+        narrow = jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and jnp.result_type(leaf).itemsize < 4
+        return leaf.astype(jnp.float32) if narrow else leaf
+
+    return jax.tree.map(wide, tree)
 
 
 def add(tree: Tree, other: Tree) -> Tree:

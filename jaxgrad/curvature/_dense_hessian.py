@@ -8,25 +8,34 @@ from jax.flatten_util import ravel_pytree
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
+from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["dense_hessian"]
 
 
-@jit("loss_fn", "max_bytes", "wrt", "axis_name")
+@jit("loss_fn", "max_bytes", "mode", "wrt", "axis_name")
 def dense_hessian(
-    loss_fn: LossFn, params: Params, *data: Any, max_bytes: int = 2**30, wrt: Wrt = None, axis_name: AxisName = None
+    loss_fn: LossFn,
+    params: Params,
+    *data: Any,
+    max_bytes: int = 2**30,
+    mode: str = "forward-over-reverse",
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Array:
     r"""Form the Hessian of a loss as one symmetric matrix. For small problems.
 
     .. math:: H_{ij} = \frac{\partial^2 L}{\partial\theta_i \, \partial\theta_j}
 
-    with :math:`\theta` the leaves of ``params`` in tree order, each raveled in C order.
+    with :math:`\theta` the leaves of ``params`` in tree order, each raveled in C order. A custom
+    rule that hides its derivative counts as in `hvp`.
 
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
         params: Pytree of floating-point arrays with ``P`` numbers in all.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         max_bytes: The largest matrix to form, in bytes.
+        mode: ``"forward-over-reverse"`` or ``"reverse-over-reverse"``, as in `hvp`.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
             losses; ``None``: it is the device's own.
@@ -37,7 +46,7 @@ def dense_hessian(
     Raises:
         ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, ``wrt`` selects nothing, or
             ``axis_name`` is no axis around.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or the gradient has no forward derivative.
 
     Cost:
         ``P`` Hessian-vector products in one vectorised program, ``P * P`` numbers of memory and ``P`` times the
@@ -53,6 +62,7 @@ def dense_hessian(
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 3.
     """
+    check_mode(mode)
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
     _sharding.refuse_shared(subset.fun, subset.active, *data)
@@ -64,4 +74,7 @@ def dense_hessian(
             " use curvature.hvp for products with it, or choose fewer leaves with wrt="
         )
         raise ValueError(message)
-    return jax.hessian(lambda x: subset.fun(unravel(x), *data))(flat)
+    gradient = jax.grad(lambda x: subset.fun(unravel(x), *data))
+    if mode == "forward-over-reverse":
+        return jax.jacfwd(forward(gradient, flat))(flat)
+    return jax.jacrev(gradient)(flat)

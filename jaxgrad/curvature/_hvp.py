@@ -7,6 +7,7 @@ import jax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import AxisName, LossFn, Params, Wrt
+from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["hvp"]
 
@@ -27,7 +28,11 @@ def hvp(
                   = \nabla \left( \nabla L(\theta) \cdot v \right)
 
     The first form is ``mode="forward-over-reverse"``, the second ``mode="reverse-over-reverse"``. Take the second
-    where the loss has an operation without a forward rule (``jax.custom_vjp`` under a second derivative).
+    where the loss has an operation without a forward rule (``jax.custom_vjp`` inside of another custom rule).
+
+    The gradient is differentiated as it is written: a custom rule whose result hides its derivative from JAX (a
+    straight-through rule that returns ``jnp.round(x)``) counts as a constant there, as in `jax.hessian`. In
+    `jaxgrad.nth` the rule counts at every order. The two agree where a rule returns the value of the function itself.
 
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
@@ -47,7 +52,7 @@ def hvp(
     Raises:
         ValueError: If ``vector`` does not mirror ``params``, the loss is no scalar, ``wrt`` selects nothing, or
             ``axis_name`` is no axis around.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or the gradient has no forward derivative.
 
     Cost:
         About 2.6 gradients in time and two gradients in memory (the limit in FLOPs is 8/3); no array of P x P.
@@ -63,7 +68,7 @@ def hvp(
         Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural Computation 6.
         Dagréou et al. (2024), How to compute Hessian-vector products?, ICLR blog track.
     """
-    _check.choice(mode, "mode", ("forward-over-reverse", "reverse-over-reverse"))
+    check_mode(mode)
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
     _check.mirrors(params=params, vector=vector)
@@ -74,7 +79,7 @@ def hvp(
         return jax.grad(subset.fun)(active, *data)
 
     if mode == "forward-over-reverse":
-        _, product = jax.jvp(gradient, (active,), (direction,))
+        _, product = jax.jvp(forward(gradient, active), (active,), (direction,))
     else:
         _, pullback = jax.vjp(gradient, active)
         (product,) = pullback(direction)

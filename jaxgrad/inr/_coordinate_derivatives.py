@@ -1,16 +1,17 @@
 """The derivatives of a field by its coordinates."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _sharding
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Params
 
-__all__ = ["coordinate_derivatives", "values_and_derivatives"]
+__all__ = ["at_wide_points", "coordinate_derivatives", "values_and_derivatives"]
 
 UNROLLED = 8
 """Up to so many coordinates are written out one by one: 1.7 times faster to train on a CPU than mapped tangents."""
@@ -29,10 +30,11 @@ def coordinate_derivatives(field_fn: Callable[..., Any], params: Params, points:
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``. It must treat every
             point by itself: a dense network does; one with batch statistics does not. Static: pass a named function.
         params: Pytree of floating-point arrays.
-        points: Floating-point array of shape ``(..., d)``, a batch of points or one.
+        points: Floating-point array of shape ``(..., d)``, a batch of points or one. Points of 16 bits are taken in
+            float32, by JAX's standard promotion; make them so: bfloat16 has 256 numbers from 0.5 to 1 at the most.
 
     Returns:
-        The derivatives, of shape ``(..., c, d)``.
+        The derivatives, of shape ``(..., c, d)``, in the dtype of the values at these points.
 
     Raises:
         ValueError: If ``points`` has no axes, or the values do not share its leading axes.
@@ -57,11 +59,8 @@ def coordinate_derivatives(field_fn: Callable[..., Any], params: Params, points:
 
 def values_and_derivatives(field_fn: Callable[..., Any], params: Params, points: Array) -> tuple[Array, Array]:
     """Return the values of a field and their coordinate derivatives, from one evaluation."""
-    _check.floating(points=points)
-    if jnp.ndim(points) == 0:
-        message = f"points must have shape (..., d), the coordinates last; got {_check.describe(points)}"
-        raise ValueError(message)
-    values, tangent_of = jax.linearize(lambda p: field_fn(params, p), points)
+    field, points = at_wide_points(field_fn, params, points)
+    values, tangent_of = jax.linearize(field, points)
     _check_values(values, points)
 
     def along(axis: Array) -> Array:
@@ -71,6 +70,28 @@ def values_and_derivatives(field_fn: Callable[..., Any], params: Params, points:
     if len(basis) <= UNROLLED:
         return values, jnp.stack([along(axis) for axis in basis], axis=-1)
     return values, jax.vmap(along, out_axes=-1)(basis)
+
+
+def at_wide_points(field_fn: Callable[..., Any], params: Params, points: Array) -> tuple[Callable[[Array], Any], Array]:
+    """Return a field as a function of points alone, and the points in float32 or wider.
+
+    Where that widens them, the field is evaluated under JAX's standard promotion, for its parameters may be narrow.
+
+    Raises:
+        ValueError: If ``points`` has no axes.
+        TypeError: If ``points`` is no real floating-point array.
+    """
+    _check.floating(points=points)
+    if jnp.ndim(points) == 0:
+        message = f"points must have shape (..., d), the coordinates last; got {_check.describe(points)}"
+        raise ValueError(message)
+    wide = _tree.widened(points)
+
+    def field(p: Array) -> Any:
+        with nullcontext() if wide.dtype == points.dtype else jax.numpy_dtype_promotion("standard"):
+            return field_fn(params, p)
+
+    return field, wide
 
 
 def _check_values(values: Any, points: Array) -> None:

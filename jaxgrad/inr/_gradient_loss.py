@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad import _check, _sharding
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Params
 from jaxgrad.inr._coordinate_derivatives import values_and_derivatives
@@ -28,19 +28,21 @@ def gradient_loss(
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``, which treats every
             point by itself. Static: pass a named function.
         params: Pytree of floating-point arrays.
-        points: Floating-point array of shape ``(..., d)``.
+        points: Floating-point array of shape ``(..., d)``; of 16 bits, taken in float32 as in
+            `coordinate_derivatives`.
         gradients: The derivatives wanted there, of shape ``(..., c, d)``, in units of value by coordinate
             (`image_targets` gives them for a picture).
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over points is that over all
             devices' points; ``None``: over the device's own.
 
     Returns:
-        The loss, of shape ``()``; differentiate it with ``jax.grad``, or hand it to the other families.
+        The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the
+            other families.
 
     Raises:
-        ValueError: If ``gradients`` has another shape or dtype than the field's own derivatives, or ``axis_name`` is no
-            axis around.
-        TypeError: If ``points`` or the values are no real floating-point array.
+        ValueError: If ``gradients`` has another shape or dtype than the field's own derivatives, once 16 bits are taken
+            in float32, or ``axis_name`` is no axis around.
+        TypeError: If ``points``, ``gradients`` or the field's values are no real floating-point array.
 
     Cost:
         ``1 + d`` evaluations of the field; its gradient by ``params`` about three times that.
@@ -59,7 +61,9 @@ def gradient_loss(
 
     def mean(params: Params) -> Array:
         _, found = values_and_derivatives(field_fn, params, points)
-        _check.mirrors(field_derivatives=found, gradients=gradients)
-        return jnp.mean(jnp.square(gradients - found))
+        _check.floating(gradients=gradients)
+        found, wanted = _tree.widened(found), _tree.widened(gradients)
+        _check.mirrors(field_derivatives=found, gradients=wanted)
+        return jnp.mean(jnp.square(wanted - found))
 
     return _sharding.mean_of(mean, axis_name)(params)

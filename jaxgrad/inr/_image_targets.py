@@ -1,14 +1,17 @@
 """The points, values and derivatives of a picture that a field is fitted to."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxgrad import _check, _sharding
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 
-__all__ = ["ImageTargets", "image_targets"]
+__all__ = ["ImageTargets", "check_channels_last", "check_picture", "image_targets"]
+
+LARGEST = {"uint8": 255, "uint16": 65535}
+"""The white of a picture of integers, by its dtype."""
 
 
 class ImageTargets(NamedTuple):
@@ -22,8 +25,8 @@ class ImageTargets(NamedTuple):
     """Derivatives of the colours by x and by y, of shape ``(H * W, C, 2)``."""
 
 
-@jit("method")
-def image_targets(image: Array, *, method: str = "central") -> ImageTargets:
+@jit("method", "channels")
+def image_targets(image: Array, *, method: str = "central", channels: int | None = None) -> ImageTargets:
     r"""Turn a picture into the targets of `value_loss` and `gradient_loss`.
 
     The centre of the first pixel of a row lies at x = -1 and that of the last at x = 1, so neighbours are
@@ -36,14 +39,18 @@ def image_targets(image: Array, *, method: str = "central") -> ImageTargets:
 
     Args:
         image: Floating-point array of shape ``(H, W, C)``, or ``(H, W)`` for one channel; at least 2 x 2 pixels.
+            A picture of 16-bit floats is taken in float32: between -1 and 1 bfloat16 cannot tell 300 pixels apart.
         method: ``"central"`` for central differences, ``"sobel"`` for the same smoothed across by (1, 2, 1) / 4.
+        channels: The length that the last axis must have. Needed only for a picture that looks as if its channels
+            came first: of 3 or 4 rows, with more than 4 channels.
 
     Returns:
-        An `ImageTargets` of points, values and gradients.
+        An `ImageTargets` of points, values and gradients, all in the picture's dtype, float32 at the least.
 
     Raises:
-        ValueError: If the image has another rank, fewer than 2 x 2 pixels, or ``method`` is unknown.
-        TypeError: If the image is no real floating-point array; divide bytes by 255 first.
+        ValueError: If the image has another rank, fewer than 2 x 2 pixels, another number of channels or seems to
+            have them first, or ``method`` is unknown.
+        TypeError: If the image is no real floating-point array; divide bytes by 255 first, 16-bit integers by 65535.
 
     Cost:
         A few passes over the picture.
@@ -58,11 +65,16 @@ def image_targets(image: Array, *, method: str = "central") -> ImageTargets:
         Sobel and Feldman (1968), An isotropic 3x3 image gradient operator.
     """
     _check.choice(method, "method", ("central", "sobel"))
-    _check.floating(image=image)
+    check_picture("image", image)
     if jnp.ndim(image) not in (2, 3) or min(image.shape[:2]) < 2:
         message = f"image must have shape (H, W, C) or (H, W), at least 2 x 2 pixels; got {_check.describe(image)}"
         raise ValueError(message)
-    image = _sharding.gathered(image if image.ndim == 3 else image[..., None])
+    if channels is None:
+        check_channels_last("image", image, f"channels={image.shape[-1]}")
+    elif channels != (image.shape[-1] if image.ndim == 3 else 1):
+        message = f"image must have channels={channels!r} along its last axis; got {_check.describe(image)}"
+        raise ValueError(message)
+    image = _sharding.gathered(_tree.widened(image if image.ndim == 3 else image[..., None]))
     height, width, channels = image.shape
     x, y = (jnp.linspace(-1, 1, size, dtype=image.dtype) for size in (width, height))
     by_x, by_y = (_slope(image, axis, method == "sobel") for axis in (1, 0))
@@ -71,6 +83,36 @@ def image_targets(image: Array, *, method: str = "central") -> ImageTargets:
         image.reshape(-1, channels),
         jnp.stack([by_x, by_y], axis=-1).reshape(-1, channels, 2),
     )
+
+
+def check_picture(name: str, picture: Any) -> None:
+    """Refuse what is no array of floating-point numbers, with the number to divide by where it holds integers.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    largest = LARGEST.get(str(getattr(picture, "dtype", "")))
+    if largest is not None:
+        message = f"{name} must hold floats from 0 to 1; got {_check.describe(picture)}: write {name} / {largest}.0"
+        raise TypeError(message)
+    _check.floating(**{name: picture})
+    if not hasattr(picture, "shape"):
+        message = f"{name} must be one array; got {_check.describe(picture)}: write jnp.asarray({name})"
+        raise TypeError(message)
+
+
+def check_channels_last(name: str, picture: Array, meant: str) -> None:
+    """Refuse a picture whose first of three axes looks like the channels; ``meant`` says what to write if it is not.
+
+    Raises:
+        ValueError: If the first axis has length 3 or 4, and the last is longer.
+    """
+    if picture.ndim == 3 and picture.shape[0] in (3, 4) and picture.shape[-1] > 4:
+        message = (
+            f"{name} of {_check.describe(picture)} seems to have its channels first: write"
+            f" jnp.moveaxis({name}, 0, -1), or {meant} where it has {picture.shape[-1]} channels"
+        )
+        raise ValueError(message)
 
 
 def _slope(image: Array, axis: int, smooth: bool) -> Array:

@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 
-from jaxgrad import _check, _sharding
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName
+from jaxgrad.inr._image_targets import check_channels_last, check_picture
 
 __all__ = ["psnr"]
 
@@ -27,12 +28,12 @@ def psnr(image: Array, reference: Array, *, align: str = "none", axis_name: Axis
             devices' pixels; ``None``: over the device's own.
 
     Returns:
-        The ratio, of shape ``()``; infinite where the two are equal.
+        The ratio, of shape ``()``, computed in float32 or wider; infinite where the two are equal.
 
     Raises:
-        ValueError: If the shapes or dtypes differ, an array has fewer than two axes or no entry, ``align`` is unknown,
-            or ``axis_name`` is no axis around.
-        TypeError: If an array is no real floating-point array.
+        ValueError: If the shapes or dtypes differ, a picture to align seems to have its channels first, an array has
+            fewer than two axes or no entry, ``align`` is unknown, or ``axis_name`` is no axis around.
+        TypeError: If an array is no real floating-point array; divide bytes by 255 first, 16-bit integers by 65535.
 
     Cost:
         A few passes over the picture.
@@ -48,19 +49,20 @@ def psnr(image: Array, reference: Array, *, align: str = "none", axis_name: Axis
         Wang and Bovik (2009), Mean squared error: love it or leave it?, IEEE Signal Processing Magazine 26.
     """
     _check.choice(align, "align", ("none", "mean", "affine"))
-    _check.floating(image=image, reference=reference)
+    check_picture("image", image)
+    check_picture("reference", reference)
     _check.mirrors(reference=reference, image=image)
     if jnp.ndim(image) < 2 or jnp.size(image) == 0:
         message = f"image must have shape (..., channels) and at least one pixel; got {_check.describe(image)}"
         raise ValueError(message)
+    image, reference = _tree.widened((image, reference))
     pixels = tuple(range(image.ndim - 1))
     if align != "none":
+        check_channels_last("image", image, f"both reshaped to (-1, {image.shape[-1]})")
         means = (_sharding.mean_over(jnp.mean(a, pixels, keepdims=True), axis_name) for a in (image, reference))
         centred, wanted = (a - mean for a, mean in zip((image, reference), means, strict=True))
-        image, reference = (
-            centred * _factor(centred, wanted, pixels, axis_name) if align == "affine" else centred,
-            wanted,
-        )
+        factor = _factor(centred, wanted, pixels, axis_name) if align == "affine" else 1
+        image, reference = centred * factor, wanted
     return -10 * jnp.log10(_sharding.mean_over(jnp.mean(jnp.square(image - reference)), axis_name))
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad import _check, _sharding
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Params
+from jaxgrad.inr._coordinate_derivatives import at_wide_points
 
 __all__ = ["value_loss"]
 
@@ -24,16 +25,20 @@ def value_loss(
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``. Static: pass a
             named function.
         params: Pytree of floating-point arrays.
-        points: Floating-point array of shape ``(..., d)``.
+        points: Floating-point array of shape ``(..., d)``; of 16 bits, taken in float32 as in
+            `coordinate_derivatives`.
         values: The values wanted there, of shape ``(..., c)``.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over points is that over all
             devices' points; ``None``: over the device's own.
 
     Returns:
-        The loss, of shape ``()``; differentiate it with ``jax.grad``, or hand it to the other families.
+        The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the
+            other families.
 
     Raises:
-        ValueError: If ``values`` has another shape or dtype than the field's own, or ``axis_name`` is no axis around.
+        ValueError: If ``values`` has another shape or dtype than the field's own, once 16 bits are taken in float32, or
+            ``axis_name`` is no axis around.
+        TypeError: If ``points``, ``values`` or the field's values are no real floating-point array.
 
     Cost:
         One evaluation of the field.
@@ -51,8 +56,11 @@ def value_loss(
     """
 
     def mean(params: Params) -> Array:
-        found = field_fn(params, points)
-        _check.mirrors(field_values=found, values=values)
-        return jnp.mean(jnp.square(values - found))
+        field, wide = at_wide_points(field_fn, params, points)
+        found = _tree.widened(field(wide))
+        _check.floating(field_values=found, values=values)
+        wanted = _tree.widened(values)
+        _check.mirrors(field_values=found, values=wanted)
+        return jnp.mean(jnp.square(wanted - found))
 
     return _sharding.mean_of(mean, axis_name)(params)

@@ -7,7 +7,7 @@ import jax
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
-from jaxgrad.meta._engine._descent import arguments, check_tasks, descend
+from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, value_and_gradient
 
 __all__ = ["maml_gradient", "maml_value_and_gradient"]
 
@@ -51,7 +51,8 @@ def maml_value_and_gradient(
 
     Raises:
         ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
-            no scalar, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name`` is no axis around.
+            no scalar, ``wrt`` or ``inner_wrt`` selects nothing, a step holds a while loop (a line search), or
+            ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, or a leaf that
             counts is no real floating-point array.
 
@@ -87,7 +88,7 @@ def maml_value_and_gradient(
 
     subset = _tree.restrict(meta_loss, params, wrt, (), axis_name)
     _check.differentiable(params=subset.active)
-    value, gradient = jax.value_and_grad(subset.fun)(subset.active)
+    value, gradient = value_and_gradient(subset.fun, subset.active)
     return value, subset.embed(gradient)
 
 

@@ -7,7 +7,7 @@ import jax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import AxisName, LossFn, Params, Wrt
-from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._descent import descend, value_and_gradient
 
 __all__ = ["step_gradient"]
 
@@ -44,7 +44,8 @@ def step_gradient(
         The gradient, with the structure, shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, the step holds a while loop (a line search), or
+            ``axis_name`` is no axis around.
         TypeError: If ``optimizer`` is no optax transformation, or a leaf is no real floating-point array.
 
     Cost:
@@ -75,4 +76,4 @@ def step_gradient(
     if truncated:
         ahead = _tree.restrict(loss, step(subset.active), wrt, data)
         return subset.embed(jax.grad(ahead.fun)(ahead.active, *data))
-    return subset.embed(jax.grad(lambda active: loss(step(active), *data))(subset.active))
+    return subset.embed(value_and_gradient(lambda active: loss(step(active), *data), subset.active)[1])

@@ -63,7 +63,7 @@ def _check_scalars(losses: Tree) -> None:
         message = f"losses_fn must return at least one loss; got {losses!r}"
         raise ValueError(message)
     no_numbers = [(name, loss) for name, loss in named if not _is_real(loss)]
-    _complain(TypeError, "every loss must be a real floating-point scalar:", no_numbers)
+    _complain(TypeError, "losses_fn must return real floating-point scalars; every loss must be one:", no_numbers)
     with_axes = [(name, loss) for name, loss in named if jnp.shape(loss) != ()]
     _complain(ValueError, "every loss must be a scalar; reduce it with .mean() or .sum():", with_axes)
     if len({loss.dtype for _, loss in named if hasattr(loss, "dtype")}) > 1:

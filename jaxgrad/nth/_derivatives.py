@@ -20,6 +20,9 @@ def derivatives(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_
 
     .. math:: \left( f(x), f'(x), f''(x), \dots, f^{(n)}(x) \right)
 
+    A `jax.custom_jvp` or `jax.custom_vjp` counts by its rule at every order, even where the rule hides its derivative
+    from JAX; nested `jax.jvp` and `jaxgrad.curvature` then differentiate what the rule returns (docs/nth.md).
+
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
             through ``data``.

@@ -96,6 +96,7 @@ def _directions(x: Array, operator: str, order: int, probes: Any, key: Any, num_
         message = "give probes=, the directions themselves, or key=, to draw them: one of the two"
         raise ValueError(message)
     if probes is not None:
+        _check.numbers_like(probes, "probes", x)
         probes = jnp.asarray(probes, x.dtype)
         if probes.ndim != 2 or probes.shape[1] != x.size:
             message = f"probes must have the shape (num_samples, {x.size}); got {probes.shape}"

@@ -85,6 +85,8 @@ def _column(primals: Any, series: Any, k: int) -> list[Any]:
         if len(found) != len(leaves) or (shapes and shapes != [jnp.shape(leaf) for leaf in leaves]):
             message = f"series[{i}][{k}] must be like primals[{i}]; its leaves have the shapes {shapes}"
             raise ValueError(message)
+        for leaf, given in zip(leaves, found, strict=True):
+            _check.numbers_like(given, f"series[{i}][{k}]", leaf)
         column += found
     return column
 

@@ -35,7 +35,7 @@ def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, w
     Raises:
         ValueError: If ``weights`` is not one number an example, the leading axes differ or are empty, the loss is no
             scalar, or ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``weights`` are no real numbers.
 
     Cost:
         One gradient of the batch, and its memory.
@@ -52,6 +52,7 @@ def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, w
         Ren et al. (2018), Learning to reweight examples for robust deep learning, arXiv:1803.09050, eq. 4.
     """
     subset = subset_of(loss_fn, params, batch, wrt)
+    _check.numbers_like(weights, "weights", 1.0)
     size, weights = _check.batch(batch), jnp.asarray(weights)
     if weights.shape != (size,):
         message = f"weights must have the shape ({size},), one an example; got {weights.shape}"

@@ -64,13 +64,13 @@ def expected_gradient(
         Graves (2011), Practical variational inference for neural networks, NeurIPS;
         Duchi, Bartlett and Wainwright (2012), Randomized smoothing for stochastic optimization, SIAM J. Optim. 22.
     """
+    _check.differentiable(params=_tree.held(loss_fn, params, wrt).active)
     num_shifts = _check.same_leading(shifts=shifts)
     _partial.check(params, shifts, "shifts", (num_shifts,))
     if num_shifts == 0:
         message = "shifts is empty: its leading axis has length 0, and a mean over no shift is undefined"
         raise ValueError(message)
     subset = _tree.restrict(_partial.shifted(loss_fn), params, wrt, (_tree.take(shifts, 0), *data), axis_name)
-    _check.differentiable(params=subset.active)
 
     def add_one(total: Params, shift: Tree) -> tuple[Params, None]:
         slope = jax.grad(subset.fun)(subset.active, shift, *data)

@@ -99,8 +99,8 @@ def value_and_gradient(
     References:
         Foret et al. (2021), Sharpness-aware minimization, ICLR, equation 3.
     """
+    _check.differentiable(params=_tree.held(loss_fn, params, wrt).active)
     _partial.check(params, shift)
     subset = _tree.restrict(_partial.shifted(loss_fn), params, wrt, (shift, *data), axis_name)
-    _check.differentiable(params=subset.active)
     value, slopes = jax.value_and_grad(subset.fun)(subset.active, shift, *data)
     return value, subset.embed(slopes)

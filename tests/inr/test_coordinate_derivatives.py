@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import torch_ref.inr
+from jaxgrad import inr
 from jaxgrad.inr import coordinate_derivatives
 from tests.bridge import assert_parity
 from tests.inr.fields import field, siren_jax, siren_torch
@@ -78,3 +80,24 @@ def test_no_points_give_no_rows():
 def test_refuses(fun, points, error, words):
     with pytest.raises(error, match=words):
         coordinate_derivatives(fun, {"a": 1.0}, points)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_16_bits_are_taken_in_float32(dtype):
+    """Field, losses and targets in 16 bits give what the same numbers give in float32."""
+
+    def field(weight, p):
+        return jnp.sin(p @ weight)
+
+    draw = np.random.default_rng(0).normal
+    narrow = [jnp.asarray(draw(size=shape), dtype) for shape in [(2, 3), (50, 2), (50, 3), (50, 3, 2)]]
+    wide = [array.astype(jnp.float32) for array in narrow]
+
+    def all_of(weight, points, values, gradients):
+        return (
+            inr.coordinate_derivatives(field, weight, points),
+            inr.value_loss(field, weight, points, values),
+            inr.gradient_loss(field, weight, points, gradients),
+        )
+
+    assert_parity(all_of(*narrow), all_of(*wide), dtypes=True)

@@ -50,3 +50,27 @@ def test_refuses(image, reference, words):
 def test_refuses_an_unknown_alignment():
     with pytest.raises(ValueError, match="align must be one of"):
         psnr(IMAGE, REFERENCE, align="scale")
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("align", ["none", "mean", "affine"])
+def test_16_bits_are_measured_in_float32(dtype, align):
+    """The squares of small differences underflow in float16, and sums over many pixels round in both."""
+    reference = jnp.asarray(RNG.uniform(0.01, 0.02, size=(64, 64, 3)), dtype)
+    image = reference + jnp.asarray(1e-4, dtype)
+    got = psnr(image, reference, align=align)
+    assert got.dtype == jnp.float32
+    want = psnr(image.astype(jnp.float64), reference.astype(jnp.float64), align=align)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_refuses_channels_first_where_channels_are_aligned():
+    image = jnp.ones((3, 8, 8))
+    assert psnr(image, image) == jnp.inf
+    with pytest.raises(ValueError, match=r"image of float64\[3,8,8\] seems to have its channels first"):
+        psnr(image, image, align="mean")
+
+
+def test_refuses_integers_with_the_number_to_divide_by():
+    with pytest.raises(TypeError, match=r"reference must hold floats from 0 to 1; got uint8.*write reference / 255"):
+        psnr(jnp.ones((2, 2, 1)), jnp.ones((2, 2, 1), jnp.uint8))

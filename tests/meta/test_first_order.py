@@ -65,7 +65,9 @@ def test_takes_an_optimizer_that_has_no_derivative():
     arguments = (lambda p, t: 0.5 * jnp.sum((p["w"] - t) ** 2), start, targets, targets)
     got = first_order_gradient(*arguments, optimizer=HALVING, num_steps=2)
     assert_parity(got, {"w": 0.25 * (1.0 - targets).mean(0)})
-    with pytest.raises(ValueError, match=r"Reverse-mode differentiation does not work for lax\.while_loop"):
+    with pytest.raises(
+        ValueError, match="cannot be differentiated in reverse: a step, or the loss, holds a while loop"
+    ):
         maml_gradient(*arguments, optimizer=HALVING, num_steps=2)
 
 

@@ -127,6 +127,77 @@ def test_clipping_a_gradient_of_zero():
     assert_parity(jax.grad(after)(0.0), 0.75)
 
 
+@pytest.mark.parametrize("num_steps", [3, 7])
+def test_radam_at_ordinary_weights_where_its_root_is_of_a_negative_number(num_steps):
+    """Its first five steps take the root in the branch that is not taken; the forward derivative is right there."""
+
+    def smooth(params, x, y):
+        return jnp.mean((jnp.tanh(x @ params) - y) ** 2)
+
+    rng = np.random.default_rng(0)
+    w, x, y = jnp.asarray(rng.normal(size=3)), jnp.asarray(rng.normal(size=(5, 3))), jnp.asarray(rng.normal(size=5))
+    rule = optax.radam(0.01)
+
+    def after(w):
+        state, start = rule.init(w), w
+        for _ in range(num_steps):
+            updates, state = rule.update(jax.grad(smooth)(start, x, y), state, start)
+            start = optax.apply_updates(start, updates)
+        return smooth(start, x, y)
+
+    with jax.numpy_dtype_promotion("standard"):
+        want = jax.jit(jax.jacfwd(after))(w)
+    task = x[None], y[None]
+    assert_parity(maml_gradient(smooth, w, task, task, optimizer=rule, num_steps=num_steps), want)
+
+
+def test_a_step_that_is_not_finite_has_no_finite_derivative():
+    """The slope of the quotient is left out of the step, and the step's derivative must not look finite for that."""
+    rule = optax.stateless(lambda updates, _: jax.tree.map(lambda g: g / (g - g), updates))
+
+    def after(w):
+        return jnp.tanh(adapt(lambda p: 0.5 * p**2, w, (), optimizer=rule, num_steps=1))
+
+    assert after(2.0) == 1.0
+    assert jnp.isnan(jax.grad(after)(2.0))
+
+
+def test_slopes_in_a_branch_not_taken_do_not_count_in_either_mode_or_order():
+    def fun(x):
+        root = jnp.sqrt(x - 5) * jnp.log(x - 5) * x**-0.5 + jnp.arccos(x + 3) + (x - x) ** -2.0
+        return jnp.where(x > 5, root, jnp.dot(x * jnp.ones(2), x * jnp.ones(2)) * x)
+
+    run = functools.partial(guarded, fun)
+    for derivative, want in [
+        (jax.grad(run), 24.0),
+        (jax.jacfwd(run), 24.0),
+        (jax.grad(jax.grad(run)), 24.0),
+        (jax.jacfwd(jax.grad(run)), 24.0),
+        (jax.grad(jax.grad(jax.grad(run))), 12.0),
+    ]:
+        assert_parity(jax.jit(derivative)(2.0), want)
+
+
+def test_loops_are_entered():
+    def scanned(x):
+        return jax.lax.scan(lambda c, _: (c + jnp.sqrt(x), c), x, None, length=2)[0]
+
+    def looped(x):
+        return jax.lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, c[1] + jnp.sqrt(x)), (0, x))[1]
+
+    assert_parity(jax.jit(jax.grad(functools.partial(guarded, scanned)))(0.0), 1.0)
+    assert_parity(jax.jit(jax.jacfwd(functools.partial(guarded, looped)))(0.0), 1.0)
+    assert_parity(jax.jit(jax.jacfwd(functools.partial(guarded, looped)))(4.0), 1.5)
+
+
+def test_a_line_search_is_refused_with_what_to_take():
+    with pytest.raises(ValueError, match=r"optimizer cannot be differentiated in reverse.*linesearch=None"):
+        maml_gradient(loss, PARAMS, TASK, TASK, optimizer=optax.lbfgs(), num_steps=1)
+    rule = optax.lbfgs(0.1, linesearch=None)
+    got = maml_gradient(loss, PARAMS, TASK, TASK, optimizer=rule, num_steps=2)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(got))
+
+
 def quotients(x, y):
     return {"root": jnp.sqrt(x), "inverse root": jax.lax.rsqrt(x), "quotient": y / x, "other": jnp.floor(x) // 2}
 

@@ -3,9 +3,12 @@
 import torch
 
 
-def image_targets(image: torch.Tensor, *, method: str = "central") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def image_targets(
+    image: torch.Tensor, *, method: str = "central", channels: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Visit every pixel in a loop."""
     image = image if image.ndim == 3 else image[..., None]
+    assert channels in (None, image.shape[-1])
     height, width, _ = image.shape
     points, values, gradients = [], [], []
     for i in range(height):

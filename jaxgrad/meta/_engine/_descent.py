@@ -1,5 +1,6 @@
 """The inner loop: a few optimizer steps on one task, written as one scan."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,10 +8,11 @@ import optax
 from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
-from jaxgrad._types import AxisName, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._guard import guarded
+from jaxgrad.meta._engine._singular import undefined_where_not_finite
 
-__all__ = ["arguments", "check_tasks", "descend"]
+__all__ = ["arguments", "check_tasks", "descend", "value_and_gradient"]
 
 
 def arguments(data: Tree) -> tuple[Any, ...]:
@@ -43,7 +45,7 @@ def descend(
 
     def move(gradient: Params, value: Any, active: Params, state: Any) -> Any:
         updates, state = rule.update(gradient, state, active, value=value, grad=gradient, value_fn=loss)
-        return optax.apply_updates(active, updates), state
+        return optax.apply_updates(active, jax.tree.map(undefined_where_not_finite, updates)), state
 
     def step(carry: Any, _: None) -> Any:
         active, state = carry
@@ -64,3 +66,22 @@ def check_tasks(support: Tree, query: Tree) -> None:
     if _check.same_leading(support=support, query=query) == 0:
         message = "there are no tasks: the leading axis of support and query has length 0"
         raise ValueError(message)
+
+
+def value_and_gradient(fun: Callable[[Params], Any], params: Params) -> tuple[Array, Params]:
+    """Return the value and the gradient of what follows inner steps.
+
+    Raises:
+        ValueError: If the steps hold a loop of unknown length, which has no derivative in reverse.
+    """
+    try:
+        return jax.value_and_grad(fun)(params)
+    except ValueError as error:
+        if "everse-mode differentiation does not work" not in str(error):
+            raise
+        message = (
+            "optimizer cannot be differentiated in reverse: a step, or the loss, holds a while loop of unknown length,"
+            " such as a line search; write optax.lbfgs(learning_rate, linesearch=None) or another optimizer without"
+            " one, a loop of fixed length in the loss, or take meta.first_order_gradient"
+        )
+        raise ValueError(message) from error

@@ -1,0 +1,110 @@
+"""Operations whose slopes are infinite or undefined at some points, with those slopes taken as 0 there.
+
+The chain rule multiplies a cotangent by a slope. A cotangent of 0 must stay 0, whatever the slope: it arrives from the
+branch of a select that was not taken, where optimizers put the root of a negative number or a division by zero, or it
+is to be multiplied by 0 later on, as at a gradient of 0. Only the slopes are known where a cotangent is multiplied
+when derivatives are to be linear, so it is the infinite and undefined slopes that are replaced.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from jaxgrad import _jaxpr, _tree
+from jaxgrad._types import Array
+
+__all__ = ["is_guarded", "undefined_where_not_finite", "with_finite_slopes"]
+
+BILINEAR = ("mul", "dot_general")
+"""Operations whose slope by one operand is the other: undefined where that is infinite or NaN."""
+
+ELEMENTWISE = frozenset(
+    {"abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "digamma", "div", "erf"}
+    | {"erf_inv", "erfc", "exp", "exp2", "expm1", "integer_pow", "lgamma", "log", "log1p", "logistic", "pow", "rsqrt"}
+    | {"sin", "sinh", "sqrt", "square", "tan", "tanh"}
+)
+"""Operations whose slopes depend on the operands, entry by entry."""
+
+
+def is_guarded(equation: _jaxpr.JaxprEqn) -> bool:
+    """Say whether an operation may have a slope that is infinite or undefined, in real floating-point numbers."""
+    if equation.primitive.name not in {*BILINEAR, *ELEMENTWISE}:
+        return False
+    varying = [atom for atom in equation.invars if not isinstance(atom, _jaxpr.Literal)]
+    # a number times an array has that number as its slope
+    if not varying or (equation.primitive.name in BILINEAR and len(varying) < 2):
+        return False
+    result: Any = equation.outvars[0].aval
+    return jnp.issubdtype(result.dtype, jnp.floating)
+
+
+def with_finite_slopes(equation: _jaxpr.JaxprEqn, operands: Sequence[Array], guard: Callable[..., Any]) -> Array:
+    r"""Apply an operation whose derivative leaves out the slopes that are not finite.
+
+    .. math:: \dot y = \sum_i \text{finite}(\partial f / \partial x_i) \, \dot x_i
+
+    This holds in both modes, and for derivatives of any order where ``guard`` evaluates a function, here a slope,
+    by operations of this kind.
+    """
+    bilinear = equation.primitive.name in BILINEAR
+
+    def operation(*operands: Array) -> Array:
+        return _jaxpr.bind(equation, *operands)[0]
+
+    @jax.custom_jvp
+    def apply(*operands: Array) -> Array:
+        return operation(*operands)
+
+    def rule(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Array, Any]:
+        moving = [i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero) and _is_float(primals[i])]
+        if bilinear:
+            terms = [operation(*(tangents[i] if j == i else _finite(x) for j, x in enumerate(primals))) for i in moving]
+        else:
+            # in 16 bits a slope overflows that is finite, and would be left out
+            wide = _tree.widened(list(primals))
+            slopes = {i: _finite(guard(_slope(operation, i), *wide)) for i in moving}
+            terms = [(slope * tangents[i].astype(slope.dtype)).astype(primals[i].dtype) for i, slope in slopes.items()]
+        return apply(*primals), sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(primals[0])
+
+    apply.defjvp(rule, symbolic_zeros=True)
+    return apply(*operands)
+
+
+@jax.custom_jvp
+def undefined_where_not_finite(array: Array) -> Array:
+    """Return an array as it is, with NaN as its derivative where it is infinite or NaN.
+
+    A step that overflows has no derivative, and must not be given a finite one by the slopes that are left out.
+    """
+    return array
+
+
+@undefined_where_not_finite.defjvp
+def _undefined_where_not_finite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (array,), (tangent,) = primals, tangents
+    undefined = jnp.where(jnp.isfinite(array), jnp.ones_like(array), jnp.full_like(array, jnp.nan))
+    return undefined_where_not_finite(array), tangent * undefined
+
+
+def _is_float(operand: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(operand), jnp.floating)
+
+
+def _slope(operation: Callable[..., Array], i: int) -> Callable[..., Array]:
+    """Return the partial derivative of an entrywise operation by one of its operands."""
+
+    def slope(*operands: Array) -> Array:
+        def alone(x: Array) -> Array:
+            return operation(*operands[:i], x, *operands[i + 1 :])
+
+        return jax.jvp(alone, (operands[i],), (jnp.ones_like(operands[i]),))[1]
+
+    return slope
+
+
+def _finite(array: Array) -> Array:
+    """Replace what is infinite or NaN by 0."""
+    return jnp.where(jnp.isfinite(array), array, jnp.zeros_like(array))

@@ -1,0 +1,220 @@
+"""What cannot be differentiated is refused in words, by every public function that takes it.
+
+A table: for every function a call with a loss, parameters and a tangent of the test's choosing. The message names the
+argument and the leaf, says what it got, and is never empty nor JAX's own.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgrad import curvature, gradient, inr, meta, multi_loss, nth, per_example, shift
+from tests.contract.house import is_function, public_functions
+
+X = jnp.array([[0.3, -0.2], [0.5, 0.4]])
+TASKS = (X[None],)
+W = {"w": jnp.array([0.5, -1.0])}
+KEY = jax.random.key(0)
+SGD = optax.sgd(0.1)
+INNER = {"optimizer": SGD, "num_steps": 1}
+WEIGHTS = jnp.ones(2)
+TOUCHES = {"optimizer": SGD, "touches": ["w", "w"]}
+
+
+def loss(params, *data):
+    """Return a real scalar of any parameters and data."""
+    return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves((params, data)))
+
+
+def complex_loss(params, *data):
+    value = loss(params, *data)
+    return jax.lax.complex(value, value)
+
+
+def both(losses):
+    """Return a function of two losses."""
+    return lambda params, *data: (losses(params, *data), 2 * losses(params, *data))
+
+
+def field(params, points):
+    return points * params["w"]
+
+
+def update_with_dp(loss_fn, params):
+    rule = per_example.dp_aggregate(loss_fn, clip_norm=1.0, noise_multiplier=0.0, expected_batch_size=2.0, key=KEY)
+    return rule.update(W, rule.init(W), params, batch=(X,))
+
+
+STATES = multi_loss.init_states(SGD, W)
+OF_A_LOSS = {
+    "curvature.dense_hessian": lambda f, p: curvature.dense_hessian(f, p, X),
+    "curvature.hvp": lambda f, p: curvature.hvp(f, p, W, X),
+    "gradient.descent_step": lambda f, p: gradient.descent_step(f, p, X, learning_rate=0.1),
+    "gradient.gradient_norm": lambda f, p: gradient.gradient_norm(f, p, X),
+    "gradient.mixed_jacobian": lambda f, p: gradient.mixed_jacobian(f, p, X),
+    "gradient.mixed_product": lambda f, p: gradient.mixed_product(f, p, W, X),
+    "gradient.named_gradients": lambda f, p: gradient.named_gradients(f, p, X),
+    "gradient.parameter_gradient": lambda f, p: gradient.parameter_gradient(f, p, X),
+    "gradient.squared_norm_gradient": lambda f, p: gradient.squared_norm_gradient(f, p, X),
+    "gradient.value_and_gradient": lambda f, p: gradient.value_and_gradient(f, p, X),
+    "meta.adapt": lambda f, p: meta.adapt(f, p, (X,), **INNER),
+    "meta.first_order_gradient": lambda f, p: meta.first_order_gradient(f, p, TASKS, TASKS, **INNER),
+    "meta.first_order_value_and_gradient": lambda f, p: meta.first_order_value_and_gradient(
+        f, p, TASKS, TASKS, **INNER
+    ),
+    "meta.maml_gradient": lambda f, p: meta.maml_gradient(f, p, TASKS, TASKS, **INNER),
+    "meta.maml_value_and_gradient": lambda f, p: meta.maml_value_and_gradient(f, p, TASKS, TASKS, **INNER),
+    "meta.step_gradient": lambda f, p: meta.step_gradient(f, p, X, optimizer=SGD),
+    "multi_loss.fresh_updates": lambda f, p: multi_loss.fresh_updates(both(f), p, STATES, X, **TOUCHES),
+    "multi_loss.gradients": lambda f, p: multi_loss.gradients(both(f), p, X),
+    "multi_loss.losses_and_gradients": lambda f, p: multi_loss.losses_and_gradients(both(f), p, X),
+    "multi_loss.retained_updates": lambda f, p: multi_loss.retained_updates(both(f), p, STATES, X, **TOUCHES),
+    "per_example.clipped_sum": lambda f, p: per_example.clipped_sum(f, p, X, clip_norm=1.0),
+    "per_example.dp_aggregate": update_with_dp,
+    "per_example.empirical_fisher": lambda f, p: per_example.empirical_fisher(f, p, X),
+    "per_example.empirical_fisher_product": lambda f, p: per_example.empirical_fisher_product(f, p, W, X),
+    "per_example.explain": lambda f, p: per_example.explain(f, p, X),
+    "per_example.gradients": lambda f, p: per_example.gradients(f, p, X),
+    "per_example.gram": lambda f, p: per_example.gram(f, p, X),
+    "per_example.moments": lambda f, p: per_example.moments(f, p, X),
+    "per_example.noise_scale": lambda f, p: per_example.noise_scale(f, p, X),
+    "per_example.norms": lambda f, p: per_example.norms(f, p, X),
+    "per_example.project": lambda f, p: per_example.project(f, p, X, key=KEY, dim=2),
+    "per_example.weighted_sum": lambda f, p: per_example.weighted_sum(f, p, X, weights=WEIGHTS),
+    "shift.expected_gradient": lambda f, p: shift.expected_gradient(f, p, {"w": jnp.zeros((2, 2))}, X),
+    "shift.gradient": lambda f, p: shift.gradient(f, p, W, X),
+    "shift.lookahead_gradient": lambda f, p: shift.lookahead_gradient(f, p, X, learning_rate=0.1),
+    "shift.sam_gradient": lambda f, p: shift.sam_gradient(f, p, X, radius=0.1),
+    "shift.value_and_gradient": lambda f, p: shift.value_and_gradient(f, p, W, X),
+}
+"""Calls with a real scalar loss, or two, and parameters that are differentiated."""
+
+OF_AN_INPUT = {
+    "gradient.gradient_penalty": ("x", lambda f, x: gradient.gradient_penalty(lambda p, a: f(a), W, x)),
+    "gradient.input_gradient": ("x", lambda f, x: gradient.input_gradient(lambda p, a: f(a), W, x)),
+    "inr.coordinate_derivatives": ("points", lambda f, x: inr.coordinate_derivatives(field, W, x["w"])),
+    "inr.gradient_loss": ("points", lambda f, x: inr.gradient_loss(field, W, x["w"], jnp.ones((2, 2)))),
+    "inr.image_targets": ("image", lambda f, x: inr.image_targets(x["w"][None].repeat(2, 0))),
+    "inr.psnr": ("image", lambda f, x: inr.psnr(x["w"][None], x["w"][None])),
+    "inr.sine": ("x", lambda f, x: inr.sine(x["w"])),
+    "inr.value_loss": ("points", lambda f, x: inr.value_loss(field, W, x["w"], jnp.ones(2))),
+    "nth.all_mixed": ("x", lambda f, x: nth.all_mixed(f, x["w"], 2)),
+    "nth.biharmonic": ("x", lambda f, x: nth.biharmonic(f, x["w"])),
+    "nth.derivative": ("x", lambda f, x: nth.derivative(jnp.sin, x["w"][0], 2)),
+    "nth.derivatives": ("x", lambda f, x: nth.derivatives(jnp.sin, x["w"][0], 2)),
+    "nth.directional": ("x", lambda f, x: nth.directional(f, x, W, 2)),
+    "nth.divergence": ("x", lambda f, x: nth.divergence(jnp.sin, x["w"])),
+    "nth.estimate_operator": ("x", lambda f, x: nth.estimate_operator(f, x["w"], key=KEY, num_samples=2)),
+    "nth.jet": ("primals", lambda f, x: nth.jet(jnp.sin, (x["w"],), ([jnp.ones(2)],))),
+    "nth.laplacian": ("x", lambda f, x: nth.laplacian(f, x["w"])),
+    "nth.mixed_partial": ("x", lambda f, x: nth.mixed_partial(f, x["w"], (1, 1))),
+    "nth.second_derivatives": ("x", lambda f, x: nth.second_derivatives(f, x["w"])),
+    "nth.taylor_coefficients": ("x", lambda f, x: nth.taylor_coefficients(f, x, W, 2)),
+    "nth.weighted_laplacian": ("x", lambda f, x: nth.weighted_laplacian(f, x["w"], jnp.ones(2))),
+    "gradient.clip_by_global_norm": ("tree", lambda f, x: gradient.clip_by_global_norm(x, 1.0)),
+    "gradient.clip_by_value": ("tree", lambda f, x: gradient.clip_by_value(x, 1.0)),
+    "gradient.global_norm": ("tree", lambda f, x: gradient.global_norm(x)),
+    "gradient.hessian": ("params", lambda f, x: gradient.hessian(f, x)),
+    "gradient.jacobian": ("params", lambda f, x: gradient.jacobian(f, x)),
+    "shift.random_shifts": ("params", lambda f, x: shift.random_shifts(x, key=KEY, num_shifts=2)),
+}
+"""Calls with what is differentiated, or measured, under the name of its argument."""
+
+OF_A_TANGENT = {
+    "curvature.hvp": ("vector", lambda t: curvature.hvp(loss, W, t, X)),
+    "gradient.mixed_product": ("vector", lambda t: gradient.mixed_product(loss, W, t, X)),
+    "nth.directional": ("direction", lambda t: nth.directional(loss, W, t, 2, X)),
+    "nth.estimate_operator": ("probes", lambda t: nth.estimate_operator(loss, W["w"], probes=np.stack([t["w"]] * 2))),
+    "nth.jet": ("series", lambda t: nth.jet(jnp.sin, (W["w"],), ([t["w"]],))),
+    "nth.taylor_coefficients": ("direction", lambda t: nth.taylor_coefficients(loss, W, t, 2, X)),
+    "nth.weighted_laplacian": ("weights", lambda t: nth.weighted_laplacian(loss, W["w"], t["w"])),
+    "per_example.empirical_fisher_product": (
+        "vector",
+        lambda t: per_example.empirical_fisher_product(loss, W, t, X),
+    ),
+    "per_example.weighted_sum": ("weights", lambda t: per_example.weighted_sum(loss, W, X, weights=t["w"])),
+    "shift.expected_gradient": (
+        "shifts",
+        lambda t: shift.expected_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X),
+    ),
+    "shift.gradient": ("shift", lambda t: shift.gradient(loss, W, t, X)),
+    "shift.value_and_gradient": ("shift", lambda t: shift.value_and_gradient(loss, W, t, X)),
+}
+"""Calls with a tangent: what mirrors the parameters, or multiplies them."""
+
+TAKES_NONE = {
+    "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",
+    "nth.register_rule": "a rule for a primitive",
+    "per_example.values": "a function of any output, that is not differentiated",
+}
+
+INTEGERS = {
+    "a NumPy array": np.array([1, 2]),
+    "NumPy unsigned bytes": np.array([1, 2], np.uint8),
+    "a JAX array": jnp.array([1, 2]),
+    "bools": np.array([True, False]),
+}
+EXACT_IN_INTEGERS = ("nth.estimate_operator", "nth.jet", "per_example.weighted_sum")
+"""Functions whose numbers are cast to the dtype of the point: 1 and 1.0 are the same there."""
+
+NO_TANGENT = {
+    "float0": np.zeros(2, jax.dtypes.float0),
+    "NumPy integers": np.array([1, 2]),
+    "complex numbers": np.array([1j, 2j]),
+}
+
+
+def refusal(call):
+    """Return the error of a call, after checking that it is a sentence of the house."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call()
+    words = str(caught.value)
+    assert re.match(r"[A-Za-z].{20,}", words), words
+    raw = ("Invalid", "grad requires", "primal and tangent", "jax.vjp", "not a valid JAX type", "Value ", "unsupported")
+    assert not any(part in words for part in raw), words
+    return caught.value
+
+
+def test_every_public_function_is_here():
+    names = {name for name, thing in public_functions().items() if is_function(thing)}
+    assert names == {*OF_A_LOSS, *OF_AN_INPUT, *OF_A_TANGENT, *TAKES_NONE}
+
+
+@pytest.mark.parametrize("name", OF_A_LOSS)
+def test_a_complex_loss(name):
+    error = refusal(lambda: OF_A_LOSS[name](complex_loss, W))
+    assert isinstance(error, TypeError)
+    assert re.search(r"(loss_fn|losses_fn|fun)\b.* must .*real[\s\S]*got complex", str(error)), error
+
+
+@pytest.mark.parametrize("name", OF_A_LOSS)
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_integer_parameters(name, kind):
+    error = refusal(lambda: OF_A_LOSS[name](loss, {"w": INTEGERS[kind]}))
+    assert isinstance(error, TypeError)
+    assert re.search(r"params.* must .*floating-point[\s\S]*params\['w'\]: got (u?int|bool)", str(error)), error
+
+
+@pytest.mark.parametrize("name", OF_AN_INPUT)
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_integer_inputs(name, kind):
+    argument, call = OF_AN_INPUT[name]
+    error = refusal(lambda: call(loss, {"w": INTEGERS[kind]}))
+    assert isinstance(error, TypeError)
+    assert re.search(rf"{argument}\b[\s\S]*got (u?int|bool)", str(error)), error
+
+
+@pytest.mark.parametrize("name", OF_A_TANGENT)
+@pytest.mark.parametrize("kind", NO_TANGENT)
+def test_tangents_without_a_derivative(name, kind):
+    argument, call = OF_A_TANGENT[name]
+    if kind == "NumPy integers" and name in EXACT_IN_INTEGERS:
+        whole, same = call({"w": NO_TANGENT[kind]}), call({"w": NO_TANGENT[kind].astype(float)})
+        jax.tree.map(np.testing.assert_array_equal, whole, same)
+        return
+    error = refusal(lambda: call({"w": NO_TANGENT[kind]}))
+    assert re.search(rf"{argument}\b[\s\S]*got (int|float0|complex|void|\[\('float0)", str(error)), error
