@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 
 __all__ = ["MAX_PROGRAMS", "jit"]
 
@@ -37,10 +37,7 @@ R = TypeVar("R")
 
 
 def jit(
-    *static: str,
-    non_negative: tuple[str, ...] = (),
-    static_functions: tuple[str, ...] = (),
-    keep_unused: bool = False,
+    *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = ()
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a function with the named arguments static; the function's type is kept.
 
@@ -52,8 +49,6 @@ def jit(
         non_negative: Names of the traced arguments that are refused when they are numbers of Python or NumPy below
             zero, or trees with such numbers.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
-        keep_unused: Hand arguments to the program of which only shapes are read: where their axes are Explicit, the
-            devices that the result lies on are known from them.
 
     Returns:
         A decorator. The function it returns has ``programs``, its cache, for inspection.
@@ -77,8 +72,9 @@ def jit(
                 _explain_arguments(fun.__name__, given)
                 arrays = [value if i in positions else _as_arrays(value) for i, value in enumerate(args)]
                 named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
-                return fun(*arrays, **named)  # type: ignore[arg-type]
-            program = programs.get(key, options, lambda: _specialise(fun, args, kwargs, positions, fixed, keep_unused))
+                with _sharding.mesh_of((arrays, named)):
+                    return fun(*arrays, **named)  # type: ignore[arg-type]
+            program = programs.get(key, options, lambda: _specialise(fun, args, kwargs, positions, fixed))
             traced = [value for i, value in enumerate(args) if i not in positions]
             named = {name: value for name, value in kwargs.items() if name not in fixed}
             with _arguments_as_given(fun.__name__, given):
@@ -142,7 +138,6 @@ def _specialise(
     kwargs: dict[str, Any],
     positions: dict[int, str],
     static: tuple[str, ...],
-    keep_unused: bool,
 ) -> Callable[..., R]:
     """Return ``fun`` compiled for one choice of its static arguments."""
     fixed = {i: args[i] for i in positions if i < len(args)}
@@ -152,10 +147,12 @@ def _specialise(
         _explain_arguments(*_given.stack[-1])
         rest: Iterator[Any] = iter(traced)
         total = len(fixed) + len(traced)
-        return fun(*[fixed[i] if i in fixed else next(rest) for i in range(total)], **options, **named)
+        with _sharding.mesh_of((traced, named)):
+            return fun(*[fixed[i] if i in fixed else next(rest) for i in range(total)], **options, **named)
 
     body.__name__ = fun.__name__
-    return jax.jit(body, keep_unused=keep_unused)
+    # an argument of which only the shape is read still says on which devices, of Explicit axes, the result lies
+    return jax.jit(body, keep_unused=True)
 
 
 def _identity(value: Any, name: str) -> Any:

@@ -8,11 +8,13 @@ their losses over ``axis_name``.
 """
 
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxgrad._types import AxisName, Tree
 
@@ -24,6 +26,7 @@ __all__ = [
     "like",
     "mean_of",
     "mean_over",
+    "mesh_of",
     "own",
     "refuse_shared",
     "replicated",
@@ -150,7 +153,21 @@ def gathered(leaf: Any) -> Any:
     kind = jax.typeof(leaf).sharding
     if not _is_explicit(kind):
         return leaf
-    return jax.sharding.reshard(leaf, jax.sharding.NamedSharding(kind.mesh, jax.sharding.PartitionSpec()))
+    return jax.sharding.reshard(leaf, NamedSharding(kind.mesh, PartitionSpec()))
+
+
+def mesh_of(tree: Tree) -> Any:
+    """Return a context in which the Explicit mesh that a tree's arrays lie on is set, where none is.
+
+    What is made inside, zeros and random numbers, then lies on that mesh, and can be combined with the arrays.
+    """
+    if not jax.sharding.get_abstract_mesh().empty:
+        return nullcontext()
+    for leaf in jax.tree.leaves(tree):
+        mesh = getattr(getattr(jax.typeof(leaf), "sharding", None), "mesh", None) if hasattr(leaf, "dtype") else None
+        if mesh is not None and AxisType.Explicit in mesh.axis_types:
+            return jax.sharding.use_abstract_mesh(mesh)
+    return nullcontext()
 
 
 def _is_explicit(sharding: Any) -> bool:

@@ -11,7 +11,7 @@ from jaxgrad._types import Params, Tree
 __all__ = ["init_states"]
 
 
-@jit("optimizer", keep_unused=True)
+@jit("optimizer")
 def init_states(optimizer: Any, params: Params) -> Tree:
     r"""Start one optimizer state for each leaf of the parameters.
 
