@@ -187,6 +187,78 @@ def laplacian_problem(dim: int, training: bool, quick: bool) -> Problem:
     return replace(problem, contenders=[*problem.contenders, Contender("torch.func", "torch", lambda: own(xt, pt))])
 
 
+def value_gradient_hessian(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """Value, gradient and Laplacian, each by itself."""
+    return (*jax.value_and_grad(fun)(x, params), hessian_trace(fun, x, params))
+
+
+def folx_all(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The three from folx."""
+    import folx
+
+    found = folx.forward_laplacian(lambda z: fun(z, params))(x)
+    return found.x, found.jacobian.dense_array, found.laplacian
+
+
+def weighted(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The sum of second derivatives with a full matrix of weights."""
+    return nth.weighted_laplacian(fun, x, jnp.outer(x, x) + jnp.eye(x.size, dtype=x.dtype), params)
+
+
+def weighted_hessian(fun: Callable[..., Any], x: Any, params: Any) -> Any:
+    """The same from ``jax.hessian``."""
+    return jnp.sum((jnp.outer(x, x) + jnp.eye(x.size, dtype=x.dtype)) * jax.hessian(fun)(x, params))
+
+
+def in_chunks(chunk: int) -> Callable[..., Any]:
+    """Return our value, gradient and Laplacian with some directions at once."""
+    return lambda fun, x, params: nth.value_gradient_laplacian(fun, x, params, chunk=chunk)
+
+
+def flow(x: Any, params: Any) -> Any:
+    """A network as the right-hand side of an ODE."""
+    return mlp_jax(params, x)
+
+
+def ode_by_jvp(order: int, x: Any, params: Any) -> Any:
+    """The derivatives of a solution by the total derivative of the right-hand side, nested."""
+    chain = [lambda z: z]
+    for _ in range(order):
+        chain.append(lambda z, last=chain[-1]: jax.jvp(last, (z,), (flow(z, params),))[1])
+    return jnp.stack([row(x) for row in chain])
+
+
+def ode_by_jet(order: int, x: Any, params: Any) -> Any:
+    """The same by ``jax.experimental.jet``, one coefficient more a round, as probabilistic solvers do."""
+    terms = [flow(x, params)]
+    for _ in range(order - 1):
+        value, further = jet(lambda z: flow(z, params), (x,), (terms,))
+        terms = [value, *further]
+    return jnp.stack([x, *terms])
+
+
+def ode_problem(order: int, quick: bool) -> Problem:
+    """The series of an ODE's solution at many states."""
+    sizes, points = ((4, 16, 4), 8) if quick else ((4, 64, 64, 4), 256)
+    x, params = to_jax((np.random.default_rng(0).uniform(-1, 1, (points, 4)), mlp_params(sizes, 0)), np.float32)
+
+    def whole(own: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda z, p: jax.vmap(lambda y: own(y, p))(z)
+
+    rivals = {"jet": functools.partial(ode_by_jet, order)}
+    if order <= 4:
+        rivals["nested jvp"] = functools.partial(ode_by_jvp, order)
+    owns = {"jaxgrad": lambda z, p: nth.ode_series(flow, z, order, p), **rivals}
+    contenders = [contender(name, whole(own), x, params) for name, own in owns.items()]
+    gradient = jax.grad(lambda z, p: jnp.sum(jax.vmap(lambda y: flow(y, p))(z)))
+    return Problem(contenders, contender("jax.grad", gradient, x, params), agreement=1e-3)
+
+
+def ode_row(order: int) -> Row:
+    """Return the row of the series of an ODE's solution."""
+    return Row("ode_series", f"MLP 4-64-64-4, 256 states, n = {order}", lambda q: ode_problem(order, q))
+
+
 def jvp_along(order: int) -> Callable[..., Any]:
     """Return the derivative along the vector of ones by nested jvp."""
 
@@ -283,6 +355,22 @@ ROWS = [
     *[orders_row((1, 64, 64, 1), order) for order in (1, 2, 4, 6, 8, 10, 20, 30)],
     *[orders_row((1, 128, 128, 128, 1), order) for order in (1, 2, 4, 6, 8, 10, 20)],
     *[laplacian_row(dim, training) for training in (False, True) for dim in (2, 16, 64)],
+    operator_row(
+        "value_gradient_laplacian",
+        "d = 16",
+        nth.value_gradient_laplacian,
+        16,
+        rivals_of(folx=folx_all, hessian=value_gradient_hessian),
+    ),
+    operator_row(
+        "value_gradient_laplacian, 8 directions at once",
+        "d = 64",
+        in_chunks(8),
+        64,
+        {"all at once": nth.value_gradient_laplacian},
+    ),
+    operator_row("weighted_laplacian", "a matrix, d = 16", weighted, 16, {"hessian": weighted_hessian}),
+    *[ode_row(order) for order in (4, 8)],
     operator_row("biharmonic", "d = 5", nth.biharmonic, 5, rivals_of(folx=folx_biharmonic)),
     operator_row("directional", "d = 16, n = 4", directional, 16, {"nested jvp": jvp_along(4), "jet": jax_jet_along}),
     operator_row("jet", "d = 16, n = 4", jet_along, 16, {"nested jvp": jvp_along(4), "jax's jet": jax_jet_along}),

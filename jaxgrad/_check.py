@@ -21,7 +21,9 @@ __all__ = [
     "count",
     "differentiable",
     "floating",
+    "is_complex",
     "mirrors",
+    "moving",
     "number",
     "numbers_like",
     "optimizer",
@@ -76,15 +78,37 @@ def floating(**trees: Tree) -> None:
     _refuse_all_but_floats(trees, "must have leaves that are {}:")
 
 
-def _refuse_all_but_floats(trees: dict[str, Tree], requirement: str) -> None:
-    """Raise with every leaf that is no real floating-point array, or with the tree that has no leaf."""
+def moving(*, complex_too: bool = False, **trees: Tree) -> None:
+    """Refuse a point of a function of arrays that cannot move along a line.
+
+    Raises:
+        TypeError: If a leaf is an integer, a bool, a random key, 8 bits wide or no array at all, or is complex where
+            complex numbers are not taken.
+        ValueError: If a tree has no leaf.
+    """
+    advice = "moves, so its leaves must be {}; write 1.0 in place of 1, and pass what stays through the data:"
+    _refuse_all_but_floats(trees, advice, complex_too)
+
+
+def _refuse_all_but_floats(trees: dict[str, Tree], requirement: str, complex_too: bool = False) -> None:
+    """Raise with every leaf that is no floating-point array, or with the tree that has no leaf."""
+    kinds = f"real {'or complex ' * complex_too}floating-point arrays of 16 bits or more"
     for name, tree in trees.items():
         leaves = jtu.tree_leaves_with_path(tree)
         if not leaves:
             message = f"{name} has no differentiable leaves: it is an empty tree ({jax.tree.structure(tree)})"
             raise ValueError(message)
-        wrong = [f"{locate(name, path)}: got {describe(leaf)}" for path, leaf in leaves if not _is_real_float(leaf)]
-        _complain(TypeError, f"{name} {requirement.format('real floating-point arrays of 16 bits or more')}", wrong)
+        wrong = [
+            f"{locate(name, path)}: got {describe(leaf)}"
+            for path, leaf in leaves
+            if not (_is_real_float(leaf) or (complex_too and is_complex(leaf)))
+        ]
+        _complain(TypeError, f"{name} {requirement.format(kinds)}", wrong)
+
+
+def is_complex(leaf: Any) -> bool:
+    """Say whether a leaf is a complex array or number."""
+    return isinstance(leaf, complex) or jnp.issubdtype(getattr(leaf, "dtype", np.int32), jnp.complexfloating)
 
 
 def _is_real_float(leaf: Any) -> bool:

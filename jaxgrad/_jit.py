@@ -161,6 +161,8 @@ def _identity(value: Any, name: str) -> Any:
     Raises:
         TypeError: If the argument is an array or a traced value, or a module whose weights would be baked in.
     """
+    if type(value) is types.FunctionType:  # the usual case, in every call: none of what follows
+        return types.FunctionType, id(value)
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return type(value), value
     if isinstance(value, np.integer | np.floating | np.bool_):
@@ -306,7 +308,7 @@ def _explain_arguments(name: str, given: dict[str, Any]) -> None:
             message = f"{name}: {argument} cannot be flattened; do its dictionaries mix keys of several types? {error}"
             raise TypeError(message) from None
         for path, leaf in leaves:
-            if callable(leaf) or isinstance(leaf, jax.core.Tracer | jax.Array | float | int | complex):
+            if isinstance(leaf, jax.core.Tracer | jax.Array | float | int | complex):
                 continue
             _explain_leaf(name, _check.locate(argument, path), leaf)
 
@@ -315,6 +317,11 @@ def _explain_leaf(name: str, where: str, leaf: Any) -> None:
     """Refuse or warn of one leaf that is not a JAX array."""
     if type(leaf).__module__.split(".")[0] == "torch":
         message = f"{name}: {where} is a torch tensor; convert it with jnp.asarray(tensor.detach().numpy())"
+        raise TypeError(message)
+    if isinstance(leaf, types.FunctionType | types.BuiltinFunctionType | types.MethodType | functools.partial) or (
+        type(leaf).__name__ == "PjitFunction"
+    ):
+        message = f"{name}: {where} is a function, not an array; call it inside of the function that you differentiate"
         raise TypeError(message)
     if isinstance(leaf, str | bytes):
         message = f"{name}: {where} is the string {leaf!r}, not an array"

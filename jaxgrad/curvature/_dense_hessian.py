@@ -1,8 +1,10 @@
 """The whole Hessian of a loss as one matrix."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxgrad import _check, _sharding, _tree
@@ -13,7 +15,7 @@ from jaxgrad.curvature._engine._second import check_mode, forward
 __all__ = ["dense_hessian"]
 
 
-@jit("loss_fn", "max_bytes", "mode", "wrt", "axis_name")
+@jit("loss_fn", "max_bytes", "mode", "wrt", "chunk", "axis_name")
 def dense_hessian(
     loss_fn: LossFn,
     params: Params,
@@ -21,6 +23,7 @@ def dense_hessian(
     max_bytes: int = 2**30,
     mode: str = "forward-over-reverse",
     wrt: Wrt = None,
+    chunk: int | None = None,
     axis_name: AxisName = None,
 ) -> Array:
     r"""Form the Hessian of a loss as one symmetric matrix. For small problems.
@@ -37,6 +40,7 @@ def dense_hessian(
         max_bytes: The largest matrix to form, in bytes.
         mode: ``"forward-over-reverse"`` or ``"reverse-over-reverse"``, as in `hvp`.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        chunk: How many rows are computed at once, all where it is ``None``. It need not divide ``P``.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
             losses; ``None``: it is the device's own.
 
@@ -44,13 +48,14 @@ def dense_hessian(
         The ``(P, P)`` matrix over the leaves that count.
 
     Raises:
-        ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, ``wrt`` selects nothing, or
-            ``axis_name`` is no axis around.
-        TypeError: If a leaf that counts is no real floating-point array, or the gradient has no forward derivative.
+        ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, ``wrt`` selects
+            nothing, ``chunk`` is below 1, or ``axis_name`` is no axis around.
+        TypeError: If a leaf that counts is no real floating-point array, the gradient has no forward derivative, or
+            ``chunk`` is no Python integer.
 
     Cost:
         ``P`` Hessian-vector products in one vectorised program, ``P * P`` numbers of memory and ``P`` times the
-        memory of a gradient.
+        memory of a gradient, or ``chunk`` times with chunks.
 
     Example:
         >>> import jax.numpy as jnp
@@ -76,5 +81,16 @@ def dense_hessian(
         raise ValueError(message)
     gradient = jax.grad(lambda x: subset.fun(unravel(x), *data))
     if mode == "forward-over-reverse":
-        return jax.jacfwd(forward(gradient, flat))(flat)
-    return jax.jacrev(gradient)(flat)
+        gradient = forward(gradient, flat)
+    if chunk is None:
+        return (jax.jacfwd if mode == "forward-over-reverse" else jax.jacrev)(gradient)(flat)
+    # what products share is computed once, outside of the loop
+    derivative = jax.linearize(gradient, flat)[1] if mode == "forward-over-reverse" else _pullback(gradient, flat)
+    eye = jnp.eye(flat.size, dtype=flat.dtype)
+    return jax.lax.map(derivative, eye, batch_size=_check.count(chunk, "chunk", least=1))
+
+
+def _pullback(fun: Callable[[Array], Array], at: Array) -> Callable[[Array], Array]:
+    """Return the map from cotangents of a vector function to those of its argument."""
+    pullback = jax.vjp(fun, at)[1]
+    return lambda cotangent: pullback(cotangent)[0]

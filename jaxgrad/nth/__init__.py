@@ -11,9 +11,11 @@ from jaxgrad.nth._estimate_operator import estimate_operator as estimate_operato
 from jaxgrad.nth._jet import jet as jet
 from jaxgrad.nth._laplacian import laplacian as laplacian
 from jaxgrad.nth._laplacian import second_derivatives as second_derivatives
+from jaxgrad.nth._laplacian import value_gradient_laplacian as value_gradient_laplacian
 from jaxgrad.nth._laplacian import weighted_laplacian as weighted_laplacian
 from jaxgrad.nth._mixed import all_mixed as all_mixed
 from jaxgrad.nth._mixed import mixed_partial as mixed_partial
+from jaxgrad.nth._ode_series import ode_series as ode_series
 
 __all__ = [
     "all_mixed",
@@ -26,8 +28,10 @@ __all__ = [
     "jet",
     "laplacian",
     "mixed_partial",
+    "ode_series",
     "register_rule",
     "second_derivatives",
     "taylor_coefficients",
+    "value_gradient_laplacian",
     "weighted_laplacian",
 ]

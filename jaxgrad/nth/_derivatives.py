@@ -26,9 +26,11 @@ def derivatives(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
             through ``data``.
-        x: The point, a real floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
+        x: The point, a floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
             elementwise: an entry of the output may depend on its own entry of ``x`` alone. This cannot be checked;
-            for another function the result is the derivative along the vector of ones.
+            for another function the result is the derivative along the vector of ones. Complex for a holomorphic
+            ``fun``. Only a real output is refused there: of another function that is not holomorphic, such as one
+            that conjugates, the result is the derivative along the real axis.
         order: The highest order n, a Python integer.
         *data: Pytrees handed on to ``fun``; not differentiated.
         max_order: The largest order to accept. The factorial of 35 overflows float32.
@@ -39,7 +41,8 @@ def derivatives(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_
     Raises:
         ValueError: If ``order`` is negative or above ``max_order``, or an output's shape does not begin with that
             of ``x``.
-        TypeError: If ``order`` is no Python integer, or ``x`` no real floating-point array.
+        TypeError: If ``order`` is no Python integer, ``x`` no floating-point array, or an output real
+            where ``x`` is complex.
 
     Cost:
         About ``order + 1`` evaluations in the linear layers and ``order ** 2`` multiplications an elementwise
@@ -68,8 +71,8 @@ def derivative(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_o
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
             through ``data``.
-        x: The point, a real floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
-            elementwise, as in `derivatives`.
+        x: The point, a floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
+            elementwise and complex only where it is holomorphic, as in `derivatives`.
         order: The order n, a Python integer; 0 is the value.
         *data: Pytrees handed on to ``fun``; not differentiated.
         max_order: The largest order to accept. The factorial of 35 overflows float32.
@@ -80,7 +83,8 @@ def derivative(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_o
     Raises:
         ValueError: If ``order`` is negative or above ``max_order``, or an output's shape does not begin with that
             of ``x``.
-        TypeError: If ``order`` is no Python integer, or ``x`` no real floating-point array.
+        TypeError: If ``order`` is no Python integer, ``x`` no floating-point array, or an output real
+            where ``x`` is complex.
 
     Cost:
         That of `derivatives`, less what only the lower orders need in the last layer.
@@ -98,7 +102,7 @@ def derivative(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_o
 
 def _coefficients(fun: Callable[..., Tree], x: Array, order: int, data: tuple[Any, ...], max_order: int) -> list[Tree]:
     """Return the Taylor coefficients 0 to ``order``, entry by entry of ``x``."""
-    order, x = _line.check_order(order, max_order), _line.check_point(x)
+    order, x = _line.check_order(order, max_order), _line.check_point(x, complex_too=True)
     rows = _line.coefficients_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows[0]):
         if jnp.shape(leaf)[: x.ndim] != x.shape:
@@ -108,4 +112,10 @@ def _coefficients(fun: Callable[..., Tree], x: Array, order: int, data: tuple[An
                 " use nth.directional"
             )
             raise ValueError(message)
+        if order and _check.is_complex(x) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            message = (
+                f"fun is not holomorphic: x is complex and {_check.locate('output', path)} real, so there is no"
+                " derivative by x; nth.directional and nth.jet differentiate along a line in the plane"
+            )
+            raise TypeError(message)
     return rows

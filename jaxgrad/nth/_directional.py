@@ -30,7 +30,7 @@ def directional(
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
             through ``data``.
-        x: The point, a pytree of real floating-point arrays.
+        x: The point, a pytree of real or complex floating-point arrays; t is real, also where they are complex.
         direction: The direction v, a pytree with the structure, shapes and dtypes of ``x``; not normalised.
         order: The order n, a Python integer; 0 is the value.
         *data: Pytrees handed on to ``fun``; not differentiated.
@@ -41,7 +41,7 @@ def directional(
 
     Raises:
         ValueError: If ``direction`` does not mirror ``x``, or ``order`` is negative or above ``max_order``.
-        TypeError: If ``order`` is no Python integer, or a leaf of ``x`` no real floating-point array.
+        TypeError: If ``order`` is no Python integer, or a leaf of ``x`` no floating-point array.
 
     Cost:
         About ``order + 1`` evaluations where one operand of each product is constant; up to
@@ -60,7 +60,7 @@ def directional(
         Taylor series, Mathematics of Computation 69.
     """
     order = _line.check_order(order, max_order)
-    _check.differentiable(x=x)
+    _check.moving(x=x, complex_too=True)
     _check.mirrors(x=x, direction=direction)
     return _line.derivatives_along(lambda point: fun(point, *data), x, direction, order)[-1]
 
@@ -82,7 +82,7 @@ def taylor_coefficients(
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
             through ``data``.
-        x: The point, a pytree of real floating-point arrays.
+        x: The point, a pytree of real or complex floating-point arrays; t is real, also where they are complex.
         direction: The direction v, a pytree with the structure, shapes and dtypes of ``x``; not normalised.
         order: The highest order n, a Python integer.
         *data: Pytrees handed on to ``fun``; not differentiated.
@@ -93,7 +93,7 @@ def taylor_coefficients(
 
     Raises:
         ValueError: If ``direction`` does not mirror ``x``, or ``order`` is negative or above ``max_order``.
-        TypeError: If ``order`` is no Python integer, or a leaf of ``x`` no real floating-point array.
+        TypeError: If ``order`` is no Python integer, or a leaf of ``x`` no floating-point array.
 
     Cost:
         That of `directional`.
@@ -107,6 +107,6 @@ def taylor_coefficients(
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
     """
     order = _line.check_order(order, max_order)
-    _check.differentiable(x=x)
+    _check.moving(x=x, complex_too=True)
     _check.mirrors(x=x, direction=direction)
     return _line.stack(_line.coefficients_along(lambda point: fun(point, *data), x, direction, order))

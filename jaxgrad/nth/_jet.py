@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgrad import _check
 from jaxgrad._jit import jit
@@ -15,7 +16,6 @@ from jaxgrad.nth._engine import Mode, Series, scale, taylor
 __all__ = ["jet"]
 
 
-@jit("fun", "factorial_scaled")
 def jet(
     fun: Callable[..., Tree], primals: Sequence[Tree], series: Sequence[Sequence[Tree]], factorial_scaled: bool = True
 ) -> tuple[Tree, Tree]:
@@ -26,9 +26,11 @@ def jet(
 
     Args:
         fun: ``fun(*primals)``, returning an array or a pytree of arrays. Static: pass a named function.
-        primals: The point, one array (or pytree) for each argument of ``fun``.
-        series: For each argument the list of :math:`h_1, \dots, h_n`, each like the argument, all lists of one
-            length. ``None`` stands for zero, and saves the work on it.
+        primals: The point, one array (or pytree) for each argument of ``fun``. Integers and bools are constants. With
+            complex ones the series are complex and t is real: along it a function need not be holomorphic.
+        series: For each argument the list of :math:`h_1, \dots, h_n`, each like the argument or one number for all
+            of its entries, all lists of one length. ``None`` stands for zero, and saves the work on it; that, or a
+            zero that is no traced value, is what a constant takes.
         factorial_scaled: Whether the coefficients are derivatives, as above; otherwise they are normalised,
             :math:`h_k / k!`.
 
@@ -36,8 +38,9 @@ def jet(
         The value, and the value's tree with the list :math:`y_1, \dots, y_n` at every leaf.
 
     Raises:
-        ValueError: If the lists differ in length or shape from the primals.
-        TypeError: If a primal is no real floating-point array.
+        ValueError: If the lists differ in length or shape from the primals, there is no primal, or an integer has a
+            series.
+        TypeError: If a primal is no array, or a series complex and its primal real.
 
     Cost:
         About ``n + 1`` evaluations where one operand of each product is constant.
@@ -50,52 +53,91 @@ def jet(
     References:
         Bettencourt, Johnson and Duvenaud (2019), Taylor-mode automatic differentiation for higher-order derivatives.
     """
-    order = _check_series(primals, series)
-    leaves, treedef = jax.tree.flatten(tuple(primals))
+    _check_pairs(primals, series)
+    terms = [
+        [_like(primal, term, f"series[{i}][{k}]", f"primals[{i}]") for k, term in enumerate(terms)]
+        for i, (primal, terms) in enumerate(zip(primals, series, strict=True))
+    ]
+    return _of_leaves(fun, tuple(primals), terms, factorial_scaled)
+
+
+@jit("fun", "factorial_scaled")
+def _of_leaves(fun: Callable[..., Tree], primals: Any, series: Any, factorial_scaled: bool) -> tuple[Tree, Tree]:
+    """Push series through a function, each coefficient a list of the primal's leaves."""
+    leaves, treedef = jax.tree.flatten(primals)
     structure: Any = treedef
-    columns = [_column(primals, series, k) for k in range(order)]
+    rows = [[leaf for terms in series for leaf in terms[k]] for k in range(len(series[0]))]
     operands = [
-        tuple(_normalised(row[i], leaf, k, factorial_scaled) for k, row in enumerate([leaves, *columns]))
+        tuple(_normalised(row[i], leaf, k, factorial_scaled) for k, row in enumerate([leaves, *rows]))
         for i, leaf in enumerate(leaves)
     ]
-    results, shape = taylor(lambda *moved: fun(*structure.unflatten(moved)), operands, Mode(order))
+    results, shape = taylor(lambda *moved: fun(*structure.unflatten(moved)), operands, Mode(len(rows)))
     return shape.unflatten([s[0] for s in results]), shape.unflatten([_terms(s, factorial_scaled) for s in results])
 
 
-def _check_series(primals: Any, series: Any) -> int:
-    """Return the number of coefficients."""
+jet.programs = _of_leaves.programs  # type: ignore[attr-defined]
+
+
+def _check_pairs(primals: Any, series: Any) -> None:
+    """Refuse lists that do not pair up, and a function of nothing."""
     if len(primals) != len(series):
         message = f"primals and series must pair up; got {len(primals)} and {len(series)}"
         raise ValueError(message)
-    _check.differentiable(primals=tuple(primals))
+    if not jax.tree.leaves(tuple(primals)):
+        message = f"primals must hold an argument of fun that is an array; got {primals!r}: there is nothing to move"
+        raise ValueError(message)
     lengths = {len(terms) for terms in series}
     if len(lengths) > 1:
         message = f"all series must have one length; got {sorted(lengths)}"
         raise ValueError(message)
-    return lengths.pop()
 
 
-def _column(primals: Any, series: Any, k: int) -> list[Any]:
-    """Return the coefficients of one degree, leaf by leaf of the primals; ``None`` for a known zero."""
-    column: list[Any] = []
-    for i, (primal, terms) in enumerate(zip(primals, series, strict=True)):
-        leaves = jax.tree.leaves(primal)
-        found = [None] * len(leaves) if terms[k] is None else jax.tree.leaves(terms[k])
-        shapes = [jnp.shape(leaf) for leaf in found if leaf is not None]
-        if len(found) != len(leaves) or (shapes and shapes != [jnp.shape(leaf) for leaf in leaves]):
-            message = f"series[{i}][{k}] must be like primals[{i}]; its leaves have the shapes {shapes}"
+def _like(primal: Any, term: Any, where: str, owner: str) -> list[Any]:
+    """Return the leaves of a coefficient, ``None`` for known zeros; integers do not move."""
+    leaves, treedef = jax.tree.flatten(primal)
+    structure: Any = treedef
+    if term is None:
+        return [None] * len(leaves)
+    try:
+        found = structure.flatten_up_to(term)
+    except (ValueError, TypeError) as error:
+        message = f"{where} must be like {owner}, a tree of its structure: {error}"
+        raise ValueError(message) from None
+    return [_leaf_like(leaf, own, where, owner) for leaf, own in zip(leaves, found, strict=True)]
+
+
+def _leaf_like(leaf: Any, own: Any, where: str, owner: str) -> Any:
+    """Return a coefficient of one array, which may be one number for all of its entries.
+
+    Raises:
+        ValueError: If it has another shape, or moves an integer.
+        TypeError: If it is complex and the array real.
+    """
+    if own is None or jnp.result_type(own) == jax.dtypes.float0:
+        return None
+    if jnp.shape(own) not in (jnp.shape(leaf), ()):
+        message = f"{where} must be like {owner}, of shape {jnp.shape(leaf)}, or one number; got {jnp.shape(own)}"
+        raise ValueError(message)
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        if isinstance(own, jax.core.Tracer) or np.any(own):
+            message = (
+                f"{owner} has an integer or a bool, which is a constant, and {where} moves it: give None there, or a"
+                " zero that is not traced; for what moves, write 1.0 in place of 1"
+            )
             raise ValueError(message)
-        for leaf, given in zip(leaves, found, strict=True):
-            _check.numbers_like(given, f"series[{i}][{k}]", leaf)
-        column += found
-    return column
+        return None
+    if _check.is_complex(own) and not _check.is_complex(leaf):
+        message = f"{where} is complex and {owner} real: give {owner} as a complex array"
+        raise TypeError(message)
+    _check.numbers_like(own, where, leaf)
+    return own
 
 
 def _normalised(term: Any, primal: Any, k: int, factorial_scaled: bool) -> Any:
-    """Return a coefficient divided by its factorial, in the dtype of the primal."""
-    if term is None:
-        return None
-    term = jnp.asarray(term, jnp.result_type(primal))
+    """Return a coefficient divided by its factorial, in the dtype and shape of the primal."""
+    if k == 0 or term is None:
+        return term
+    term = jnp.broadcast_to(jnp.asarray(term, jnp.result_type(primal)), jnp.shape(primal))
     return scale(1 / _line.factorial(k), term) if factorial_scaled else term
 
 

@@ -11,11 +11,11 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Tree
 from jaxgrad.nth import _line
 
-__all__ = ["laplacian", "second_derivatives", "weighted_laplacian"]
+__all__ = ["laplacian", "second_derivatives", "value_gradient_laplacian", "weighted_laplacian"]
 
 
-@jit("fun")
-def laplacian(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
+@jit("fun", "chunk")
+def laplacian(fun: Callable[..., Tree], x: Array, *data: Any, chunk: int | None = None) -> Tree:
     r"""Return the Laplacian of a function of several variables.
 
     .. math:: \Delta f(x) = \sum_{i=1}^d \frac{\partial^2 f}{\partial x_i^2}
@@ -28,17 +28,20 @@ def laplacian(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
             through ``data``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
+        chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
+            value's evaluation. It need not divide d.
 
     Returns:
         The Laplacian of every entry of the output.
 
     Raises:
-        ValueError: If ``x`` is no vector.
-        TypeError: If ``x`` is no real floating-point array.
+        ValueError: If ``x`` is no vector, or ``chunk`` is below 1.
+        TypeError: If ``x`` is no real floating-point array, or ``chunk`` no Python integer.
 
     Cost:
         ``d + 2`` evaluations: the value, d first derivatives, and the sum of the second ones, which is carried as
-        one coefficient. Less where the first layer's derivatives do not depend on the point.
+        one coefficient. Less where the first layer's derivatives do not depend on the point. Each further chunk
+        evaluates the value and the sum again.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,11 +56,63 @@ def laplacian(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
         Dangel et al. (2025), Collapsing Taylor mode automatic differentiation, NeurIPS.
     """
     x = _line.check_vector(x)
-    return _line.sum_of_pure(fun, x, jnp.eye(x.size, dtype=x.dtype), None, 2, data)
+    return _line.second_order(fun, x, jnp.eye(x.size, dtype=x.dtype), None, data, chunk)[2]
 
 
-@jit("fun", "factored")
-def weighted_laplacian(fun: Callable[..., Tree], x: Array, weights: Array, *data: Any, factored: bool = False) -> Tree:
+@jit("fun", "chunk")
+def value_gradient_laplacian(
+    fun: Callable[..., Tree], x: Array, *data: Any, chunk: int | None = None
+) -> tuple[Tree, Tree, Tree]:
+    r"""Return the value, the gradient and the Laplacian of a function of several variables, from one pass.
+
+    .. math:: \left( f(x), \; \nabla f(x), \; \Delta f(x) \right)
+
+    Args:
+        fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
+            through ``data``.
+        x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
+        *data: Pytrees handed on to ``fun``; not differentiated.
+        chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
+            value's evaluation. It need not divide d.
+
+    Returns:
+        ``(value, gradient, laplacian)``. The first and the last are like the output of ``fun``; the gradient has a
+        new last axis of length d, as `jax.jacobian`'s. Those of an output of integers are JAX's ``float0``.
+
+    Raises:
+        ValueError: If ``x`` is no vector, or ``chunk`` is below 1.
+        TypeError: If ``x`` is no real floating-point array, or ``chunk`` no Python integer.
+
+    Cost:
+        ``d + 2`` evaluations, as `laplacian`, which computes the other two on its way. Each further chunk evaluates
+        the value and the sum again.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def bowl(x):
+        ...     return jnp.sum(x**2)
+        >>> [part.tolist() for part in value_gradient_laplacian(bowl, jnp.array([1.0, 2.0]))]
+        [5.0, [2.0, 4.0], 4.0]
+
+    References:
+        Li et al. (2024), A computational framework for neural network-based variational Monte Carlo with forward
+        Laplacian, Nature Machine Intelligence 6.
+    """
+    x = _line.check_vector(x)
+    value, slopes, total = _line.second_order(fun, x, jnp.eye(x.size, dtype=x.dtype), None, data, chunk)
+    last = _line.unless_float0(lambda leaf: jnp.moveaxis(leaf, 0, -1), lambda shape: (*shape[1:], shape[0]))
+    return value, jax.tree.map(last, slopes), total
+
+
+@jit("fun", "factored", "chunk")
+def weighted_laplacian(
+    fun: Callable[..., Tree],
+    x: Array,
+    weights: Array,
+    *data: Any,
+    factored: bool = False,
+    chunk: int | None = None,
+) -> Tree:
     r"""Return a weighted sum of the second derivatives of a function of several variables.
 
     .. math:: \sum_{i,j=1}^d C_{ij} \frac{\partial^2 f}{\partial x_i \, \partial x_j}
@@ -71,16 +126,19 @@ def weighted_laplacian(fun: Callable[..., Tree], x: Array, weights: Array, *data
         *data: Pytrees handed on to ``fun``; not differentiated.
         factored: Whether ``weights`` is a factor S of shape ``(d, r)`` with :math:`C = S S^T` instead, such as the
             diffusion of a stochastic process.
+        chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
+            value's evaluation. It need not divide their number.
 
     Returns:
         The weighted sum for every entry of the output.
 
     Raises:
-        ValueError: If ``x`` is no vector or ``weights`` has another shape.
-        TypeError: If ``x`` or ``weights`` is no real floating-point array.
+        ValueError: If ``x`` is no vector, ``weights`` has another shape, or ``chunk`` is below 1.
+        TypeError: If ``x`` or ``weights`` is no real floating-point array, or ``chunk`` no Python integer.
 
     Cost:
-        ``d + 2`` evaluations for a diagonal, ``r + 2`` for a factor, ``2 d + 2`` for a matrix.
+        ``d + 2`` evaluations for a diagonal, ``r + 2`` for a factor, ``2 d + 2`` for a matrix: the derivatives along
+        each axis and along each row, and the sum of the second derivatives along both, which is exact at any scale.
 
     Example:
         >>> import jax.numpy as jnp
@@ -97,21 +155,19 @@ def weighted_laplacian(fun: Callable[..., Tree], x: Array, weights: Array, *data
     weights = jnp.asarray(weights, x.dtype)
     eye = jnp.eye(x.size, dtype=x.dtype)
     if factored and weights.ndim == 2 and weights.shape[0] == x.size:
-        return _line.sum_of_pure(fun, x, weights.T, None, 2, data)
+        return _line.second_order(fun, x, weights.T, None, data, chunk)[2]
     if not factored and weights.shape == x.shape:
-        return _line.sum_of_pure(fun, x, eye, weights, 2, data)
+        return _line.second_order(fun, x, eye, weights, data, chunk)[2]
     if not factored and weights.shape == (x.size, x.size):
-        # two directions a row: a C_a = ((e + c)^2 - (e - c)^2) / 4
-        directions = jnp.concatenate([eye + weights, eye - weights])
-        signs = jnp.repeat(jnp.asarray([0.25, -0.25], x.dtype), x.size)
-        return _line.sum_of_pure(fun, x, directions, signs, 2, data)
+        # halves are added, for a sum of two large entries may overflow
+        return _line.sum_of_mixed(fun, x, eye, weights / 2 + weights.T / 2, data, chunk)
     expected = f"({x.size}, r)" if factored else f"({x.size},) or ({x.size}, {x.size})"
     message = f"weights must have the shape {expected} for x of length {x.size}; got {weights.shape}"
     raise ValueError(message)
 
 
-@jit("fun")
-def second_derivatives(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
+@jit("fun", "chunk")
+def second_derivatives(fun: Callable[..., Tree], x: Array, *data: Any, chunk: int | None = None) -> Tree:
     r"""Return the pure second derivatives of a function of several variables, not summed.
 
     .. math:: \frac{\partial^2 f}{\partial x_i^2}, \quad i = 1, \dots, d
@@ -121,13 +177,15 @@ def second_derivatives(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
             through ``data``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
+        chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
+            value's evaluation. It need not divide d.
 
     Returns:
         The diagonal of the Hessian of every entry of the output, along a new leading axis of length d.
 
     Raises:
-        ValueError: If ``x`` is no vector.
-        TypeError: If ``x`` is no real floating-point array.
+        ValueError: If ``x`` is no vector, or ``chunk`` is below 1.
+        TypeError: If ``x`` is no real floating-point array, or ``chunk`` no Python integer.
 
     Cost:
         ``2 d + 1`` evaluations.
@@ -143,5 +201,8 @@ def second_derivatives(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
     """
     x = _line.check_vector(x)
-    pure = jax.vmap(lambda v: _line.derivatives_along(lambda point: fun(point, *data), x, v, 2)[-1])
-    return pure(jnp.eye(x.size, dtype=x.dtype))
+
+    def pure(direction: Array) -> tuple[None, None, Tree]:
+        return None, None, _line.derivatives_along(lambda point: fun(point, *data), x, direction, 2)[-1]
+
+    return _line.over_directions(pure, (jnp.eye(x.size, dtype=x.dtype),), chunk)[2]

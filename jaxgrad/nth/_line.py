@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxgrad import _check
 from jaxgrad._types import Array, Tree
-from jaxgrad.nth._engine import Mode, Series, scale, taylor
+from jaxgrad.nth._engine import Mode, Series, pairs, scale, taylor
 
 MAX_ORDER = 32
 """The default cap on orders: the factorial of 34 is the last one that float32 and bfloat16 hold."""
@@ -37,8 +37,8 @@ def check_order(order: Any, max_order: int | None = None, name: str = "order", l
     return _check.count(order, name, least=least, most=most, advice="" if negative else advice)
 
 
-def check_point(x: Any) -> Array:
-    """Return ``x`` as one real floating-point array.
+def check_point(x: Any, *, complex_too: bool = False) -> Array:
+    """Return ``x`` as one floating-point array, a real one unless complex numbers are taken too.
 
     Raises:
         TypeError: If it is a tree of several arrays, or not floating-point.
@@ -46,7 +46,7 @@ def check_point(x: Any) -> Array:
     if not jax.tree_util.all_leaves([x]):
         message = f"x must be one array; got a {type(x).__name__}: nth.directional takes pytrees"
         raise TypeError(message)
-    _check.differentiable(x=x)
+    _check.moving(x=x, complex_too=complex_too)
     return jnp.asarray(x)
 
 
@@ -87,20 +87,81 @@ def stored(series: Series, k: int) -> Any:
     return np.zeros(value.shape, jax.dtypes.float0)
 
 
-def sum_of_pure(
-    fun: Callable[..., Tree], x: Array, directions: Array, weights: Array | None, order: int, data: tuple[Any, ...]
-) -> Tree:
-    """Return the sum over directions, with weights, of the derivatives of one order along each.
+def second_order(
+    fun: Callable[..., Tree],
+    x: Array,
+    directions: Array,
+    weights: Array | None,
+    data: tuple[Any, ...],
+    chunk: int | None = None,
+) -> tuple[Tree, Tree, Tree]:
+    """Return the value, the slopes along directions in rows, and the sum, with weights, of the second derivatives.
 
-    The highest coefficient is carried as its sum, so that a direction costs ``order - 1`` evaluations and not one more.
+    The highest coefficient is carried as its sum, so that a direction costs one evaluation.
     """
 
-    def top(direction: Array, weight: Array | None) -> Tree:
-        mode = Mode(order, axis=DIRECTIONS, weight=weight)
-        return coefficients_along(lambda point: fun(point, *data), x, direction, order, mode)[-1]
+    def follow(direction: Array, weight: Array | None = None) -> tuple[Tree, Tree, Tree]:
+        mode = Mode(2, axis=DIRECTIONS, weight=weight)
+        value, slope, top = coefficients_along(lambda point: fun(point, *data), x, direction, 2, mode)
+        return value, jax.tree.map(lambda c: times_factorial(c, 2), top), slope
 
-    mapped = jax.vmap(top, in_axes=(0, None if weights is None else 0), out_axes=None, axis_name=DIRECTIONS)
-    return jax.tree.map(lambda c: times_factorial(c, order), mapped(directions, weights))
+    value, total, slopes = over_directions(follow, (directions,) if weights is None else (directions, weights), chunk)
+    return value, slopes, total
+
+
+def sum_of_mixed(
+    fun: Callable[..., Tree], x: Array, first: Array, second: Array, data: tuple[Any, ...], chunk: int | None = None
+) -> Tree:
+    """Return the sum over rows of the derivative along a row of ``first`` and that of ``second``."""
+
+    def follow(one: Array, other: Array) -> tuple[None, Tree, None]:
+        mode = Mode(3, axis=DIRECTIONS, summed=pairs)
+        results, shape = taylor(lambda point: fun(point, *data), [(x, one, other, None)], mode)
+        return None, shape.unflatten([stored(series, 3) for series in results]), None
+
+    return over_directions(follow, (first, second), chunk)[1]
+
+
+def over_directions(
+    follow: Callable[..., tuple[Tree, Tree, Tree]], rows: tuple[Array, ...], chunk: int | None
+) -> tuple[Tree, Tree, Tree]:
+    """Follow directions, ``chunk`` of them at once, each given by a row of every array.
+
+    ``follow`` returns what directions share, the sums of what they add up along the axis ``DIRECTIONS``, and their
+    own; the last is stacked. The first block may be smaller. The others are a loop, which a backward pass goes
+    through again instead of keeping what every block computed.
+    """
+    block = jax.vmap(follow, out_axes=(None, None, 0), axis_name=DIRECTIONS)
+    count = len(rows[0])
+    if chunk is not None:
+        chunk = _check.count(chunk, "chunk", least=1)
+    if chunk is None or chunk >= count:
+        return block(*rows)
+    head = count - (count - 1) // chunk * chunk
+    shared, sums, own = block(*[row[:head] for row in rows])
+
+    def step(total: Tree, further: list[Array]) -> tuple[Tree, Tree]:
+        _, more, theirs = block(*further)
+        return jax.tree.map(jnp.add, total, _without_float0(more)), _without_float0(theirs)
+
+    blocks = [row[head:].reshape(-1, chunk, *row.shape[1:]) for row in rows]
+    total, others = jax.lax.scan(jax.checkpoint(step, prevent_cse=False), _without_float0(sums), blocks)
+
+    def join(first: Any, rest: Any) -> Any:
+        if rest is None:
+            return np.zeros((count, *first.shape[1:]), first.dtype)
+        return jnp.concatenate([first, rest.reshape(-1, *first.shape[1:])])
+
+    return (
+        shared,
+        jax.tree.map(lambda first, added: first if added is None else added, sums, total),
+        jax.tree.map(join, own, others),
+    )
+
+
+def _without_float0(tree: Tree) -> Tree:
+    """Drop the leaves that are JAX's zeros of integers, which no loop carries."""
+    return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else leaf, tree)
 
 
 def derivatives_along(fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int) -> list[Tree]:

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any
 
 import jax
@@ -84,8 +83,9 @@ def all_mixed(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_di
 
     .. math:: T_{i_1 \dots i_n} = \frac{\partial^n f}{\partial x_{i_1} \cdots \partial x_{i_n}}
 
-    They are combined, with exact rational weights, from the derivatives of order n along the lattice directions
-    :math:`j \in \mathbb{N}^d`, :math:`|j| = n`: no series inside a series.
+    Each is a series inside a series, one for every variable that it differentiates by, as in `mixed_partial`. Partials
+    with the same orders up to the naming of the variables share a program. Nothing is subtracted that is not in the
+    function: interpolation from derivatives along lines has fewer evaluations and loses a digit with every order.
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
@@ -93,17 +93,19 @@ def all_mixed(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_di
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         order: The total order n, a Python integer.
         *data: Pytrees handed on to ``fun``; not differentiated.
-        max_directions: The largest number of directions to follow.
+        max_directions: The largest number of different partials to compute.
 
     Returns:
         The output with n new leading axes of length d; JAX's ``float0`` for an output of integers.
 
     Raises:
-        ValueError: If ``x`` is no vector, ``order`` is negative, or there are more than ``max_directions``.
+        ValueError: If ``x`` is no vector or empty, ``order`` is negative, or there are more than ``max_directions``.
         TypeError: If ``order`` is no Python integer, or ``x`` no real floating-point array.
 
     Cost:
-        ``order`` evaluations for each of the ``binom(d + n - 1, n)`` directions, and one more.
+        The product of ``k + 1`` over the orders k of its variables, in evaluations, for each of the
+        ``binom(d + n - 1, n)`` partials; a trace for every partition of n into at most d parts, as long as that of
+        `mixed_partial`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -113,29 +115,54 @@ def all_mixed(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_di
         [[4.0, 2.0], [2.0, 0.0]]
 
     References:
-        Griewank, Utke and Walther (2000), Evaluating higher derivative tensors by forward propagation of univariate
-        Taylor series, Mathematics of Computation 69, equation 17.
+        Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 13.3.
     """
     x, order = _line.check_vector(x), _line.check_order(order)
+    if x.size == 0:
+        message = "x must have an entry; got a vector of length 0, which has no partial derivatives"
+        raise ValueError(message)
     count = math.comb(x.size + order - 1, order)
     if count > max_directions:
         message = (
-            f"all partials of order {order} in {x.size} variables take {count} directions, more than"
+            f"there are {count} partials of order {order} in {x.size} variables, more than"
             f" max_directions={max_directions}; nth.mixed_partial computes single ones"
         )
         raise ValueError(message)
-    lattice = list(lattice_points(x.size, order))
-    along = jax.vmap(lambda v: _line.derivatives_along(lambda point: fun(point, *data), x, v, order)[-1])
-    lines = along(jnp.asarray(np.array(lattice), x.dtype))
-    weights = np.array([[float(interpolation_weight(i, j)) for j in lattice] for i in lattice])
-    place = {point: row for row, point in enumerate(lattice)}
+    groups: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for point in lattice_points(x.size, order):
+        groups.setdefault(tuple(sorted(filter(None, point), reverse=True)), []).append(point)
+    found = [_partials(fun, x, parts, points, data) for parts, points in groups.items()]
+    place = {point: row for row, point in enumerate(itertools.chain(*groups.values()))}
     entries = [place[_counts(axes, x.size)] for axes in itertools.product(range(x.size), repeat=order)]
-    index = np.array(entries).reshape((x.size,) * order)
+    index = np.array(entries, int).reshape((x.size,) * order)
 
-    def combine(values: Array) -> Array:
-        return jnp.tensordot(jnp.asarray(weights, values.dtype), values, 1)[index]
+    def spread(*rows: Any) -> Any:
+        if rows[0].dtype == jax.dtypes.float0:
+            return np.zeros(index.shape + rows[0].shape[1:], rows[0].dtype)
+        return jnp.concatenate(rows)[index]
 
-    return jax.tree.map(_line.unless_float0(combine, lambda shape: index.shape + shape[1:]), lines)
+    return jax.tree.map(spread, *found)
+
+
+def _partials(
+    fun: Callable[..., Tree], x: Array, parts: tuple[int, ...], points: list[tuple[int, ...]], data: tuple[Any, ...]
+) -> Tree:
+    """Return the partials of some multi-indices that hold the same orders, along a leading axis."""
+    # the variables of each, that of the highest order first
+    axes = [np.argsort([-k for k in point], kind="stable")[: len(parts)] for point in points]
+
+    def partial(point: Array, directions: Array, level: int) -> Tree:
+        """Differentiate by the variables from ``level`` on."""
+        if level == len(parts):
+            return fun(point, *data)
+
+        def inner(p: Array) -> Tree:
+            return partial(p, directions, level + 1)
+
+        return _line.derivatives_along(inner, point, directions[level], parts[level])[-1]
+
+    rows = np.eye(x.size)[np.array(axes).astype(int).reshape(len(points), len(parts))]
+    return jax.vmap(lambda directions: partial(x, directions, 0))(jnp.asarray(rows, x.dtype))
 
 
 def lattice_points(dim: int, total: int) -> list[tuple[int, ...]]:
@@ -148,28 +175,3 @@ def lattice_points(dim: int, total: int) -> list[tuple[int, ...]]:
 def _counts(axes: tuple[int, ...], dim: int) -> tuple[int, ...]:
     """Return how often each variable occurs."""
     return tuple(axes.count(i) for i in range(dim))
-
-
-def interpolation_weight(i: tuple[int, ...], j: tuple[int, ...]) -> Fraction:
-    """Return the weight of the derivative along ``j`` in the partial derivative ``i``, both of one total order."""
-    order = sum(i)
-    if order == 0:
-        return Fraction(1)
-    total = Fraction(0)
-    for k in itertools.product(*[range(entry + 1) for entry in i]):
-        size = sum(k)
-        if size == 0:
-            continue
-        term = Fraction((-1) ** (order - size)) * Fraction(size, order) ** order
-        for entry, other, part in zip(i, j, k, strict=True):
-            term *= math.comb(entry, part) * _binomial(Fraction(order * part, size), other)
-        total += term
-    return total / math.factorial(order)
-
-
-def _binomial(top: Fraction, below: int) -> Fraction:
-    """Return a binomial coefficient of a fraction."""
-    value = Fraction(1)
-    for step in range(below):
-        value *= (top - step) / (step + 1)
-    return value

@@ -96,6 +96,11 @@ def probes_row():
     return Example(bind(of_point), two_points, lambda array: bind(fresh_of(of_point)(array)), **OF_POINTS)
 
 
+def flow(x, params):
+    """A field like its argument, of any dtype."""
+    return jnp.tanh(mlp_jax(params, x))
+
+
 ROWS = {
     "nth.all_mixed": row(nth.all_mixed, of_point, point, 2),
     "nth.biharmonic": row(nth.biharmonic, of_point, point),
@@ -107,7 +112,9 @@ ROWS = {
     "nth.jet": jet_row(),
     "nth.laplacian": row(nth.laplacian, of_point, point),
     "nth.mixed_partial": row(nth.mixed_partial, of_point, point, (1, 0, 2)),
+    "nth.ode_series": row(nth.ode_series, flow, square, 3),
     "nth.second_derivatives": row(nth.second_derivatives, of_point, point),
     "nth.taylor_coefficients": row(nth.taylor_coefficients, loss, parameters, 3, at=2, sharded=(2,)),
+    "nth.value_gradient_laplacian": row(nth.value_gradient_laplacian, of_point, point),
     "nth.weighted_laplacian": row(nth.weighted_laplacian, of_point, diagonal, at=2),
 }

@@ -1,5 +1,6 @@
 """`curvature.dense_hessian` against row-by-row double backward, and its refusal of large matrices."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 from jax.flatten_util import ravel_pytree
@@ -34,6 +35,29 @@ def test_wrt_takes_the_block():
     problem = regression()
     block = dense_hessian(mean_square, problem.params, *problem.data, wrt="layer0")
     assert_parity(block, dense_hessian(mean_square, problem.params, *problem.data)[:24, :24])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 71, 200])
+def test_chunks_change_nothing_but_rounding(chunk):
+    problem = regression()
+    got = dense_hessian(mean_square, problem.params, *problem.data, chunk=chunk)
+    assert_parity(got, dense_hessian(mean_square, problem.params, *problem.data))
+
+
+def test_chunks_take_less_memory():
+    problem = regression()
+    x, y = [jnp.tile(part, (16, 1)) for part in problem.data]
+
+    def temporaries(chunk):
+        program = jax.jit(lambda p, x, y: dense_hessian(mean_square, p, x, y, chunk=chunk))
+        return program.lower(problem.params, x, y).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(None) > 2 * temporaries(16) > 3 * temporaries(4)
+
+
+def test_rejects_a_chunk_of_nothing():
+    with pytest.raises(ValueError, match="chunk must be at least 1; got 0"):
+        dense_hessian(jnp.sum, jnp.ones(3), chunk=0)
 
 
 def test_rejects_a_matrix_beyond_the_limit():

@@ -38,7 +38,7 @@ def test_is_homogeneous_in_the_direction():
 def test_rejects_a_direction_that_does_not_mirror_x():
     with pytest.raises(ValueError, match=r"direction must have .* of x:\n  direction: got float64\[2\]"):
         directional(jnp.sum, jnp.ones(3), jnp.ones(2), 2)
-    with pytest.raises(TypeError, match="x is differentiated"):
+    with pytest.raises(TypeError, match="x moves, so its leaves must be real or complex"):
         directional(jnp.sum, jnp.arange(3), jnp.arange(3), 2)
 
 

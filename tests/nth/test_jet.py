@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
 from jax.experimental.jet import jet as jax_jet
@@ -45,14 +46,68 @@ def test_none_is_zero_and_trees_are_taken():
     assert jet(jnp.sin, (0.0,), ([],))[1] == []
 
 
+def twice_and_sine(a, n):
+    return a * n + jnp.sin(a)
+
+
+@pytest.mark.parametrize("zero", [None, 0, 0.0, np.zeros((), int), np.zeros((), jax.dtypes.float0)])
+def test_integers_are_constants(zero):
+    want = jet(lambda a: twice_and_sine(a, 3), (0.4,), ([1.0, 0.5],))
+    assert_parity(jet(twice_and_sine, (0.4, 3), ([1.0, 0.5], [zero, zero])), want)
+    tree = jet(
+        lambda p: twice_and_sine(p["a"], p["n"]),
+        ({"a": 0.4, "n": 3},),
+        ([{"a": 1.0, "n": zero}, {"a": 0.5, "n": zero}],),
+    )
+    assert_parity(tree, want)
+
+
+def test_one_number_is_a_coefficient_of_every_entry():
+    x = jnp.array([0.3, 0.7])
+    got = jet(jnp.sin, (x,), ([1.0, jnp.array(0.5)],))
+    assert_parity(got, jet(jnp.sin, (x,), ([jnp.ones(2), jnp.full(2, 0.5)],)))
+
+
+def test_is_a_drop_in_for_complex_numbers():
+    z, series = jnp.array([0.7 + 0.4j, -0.2 + 1j]), ([jnp.array([1j, 1.0 + 2j]), 0.5j],)
+
+    def fun(z):
+        return jnp.exp(z) * z**3 / (2 + z)
+
+    got = jet(fun, (z,), series)
+    assert_parity(got, jax.jit(lambda z: jax_jet(fun, (z,), ([series[0][0], jnp.full(2, 0.5j)],)))(z))
+
+
+@pytest.mark.parametrize("fun", [jnp.abs, jnp.conj, jnp.real, lambda z: z * jnp.conj(z) ** 2, lambda z: jnp.angle(z)])
+def test_a_function_that_is_not_holomorphic_is_differentiated_by_the_real_parameter(fun):
+    z, v, w = 0.7 + 0.4j, 1.0 - 2j, 0.3 + 0.1j
+
+    def along(t):
+        return fun(z + v * t + w * t**2 / 2)
+
+    first, second = jet(fun, (z,), ([v, w],))[1]
+    rows = jax.jit(lambda t: jax.jvp(lambda s: jax.jvp(along, (s,), (1.0,))[1], (t,), (1.0,)))(0.0)
+    assert_parity([first, second], list(rows))
+
+
 @pytest.mark.parametrize(
     ("primals", "series", "message"),
     [
         ((1.0, 2.0), ([1.0],), "primals and series must pair up; got 2 and 1"),
         ((1.0, 2.0), ([1.0], [1.0, 0.0]), r"all series must have one length; got \[1, 2\]"),
-        ((jnp.ones(2), 2.0), ([jnp.ones(3)], [1.0]), r"series\[0\]\[0\] must be like primals\[0\]"),
+        ((jnp.ones(2), 2.0), ([jnp.ones(3)], [1.0]), r"series\[0\]\[0\] must be like primals\[0\], of shape \(2,\)"),
+        (({"a": 1.0}, 2.0), ([{"b": 1.0}], [1.0]), r"series\[0\]\[0\] must be like primals\[0\], a tree of its struct"),
+        ((1, 2.0), ([1.0], [1.0]), r"primals\[0\] has an integer .* series\[0\]\[0\] moves it: give None there"),
+        ((), (), r"primals must hold an argument of fun that is an array; got \(\)"),
     ],
 )
 def test_rejects(primals, series, message):
     with pytest.raises(ValueError, match=message):
         jet(surface, primals, series)
+
+
+def test_rejects_a_complex_series_of_a_real_primal_and_a_traced_one_of_an_integer():
+    with pytest.raises(TypeError, match=r"series\[0\]\[0\] is complex and primals\[0\] real"):
+        jet(jnp.sin, (1.0,), ([1j],))
+    with pytest.raises(ValueError, match="a zero that is not traced"):
+        jax.jit(lambda zero: jet(twice_and_sine, (0.4, 3), ([1.0], [zero])))(0)

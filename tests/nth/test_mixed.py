@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import torch_ref.nth
@@ -60,8 +61,31 @@ def test_all_mixed_is_symmetric_and_holds_the_single_ones():
     assert_parity(tensor[0, 0, 1, 0], mixed_partial(of_point, x, (3, 1), params))
 
 
+@pytest.mark.parametrize("slope", [1.0, 300.0])
+@pytest.mark.parametrize("order", [2, 5, 7])
+def test_every_entry_is_right_in_float32(order, slope):
+    """A variable in other units makes entries of every size; none may spoil another."""
+
+    def wave(x):
+        return jnp.exp(x[0] * slope) * jnp.sin(x[1])
+
+    x = np.array([0.3 / slope, 0.7], np.float32)
+    got = np.asarray(all_mixed(wave, x, order))
+    for i in range(order + 1):
+        want = slope**i * np.exp(slope * float(x[0])) * np.sin(float(x[1]) + (order - i) * np.pi / 2)
+        assert got[(0,) * i + (1,) * (order - i)] == pytest.approx(want, rel=2e-6), i
+
+
+def test_all_mixed_in_three_variables_holds_the_single_ones():
+    params, x, _, _ = draw((3, 4, 2), (3,))
+    tensor = jax.jit(lambda z, p: all_mixed(of_point, z, 4, p))(x, params)
+    assert_parity(tensor[2, 0, 1, 2], mixed_partial(of_point, x, (1, 1, 2), params))
+    assert_parity(tensor[1, 2, 1, 2], mixed_partial(of_point, x, (0, 2, 2), params))
+    assert_parity(tensor, jnp.transpose(tensor, (1, 3, 0, 2, 4)))
+
+
 def test_all_mixed_rejects_too_many_directions():
-    with pytest.raises(ValueError, match="all partials of order 8 in 20 variables take 2220075 directions"):
+    with pytest.raises(ValueError, match=r"there are 2220075 partials of order 8 in 20 .*nth\.mixed_partial"):
         all_mixed(jnp.sum, jnp.ones(20), 8)
 
 
@@ -81,3 +105,8 @@ def test_all_mixed_of_integers_is_the_zero_of_jax():
     tensor = all_mixed(lambda x: jnp.round(x).astype(int), jnp.ones(3), 2)
     assert tensor.shape == (3, 3, 3)
     assert tensor.dtype == jax.dtypes.float0
+
+
+def test_all_mixed_rejects_an_empty_point():
+    with pytest.raises(ValueError, match="x must have an entry; got a vector of length 0"):
+        all_mixed(jnp.sum, jnp.ones(0), 2)

@@ -10,9 +10,11 @@ from torch_ref.nth._estimate_operator import estimate_operator as estimate_opera
 from torch_ref.nth._jet import jet as jet
 from torch_ref.nth._laplacian import laplacian as laplacian
 from torch_ref.nth._laplacian import second_derivatives as second_derivatives
+from torch_ref.nth._laplacian import value_gradient_laplacian as value_gradient_laplacian
 from torch_ref.nth._laplacian import weighted_laplacian as weighted_laplacian
 from torch_ref.nth._mixed import all_mixed as all_mixed
 from torch_ref.nth._mixed import mixed_partial as mixed_partial
+from torch_ref.nth._ode_series import ode_series as ode_series
 
 __all__ = [
     "all_mixed",
@@ -25,7 +27,9 @@ __all__ = [
     "jet",
     "laplacian",
     "mixed_partial",
+    "ode_series",
     "second_derivatives",
     "taylor_coefficients",
+    "value_gradient_laplacian",
     "weighted_laplacian",
 ]

@@ -15,6 +15,14 @@ def laplacian(fun: Any, x: torch.Tensor, *data: Any) -> torch.Tensor:
     return torch.stack([part.detach() for part in parts]).reshape(value.shape)
 
 
+def value_gradient_laplacian(fun: Any, x: torch.Tensor, *data: Any) -> Any:
+    """Return the value, its Jacobian row by row, and the Laplacian, each by itself."""
+    point = x.detach().requires_grad_()
+    value = fun(point, *data)
+    rows = [torch.autograd.grad(entry, point, retain_graph=True)[0] for entry in value.reshape(-1)]
+    return value.detach(), torch.stack(rows).reshape(*value.shape, -1), laplacian(fun, x, *data)
+
+
 def laplacian_of(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return the Laplacian of a scalar that autograd recorded as a function of ``x``, itself differentiable."""
     eye = torch.eye(x.numel(), dtype=torch.int64).tolist()

@@ -1,14 +1,16 @@
 """Taylor mode: a jaxpr interpreter on truncated Taylor series."""
 
 from jaxgrad.nth._engine import _bilinear, _control, _elementwise, _linear, _power
+from jaxgrad.nth._engine._interpret import evaluate as evaluate
 from jaxgrad.nth._engine._interpret import taylor as taylor
 from jaxgrad.nth._engine._registry import Mode as Mode
 from jaxgrad.nth._engine._registry import register_rule as register_rule
 from jaxgrad.nth._engine._series import Series as Series
 from jaxgrad.nth._engine._series import constant as constant
 from jaxgrad.nth._engine._series import scale as scale
+from jaxgrad.nth._engine._two_directions import pairs as pairs
 
-__all__ = ["Mode", "Series", "constant", "register_rule", "scale", "taylor"]
+__all__ = ["Mode", "Series", "constant", "evaluate", "pairs", "register_rule", "scale", "taylor"]
 
 # importing these modules enters their rules
 _RULES = (_bilinear, _control, _elementwise, _linear, _power)

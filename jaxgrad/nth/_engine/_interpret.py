@@ -42,6 +42,8 @@ def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[
     rule = find(eqn) or Rule(differentiate, sums=False)
     if mode.axis is None or rule.sums:
         return rule.apply(eqn, operands, mode)
+    if mode.summed is not None:
+        return mode.summed(rule, eqn, operands, mode)
     if rule.pointwise and mode.order == 2:
         return summed_pointwise(rule, eqn, operands[0], mode)
     return summed(eqn, operands, mode)

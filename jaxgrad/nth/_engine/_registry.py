@@ -22,6 +22,8 @@ class Mode:
     """A mapped axis of directions over which the highest coefficient, and no other, is summed; ``None``: no sum."""
     weight: Any = None
     """The weight of a direction in that sum; ``None`` for one."""
+    summed: Callable[..., Sequence[Series]] | None = None
+    """What evaluates an equation whose rule is not right on sums, given ``(rule, eqn, operands, mode)``."""
 
 
 @dataclass(frozen=True)
