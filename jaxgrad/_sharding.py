@@ -116,7 +116,7 @@ def refuse_shared(fun: Callable[..., Any], params: Tree, *data: Any) -> None:
 
 
 def along(fun: Callable[..., Any], point: Tree, direction: Tree, *data: Any) -> tuple[Tree, Tree]:
-    """Cast a point and a direction to vary alike.
+    """Cast a point and a direction to vary alike, and lay out the direction as the point.
 
     Raises:
         ValueError: If the direction varies where neither the point nor the result of ``fun`` does.
@@ -130,7 +130,7 @@ def along(fun: Callable[..., Any], point: Tree, direction: Tree, *data: Any) -> 
             " same on all of them; pass a vector that is the same too"
         )
         raise ValueError(message)
-    return point, direction
+    return point, jax.tree.map(like, direction, point)
 
 
 def _listed(axes: frozenset[Hashable]) -> str:
@@ -143,9 +143,11 @@ def like(leaf: Any, other: Any) -> Any:
 
     A tangent must have the type of its primal.
     """
-    wanted = jax.typeof(other).sharding
     leaf = vary(leaf, _axes(other))
-    return jax.sharding.reshard(leaf, wanted) if _is_explicit(wanted) and jax.typeof(leaf).sharding != wanted else leaf
+    mine, wanted = jax.typeof(leaf).sharding, jax.typeof(other).sharding
+    if mine.spec == wanted.spec:
+        return leaf
+    return jax.sharding.reshard(leaf, NamedSharding(mine.mesh if wanted.mesh.empty else wanted.mesh, wanted.spec))
 
 
 def gathered(leaf: Any) -> Any:

@@ -86,7 +86,7 @@ def dense_hessian(
         return (jax.jacfwd if mode == "forward-over-reverse" else jax.jacrev)(gradient)(flat)
     # what products share is computed once, outside of the loop
     derivative = jax.linearize(gradient, flat)[1] if mode == "forward-over-reverse" else _pullback(gradient, flat)
-    eye = jnp.eye(flat.size, dtype=flat.dtype)
+    eye = _sharding.vary(jnp.eye(flat.size, dtype=flat.dtype), _sharding.varying(flat))
     return jax.lax.map(derivative, eye, batch_size=_check.count(chunk, "chunk", least=1))
 
 
