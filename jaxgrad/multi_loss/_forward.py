@@ -74,7 +74,8 @@ class Forward:
     def _over_devices(self, k: int, slopes: list[Array]) -> list[Array]:
         """Sum over the devices that share loss ``k``, where the user has reduced it, and take the mean asked for."""
         own = _sharding.varying(self.linear.out_avals[k])
-        whole = [_sharding.sum_over(slope, tuple(cast - own)) for slope, cast in zip(slopes, self.cast, strict=True)]
+        shared: list[Any] = [tuple(cast - own) for cast in self.cast]
+        whole = [_sharding.sum_over(slope, axes) for slope, axes in zip(slopes, shared, strict=True)]
         return _sharding.mean_over(whole, self.axis_name)
 
     def _part(self, k: int) -> tuple[Jaxpr, list[bool]]:
