@@ -64,7 +64,8 @@ def under_jit_sharded_parameters(example, inputs):
     mesh, last = devices(AxisType.Explicit, 2, 2), max(_layers(inputs[0]), default=None)
 
     def where(path, leaf):
-        return P("m") if last is not None and _layer(path) == last else P()
+        fits = last is not None and _layer(path) == last and leaf.shape[0] % 2 == 0
+        return P("m") if fits else P()
 
     placed = place(example, inputs, mesh, where)
     with jax.set_mesh(mesh):
