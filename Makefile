@@ -1,34 +1,53 @@
 # On a machine with Python 3.11 and nothing else: `make verify` or `make test`.
+# Another Python, with the newest JAX that it resolves and without torch: `make test PYTHON=python3.13`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-BIN := .venv/bin
+# a name that only pyenv knows is looked up there
+FOUND := $(shell for p in $(PYTHON) $$HOME/.pyenv/versions/$(patsubst python%,%,$(notdir $(PYTHON))).*/bin/python; do \
+	"$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
+VERSION := $(if $(FOUND),$(shell "$(FOUND)" -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+PINNED := $(filter 3.11,$(VERSION))
 
-.PHONY: verify test lint format bench readme clean
+VENV := .venv$(if $(PINNED),,-$(VERSION))
+BIN := $(VENV)/bin
+# from Python 3.12 on, pip's torch brings gigabytes of CUDA: `EXTRAS=dev` asks for it all the same
+EXTRAS ?= $(if $(PINNED),dev,test)
+CONSTRAINT := $(if $(PINNED),--constraint constraints.txt)
+# for pytest, such as ARGS='-k checkpoint'
+ARGS ?=
 
-verify: .venv/ready  ## compute every case in JAX and in torch, and compare
+.PHONY: verify test lint format bench readme install where clean
+
+verify: $(VENV)/ready  ## compute every case in JAX and in torch, and compare
 	$(BIN)/jaxgrad verify
 
-test: .venv/ready  ## the whole test suite but the runs marked slow
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
+test: $(VENV)/ready  ## the whole test suite but the runs marked slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(ARGS)
 
-lint: .venv/ready  ## format, lint, types
+lint: $(VENV)/ready  ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: .venv/ready
+format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/ready  ## a row of each family in small; `python -m bench` for the full sizes
+bench: $(VENV)/ready  ## a row of each family in small; `python -m bench` for the full sizes
 	$(BIN)/python -m bench --quick
 
-readme: .venv/ready  ## write the README's table of cases
+readme: $(VENV)/ready  ## write the README's table of cases
 	$(BIN)/jaxgrad verify --readme README.md
 
-.venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+install: $(VENV)/ready  ## the environment alone
+
+where:  ## the Python that PYTHON means here, if it is there
+	@echo $(FOUND)
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(if $(FOUND),,$(error PYTHON=$(PYTHON) does not run here))
+	"$(FOUND)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT) --editable '.[$(EXTRAS)]'
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-*

@@ -9,6 +9,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 import jax
 import pytest
 
+from tests import lanes
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -18,6 +20,55 @@ _cache = Path(__file__).parent / ".pytest_cache" / "xla" / os.environ.get("PYTES
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+collect_ignore = [] if lanes.HAS_TORCH else ["torch_ref"]
+
+
+def pytest_report_header() -> str:
+    """Say what the tests run with."""
+    torch = "installed" if lanes.HAS_TORCH else "not installed: the tests marked torch are left out"
+    return f"jax {jax.__version__}, torch {torch}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """Import the modules of tests without torch, where it is missing."""
+    with lanes.stand_ins():
+        return (yield)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test that needs torch."""
+    if lanes.needs_torch(*_parts(item)):
+        item.add_marker(pytest.mark.torch)
+
+
+def _parts(item: pytest.Item) -> list[object]:
+    """Return a test's function, its parameters and its fixtures, or the text of a doctest."""
+    if isinstance(item, pytest.DoctestItem):
+        return [lanes.Doctest(item.dtest)] if item.dtest else []
+    fixtures = getattr(item, "_fixtureinfo", None)
+    given = (
+        [
+            one.func
+            for name, found in fixtures.name2fixturedefs.items()
+            if name != "_one_torch_thread"
+            for one in found[-1:]
+        ]
+        if fixtures
+        else []
+    )
+    callspec = getattr(item, "callspec", None)
+    return [getattr(item, "function", None), *given, list(callspec.params.values()) if callspec else []]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, and report, what cannot run without torch."""
+    if lanes.HAS_TORCH:
+        return
+    left = [item for item in items if item.get_closest_marker("torch")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if not item.get_closest_marker("torch")]
 
 
 @pytest.fixture
@@ -29,9 +80,10 @@ def key() -> jax.Array:
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> None:
     """Torch's threads and XLA's fight for two cores."""
-    import torch
+    if lanes.HAS_TORCH:
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ Eight families and a bridge to ready-made networks, each a namespace: ``jaxgrad.
 `jaxgrad.verify` compares with PyTorch and is imported on its own.
 """
 
+# first: until it is there, an interrupt of the command is left to Python
+from jaxgrad import _interrupt as _interrupt  # isort: split
+
 from jaxgrad import curvature as curvature
 from jaxgrad import gradient as gradient
 from jaxgrad import inr as inr

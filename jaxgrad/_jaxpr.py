@@ -81,6 +81,9 @@ T = TypeVar("T")
 CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "core_closed_call"})
 """Names of primitives that only call a function."""
 
+CUSTOM_JVP = "custom_jvp_call"
+"""The name of the primitive that calls a function with a `jax.custom_jvp`."""
+
 CHECKPOINT = "checkpoint"
 """The name under which the interpreters know `jax.checkpoint`, whatever JAX calls it."""
 
@@ -184,6 +187,28 @@ def checkpoint(eqn: JaxprEqn) -> CheckpointCall | None:
 def has_backward_rule(eqn: JaxprEqn) -> bool:
     """Say whether an equation is a function of `jax.custom_vjp`, which has no forward rule."""
     return eqn.primitive.name in {"custom_vjp_call", "custom_vjp_call_jaxpr"}
+
+
+def custom_jvp(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """Return the function of an equation that calls one with a `jax.custom_jvp`; ``None`` where it is none."""
+    return _closed(_parameter(eqn, "call_jaxpr")) if eqn.primitive.name == CUSTOM_JVP else None
+
+
+class LinearSolve(NamedTuple):
+    """A `jax.lax.custom_linear_solve`: the operands are the constants of its functions, then right-hand sides."""
+
+    matvec: ClosedJaxpr
+    matvec_consts: int
+    consts: int
+    """How many constants its functions have together."""
+
+
+def linear_solve(eqn: JaxprEqn) -> LinearSolve | None:
+    """Return what an equation says as a linear solve; ``None`` where it is none."""
+    if eqn.primitive.name != "custom_linear_solve":
+        return None
+    lengths, functions = _parameter(eqn, "const_lengths"), _parameter(eqn, "jaxprs")
+    return LinearSolve(_closed(functions.matvec), lengths.matvec, sum(lengths))
 
 
 def functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:

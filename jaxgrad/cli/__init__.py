@@ -6,17 +6,19 @@ agrees, 1 where something differs; whatever cannot run raises `jaxgrad.verify.Ca
 
 import sys
 
+from jaxgrad import _interrupt
+
 __all__ = ["main"]
 
 AGREE, DIFFER, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main() -> None:
-    """Run the command line on the arguments of the process, and exit.
+    """Run the command line on the arguments of the process, and exit: with 0, 1, 2, or 130 after Ctrl-C.
 
-    Raises:
-        SystemExit: With 0, 1, 2, or 130 after Ctrl-C.
+    Ctrl-C itself ends the process at once, wherever it is; here is only the KeyboardInterrupt that a model raises.
     """
+    _interrupt.install()
     try:
         # typer and rich are an extra: the library itself works without them
         from jaxgrad.cli._app import call
@@ -34,4 +36,4 @@ def main() -> None:
         code = WRONG_USAGE
     if code == INTERRUPTED:
         sys.stderr.write("interrupted\n")
-    raise SystemExit(code)
+    _interrupt.end(code)

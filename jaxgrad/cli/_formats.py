@@ -4,31 +4,47 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from jaxgrad import _interrupt
 from jaxgrad.cli._junit import to_junit
 from jaxgrad.cli._report import Report
 from jaxgrad.cli._text import show
 from jaxgrad.verify import CannotRun
 from jaxgrad.verify._dump import write_atomically
 
-__all__ = ["FORMATS", "check_writable", "replace", "write"]
+__all__ = ["FORMATS", "check_writable", "put", "replace", "standard_output", "write"]
 
 FORMATS = ("text", "json", "junit")
 
 
 def write(report: Report, format: str, output: Path | None, *, verbose: bool = False) -> None:  # noqa: A002
     """Write a report to a file, or to standard output where there is none."""
-    if format == "text" and output is None:
-        show(report, Console(), verbose=verbose)
-        return
-    text = _render(report, format, verbose=verbose)
-    if output is None:
-        sys.stdout.write(text)
+    if output is not None:
+        replace(output, _render(report, format, verbose=verbose))
+    elif format == "text":
+        with standard_output():
+            show(report, Console(), verbose=verbose)
     else:
-        replace(output, text)
+        put(_render(report, format, verbose=verbose))
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Write to standard output what an interrupt must not cut in two."""
+    with _interrupt.whole:
+        yield
+        sys.stdout.flush()
+
+
+def put(text: str) -> None:
+    """Write a text to standard output whole."""
+    with standard_output():
+        sys.stdout.write(text)
 
 
 def _render(report: Report, format: str, *, verbose: bool) -> str:  # noqa: A002

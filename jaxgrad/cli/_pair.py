@@ -1,7 +1,6 @@
 """The commands about a user's own two models: check, audit, dump, diff; and kinks, doctor."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jaxgrad.cli import AGREE, DIFFER, WRONG_USAGE
-from jaxgrad.cli._formats import check_writable, replace
+from jaxgrad.cli._formats import check_writable, put, replace, standard_output
 from jaxgrad.verify import CannotRun, doctor, kinks
 from jaxgrad.verify._dump import DumpError, read_run, write_run
 from jaxgrad.verify._pair._inputs import first_line
@@ -135,14 +134,15 @@ def show_kinks(format: Annotated[str, typer.Option(metavar="text|json")] = "text
     rows = _run(kinks)
     if format == "json":
         plain = [{k: str(v) if v != v else v for k, v in vars(row).items()} for row in rows]
-        sys.stdout.write(json.dumps(plain, indent=1).replace("Infinity", '"inf"') + "\n")
+        put(json.dumps(plain, indent=1).replace("Infinity", '"inf"') + "\n")
         return AGREE
     table = Table("function", "at", "first: torch", "JAX", "second: torch", "JAX", "same")
     for row in rows:
         numbers = (row.torch_first, row.jax_first, row.torch_second, row.jax_second)
         words = [n if isinstance(n, str) else f"{n:.6g}" for n in numbers]
         table.add_row(row.function, f"{row.point:g}", *words, "yes" if row.same_first and row.same_second else "NO")
-    Console().print(table)
+    with standard_output():
+        Console().print(table)
     return AGREE
 
 
@@ -151,9 +151,15 @@ def show_doctor(format: Annotated[str, typer.Option(metavar="text|json")] = "tex
     _prepare(format, None, PLAIN)
     report = doctor()
     if format == "json":
-        sys.stdout.write(json.dumps(report, indent=1) + "\n")
+        put(json.dumps(report, indent=1) + "\n")
         return AGREE
-    console = Console(highlight=False, soft_wrap=True)
+    with standard_output():
+        _tell(report, Console(highlight=False, soft_wrap=True))
+    return AGREE
+
+
+def _tell(report: dict[str, Any], console: Console) -> None:
+    """Print what `doctor` found, a line each."""
     for part in ("versions", "jax", "torch"):
         console.print(f"[bold]{part}[/bold]")
         for name, value in (report[part] or {"": "not installed"}).items():
@@ -161,7 +167,6 @@ def show_doctor(format: Annotated[str, typer.Option(metavar="text|json")] = "tex
             console.print(f"  {name:<30} {value if value is not None else missing}", markup=False)
     for note in report["notes"]:
         console.print(f"note: {note}", markup=False)
-    return AGREE
 
 
 @contextmanager
@@ -225,6 +230,6 @@ def _write(report: Any, format: str, output: Path | None) -> None:  # noqa: A002
     forms = {"text": "table", "json": "to_json", "junit": "to_junit", "html": "to_html"}
     text = getattr(report, forms[format])() + "\n"
     if output is None:
-        sys.stdout.write(text)
+        put(text)
     else:
         replace(output, text)

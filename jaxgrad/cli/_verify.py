@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from jaxgrad.cli import AGREE, DIFFER
-from jaxgrad.cli._formats import FORMATS, check_writable, replace, write
+from jaxgrad.cli._formats import FORMATS, check_writable, put, replace, write
 from jaxgrad.cli._progress import follow
 from jaxgrad.cli._report import Report
 from jaxgrad.verify import CannotRun, Plant, readme, select
@@ -54,7 +54,7 @@ def verify(
     """
     chosen = select(",".join(case) if case is not None else None)
     if list_cases:
-        typer.echo("\n".join(f"{entry.id:<4}{entry.title}" for entry in chosen))
+        put("".join(f"{entry.id:<4}{entry.title}\n" for entry in chosen))
         return AGREE
     _refuse(format, output, readme_file, whole=case is None and plant is None)
     report = _run(chosen, device, Plant.parse(plant) if plant is not None else None, figures)

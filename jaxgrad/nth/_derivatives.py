@@ -59,7 +59,8 @@ def derivatives(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
         Bettencourt, Johnson and Duvenaud (2019), Taylor-mode automatic differentiation for higher-order derivatives.
     """
-    return jax.tree.map(_line.times_factorials, _line.stack(_coefficients(fun, x, order, data, max_order)))
+    rows, step = _coefficients(fun, x, order, data, max_order)
+    return jax.tree.map(lambda c: _line.times_factorials(c, step), _line.stack(rows))
 
 
 @jit("fun", "order", "max_order")
@@ -97,13 +98,16 @@ def derivative(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_o
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
     """
-    return jax.tree.map(lambda c: _line.times_factorial(c, order), _coefficients(fun, x, order, data, max_order)[-1])
+    rows, step = _coefficients(fun, x, order, data, max_order)
+    return jax.tree.map(lambda c: _line.times_factorial(c, order, step), rows[-1])
 
 
-def _coefficients(fun: Callable[..., Tree], x: Array, order: int, data: tuple[Any, ...], max_order: int) -> list[Tree]:
-    """Return the Taylor coefficients 0 to ``order``, entry by entry of ``x``."""
+def _coefficients(
+    fun: Callable[..., Tree], x: Array, order: int, data: tuple[Any, ...], max_order: int
+) -> tuple[list[Tree], float]:
+    """Return the Taylor coefficients 0 to ``order`` along a step, entry by entry of ``x``, and the step."""
     order, x = _line.check_order(order, max_order), _line.check_point(x, complex_too=True)
-    rows = _line.coefficients_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
+    rows, step = _line.stretched_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows[0]):
         if jnp.shape(leaf)[: x.ndim] != x.shape:
             message = (
@@ -118,4 +122,4 @@ def _coefficients(fun: Callable[..., Tree], x: Array, order: int, data: tuple[An
                 " derivative by x; nth.directional and nth.jet differentiate along a line in the plane"
             )
             raise TypeError(message)
-    return rows
+    return rows, step

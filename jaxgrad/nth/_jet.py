@@ -11,7 +11,7 @@ from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Tree
 from jaxgrad.nth import _line
-from jaxgrad.nth._engine import Mode, Series, scale, taylor
+from jaxgrad.nth._engine import Mode, Series, taylor
 
 __all__ = ["jet"]
 
@@ -67,12 +67,14 @@ def _of_leaves(fun: Callable[..., Tree], primals: Any, series: Any, factorial_sc
     leaves, treedef = jax.tree.flatten(primals)
     structure: Any = treedef
     rows = [[leaf for terms in series for leaf in terms[k]] for k in range(len(series[0]))]
+    step = _line.stretch([leaf for leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)], len(rows))
+    factors = [step**k / (_line.factorial(k) if factorial_scaled else 1) for k in range(len(rows) + 1)]
     operands = [
-        tuple(_normalised(row[i], leaf, k, factorial_scaled) for k, row in enumerate([leaves, *rows]))
+        (leaf, *[_multiplied(row[i], leaf, factor) for row, factor in zip(rows, factors[1:], strict=True)])
         for i, leaf in enumerate(leaves)
     ]
     results, shape = taylor(lambda *moved: fun(*structure.unflatten(moved)), operands, Mode(len(rows)))
-    return shape.unflatten([s[0] for s in results]), shape.unflatten([_terms(s, factorial_scaled) for s in results])
+    return shape.unflatten([s[0] for s in results]), shape.unflatten([_terms(s, factors) for s in results])
 
 
 jet.programs = _of_leaves.programs  # type: ignore[attr-defined]
@@ -110,38 +112,38 @@ def _leaf_like(leaf: Any, own: Any, where: str, owner: str) -> Any:
     """Return a coefficient of one array, which may be one number for all of its entries.
 
     Raises:
-        ValueError: If it has another shape, or moves an integer.
-        TypeError: If it is complex and the array real.
+        ValueError: If it has another shape.
+        TypeError: If it moves an integer, has no numbers, or is complex and the array real.
     """
-    if own is None or jnp.result_type(own) == jax.dtypes.float0:
+    moves = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    if own is None or (not moves and jnp.result_type(own) == jax.dtypes.float0):
         return None
     if jnp.shape(own) not in (jnp.shape(leaf), ()):
         message = f"{where} must be like {owner}, of shape {jnp.shape(leaf)}, or one number; got {jnp.shape(own)}"
         raise ValueError(message)
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+    if not moves:
         if isinstance(own, jax.core.Tracer) or np.any(own):
             message = (
-                f"{owner} has an integer or a bool, which is a constant, and {where} moves it: give None there, or a"
-                " zero that is not traced; for what moves, write 1.0 in place of 1"
+                f"{owner} must be floating-point to move; got {_check.describe(leaf)}, which is a constant, and {where}"
+                " moves it: give None there, or a zero that is not traced; for what moves, write 1.0 in place of 1"
             )
-            raise ValueError(message)
+            raise TypeError(message)
         return None
     if _check.is_complex(own) and not _check.is_complex(leaf):
-        message = f"{where} is complex and {owner} real: give {owner} as a complex array"
+        message = f"{where} is complex and {owner} real; got {_check.describe(own)}: give {owner} as a complex array"
         raise TypeError(message)
     _check.numbers_like(own, where, leaf)
     return own
 
 
-def _normalised(term: Any, primal: Any, k: int, factorial_scaled: bool) -> Any:
-    """Return a coefficient divided by its factorial, in the dtype and shape of the primal."""
-    if k == 0 or term is None:
-        return term
-    term = jnp.broadcast_to(jnp.asarray(term, jnp.result_type(primal)), jnp.shape(primal))
-    return scale(1 / _line.factorial(k), term) if factorial_scaled else term
+def _multiplied(term: Any, primal: Any, factor: float) -> Any:
+    """Return a coefficient times a factor, in the dtype and shape of the primal."""
+    if term is None:
+        return None
+    whole = jnp.broadcast_to(jnp.asarray(term, jnp.result_type(primal)), jnp.shape(primal))
+    return _line.multiplied(factor, whole)
 
 
-def _terms(series: Series, factorial_scaled: bool) -> list[Any]:
+def _terms(series: Series, factors: Sequence[float]) -> list[Any]:
     """Return the coefficients beyond the value as the caller counts them."""
-    stored = [_line.stored(series, k) for k in range(1, len(series))]
-    return [_line.times_factorial(c, k) for k, c in enumerate(stored, 1)] if factorial_scaled else stored
+    return [_line.multiplied(1 / factors[k], _line.stored(series, k)) for k in range(1, len(series))]

@@ -202,7 +202,8 @@ def second_derivatives(fun: Callable[..., Tree], x: Array, *data: Any, chunk: in
     """
     x = _line.check_vector(x)
 
-    def pure(direction: Array) -> tuple[None, None, Tree]:
+    def pure(number: Array, direction: Array) -> tuple[None, None, Tree]:
+        del number
         return None, None, _line.derivatives_along(lambda point: fun(point, *data), x, direction, 2)[-1]
 
     return _line.over_directions(pure, (jnp.eye(x.size, dtype=x.dtype),), chunk)[2]

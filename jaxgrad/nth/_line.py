@@ -1,7 +1,7 @@
 """Derivatives along a line: what every function of the family is made of."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,15 +16,11 @@ MAX_ORDER = 32
 """The default cap on orders: the factorial of 34 is the last one that float32 and bfloat16 hold."""
 
 
-class _Directions:
-    """A name of a mapped axis that no caller's axis has: equal to itself alone."""
+STRETCHED_FROM = {16: 4, 32: 14}
+"""By the bits of a dtype, the order from which a step is chosen: below, its range has room for the factorial."""
 
-    def __repr__(self) -> str:
-        return "the axis of directions"
-
-
-DIRECTIONS = _Directions()
-"""The name of the mapped axis of directions."""
+HALF_ORDER = 13
+"""The largest order of float16: coefficients are there up to 11 times their derivatives, and from the next on 416."""
 
 
 def check_order(order: Any, max_order: int | None = None, name: str = "order", least: int = 0) -> int:
@@ -67,14 +63,43 @@ def coefficients_along(
     fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int, mode: Mode | None = None
 ) -> list[Tree]:
     """Return the Taylor coefficients 0 to ``order`` of ``t -> fun(x + t direction)`` at ``t = 0``."""
+    rows, step = stretched_along(fun, x, direction, order, mode)
+    return [jax.tree.map(lambda c, k=k: multiplied(1 / step**k, c), row) for k, row in enumerate(rows)]
+
+
+def stretched_along(
+    fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int, mode: Mode | None = None
+) -> tuple[list[Tree], float]:
+    """Return the coefficients of ``t -> fun(x + t step direction)``, and the step that keeps them in range."""
     if order == 0:
-        return [fun(x)]
+        return [fun(x)], 1.0
     leaves, treedef = jax.tree.flatten(x)
     structure: Any = treedef
-    higher = [None] * (order - 1)
-    operands = [(leaf, slope, *higher) for leaf, slope in zip(leaves, jax.tree.leaves(direction), strict=True)]
+    step, higher = stretch(leaves, order), [None] * (order - 1)
+    slopes = [scale(step, jnp.asarray(slope)) for slope in jax.tree.leaves(direction)]
+    operands = [(leaf, slope, *higher) for leaf, slope in zip(leaves, slopes, strict=True)]
     results, shape = taylor(lambda *moved: fun(structure.unflatten(moved)), operands, mode or Mode(order))
-    return [shape.unflatten([stored(series, k) for series in results]) for k in range(order + 1)]
+    return [shape.unflatten([stored(series, k) for series in results]) for k in range(order + 1)], step
+
+
+def stretch(leaves: Sequence[Any], order: int) -> float:
+    """Return the power of two near the nth root of n!, which makes a coefficient about as large as its derivative.
+
+    A normalised coefficient is smaller by n!, which is out of the range of float16 from order 9, and of float32 where
+    the derivative is small itself. Lower ones grow by ``step^k / k!``, so that a derivative within a factor 11 of the
+    largest number of float16 may count as infinite. An order that the dtype has room for keeps to one.
+
+    Raises:
+        ValueError: If float16 has no room for the coefficients of this order, however they are scaled.
+    """
+    bits = min((jnp.finfo(jnp.result_type(leaf)).bits for leaf in leaves), default=64)
+    narrow = any(jnp.result_type(leaf) == jnp.float16 for leaf in leaves)
+    if narrow and order > HALF_ORDER:
+        message = f"float16 holds Taylor coefficients up to order {HALF_ORDER}; got {order}: cast x to float32"
+        raise ValueError(message)
+    if order < STRETCHED_FROM.get(bits, math.inf):
+        return 1.0
+    return 2.0 ** round(math.log2(factorial(order)) / order)
 
 
 def stored(series: Series, k: int) -> Any:
@@ -100,8 +125,8 @@ def second_order(
     The highest coefficient is carried as its sum, so that a direction costs one evaluation.
     """
 
-    def follow(direction: Array, weight: Array | None = None) -> tuple[Tree, Tree, Tree]:
-        mode = Mode(2, axis=DIRECTIONS, weight=weight)
+    def follow(number: Array, direction: Array, weight: Array | None = None) -> tuple[Tree, Tree, Tree]:
+        mode = Mode(2, number, weight)
         value, slope, top = coefficients_along(lambda point: fun(point, *data), x, direction, 2, mode)
         return value, jax.tree.map(lambda c: times_factorial(c, 2), top), slope
 
@@ -114,8 +139,8 @@ def sum_of_mixed(
 ) -> Tree:
     """Return the sum over rows of the derivative along a row of ``first`` and that of ``second``."""
 
-    def follow(one: Array, other: Array) -> tuple[None, Tree, None]:
-        mode = Mode(3, axis=DIRECTIONS, summed=pairs)
+    def follow(number: Array, one: Array, other: Array) -> tuple[None, Tree, None]:
+        mode = Mode(3, number, summed=pairs)
         results, shape = taylor(lambda point: fun(point, *data), [(x, one, other, None)], mode)
         return None, shape.unflatten([stored(series, 3) for series in results]), None
 
@@ -125,14 +150,15 @@ def sum_of_mixed(
 def over_directions(
     follow: Callable[..., tuple[Tree, Tree, Tree]], rows: tuple[Array, ...], chunk: int | None
 ) -> tuple[Tree, Tree, Tree]:
-    """Follow directions, ``chunk`` of them at once, each given by a row of every array.
+    """Follow directions, ``chunk`` of them at once, each given by its number and a row of every array.
 
-    ``follow`` returns what directions share, the sums of what they add up along the axis ``DIRECTIONS``, and their
-    own; the last is stacked. The first block may be smaller. The others are a loop, which a backward pass goes
-    through again instead of keeping what every block computed.
+    ``follow`` returns what directions share, the sums of what they add up, and their own; the last is stacked. The
+    first block may be smaller. The others are a loop, which a backward pass goes through again instead of keeping what
+    every block computed.
     """
-    block = jax.vmap(follow, out_axes=(None, None, 0), axis_name=DIRECTIONS)
+    block = jax.vmap(follow, out_axes=(None, None, 0))
     count = len(rows[0])
+    rows = (jnp.arange(count), *rows)
     if chunk is not None:
         chunk = _check.count(chunk, "chunk", least=1)
     if chunk is None or chunk >= count:
@@ -166,13 +192,23 @@ def _without_float0(tree: Tree) -> Tree:
 
 def derivatives_along(fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int) -> list[Tree]:
     """Return the derivatives 0 to ``order`` of ``t -> fun(x + t direction)`` at ``t = 0``."""
-    rows = coefficients_along(fun, x, direction, order)
-    return [jax.tree.map(lambda c, k=k: times_factorial(c, k), row) for k, row in enumerate(rows)]
+    rows, step = stretched_along(fun, x, direction, order)
+    return [jax.tree.map(lambda c, k=k: times_factorial(c, k, step), row) for k, row in enumerate(rows)]
 
 
-def times_factorial(coefficient: Any, k: int) -> Any:
-    """Turn a Taylor coefficient into a derivative, by the exact factorial."""
-    return unless_float0(lambda c: scale(factorial(k), c))(coefficient)
+def times_factorial(coefficient: Any, k: int, step: float = 1.0) -> Any:
+    """Turn the Taylor coefficient along a step into a derivative, by the exact factorial."""
+    return multiplied(factorial(k) / step**k, coefficient)
+
+
+def multiplied(factor: float, coefficient: Any) -> Any:
+    """Multiply a coefficient by a number that its dtype may not hold; JAX's ``float0`` stays zero."""
+
+    def product(c: Array) -> Array:
+        wide = _at_least_float32(c.dtype)
+        return scale(factor, c.astype(wide)).astype(c.dtype)
+
+    return unless_float0(lambda c: c if factor == 1 else product(c))(coefficient)
 
 
 def unless_float0(
@@ -186,12 +222,20 @@ def unless_float0(
     return apply
 
 
-def times_factorials(coefficients: Array) -> Array:
+def _at_least_float32(dtype: Any) -> Any:
+    """Return a dtype that holds the factorials."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def times_factorials(coefficients: Array, step: float = 1.0) -> Array:
     """Turn Taylor coefficients along the leading axis into derivatives: one product, and not a loop a row."""
-    if not jnp.issubdtype(coefficients.dtype, jnp.inexact):
+    dtype = coefficients.dtype
+    if not jnp.issubdtype(dtype, jnp.inexact):
         return coefficients
-    factors = np.array([factorial(k) for k in range(len(coefficients))])
-    return coefficients * jnp.asarray(factors.reshape((-1,) + (1,) * (coefficients.ndim - 1)), coefficients.dtype)
+    factors = np.array([factorial(k) / step**k for k in range(len(coefficients))])
+    wide = _at_least_float32(dtype)
+    column = factors.reshape((-1,) + (1,) * (coefficients.ndim - 1))
+    return (coefficients.astype(wide) * jnp.asarray(column, wide)).astype(dtype)
 
 
 def factorial(k: int) -> float:

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad import _interrupt
+
 __all__ = ["DumpError", "read_run", "write_atomically", "write_run", "write_together"]
 
 FORMAT = 2
@@ -51,19 +53,37 @@ def write_together(files: Mapping[Path, Callable[[Any], None]]) -> None:
             with _told(path):
                 if path.exists() and not path.is_file():
                     # a device or a pipe is written to, never replaced
-                    with path.open("wb") as file:
+                    with _interrupt.whole, path.open("wb") as file:
                         write(file)
                 else:
-                    descriptor, staged[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+                    descriptor, staged[path] = _stage(path)
                     _write_whole(descriptor, write)
                     # mkstemp keeps others out; a report is as open as any file of the user's
                     Path(staged[path]).chmod(0o666 & ~_umask())
-        for path, name in staged.items():
-            with _told(path):
-                os.replace(name, path)
+        with _interrupt.whole:
+            for path, name in staged.items():
+                with _told(path):
+                    os.replace(name, path)
     finally:
         for name in staged.values():
             Path(name).unlink(missing_ok=True)
+            _interrupt.unfinished.pop(name, None)
+
+
+def _stage(path: Path) -> tuple[int, str]:
+    """Make the file beside a path, to be removed should the command be interrupted."""
+    with _interrupt.whole:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _interrupt.unfinished[name] = os.unlink
+    return descriptor, name
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it; an interrupt removes those that are still empty."""
+    missing = [str(one) for one in (folder, *folder.parents) if not one.exists()]
+    with _interrupt.whole:
+        folder.mkdir(parents=True, exist_ok=True)
+        _interrupt.unfinished.update(dict.fromkeys(reversed(missing), os.rmdir))
 
 
 @contextlib.contextmanager
@@ -107,7 +127,7 @@ def write_run(folder: str | Path, groups: Mapping[str, Mapping[str, Any]], meta:
     from safetensors.numpy import save
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     tensors: dict[str, np.ndarray] = {}
     manifest: dict[str, Any] = {"format": FORMAT, "meta": dict(meta), "groups": {}}
     for group, leaves in groups.items():

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxgrad.verify._dump import write_atomically
+
 __all__ = ["save"]
 
 
@@ -24,5 +26,5 @@ def save(draw: Callable[[Any], None], folder: Path, name: str) -> Path:
     figure = Figure(figsize=(7.0, 4.0), layout="constrained")
     draw(figure)
     path = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}.png"
-    figure.savefig(path, dpi=150)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=150, format="png"))
     return path

@@ -14,6 +14,9 @@ from bench.__main__ import app
 
 ROOT = Path(__file__).parents[2]
 
+# the benchmark sets torch's threads before anything else
+pytestmark = pytest.mark.torch
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),

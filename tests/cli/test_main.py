@@ -1,12 +1,13 @@
 """The command line as a process: the script, packages that are not installed, Ctrl-C."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from tests.cli.processes import ENVIRONMENT, start
 
 WITHOUT = """
 import sys
@@ -22,8 +23,6 @@ sys.argv = ["jaxgrad", *{arguments!r}]
 main()
 """
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-
 
 def run(*command):
     return subprocess.run(
@@ -38,6 +37,7 @@ def test_version():
     assert done.stderr == ""
 
 
+@pytest.mark.torch
 def test_a_process_sets_x64_itself():
     done = run("-m", "jaxgrad.cli", "verify", "--case", "F6", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -57,11 +57,9 @@ def test_a_missing_package_is_one_line_and_exits_2(package, words):
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
 
 
+@pytest.mark.torch
 def test_ctrl_c_exits_130_without_a_traceback():
-    command = [sys.executable, "-m", "jaxgrad.cli", "verify", "--case", "F6,H*"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    ) as process:
+    with start("-m", "jaxgrad.cli", "verify", "--case", "F6,H*") as process:
         # the first row, of the cheapest case, shows that the run is under way
         assert process.stderr.readline().startswith("F6 ")
         process.send_signal(signal.SIGINT)

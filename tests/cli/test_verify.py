@@ -172,13 +172,19 @@ def test_cases_are_listed(cases, capsys):
         (["--case", "H9"], "no case is called 'H9'; did you mean"),
         (["--case", "H1,nonsense"], "no case is called 'nonsense'"),
         (["--case", "H1", "--format", "xml"], "--format must be text, json or junit; got 'xml'"),
-        (["--case", "H1", "--device", "ipu"], "the device must be cpu, gpu or tpu; got 'ipu'"),
-        (["--case", "H1", "--device", "tpu"], "JAX finds no tpu here; it runs on cpu"),
-        (["--case", "H1", "--plant", "H2"], "not among those that run"),
+        pytest.param(
+            ["--case", "H1", "--device", "ipu"],
+            "the device must be cpu, gpu or tpu; got 'ipu'",
+            marks=pytest.mark.torch,
+        ),
+        pytest.param(
+            ["--case", "H1", "--device", "tpu"], "JAX finds no tpu here; it runs on cpu", marks=pytest.mark.torch
+        ),
+        pytest.param(["--case", "H1", "--plant", "H2"], "not among those that run", marks=pytest.mark.torch),
         (["--case", "H1", "--plant", ":bias"], "--plant takes CASE or CASE:LEAF"),
         (["--case", "H1", "--output", "/nowhere/at/all"], "does not exist; make it first"),
         (["--case", "H1", "--output", "/"], "is a folder; name a file"),
-        (["--case", "H1", "--figures", "/dev/null/x"], "cannot be made"),
+        pytest.param(["--case", "H1", "--figures", "/dev/null/x"], "cannot be made", marks=pytest.mark.torch),
         (["--case", "H1", "--readme", "README.md"], "leave out --case and --plant"),
         (["--readme", "nowhere.md"], "there is no file nowhere.md"),
         (["--figure", "x"], "No such option"),

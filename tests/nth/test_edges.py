@@ -21,6 +21,15 @@ KINKS = {
     "xlogy": (lambda x: jax.scipy.special.xlogy(x, 2 + x), [0, np.log(2), 1, -0.75, 1]),
     "x**2.5": (lambda x: x**2.5, [0, 0, 0, INF, -INF]),
     "pow(x, 3.)": (lambda x: lax.pow(x, jnp.full_like(x, 3.0)), [0, 0, 0, 6, 0]),
+    "sin(x)**2.0": (lambda x: jnp.sin(x) ** 2.0, [0, 0, 2, 0, -8]),
+    "(x(1-x))**2.0": (lambda x: (x * (1 - x)) ** 2.0, [0, 0, 2, -12, 24]),
+    "(1-cos(x))**2.0": (lambda x: (1 - jnp.cos(x)) ** 2.0, [0, 0, 0, 0, 6]),
+    "sin(x)**[0, 1, 2, 3]": (lambda x: jnp.sum(lax.pow(jnp.full(4, jnp.sin(x)), jnp.arange(4))), [1, 1, 2, 5, -8]),
+    "sin(x)**[0., 1., 2., 3.]": (lambda x: jnp.sum(jnp.sin(x) ** jnp.arange(4.0)), [1, 1, 2, 5, -8]),
+    "sin(x)**2.5": (lambda x: jnp.sin(x) ** 2.5, [0, 0, 0, INF, -INF]),
+    "cbrt": (jnp.cbrt, [0, INF, -INF, INF, -INF]),
+    "x**-2": (lambda x: x**-2, [INF, -INF, INF, -INF, INF]),
+    "sin(x)**-2.0": (lambda x: jnp.sin(x) ** -2.0, [INF, -INF, INF, -INF, INF]),
     "x**3": (lambda x: x**3, [0, 0, 0, 6, 0]),
     "abs, as JAX defines it": (jnp.abs, [0, 1, 0, 0, 0]),
 }
@@ -34,6 +43,26 @@ def test_at_zero(name):
     finite = np.isfinite(want)
     np.testing.assert_allclose(got[finite], np.array(want)[finite], rtol=1e-12, atol=1e-12)
     assert got[~finite].tolist() == [w for w in want if not np.isfinite(w)]
+
+
+def powers_of_sine(x, slope, exponent):
+    return jnp.sin(slope * x) ** exponent
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0, 2.5, -1.0])
+def test_gradients_through_powers_beside_zero(exponent):
+    def nested(x, slope, p):
+        first = lambda t: jax.jvp(lambda s: powers_of_sine(s, slope, p), (t,), (1.0,))[1]  # noqa: E731
+        return jax.jvp(first, (x,), (1.0,))[1]
+
+    point = (jnp.array(0.4), jnp.array(1.3), jnp.array(exponent))
+    got = jax.grad(lambda x, slope, p: derivatives(powers_of_sine, x, 2, slope, p)[2], (0, 1, 2))(*point)
+    assert_parity(got, jax.grad(nested, (0, 1, 2))(*point))
+
+
+def test_gradients_through_powers_at_zero():
+    got = jax.grad(lambda w: derivatives(powers_of_sine, jnp.array(0.0), 4, w, 2.0)[4])(jnp.array(1.3))
+    assert_parity(got, jnp.array(-32 * 1.3**3))
 
 
 def test_mish_at_zero():

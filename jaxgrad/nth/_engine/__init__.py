@@ -1,6 +1,16 @@
 """Taylor mode: a jaxpr interpreter on truncated Taylor series."""
 
-from jaxgrad.nth._engine import _bilinear, _control, _elementwise, _linear, _power
+from jaxgrad.nth._engine import (
+    _bilinear,
+    _control,
+    _elementwise,
+    _linear,
+    _linear_algebra,
+    _named,
+    _power,
+    _special,
+    _spectral,
+)
 from jaxgrad.nth._engine._interpret import evaluate as evaluate
 from jaxgrad.nth._engine._interpret import taylor as taylor
 from jaxgrad.nth._engine._registry import Mode as Mode
@@ -13,4 +23,4 @@ from jaxgrad.nth._engine._two_directions import pairs as pairs
 __all__ = ["Mode", "Series", "constant", "evaluate", "pairs", "register_rule", "scale", "taylor"]
 
 # importing these modules enters their rules
-_RULES = (_bilinear, _control, _elementwise, _linear, _power)
+_RULES = (_bilinear, _control, _elementwise, _linear, _linear_algebra, _named, _power, _special, _spectral)

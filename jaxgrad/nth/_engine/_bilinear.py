@@ -6,7 +6,7 @@ from jax import lax
 
 from jaxgrad._jaxpr import bind
 from jaxgrad.nth._engine._registry import Mode, rule
-from jaxgrad.nth._engine._series import Series, add, cauchy, constant, is_constant, square, subtract
+from jaxgrad.nth._engine._series import Series, add, cauchy, is_constant, square, subtract
 
 __all__: list[str] = []
 
@@ -63,29 +63,4 @@ def quotient(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     for k in range(1, mode.order + 1):
         rest = subtract(u[k], None if is_constant(w) else cauchy(tuple(y), w, k, last=k - 1))
         y.append(None if rest is None else rest / w[0])
-    return [tuple(y)]
-
-
-@rule("integer_pow", pointwise=True)
-def integer_power(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
-    """Multiply by repeated squaring, exact at a base of zero; a negative power is the quotient of a positive one."""
-    degrees = range(mode.order + 1)
-
-    def power(u: Series, n: int) -> Series:
-        if n == 1:
-            return u
-        half = power(u, n // 2)
-        even = tuple(square(half, k) for k in degrees)
-        return even if n % 2 == 0 else tuple(cauchy(even, u, k) for k in degrees)
-
-    (u,), n = operands, eqn.params["y"]
-    if n == 0:
-        return [constant(bind(eqn, u[0])[0], mode.order)]
-    below = power(u, abs(n))
-    if n > 0:
-        return [below]
-    y = bind(eqn, u[0])
-    for k in degrees[1:]:
-        rest = cauchy(tuple(y), below, k, last=k - 1)
-        y.append(None if rest is None else lax.neg(rest) * y[0])
     return [tuple(y)]

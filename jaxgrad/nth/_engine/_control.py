@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxgrad import _jaxpr
-from jaxgrad._jaxpr import bind, is_inexact
+from jaxgrad._jaxpr import is_inexact
+from jaxgrad._sharding import vary, varying
 from jaxgrad.nth._engine._interpret import evaluate
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import Series, constant, instantiate, is_constant
@@ -73,7 +75,10 @@ def cond(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
             evaluate(branch.jaxpr, branch.consts, unpack(arrays, moving, mode.order), mode), results
         )
 
-    flat = lax.switch(index[0], [on_series(branch) for branch in branches], *pack(others, moving))
+    # JAX maps a conditional over a varying index by casting its operands, and not what its branches do to them
+    arrays = pack(others, moving)
+    arrays = vary(arrays, varying([index[0], *arrays]))
+    flat = lax.switch(index[0], [on_series(branch) for branch in branches], *arrays)
     return unpack(flat, results, mode.order)
 
 
@@ -112,12 +117,22 @@ def while_loop(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
     moving = [not is_constant(series) for series in operands]
     carry, _ = _jaxpr.settled(body.jaxpr, moving[first:second], moving[second:], [], is_inexact)
 
-    def goes_on(state: Sequence[Any]) -> Any:
-        values = [series[0] for series in operands[:first] + unpack(state, carry, order)]
-        return _jaxpr.evaluate(loop.test.jaxpr, loop.test.consts, values, lambda eqn, xs: bind(eqn, *xs))[0]
+    def test(state: Sequence[Any]) -> Any:
+        values = [constant(series[0], order) for series in operands[:first] + unpack(state, carry, order)]
+        return evaluate(loop.test.jaxpr, loop.test.consts, values, mode)[0][0]
 
     def step(state: Sequence[Any]) -> Sequence[Any]:
         series = operands[first:second] + unpack(state, carry, order)
-        return pack(evaluate(body.jaxpr, body.consts, series, mode), carry)
+        following = pack(evaluate(body.jaxpr, body.consts, series, mode), carry)
+        # a vmapped test has an answer for each loop: those that are done stay as they are
+        return [_among(test(state), a, b) for a, b in zip(following, state, strict=True)] if answers else following
 
-    return unpack(lax.while_loop(goes_on, step, pack(operands[second:], carry)), carry, order)
+    answers, start = loop.test.out_avals[0].shape, pack(operands[second:], carry)
+    return unpack(
+        lax.while_loop(lambda state: jnp.any(test(state)) if answers else test(state), step, start), carry, order
+    )
+
+
+def _among(going: Any, following: Any, state: Any) -> Any:
+    """Choose by a mask over the first axes."""
+    return jnp.where(going.reshape(going.shape + (1,) * (following.ndim - going.ndim)), following, state)

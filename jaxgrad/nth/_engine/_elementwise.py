@@ -24,7 +24,7 @@ from jaxgrad.nth._engine._series import (
     subtract,
 )
 
-__all__ = ["logarithm", "solve"]
+__all__ = ["logarithm", "solve", "unary"]
 
 Weight = Callable[[Sequence[Any], int], Any]
 
@@ -147,7 +147,6 @@ def square_root(value: Any, u: Series) -> Series:
 
 
 unary("rsqrt")(lambda value, u: power(value, u, -1 / 2))
-unary("cbrt")(lambda value, u: power(value, u, 1 / 3))
 
 
 def integrate(value: Any, u: Series, w: Series) -> Series:

@@ -1,23 +1,35 @@
 """The interpreter: evaluates a jaxpr on series, and the way out for a primitive without a rule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxgrad import _jaxpr
 from jaxgrad._jaxpr import bind, is_inexact
+from jaxgrad._sharding import vary, varying
 from jaxgrad._types import Tree
 from jaxgrad.nth._engine._registry import Mode, Rule, find
 from jaxgrad.nth._engine._series import Series, add, constant, is_constant, scale, times
 
-__all__ = ["differentiate", "evaluate", "taylor"]
+__all__ = ["BY_JVP", "apply", "differentiate", "evaluate", "follow", "taylor"]
+
+
+PACKAGE = str(Path(__file__).parents[2])
+"""Where this package is: a function that is one operation is called by us."""
+
+CASTS = frozenset({"pvary"})
+"""What casts a value of `shard_map` to vary over more axes."""
 
 
 def taylor(fun: Callable[..., Tree], operands: Sequence[Series], mode: Mode) -> tuple[list[Series], Any]:
-    """Evaluate a function of arrays on series; return those of the leaves of its output, and the output's structure."""
+    """Evaluate a function of arrays on series; return those of the leaves of its output, and the output's structure.
+
+    Inside of `shard_map` whatever moves has to vary over the same axes as its value.
+    """
+    operands = vary(list(operands), varying(operands))
     closed, shapes = jax.make_jaxpr(fun, return_shape=True)(*[series[0] for series in operands])
     return evaluate(closed.jaxpr, closed.consts, operands, mode), jax.tree.structure(shapes)
 
@@ -36,17 +48,36 @@ def evaluate(jaxpr: _jaxpr.Jaxpr, consts: Sequence[Any], operands: Sequence[Seri
 
 def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Series]:
     """Evaluate one equation on series."""
+    if eqn.primitive.name in CASTS:
+        # a loop or a conditional may have cast its operands already, which JAX would not do twice
+        return [vary(operands[0], cast_to(eqn))]
     moves = any(not is_constant(series) for series in operands)
+    if moves and any(hasattr(getattr(atom, "aval", None), "inner_aval") for atom in (*eqn.invars, *eqn.outvars)):
+        message = (
+            "fun writes what depends on its argument to a mutable array (jax.new_ref), and Taylor mode carries no"
+            f" series in those{_used_at(eqn)}: write array.at[index].set(value), or carry the array through the loop"
+        )
+        raise NotImplementedError(message)
     if not moves or not any(is_inexact(var) for var in eqn.outvars):
         return [constant(value, mode.order) for value in bind(eqn, *[series[0] for series in operands])]
-    rule = find(eqn) or Rule(differentiate, sums=False)
-    if mode.axis is None or rule.sums:
+    return follow(find(eqn) or BY_JVP, eqn, operands, mode)
+
+
+def follow(rule: Rule, eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Series]:
+    """Evaluate one equation by a rule, on coefficients of the mode's kind."""
+    if mode.direction is None or rule.sums:
         return rule.apply(eqn, operands, mode)
     if mode.summed is not None:
         return mode.summed(rule, eqn, operands, mode)
     if rule.pointwise and mode.order == 2:
         return summed_pointwise(rule, eqn, operands[0], mode)
     return summed(eqn, operands, mode)
+
+
+def cast_to(eqn: _jaxpr.JaxprEqn) -> frozenset[Hashable]:
+    """Return the axes over which the result of a cast varies."""
+    aval: Any = eqn.outvars[0].aval
+    return frozenset(aval.manual_axis_type.varying)
 
 
 def summed(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
@@ -80,10 +111,24 @@ def summed_pointwise(rule: Rule, eqn: _jaxpr.JaxprEqn, u: Series, mode: Mode) ->
 
 
 def sum_over_directions(part: Any, mode: Mode) -> Any:
-    """Sum over the mapped axis of directions."""
+    """Sum over the mapped directions."""
     if part is None:
         return None
-    return lax.psum(part if mode.weight is None else part * mode.weight.astype(part.dtype), mode.axis)
+    return _total(part if mode.weight is None else part * mode.weight.astype(part.dtype), mode.direction)
+
+
+@jax.custom_batching.custom_vmap
+def _total(part: Any, direction: Any) -> Any:
+    """Sum over the axis along which ``direction`` is mapped; `shard_map` takes no sum over a named axis of `vmap`."""
+    del direction
+    return part
+
+
+@_total.def_vmap
+def _sum_of_mapped(count: int, mapped: list[bool], part: Any, direction: Any) -> tuple[Any, bool]:
+    """Sum; what does not depend on the direction is the same for each."""
+    del direction
+    return (jnp.sum(part, axis=0) if mapped[0] else part * count), False
 
 
 def jvp_of(eqn: _jaxpr.JaxprEqn, operands: list[Series], active: list[int]) -> Callable[..., list[Any]]:
@@ -105,13 +150,8 @@ def velocity_of(eqn: _jaxpr.JaxprEqn, operands: list[Series], active: list[int])
     def velocity(points: Sequence[Any], velocities: Sequence[Any]) -> list[Any]:
         try:
             slopes = iter(pushforward(eqn, fun, tuple(points), tuple(velocities)))
-        except (NotImplementedError, TypeError, ValueError) as error:
-            message = (
-                f"the primitive {eqn.primitive.name} has no forward derivative ({_first_line(error)});"
-                f" used at {_jaxpr.line_of(eqn)}. Wrap it in jax.custom_jvp, or give it a series with"
-                " nth.register_rule"
-            )
-            raise TypeError(message) from error
+        except (NotImplementedError, TypeError, ValueError, AssertionError) as error:
+            raise TypeError(_without_derivative(eqn, error)) from error
         return [next(slopes) if keep else None for keep in floating]
 
     return velocity
@@ -124,14 +164,35 @@ def pushforward(eqn: _jaxpr.JaxprEqn, fun: Callable[..., Any], points: tuple[Any
     values, pullback = jax.vjp(fun, *points)
     try:
         return jax.linear_transpose(pullback, values)(velocities)[0]
-    except NotImplementedError as error:
+    except (NotImplementedError, AssertionError) as error:
         message = f"jax.custom_vjp has no forward rule, and its backward rule is not linear: {_first_line(error)}"
         raise NotImplementedError(message) from error
 
 
+def _without_derivative(eqn: _jaxpr.JaxprEqn, error: Exception) -> str:
+    """Say which primitive could not be differentiated, where it is used, and what to write instead."""
+    name, said = eqn.primitive.name, _first_line(error)
+    if name == "custom_vjp_call":
+        advice = (
+            "Where a backward rule is all there is, it must be linear in the cotangent and made of operations that JAX"
+            " transposes. Write the function without jax.custom_vjp (a diffrax solve: adjoint=diffrax.DirectAdjoint()"
+            " or ForwardMode(); jax.experimental.ode.odeint: a jax.lax.scan of your own steps), or give it a forward"
+            " rule by jax.custom_jvp"
+        )
+    else:
+        advice = "Wrap it in jax.custom_jvp, or give it a series with nth.register_rule"
+    return f"the primitive {name} has no forward derivative ({said}){_used_at(eqn)}. {advice}"
+
+
+def _used_at(eqn: _jaxpr.JaxprEqn) -> str:
+    """Return the user's line that wrote an equation, as the end of a clause; nothing where nobody knows."""
+    line = _jaxpr.line_of(eqn)
+    return f"; used at {line}" if line and not line.startswith(PACKAGE) else ""
+
+
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return str(error).strip().split("\n")[0]
+    """Return the first line of an error's message; its name where it says nothing."""
+    return str(error).strip().split("\n")[0] or f"{type(error).__name__} in its rule"
 
 
 def differentiate(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
@@ -164,3 +225,7 @@ def _velocity(series: Series) -> Series:
     """Return the series of ``x'(t)``; its value is stored even where it is a known zero."""
     first, *others = [scale(k, c) for k, c in enumerate(series[1:], 1)]
     return (jnp.zeros_like(series[0]) if first is None else first, *others)
+
+
+BY_JVP = Rule(differentiate, sums=False)
+"""What serves a primitive that has no rule."""

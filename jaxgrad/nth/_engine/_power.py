@@ -3,15 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from jaxgrad._jaxpr import bind
-from jaxgrad.nth._engine._elementwise import logarithm, solve
-from jaxgrad.nth._engine._interpret import differentiate
+from jaxgrad.nth._engine._elementwise import logarithm, solve, unary
 from jaxgrad.nth._engine._registry import Mode, rule
-from jaxgrad.nth._engine._series import Series, add, cauchy, constant, integral, is_constant, product, slopes
+from jaxgrad.nth._engine._series import (
+    Series,
+    add,
+    cauchy,
+    constant,
+    instantiate,
+    integral,
+    is_constant,
+    product,
+    slopes,
+    square,
+)
 
 __all__: list[str] = []
 
@@ -20,15 +31,16 @@ __all__: list[str] = []
 def general_power(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
     """Raise to a number, by recurrence, or to a moving exponent.
 
-    An exponent that is an array goes through the jvp of the primitive, which knows zero and negative bases.
+    A whole number that is known when the function is traced is multiplied out, which is exact at a base of zero.
     """
+    del mode
     u, w = operands
+    value = bind(eqn, u[0], w[0])[0]
     if not is_constant(w):
-        return [_moving_power(bind(eqn, u[0], w[0])[0], u, w)]
-    straight = all(c is None for c in u[2:])
-    if not straight and (not isinstance(w[0], float | np.generic) or float(w[0]).is_integer()):
-        return differentiate(eqn, operands, mode)
-    return [_constant_power(bind(eqn, u[0], w[0])[0], u, w[0])]
+        return [_moving_power(value, u, w)]
+    if np.ndim(w[0]) == 0 and not isinstance(w[0], jax.core.Tracer) and w[0] >= 0 and float(w[0]).is_integer():
+        return [(value, *whole_power(u, int(w[0]))[1:])]
+    return [constant_power(value, u, w[0])]
 
 
 def _moving_power(value: Any, u: Series, w: Series) -> Series:
@@ -58,8 +70,9 @@ def _power_at_zero(u: Series, w: Series, shape: tuple[int, ...]) -> Series:
     u, w = _with_rows(u, shape), _with_rows(w, shape)
     zero = u[0] == 0
     powers = w[0] - jnp.arange(len(u), dtype=w[0].dtype).reshape(-1, *[1] * len(shape))
-    # away from zero no infinity is formed: it would spoil gradients
-    base, exponents = jnp.where(zero, u[0], jnp.ones_like(u[0])), jnp.where(zero, powers, jnp.ones_like(powers))
+    # away from zero no infinity is formed: it would spoil gradients; a whole power ends before it is negative
+    asked = zero & (powers >= 0) if is_constant(w) else zero
+    base, exponents = jnp.where(zero, u[0], jnp.ones_like(u[0])), jnp.where(asked, powers, jnp.ones_like(powers))
     values = lax.pow(jnp.broadcast_to(base, exponents.shape), exponents)
     rows, factor, slope = [jnp.where(zero, values, jnp.zeros_like(values))], (powers, *w[1:]), slopes(u)
     below: list[Any] = []
@@ -77,23 +90,62 @@ def _with_rows(series: Series, shape: tuple[int, ...]) -> Series:
     return tuple(None if c is None else jnp.broadcast_to(c, shape)[None] for c in series)
 
 
-def _constant_power(value: Any, u: Series, exponent: Any) -> Series:
-    """Solve ``u y' = p u' y``; at a base of zero degree k is ``binom(p, k) 0^(p-k) u_1^k``.
+def whole_power(u: Series, n: int) -> Series:
+    """Multiply by repeated squaring, exact at a base of zero."""
+    degrees = range(len(u))
+    if n == 0:
+        return constant(jnp.ones_like(u[0]), len(u) - 1)
+    if n == 1:
+        return u
+    half = whole_power(u, n // 2)
+    even = tuple(square(half, k) for k in degrees)
+    return even if n % 2 == 0 else tuple(cauchy(even, u, k) for k in degrees)
 
-    That is so for an exponent that is no integer, and for every exponent on a straight line.
-    """
-    exponent = jnp.asarray(exponent, u[0].dtype)
+
+def constant_power(value: Any, u: Series, exponent: Any) -> Series:
+    """Solve ``u y' = p u' y``, by limits at a base of zero."""
+    exponent = jnp.asarray(exponent).astype(u[0].dtype)
     zero = u[0] == 0
     base = jnp.where(zero, jnp.ones_like(u[0]), u[0])
-    y, at_zero, binomial = [value], [value], jnp.ones_like(exponent)
+    y = [value]
+    for k in range(1, len(u)):
+        terms = [None if u[j] is None else (exponent * j - (k - j)) * (u[j] * y[k - j]) for j in range(1, k + 1)]
+        total = add(*terms)
+        y.append(jnp.zeros_like(base) if total is None else total / (k * base))
+    at_zero = _limits(value, u, exponent.real)
+    if not all(c is None for c in u[2:]):
+        whole = (exponent.real >= 0) & (jnp.floor(exponent.real) == exponent)
+        exact = instantiate(_power_at_zero(u, constant(exponent, len(u) - 1), jnp.shape(value)))
+        at_zero = [jnp.where(whole, row, limit) for row, limit in zip(exact[1:], at_zero, strict=True)]
+    return (value, *[jnp.where(zero, edge, away) for edge, away in zip(at_zero, y[1:], strict=True)])
+
+
+def _limits(value: Any, u: Series, exponent: Any) -> list[Any]:
+    """Return ``binom(p, k) 0^(p-k) u_1^k``: degree k where the base is zero, and zero where it is not.
+
+    That is so for an exponent that is negative or no whole number, and for every exponent on a straight line.
+    """
+    limits, binomial, zero = [], jnp.ones_like(exponent), u[0] == 0
     for k in range(1, len(u)):
         binomial = binomial * (exponent - (k - 1)) / k
-        terms = [None if u[j] is None else (exponent * j - (k - j)) * (u[j] * y[k - j]) for j in range(1, k + 1)]
-        limit = jnp.where((binomial == 0) | (exponent > k), 0, binomial * jnp.where(exponent == k, 1, jnp.inf))
+        # nothing infinite is formed away from zero, nor differentiated by the exponent: it would spoil gradients
+        infinite = jnp.where(zero & (exponent < k), jnp.sign(lax.stop_gradient(binomial)), 0)
+        infinite = jnp.where(infinite == 0, 0, infinite * jnp.inf)
+        limit = (jnp.where(zero & (exponent == k), binomial, 0) + infinite).astype(value.dtype)
         # a limit of zero is a zero whatever the slope
         edge = jnp.where(limit == 0, 0, limit * (0 if u[1] is None else u[1] ** k))
-        total = add(*terms)
-        away = jnp.zeros_like(base) if total is None else total / (k * base)
-        y.append(away)
-        at_zero.append(jnp.broadcast_to(edge, value.shape).astype(value.dtype))
-    return (value, *[jnp.where(zero, edge, away) for edge, away in zip(at_zero[1:], y[1:], strict=True)])
+        limits.append(jnp.broadcast_to(edge, value.shape).astype(value.dtype))
+    return limits
+
+
+@rule("integer_pow", pointwise=True)
+def integer_power(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
+    """Raise to a whole number that the primitive holds."""
+    del mode
+    (u,), n = operands, eqn.params["y"]
+    if n >= 0:
+        return [whole_power(u, n)]
+    return [constant_power(bind(eqn, u[0])[0], u, n)]
+
+
+unary("cbrt")(lambda value, u: constant_power(value, u, 1 / 3))

@@ -1,6 +1,6 @@
 """The table of rules, one a primitive."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ class Mode:
 
     order: int
     """The highest coefficient."""
-    axis: Hashable | None = None
-    """A mapped axis of directions over which the highest coefficient, and no other, is summed; ``None``: no sum."""
+    direction: Any = None
+    """The number of a mapped direction, over which the highest coefficient alone is summed; ``None``: no sum."""
     weight: Any = None
     """The weight of a direction in that sum; ``None`` for one."""
     summed: Callable[..., Sequence[Series]] | None = None

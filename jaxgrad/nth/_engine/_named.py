@@ -1,0 +1,60 @@
+"""Rules of JAX's own functions with a custom jvp, known by the file and the name that they are written under."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import jax.scipy.special as jsp
+
+from jaxgrad import _jaxpr
+from jaxgrad.nth._engine._collapse import collapsed
+from jaxgrad.nth._engine._determinant import determinant, log_determinant
+from jaxgrad.nth._engine._interpret import BY_JVP, evaluate, follow
+from jaxgrad.nth._engine._registry import Mode, rule
+from jaxgrad.nth._engine._series import Series
+from jaxgrad.nth._engine._special import log_normal_cdf
+
+__all__: list[str] = []
+
+
+def _file_of(fun: Any) -> str:
+    """Return the file that a public function of JAX is written in."""
+    return inspect.getsourcefile(inspect.unwrap(fun)) or ""
+
+
+LINALG, NUMPY, SPECIAL = _file_of(jnp.linalg.det), _file_of(jnp.i0), _file_of(jsp.i0e)
+
+
+def inside(eqn: Any, operands: list[Series], mode: Mode) -> list[Series]:
+    """Evaluate the function itself: its rules are right where the jvp that it was given is not."""
+    called = _jaxpr.custom_jvp(eqn)
+    assert called is not None, "the rule is entered for custom rules alone"
+    return evaluate(called.jaxpr, called.consts, operands, mode)
+
+
+NAMED: dict[tuple[str, str], Callable[..., Sequence[Series]]] = {
+    **{(LINALG, name): determinant for name in ("_det", "_det_2x2", "_det_3x3")},
+    **{(LINALG, name): log_determinant for name in ("_slogdet_lu", "_slogdet_qr", "_slogdet_small")},
+    (SPECIAL, "log_ndtr"): log_normal_cdf,
+    **{(NUMPY, name): inside for name in ("_i0", "_i1", "i0_impl", "i1_impl")},
+}
+"""No function of a user's is written in a file of JAX, whatever its name."""
+
+
+def origin(eqn: Any) -> tuple[str, str]:
+    """Return the file and the name of the function that an equation calls."""
+    called = _jaxpr.custom_jvp(eqn)
+    assert called is not None, "the rule is entered for custom rules alone"
+    told = called.jaxpr.debug_info.func_src_info
+    name, _, place = str(told).partition(" at ")
+    return place.rpartition(":")[0], name
+
+
+@rule(_jaxpr.CUSTOM_JVP, sums=True)
+def custom_jvp_call(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
+    """Take the rule of a function that is known here, or else the function's own jvp."""
+    known = NAMED.get(origin(eqn))
+    if known is not None:
+        return collapsed(known)(eqn, operands, mode)
+    return follow(BY_JVP, eqn, operands, mode)

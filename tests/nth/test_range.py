@@ -1,0 +1,50 @@
+"""High orders in narrow dtypes: coefficients stay in range, or the order is refused."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgrad.nth import derivative, derivatives, directional, jet, taylor_coefficients
+
+SINE = np.array([np.sin(0.5), np.cos(0.5), -np.sin(0.5), -np.cos(0.5)])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "order"), [(jnp.float16, 12), (jnp.float16, 13), (jnp.bfloat16, 12), (jnp.bfloat16, 32)]
+)
+def test_sines_in_16_bits(dtype, order):
+    eps, want = float(jnp.finfo(dtype).eps), np.resize(SINE, order + 1)
+    x = jnp.asarray(0.5, dtype)
+    rows = derivatives(jnp.sin, x, order)
+    assert rows.dtype == dtype
+    np.testing.assert_allclose(np.asarray(rows, np.float64), want, rtol=order * eps)
+    for got in (derivative(jnp.sin, x, order), directional(jnp.sin, x, jnp.ones_like(x), order)):
+        assert abs(float(got) - want[-1]) <= order * eps * abs(want[-1])
+    series = jet(jnp.sin, (x,), ([jnp.ones_like(x), *[None] * (order - 1)],))[1]
+    np.testing.assert_allclose(np.asarray(jnp.stack(series), np.float64), want[1:], rtol=order * eps)
+
+
+def test_float16_beyond_its_range_is_refused():
+    with pytest.raises(
+        ValueError, match=r"float16 holds Taylor coefficients up to order 13; got 14: cast x to float32"
+    ):
+        derivatives(jnp.sin, jnp.float16(0.5), 14)
+
+
+def test_a_derivative_outside_of_the_dtype_is_infinite():
+    got = derivatives(lambda x: jnp.exp(4 * x), jnp.float16(1.0), 9)
+    assert jnp.isinf(got[7:]).all()
+    np.testing.assert_allclose(np.asarray(got[:4], np.float64), np.exp(4) * 4.0 ** np.arange(4), rtol=1e-2)
+
+
+@pytest.mark.parametrize("slope", [0.05, 1.0, 9.0])
+@pytest.mark.parametrize("order", [12, 18, 24])
+def test_small_and_large_derivatives_in_float32(slope, order):
+    got = derivative(lambda x: jnp.cos(slope * x), jnp.float32(0.0), order)
+    assert abs(float(got) / ((-1) ** (order // 2) * slope**order) - 1) < 1e-4
+
+
+def test_coefficients_are_those_of_the_direction_itself():
+    x = jnp.float32(0.0)
+    got = taylor_coefficients(jnp.exp, x, jnp.ones_like(x), 16)
+    np.testing.assert_allclose(got, [float(1 / np.prod(np.arange(1.0, k + 1))) for k in range(17)], rtol=1e-5)
