@@ -26,7 +26,7 @@ def input_gradient(fun: LossFn, params: Params, x: Tree, *data: Any, axis_name: 
         x: Pytree of floating-point arrays, the input.
         *data: Pytrees handed on to ``fun``; not differentiated.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which ``fun`` is the mean of the devices'
-            results; ``None``: it is the device's own.
+            results; ``None``: it is the device's own. The derivative is with respect to the device's own ``x``.
 
     Returns:
         The gradient, with the structure, shapes and dtypes of ``x``.

@@ -40,7 +40,7 @@ def mixed_jacobian(
         wrt: Which leaves of ``params`` count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or
             ``None`` for all.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which ``fun`` is the mean of the devices'
-            results; ``None``: it is the device's own.
+            results; ``None``: it is the device's own. The derivative is with respect to the device's own ``x``.
 
     Returns:
         A tree like ``params`` with leaves of shape ``leaf.shape + x.shape``, zero on the leaves that do not count;
@@ -112,7 +112,7 @@ def mixed_product(
         wrt: Which leaves of ``params`` count in the inner product: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which ``fun`` is the mean of the devices'
-            results; ``None``: it is the device's own.
+            results; ``None``: it is the device's own. The derivative is with respect to the device's own ``x``.
 
     Returns:
         The gradient with the structure, shapes and dtypes of ``x``.

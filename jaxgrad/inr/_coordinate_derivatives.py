@@ -24,7 +24,8 @@ def coordinate_derivatives(field_fn: Callable[..., Any], params: Params, points:
     .. math:: D_{ncj} = \frac{\partial \phi_c(\theta, p_n)}{\partial p_{nj}}
 
     One tangent a coordinate is carried forward through the whole batch, so the cost does not depend on the number of
-    channels.
+    channels. A derivative belongs to its point: inside of `jax.shard_map` the results are those of the device's own
+    points, and there is no ``axis_name``.
 
     Args:
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``. It must treat every
