@@ -25,9 +25,14 @@ def two_losses(loss):
     return lambda params, x, y: {"a": loss(params, x, y), "b": loss(params, x, 2 * y)}
 
 
-def updates(function, loss, params, x, y, **options):
+def one_array(loss):
+    """Return both losses as an array that is computed as a whole."""
+    return lambda params, x, y: jnp.array([2.0, 3.0]) * loss(params, x, y)
+
+
+def updates(function, loss, params, x, y, losses=two_losses, **options):
     states = multi_loss.init_states(MOMENTUM, params)
-    return function(two_losses(loss), params, states, x, y, optimizer=MOMENTUM, **options)
+    return function(losses(loss), params, states, x, y, optimizer=MOMENTUM, **options)
 
 
 FUNCTIONS = {
@@ -44,6 +49,9 @@ FUNCTIONS = {
         loss, params, data, optimizer=optax.adam(0.1), num_steps=2, wrt="layer0", **options
     ),
     "gradients": lambda loss, *given, **options: multi_loss.gradients(two_losses(loss), *given, **options),
+    "an array's updates": lambda loss, *given, **options: updates(
+        multi_loss.retained_updates, loss, *given, losses=one_array, wrt="layer1", **options
+    ),
     "updates": lambda loss, *given, **options: updates(multi_loss.fresh_updates, loss, *given, **options),
 }
 

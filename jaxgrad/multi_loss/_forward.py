@@ -73,10 +73,14 @@ class Forward:
 
     def _over_devices(self, k: int, slopes: list[Array]) -> list[Array]:
         """Sum over the devices that share loss ``k``, where the user has reduced it, and take the mean asked for."""
-        own = _sharding.varying(self.linear.out_avals[k])
+        own = _sharding.varying(self._result(k))
         shared: list[Any] = [tuple(cast - own) for cast in self.cast]
         whole = [_sharding.sum_over(slope, axes) for slope, axes in zip(slopes, shared, strict=True)]
         return _sharding.mean_over(whole, self.axis_name)
+
+    def _result(self, k: int) -> Any:
+        """Return the type of the result that holds loss ``k``."""
+        return self.linear.out_avals[k if self.apart else 0]
 
     def _part(self, k: int) -> tuple[Jaxpr, list[bool]]:
         """Return what loss ``k`` needs of the linear program, and which leaves that reads."""
@@ -87,7 +91,7 @@ class Forward:
         """Transpose the part of loss ``k``."""
         part, used = self._part(k)
         read = [leaf for leaf, hit in zip(self.leaves, used, strict=True) if hit]
-        seed = _sharding.vary(seed, _sharding.varying(self.linear.out_avals[k]))
+        seed = _sharding.vary(seed, _sharding.varying(self._result(k)))
         transposed = jax.linear_transpose(lambda *ts: jax.core.eval_jaxpr(part, self.linear.consts, *ts), *read)
         found = iter(transposed([seed]))
         return [next(found) if hit else jnp.zeros_like(leaf) for leaf, hit in zip(self.leaves, used, strict=True)]
