@@ -86,6 +86,14 @@ def _one_torch_thread() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _functions_of_other_tests_do_not_count() -> None:
+    """A function that is defined in a test is a new one for every parameter of the test; that is no loop."""
+    from jaxgrad import _jit
+
+    _jit._crowds.clear()
+
+
 @pytest.fixture
 def compiled_quickly() -> Iterator[None]:
     """Compile without XLA's optimisations, for programs that run once; never where FLOPs or bytes are read."""

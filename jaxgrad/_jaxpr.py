@@ -59,11 +59,13 @@ __all__ = [
     "bind_scan",
     "branches",
     "call",
+    "cast_to",
     "checkpoint",
     "contains",
     "evaluate",
     "functions",
     "has_backward_rule",
+    "has_refs",
     "is_inexact",
     "jaxpr_as_fun",
     "line_of",
@@ -209,6 +211,19 @@ def linear_solve(eqn: JaxprEqn) -> LinearSolve | None:
         return None
     lengths, functions = _parameter(eqn, "const_lengths"), _parameter(eqn, "jaxprs")
     return LinearSolve(_closed(functions.matvec), lengths.matvec, sum(lengths))
+
+
+def has_refs(eqn: JaxprEqn) -> bool:
+    """Say whether an equation makes, reads or writes a mutable array, as of `jax.new_ref`."""
+    return any(hasattr(getattr(atom, "aval", None), "inner_aval") for atom in (*eqn.invars, *eqn.outvars))
+
+
+def cast_to(eqn: JaxprEqn) -> frozenset[Any] | None:
+    """Return the mesh axes over which the result of a cast of `jax.shard_map` varies; ``None`` where it is none."""
+    if eqn.primitive.name != "pvary":
+        return None
+    aval: Any = eqn.outvars[0].aval
+    return frozenset(aval.manual_axis_type.varying)
 
 
 def functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:

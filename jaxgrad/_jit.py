@@ -7,13 +7,12 @@ identity instead, and only the last `MAX_PROGRAMS` programs of a public function
 
 import functools
 import inspect
+import itertools
 import threading
 import types
 import warnings
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -22,14 +21,14 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-from jaxgrad import _check, _sharding
+from jaxgrad import _check, _sharding, _static
 
 __all__ = ["MAX_PROGRAMS", "jit"]
 
 MAX_PROGRAMS = 64
 """How many programs, one for each choice of static arguments, a public function keeps."""
 
-MANY_FUNCTIONS = 16
+MANY_FUNCTIONS = 4
 """How many functions from one line of code a public function takes before it warns."""
 
 P = ParamSpec("P")
@@ -37,52 +36,45 @@ R = TypeVar("R")
 
 
 def jit(
-    *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = ()
+    *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = (), name: str = ""
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a function with the named arguments static; the function's type is kept.
 
     Outside of any trace a call runs a compiled program; inside one (``jit``, ``vmap``, ``grad``, ``scan``, ...) the
-    body is inlined. Static functions are told apart by identity, so hoist them out of loops.
+    body is inlined. Static functions are told apart by identity and by what they close over, so hoist them out of
+    loops.
 
     Args:
         *static: Names of the arguments that are functions or options, known when the function is traced.
         non_negative: Names of the traced arguments that are refused when they are numbers of Python or NumPy below
             zero, or trees with such numbers.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
+        name: What messages call the function, where that is not its own name.
 
     Returns:
         A decorator. The function it returns has ``programs``, its cache, for inspection.
     """
 
     def decorate(fun: Callable[P, R]) -> Callable[P, R]:
-        names = [p.name for p in inspect.signature(fun).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-        positions = {names.index(name): name for name in static if name in names}
-        programs = _Programs(fun.__name__)
+        layout = _Layout(fun, name, static, static_functions, non_negative)
+        programs = _Programs(layout)
 
         @functools.wraps(fun)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            fixed = (*static, *(name for name in static_functions if callable(kwargs.get(name))))
-            options = {name: args[i] for i, name in positions.items() if i < len(args)}
-            options |= {name: kwargs[name] for name in fixed if name in kwargs}
-            key = tuple((name, _identity(value, name)) for name, value in options.items())
-            given = {name: tree for name, tree in _name_arguments(names, args, kwargs).items() if name not in fixed}
-            for name in non_negative:
-                _check.non_negative(given.get(name), name)
-            if not _outside_of_traces():
-                _explain_arguments(fun.__name__, given)
-                arrays = [value if i in positions else _as_arrays(value) for i, value in enumerate(args)]
-                named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
-                with _sharding.mesh_of((arrays, named)):
-                    return fun(*arrays, **named)  # type: ignore[arg-type]
-            program = programs.get(key, options, lambda: _specialise(fun, args, kwargs, positions, fixed))
-            traced = [value for i, value in enumerate(args) if i not in positions]
-            named = {name: value for name, value in kwargs.items() if name not in fixed}
-            with _arguments_as_given(fun.__name__, given):
-                try:
-                    return program(*traced, **named)
-                except (TypeError, ValueError):
-                    _explain_arguments(fun.__name__, given)
-                    raise
+            layout.check_numbers(args, kwargs)
+            if _trace_state(convention="nnx") != _no_trace:
+                return layout.inline(args, kwargs)
+            program = programs.get(args, kwargs)
+            outer, _given.call = _given.call, (layout, args, kwargs, program)
+            try:
+                return program.run(*layout.traced(args), **layout.traced_by_name(kwargs))
+            except (TypeError, ValueError):
+                layout.explain(args, kwargs)
+                raise
+            finally:
+                _given.call = outer
+                if program.traced:
+                    programs.know_as_it_is_now(program, args, kwargs)
 
         call.programs = programs  # type: ignore[attr-defined]
         return call
@@ -90,209 +82,238 @@ def jit(
     return decorate
 
 
-class _Programs:
-    """The last programs of one public function, the least recently used dropped first."""
+class _Layout:
+    """Which arguments of a public function are static, and what is checked before it runs."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.kept: OrderedDict[Any, Any] = OrderedDict()
-        self.seen: dict[types.CodeType, set[int]] = {}
-        self.lock = threading.Lock()
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        name: str,
+        static: tuple[str, ...],
+        static_functions: tuple[str, ...],
+        non_negative: tuple[str, ...],
+    ) -> None:
+        parameters = inspect.signature(fun).parameters.values()
+        self.fun, self.name = fun, name or fun.__name__
+        self.names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.static, self.static_functions, self.non_negative = static, static_functions, non_negative
+        self.positions = {self.names.index(name): name for name in static if name in self.names}
+        self.first_only = list(self.positions) == [0]
+
+    def static_names(self, kwargs: dict[str, Any]) -> list[str]:
+        """Return the names of the keyword arguments that are static."""
+        if not kwargs:
+            return []
+        found = [name for name in self.static if name in kwargs]
+        return found + [name for name in self.static_functions if callable(kwargs.get(name))]
+
+    def options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the static arguments by name."""
+        found = {name: args[i] for i, name in self.positions.items() if i < len(args)}
+        return found | {name: kwargs[name] for name in self.static_names(kwargs)}
+
+    def traced(self, args: tuple[Any, ...]) -> Any:
+        """Return the positional arguments that are traced."""
+        return args[1:] if self.first_only else [value for i, value in enumerate(args) if i not in self.positions]
+
+    def traced_by_name(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments that are traced."""
+        if not kwargs:
+            return kwargs
+        fixed = self.static_names(kwargs)
+        return {name: value for name, value in kwargs.items() if name not in fixed}
+
+    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the traced arguments by name; what lies beyond the named ones is data."""
+        given = dict(zip(self.names, args, strict=False))
+        given |= {f"data[{i}]": value for i, value in enumerate(args[len(given) :])}
+        given |= kwargs
+        fixed = (*self.static, *self.static_names(kwargs))
+        return {name: tree for name, tree in given.items() if name not in fixed}
+
+    def check_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse negative numbers where they have no meaning."""
+        for name in self.non_negative:
+            if name in kwargs:
+                _check.non_negative(kwargs[name], name)
+            elif name in self.names and self.names.index(name) < len(args):
+                _check.non_negative(args[self.names.index(name)], name)
+
+    def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse, or warn of, arguments that JAX takes otherwise than their giver thinks."""
+        _explain_arguments(self.name, self.given(args, kwargs))
+
+    def inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the body inside of another trace, on arrays as a compiled program would see them."""
+        self.explain(args, kwargs)
+        fixed = self.static_names(kwargs)
+        arrays = [value if i in self.positions else _as_arrays(value) for i, value in enumerate(args)]
+        named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
+        with _sharding.mesh_of((arrays, named)):
+            return self.fun(*arrays, **named)
+
+
+class _Program:
+    """A compiled program, and what must live as long as it does."""
+
+    __slots__ = ("__weakref__", "kept", "run", "traced", "used")
+
+    def __init__(self, run: Callable[..., Any], kept: list[Any], used: int) -> None:
+        self.run = run
+        self.kept = kept
+        """What the key knows by identity, weakly where that can be, and what is known by content."""
+        self.used = used
+        """When it was used last."""
+        self.traced = False
+        """Whether the call under way has traced it."""
+
+
+class _Programs:
+    """The last programs of one public function, the least recently used dropped first.
+
+    A program dies with the function that it was made for, and with any object that its key knows by identity.
+    """
+
+    def __init__(self, layout: _Layout) -> None:
+        self.layout = layout
+        self.kept: dict[Any, _Program] = {}
+        self.clock = itertools.count()
+        self.lock = threading.RLock()  # a death may be told while the lock is held
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(set(map(id, list(self.kept.values()))))
 
-    def get(self, key: Any, options: dict[str, Any], make: Callable[[], Any]) -> Any:
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
+        """Return the key of a choice of static arguments."""
+        if self.layout.first_only and args and not kwargs:
+            return _static.key_of(args[0], self.layout.names[0], reach)
+        options = self.layout.options(args, kwargs)
+        return tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
+
+    def get(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Program:
         """Return the program for a choice of static arguments, made where there is none."""
-        with self.lock:
-            if key in self.kept:
-                self.kept.move_to_end(key)
-                return self.kept[key][0]
-            # the options stay beside their program: identities are unique only among living objects
-            program = make()
-            self.kept[key] = (program, options)
-            while len(self.kept) > MAX_PROGRAMS:
-                self.kept.popitem(last=False)
-            crowded = [code for value in options.values() for code in _codes(value) if self._is_crowded(code, value)]
-        for code in crowded:
-            warnings.warn(
-                f"{self.name} was called with {MANY_FUNCTIONS} different functions that are all defined at"
-                f" {code.co_filename}:{code.co_firstlineno}; each one is traced and compiled anew. Define the function"
-                " once, outside of the loop, and pass what changes as an array in the data.",
-                stacklevel=3,
-            )
+        reach = _static.Reach()
+        key = self._key(args, kwargs, reach)
+        program = self.kept.get(key)
+        if program is None:
+            options = self.layout.options(args, kwargs)
+            # an argument of which only the shape is read still says on which devices, of Explicit axes, the result lies
+            run = jax.jit(_body_of(self.layout, tuple(options)), keep_unused=True)
+            program = _Program(run, [], 0)
+            self._keep(program, key, reach)
+            self._warn_of_crowds(options)
+        program.used = next(self.clock)
         return program
 
-    def _is_crowded(self, code: types.CodeType, value: Any) -> bool:
-        """Note a function, and say whether its line of code has just brought one too many."""
-        seen = self.seen.setdefault(code, set())
-        if len(seen) >= MANY_FUNCTIONS:
+    def know_as_it_is_now(self, program: _Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep a program under the key that its arguments have after it was traced.
+
+        A function may write into what it closes over while it is traced, a count of its traces for instance.
+        """
+        program.traced = False
+        reach = _static.Reach()
+        self._keep(program, self._key(args, kwargs, reach), reach)
+
+    def _keep(self, program: _Program, key: Any, reach: _static.Reach) -> None:
+        """Keep a program under a key, for as long as the objects live that the key knows by identity."""
+        if self.kept.get(key) is program:
+            return
+        programs = weakref.ref(self)
+
+        def gone(_: Any) -> None:
+            mine = programs()
+            if mine is not None:
+                mine._drop(key)
+
+        watched = [_static.watch(value, gone) for value in reach.mortal]
+        with self.lock:
+            program.kept += watched + reach.content
+            self.kept[key] = program
+            while len(self) > MAX_PROGRAMS:
+                oldest = min((kept for kept in self.kept.values() if kept is not program), key=lambda kept: kept.used)
+                for name in [name for name, kept in self.kept.items() if kept is oldest]:
+                    del self.kept[name]
+
+    def _drop(self, key: Any) -> None:
+        """Drop the program of a key."""
+        with self.lock:
+            self.kept.pop(key, None)
+
+    def _warn_of_crowds(self, options: dict[str, Any]) -> None:
+        """Warn where one line of code has had many functions."""
+        functions = [function for value in options.values() for function in _static.written_by(value)]
+        with self.lock:
+            crowds = [_crowds.setdefault((self.layout.name, function.__code__), _Crowd()) for function in functions]
+            full = [function for function, crowd in zip(functions, crowds, strict=True) if crowd.grows(function)]
+        for function in full:
+            code = function.__code__
+            warnings.warn(
+                f"{self.layout.name} was called with {MANY_FUNCTIONS} different functions that are all defined at"
+                f" {code.co_filename}:{code.co_firstlineno}, or with one that closes over something else each time;"
+                " each one is traced and compiled anew. Define the function once, outside of the loop, and pass what"
+                " changes as an array in the data.",
+                stacklevel=4,
+            )
+
+
+class _Crowd:
+    """The functions from one line of code that have had a program, told apart by what they close over too."""
+
+    def __init__(self) -> None:
+        self.alive: dict[Any, weakref.ref[types.FunctionType]] = {}
+        self.count = 0
+
+    def grows(self, function: types.FunctionType) -> bool:
+        """Note a function, and say whether it has just brought one too many."""
+        if self.count >= MANY_FUNCTIONS:
             return False
-        seen.add(hash(_identity(value, "")))
-        return len(seen) == MANY_FUNCTIONS
+        key = _static.key_of(function, "", _static.Reach())
+        known = self.alive.get(key)
+        if known is not None and known() is function:
+            return False
+        self.alive[key] = weakref.ref(function)
+        self.count += 1
+        return self.count == MANY_FUNCTIONS
 
 
-def _specialise(
-    fun: Callable[..., R],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    positions: dict[int, str],
-    static: tuple[str, ...],
-) -> Callable[..., R]:
-    """Return ``fun`` compiled for one choice of its static arguments."""
-    fixed = {i: args[i] for i in positions if i < len(args)}
-    options = {name: kwargs[name] for name in static if name in kwargs}
+_crowds: dict[tuple[str, types.CodeType], _Crowd] = {}
+"""By the name of the public function, and the line of code."""
 
-    def body(*traced: Any, **named: Any) -> R:
-        _explain_arguments(*_given.stack[-1])
+
+def _body_of(layout: _Layout, options: tuple[str, ...]) -> Callable[..., Any]:
+    """Return the function to compile. It holds no static argument: those of the call under way are the same."""
+
+    def body(*traced: Any, **named: Any) -> Any:
+        owner, args, kwargs, program = _given.call
+        assert owner is layout, "a program is traced in its own call alone"
+        program.traced = True
+        layout.explain(args, kwargs)
         rest: Iterator[Any] = iter(traced)
-        total = len(fixed) + len(traced)
+        whole = [value if i in layout.positions else next(rest) for i, value in enumerate(args)]
         with _sharding.mesh_of((traced, named)):
-            return fun(*[fixed[i] if i in fixed else next(rest) for i in range(total)], **options, **named)
+            return layout.fun(*whole, **{name: kwargs[name] for name in options if name in kwargs}, **named)
 
-    body.__name__ = fun.__name__
-    # an argument of which only the shape is read still says on which devices, of Explicit axes, the result lies
-    return jax.jit(body, keep_unused=True)
-
-
-def _identity(value: Any, name: str) -> Any:
-    """Return a hashable key under which two static arguments are the same program.
-
-    Raises:
-        TypeError: If the argument is an array or a traced value, or a module whose weights would be baked in.
-    """
-    if type(value) is types.FunctionType:  # the usual case, in every call: none of what follows
-        return types.FunctionType, id(value)
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return type(value), value
-    if isinstance(value, np.integer | np.floating | np.bool_):
-        return type(value.item()), value.item()
-    if name and isinstance(value, jax.Array | np.ndarray):
-        message = f"{name} must be known when the function is traced, a Python value; got {_check.describe(value)}"
-        raise TypeError(message)
-    if _is_optimizer(value):
-        return type(value), tuple(_recipe(item) for item in value)
-    if isinstance(value, tuple | list):
-        return type(value), tuple(_identity(item, name) for item in value)
-    if isinstance(value, dict):
-        return tuple((key, _identity(item, name)) for key, item in value.items())
-    if isinstance(value, functools.partial):
-        parts = (value.func, value.args, value.keywords)
-        return functools.partial, tuple(_identity(part, "") for part in parts)
-    if isinstance(value, types.MethodType):
-        _refuse_stateful_module(value.__self__, name)
-        return types.MethodType, id(value.__self__), id(value.__func__)
-    _refuse_stateful_module(value, name)
-    return type(value), id(value)
+    body.__name__ = layout.name
+    return body
 
 
-def _is_optimizer(value: Any) -> bool:
-    """Say whether a static argument is an optax transformation."""
-    return getattr(type(value), "_fields", ()) == ("init", "update")
-
-
-def _recipe(function: Any) -> Any:
-    """Return a key under which functions that were built alike, as by ``optax.adam(1e-3)`` twice, are the same.
-
-    A function is known by its code and by what it closes over: plain values and functions by content, anything else
-    by identity. What it closed over when it was first seen counts.
-    """
-    if not isinstance(function, types.FunctionType):
-        return _identity(function, "")
-    if function not in _recipes:
-        _recipes[function] = _content(function, {})
-    return _recipes[function]
-
-
-_recipes: weakref.WeakKeyDictionary[types.FunctionType, Any] = weakref.WeakKeyDictionary()
-
-
-def _content(value: Any, known: dict[int, Any]) -> Any:
-    """Return the key of a function, or of something that it closes over; ``known`` holds those of the functions met."""
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return type(value), value
-    if isinstance(value, tuple):
-        return type(value), tuple(_content(item, known) for item in value)
-    if isinstance(value, functools.partial):
-        return functools.partial, _content((value.func, value.args, *value.keywords.items()), known)
-    if not isinstance(value, types.FunctionType):
-        return type(value), id(value)
-    if id(value) not in known:
-        known[id(value)] = id(value)  # where it closes over itself
-        cells = [cell for cell in value.__closure__ or () if cell != types.CellType()]  # a cell may be empty
-        inside = (*(cell.cell_contents for cell in cells), value.__defaults__, *(value.__kwdefaults__ or {}).items())
-        known[id(value)] = value.__code__, len(cells), id(value.__globals__), _content(inside, known)
-    return known[id(value)]
-
-
-def _refuse_stateful_module(owner: Any, name: str) -> None:
-    """Refuse a module that holds its weights: a compiled program would keep the old ones for ever."""
-    homes = {f"{base.__module__}.{base.__qualname__}" for base in type(owner).__mro__}
-    if any(home.startswith("flax.nnx") and home.endswith(".Module") for home in homes):
-        message = (
-            f"{name or 'a static argument'} is an NNX module, or a method of one: its weights would be baked into the"
-            " compiled program. Write `apply_fn, params = jaxgrad.models.from_nnx(module)` and a loss of `params`."
-        )
-        raise TypeError(message)
-    if "torch.nn.modules.module.Module" in homes:
-        message = f"{name or 'a static argument'} is a torch module; jaxgrad differentiates JAX functions of a pytree"
-        raise TypeError(message)
-
-
-def _codes(value: Any) -> list[types.CodeType]:
-    """Return the code objects of the functions in a static argument that its caller wrote.
-
-    Every optimizer of one kind comes from one line of optax, so the line says nothing of a loop of the caller's.
-    """
-    if _is_optimizer(value):
-        return []
-    if isinstance(value, functools.partial):
-        return _codes(value.func)
-    if isinstance(value, tuple | list):
-        return [code for item in value for code in _codes(item)]
-    function = getattr(value, "__func__", value)
-    return [function.__code__] if isinstance(function, types.FunctionType) else []
-
-
-def _outside_of_traces() -> bool:
-    """Say whether no JAX transformation is tracing in this thread."""
-    return jax.extend.core.get_opaque_trace_state(convention="nnx") == _no_trace
-
-
-_no_trace = jax.extend.core.get_opaque_trace_state(convention="nnx")
+_trace_state = jax.extend.core.get_opaque_trace_state
+_no_trace = _trace_state(convention="nnx")
 
 
 class _Given(threading.local):
-    """The arguments of the calls under way in this thread, as the user gave them."""
+    """The arguments of the call under way in this thread, as the user gave them."""
 
-    def __init__(self) -> None:
-        self.stack: list[tuple[str, dict[str, Any]]] = [("", {})]
+    call: Any = None
 
 
 _given = _Given()
-_warned: set[tuple[str, str]] = set()
-
-
-@contextmanager
-def _arguments_as_given(name: str, given: dict[str, Any]) -> Iterator[None]:
-    """Keep a call's arguments at hand while it traces."""
-    _given.stack.append((name, given))
-    try:
-        yield
-    finally:
-        _given.stack.pop()
+_warned: set[tuple[str, ...]] = set()
 
 
 def _as_arrays(tree: Any) -> Any:
     """Turn NumPy arrays and Python numbers into JAX arrays, as a compiled program would."""
     return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf), tree)
-
-
-def _name_arguments(names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Pair the arguments with their names; what lies beyond them is data."""
-    given = dict(zip(names, args, strict=False))
-    given |= {f"data[{i}]": value for i, value in enumerate(args[len(given) :])}
-    return given | kwargs
 
 
 def _explain_arguments(name: str, given: dict[str, Any]) -> None:
@@ -301,27 +322,57 @@ def _explain_arguments(name: str, given: dict[str, Any]) -> None:
     Raises:
         TypeError: If a leaf is a string, an array of another framework, or the keys of a dictionary do not sort.
     """
+    doubled: list[str] = []
     for argument, tree in given.items():
         try:
             leaves = jtu.tree_leaves_with_path(tree)
         except ValueError as error:
             message = f"{name}: {argument} cannot be flattened; do its dictionaries mix keys of several types? {error}"
             raise TypeError(message) from None
+        if argument == "params":
+            _refuse_state(name, tree)
         for path, leaf in leaves:
             if isinstance(leaf, jax.core.Tracer | jax.Array | float | int | complex):
                 continue
-            _explain_leaf(name, _check.locate(argument, path), leaf)
+            where = _check.locate(argument, path)
+            _explain_leaf(name, where, leaf, differentiated=argument == "params")
+            is_wide = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype in (np.float64, np.complex128)
+            doubled += [f"{where} is {leaf.dtype}"] if is_wide else []
+    if doubled and not _check.x64_is_on():
+        _warn_of_float64(name, doubled)
 
 
-def _explain_leaf(name: str, where: str, leaf: Any) -> None:
-    """Refuse or warn of one leaf that is not a JAX array."""
+def _refuse_state(name: str, params: Any) -> None:
+    """Refuse parameters that hold what is no weight: an NNX module, or variables that are not `nnx.Param`.
+
+    Raises:
+        TypeError: With the first one.
+    """
+
+    def ends(node: Any) -> bool:
+        kind: Any = type(node)
+        return _static.is_nnx_module(kind) or _static.holds_state(kind)
+
+    for path, node in jtu.tree_leaves_with_path(params, is_leaf=ends):
+        if ends(node):
+            kind: Any = type(node)
+            what = "an NNX module" if _static.is_nnx_module(kind) else f"an nnx.{kind.__name__}, which is no weight"
+            message = (
+                f"{name}: {_check.locate('params', path)} is {what}: all of its numbers, the statistics of a BatchNorm"
+                " too, would be differentiated. Write `apply_fn, params = jaxgrad.models.from_nnx(module)` and a loss"
+                " of `params`, or pass `nnx.state(module, nnx.Param)`"
+            )
+            raise TypeError(message)
+
+
+def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> None:
+    """Refuse one leaf that is not an array.
+
+    Raises:
+        TypeError: If it is a tensor of torch, a string, an array of objects, or a function among the parameters.
+    """
     if type(leaf).__module__.split(".")[0] == "torch":
         message = f"{name}: {where} is a torch tensor; convert it with jnp.asarray(tensor.detach().numpy())"
-        raise TypeError(message)
-    if isinstance(leaf, types.FunctionType | types.BuiltinFunctionType | types.MethodType | functools.partial) or (
-        type(leaf).__name__ == "PjitFunction"
-    ):
-        message = f"{name}: {where} is a function, not an array; call it inside of the function that you differentiate"
         raise TypeError(message)
     if isinstance(leaf, str | bytes):
         message = f"{name}: {where} is the string {leaf!r}, not an array"
@@ -329,15 +380,29 @@ def _explain_leaf(name: str, where: str, leaf: Any) -> None:
     if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
         message = f"{name}: {where} is an array of Python objects; give it a numeric dtype"
         raise TypeError(message)
+    if callable(leaf):
+        advice = (
+            "split it off, as by equinox.partition(module, equinox.is_inexact_array), and combine the parts inside of"
+            " the loss"
+            if differentiated
+            else "call it inside of the function that you differentiate"
+        )
+        message = f"{name}: {where} is a function, {getattr(leaf, '__name__', leaf)!r}, not an array; {advice}"
+        raise TypeError(message)
     if not hasattr(leaf, "dtype") and not hasattr(leaf, "__jax_array__"):
         picture = " of floats: jnp.asarray(leaf, float) / 255 for bytes" if hasattr(leaf, "__array_interface__") else ""
         message = f"{name}: {where} is a {type(leaf).__qualname__}, not an array; pass an array{picture}"
         raise TypeError(message)
-    doubled = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype in (np.float64, np.complex128)
-    if doubled and not _check.x64_is_on() and (name, where) not in _warned:
-        _warned.add((name, where))
-        warnings.warn(
-            f"{name}: {where} is {leaf.dtype}, but JAX computes in float32 because x64 is off; call"
-            ' jax.config.update("jax_enable_x64", True) at the start, or pass float32',
-            stacklevel=2,
-        )
+
+
+def _warn_of_float64(name: str, leaves: list[str]) -> None:
+    """Warn, once for each function and set of leaves, that JAX computes in float32."""
+    if (name, *leaves) in _warned:
+        return
+    _warned.add((name, *leaves))
+    more = f", and {len(leaves) - 1} more leaves are wide" if len(leaves) > 1 else ""
+    warnings.warn(
+        f"{name}: {leaves[0]}, but JAX computes in float32 because x64 is off{more}; call"
+        ' jax.config.update("jax_enable_x64", True) at the start, or pass float32',
+        stacklevel=2,
+    )

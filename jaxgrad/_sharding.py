@@ -166,7 +166,7 @@ def mesh_of(tree: Tree) -> Any:
     if not jax.sharding.get_abstract_mesh().empty:
         return nullcontext()
     for leaf in jax.tree.leaves(tree):
-        mesh = getattr(getattr(jax.typeof(leaf), "sharding", None), "mesh", None) if hasattr(leaf, "dtype") else None
+        mesh = jax.typeof(leaf).sharding.mesh if isinstance(leaf, jax.Array) else None
         if mesh is not None and AxisType.Explicit in mesh.axis_types:
             return jax.sharding.use_abstract_mesh(mesh)
     return nullcontext()

@@ -61,7 +61,7 @@ def jet(
     return _of_leaves(fun, tuple(primals), terms, factorial_scaled)
 
 
-@jit("fun", "factorial_scaled")
+@jit("fun", "factorial_scaled", name="jet")
 def _of_leaves(fun: Callable[..., Tree], primals: Any, series: Any, factorial_scaled: bool) -> tuple[Tree, Tree]:
     """Push series through a function, each coefficient a list of the primal's leaves."""
     leaves, treedef = jax.tree.flatten(primals)

@@ -12,6 +12,7 @@ LADDER = (
     ("_jaxpr", "_sharding"),
     ("_tree",),
     ("_check",),
+    ("_static",),
     ("_jit",),
     ("gradient",),
     ("shift", "nth", "curvature", "per_example", "multi_loss"),

@@ -195,7 +195,7 @@ def det_along(t, first, slope):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 9, 11])
 def test_det_at_every_rank(size):
-    left, right, slope = RNG.normal(size=(3, size, size))
+    left, right, slope = np.random.default_rng(size).normal(size=(3, size, size))
     for rank in sorted({0, 1, size - 2, size - 1, size} & set(range(max(0, size - 8), size + 1))):
         first = left[:, :rank] @ right[:rank]
         want = coefficients_of_det(first, slope)[: ORDER + 1]
@@ -205,7 +205,7 @@ def test_det_at_every_rank(size):
 
 
 def test_det_beyond_the_minors_is_zero_or_not_known():
-    slope = RNG.normal(size=(10, 10))
+    slope = np.random.default_rng(10).normal(size=(10, 10))
     with jax.disable_jit():
         got = np.asarray(derivatives(lambda t: jnp.linalg.det(t * slope), jnp.array(0.0), 10))
     assert not got[:8].any()
@@ -226,8 +226,8 @@ def test_slogdet_is_the_logarithm_of_det():
 
 def everything(x):
     """One number of each, of a point."""
-    a = path((4, 4))(T) + jnp.outer(x, jnp.sin(x)) + jnp.diag(x**2)
-    spd = a @ a.T + jnp.eye(4)
+    a = path((4, 4))(T).astype(x.dtype) + jnp.outer(x, jnp.sin(x)) + jnp.diag(x**2)
+    spd = a @ a.T + jnp.eye(4, dtype=x.dtype)
     return jnp.stack(
         [
             jnp.sum(jnp.linalg.solve(a, x) ** 2),
@@ -266,7 +266,7 @@ def test_reverse_mode_and_vmap():
 
 
 def test_the_gradient_of_a_singular_det_is_that_of_its_minors():
-    slope = jnp.asarray(RNG.normal(size=(4, 4)))
+    slope = jnp.asarray(np.random.default_rng(4).normal(size=(4, 4)))
     first = jnp.outer(X, X + 1)
 
     def second(a):

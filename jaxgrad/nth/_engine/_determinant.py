@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgrad._jaxpr import bind
 from jaxgrad.nth._engine._elementwise import solve
-from jaxgrad.nth._engine._interpret import bind
 from jaxgrad.nth._engine._matrices import (
     adjoint,
     convolved,

@@ -1,6 +1,6 @@
 """The interpreter: evaluates a jaxpr on series, and the way out for a primitive without a rule."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,6 @@ __all__ = ["BY_JVP", "apply", "differentiate", "evaluate", "follow", "taylor"]
 
 PACKAGE = str(Path(__file__).parents[2])
 """Where this package is: a function that is one operation is called by us."""
-
-CASTS = frozenset({"pvary"})
-"""What casts a value of `shard_map` to vary over more axes."""
 
 
 def taylor(fun: Callable[..., Tree], operands: Sequence[Series], mode: Mode) -> tuple[list[Series], Any]:
@@ -48,11 +45,11 @@ def evaluate(jaxpr: _jaxpr.Jaxpr, consts: Sequence[Any], operands: Sequence[Seri
 
 def apply(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> Sequence[Series]:
     """Evaluate one equation on series."""
-    if eqn.primitive.name in CASTS:
+    if (axes := _jaxpr.cast_to(eqn)) is not None:
         # a loop or a conditional may have cast its operands already, which JAX would not do twice
-        return [vary(operands[0], cast_to(eqn))]
+        return [vary(operands[0], axes)]
     moves = any(not is_constant(series) for series in operands)
-    if moves and any(hasattr(getattr(atom, "aval", None), "inner_aval") for atom in (*eqn.invars, *eqn.outvars)):
+    if moves and _jaxpr.has_refs(eqn):
         message = (
             "fun writes what depends on its argument to a mutable array (jax.new_ref), and Taylor mode carries no"
             f" series in those{_used_at(eqn)}: write array.at[index].set(value), or carry the array through the loop"
@@ -72,12 +69,6 @@ def follow(rule: Rule, eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode)
     if rule.pointwise and mode.order == 2:
         return summed_pointwise(rule, eqn, operands[0], mode)
     return summed(eqn, operands, mode)
-
-
-def cast_to(eqn: _jaxpr.JaxprEqn) -> frozenset[Hashable]:
-    """Return the axes over which the result of a cast varies."""
-    aval: Any = eqn.outvars[0].aval
-    return frozenset(aval.manual_axis_type.varying)
 
 
 def summed(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> list[Series]:
@@ -172,7 +163,7 @@ def pushforward(eqn: _jaxpr.JaxprEqn, fun: Callable[..., Any], points: tuple[Any
 def _without_derivative(eqn: _jaxpr.JaxprEqn, error: Exception) -> str:
     """Say which primitive could not be differentiated, where it is used, and what to write instead."""
     name, said = eqn.primitive.name, _first_line(error)
-    if name == "custom_vjp_call":
+    if _jaxpr.has_backward_rule(eqn):
         advice = (
             "Where a backward rule is all there is, it must be linear in the cotangent and made of operations that JAX"
             " transposes. Write the function without jax.custom_vjp (a diffrax solve: adjoint=diffrax.DirectAdjoint()"

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import _jaxpr
+from jaxgrad._jaxpr import bind
 from jaxgrad.nth._engine._collapse import collapsed
-from jaxgrad.nth._engine._interpret import bind, differentiate, evaluate
+from jaxgrad.nth._engine._interpret import differentiate, evaluate
 from jaxgrad.nth._engine._matrices import (
     adjoint,
     convolved,

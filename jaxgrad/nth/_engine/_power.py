@@ -38,9 +38,16 @@ def general_power(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Seri
     value = bind(eqn, u[0], w[0])[0]
     if not is_constant(w):
         return [_moving_power(value, u, w)]
-    if np.ndim(w[0]) == 0 and not isinstance(w[0], jax.core.Tracer) and w[0] >= 0 and float(w[0]).is_integer():
-        return [(value, *whole_power(u, int(w[0]))[1:])]
-    return [constant_power(value, u, w[0])]
+    whole = _known_whole(w[0])
+    return [constant_power(value, u, w[0]) if whole is None else (value, *whole_power(u, whole)[1:])]
+
+
+def _known_whole(exponent: Any) -> int | None:
+    """Return an exponent that is known when the function is traced, and a whole number of zero or more."""
+    if np.ndim(exponent) or isinstance(exponent, jax.core.Tracer):
+        return None
+    number = complex(exponent)
+    return int(number.real) if number.imag == 0 and number.real >= 0 and number.real.is_integer() else None
 
 
 def _moving_power(value: Any, u: Series, w: Series) -> Series:
@@ -71,7 +78,7 @@ def _power_at_zero(u: Series, w: Series, shape: tuple[int, ...]) -> Series:
     zero = u[0] == 0
     powers = w[0] - jnp.arange(len(u), dtype=w[0].dtype).reshape(-1, *[1] * len(shape))
     # away from zero no infinity is formed: it would spoil gradients; a whole power ends before it is negative
-    asked = zero & (powers >= 0) if is_constant(w) else zero
+    asked = zero & (powers.real >= 0) if is_constant(w) else zero
     base, exponents = jnp.where(zero, u[0], jnp.ones_like(u[0])), jnp.where(asked, powers, jnp.ones_like(powers))
     values = lax.pow(jnp.broadcast_to(base, exponents.shape), exponents)
     rows, factor, slope = [jnp.where(zero, values, jnp.zeros_like(values))], (powers, *w[1:]), slopes(u)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgrad._jaxpr import bind
 from jaxgrad.nth._engine._collapse import collapsed
-from jaxgrad.nth._engine._interpret import bind, differentiate
+from jaxgrad.nth._engine._interpret import differentiate
 from jaxgrad.nth._engine._matrices import (
     adjoint,
     convolved,
