@@ -13,7 +13,11 @@ from jaxgrad import curvature, gradient, inr, meta, multi_loss, shift
 from tests.bridge import assert_parity, random_like
 from tests.problems import mean_square, regression
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [
+    pytest.mark.usefixtures("compiled_quickly"),
+    # each device's loss is a closure of its own here
+    pytest.mark.filterwarnings("ignore:.*different functions that are all defined:UserWarning"),
+]
 
 PARAMS, (X, Y) = regression((3, 4, 2), batch=8)[:2]
 VECTOR = random_like(PARAMS, 1)
