@@ -1,10 +1,10 @@
-"""Tests are stricter than users: x64, strict promotion, warnings are errors, two CPU devices."""
+"""Tests are stricter than users: x64, strict promotion, warnings are errors, four CPU devices."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 
 import jax
 import pytest

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-from jaxgrad import _check, _static
+from jaxgrad import _check, _sharding, _static
 
 __all__ = ["MAX_PROGRAMS", "jit"]
 
@@ -149,7 +149,8 @@ class _Layout:
         fixed = self.static_names(kwargs)
         arrays = [value if i in self.positions else _as_arrays(value) for i, value in enumerate(args)]
         named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
-        return self.fun(*arrays, **named)
+        with _sharding.mesh_of((arrays, named)):
+            return self.fun(*arrays, **named)
 
 
 class _Program:
@@ -196,8 +197,9 @@ class _Programs:
         program = self.kept.get(key)
         if program is None:
             options = self.layout.options(args, kwargs)
-            program = _Program(jax.jit(_body_of(self.layout, tuple(options))), [], 0)
             self._look_at_functions(options)
+            # an argument of which only the shape is read still says on which devices, of Explicit axes, the result lies
+            program = _Program(jax.jit(_body_of(self.layout, tuple(options)), keep_unused=True), [], 0)
             self._keep(program, key, reach)
         program.used = next(self.clock)
         return program
@@ -289,7 +291,8 @@ def _body_of(layout: _Layout, options: tuple[str, ...]) -> Callable[..., Any]:
         layout.explain(args, kwargs)
         rest: Iterator[Any] = iter(traced)
         whole = [value if i in layout.positions else next(rest) for i, value in enumerate(args)]
-        return layout.fun(*whole, **{name: kwargs[name] for name in options if name in kwargs}, **named)
+        with _sharding.mesh_of((traced, named)):
+            return layout.fun(*whole, **{name: kwargs[name] for name in options if name in kwargs}, **named)
 
     body.__name__ = layout.name
     return body

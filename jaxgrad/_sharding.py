@@ -8,15 +8,34 @@ their losses over ``axis_name``.
 """
 
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxgrad._types import AxisName, Tree
 
-__all__ = ["alike", "check_axis", "mean_of", "own", "replicated", "settled", "sum_over", "vary", "varying"]
+__all__ = [
+    "alike",
+    "along",
+    "check_axis",
+    "gathered",
+    "like",
+    "mean_of",
+    "mean_over",
+    "mesh_of",
+    "own",
+    "refuse_shared",
+    "replicated",
+    "settled",
+    "shared",
+    "sum_over",
+    "vary",
+    "varying",
+]
 
 
 def in_shard_map() -> bool:
@@ -25,14 +44,15 @@ def in_shard_map() -> bool:
 
 
 def varying(tree: Tree) -> frozenset[Hashable]:
-    """Return the mesh axes over which a leaf of a tree differs from device to device; leaves may be shapes."""
+    """Return the mesh axes over which a leaf of a tree differs from device to device; leaves may be shapes or types."""
     return frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves(tree)))
 
 
 def _axes(leaf: Any) -> frozenset[Hashable]:
     """Return the axes over which one array, or what has the shape of one, differs from device to device."""
-    kind = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
-    return frozenset(kind.manual_axis_type.varying)
+    kind = leaf if hasattr(leaf, "manual_axis_type") else jax.typeof(leaf)
+    # a shape has none where the checks of shard_map are off
+    return frozenset() if kind.manual_axis_type is None else frozenset(kind.manual_axis_type.varying)
 
 
 def vary(tree: Tree, axes: frozenset[Hashable]) -> Tree:
@@ -66,6 +86,95 @@ def own(fun: Callable[..., Any], tree: Tree, *data: Any) -> Tree:
     The result says it, and not the data: a function may close over what varies, or take a mean over devices itself.
     """
     return vary(tree, varying(jax.eval_shape(fun, tree, *data))) if in_shard_map() else tree
+
+
+def shared(fun: Callable[..., Any], tree: Tree, *data: Any) -> frozenset[Hashable]:
+    """Return the mesh axes over which ``tree`` differs from device to device, and a result of ``fun`` does not.
+
+    Pushed forward, tangents of all these devices add up in such a result; pulled back, each device gets its own part.
+    """
+    if not in_shard_map() or not varying(tree):
+        return frozenset()
+    results = varying_by_leaf(jax.eval_shape(fun, tree, *data))
+    return varying(tree) - frozenset.intersection(*results) if results else frozenset()
+
+
+def refuse_shared(fun: Callable[..., Any], params: Tree, *data: Any) -> None:
+    """Refuse second derivatives between the parameters of different devices.
+
+    Raises:
+        ValueError: If the parameters differ from device to device, and a result depends on those of other devices.
+    """
+    axes = shared(fun, params, *data)
+    if axes:
+        message = (
+            f"params differ from device to device along {_listed(axes)}, where the result is the same on all of them:"
+            " the second derivatives between their parameters have no place in the result; use curvature.hvp for"
+            " products, or pass params that are the same on all devices"
+        )
+        raise ValueError(message)
+
+
+def along(fun: Callable[..., Any], point: Tree, direction: Tree, *data: Any) -> tuple[Tree, Tree]:
+    """Cast a point and a direction to vary alike, and lay out the direction as the point.
+
+    Raises:
+        ValueError: If the direction varies where neither the point nor the result of ``fun`` does.
+    """
+    extra = frozenset().union(*(b - a for a, b in zip(varying_by_leaf(point), varying_by_leaf(direction), strict=True)))
+    point, direction = alike(point, direction)
+    alone = extra - varying(jax.eval_shape(fun, point, *data)) if extra else extra
+    if alone:
+        message = (
+            f"vector differs from device to device along {_listed(alone)}, where the loss and its parameters are the"
+            " same on all of them; pass a vector that is the same too"
+        )
+        raise ValueError(message)
+    return point, jax.tree.map(like, direction, point)
+
+
+def _listed(axes: frozenset[Hashable]) -> str:
+    """Return mesh axes for a message."""
+    return ", ".join(sorted(map(repr, axes)))
+
+
+def like(leaf: Any, other: Any) -> Any:
+    """Give an array the type of another of its shape: over which mesh axes it varies, or how it is laid out.
+
+    A tangent must have the type of its primal.
+    """
+    leaf = vary(leaf, _axes(other))
+    mine, wanted = jax.typeof(leaf).sharding, jax.typeof(other).sharding
+    if mine.spec == wanted.spec:
+        return leaf
+    return jax.sharding.reshard(leaf, NamedSharding(mine.mesh if wanted.mesh.empty else wanted.mesh, wanted.spec))
+
+
+def gathered(leaf: Any) -> Any:
+    """Give every device the whole array, where axes of the mesh are Explicit: for operations on neighbours."""
+    kind = jax.typeof(leaf).sharding
+    if not _is_explicit(kind):
+        return leaf
+    return jax.sharding.reshard(leaf, NamedSharding(kind.mesh, PartitionSpec()))
+
+
+def mesh_of(tree: Tree) -> Any:
+    """Return a context in which the Explicit mesh that a tree's arrays lie on is set, where none is.
+
+    What is made inside, zeros and random numbers, then lies on that mesh, and can be combined with the arrays.
+    """
+    if not jax.sharding.get_abstract_mesh().empty:
+        return nullcontext()
+    for leaf in jax.tree.leaves(tree):
+        mesh = jax.typeof(leaf).sharding.mesh if isinstance(leaf, jax.Array) else None
+        if mesh is not None and AxisType.Explicit in mesh.axis_types:
+            return jax.sharding.use_abstract_mesh(mesh)
+    return nullcontext()
+
+
+def _is_explicit(sharding: Any) -> bool:
+    """Say whether a sharding lays out an array over axes of a mesh that are Explicit."""
+    return any(part is not None for part in sharding.spec)
 
 
 def settled(step: Callable[..., Any], carry: Tree, *inputs: Any) -> Tree:
@@ -148,6 +257,11 @@ def sum_over(tree: Tree, axis_name: AxisName) -> Tree:
         return tree
     check_axis(axis_name)
     return jax.tree.map(lambda leaf: lax.psum(vary(leaf, frozenset(names(axis_name))), names(axis_name)), tree)
+
+
+def mean_over(tree: Tree, axis_name: AxisName) -> Tree:
+    """Take the mean over the devices along ``axis_name``; the device's own where it is not given."""
+    return jax.tree.map(lambda leaf: leaf / device_count(axis_name), sum_over(tree, axis_name)) if axis_name else tree
 
 
 def device_count(axis_name: AxisName) -> int:

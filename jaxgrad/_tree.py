@@ -15,6 +15,7 @@ __all__ = [
     "Subset",
     "add",
     "dot",
+    "held",
     "leading",
     "leaf_paths",
     "norm",
@@ -125,11 +126,11 @@ def restrict(
         ValueError: If a pattern, or the predicate, selects no leaf, or ``axis_name`` names no axis.
     """
     fun, params = _sharding.mean_of(fun, axis_name), _sharding.replicated(params, axis_name)
-    subset = _restrict(fun, params, wrt)
+    subset = held(fun, params, wrt)
     return subset._replace(active=_sharding.own(subset.fun, subset.active, *data))
 
 
-def _restrict(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
+def held(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
     """Hold every leaf of ``params`` that ``wrt`` does not select."""
     if wrt is None:
         return Subset(fun, params, lambda tree: tree, lambda active, *_: active)

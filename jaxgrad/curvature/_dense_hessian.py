@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["dense_hessian"]
 
 
-@jit("loss_fn", "max_bytes", "mode", "wrt", "chunk")
+@jit("loss_fn", "max_bytes", "mode", "wrt", "chunk", "axis_name")
 def dense_hessian(
     loss_fn: LossFn,
     params: Params,
@@ -24,6 +24,7 @@ def dense_hessian(
     mode: str = "forward-over-reverse",
     wrt: Wrt = None,
     chunk: int | None = None,
+    axis_name: AxisName = None,
 ) -> Array:
     r"""Form the Hessian of a loss as one symmetric matrix. For small problems.
 
@@ -40,13 +41,15 @@ def dense_hessian(
         mode: ``"forward-over-reverse"`` or ``"reverse-over-reverse"``, as in `hvp`.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
         chunk: How many rows are computed at once, all where it is ``None``. It need not divide ``P``.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The ``(P, P)`` matrix over the leaves that count.
 
     Raises:
         ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, ``wrt`` selects
-            nothing, or ``chunk`` is below 1.
+            nothing, ``chunk`` is below 1, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array, the gradient has no forward derivative, or
             ``chunk`` is no Python integer.
 
@@ -65,9 +68,10 @@ def dense_hessian(
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 3.
     """
     check_mode(mode)
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
-    flat, unravel = ravel_pytree(subset.active)
+    _sharding.refuse_shared(subset.fun, subset.active, *data)
+    flat, unravel = ravel_pytree(jax.tree.map(_sharding.gathered, subset.active))
     needed = flat.size**2 * flat.dtype.itemsize
     if needed > max_bytes:
         message = (
@@ -82,7 +86,7 @@ def dense_hessian(
         return (jax.jacfwd if mode == "forward-over-reverse" else jax.jacrev)(gradient)(flat)
     # what products share is computed once, outside of the loop
     derivative = jax.linearize(gradient, flat)[1] if mode == "forward-over-reverse" else _pullback(gradient, flat)
-    eye = jnp.eye(flat.size, dtype=flat.dtype)
+    eye = _sharding.vary(jnp.eye(flat.size, dtype=flat.dtype), _sharding.varying(flat))
     return jax.lax.map(derivative, eye, batch_size=_check.count(chunk, "chunk", least=1))
 
 

@@ -4,17 +4,23 @@ from typing import Any
 
 import jax
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import LossFn, Params, Wrt
+from jaxgrad._types import AxisName, LossFn, Params, Wrt
 from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["hvp"]
 
 
-@jit("loss_fn", "mode", "wrt")
+@jit("loss_fn", "mode", "wrt", "axis_name")
 def hvp(
-    loss_fn: LossFn, params: Params, vector: Params, *data: Any, mode: str = "forward-over-reverse", wrt: Wrt = None
+    loss_fn: LossFn,
+    params: Params,
+    vector: Params,
+    *data: Any,
+    mode: str = "forward-over-reverse",
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Params:
     r"""Multiply the Hessian of a loss by a vector, without forming the Hessian.
 
@@ -37,12 +43,15 @@ def hvp(
         wrt: Which leaves count: glob patterns on their paths (``"*/kernel"``, ``"trunk"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all. The product is that of the chosen block of the Hessian,
             zero on the other leaves.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         ``H v``, with the structure, shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: If ``vector`` does not mirror ``params``, the loss is no scalar, or ``wrt`` selects nothing.
+        ValueError: If ``vector`` does not mirror ``params``, the loss is no scalar, ``wrt`` selects nothing, or
+            ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array, or the gradient has no forward derivative.
 
     Cost:
@@ -60,17 +69,18 @@ def hvp(
         Dagréou et al. (2024), How to compute Hessian-vector products?, ICLR blog track.
     """
     check_mode(mode)
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
     _check.mirrors(params=params, vector=vector)
-    direction = subset.pick(vector)
+    vector = _sharding.replicated(vector, axis_name)
+    active, direction = _sharding.along(subset.fun, subset.active, subset.pick(vector), *data)
 
     def gradient(active: Params) -> Params:
         return jax.grad(subset.fun)(active, *data)
 
     if mode == "forward-over-reverse":
-        _, product = jax.jvp(forward(gradient, subset.active), (subset.active,), (direction,))
+        _, product = jax.jvp(forward(gradient, active), (active,), (direction,))
     else:
-        _, pullback = jax.vjp(gradient, subset.active)
+        _, pullback = jax.vjp(gradient, active)
         (product,) = pullback(direction)
     return subset.embed(product)

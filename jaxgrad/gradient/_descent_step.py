@@ -5,15 +5,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 
 __all__ = ["descent_step"]
 
 
-@jit("loss_fn", "wrt", non_negative=("learning_rate",))
-def descent_step(loss_fn: LossFn, params: Params, *data: Any, learning_rate: Any, wrt: Wrt = None) -> Params:
+@jit("loss_fn", "wrt", "axis_name", non_negative=("learning_rate",))
+def descent_step(
+    loss_fn: LossFn, params: Params, *data: Any, learning_rate: Any, wrt: Wrt = None, axis_name: AxisName = None
+) -> Params:
     r"""Take one step of gradient descent; the new parameters are returned, the old ones stay as they are.
 
     .. math:: \theta' = \theta - \eta \, \nabla L(\theta)
@@ -27,13 +29,15 @@ def descent_step(loss_fn: LossFn, params: Params, *data: Any, learning_rate: Any
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         learning_rate: The step size, a number of shape ``()``, zero or more; may be traced.
         wrt: Which leaves move: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The new parameters, with the structure, shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or ``learning_rate`` has axes or is a negative
-            Python number or NaN.
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, ``learning_rate`` has axes or is a negative
+            Python number or NaN, or ``axis_name`` is no axis around.
         TypeError: If a leaf that moves is no real floating-point array.
 
     Cost:
@@ -51,7 +55,8 @@ def descent_step(loss_fn: LossFn, params: Params, *data: Any, learning_rate: Any
         Cauchy (1847), Méthode générale pour la résolution des systèmes d'équations simultanées, C. R. Acad. Sci. 25.
     """
     _check.number(learning_rate, "learning_rate")
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    learning_rate = _sharding.replicated(learning_rate, axis_name)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
 
     def move(leaf: Array, slope: Array) -> Array:

@@ -6,15 +6,15 @@ import jax
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 from jaxgrad.gradient._clipping import global_norm
 from jaxgrad.gradient._parameter_gradient import parameter_gradient
 
 __all__ = ["gradient_norm", "squared_norm_gradient"]
 
 
-@jit("loss_fn", "wrt")
-def gradient_norm(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None) -> Array:
+@jit("loss_fn", "wrt", "axis_name")
+def gradient_norm(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None, axis_name: AxisName = None) -> Array:
     r"""Compute the Euclidean norm of the gradient over all leaves; it can be differentiated again.
 
     .. math:: \lVert g \rVert_2, \quad g = \nabla L(\theta), \qquad
@@ -28,12 +28,14 @@ def gradient_norm(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None) 
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The norm is that of the chosen part of the gradient.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The norm, of shape ``()``, accumulated in float32 or wider.
 
     Raises:
-        ValueError: If the loss is no scalar, or ``wrt`` selects nothing.
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
@@ -52,12 +54,17 @@ def gradient_norm(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None) 
     References:
         Zhao, Zhang and Hu (2022), Penalizing gradient norm for efficiently improving generalization, ICML, eq. 2-5.
     """
-    return global_norm(parameter_gradient(loss_fn, params, *data, wrt=wrt))
+    return global_norm(parameter_gradient(loss_fn, params, *data, wrt=wrt, axis_name=axis_name))
 
 
-@jit("loss_fn", "mode", "wrt")
+@jit("loss_fn", "mode", "wrt", "axis_name")
 def squared_norm_gradient(
-    loss_fn: LossFn, params: Params, *data: Any, mode: str = "forward-over-reverse", wrt: Wrt = None
+    loss_fn: LossFn,
+    params: Params,
+    *data: Any,
+    mode: str = "forward-over-reverse",
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> tuple[Array, Params]:
     r"""Compute the squared norm of the gradient and the gradient of that.
 
@@ -73,13 +80,16 @@ def squared_norm_gradient(
         mode: ``"forward-over-reverse"`` (the gradient's linearisation, applied to itself), or
             ``"reverse-over-reverse"`` for a loss with an operation that has no forward rule.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         ``G``, of shape ``()``, accumulated in float32 or wider, and its gradient with the structure, shapes and
         dtypes of ``params``, zero on the leaves that do not count.
 
     Raises:
-        ValueError: If the loss is no scalar, ``wrt`` selects nothing, or the mode is unknown.
+        ValueError: If the loss is no scalar, ``wrt`` selects nothing, the mode is unknown, or ``axis_name`` is no axis
+            around.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
@@ -97,7 +107,7 @@ def squared_norm_gradient(
         Barrett and Dherin (2021), Implicit gradient regularization, ICLR, eq. 3.
     """
     _check.choice(mode, "mode", ("forward-over-reverse", "reverse-over-reverse"))
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
 
     def gradient(active: Params) -> Params:

@@ -5,15 +5,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Tree
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree
 
 __all__ = ["gradient_penalty"]
 
 
-@jit("fun", non_negative=("target",))
-def gradient_penalty(fun: LossFn, params: Params, x: Tree, *data: Any, target: Any = 1.0) -> Array:
+@jit("fun", "axis_name", non_negative=("target",))
+def gradient_penalty(
+    fun: LossFn, params: Params, x: Tree, *data: Any, target: Any = 1.0, axis_name: AxisName = None
+) -> Array:
     r"""Penalise the input gradient of a critic that is far from a target norm, averaged over a batch.
 
     .. math:: \frac{1}{B} \sum_b \left(\lVert \nabla_x f(\theta, x_b) \rVert_2 - c\right)^2
@@ -32,13 +34,15 @@ def gradient_penalty(fun: LossFn, params: Params, x: Tree, *data: Any, target: A
         *data: Pytrees with the same leading axis, such as labels, one row an example; not differentiated.
         target: The norm ``c`` to be near to, a number of shape ``()``, zero or more, that may be traced; ``None`` for
             the plain square.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over the batch is that over
+            all devices' batches; ``None``: over the device's own.
 
     Returns:
         The mean penalty, of shape ``()``, accumulated in float32 or wider.
 
     Raises:
-        ValueError: If ``fun`` does not return a scalar on one example, the batch is empty or ragged, or ``target`` is
-            a negative Python number or has axes.
+        ValueError: If ``fun`` does not return a scalar on one example, the batch is empty or ragged, ``target`` is a
+            negative Python number or has axes, or ``axis_name`` is no axis around.
         TypeError: If a leaf of ``x`` is no real floating-point array.
 
     Cost:
@@ -60,13 +64,19 @@ def gradient_penalty(fun: LossFn, params: Params, x: Tree, *data: Any, target: A
     _check.batch((x, *data))
     if target is not None:
         _check.number(target, "target")
-    slope_of = jax.grad(_check.scalar_loss(fun, "fun"), argnums=1)
+    critic = _check.scalar_loss(fun, "fun")
 
-    def penalty(x: Tree, *data: Any) -> Array:
-        slope = slope_of(params, x, *data)
+    def penalty(params: Params, x: Tree, *data: Any) -> Array:
+        def at(x: Tree) -> Any:
+            return critic(params, x, *data)
+
+        slope = jax.grad(at)(_sharding.own(at, x))
         if target is None:
             return _tree.dot(slope, slope)
         norm = _tree.norm(slope)
         return (norm - jnp.asarray(target, norm.dtype)) ** 2
 
-    return jnp.mean(jax.vmap(penalty)(x, *data))
+    def mean(params: Params) -> Array:
+        return jnp.mean(jax.vmap(lambda *one: penalty(params, *one))(x, *data))
+
+    return _sharding.mean_of(mean, axis_name)(params)

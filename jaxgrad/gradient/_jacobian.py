@@ -6,14 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
 
 __all__ = ["hessian", "jacobian"]
 
 
-@jit("fun", "mode", "max_bytes", "wrt")
+@jit("fun", "mode", "max_bytes", "wrt", "axis_name")
 def jacobian(
     fun: Callable[..., Any],
     params: Params,
@@ -21,6 +21,7 @@ def jacobian(
     mode: str = "reverse",
     max_bytes: int = 2**30,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Tree:
     r"""Differentiate every number of a function's result with respect to every parameter.
 
@@ -35,13 +36,17 @@ def jacobian(
             forward pass for each parameter, for few parameters.
         max_bytes: The largest result to form, in bytes.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which ``fun`` is the mean of the devices'
+            results; ``None``: it is the device's own. No mean is taken of results that belong to single examples: leave
+            it out for those.
 
     Returns:
         The tree of the result, with a tree like ``params`` in the place of each array; its leaves have the shape
         ``out.shape + leaf.shape``, and are zero for the parameters that do not count.
 
     Raises:
-        ValueError: If the result would be larger than ``max_bytes``, the mode is unknown, or ``wrt`` selects nothing.
+        ValueError: If the result would be larger than ``max_bytes``, the mode is unknown, ``wrt`` selects nothing, or
+            ``axis_name`` is no axis around.
         TypeError: If a leaf that counts, or a result of ``fun``, is no real floating-point array.
 
     Cost:
@@ -59,13 +64,21 @@ def jacobian(
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., sections 3.1 and 3.2.
     """
-    subset = _tree.restrict(fun, params, wrt)
+    subset = _tree.restrict(_with_floats(fun), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
+    mode = _direction(mode, lambda active: subset.fun(active, *data), subset.active)
     return _embedded(subset, mode, max_bytes)(subset.active, *data)
 
 
-@jit("fun", "max_bytes", "wrt")
-def hessian(fun: Callable[..., Any], params: Params, *data: Any, max_bytes: int = 2**30, wrt: Wrt = None) -> Tree:
+@jit("fun", "max_bytes", "wrt", "axis_name")
+def hessian(
+    fun: Callable[..., Any],
+    params: Params,
+    *data: Any,
+    max_bytes: int = 2**30,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Tree:
     r"""Differentiate every number of a function's result twice with respect to the parameters.
 
     .. math:: H_{oij} = \frac{\partial^2 f_o}{\partial \theta_i \, \partial \theta_j}(\theta)
@@ -80,13 +93,17 @@ def hessian(fun: Callable[..., Any], params: Params, *data: Any, max_bytes: int 
         *data: Pytrees handed on to ``fun``; not differentiated.
         max_bytes: The largest result to form, in bytes.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which ``fun`` is the mean of the devices'
+            results; ``None``: it is the device's own. No mean is taken of results that belong to single examples: leave
+            it out for those.
 
     Returns:
         The tree of the result, with a tree like ``params`` of trees like ``params`` in the place of each array; the
         arrays have the shape ``out.shape + leaf.shape + other.shape``, and are zero where a leaf does not count.
 
     Raises:
-        ValueError: If the result would be larger than ``max_bytes``, or ``wrt`` selects nothing.
+        ValueError: If the result would be larger than ``max_bytes``, ``wrt`` selects nothing, or ``axis_name`` is no
+            axis around.
         TypeError: If a leaf that counts, or a result of ``fun``, is no real floating-point array.
 
     Cost:
@@ -102,10 +119,27 @@ def hessian(fun: Callable[..., Any], params: Params, *data: Any, max_bytes: int 
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 5.
     """
-    subset = _tree.restrict(fun, params, wrt)
+    subset = _tree.restrict(_with_floats(fun), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
+    _sharding.refuse_shared(subset.fun, subset.active, *data)
     rows = subset._replace(fun=_embedded(subset, "reverse", max_bytes))
     return _embedded(rows, "forward", max_bytes)(subset.active, *data)
+
+
+def _with_floats(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``fun`` with its result refused unless its leaves are floating-point arrays."""
+
+    def checked(params: Params, *data: Any) -> Tree:
+        out = jax.tree.map(jnp.asarray, fun(params, *data))
+        _check.floating(**{"the result of fun": out})
+        return out
+
+    return checked
+
+
+def _direction(mode: str, fun: Callable[[Tree], Tree], x: Tree) -> str:
+    """Return the mode: backward where a result is shared by devices whose parameters differ, and adds up tangents."""
+    return "reverse" if mode == "forward" and _sharding.shared(fun, x) else mode
 
 
 def _embedded(subset: _tree.Subset, mode: str, max_bytes: int) -> Callable[..., Tree]:

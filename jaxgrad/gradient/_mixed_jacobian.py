@@ -1,19 +1,20 @@
 """How the gradient of the parameters moves with the input."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import LossFn, Params, Tree, Wrt
+from jaxgrad._types import AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.gradient._jacobian import blocks, size
 
 __all__ = ["mixed_jacobian", "mixed_product"]
 
 
-@jit("fun", "mode", "max_bytes", "wrt")
+@jit("fun", "mode", "max_bytes", "wrt", "axis_name")
 def mixed_jacobian(
     fun: LossFn,
     params: Params,
@@ -22,6 +23,7 @@ def mixed_jacobian(
     mode: str | None = None,
     max_bytes: int = 2**30,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Params:
     r"""Differentiate every entry of the parameter gradient with respect to the input.
 
@@ -37,6 +39,8 @@ def mixed_jacobian(
         max_bytes: The largest result to form, in bytes.
         wrt: Which leaves of ``params`` count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or
             ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which ``fun`` is the mean of the devices'
+            results; ``None``: it is the device's own. The derivative is with respect to the device's own ``x``.
 
     Returns:
         A tree like ``params`` with leaves of shape ``leaf.shape + x.shape``, zero on the leaves that do not count;
@@ -44,7 +48,7 @@ def mixed_jacobian(
 
     Raises:
         ValueError: If ``fun`` does not return a scalar, the result would be larger than ``max_bytes``, the mode is
-            unknown, or ``wrt`` selects nothing.
+            unknown, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts, or a leaf of ``x``, is no real floating-point array.
 
     Cost:
@@ -61,10 +65,12 @@ def mixed_jacobian(
     References:
         Koh and Liang (2017), Understanding black-box predictions via influence functions, ICML, section 2.2.
     """
-    subset = _tree.restrict(_check.scalar_loss(fun, "fun"), params, wrt)
+    subset = _tree.restrict(_check.scalar_loss(fun, "fun"), params, wrt, (x, *data), axis_name)
     _check.differentiable(params=subset.active, x=x)
     if mode is None:
         mode = "forward" if size(x) <= size(subset.active) else "reverse"
+    x = _sharding.own(lambda x: subset.fun(subset.active, x, *data), x)
+    mode = _direction(mode, lambda active, x: subset.fun(active, x, *data), subset.active, x)
 
     def gradient(x: Tree) -> Params:
         return jax.grad(subset.fun)(subset.active, x, *data)
@@ -76,7 +82,7 @@ def mixed_jacobian(
     return subset.embed(rows, zeros)
 
 
-@jit("fun", "mode", "wrt")
+@jit("fun", "mode", "wrt", "axis_name")
 def mixed_product(
     fun: LossFn,
     params: Params,
@@ -85,6 +91,7 @@ def mixed_product(
     *data: Any,
     mode: str = "forward-over-reverse",
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Tree:
     r"""Differentiate the inner product of a vector and the parameter gradient with respect to the input.
 
@@ -104,13 +111,15 @@ def mixed_product(
         mode: ``"forward-over-reverse"`` or ``"reverse-over-reverse"``.
         wrt: Which leaves of ``params`` count in the inner product: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which ``fun`` is the mean of the devices'
+            results; ``None``: it is the device's own. The derivative is with respect to the device's own ``x``.
 
     Returns:
         The gradient with the structure, shapes and dtypes of ``x``.
 
     Raises:
-        ValueError: If ``vector`` does not mirror ``params``, ``fun`` does not return a scalar, the mode is unknown, or
-            ``wrt`` selects nothing.
+        ValueError: If ``vector`` does not mirror ``params``, ``fun`` does not return a scalar, the mode is unknown,
+            ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts, or a leaf of ``x``, is no real floating-point array.
 
     Cost:
@@ -128,12 +137,26 @@ def mixed_product(
         Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural Computation 6.
     """
     _check.choice(mode, "mode", ("forward-over-reverse", "reverse-over-reverse"))
-    subset = _tree.restrict(_check.scalar_loss(fun, "fun"), params, wrt)
+    subset = _tree.restrict(_check.scalar_loss(fun, "fun"), params, wrt, (x, *data), axis_name)
     _check.differentiable(params=subset.active, x=x)
     _check.mirrors(params=params, vector=vector)
-    direction = subset.pick(vector)
+    x = _sharding.own(lambda x: subset.fun(subset.active, x, *data), x)
+    vector = _sharding.replicated(vector, axis_name)
+    active, direction = _sharding.along(subset.fun, subset.active, subset.pick(vector), x, *data)
     if mode == "forward-over-reverse":
         slope_of = jax.grad(subset.fun, argnums=1)
-        return jax.jvp(lambda active: slope_of(active, x, *data), (subset.active,), (direction,))[1]
-    _, pullback = jax.vjp(lambda x: jax.grad(subset.fun)(subset.active, x, *data), x)
+        return jax.jvp(lambda active: slope_of(active, x, *data), (active,), (direction,))[1]
+    _, pullback = jax.vjp(lambda x: jax.grad(subset.fun)(active, x, *data), x)
     return pullback(direction)[0]
+
+
+def _direction(mode: str, fun: Callable[..., Any], active: Params, x: Tree) -> str:
+    """Return the mode, or the other one where devices share the result: it adds up the tangents of all devices' inputs.
+
+    Raises:
+        ValueError: If neither is right: the parameters and the inputs both differ from device to device.
+    """
+    if _sharding.shared(lambda x: fun(active, x), x):
+        _sharding.refuse_shared(lambda active: fun(active, x), active)
+        return "reverse"
+    return "forward" if _sharding.shared(lambda active: fun(active, x), active) else mode

@@ -7,15 +7,15 @@ import jax
 
 from jaxgrad import _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import LossFn, Params, Wrt
+from jaxgrad._types import AxisName, LossFn, Params, Wrt
 from jaxgrad.gradient._parameter_gradient import parameter_gradient
 
 __all__ = ["named_gradients"]
 
 
-@jit("loss_fn", "mapping", "wrt")
+@jit("loss_fn", "mapping", "wrt", "axis_name")
 def named_gradients(
-    loss_fn: LossFn, params: Params, *data: Any, mapping: Any = None, wrt: Wrt = None
+    loss_fn: LossFn, params: Params, *data: Any, mapping: Any = None, wrt: Wrt = None, axis_name: AxisName = None
 ) -> OrderedDict[str, Any]:
     r"""Compute the gradient of a loss as a dictionary from name to array.
 
@@ -33,14 +33,16 @@ def named_gradients(
         mapping: Pairs ``(torch_name, path)``, or an object whose method ``pairs()`` returns them, such as the mapping
             of a network in ``jaxgrad.models``. Static. A path is a string ``"trunk/kernel"`` or a sequence of keys.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The gradients of the leaves that count; the others are left out. Where a mapping gives one name to several
         leaves (the joined projection of an attention layer), the entry is the tuple of their gradients.
 
     Raises:
-        ValueError: If the mapping names a path that is not there or omits a leaf that counts, two leaves have one
-            path, the loss is no scalar, or ``wrt`` selects nothing.
+        ValueError: If the mapping names a path that is not there or omits a leaf that counts, two leaves have one path,
+            the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
@@ -64,7 +66,8 @@ def named_gradients(
         message = f"two leaves of params have one path, so names cannot tell them apart: {', '.join(sorted(paths))}"
         raise ValueError(message)
     counted = {path for path, keep in zip(paths, _tree.selected(params, wrt), strict=True) if keep}
-    gradient = dict(zip(paths, jax.tree.leaves(parameter_gradient(loss_fn, params, *data, wrt=wrt)), strict=True))
+    found = parameter_gradient(loss_fn, params, *data, wrt=wrt, axis_name=axis_name)
+    gradient = dict(zip(paths, jax.tree.leaves(found), strict=True))
     if mapping is None:
         return OrderedDict((path, gradient[path]) for path in paths if path in counted)
     named: OrderedDict[str, list[Any]] = OrderedDict()

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Params
 
@@ -24,7 +24,8 @@ def coordinate_derivatives(field_fn: Callable[..., Any], params: Params, points:
     .. math:: D_{ncj} = \frac{\partial \phi_c(\theta, p_n)}{\partial p_{nj}}
 
     One tangent a coordinate is carried forward through the whole batch, so the cost does not depend on the number of
-    channels.
+    channels. A derivative belongs to its point: inside of `jax.shard_map` the results are those of the device's own
+    points, and there is no ``axis_name``.
 
     Args:
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``. It must treat every
@@ -64,7 +65,7 @@ def values_and_derivatives(field_fn: Callable[..., Any], params: Params, points:
     _check_values(values, points)
 
     def along(axis: Array) -> Array:
-        return tangent_of(jnp.broadcast_to(axis, points.shape))
+        return tangent_of(_sharding.like(jnp.broadcast_to(axis, points.shape), points))
 
     basis = jnp.eye(points.shape[-1], dtype=points.dtype)
     if len(basis) <= UNROLLED:

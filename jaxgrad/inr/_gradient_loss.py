@@ -5,16 +5,18 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Params
+from jaxgrad._types import Array, AxisName, Params
 from jaxgrad.inr._coordinate_derivatives import values_and_derivatives
 
 __all__ = ["gradient_loss"]
 
 
-@jit("field_fn")
-def gradient_loss(field_fn: Callable[..., Any], params: Params, points: Array, gradients: Array) -> Array:
+@jit("field_fn", "axis_name")
+def gradient_loss(
+    field_fn: Callable[..., Any], params: Params, points: Array, gradients: Array, *, axis_name: AxisName = None
+) -> Array:
     r"""Measure how far the coordinate derivatives of a field lie from given ones.
 
     .. math:: \frac{1}{N C d} \sum_{n,c,j} \left(\frac{\partial f_c}{\partial p_j}(p_n)
@@ -30,14 +32,16 @@ def gradient_loss(field_fn: Callable[..., Any], params: Params, points: Array, g
             `coordinate_derivatives`.
         gradients: The derivatives wanted there, of shape ``(..., c, d)``, in units of value by coordinate
             (`image_targets` gives them for a picture).
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over points is that over all
+            devices' points; ``None``: over the device's own.
 
     Returns:
         The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the
             other families.
 
     Raises:
-        ValueError: If ``gradients`` has another shape or dtype than the field's own derivatives, once 16 bits are
-            taken in float32.
+        ValueError: If ``gradients`` has another shape or dtype than the field's own derivatives, once 16 bits are taken
+            in float32, or ``axis_name`` is no axis around.
         TypeError: If ``points``, ``gradients`` or the field's values are no real floating-point array.
 
     Cost:
@@ -54,8 +58,12 @@ def gradient_loss(field_fn: Callable[..., Any], params: Params, points: Array, g
         Sitzmann et al. (2020), Implicit neural representations with periodic activation functions, NeurIPS,
         section 4.1, equation 4.
     """
-    _, found = values_and_derivatives(field_fn, params, points)
-    _check.floating(gradients=gradients)
-    found, gradients = _tree.widened(found), _tree.widened(gradients)
-    _check.mirrors(field_derivatives=found, gradients=gradients)
-    return jnp.mean(jnp.square(gradients - found))
+
+    def mean(params: Params) -> Array:
+        _, found = values_and_derivatives(field_fn, params, points)
+        _check.floating(gradients=gradients)
+        found, wanted = _tree.widened(found), _tree.widened(gradients)
+        _check.mirrors(field_derivatives=found, gradients=wanted)
+        return jnp.mean(jnp.square(wanted - found))
+
+    return _sharding.mean_of(mean, axis_name)(params)

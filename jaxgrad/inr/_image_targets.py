@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 
@@ -74,7 +74,7 @@ def image_targets(image: Array, *, method: str = "central", channels: int | None
     elif channels != (image.shape[-1] if image.ndim == 3 else 1):
         message = f"image must have channels={channels!r} along its last axis; got {_check.describe(image)}"
         raise ValueError(message)
-    image = _tree.widened(image if image.ndim == 3 else image[..., None])
+    image = _sharding.gathered(_tree.widened(image if image.ndim == 3 else image[..., None]))
     height, width, channels = image.shape
     x, y = (jnp.linspace(-1, 1, size, dtype=image.dtype) for size in (width, height))
     by_x, by_y = (_slope(image, axis, method == "sobel") for axis in (1, 0))

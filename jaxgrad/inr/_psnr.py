@@ -2,16 +2,16 @@
 
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array
+from jaxgrad._types import Array, AxisName
 from jaxgrad.inr._image_targets import check_channels_last, check_picture
 
 __all__ = ["psnr"]
 
 
-@jit("align")
-def psnr(image: Array, reference: Array, *, align: str = "none") -> Array:
+@jit("align", "axis_name")
+def psnr(image: Array, reference: Array, *, align: str = "none", axis_name: AxisName = None) -> Array:
     r"""Measure a picture against a reference, in decibels, for values between 0 and 1.
 
     .. math:: -10 \log_{10} \frac{1}{N} \sum_i (a_i - b_i)^2
@@ -24,13 +24,15 @@ def psnr(image: Array, reference: Array, *, align: str = "none") -> Array:
             needs its axis of length 1.
         reference: Array of the same shape and dtype.
         align: ``"none"``, ``"mean"`` or ``"affine"``.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which every mean over pixels is that over all
+            devices' pixels; ``None``: over the device's own.
 
     Returns:
         The ratio, of shape ``()``, computed in float32 or wider; infinite where the two are equal.
 
     Raises:
-        ValueError: If the shapes or dtypes differ, a picture to align seems to have its channels first, an array
-            has fewer than two axes or no entry, or ``align`` is unknown.
+        ValueError: If the shapes or dtypes differ, a picture to align seems to have its channels first, an array has
+            fewer than two axes or no entry, ``align`` is unknown, or ``axis_name`` is no axis around.
         TypeError: If an array is no real floating-point array; divide bytes by 255 first, 16-bit integers by 65535.
 
     Cost:
@@ -57,14 +59,17 @@ def psnr(image: Array, reference: Array, *, align: str = "none") -> Array:
     pixels = tuple(range(image.ndim - 1))
     if align != "none":
         check_channels_last("image", image, f"both reshaped to (-1, {image.shape[-1]})")
-        centred, wanted = (a - jnp.mean(a, pixels, keepdims=True) for a in (image, reference))
-        image, reference = centred * _factor(centred, wanted, pixels) if align == "affine" else centred, wanted
-    return -10 * jnp.log10(jnp.mean(jnp.square(image - reference)))
+        means = (_sharding.mean_over(jnp.mean(a, pixels, keepdims=True), axis_name) for a in (image, reference))
+        centred, wanted = (a - mean for a, mean in zip((image, reference), means, strict=True))
+        factor = _factor(centred, wanted, pixels, axis_name) if align == "affine" else 1
+        image, reference = centred * factor, wanted
+    return -10 * jnp.log10(_sharding.mean_over(jnp.mean(jnp.square(image - reference)), axis_name))
 
 
-def _factor(image: Array, reference: Array, pixels: tuple[int, ...]) -> Array:
+def _factor(image: Array, reference: Array, pixels: tuple[int, ...], axis_name: AxisName) -> Array:
     """Return the factor for each channel that brings a centred picture nearest to a centred reference."""
-    power = jnp.sum(jnp.square(image), pixels, keepdims=True)
-    shared = jnp.sum(image * reference, pixels, keepdims=True)
+    power, shared = (
+        _sharding.sum_over(jnp.sum(image * other, pixels, keepdims=True), axis_name) for other in (image, reference)
+    )
     # a flat channel has no contrast to scale
     return jnp.where(power > 0, shared / jnp.where(power > 0, power, jnp.ones_like(power)), jnp.ones_like(power))

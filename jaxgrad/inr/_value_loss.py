@@ -5,16 +5,18 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Params
+from jaxgrad._types import Array, AxisName, Params
 from jaxgrad.inr._coordinate_derivatives import at_wide_points
 
 __all__ = ["value_loss"]
 
 
-@jit("field_fn")
-def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, values: Array) -> Array:
+@jit("field_fn", "axis_name")
+def value_loss(
+    field_fn: Callable[..., Any], params: Params, points: Array, values: Array, *, axis_name: AxisName = None
+) -> Array:
     r"""Measure how far a field lies from given values.
 
     .. math:: \frac{1}{N C} \sum_{n,c} \left(f_c(p_n) - \phi_c(\theta, p_n)\right)^2
@@ -26,13 +28,16 @@ def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, valu
         points: Floating-point array of shape ``(..., d)``; of 16 bits, taken in float32 as in
             `coordinate_derivatives`.
         values: The values wanted there, of shape ``(..., c)``.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over points is that over all
+            devices' points; ``None``: over the device's own.
 
     Returns:
         The loss, of shape ``()``, in float32 or wider; differentiate it with ``jax.grad``, or hand it to the
             other families.
 
     Raises:
-        ValueError: If ``values`` has another shape or dtype than the field's own, once 16 bits are taken in float32.
+        ValueError: If ``values`` has another shape or dtype than the field's own, once 16 bits are taken in float32, or
+            ``axis_name`` is no axis around.
         TypeError: If ``points``, ``values`` or the field's values are no real floating-point array.
 
     Cost:
@@ -49,9 +54,13 @@ def value_loss(field_fn: Callable[..., Any], params: Params, points: Array, valu
         Sitzmann et al. (2020), Implicit neural representations with periodic activation functions, NeurIPS,
         equation 3.
     """
-    field, points = at_wide_points(field_fn, params, points)
-    found = _tree.widened(field(points))
-    _check.floating(field_values=found, values=values)
-    values = _tree.widened(values)
-    _check.mirrors(field_values=found, values=values)
-    return jnp.mean(jnp.square(values - found))
+
+    def mean(params: Params) -> Array:
+        field, wide = at_wide_points(field_fn, params, points)
+        found = _tree.widened(field(wide))
+        _check.floating(field_values=found, values=values)
+        wanted = _tree.widened(values)
+        _check.mirrors(field_values=found, values=wanted)
+        return jnp.mean(jnp.square(wanted - found))
+
+    return _sharding.mean_of(mean, axis_name)(params)

@@ -3,14 +3,23 @@
 from typing import Any
 
 from jaxgrad._jit import jit
-from jaxgrad._types import LossFn, Params, Tree, Wrt
+from jaxgrad._types import AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
 
 __all__ = ["adapt"]
 
 
-@jit("loss_fn", "optimizer", "num_steps", "wrt")
-def adapt(loss_fn: LossFn, params: Params, support: Tree, *, optimizer: Any, num_steps: int, wrt: Wrt = None) -> Params:
+@jit("loss_fn", "optimizer", "num_steps", "wrt", "axis_name")
+def adapt(
+    loss_fn: LossFn,
+    params: Params,
+    support: Tree,
+    *,
+    optimizer: Any,
+    num_steps: int,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Params:
     r"""Take a few optimizer steps on the support loss of ONE task.
 
     .. math:: \theta_{k+1} = \theta_k + u_k, \qquad (u_k, s_{k+1}) = \text{update}(\nabla L(\theta_k), s_k, \theta_k)
@@ -32,12 +41,15 @@ def adapt(loss_fn: LossFn, params: Params, support: Tree, *, optimizer: Any, num
         num_steps: How many steps, a Python integer; 0 returns ``params``.
         wrt: Which leaves move: glob patterns on their paths (``"head"``, ``"*/kernel"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all. The optimizer then sees a list of these leaves alone.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss, of every step, is the mean of
+            the devices' losses; ``None``: it is the device's own.
 
     Returns:
         The adapted parameters, with the structure, shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: If ``num_steps`` is negative, the loss is no scalar, or ``wrt`` selects nothing.
+        ValueError: If ``num_steps`` is negative, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no
+            axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, or a leaf that
             moves is no real floating-point array.
 
@@ -57,4 +69,4 @@ def adapt(loss_fn: LossFn, params: Params, support: Tree, *, optimizer: Any, num
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, equation 1.
     """
-    return descend(loss_fn, params, support, optimizer=optimizer, num_steps=num_steps, wrt=wrt)
+    return descend(loss_fn, params, support, optimizer=optimizer, num_steps=num_steps, wrt=wrt, axis_name=axis_name)

@@ -4,15 +4,15 @@ from typing import Any
 
 import jax
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._descent import arguments, check_tasks, descend
 
 __all__ = ["first_order_gradient", "first_order_value_and_gradient"]
 
 
-@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt")
+@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt", "axis_name")
 def first_order_value_and_gradient(
     loss_fn: LossFn,
     params: Params,
@@ -23,6 +23,7 @@ def first_order_value_and_gradient(
     num_steps: int,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> tuple[Array, Params]:
     r"""Return the meta-loss and the mean over tasks of the gradient AT the adapted parameters.
 
@@ -44,13 +45,16 @@ def first_order_value_and_gradient(
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves.
         inner_wrt: Which leaves the inner steps move, given likewise.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
+            devices' tasks; ``None``: over the device's own. The inner steps are always those of one task, on its
+            device.
 
     Returns:
         The meta-loss, and the first-order gradient with the structure, shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss
-            is no scalar, or ``wrt`` or ``inner_wrt`` selects nothing.
+        ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
+            no scalar, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, or a leaf that
             counts is no real floating-point array.
 
@@ -74,19 +78,21 @@ def first_order_value_and_gradient(
         Nichol, Achiam and Schulman (2018), On first-order meta-learning algorithms.
     """
     check_tasks(support, query)
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
+    params = _sharding.replicated(params, axis_name)
+    subset = _tree.held(_check.scalar_loss(loss_fn), params, wrt)
     _check.differentiable(params=subset.active)
 
     def at_adapted(support: Tree, query: Tree) -> tuple[Array, Params]:
         fast = descend(loss_fn, params, support, optimizer=optimizer, num_steps=num_steps, wrt=inner_wrt)
-        ahead = _tree.restrict(_check.scalar_loss(loss_fn), fast, wrt)
+        ahead = _tree.restrict(_check.scalar_loss(loss_fn), fast, wrt, arguments(query))
         return jax.value_and_grad(ahead.fun)(ahead.active, *arguments(query))
 
     values, gradients = jax.vmap(at_adapted)(support, query)
-    return values.mean(), subset.embed(jax.tree.map(lambda leaf: leaf.mean(0), gradients))
+    value, gradient = jax.tree.map(lambda leaf: leaf.mean(0), (values, gradients))
+    return _sharding.mean_over(value, axis_name), subset.embed(_sharding.mean_over(gradient, axis_name))
 
 
-@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt")
+@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt", "axis_name")
 def first_order_gradient(
     loss_fn: LossFn,
     params: Params,
@@ -97,6 +103,7 @@ def first_order_gradient(
     num_steps: int,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Params:
     r"""Return the mean over tasks of the gradient AT the adapted parameters: first-order MAML.
 
@@ -111,6 +118,8 @@ def first_order_gradient(
         num_steps: How many inner steps, a Python integer.
         wrt: Which leaves the gradient is taken with respect to; zero on the others.
         inner_wrt: Which leaves the inner steps move.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
+            devices' tasks; ``None``: over the device's own.
 
     Returns:
         The first-order gradient, with the structure, shapes and dtypes of ``params``.
@@ -135,6 +144,14 @@ def first_order_gradient(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, section 5.2.
     """
     _, gradient = first_order_value_and_gradient(
-        loss_fn, params, support, query, optimizer=optimizer, num_steps=num_steps, wrt=wrt, inner_wrt=inner_wrt
+        loss_fn,
+        params,
+        support,
+        query,
+        optimizer=optimizer,
+        num_steps=num_steps,
+        wrt=wrt,
+        inner_wrt=inner_wrt,
+        axis_name=axis_name,
     )
     return gradient

@@ -6,13 +6,13 @@ import jax
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, value_and_gradient
 
 __all__ = ["maml_gradient", "maml_value_and_gradient"]
 
 
-@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt")
+@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt", "axis_name")
 def maml_value_and_gradient(
     loss_fn: LossFn,
     params: Params,
@@ -23,6 +23,7 @@ def maml_value_and_gradient(
     num_steps: int,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> tuple[Array, Params]:
     r"""Return the meta-loss and its gradient, differentiated through every inner step.
 
@@ -41,13 +42,17 @@ def maml_value_and_gradient(
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves.
         inner_wrt: Which leaves the inner steps move, given likewise: ``inner_wrt="head"`` is ANIL.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
+            devices' tasks; ``None``: over the device's own. The inner steps are always those of one task, on its
+            device.
 
     Returns:
         The meta-loss, and its gradient with the structure, shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss
-            is no scalar, ``wrt`` or ``inner_wrt`` selects nothing, or a step holds a while loop (a line search).
+        ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
+            no scalar, ``wrt`` or ``inner_wrt`` selects nothing, a step holds a while loop (a line search), or
+            ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, or a leaf that
             counts is no real floating-point array.
 
@@ -81,13 +86,13 @@ def maml_value_and_gradient(
 
         return jax.vmap(after_adaptation)(support, query).mean()
 
-    subset = _tree.restrict(meta_loss, params, wrt)
+    subset = _tree.restrict(meta_loss, params, wrt, (), axis_name)
     _check.differentiable(params=subset.active)
     value, gradient = value_and_gradient(subset.fun, subset.active)
     return value, subset.embed(gradient)
 
 
-@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt")
+@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt", "axis_name")
 def maml_gradient(
     loss_fn: LossFn,
     params: Params,
@@ -98,6 +103,7 @@ def maml_gradient(
     num_steps: int,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Params:
     r"""Return the gradient of the meta-loss, differentiated through every inner step.
 
@@ -112,6 +118,8 @@ def maml_gradient(
         num_steps: How many inner steps, a Python integer.
         wrt: Which leaves the gradient is taken with respect to; zero on the others.
         inner_wrt: Which leaves the inner steps move.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
+            devices' tasks; ``None``: over the device's own.
 
     Returns:
         The gradient, with the structure, shapes and dtypes of ``params``.
@@ -136,6 +144,14 @@ def maml_gradient(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, algorithm 1.
     """
     _, gradient = maml_value_and_gradient(
-        loss_fn, params, support, query, optimizer=optimizer, num_steps=num_steps, wrt=wrt, inner_wrt=inner_wrt
+        loss_fn,
+        params,
+        support,
+        query,
+        optimizer=optimizer,
+        num_steps=num_steps,
+        wrt=wrt,
+        inner_wrt=inner_wrt,
+        axis_name=axis_name,
     )
     return gradient

@@ -5,16 +5,16 @@ transpose of the part of that program which the loss needs, so a backward does n
 NaN does not reach it, and the leaves that the part does not read are those that the loss does not touch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _jaxpr
+from jaxgrad import _jaxpr, _sharding
 from jaxgrad._jaxpr import ClosedJaxpr, Jaxpr
-from jaxgrad._types import Array, Params, Tree
+from jaxgrad._types import Array, AxisName, Params, Tree
 from jaxgrad.multi_loss import _losses
 
 __all__ = ["Forward", "forward"]
@@ -30,6 +30,10 @@ class Forward:
     """The leaves of the parameters."""
     linear: ClosedJaxpr
     """Maps tangents of the leaves to those of the losses: one output a loss, or one for them all."""
+    cast: list[frozenset[Hashable]]
+    """The mesh axes over which each leaf was cast to differ, so that its gradient is the device's own."""
+    axis_name: AxisName
+    """Where the losses and the gradients are means over devices."""
 
     @property
     def count(self) -> int:
@@ -53,7 +57,7 @@ class Forward:
         """Return the gradient of loss ``k`` by leaf; zeros where the loss does not touch a leaf."""
         out = self.linear.out_avals[0]
         seed = jnp.ones((), out.dtype) if self.apart else jnp.zeros(out.shape, out.dtype).at[k].set(1)
-        return self._pull_back(k, seed)
+        return self._over_devices(k, self._pull_back(k, seed))
 
     def rows(self, chunk: int | None) -> list[Array]:
         """Return all gradients by leaf, along a new leading axis.
@@ -64,7 +68,19 @@ class Forward:
         if self.apart:
             return [jnp.stack(rows) for rows in zip(*map(self.row, range(self.count)), strict=True)]
         seeds = jnp.eye(self.count, dtype=self.linear.out_avals[0].dtype)
-        return jax.lax.map(lambda seed: self._pull_back(0, seed), seeds, batch_size=chunk or self.count)
+        found = jax.lax.map(lambda seed: self._pull_back(0, seed), seeds, batch_size=chunk or self.count)
+        return self._over_devices(0, found)
+
+    def _over_devices(self, k: int, slopes: list[Array]) -> list[Array]:
+        """Sum over the devices that share loss ``k``, where the user has reduced it, and take the mean asked for."""
+        own = _sharding.varying(self._result(k))
+        shared: list[Any] = [tuple(cast - own) for cast in self.cast]
+        whole = [_sharding.sum_over(slope, axes) for slope, axes in zip(slopes, shared, strict=True)]
+        return _sharding.mean_over(whole, self.axis_name)
+
+    def _result(self, k: int) -> Any:
+        """Return the type of the result that holds loss ``k``."""
+        return self.linear.out_avals[k if self.apart else 0]
 
     def _part(self, k: int) -> tuple[Jaxpr, list[bool]]:
         """Return what loss ``k`` needs of the linear program, and which leaves that reads."""
@@ -75,21 +91,24 @@ class Forward:
         """Transpose the part of loss ``k``."""
         part, used = self._part(k)
         read = [leaf for leaf, hit in zip(self.leaves, used, strict=True) if hit]
+        seed = _sharding.vary(seed, _sharding.varying(self._result(k)))
         transposed = jax.linear_transpose(lambda *ts: jax.core.eval_jaxpr(part, self.linear.consts, *ts), *read)
         found = iter(transposed([seed]))
         return [next(found) if hit else jnp.zeros_like(leaf) for leaf, hit in zip(self.leaves, used, strict=True)]
 
 
-def forward(losses_fn: Callable[..., Any], params: Params, *data: Any) -> Forward:
+def forward(losses_fn: Callable[..., Any], params: Params, *data: Any, axis_name: AxisName = None) -> Forward:
     """Evaluate the losses once, and keep their derivative with respect to ``params``."""
-    leaves, treedef = jax.tree.flatten(params)
-    structure: Any = treedef
     fun = _losses.checked(losses_fn)
+    given, treedef = jax.tree.flatten(params)
+    structure: Any = treedef
+    leaves = jax.tree.leaves(_sharding.own(fun, params, *data))
+    cast = [_sharding.varying(leaf) - _sharding.varying(start) for leaf, start in zip(leaves, given, strict=True)]
     losses, push = jax.linearize(lambda *xs: fun(structure.unflatten(xs), *data), *leaves)
     linear = jax.make_jaxpr(lambda *ts: jax.tree.leaves(push(*ts)))(*leaves)
     if _losses.is_array(losses) and _unstack(linear.jaxpr, linear.consts, leaves) is not None:
         linear = jax.make_jaxpr(lambda *ts: _unstack(linear.jaxpr, linear.consts, ts))(*leaves)
-    return Forward(losses, leaves, linear)
+    return Forward(_sharding.mean_over(losses, axis_name), leaves, linear, cast, axis_name)
 
 
 def _unstack(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Array] | None:

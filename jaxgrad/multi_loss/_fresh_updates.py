@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Params, Tree, Wrt
+from jaxgrad._types import AxisName, Params, Tree, Wrt
 from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._forward import forward
 from jaxgrad.multi_loss._steps import Touches, begin
@@ -16,7 +16,7 @@ from jaxgrad.multi_loss._steps import Touches, begin
 __all__ = ["fresh_updates"]
 
 
-@jit("losses_fn", "optimizer", "touches", "wrt")
+@jit("losses_fn", "optimizer", "touches", "wrt", "axis_name")
 def fresh_updates(
     losses_fn: Callable[..., Any],
     params: Params,
@@ -25,6 +25,7 @@ def fresh_updates(
     optimizer: Any,
     touches: Touches = None,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> tuple[Params, Tree, Tree]:
     r"""Update the parameters once for each loss, each gradient taken where the updates before have led.
 
@@ -47,6 +48,8 @@ def fresh_updates(
             ``None`` for all, as ``wrt``.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others do not move, and neither do their states.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which each loss is the mean of the devices'
+            losses; ``None``: each is the device's own.
 
     Returns:
         The new parameters, the new states, and the losses, each where its gradient was taken, in the form that
@@ -54,8 +57,8 @@ def fresh_updates(
         sorted keys.
 
     Raises:
-        ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there
-            is no loss, a loss is no scalar, or a pattern selects nothing.
+        ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there is
+            no loss, a loss is no scalar, a pattern selects nothing, or ``axis_name`` is no axis around.
         TypeError: If ``optimizer`` is no optax transformation, a loss is no real floating-point number, the dtypes of
             the losses differ, or a leaf that counts is no real floating-point array.
 
@@ -79,14 +82,15 @@ def fresh_updates(
         Jacobi order);
         Kingma and Ba (2015), Adam, ICLR, algorithm 1.
     """
-    subset = _tree.restrict(losses_fn, params, wrt)
+    params, states = _sharding.replicated((params, states), axis_name)
+    subset = _tree.held(losses_fn, params, wrt)
     _check.differentiable(params=subset.active)
     steps = begin(optimizer, params, states, wrt)
-    start = here = forward(subset.fun, subset.active, *data)
+    start = here = forward(subset.fun, subset.active, *data, axis_name=axis_name)
     values = [start.loss(0)]
     for k in range(start.count):
         if k > 0:
-            here = forward(subset.fun, subset.pick(steps.params), *data)
+            here = forward(subset.fun, subset.pick(steps.params), *data, axis_name=axis_name)
             values.append(here.loss(k))
         steps = steps.take(here.row(k), steps.touched_by(k, here, touches))
     if _losses.is_array(start.losses):

@@ -5,17 +5,22 @@ from typing import Any
 
 import jax
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Params, Tree, Wrt
+from jaxgrad._types import AxisName, Params, Tree, Wrt
 from jaxgrad.multi_loss._forward import forward
 
 __all__ = ["gradients", "losses_and_gradients"]
 
 
-@jit("losses_fn", "chunk", "wrt")
+@jit("losses_fn", "chunk", "wrt", "axis_name")
 def gradients(
-    losses_fn: Callable[..., Any], params: Params, *data: Any, chunk: int | None = None, wrt: Wrt = None
+    losses_fn: Callable[..., Any],
+    params: Params,
+    *data: Any,
+    chunk: int | None = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Params:
     r"""Differentiate several losses that share a forward, each on its own.
 
@@ -34,6 +39,8 @@ def gradients(
         chunk: How many rows of an array of losses to compute at a time; ``None`` for all. Fewer take less memory.
         wrt: Which leaves count: glob patterns on their paths (``"trunk"``), a predicate ``wrt(path, leaf)``, or
             ``None`` for all; the others get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which each loss is the mean of the devices'
+            losses; ``None``: each is the device's own.
 
     Returns:
         A tree like ``params`` with a new leading axis of length ``K``: one gradient a row, in the order of the
@@ -41,7 +48,7 @@ def gradients(
 
     Raises:
         ValueError: If there is no loss, a loss is no scalar (named by its index or key), ``chunk`` is not positive,
-            or ``wrt`` selects nothing.
+            ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a loss is no real floating-point number, the dtypes of the losses differ, or a leaf that counts
             is no real floating-point array.
 
@@ -62,12 +69,17 @@ def gradients(
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 3.3 (vector reverse mode);
         Sener and Koltun (2018), Multi-task learning as multi-objective optimization, NeurIPS.
     """
-    return losses_and_gradients(losses_fn, params, *data, chunk=chunk, wrt=wrt)[1]
+    return losses_and_gradients(losses_fn, params, *data, chunk=chunk, wrt=wrt, axis_name=axis_name)[1]
 
 
-@jit("losses_fn", "chunk", "wrt")
+@jit("losses_fn", "chunk", "wrt", "axis_name")
 def losses_and_gradients(
-    losses_fn: Callable[..., Any], params: Params, *data: Any, chunk: int | None = None, wrt: Wrt = None
+    losses_fn: Callable[..., Any],
+    params: Params,
+    *data: Any,
+    chunk: int | None = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> tuple[Tree, Params]:
     r"""Evaluate and differentiate several losses that share a forward.
 
@@ -80,13 +92,15 @@ def losses_and_gradients(
         chunk: How many rows of an array of losses to compute at a time; ``None`` for all.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which each loss is the mean of the devices'
+            losses; ``None``: each is the device's own.
 
     Returns:
         What ``losses_fn`` returned, and the gradients, a tree like ``params`` with a new leading axis of length ``K``.
 
     Raises:
         ValueError: If there is no loss, a loss is no scalar (named by its index or key), ``chunk`` is not positive,
-            or ``wrt`` selects nothing.
+            ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a loss is no real floating-point number, the dtypes of the losses differ, or a leaf that counts
             is no real floating-point array.
 
@@ -106,8 +120,8 @@ def losses_and_gradients(
     """
     if chunk is not None:
         chunk = _check.count(chunk, "chunk", least=1)
-    subset = _tree.restrict(losses_fn, params, wrt)
+    subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
     _check.differentiable(params=subset.active)
-    start = forward(subset.fun, subset.active, *data)
+    start = forward(subset.fun, subset.active, *data, axis_name=axis_name)
     rows = jax.tree.unflatten(jax.tree.structure(subset.active), start.rows(chunk))
     return start.losses, jax.vmap(subset.embed)(rows)

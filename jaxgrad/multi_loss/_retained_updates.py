@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Params, Tree, Wrt
+from jaxgrad._types import AxisName, Params, Tree, Wrt
 from jaxgrad.multi_loss._forward import forward
 from jaxgrad.multi_loss._steps import Touches, begin
 
 __all__ = ["retained_updates"]
 
 
-@jit("losses_fn", "optimizer", "touches", "wrt")
+@jit("losses_fn", "optimizer", "touches", "wrt", "axis_name")
 def retained_updates(
     losses_fn: Callable[..., Any],
     params: Params,
@@ -21,6 +21,7 @@ def retained_updates(
     optimizer: Any,
     touches: Touches = None,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> tuple[Params, Tree, Tree]:
     r"""Update the parameters once for each loss, all gradients taken at the start.
 
@@ -50,14 +51,16 @@ def retained_updates(
             ``None`` for all, as ``wrt``.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others do not move, and neither do their states.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which each loss is the mean of the devices'
+            losses; ``None``: each is the device's own.
 
     Returns:
         The new parameters, the new states, and the losses at the start, as ``losses_fn`` returned them. The updates
         are made in the order of the losses; for a dictionary in the order of its sorted keys.
 
     Raises:
-        ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there
-            is no loss, a loss is no scalar, or a pattern selects nothing.
+        ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there is
+            no loss, a loss is no scalar, a pattern selects nothing, or ``axis_name`` is no axis around.
         TypeError: If ``optimizer`` is no optax transformation, a loss is no real floating-point number, the dtypes of
             the losses differ, or a leaf that counts is no real floating-point array.
 
@@ -80,10 +83,11 @@ def retained_updates(
         Paszke et al. (2019), PyTorch, NeurIPS (``backward(retain_graph=True)``);
         Kingma and Ba (2015), Adam, ICLR, algorithm 1.
     """
-    subset = _tree.restrict(losses_fn, params, wrt)
+    params, states = _sharding.replicated((params, states), axis_name)
+    subset = _tree.held(losses_fn, params, wrt)
     _check.differentiable(params=subset.active)
     steps = begin(optimizer, params, states, wrt)
-    start = forward(subset.fun, subset.active, *data)
+    start = forward(subset.fun, subset.active, *data, axis_name=axis_name)
     for k in range(start.count):
         steps = steps.take(start.row(k), steps.touched_by(k, start, touches))
     return steps.params, steps.states, start.losses

@@ -1,4 +1,7 @@
-"""Derivatives of any order."""
+"""Derivatives of any order.
+
+A result belongs to one point: inside of `jax.shard_map` it is that of the device's own, and there is no ``axis_name``.
+"""
 
 from jaxgrad.nth._biharmonic import biharmonic as biharmonic
 from jaxgrad.nth._derivatives import derivative as derivative

@@ -7,15 +7,21 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.shift import _partial
 
 __all__ = ["expected_gradient"]
 
 
-@jit("loss_fn", "unroll", "wrt")
+@jit("loss_fn", "unroll", "wrt", "axis_name")
 def expected_gradient(
-    loss_fn: LossFn, params: Params, shifts: Tree, *data: Any, unroll: bool = False, wrt: Wrt = None
+    loss_fn: LossFn,
+    params: Params,
+    shifts: Tree,
+    *data: Any,
+    unroll: bool = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Params:
     r"""Average the gradients of a loss at several shifted parameters.
 
@@ -32,13 +38,16 @@ def expected_gradient(
             may hold at one time, then grow with ``K``.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others are moved too, but get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The mean gradient, with the structure, shapes and dtypes of ``params``; it is summed in float32 at the least.
 
     Raises:
         ValueError: If ``shifts`` has no leaf, or one that ``params`` has not, or not with a leading axis of the same
-            length in front of that shape, the loss is no scalar, or ``wrt`` selects nothing.
+            length in front of that shape, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis
+            around.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
@@ -55,13 +64,13 @@ def expected_gradient(
         Graves (2011), Practical variational inference for neural networks, NeurIPS;
         Duchi, Bartlett and Wainwright (2012), Randomized smoothing for stochastic optimization, SIAM J. Optim. 22.
     """
-    subset = _tree.restrict(_partial.shifted(loss_fn), params, wrt)
-    _check.differentiable(params=subset.active)
+    _check.differentiable(params=_tree.held(loss_fn, params, wrt).active)
     num_shifts = _check.same_leading(shifts=shifts)
     _partial.check(params, shifts, "shifts", (num_shifts,))
     if num_shifts == 0:
         message = "shifts is empty: its leading axis has length 0, and a mean over no shift is undefined"
         raise ValueError(message)
+    subset = _tree.restrict(_partial.shifted(loss_fn), params, wrt, (_tree.take(shifts, 0), *data), axis_name)
 
     def add_one(total: Params, shift: Tree) -> tuple[Params, None]:
         slope = jax.grad(subset.fun)(subset.active, shift, *data)

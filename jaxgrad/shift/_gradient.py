@@ -6,14 +6,16 @@ import jax
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.shift import _partial
 
 __all__ = ["gradient", "value_and_gradient"]
 
 
-@jit("loss_fn", "wrt")
-def gradient(loss_fn: LossFn, params: Params, shift: Tree, *data: Any, wrt: Wrt = None) -> Params:
+@jit("loss_fn", "wrt", "axis_name")
+def gradient(
+    loss_fn: LossFn, params: Params, shift: Tree, *data: Any, wrt: Wrt = None, axis_name: AxisName = None
+) -> Params:
     r"""Differentiate a loss at shifted parameters.
 
     .. math:: g = \nabla_w L(w + a) = \left.\nabla L\right|_{w + a} = \nabla_a L(w + a)
@@ -28,13 +30,15 @@ def gradient(loss_fn: LossFn, params: Params, shift: Tree, *data: Any, wrt: Wrt 
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         wrt: Which leaves count: glob patterns on their paths (``"*/kernel"``, ``"trunk"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all. The others are moved too, but get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The gradient, with the structure, shapes and dtypes of ``params``.
 
     Raises:
         ValueError: If ``shift`` has a leaf that ``params`` has not, or not in that shape and dtype, the loss is no
-            scalar, or ``wrt`` selects nothing.
+            scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
@@ -52,12 +56,12 @@ def gradient(loss_fn: LossFn, params: Params, shift: Tree, *data: Any, wrt: Wrt 
         Graves (2011), Practical variational inference for neural networks, NeurIPS (a random shift);
         Foret et al. (2021), Sharpness-aware minimization, ICLR, equation 3 (a shift along the gradient).
     """
-    return value_and_gradient(loss_fn, params, shift, *data, wrt=wrt)[1]
+    return value_and_gradient(loss_fn, params, shift, *data, wrt=wrt, axis_name=axis_name)[1]
 
 
-@jit("loss_fn", "wrt")
+@jit("loss_fn", "wrt", "axis_name")
 def value_and_gradient(
-    loss_fn: LossFn, params: Params, shift: Tree, *data: Any, wrt: Wrt = None
+    loss_fn: LossFn, params: Params, shift: Tree, *data: Any, wrt: Wrt = None, axis_name: AxisName = None
 ) -> tuple[Array, Params]:
     r"""Evaluate and differentiate a loss at shifted parameters.
 
@@ -70,13 +74,15 @@ def value_and_gradient(
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others are moved too, but get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
+            losses; ``None``: it is the device's own.
 
     Returns:
         The loss at the shifted parameters, of shape ``()``, and the gradient, a tree like ``params``.
 
     Raises:
         ValueError: If ``shift`` has a leaf that ``params`` has not, or not in that shape and dtype, the loss is no
-            scalar, or ``wrt`` selects nothing.
+            scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
@@ -93,8 +99,8 @@ def value_and_gradient(
     References:
         Foret et al. (2021), Sharpness-aware minimization, ICLR, equation 3.
     """
-    subset = _tree.restrict(_partial.shifted(loss_fn), params, wrt)
-    _check.differentiable(params=subset.active)
+    _check.differentiable(params=_tree.held(loss_fn, params, wrt).active)
     _partial.check(params, shift)
+    subset = _tree.restrict(_partial.shifted(loss_fn), params, wrt, (shift, *data), axis_name)
     value, slopes = jax.value_and_grad(subset.fun)(subset.active, shift, *data)
     return value, subset.embed(slopes)

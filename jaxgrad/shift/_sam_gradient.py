@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import AxisName, LossFn, Params, Wrt
 from jaxgrad.gradient import global_norm
@@ -75,6 +75,7 @@ def sam_gradient(
     """
     _check.number(radius, "radius")
     _check.number(offset, "offset")
+    radius, offset = _sharding.replicated((radius, offset), axis_name)
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
     _check.differentiable(params=subset.active)
     slope = jax.grad(subset.fun)

@@ -12,17 +12,23 @@ class Example:
     """One public function on small inputs, ready to be transformed.
 
     ``call(*inputs)`` must return a tree of arrays. The table casts the floating-point leaves of ``inputs`` to each
-    dtype, maps them along a new leading axis, differentiates with respect to them, shards them over two devices, ...
+    dtype, maps them along a new leading axis, differentiates with respect to them, lays them over devices, ...
     """
 
     call: Callable[..., Any]
-    """Takes the inputs only: a named function that calls the public one with its static arguments."""
+    """Takes the inputs: a named function that calls the public one with its static arguments, and hands on options."""
     inputs: Callable[[], tuple[Any, ...]]
     """Draws the inputs: trees of float64 NumPy arrays (integer leaves are passed on as they are)."""
     fresh: Callable[[Any], Callable[..., Any]]
     """Given an array, returns a call like ``call`` whose static function is a new closure over that array."""
-    sharded: int | None = None
-    """Which input has a leading axis (of even length) that is laid over two devices; ``None``: all are replicated."""
+    sharded: tuple[int, ...] = ()
+    """Which inputs have a leading axis, of a length that 4 divides, that is laid over devices.
+
+    The others are replicated. Where there is none, each device of a `jax.shard_map` is given a ``differentiated`` input
+    of its own.
+    """
+    along: int | None = None
+    """With ``axis_name``: which axis of the results belongs to examples; ``None``: all devices have the same result."""
     differentiated: int = 0
     """Which input ``grad`` and ``jvp`` differentiate with respect to."""
     tolerance_bf16: float = 0.1

@@ -15,8 +15,8 @@ def inputs():
     return mlp_params(sizes, 0), mlp_params(sizes, 1), rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
 
 
-def hvp(params, vector, x, y):
-    return curvature.hvp(mean_square, params, vector, x, y)
+def hvp(params, vector, x, y, **options):
+    return curvature.hvp(mean_square, params, vector, x, y, **options)
 
 
 def fresh_loss(array):
@@ -28,8 +28,8 @@ def fresh_hvp(array):
     return lambda *inputs: curvature.hvp(fresh_loss(array), *inputs)
 
 
-def dense_hessian(params, vector, x, y):
-    return curvature.dense_hessian(mean_square, params, x, y)
+def dense_hessian(params, vector, x, y, **options):
+    return curvature.dense_hessian(mean_square, params, x, y, **options)
 
 
 def fresh_dense_hessian(array):
@@ -37,6 +37,6 @@ def fresh_dense_hessian(array):
 
 
 ROWS = {
-    "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=2),
-    "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=2),
+    "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
+    "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),
 }

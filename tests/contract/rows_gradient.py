@@ -37,51 +37,56 @@ def fresh_loss(array):
 
 def fresh_net(array):
     """Return a network that is a new closure over an array."""
-    return lambda params, x: mlp_jax(params, x) + jnp.sum(array).astype(x.dtype) * 0
+    return lambda params, x: mean_net(params, x) + jnp.sum(array).astype(x.dtype) * 0
 
 
-def value_and_gradient(params, x, y):
-    return gradient.value_and_gradient(mean_square, params, x, y)
+def mean_net(params, x):
+    """Return the mean of the network's results."""
+    return mlp_jax(params, x).mean(0)
 
 
-def parameter_gradient(params, x, y):
-    return gradient.parameter_gradient(mean_square, params, x, y)
+def value_and_gradient(params, x, y, **options):
+    return gradient.value_and_gradient(mean_square, params, x, y, **options)
 
 
-def named_gradients(params, x, y):
-    return gradient.named_gradients(mean_square, params, x, y)
+def parameter_gradient(params, x, y, **options):
+    return gradient.parameter_gradient(mean_square, params, x, y, **options)
 
 
-def input_gradient(params, x, y):
-    return gradient.input_gradient(mean_square, params, x, y)
+def named_gradients(params, x, y, **options):
+    return gradient.named_gradients(mean_square, params, x, y, **options)
 
 
-def mixed_jacobian(params, x, y):
-    return gradient.mixed_jacobian(mean_square, params, x, y)
+def input_gradient(params, x, y, **options):
+    return gradient.input_gradient(mean_square, params, x, y, **options)
 
 
-def mixed_product(params, vector, x, y):
-    return gradient.mixed_product(mean_square, params, vector, x, y)
+def mixed_jacobian(params, x, y, **options):
+    return gradient.mixed_jacobian(mean_square, params, x, y, **options)
 
 
-def gradient_norm(params, x, y):
-    return gradient.gradient_norm(mean_square, params, x, y)
+def mixed_product(params, vector, x, y, **options):
+    return gradient.mixed_product(mean_square, params, vector, x, y, **options)
 
 
-def squared_norm_gradient(params, x, y):
-    return gradient.squared_norm_gradient(mean_square, params, x, y)
+def gradient_norm(params, x, y, **options):
+    return gradient.gradient_norm(mean_square, params, x, y, **options)
 
 
-def gradient_penalty(params, x, y):
-    return gradient.gradient_penalty(mean_square, params, x, y)
+def squared_norm_gradient(params, x, y, **options):
+    return gradient.squared_norm_gradient(mean_square, params, x, y, **options)
 
 
-def jacobian(params, x, y):
-    return gradient.jacobian(mlp_jax, params, x)
+def gradient_penalty(params, x, y, **options):
+    return gradient.gradient_penalty(mean_square, params, x, y, **options)
 
 
-def hessian(params, x, y):
-    return gradient.hessian(mlp_jax, params, x)
+def jacobian(params, x, y, **options):
+    return gradient.jacobian(mean_net, params, x, **options)
+
+
+def hessian(params, x, y, **options):
+    return gradient.hessian(mean_net, params, x, **options)
 
 
 def global_norm(tree, limit):
@@ -96,8 +101,8 @@ def clip_by_global_norm(tree, limit):
     return gradient.clip_by_global_norm(tree, limit)
 
 
-def descent_step(params, x, y, rate):
-    return gradient.descent_step(mean_square, params, x, y, learning_rate=rate)
+def descent_step(params, x, y, rate, **options):
+    return gradient.descent_step(mean_square, params, x, y, learning_rate=rate, **options)
 
 
 def of_a_loss(function):
@@ -114,29 +119,39 @@ def fresh_step(array):
     return lambda params, x, y, rate: gradient.descent_step(fresh_loss(array), params, x, y, learning_rate=rate)
 
 
+NO_BATCH = {"refuses": ("axis_name",), "reason": "there is no batch to take a mean over"}
+
 ROWS = {
     "gradient.value_and_gradient": Example(
-        value_and_gradient, inputs, of_a_loss(gradient.value_and_gradient), sharded=1
+        value_and_gradient, inputs, of_a_loss(gradient.value_and_gradient), sharded=(1, 2)
     ),
     "gradient.parameter_gradient": Example(
-        parameter_gradient, inputs, of_a_loss(gradient.parameter_gradient), sharded=1
+        parameter_gradient, inputs, of_a_loss(gradient.parameter_gradient), sharded=(1, 2)
     ),
-    "gradient.named_gradients": Example(named_gradients, inputs, of_a_loss(gradient.named_gradients), sharded=1),
+    "gradient.named_gradients": Example(named_gradients, inputs, of_a_loss(gradient.named_gradients), sharded=(1, 2)),
     "gradient.input_gradient": Example(
-        input_gradient, inputs, of_a_loss(gradient.input_gradient), sharded=1, differentiated=1
+        input_gradient, inputs, of_a_loss(gradient.input_gradient), sharded=(1, 2), along=-2, differentiated=1
     ),
-    "gradient.mixed_jacobian": Example(mixed_jacobian, inputs, of_a_loss(gradient.mixed_jacobian), sharded=1),
-    "gradient.mixed_product": Example(mixed_product, with_vector, of_a_loss(gradient.mixed_product), sharded=2),
-    "gradient.gradient_norm": Example(gradient_norm, inputs, of_a_loss(gradient.gradient_norm), sharded=1),
+    "gradient.mixed_jacobian": Example(
+        mixed_jacobian, inputs, of_a_loss(gradient.mixed_jacobian), sharded=(1, 2), along=-2
+    ),
+    "gradient.mixed_product": Example(
+        mixed_product, with_vector, of_a_loss(gradient.mixed_product), sharded=(2, 3), along=-2
+    ),
+    "gradient.gradient_norm": Example(gradient_norm, inputs, of_a_loss(gradient.gradient_norm), sharded=(1, 2)),
     "gradient.squared_norm_gradient": Example(
-        squared_norm_gradient, inputs, of_a_loss(gradient.squared_norm_gradient), sharded=1
+        squared_norm_gradient, inputs, of_a_loss(gradient.squared_norm_gradient), sharded=(1, 2)
     ),
-    "gradient.gradient_penalty": Example(gradient_penalty, inputs, of_a_loss(gradient.gradient_penalty), sharded=1),
-    "gradient.jacobian": Example(jacobian, inputs, of_a_net(gradient.jacobian), sharded=1),
-    "gradient.hessian": Example(hessian, inputs, of_a_net(gradient.hessian), sharded=1),
+    "gradient.gradient_penalty": Example(
+        gradient_penalty, inputs, of_a_loss(gradient.gradient_penalty), sharded=(1, 2)
+    ),
+    "gradient.jacobian": Example(jacobian, inputs, of_a_net(gradient.jacobian), sharded=(1, 2)),
+    "gradient.hessian": Example(hessian, inputs, of_a_net(gradient.hessian), sharded=(1, 2)),
     # no static function, so every closure shares one program
-    "gradient.global_norm": Example(global_norm, tree_and_limit, lambda array: global_norm),
-    "gradient.clip_by_value": Example(clip_by_value, tree_and_limit, lambda array: clip_by_value),
-    "gradient.clip_by_global_norm": Example(clip_by_global_norm, tree_and_limit, lambda array: clip_by_global_norm),
-    "gradient.descent_step": Example(descent_step, with_rate, fresh_step, sharded=1),
+    "gradient.global_norm": Example(global_norm, tree_and_limit, lambda array: global_norm, **NO_BATCH),
+    "gradient.clip_by_value": Example(clip_by_value, tree_and_limit, lambda array: clip_by_value, **NO_BATCH),
+    "gradient.clip_by_global_norm": Example(
+        clip_by_global_norm, tree_and_limit, lambda array: clip_by_global_norm, **NO_BATCH
+    ),
+    "gradient.descent_step": Example(descent_step, with_rate, fresh_step, sharded=(1, 2)),
 }

@@ -11,10 +11,10 @@ from tests.contract._example import Example
 def inputs():
     rng = np.random.default_rng(0)
     return (
-        mlp_params((2, 4, 3), 0),
+        mlp_params((2, 4, 2), 0),
         rng.uniform(-1, 1, (4, 2)),
-        rng.normal(size=(4, 3)),
-        rng.normal(size=(4, 3, 2)),
+        rng.normal(size=(4, 2)),
+        rng.normal(size=(4, 2, 2)),
     )
 
 
@@ -22,12 +22,12 @@ def coordinate_derivatives(params, points, values, gradients):
     return inr.coordinate_derivatives(mlp_jax, params, points)
 
 
-def value_loss(params, points, values, gradients):
-    return inr.value_loss(mlp_jax, params, points, values)
+def value_loss(params, points, values, gradients, **options):
+    return inr.value_loss(mlp_jax, params, points, values, **options)
 
 
-def gradient_loss(params, points, values, gradients):
-    return inr.gradient_loss(mlp_jax, params, points, gradients)
+def gradient_loss(params, points, values, gradients, **options):
+    return inr.gradient_loss(mlp_jax, params, points, gradients, **options)
 
 
 def fresh_field(array):
@@ -57,24 +57,26 @@ def sine(x):
 
 def pictures():
     rng = np.random.default_rng(0)
-    return rng.uniform(size=(4, 3, 2)), rng.uniform(size=(4, 3, 2))
+    return rng.uniform(size=(8, 3, 2)), rng.uniform(size=(8, 3, 2))
 
 
 def image_targets(image, reference):
     return inr.image_targets(image, method="sobel")._asdict()
 
 
-def psnr(image, reference):
-    return inr.psnr(image, reference, align="affine")
+def psnr(image, reference, **options):
+    return inr.psnr(image, reference, align="affine", **options)
 
+
+OF_POINTS = {"refuses": ("axis_name",), "reason": "a result belongs to one point or one picture"}
 
 ROWS = {
     "inr.coordinate_derivatives": Example(
-        coordinate_derivatives, inputs, fresh_coordinate_derivatives, sharded=1, tolerance_bf16=0.3
+        coordinate_derivatives, inputs, fresh_coordinate_derivatives, sharded=(1,), tolerance_bf16=0.3, **OF_POINTS
     ),
-    "inr.value_loss": Example(value_loss, inputs, fresh_value_loss, sharded=1),
-    "inr.gradient_loss": Example(gradient_loss, inputs, fresh_gradient_loss, sharded=1, tolerance_bf16=0.3),
-    "inr.image_targets": Example(image_targets, pictures, lambda array: image_targets, sharded=0),
-    "inr.psnr": Example(psnr, pictures, lambda array: psnr, sharded=0),
-    "inr.sine": Example(sine, waves, lambda array: sine, sharded=0),
+    "inr.value_loss": Example(value_loss, inputs, fresh_value_loss, sharded=(1, 2)),
+    "inr.gradient_loss": Example(gradient_loss, inputs, fresh_gradient_loss, sharded=(1, 3), tolerance_bf16=0.3),
+    "inr.image_targets": Example(image_targets, pictures, lambda array: image_targets, sharded=(0,), **OF_POINTS),
+    "inr.psnr": Example(psnr, pictures, lambda array: psnr, sharded=(0, 1)),
+    "inr.sine": Example(sine, waves, lambda array: sine, sharded=(0,), **OF_POINTS),
 }

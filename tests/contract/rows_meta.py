@@ -19,9 +19,9 @@ def loss(params, x, y):
 
 
 def inputs():
-    """Return the parameters of the layer, and the supports and queries of two tasks."""
+    """Return the parameters of the layer, and the supports and queries of four tasks."""
     rng = np.random.default_rng(0)
-    support, query = [(rng.normal(size=(2, n, 3)), rng.normal(size=(2, n, 2))) for n in (4, 5)]
+    support, query = [(rng.normal(size=(4, n, 3)), rng.normal(size=(4, n, 2))) for n in (4, 5)]
     return mlp_params((3, 2), 0), support, query
 
 
@@ -39,20 +39,20 @@ def row(function, draw, sharded, **options):
     """Return the row of a function of parameters and data."""
 
     def bind(loss_fn):
-        return lambda *given: function(loss_fn, *given, **options)
+        return lambda *given, **more: function(loss_fn, *given, **options, **more)
 
     return Example(bind(loss), draw, lambda array: bind(fresh_loss(array)), sharded=sharded)
 
 
-def adapt(loss_fn, params, x, y):
-    return meta.adapt(loss_fn, params, (x, y), optimizer=ADAM, num_steps=2)
+def adapt(loss_fn, params, x, y, **options):
+    return meta.adapt(loss_fn, params, (x, y), optimizer=ADAM, num_steps=2, **options)
 
 
 ROWS = {
-    "meta.adapt": row(adapt, one_task, 1),
-    "meta.maml_gradient": row(meta.maml_gradient, inputs, 1, **STEPS),
-    "meta.maml_value_and_gradient": row(meta.maml_value_and_gradient, inputs, 1, **STEPS),
-    "meta.first_order_gradient": row(meta.first_order_gradient, inputs, 1, **STEPS),
-    "meta.first_order_value_and_gradient": row(meta.first_order_value_and_gradient, inputs, 1, **STEPS),
-    "meta.step_gradient": row(meta.step_gradient, one_task, 1, **STEP),
+    "meta.adapt": row(adapt, one_task, (1, 2)),
+    "meta.maml_gradient": row(meta.maml_gradient, inputs, (1, 2), **STEPS),
+    "meta.maml_value_and_gradient": row(meta.maml_value_and_gradient, inputs, (1, 2), **STEPS),
+    "meta.first_order_gradient": row(meta.first_order_gradient, inputs, (1, 2), **STEPS),
+    "meta.first_order_value_and_gradient": row(meta.first_order_value_and_gradient, inputs, (1, 2), **STEPS),
+    "meta.step_gradient": row(meta.step_gradient, one_task, (1, 2), **STEP),
 }

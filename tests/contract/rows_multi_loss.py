@@ -39,8 +39,8 @@ def fresh_losses(array):
     return fresh
 
 
-def gradients(params, x, y):
-    return multi_loss.gradients(losses, params, x, y)
+def gradients(params, x, y, **options):
+    return multi_loss.gradients(losses, params, x, y, **options)
 
 
 def fresh_gradients(array):
@@ -48,8 +48,8 @@ def fresh_gradients(array):
     return lambda params, x, y: multi_loss.gradients(fresh, params, x, y)
 
 
-def losses_and_gradients(params, x, y):
-    return multi_loss.losses_and_gradients(losses, params, x, y)
+def losses_and_gradients(params, x, y, **options):
+    return multi_loss.losses_and_gradients(losses, params, x, y, **options)
 
 
 def fresh_losses_and_gradients(array):
@@ -57,8 +57,8 @@ def fresh_losses_and_gradients(array):
     return lambda params, x, y: multi_loss.losses_and_gradients(fresh, params, x, y)
 
 
-def retained_updates(params, states, x, y):
-    return multi_loss.retained_updates(losses, params, states, x, y, optimizer=MOMENTUM)
+def retained_updates(params, states, x, y, **options):
+    return multi_loss.retained_updates(losses, params, states, x, y, optimizer=MOMENTUM, **options)
 
 
 def fresh_retained_updates(array):
@@ -66,8 +66,8 @@ def fresh_retained_updates(array):
     return lambda params, states, x, y: multi_loss.retained_updates(fresh, params, states, x, y, optimizer=MOMENTUM)
 
 
-def fresh_updates(params, states, x, y):
-    return multi_loss.fresh_updates(losses, params, states, x, y, optimizer=MOMENTUM)
+def fresh_updates(params, states, x, y, **options):
+    return multi_loss.fresh_updates(losses, params, states, x, y, optimizer=MOMENTUM, **options)
 
 
 def fresh_fresh_updates(array):
@@ -88,9 +88,19 @@ def fresh_init_states(array):
 
 
 ROWS = {
-    "multi_loss.gradients": Example(gradients, inputs, fresh_gradients, sharded=1),
-    "multi_loss.losses_and_gradients": Example(losses_and_gradients, inputs, fresh_losses_and_gradients, sharded=1),
-    "multi_loss.retained_updates": Example(retained_updates, inputs_with_states, fresh_retained_updates, sharded=2),
-    "multi_loss.fresh_updates": Example(fresh_updates, inputs_with_states, fresh_fresh_updates, sharded=2),
-    "multi_loss.init_states": Example(init_states, lambda: inputs()[:1], fresh_init_states),
+    "multi_loss.gradients": Example(gradients, inputs, fresh_gradients, sharded=(1, 2)),
+    "multi_loss.losses_and_gradients": Example(
+        losses_and_gradients, inputs, fresh_losses_and_gradients, sharded=(1, 2)
+    ),
+    "multi_loss.retained_updates": Example(
+        retained_updates, inputs_with_states, fresh_retained_updates, sharded=(2, 3)
+    ),
+    "multi_loss.fresh_updates": Example(fresh_updates, inputs_with_states, fresh_fresh_updates, sharded=(2, 3)),
+    "multi_loss.init_states": Example(
+        init_states,
+        lambda: inputs()[:1],
+        fresh_init_states,
+        refuses=("axis_name",),
+        reason="there is no batch to take a mean over",
+    ),
 }

@@ -8,6 +8,8 @@ from jaxgrad import nth
 from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 
+OF_POINTS = {"refuses": ("axis_name",), "reason": "a result belongs to one point, and to the function as it is given"}
+
 
 def of_numbers(x, params):
     return mlp_jax(params, x[..., None])[..., 0]
@@ -48,7 +50,7 @@ def row(function, fun, inputs, *static, at=1, **options):
     def bind(chosen):
         return lambda *given: function(chosen, *given[:at], *static, *given[at:])
 
-    return Example(bind(fun), inputs, lambda array: bind(fresh_of(fun)(array)), **options)
+    return Example(bind(fun), inputs, lambda array: bind(fresh_of(fun)(array)), **OF_POINTS, **options)
 
 
 def field(x, params):
@@ -82,7 +84,7 @@ def jet_row():
     def of_leaf(x):
         return of_point(x, jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), params))
 
-    return Example(bind(of_leaf), lambda: two_points()[:2], fresh)
+    return Example(bind(of_leaf), lambda: two_points()[:2], fresh, **OF_POINTS)
 
 
 def probes_row():
@@ -91,7 +93,7 @@ def probes_row():
     def bind(fun):
         return lambda x, probes, params: nth.estimate_operator(fun, x, params, probes=probes)
 
-    return Example(bind(of_point), two_points, lambda array: bind(fresh_of(of_point)(array)))
+    return Example(bind(of_point), two_points, lambda array: bind(fresh_of(of_point)(array)), **OF_POINTS)
 
 
 def flow(x, params):
@@ -102,9 +104,9 @@ def flow(x, params):
 ROWS = {
     "nth.all_mixed": row(nth.all_mixed, of_point, point, 2),
     "nth.biharmonic": row(nth.biharmonic, of_point, point),
-    "nth.derivative": row(nth.derivative, of_numbers, numbers, 3, sharded=0),
-    "nth.derivatives": row(nth.derivatives, of_numbers, numbers, 3, sharded=0),
-    "nth.directional": row(nth.directional, loss, parameters, 3, at=2, sharded=2),
+    "nth.derivative": row(nth.derivative, of_numbers, numbers, 3, sharded=(0,)),
+    "nth.derivatives": row(nth.derivatives, of_numbers, numbers, 3, sharded=(0,)),
+    "nth.directional": row(nth.directional, loss, parameters, 3, at=2, sharded=(2,)),
     "nth.divergence": row(nth.divergence, field, square),
     "nth.estimate_operator": probes_row(),
     "nth.jet": jet_row(),
@@ -112,7 +114,7 @@ ROWS = {
     "nth.mixed_partial": row(nth.mixed_partial, of_point, point, (1, 0, 2)),
     "nth.ode_series": row(nth.ode_series, flow, square, 3),
     "nth.second_derivatives": row(nth.second_derivatives, of_point, point),
-    "nth.taylor_coefficients": row(nth.taylor_coefficients, loss, parameters, 3, at=2, sharded=2),
+    "nth.taylor_coefficients": row(nth.taylor_coefficients, loss, parameters, 3, at=2, sharded=(2,)),
     "nth.value_gradient_laplacian": row(nth.value_gradient_laplacian, of_point, point),
     "nth.weighted_laplacian": row(nth.weighted_laplacian, of_point, diagonal, at=2),
 }

@@ -33,8 +33,8 @@ def fresh_loss(array):
     return lambda params, x, y: mean_square(params, x, y) + jnp.sum(array).astype(x.dtype) * 0
 
 
-def gradient(params, a, x, y):
-    return shift.gradient(mean_square, params, a, x, y)
+def gradient(params, a, x, y, **options):
+    return shift.gradient(mean_square, params, a, x, y, **options)
 
 
 def fresh_gradient(array):
@@ -42,8 +42,8 @@ def fresh_gradient(array):
     return lambda params, a, x, y: shift.gradient(loss, params, a, x, y)
 
 
-def value_and_gradient(params, a, x, y):
-    return shift.value_and_gradient(mean_square, params, a, x, y)
+def value_and_gradient(params, a, x, y, **options):
+    return shift.value_and_gradient(mean_square, params, a, x, y, **options)
 
 
 def fresh_value_and_gradient(array):
@@ -51,8 +51,8 @@ def fresh_value_and_gradient(array):
     return lambda params, a, x, y: shift.value_and_gradient(loss, params, a, x, y)
 
 
-def expected_gradient(params, shifts, x, y):
-    return shift.expected_gradient(mean_square, params, shifts, x, y)
+def expected_gradient(params, shifts, x, y, **options):
+    return shift.expected_gradient(mean_square, params, shifts, x, y, **options)
 
 
 def fresh_expected_gradient(array):
@@ -60,8 +60,8 @@ def fresh_expected_gradient(array):
     return lambda params, shifts, x, y: shift.expected_gradient(loss, params, shifts, x, y)
 
 
-def lookahead_gradient(params, x, y):
-    return shift.lookahead_gradient(mean_square, params, x, y, learning_rate=0.1)
+def lookahead_gradient(params, x, y, **options):
+    return shift.lookahead_gradient(mean_square, params, x, y, learning_rate=0.1, **options)
 
 
 def fresh_lookahead_gradient(array):
@@ -69,8 +69,8 @@ def fresh_lookahead_gradient(array):
     return lambda params, x, y: shift.lookahead_gradient(loss, params, x, y, learning_rate=0.1)
 
 
-def sam_gradient(params, x, y):
-    return shift.sam_gradient(mean_square, params, x, y, radius=0.1)
+def sam_gradient(params, x, y, **options):
+    return shift.sam_gradient(mean_square, params, x, y, radius=0.1, **options)
 
 
 def fresh_sam_gradient(array):
@@ -89,15 +89,17 @@ def fresh_random_shifts(array):
 
 
 ROWS = {
-    "shift.gradient": Example(gradient, inputs_with_a_shift, fresh_gradient, sharded=2),
-    "shift.value_and_gradient": Example(value_and_gradient, inputs_with_a_shift, fresh_value_and_gradient, sharded=2),
-    "shift.expected_gradient": Example(expected_gradient, inputs_with_shifts, fresh_expected_gradient, sharded=2),
-    "shift.lookahead_gradient": Example(lookahead_gradient, inputs, fresh_lookahead_gradient, sharded=1),
+    "shift.gradient": Example(gradient, inputs_with_a_shift, fresh_gradient, sharded=(2, 3)),
+    "shift.value_and_gradient": Example(
+        value_and_gradient, inputs_with_a_shift, fresh_value_and_gradient, sharded=(2, 3)
+    ),
+    "shift.expected_gradient": Example(expected_gradient, inputs_with_shifts, fresh_expected_gradient, sharded=(2, 3)),
+    "shift.lookahead_gradient": Example(lookahead_gradient, inputs, fresh_lookahead_gradient, sharded=(1, 2)),
     "shift.sam_gradient": Example(
         sam_gradient,
         inputs,
         fresh_sam_gradient,
-        sharded=1,
+        sharded=(1, 2),
         refuses=("grad", "jvp"),
         reason="the shift is a constant for differentiation, as in the paper, so that a derivative of the result is no"
         " limit of differences; tests/shift/test_sam_gradient.py compares it with that at a fixed shift",
@@ -106,7 +108,8 @@ ROWS = {
         random_shifts,
         lambda: inputs()[:1],
         fresh_random_shifts,
-        refuses=("float64", "float32", "bfloat16"),
-        reason="each dtype has random numbers of its own; tests/shift/test_random_shifts.py checks dtype and moments",
+        refuses=("float64", "float32", "bfloat16", "axis_name"),
+        reason="there is no batch to take a mean over; each dtype has random numbers of its own:"
+        " tests/shift/test_random_shifts.py checks dtype and moments",
     ),
 }

@@ -1,7 +1,6 @@
 """Every public function under every transformation, in three precisions: one table, one row a function."""
 
 import gc
-import importlib
 import warnings
 import weakref
 
@@ -9,19 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxgrad import _jit, _tree
 from jaxgrad.verify._judge import compare, worst
-from tests.bridge import assert_parity, random_like, to_jax
-from tests.contract.house import EAGER, FAMILIES, is_function, public_functions
-
-ROWS = {}
-for family in FAMILIES:
-    ROWS |= importlib.import_module(f"tests.contract.rows_{family}").ROWS
-
-# the tests of one function share its compiled programs, so they run in one worker
-GROUPED = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in sorted(ROWS)]
+from tests.bridge import assert_parity, random_like
+from tests.contract._table import GROUPED, ROWS, of_inputs
+from tests.contract.house import EAGER, is_function, public_functions
+from tests.contract.test_sharding import PLACEMENTS
 
 PRECISIONS = {"float64": 1e-10, "float32": 1e-4, "bfloat16": None}
 
@@ -32,11 +25,6 @@ def _compile_fast():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
-
-
-def of_inputs(example, dtype=jnp.float64):
-    """Return a row's inputs as JAX arrays of a precision."""
-    return to_jax(example.inputs(), dtype)
 
 
 def floats(tree):
@@ -114,19 +102,6 @@ def under_checkpoint(example, inputs):
     assert_parity(recomputed, kept)
 
 
-def on_two_devices(example, inputs):
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
-    placed = [
-        jax.device_put(tree, NamedSharding(mesh, PartitionSpec("batch" if i == example.sharded else None)))
-        if jax.tree.leaves(tree) and all(leaf.ndim for leaf in jax.tree.leaves(tree))
-        else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
-        for i, tree in enumerate(inputs)
-    ]
-    if example.sharded is not None:
-        assert all(len(leaf.sharding.device_set) == 2 for leaf in jax.tree.leaves(placed[example.sharded]))
-    assert_parity(example.call(*placed), example.call(*inputs))
-
-
 def second_call_traces_nothing(example, inputs):
     first = example.call(*inputs)
     with jax.no_tracing(True):
@@ -141,7 +116,6 @@ TRANSFORMS = {
     "jvp": under_jvp,
     "scan": under_scan,
     "checkpoint": under_checkpoint,
-    "two devices": on_two_devices,
     "second call": second_call_traces_nothing,
 }
 
@@ -150,7 +124,7 @@ def test_every_public_function_has_a_row():
     functions = {name for name, thing in public_functions().items() if is_function(thing) and name not in EAGER}
     assert {name.split(":")[0] for name in ROWS} == functions
     assert all(row.reason for row in ROWS.values() if row.refuses)
-    assert {t for row in ROWS.values() for t in row.refuses} <= {*TRANSFORMS, *PRECISIONS}
+    assert {t for row in ROWS.values() for t in row.refuses} <= {*TRANSFORMS, *PRECISIONS, *PLACEMENTS}
 
 
 @pytest.mark.parametrize("name", GROUPED)

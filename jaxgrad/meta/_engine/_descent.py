@@ -7,8 +7,8 @@ import jax
 import optax
 from jax import lax
 
-from jaxgrad import _check, _tree
-from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._guard import guarded
 from jaxgrad.meta._engine._singular import undefined_where_not_finite
 
@@ -21,7 +21,14 @@ def arguments(data: Tree) -> tuple[Any, ...]:
 
 
 def descend(
-    loss_fn: LossFn, params: Params, support: Tree, *, optimizer: Any, num_steps: int, wrt: Wrt = None
+    loss_fn: LossFn,
+    params: Params,
+    support: Tree,
+    *,
+    optimizer: Any,
+    num_steps: int,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Params:
     """Return ``params`` after some optimizer steps on the support loss; differentiable, and traced once.
 
@@ -29,9 +36,9 @@ def descend(
     intermediate values of its loss.
     """
     steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt)
-    _check.differentiable(params=subset.active)
     rule, data = optax.with_extra_args_support(_check.optimizer(optimizer)), arguments(support)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
+    _check.differentiable(params=subset.active)
 
     def loss(active: Params) -> Any:
         return subset.fun(active, *data)
@@ -45,7 +52,7 @@ def descend(
         value, gradient = jax.value_and_grad(loss)(active)
         return guarded(move, gradient, value, active, state), None
 
-    start = subset.active, guarded(rule.init, subset.active)
+    start = _sharding.settled(lambda carry: step(carry, None)[0], (subset.active, guarded(rule.init, subset.active)))
     (active, _), _ = lax.scan(jax.checkpoint(step, prevent_cse=False), start, length=steps)
     return subset.embed(active, lambda leaf: leaf)
 
