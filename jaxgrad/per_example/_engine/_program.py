@@ -10,7 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, subjaxpr
 
 from jaxgrad._types import Array
 
-__all__ = ["Body", "Program", "bind", "evaluate", "linear_program", "read", "shape_of"]
+__all__ = ["Body", "Program", "bind", "evaluate", "linear_program", "narrows", "read", "shape_of"]
 
 CHECKPOINTS = {"remat", "remat2", "checkpoint"}
 """Names of `jax.checkpoint`, whose activations would be hidden inside the backward pass."""
@@ -155,6 +155,14 @@ def _scans(eqn: JaxprEqn) -> bool:
 def contains(jaxpr: Jaxpr, names: set[str]) -> bool:
     """Say whether an operation of one of these names stands anywhere in a jaxpr."""
     return any(eqn.primitive.name in names for eqn in jaxpr.eqns) or any(contains(j, names) for j in subjaxprs(jaxpr))
+
+
+def narrows(jaxpr: Any, kept: Any) -> bool:
+    """Say whether a real or complex number is computed anywhere in a dtype that is narrower than ``kept``."""
+    made = [shape_of(v).dtype for eqn in jaxpr.eqns for v in eqn.outvars]
+    if any(jnp.issubdtype(d, jnp.inexact) and jnp.finfo(d).bits < 8 * kept.itemsize for d in made):
+        return True
+    return any(narrows(inner, kept) for inner in subjaxprs(jaxpr))
 
 
 def _inline(closed: ClosedJaxpr) -> ClosedJaxpr:
