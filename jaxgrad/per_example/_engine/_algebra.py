@@ -36,9 +36,7 @@ class Square(NamedTuple):
 def square_of(gradients: Array) -> Square:
     """Return the squared norms of gradients that are formed."""
     flat = flat_rows(gradients)
-    return Square(
-        jnp.einsum("bk,bk->b", flat, flat, precision="highest", preferred_element_type=wide(flat.dtype))
-    )
+    return Square(jnp.einsum("bk,bk->b", flat, flat, precision="highest", preferred_element_type=wide(flat.dtype)))
 
 
 def squares(factors: Sequence[Factors]) -> Square:
@@ -179,9 +177,7 @@ def sum_of(gradients: Array, scales: Array) -> Array:
     scaled = cut_rows(gradients.astype(width), scales)
     if gradients.shape[0] <= UNROLLED:
         # one pass over memory; XLA's sum over a leading axis is slow on CPUs
-        return functools.reduce(
-            jnp.add, [lax.index_in_dim(scaled, i, keepdims=False) for i in range(scaled.shape[0])]
-        )
+        return functools.reduce(jnp.add, [lax.index_in_dim(scaled, i, keepdims=False) for i in range(scaled.shape[0])])
     total = jnp.einsum(
         "b,bk->k", jnp.ones(scaled.shape[0], scaled.dtype), flat_rows(scaled), preferred_element_type=width
     )

@@ -15,9 +15,10 @@ from jaxgrad.per_example._engine._chunks import over_chunks
 from jaxgrad.per_example._engine._ledger import Ledger, keep_books, weighted_sum
 from jaxgrad.per_example._engine._norms import norms_of_groups
 from jaxgrad.per_example._engine._plan import Plan, make_plan, materialising_plan
+from jaxgrad.per_example._engine._program import narrows
 from jaxgrad.per_example._one import map_examples, subset_of
 
-__all__ = ["MODES", "Problem", "chunk_length", "clip_and_sum", "measure", "problem_of", "together"]
+__all__ = ["MODES", "Problem", "chunk_length", "clip_and_sum", "measure", "problem_of", "sum_with_weights", "together"]
 
 MODES = ("auto", "book-keeping", "ghost", "materialise")
 
@@ -42,8 +43,10 @@ class Problem(NamedTuple):
     """Turns an array for each of ``leaves`` into a tree like ``params``, zero on the leaves that do not count."""
 
 
-def problem_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt, mode: str = "auto") -> Problem:
-    """Check the arguments of a public function, and plan."""
+def problem_of(
+    loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt, mode: str = "auto", *, plan: bool = True
+) -> Problem:
+    """Check the arguments of a public function, and plan; without a plan everything is materialised."""
     _check.choice(mode, "mode", MODES)
     subset = subset_of(loss_fn, params, batch, wrt)
     leaves, structure = jax.tree.flatten(subset.active)
@@ -52,10 +55,10 @@ def problem_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt
     def fun(active: list[Array], *example: Any) -> Array:
         return subset.fun(treedef.unflatten(active), *example)
 
-    example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
-    plan = materialising_plan(fun, leaves) if mode == "materialise" else make_plan(fun, leaves, example)
-    if mode == "auto" and not plan.sites:
-        plan = materialising_plan(fun, leaves)
+    held = materialising_plan(fun, leaves)
+    if plan and mode != "materialise":
+        made = make_plan(fun, leaves, one_of(batch))
+        held = made if made.sites or mode != "auto" else held
 
     def embed(parts: Any) -> Params:
         return subset.embed(treedef.unflatten(parts))
@@ -73,7 +76,12 @@ def problem_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt
         whole: Any = jax.tree.structure(params)
         return whole.unflatten([next(counting) if keep else blank for keep in chosen])
 
-    return Problem(fun, leaves, plan, rebuild, embed, pick, spread)
+    return Problem(fun, leaves, held, rebuild, embed, pick, spread)
+
+
+def one_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the shapes of one example."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
 
 
 def chunk_length(problem: Problem, microbatch: int | None, size: int) -> int:
@@ -184,3 +192,22 @@ def second_pass(
         (total,) = pullback(scale.astype(losses.dtype))
         sums |= {i: jnp.where(some, total[i], jnp.zeros_like(total[i])) for i in group}
     return [sums[i] for i in range(len(problem.leaves))]
+
+
+def sum_with_weights(problem: Problem, batch: tuple[Any, ...], weights: Array) -> list[Array]:
+    """Sum the gradients with a weight for each, by one backward pass of the batch where it is right."""
+    kept = _tree.accumulator(*(leaf.dtype for leaf in problem.leaves))
+    if not narrows(jax.make_jaxpr(problem.fun)(problem.leaves, *one_of(batch)).jaxpr, kept):
+        with contextlib.suppress(NotImplementedError):
+            losses, pullback = jax.vjp(lambda leaves: map_examples(problem.fun, leaves, batch), problem.leaves)
+            return pullback(weights.astype(losses.dtype))[0]
+    planned = problem._replace(plan=make_plan(problem.fun, problem.leaves, one_of(batch)))
+
+    def step(both: Any, real: Array) -> tuple[Tree, Tree]:
+        chunk, given = both
+        ledger = keep_books(planned.plan, planned.leaves, chunk)
+        scales = jnp.where(real, given, jnp.zeros_like(given)).astype(kept)
+        return weighted_sum(planned.plan, ledger, [scales] * len(planned.leaves)), ()
+
+    length = chunk_length(planned, None, weights.shape[0])
+    return over_chunks(step, (batch, weights), jnp.ones(weights.shape, bool), length)[0]

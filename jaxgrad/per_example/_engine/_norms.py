@@ -40,7 +40,9 @@ def norms_of_groups(plan: Plan, ledger: Ledger, groups: Sequence[Sequence[int]])
     flat = jax.tree.map(_algebra.flat_rows, ledger.entries)
 
     def entry_of(i: Array) -> Any:
-        return jax.tree.map(lambda x, like: lax.dynamic_slice_in_dim(x, i, 1).reshape(1, *like.shape[1:]), flat, ledger.entries)
+        return jax.tree.map(
+            lambda x, like: lax.dynamic_slice_in_dim(x, i, 1).reshape(1, *like.shape[1:]), flat, ledger.entries
+        )
 
     return lax.cond(_some(doubt), lambda: _anew(entry_of, plan, groups, totals, doubt), roots)
 
