@@ -192,7 +192,8 @@ def _scaled_by_function(
         (scales,) = given or (scales_of(norms[0]),)
         return [scales], (norms[0], scales)
 
-    given, groups = (), together(problem)
+    groups = together(problem)
+    given: tuple[Array, ...] = ()
     if microbatch is None or microbatch >= size:
         microbatch = size
     else:

@@ -62,10 +62,10 @@ def dp_aggregate(
         The transformation.
 
     Raises:
-        ValueError: If a number is negative, ``expected_batch_size`` is not positive, or ``clip_norm`` is infinite and
-            there is noise; from ``update`` inside of ``optax.MultiSteps``, ``optax.masked`` or
-            ``optax.partition``, which hand on other batches or parameters.
-        TypeError: If ``clip_norm`` or ``noise_multiplier`` is not one number; from ``update`` if ``batch`` is no tuple.
+        ValueError: If a number is negative, ``expected_batch_size`` is zero, or ``clip_norm`` is infinite and there is
+            noise; from ``update`` where ``optax.masked`` or ``optax.partition`` hid some leaves, and inside of
+            ``optax.MultiSteps``, which would drop all micro-batches but the last.
+        TypeError: If one of the numbers is none; from ``update`` if ``batch`` is no tuple.
 
     Cost:
         That of `clipped_sum`, and a normal number for every parameter.
@@ -117,7 +117,9 @@ def dp_aggregate(
         del updates, extra
         _refuse_wrappers(params)
         if params is None:
-            message = "params must be given to update: the gradients are computed there, update(None, state, params, batch=...)"
+            message = (
+                "params must be given, since update computes the gradients: update(None, state, params, batch=...)"
+            )
             raise ValueError(message)
         if not isinstance(batch, tuple | list):
             message = (
@@ -160,15 +162,21 @@ def _refuse_wrappers(params: Params) -> None:
             " optax.masked or optax.partition; choose the leaves with dp_aggregate(..., wrt=...)"
         )
         raise ValueError(message)
+    if _in_multi_steps():
+        message = (
+            "dp_aggregate cannot stand inside of optax.MultiSteps: it computes the gradients from batch=, and all but"
+            " the last micro-batch would be lost; give it the whole batch, with microbatch= to bound the memory"
+        )
+        raise ValueError(message)
+
+
+def _in_multi_steps() -> bool:
+    """Say whether the caller is ``optax.MultiSteps``: it accumulates what it was given, and hands on the last batch."""
     frame = inspect.currentframe()
     while frame := frame and frame.f_back:
-        # the wrapper accumulates the updates that it was given, and calls this with the last batch alone
         if isinstance(frame.f_locals.get("self"), optax.MultiSteps):
-            message = (
-                "dp_aggregate cannot stand inside of optax.MultiSteps: it computes the gradients from batch=, and all"
-                " but the last micro-batch would be lost; give it the whole batch, with microbatch= to bound the memory"
-            )
-            raise ValueError(message)
+            return True
+    return False
 
 
 def _private_sum(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], **options: Any) -> tuple[Params, ClippedInfo]:

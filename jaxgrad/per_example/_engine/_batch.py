@@ -187,7 +187,8 @@ def second_pass(
     chosen = jnp.where(finite, jnp.arange(finite.shape[0]), jnp.argmax(finite))
     batch = lax.cond(jnp.all(finite), lambda: batch, lambda: jax.tree.map(lambda x: x[chosen], batch))
     losses, pullback = jax.vjp(lambda leaves: map_examples(problem.fun, leaves, batch), problem.leaves)
-    some, sums = jnp.any(finite), {}
+    some = jnp.any(finite)
+    sums: dict[int, Array] = {}
     for group, scale in zip(groups, scales, strict=True):
         (total,) = pullback(scale.astype(losses.dtype))
         sums |= {i: jnp.where(some, total[i], jnp.zeros_like(total[i])) for i in group}

@@ -1,7 +1,7 @@
 """The factors of outer products: dense rows or one-hot rows, real, and of one dtype for all uses of a leaf."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,7 @@ def balanced(uses: Sequence[Factors]) -> tuple[list[Factors], Array]:
         The factors, and the number of shape ``(batch,)`` that their gradient is to be multiplied by.
     """
     kept = dtype_of_sum(uses)
-    parts = [[_unit_rows(x, kept) for x in use] for use in uses]
+    parts: list[Any] = [[_unit_rows(x, kept) for x in use] for use in uses]
     sizes = [left_unit * right_unit for (_, left_unit), (_, right_unit) in parts]
     largest = jnp.max(jnp.stack([jnp.max(s, axis=(1, 2), initial=0.0) for s in sizes]), axis=0)
     unit = _tree.power_of_two(largest)

@@ -65,7 +65,9 @@ def _sum(rows: list[Array], dtype: Any) -> Array:
 
 def _doubt(total: Array, squared: list[Square]) -> Array:
     """Say of which examples a sum of squares may be wrong."""
-    reach = functools.reduce(jnp.maximum, [s.reach.astype(total.dtype) for s in squared if s.reach is not None], 1.0)
+    reach: Any = 1.0
+    for s in squared:
+        reach = reach if s.reach is None else jnp.maximum(reach, s.reach.astype(total.dtype))
     doubts = [~_tree.in_range(total, reach), *(s.cancels for s in squared if s.cancels is not None)]
     return lax.stop_gradient(functools.reduce(jnp.logical_or, doubts))
 
@@ -100,7 +102,7 @@ def _anew(
 
 
 def _norm(leaf: LeafPlan, entry: Any) -> Array:
-    """Return the norm of a leaf's gradient for a batch of one, by numbers that are scaled before they are multiplied."""
+    """Return the norm of a leaf's gradient for a batch of one, by numbers scaled before they are multiplied."""
     if entry is None:
         return jnp.zeros((), jnp.float32)
     if leaf.method != "ghost":

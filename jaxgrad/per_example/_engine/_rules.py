@@ -83,7 +83,8 @@ def outer_factors(site: Site, index: int, operand: Array, cotangent: Array) -> t
         one = jax.vmap(one)
     piece = site.view.pieces[index]
     groups, left_atoms, right_atoms = split_of(site, piece)
-    left, right = jax.tree.map(lambda x: _layout.canonical(_fold_loops(x, piece), 0, groups), one(operand, cotangent))
+    both: Any = jax.tree.map(lambda x: _layout.canonical(_fold_loops(x, piece), 0, groups), one(operand, cotangent))
+    left, right = both
     left = left if isinstance(left, OneHot) else _layout.canonical(left, 2, left_atoms)
     return real_pair(left, _layout.canonical(right, 2, right_atoms))
 
