@@ -76,15 +76,14 @@ def outer_factors(site: Site, index: int, operand: Array, cotangent: Array) -> t
     """
     rule = {"dot_general": _dot, "conv_general_dilated": _conv, "gather": _gather}[site.eqn.primitive.name]
 
-    def one(operand: Array, cotangent: Array) -> tuple[Factor, Array]:
+    def one(operand: Array, cotangent: Array) -> Any:
         return rule(site, index, operand, cotangent)
 
     for _ in site.lengths:
         one = jax.vmap(one)
     piece = site.view.pieces[index]
     groups, left_atoms, right_atoms = split_of(site, piece)
-    both: Any = jax.tree.map(lambda x: _layout.canonical(_fold_loops(x, piece), 0, groups), one(operand, cotangent))
-    left, right = both
+    left, right = jax.tree.map(lambda x: _layout.canonical(_fold_loops(x, piece), 0, groups), one(operand, cotangent))
     left = left if isinstance(left, OneHot) else _layout.canonical(left, 2, left_atoms)
     return real_pair(left, _layout.canonical(right, 2, right_atoms))
 
