@@ -13,6 +13,7 @@ WIDTH, LENGTH = 4, 3
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 WHOLE = ("uint8", "int8", "uint16", "int16", "int32", "uint32", "int64")
 ROWS = {"uint8": 256, "int8": 128, "uint16": 300, "int16": 300}
+"""Tables that are longer than their indices can tell, where they are not 256 rows long."""
 
 
 class Case(NamedTuple):
@@ -202,6 +203,13 @@ SINGLE = {"complex_state", "spectrum", "complex_lookup"}
 """Pieces that compute in float32 whatever their inputs are."""
 
 
+CAST = {"dense", "take_clip", "take_fill", "take_wrap"}
+"""Pieces that compute in the dtype that is drawn for the arithmetic."""
+
+WRAPPED = {"take_wrap", "indexed", "complex_lookup"}
+"""Pieces whose negative indices JAX counts from the end, in the dtype of the indices."""
+
+
 def draw(seed: int, **fixed: Any) -> Case:
     """Draw a case; ``fixed`` sets what would be drawn."""
     rng = np.random.default_rng([2026, seed])
@@ -216,17 +224,22 @@ def draw(seed: int, **fixed: Any) -> Case:
     bias, table = choose("bias", FLOATS), choose("table", FLOATS)
     index, count = choose("index", WHOLE), choose("count", (*WHOLE, "bool"))
     size, batch = choose("size", (1.0, 1.0, 1.0, 5e18, 2e-23)), choose("batch", (1, 3, 4))
-    used = {weight, data, bias, table, arithmetic} | ({"float32"} if SINGLE & {f.__name__ for f in pieces} else set())
+    # data that are narrower than the weight are rounded no further: the wider of the two decides
+    names = {piece.__name__ for piece in pieces}
+    used = (
+        {weight, bias, table} | ({"float32"} if SINGLE & names else set()) | ({arithmetic} if CAST & names else set())
+    )
     eps = max(float(jnp.finfo(d).eps) for d in used)
     # 16-bit numbers have no room for a gradient of another size
-    size = size if min(jnp.finfo(d).bits for d in used) >= 32 else 1.0
+    size = size if min(jnp.finfo(d).bits for d in used | {data}) >= 32 else 1.0
 
     def loss(narrow, p, x, ids, counts):
         parts = [piece(Inputs(p, x, ids, counts, narrow)) for piece in pieces]
         wide = jnp.result_type(*parts, jnp.float32)
         return size * sum(jnp.sum(part.astype(wide)) * (k + 1) for k, part in enumerate(parts))
 
-    rows = ROWS.get(index, 256)
+    # JAX itself refuses to wrap indices of a dtype that cannot name the table's length
+    rows = 100 if any(piece.__name__ in WRAPPED for piece in pieces) else ROWS.get(index, 256)
     params = {
         "w": jnp.asarray(rng.normal(size=(WIDTH, WIDTH)) / 2, weight),
         "b": jnp.asarray(rng.normal(size=WIDTH) / 2, bias),
