@@ -131,9 +131,9 @@ def test_wrappers_that_lose_a_batch_or_a_leaf_are_refused(key):
     zeros = jax.tree.map(jnp.zeros_like, problem.params)
     steps = optax.MultiSteps(optax.chain(transformation(key)), every_k_schedule=2)
     state = steps.init(problem.params)
-    with pytest.raises(ValueError, match="cannot stand inside of optax.MultiSteps"):
+    with pytest.raises(ValueError, match=r"cannot stand inside of optax\.MultiSteps"):
         steps.update(zeros, state, problem.params, batch=problem.data)
-    mask = {"layer0": True, "layer1": False}
+    mask = {"layer0": True, "layer1": False, "layer2": True}
     masked = optax.masked(transformation(key), mask)
     state = masked.init(problem.params)
     with pytest.raises(ValueError, match=r"choose the leaves with dp_aggregate\(..., wrt=...\)"):
