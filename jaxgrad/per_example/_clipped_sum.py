@@ -45,7 +45,10 @@ def clipped_sum(
 
     In ``mode="book-keeping"`` one backward pass leaves the inputs and cotangents of every weight; they give the norms
     as in `norms`, and then the sum. In ``"ghost"`` a second backward pass gives the sum; in ``"materialise"`` the
-    gradients are formed by ``vmap(grad)``. The results agree to rounding.
+    gradients are formed by ``vmap(grad)``. Norms, scales and the sum are kept in float32 at the least, and the sum is
+    rounded once. A loss that computes in 16 bits, or in float32 for float64 parameters, would round scaled cotangents
+    anew in a second pass, and some rules cannot be transposed over a batch: there ``"ghost"`` keeps books. The results
+    agree to rounding.
 
     Args:
         loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
