@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax import lax
 
 from jaxgrad import _sharding
 from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
@@ -16,12 +17,15 @@ __all__ = [
     "add",
     "dot",
     "held",
+    "in_range",
     "leading",
     "leaf_paths",
     "norm",
     "norms_of_rows",
+    "power_of_two",
     "restrict",
     "scale",
+    "scaled_norm",
     "take",
     "widened",
 ]
@@ -33,9 +37,8 @@ def leaf_paths(tree: Tree) -> list[str]:
 
 
 def accumulator(*dtypes: Any) -> jnp.dtype:
-    """Return the dtype in which sums over many entries are kept: float32 at the least."""
-    widest = max((jnp.dtype(dtype) for dtype in dtypes), key=lambda dtype: dtype.itemsize)
-    return widest if widest.itemsize >= 4 else jnp.dtype(jnp.float32)
+    """Return the dtype in which sums over many entries are kept: the widest, float32 at the least."""
+    return max((jnp.dtype(jnp.float32), *map(jnp.dtype, dtypes)), key=lambda dtype: dtype.itemsize)
 
 
 def widened(tree: Tree) -> Tree:
@@ -84,6 +87,26 @@ def safe_sqrt(square: Array) -> Array:
     """Return the square root, with the derivative 0 at 0 (the derivative of sqrt there is infinite); NaN stays NaN."""
     positive = ~(square <= 0)
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, jnp.ones_like(square))), jnp.zeros_like(square))
+
+
+def in_range(square: Array, least: Any = 1.0) -> Array:
+    """Say where a sum of squares has not lost digits to overflow, nor to underflow of terms below ``least``."""
+    limits = jnp.finfo(square.dtype)
+    return (square > least * (limits.tiny / limits.eps)) & (square <= limits.max)
+
+
+def power_of_two(size: Array) -> Array:
+    """Return the power of two next to a magnitude, kept in range: dividing by it is exact. It has no derivative."""
+    limits = jnp.finfo(size.dtype)
+    kept = jnp.clip(lax.stop_gradient(size), limits.tiny, limits.max / 2)
+    return lax.reduce_precision(kept, exponent_bits=limits.nexp, mantissa_bits=0)
+
+
+def scaled_norm(tree: Tree) -> Array:
+    """Return the global norm, the entries scaled before they are squared: right whenever it is representable."""
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(tree)]))
+    unit = power_of_two(largest)
+    return unit * norm(jax.tree.map(lambda leaf: leaf / unit, tree))
 
 
 def norms_of_rows(tree: Tree) -> Array:

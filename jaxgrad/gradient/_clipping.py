@@ -58,9 +58,7 @@ def global_norm(tree: Tree) -> Array:
 def _norm(leaves: list[Array]) -> Array:
     """Return the norm: the root of the sum of squares, or of scaled squares where that sum leaves its range."""
     square = _tree.dot(leaves, leaves)
-    limits = jnp.finfo(square.dtype)
-    ordinary = (square > limits.tiny / limits.eps) & (square <= limits.max)
-    return jax.lax.cond(ordinary, lambda _: jnp.sqrt(square), _scaled_norm, leaves)
+    return jax.lax.cond(_tree.in_range(square), lambda _: jnp.sqrt(square), _tree.scaled_norm, leaves)
 
 
 @_norm.defjvp
@@ -72,14 +70,6 @@ def _norm_jvp(primals: tuple[list[Array]], tangents: tuple[list[Array]]) -> tupl
     size = jnp.where(zero, jnp.ones_like(norm), norm)
     direction = [jnp.where(zero, jnp.zeros_like(leaf), leaf / size) for leaf in leaves]
     return norm, _tree.dot(direction, moves)
-
-
-def _scaled_norm(leaves: list[Array]) -> Array:
-    """Return the norm with the entries divided by the largest before they are squared."""
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in leaves]))
-    limits = jnp.finfo(largest.dtype)
-    unit = jnp.clip(largest, limits.tiny, limits.max)
-    return unit * _tree.norm([leaf / unit for leaf in leaves])
 
 
 @jit(non_negative=("limit",))

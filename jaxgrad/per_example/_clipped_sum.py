@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxgrad import _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
-from jaxgrad.per_example._engine._batch import Problem, clip_and_sum, measure, problem_of, total_norm
+from jaxgrad.per_example._engine._batch import Problem, clip_and_sum, measure, problem_of, together
 
 __all__ = ["ClippedInfo", "clipped_sum"]
 
@@ -44,7 +45,10 @@ def clipped_sum(
 
     In ``mode="book-keeping"`` one backward pass leaves the inputs and cotangents of every weight; they give the norms
     as in `norms`, and then the sum. In ``"ghost"`` a second backward pass gives the sum; in ``"materialise"`` the
-    gradients are formed by ``vmap(grad)``. The results agree to rounding.
+    gradients are formed by ``vmap(grad)``. Norms, scales and the sum are kept in float32 at the least, and the sum is
+    rounded once. A loss that computes in 16 bits, or in float32 for float64 parameters, would round scaled cotangents
+    anew in a second pass, and some rules cannot be transposed over a batch: there ``"ghost"`` keeps books. The results
+    agree to rounding.
 
     Args:
         loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
@@ -88,25 +92,47 @@ def clipped_sum(
         Bu et al. (2023), Differentially private optimization on large model at small cost, arXiv:2210.00038
         (book-keeping).
     """
+    total, info = accumulated_sum(
+        loss_fn,
+        params,
+        *batch,
+        clip_norm=clip_norm,
+        is_padding=is_padding,
+        mode=mode,
+        microbatch=microbatch,
+        wrt=wrt,
+    )
+    return jax.tree.map(lambda g, like: g.astype(like.dtype), total, params), info
+
+
+@jit("loss_fn", "mode", "microbatch", "wrt", non_negative=("clip_norm",), static_functions=("clip_norm",))
+def accumulated_sum(
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    clip_norm: Any,
+    is_padding: Array | None,
+    mode: str,
+    microbatch: int | None,
+    wrt: Wrt,
+) -> tuple[Params, ClippedInfo]:
+    """Return the sum of `clipped_sum` as it is accumulated, in float32 at the least, and the information."""
     problem = problem_of(loss_fn, params, batch, wrt, mode)
     size = jax.tree.leaves(batch)[0].shape[0]
     real = jnp.ones(size, bool) if is_padding is None else ~_mask(is_padding, size)
     if callable(clip_norm):
         return _scaled_by_function(problem, batch, real, clip_norm, mode, microbatch)
     limits, owners, like = _groups(problem, params, clip_norm)
+    groups = [[i for i, owner in enumerate(owners) if owner == k] for k in range(len(limits))]
 
-    def scale(squared: list[Array], _: Any) -> tuple[list[Array], Tree]:
-        nothing = jnp.zeros_like(squared[0])
-        parts = [[s for s, owner in zip(squared, owners, strict=True) if owner == k] for k in range(len(limits))]
-        norms = [total_norm([nothing, *part]) for part in parts]
-        scales, clipped = zip(
-            *[_clip(n, jnp.asarray(c, n.dtype)) for n, c in zip(norms, limits, strict=True)], strict=True
-        )
-        return [scales[owner] for owner in owners], (norms, jnp.any(jnp.stack(clipped), axis=0))
+    def scale(norms: list[Array], _: Any) -> tuple[list[Array], Tree]:
+        pairs = [_clip(n, jnp.asarray(c, n.dtype)) for n, c in zip(norms, limits, strict=True)]
+        scales, clipped = zip(*pairs, strict=True)
+        return list(scales), (norms, jnp.any(jnp.stack(clipped), axis=0))
 
-    total, losses, (norms, clipped) = clip_and_sum(problem, batch, real, scale, mode, microbatch)
-    squared_limits = [jnp.square(jnp.asarray(limits[k], norms[0].dtype)) for k in sorted(set(owners))]
-    return problem.rebuild(total), _info(losses, like(norms), clipped, jnp.sqrt(sum(squared_limits)), real)
+    total, losses, (norms, clipped) = clip_and_sum(problem, batch, real, groups, scale, mode, microbatch)
+    counted = [jnp.asarray(limits[k], norms[0].dtype) for k in sorted(set(owners))]
+    return problem.embed(total), _info(losses, like(norms), clipped, _tree.scaled_norm(counted), real)
 
 
 def _clip(norms: Array, limit: Array) -> tuple[Array, Array]:
@@ -165,20 +191,20 @@ def _scaled_by_function(
             raise ValueError(message)
         return jnp.where(counts, scales, jnp.zeros_like(scales))
 
-    def scale(squared: list[Array], given: tuple[Array, ...]) -> tuple[list[Array], Tree]:
-        norms = total_norm(squared)
-        (scales,) = given or (scales_of(norms),)
-        return [scales] * len(squared), (norms, scales)
+    def scale(norms: list[Array], given: tuple[Array, ...]) -> tuple[list[Array], Tree]:
+        (scales,) = given or (scales_of(norms[0]),)
+        return [scales], (norms[0], scales)
 
+    groups = together(problem)
     given: tuple[Array, ...] = ()
     if microbatch is None or microbatch >= size:
         microbatch = size
     else:
-        _, squared = measure(problem, batch, microbatch)
-        given = (scales_of(total_norm(squared)),)
-    total, losses, (norms, scales) = clip_and_sum(problem, batch, real, scale, mode, microbatch, given)
+        (norms,) = measure(problem, batch, microbatch, groups)
+        given = (scales_of(norms),)
+    total, losses, (norms, scales) = clip_and_sum(problem, batch, real, groups, scale, mode, microbatch, given)
     bound = jnp.asarray(getattr(scale_fn, "sensitivity", jnp.inf), norms.dtype)
-    return problem.rebuild(total), _info(losses, norms, ~(scales >= 1), bound, real)
+    return problem.embed(total), _info(losses, norms, ~(scales >= 1), bound, real)
 
 
 def _info(losses: Array, norms: Tree, clipped: Array, sensitivity: Array, real: Array) -> ClippedInfo:

@@ -1,5 +1,6 @@
 """Private gradients as an optax transformation: clip, sum, add noise."""
 
+import inspect
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import optax
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Key, LossFn, Params, Wrt
-from jaxgrad.per_example._clipped_sum import ClippedInfo, clipped_sum
+from jaxgrad.per_example._clipped_sum import ClippedInfo, accumulated_sum
 
 __all__ = ["PrivateState", "dp_aggregate"]
 
@@ -42,7 +43,8 @@ def dp_aggregate(
               + \mathcal N(0, \sigma^2 C^2 I) \Bigr)
 
     It computes the gradients itself: call ``update(None, state, params, batch=(x, y))``, alone or at the head of an
-    ``optax.chain``, with ``is_padding=`` where a sampled batch is filled up to a fixed length. The sum is divided by
+    ``optax.chain``, with ``is_padding=`` where a sampled batch is filled up to a fixed length. An empty batch, which
+    Poisson sampling may give, gives the noise alone. The sum is divided by
     the *expected* batch size ``L``, so that the sensitivity does not depend on the data. Accounting is left to a
     library such as ``dp-accounting``; it must match how the batches are sampled.
 
@@ -60,9 +62,10 @@ def dp_aggregate(
         The transformation.
 
     Raises:
-        ValueError: If a number is negative, ``expected_batch_size`` is not positive, or ``clip_norm`` is infinite and
-            there is noise.
-        TypeError: If ``clip_norm`` or ``noise_multiplier`` is not one number; from ``update`` if ``batch`` is no tuple.
+        ValueError: If a number is negative, ``expected_batch_size`` is zero, or ``clip_norm`` is infinite and there is
+            noise; from ``update`` where ``optax.masked`` or ``optax.partition`` hid some leaves, and inside of
+            ``optax.MultiSteps``, which would drop all micro-batches but the last.
+        TypeError: If one of the numbers is none; from ``update`` if ``batch`` is no tuple.
 
     Cost:
         That of `clipped_sum`, and a normal number for every parameter.
@@ -83,13 +86,18 @@ def dp_aggregate(
     References:
         Abadi et al. (2016), Deep learning with differential privacy, arXiv:1607.00133, algorithm 1.
     """
-    for name, value in (("clip_norm", clip_norm), ("noise_multiplier", noise_multiplier)):
+    numbers = {
+        "clip_norm": clip_norm,
+        "noise_multiplier": noise_multiplier,
+        "expected_batch_size": expected_batch_size,
+    }
+    for name, value in numbers.items():
         _check.number(value, name)
         _check.non_negative(value, name)
     if _is_known(clip_norm, np.inf) and not isinstance(noise_multiplier, jax.Array) and noise_multiplier > 0:
         message = f"clip_norm must be finite where noise_multiplier is positive; got {clip_norm!r}"
         raise ValueError(message)
-    if not expected_batch_size > 0:
+    if _is_known(expected_batch_size, 0):
         message = f"expected_batch_size must be positive; got {expected_batch_size!r}"
         raise ValueError(message)
 
@@ -107,15 +115,21 @@ def dp_aggregate(
         **extra: Any,
     ) -> tuple[Params, PrivateState]:
         del updates, extra
+        _refuse_wrappers(params)
+        if params is None:
+            message = (
+                "params must be given, since update computes the gradients: update(None, state, params, batch=...)"
+            )
+            raise ValueError(message)
         if not isinstance(batch, tuple | list):
             message = (
                 f"batch must be a tuple of what follows params in loss_fn; got {_check.describe(batch)}: batch=(x,)"
             )
             raise TypeError(message)
-        total, info = clipped_sum(
+        total, info = _private_sum(
             loss_fn,
             params,
-            *batch,
+            tuple(batch),
             clip_norm=clip_norm,
             is_padding=is_padding,
             mode=mode,
@@ -126,10 +140,52 @@ def dp_aggregate(
         # without noise the norm may be infinite, and zero times infinity is NaN
         deviation = noise_multiplier * jnp.where(jnp.asarray(noise_multiplier) == 0, 0.0, clip_norm)
         noisy = total if _is_known(noise_multiplier, 0) else _add_noise(total, now, deviation, wrt)
-        mean = jax.tree.map(lambda g: g / jnp.asarray(expected_batch_size, g.dtype), noisy)
+        # the noise is added before the sum is rounded: in 16 bits it would have some hundred values, and no tail
+        mean = jax.tree.map(
+            lambda g, like: (g / jnp.asarray(expected_batch_size, g.dtype)).astype(jnp.result_type(like)), noisy, params
+        )
         return mean, PrivateState(following, _mean_loss(info, is_padding), info.fraction_clipped.astype(jnp.float32))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _refuse_wrappers(params: Params) -> None:
+    """Refuse optax wrappers that would hand on something else than one step's parameters and batch.
+
+    Raises:
+        ValueError: If some leaves are masked, or the caller accumulates updates over several calls.
+    """
+    leaves = jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
+    if any(isinstance(leaf, optax.MaskedNode) for leaf in leaves):
+        message = (
+            "dp_aggregate was given params with masked leaves, but its loss needs all of them: do not wrap it in"
+            " optax.masked or optax.partition; choose the leaves with dp_aggregate(..., wrt=...)"
+        )
+        raise ValueError(message)
+    if _in_multi_steps():
+        message = (
+            "dp_aggregate cannot stand inside of optax.MultiSteps: it computes the gradients from batch=, and all but"
+            " the last micro-batch would be lost; give it the whole batch, with microbatch= to bound the memory"
+        )
+        raise ValueError(message)
+
+
+def _in_multi_steps() -> bool:
+    """Say whether the caller is ``optax.MultiSteps``: it accumulates what it was given, and hands on the last batch."""
+    frame = inspect.currentframe()
+    while frame := frame and frame.f_back:
+        if isinstance(frame.f_locals.get("self"), optax.MultiSteps):
+            return True
+    return False
+
+
+def _private_sum(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], **options: Any) -> tuple[Params, ClippedInfo]:
+    """Return the clipped sum in float32 at the least; zero for an empty batch, which Poisson sampling may give."""
+    if not batch or _check.batch(batch, allow_empty=True):
+        return accumulated_sum(loss_fn, params, *batch, **options)
+    none = jnp.zeros(0, jnp.float32)
+    total = jax.tree.map(lambda w: jnp.zeros(w.shape, _tree.accumulator(w.dtype)), params)
+    return total, ClippedInfo(none, none, jnp.zeros((), jnp.float32), jnp.asarray(options["clip_norm"], jnp.float32))
 
 
 def _is_known(value: Any, number: float) -> bool:
@@ -145,12 +201,13 @@ def _mean_loss(info: ClippedInfo, is_padding: Any) -> Array:
 
 
 def _add_noise(total: Params, key: Key, deviation: Any, wrt: Wrt) -> Params:
-    """Add normal noise to the leaves that count."""
+    """Add normal noise to the leaves that count, drawn in the dtype of the sum."""
     leaves, structure = jax.tree.flatten(total)
     treedef: Any = structure
     keys, chosen = jax.random.split(key, len(leaves)), _tree.selected(total, wrt)
-    noise = [
-        jnp.asarray(deviation, x.dtype) * jax.random.normal(k, x.shape, x.dtype) if keep else jnp.zeros_like(x)
-        for k, x, keep in zip(keys, leaves, chosen, strict=True)
-    ]
-    return treedef.unflatten([x + n for x, n in zip(leaves, noise, strict=True)])
+
+    def noisy(x: Array, k: Key) -> Array:
+        kept = _tree.accumulator(x.dtype)
+        return x.astype(kept) + jnp.asarray(deviation, kept) * jax.random.normal(k, x.shape, kept)
+
+    return treedef.unflatten([noisy(x, k) if c else x for x, k, c in zip(leaves, keys, chosen, strict=True)])

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad.per_example._slopes import directional_derivatives
 
 __all__ = ["empirical_fisher", "empirical_fisher_product"]
 
@@ -53,7 +55,7 @@ def empirical_fisher(loss_fn: LossFn, params: Params, *batch: Any, max_bytes: in
     """
     subset = subset_of(loss_fn, params, batch, wrt)
     size, examples = sum(leaf.size for leaf in jax.tree.leaves(subset.active)), _check.batch(batch)
-    itemsize = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(subset.active))
+    itemsize = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(subset.active))).itemsize
     needed = size * (size + examples) * itemsize
     if needed > max_bytes:
         message = (
@@ -63,7 +65,9 @@ def empirical_fisher(loss_fn: LossFn, params: Params, *batch: Any, max_bytes: in
         )
         raise ValueError(message)
     rows = map_examples(lambda active, *example: jax.grad(subset.fun)(active, *example), subset.active, batch)
-    flat = jnp.concatenate([leaf.reshape(examples, -1) for leaf in jax.tree.leaves(rows)], axis=1)
+    # in the widest dtype: leaves may differ, and 16-bit entries overflow when they are squared
+    kept = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(rows)))
+    flat = jnp.concatenate([leaf.reshape(examples, -1).astype(kept) for leaf in jax.tree.leaves(rows)], axis=1)
     return flat.T @ flat / examples
 
 
@@ -73,7 +77,7 @@ def empirical_fisher_product(loss_fn: LossFn, params: Params, vector: Params, *b
 
     .. math:: F v = \frac{1}{B} \sum_i g_i \, (g_i \cdot v)
 
-    The inner products are one directional derivative of the losses, and the sum is its transpose.
+    The inner products are one directional derivative of the losses, and the sum is one gradient weighted by them.
 
     Args:
         loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
@@ -91,7 +95,7 @@ def empirical_fisher_product(loss_fn: LossFn, params: Params, vector: Params, *b
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
-        About 5/3 of a gradient of the batch, and its memory.
+        About 5/3 of a gradient of the batch, and its memory; more for a loss with a ``jax.custom_vjp``, see `project`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -104,9 +108,8 @@ def empirical_fisher_product(loss_fn: LossFn, params: Params, vector: Params, *b
     References:
         Kunstner, Balles and Hennig (2019), Limitations of the empirical Fisher approximation, arXiv:1905.12558, eq. 3.
     """
-    subset = subset_of(loss_fn, params, batch, wrt)
+    problem = problem_of(loss_fn, params, batch, wrt, plan=False)
     _check.mirrors(params=params, vector=vector)
-    losses, pushforward = jax.linearize(lambda active: map_examples(subset.fun, active, batch), subset.active)
-    slopes = pushforward(subset.pick(vector))
-    (product,) = jax.linear_transpose(pushforward, subset.active)(slopes)
-    return subset.embed(_tree.scale(product, 1 / losses.size))
+    slopes = directional_derivatives(problem, batch)(problem.pick(vector))
+    product = sum_with_weights(problem, batch, slopes)
+    return problem.rebuild(_tree.scale(product, 1 / slopes.size))

@@ -1,15 +1,17 @@
 """Inner products of per-example gradients."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Wrt
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._batch import problem_of
+from jaxgrad.per_example._engine._factors import Factor, dtype_of_sum
 from jaxgrad.per_example._engine._ledger import Ledger, keep_books
 from jaxgrad.per_example._engine._plan import LeafPlan
 
@@ -83,22 +85,25 @@ def _like(batch: tuple[Any, ...], other: Any) -> tuple[Any, ...]:
 
 def sum_of_products(plans: tuple[LeafPlan, ...], first: Ledger, second: Ledger) -> Array:
     """Add the inner products of all leaves."""
-    total = jnp.zeros((first.losses.shape[0], second.losses.shape[0]), _algebra.wide(first.losses.dtype))
-    for plan, a, b in zip(plans, first.entries, second.entries, strict=True):
-        if a is None:
-            continue
-        if plan.method == "ghost" and plan.rows == 1:
-            rows, columns = (_pairwise(x, y) for x, y in zip(a[0], b[0], strict=True))
-            total += jnp.sum(rows * columns, axis=0)
-        else:
-            formed = [_algebra.form(plan, x) if plan.method == "ghost" else x for x in (a, b)]
-            left, right = map(_algebra.flat_rows, formed)
-            total += jnp.einsum("ik,jk->ij", left, right, precision="highest", preferred_element_type=total.dtype)
-    return total
+    pairs = zip(plans, first.entries, second.entries, strict=True)
+    products = [_product(plan, a, b) for plan, a, b in pairs if a is not None]
+    kept = _tree.accumulator(first.losses.dtype, *(p.dtype for p in products))
+    blank = jnp.zeros((first.losses.shape[0], second.losses.shape[0]), kept)
+    return functools.reduce(jnp.add, [p.astype(kept) for p in products], blank)
 
 
-def _pairwise(x: Array, y: Array) -> Array:
+def _product(plan: LeafPlan, a: Any, b: Any) -> Array:
+    """Return the inner products of the gradients of one leaf."""
+    if plan.method == "ghost" and plan.rows == 1:
+        kept = dtype_of_sum(a)
+        rows, columns = (_pairwise(x, y, kept) for x, y in zip(a[0], b[0], strict=True))
+        return jnp.sum(rows * columns, axis=0)
+    left, right = (_algebra.flat_rows(_algebra.form(plan, x) if plan.method == "ghost" else x) for x in (a, b))
+    kept = _tree.accumulator(left.dtype)
+    return jnp.einsum("ik,jk->ij", left, right, precision="highest", preferred_element_type=kept)
+
+
+def _pairwise(x: Factor, y: Factor, kept: Any) -> Array:
     """Return the inner products of single rows across a batch: ``(groups, B, B')``."""
-    x, y = (jnp.swapaxes(z[:, :, 0][:, None], 1, 2)[:, :, 0] for z in (x, y))
-    swapped = [jnp.swapaxes(z, 0, 1)[None] for z in (x, y)]
-    return _algebra.inner_products(*swapped)[0]
+    x, y = jax.tree.map(lambda z: jnp.swapaxes(z[:, :, 0], 0, 1)[None], (x, y))
+    return _algebra.inner_products(x, y, kept)[0]

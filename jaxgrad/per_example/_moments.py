@@ -11,6 +11,7 @@ from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._batch import chunk_length, problem_of
 from jaxgrad.per_example._engine._chunks import over_chunks
+from jaxgrad.per_example._engine._factors import Factors, OneHot, dtype_of_sum, wide
 from jaxgrad.per_example._engine._ledger import keep_books, weighted_sum
 from jaxgrad.per_example._engine._plan import LeafPlan
 
@@ -81,7 +82,7 @@ def moments(
 
     def step(chunk: Any, real: Array) -> tuple[Tree, Tree]:
         ledger = keep_books(problem.plan, problem.leaves, chunk)
-        ones = real.astype(_algebra.wide(ledger.losses.dtype))
+        ones = real.astype(wide(ledger.losses.dtype))
         sums = weighted_sum(problem.plan, ledger, [ones] * len(problem.leaves))
         entries = zip(problem.plan.leaves, ledger.entries, strict=True)
         return (sums, [_sum_of_squares(plan, entry, ones) for plan, entry in entries]), ()
@@ -97,8 +98,13 @@ def _sum_of_squares(plan: LeafPlan, entry: Any, scales: Array) -> Array:
     if entry is None:
         return jnp.zeros(plan.shape, scales.dtype)
     if plan.method == "ghost" and plan.rows == 1:
-        squared = [jax.tree.map(lambda x: x if jnp.issubdtype(x.dtype, jnp.integer) else jnp.square(x), entry[0])]
-        return _algebra.gradient_of_sum(plan, squared, scales)
+        return _algebra.gradient_of_sum(plan, [_squared(entry)], scales)
     formed = _algebra.form(plan, entry) if plan.method == "ghost" else entry
-    total = _algebra.sum_of(jnp.square(formed.astype(scales.dtype)), scales)
+    total = _algebra.sum_of(jnp.square(formed.astype(wide(formed.dtype))), scales)
     return total if plan.method == "tap" else _algebra.leaf_of(plan, total)
+
+
+def _squared(factors: list[Factors]) -> Factors:
+    """Square the factors of a single outer product, in the dtype of sums: 16 bits would overflow at 256."""
+    (one,), kept = factors, dtype_of_sum(factors)
+    return Factors(*(x if isinstance(x, OneHot) else jnp.square(x.astype(kept)) for x in one))

@@ -2,12 +2,13 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Wrt
-from jaxgrad.per_example._engine._batch import clip_and_sum, problem_of
+from jaxgrad.per_example._engine._batch import clip_and_sum, problem_of, together
 
 __all__ = ["NoiseScale", "noise_scale"]
 
@@ -74,12 +75,19 @@ def noise_scale(
         message = f"the noise scale needs at least two examples; got {size}"
         raise ValueError(message)
 
-    def keep_all(squared: list[Array], _: Any) -> tuple[list[Array], Array]:
-        total = jnp.sum(jnp.stack(squared), axis=0)
-        return [jnp.ones_like(total)] * len(squared), total
+    def keep_all(norms: list[Array], _: Any) -> tuple[list[Array], Array]:
+        return [jnp.ones_like(norms[0])], norms[0]
 
-    total, _, squares = clip_and_sum(problem, batch, jnp.ones(size, bool), keep_all, mode, microbatch)
-    mean_square = _tree.dot(total, total).astype(squares.dtype) / size**2
-    trace = (jnp.mean(squares) - mean_square) * size / (size - 1)
+    groups = together(problem)
+    total, _, norms = clip_and_sum(problem, batch, jnp.ones(size, bool), groups, keep_all, mode, microbatch)
+    # the squares of the norms may be out of range where their ratio is not
+    unit = _tree.power_of_two(jnp.max(norms))
+    mean_square = jnp.square(_tree.scaled_norm(_in_dtype(total, norms.dtype)) / unit / size)
+    trace = (jnp.mean(jnp.square(norms / unit)) - mean_square) * size / (size - 1)
     signal = mean_square - trace / size
-    return NoiseScale(trace / signal, trace, signal)
+    return NoiseScale(trace / signal, trace * unit * unit, signal * unit * unit)
+
+
+def _in_dtype(tree: Any, dtype: Any) -> Any:
+    """Return a tree with leaves of one dtype."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from jaxgrad import _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Wrt
-from jaxgrad.per_example._engine._batch import measure, problem_of, total_norm
+from jaxgrad.per_example._engine._batch import measure, problem_of, together
 
 __all__ = ["norms"]
 
@@ -64,8 +63,7 @@ def norms(
         Li et al. (2022), Large language models can be strong differentially private learners, arXiv:2110.05679.
     """
     problem = problem_of(loss_fn, params, batch, wrt, mode)
-    _, squared = measure(problem, batch, microbatch)
     if per_leaf:
-        roots = [_tree.safe_sqrt(s) for s in squared]
-        return problem.spread(roots)
-    return total_norm(squared)
+        return problem.spread(measure(problem, batch, microbatch, [[i] for i in range(len(problem.leaves))]))
+    (total,) = measure(problem, batch, microbatch, together(problem))
+    return total

@@ -18,9 +18,14 @@ def one_example(fun: Callable[..., Any]) -> Callable[..., Any]:
     def called(params: Params, *example: Any) -> Any:
         try:
             return fun(params, *example)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             leaves = jtu.tree_leaves_with_path(example)
             shown = ", ".join(f"{_check.locate('batch', path)}: {_check.describe(leaf)}" for path, leaf in leaves)
+            if isinstance(error, NameError):
+                error.add_note(
+                    "Examples do not see each other here: a layer with axis_name=, such as BatchNorm, has no batch to"
+                    " take a mean over; leave axis_name out, and use running averages or another norm."
+                )
             error.add_note(
                 "The function takes ONE example, without the leading axis of the batch; it was given"
                 f" {shown}. A model that wants a batch axis can be applied to x[None], its result read with [0]."
@@ -32,7 +37,12 @@ def one_example(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 def subset_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt) -> _tree.Subset:
     """Check the arguments that the whole family shares, and restrict the loss to the leaves that count."""
-    _check.batch(batch)
+    if _check.batch(batch, allow_empty=True) == 0:
+        message = (
+            "the batch is empty: its leading axis has length 0, and there is no example to differentiate; leave the"
+            " call out (per_example.dp_aggregate takes such a batch, and gives the noise alone)"
+        )
+        raise ValueError(message)
     subset = _tree.restrict(one_example(_check.scalar_loss(loss_fn)), params, wrt)
     _check.differentiable(params=subset.active)
     return subset

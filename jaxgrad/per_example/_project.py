@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad import _check
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, LossFn, Params, Wrt
-from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad.per_example._engine._batch import problem_of
+from jaxgrad.per_example._slopes import directional_derivatives
 
 __all__ = ["project"]
 
@@ -42,7 +43,8 @@ def project(loss_fn: LossFn, params: Params, *batch: Any, key: Key, dim: int, wr
         TypeError: If a leaf that counts is no real floating-point array.
 
     Cost:
-        One forward, then ``dim`` directional derivatives of about 2/3 of a gradient each, one after the other.
+        One forward, then ``dim`` directional derivatives of about 2/3 of a gradient each, one after the other. A
+        loss with a ``jax.custom_vjp`` has only gradients: they are formed, a chunk at a time.
 
     Example:
         >>> import jax
@@ -56,11 +58,12 @@ def project(loss_fn: LossFn, params: Params, *batch: Any, key: Key, dim: int, wr
     References:
         Park et al. (2023), TRAK: attributing model behavior at scale, arXiv:2303.14186, section 3.2.
     """
-    subset = subset_of(loss_fn, params, batch, wrt)
+    problem = problem_of(loss_fn, params, batch, wrt, plan=False)
     dim = _check.count(dim, "dim", least=1)
-    losses, pushforward = jax.linearize(lambda active: map_examples(subset.fun, active, batch), subset.active)
-    features = lax.map(lambda k: pushforward(direction(k, subset.active)), jax.random.split(key, dim))
-    return features.T / jnp.sqrt(jnp.asarray(dim, losses.dtype))
+    slopes = directional_derivatives(problem, batch)
+    kept = _tree.accumulator(*(leaf.dtype for leaf in problem.leaves))
+    features = lax.map(lambda k: slopes(direction(k, problem.leaves)).astype(kept), jax.random.split(key, dim))
+    return features.T / jnp.sqrt(jnp.asarray(dim, kept))
 
 
 def direction(key: Key, like: Params) -> Params:

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Wrt
-from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 
 __all__ = ["weighted_sum"]
 
@@ -38,7 +37,8 @@ def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, w
         TypeError: If a leaf that counts is no real floating-point array, or ``weights`` are no real numbers.
 
     Cost:
-        One gradient of the batch, and its memory.
+        One gradient of the batch, and its memory. Where the loss computes in 16 bits, or JAX cannot transpose it
+        mapped over examples, that of `clipped_sum`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -51,11 +51,10 @@ def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, w
     References:
         Ren et al. (2018), Learning to reweight examples for robust deep learning, arXiv:1803.09050, eq. 4.
     """
-    subset = subset_of(loss_fn, params, batch, wrt)
+    problem = problem_of(loss_fn, params, batch, wrt, plan=False)
     _check.numbers_like(weights, "weights", 1.0)
     size, weights = _check.batch(batch), jnp.asarray(weights)
     if weights.shape != (size,):
         message = f"weights must have the shape ({size},), one an example; got {weights.shape}"
         raise ValueError(message)
-    losses, pullback = jax.vjp(lambda active: map_examples(subset.fun, active, batch), subset.active)
-    return subset.embed(pullback(weights.astype(losses.dtype))[0])
+    return problem.rebuild(sum_with_weights(problem, batch, weights))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from jaxgrad import _check
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, Params
 
@@ -33,7 +33,8 @@ def random_shifts(
               \qquad k = 1, \dots, K
 
     Give only the leaves that are to be moved, ``{"kernel": params["kernel"]}``: a shift may leave the others out. The
-    numbers of a leaf depend on the key, on the place of the leaf in the tree and on its shape and dtype.
+    numbers of a leaf depend on the key, on the place of the leaf in the tree and on its shape and dtype; they are drawn
+    and scaled in float32 or wider, then rounded.
 
     Args:
         params: Pytree of floating-point arrays; only shapes and dtypes count.
@@ -70,16 +71,20 @@ def random_shifts(
     _check.choice(distribution, "distribution", tuple(SAMPLERS))
     leaves, structure = jax.tree.flatten(params)
     draws = _draw(SAMPLERS[distribution], key, leaves, num_shifts)
-    shifts = [draw * jnp.asarray(s, draw.dtype) for draw, s in zip(draws, _scales(params, scale), strict=True)]
+    scaled = [draw * jnp.asarray(s, draw.dtype) for draw, s in zip(draws, _scales(params, scale), strict=True)]
+    shifts = [shift.astype(leaf.dtype) for shift, leaf in zip(scaled, leaves, strict=True)]
     return jax.tree.unflatten(structure, shifts)
 
 
 def _draw(sampler: Callable[..., Array], key: Key, leaves: list[Array], num_shifts: int) -> list[Array]:
-    """Draw for every leaf from a key of its own; leaves of one shape share one generator, which compiles slowly."""
+    """Draw for every leaf from a key of its own; leaves of one shape share one generator, which compiles slowly.
+
+    In float32 at the least: drawn in bfloat16 a normal number has some hundred values, and no tail.
+    """
     keys = jax.random.split(key, len(leaves))
     groups: dict[Any, list[int]] = {}
     for i, leaf in enumerate(leaves):
-        groups.setdefault((leaf.shape, leaf.dtype), []).append(i)
+        groups.setdefault((leaf.shape, _tree.accumulator(leaf.dtype)), []).append(i)
     draws: dict[int, Array] = {}
     for (shape, dtype), members in groups.items():
         rows = jax.vmap(lambda key, shape=shape, dtype=dtype: sampler(key, (num_shifts, *shape), dtype))(

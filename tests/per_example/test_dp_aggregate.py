@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxgrad import _tree
 from jaxgrad.per_example import clipped_sum, dp_aggregate
 from tests.bridge import assert_parity
 from tests.problems import mean_square, regression
@@ -77,4 +78,67 @@ def test_an_infinite_norm_without_noise_gives_the_mean(key, noise):
     private = transformation(key, clip_norm=np.inf, noise_multiplier=noise)
     update, _ = private.update(None, private.init(problem.params), problem.params, batch=problem.data)
     total, _ = clipped_sum(mean_square, problem.params, *problem.data, clip_norm=np.inf)
+    assert_parity(update, jax.tree.map(lambda g: g / 7, total))
+
+
+def no_gradient(params, x):
+    return 0.0 * (params["w"].astype(jnp.float32).sum() + x)
+
+
+def noise_in_bfloat16(key):
+    params = {"w": jnp.zeros((200, 200), jnp.bfloat16)}
+    private = dp_aggregate(
+        lambda p, x: no_gradient(p, x), clip_norm=1.0, noise_multiplier=1.0, expected_batch_size=1.0, key=key
+    )
+    batch = (jnp.zeros(2, jnp.float32),)
+    return np.asarray(private.update(None, private.init(params), params, batch=batch)[0]["w"], np.float64)
+
+
+def test_noise_of_16_bits_has_its_values_and_its_tail(key):
+    noise = noise_in_bfloat16(key)
+    assert len(np.unique(noise)) > 1000
+    assert np.abs(noise).max() > 3.5
+    assert abs(noise.std() - 1) < 0.02
+
+
+def test_noise_that_is_drawn_in_16_bits_would_be_seen(key, monkeypatch):
+    monkeypatch.setattr(_tree, "accumulator", lambda *dtypes: jnp.dtype(dtypes[0]))
+    assert len(np.unique(noise_in_bfloat16(key))) < 300
+
+
+def test_an_empty_batch_gives_the_noise_alone(key):
+    params = {"w": jnp.ones(2000)}
+    private = dp_aggregate(
+        lambda p, x: jnp.sum(p["w"]) * x, clip_norm=0.5, noise_multiplier=2.0, expected_batch_size=4.0, key=key
+    )
+    update, state = private.update(None, private.init(params), params, batch=(jnp.ones(0),))
+    assert abs(jnp.std(update["w"]) - 0.25) < 0.02
+    assert state.mean_loss == state.fraction_clipped == 0
+
+
+def test_a_traced_batch_size(key):
+    problem = regression()
+
+    def step(size):
+        private = transformation(key, expected_batch_size=size)
+        return private.update(None, private.init(problem.params), problem.params, batch=problem.data)[0]
+
+    assert_parity(jax.jit(step)(7.0), step(7.0))
+
+
+def test_wrappers_that_lose_a_batch_or_a_leaf_are_refused(key):
+    problem = regression()
+    zeros = jax.tree.map(jnp.zeros_like, problem.params)
+    steps = optax.MultiSteps(optax.chain(transformation(key)), every_k_schedule=2)
+    state = steps.init(problem.params)
+    with pytest.raises(ValueError, match=r"cannot stand inside of optax\.MultiSteps"):
+        steps.update(zeros, state, problem.params, batch=problem.data)
+    mask = {"layer0": True, "layer1": False, "layer2": True}
+    masked = optax.masked(transformation(key), mask)
+    state = masked.init(problem.params)
+    with pytest.raises(ValueError, match=r"choose the leaves with dp_aggregate\(..., wrt=...\)"):
+        masked.update(zeros, state, problem.params, batch=problem.data)
+    finite = optax.apply_if_finite(transformation(key), 3)
+    update, _ = finite.update(zeros, finite.init(problem.params), problem.params, batch=problem.data)
+    total, _ = clipped_sum(mean_square, problem.params, *problem.data, clip_norm=0.5)
     assert_parity(update, jax.tree.map(lambda g: g / 7, total))

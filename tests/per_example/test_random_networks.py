@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxgrad.per_example._engine._ledger import keep_books, norms_squared, weighted_sum
+from jaxgrad.per_example._engine._ledger import keep_books, weighted_sum
+from jaxgrad.per_example._engine._norms import norms_of_groups
 from jaxgrad.per_example._engine._plan import make_plan
 from tests.bridge import assert_parity
 
@@ -84,7 +85,7 @@ def check(network):
     def both(leaves, batch):
         plan = make_plan(loss, leaves, (jax.ShapeDtypeStruct((LENGTH, WIDTH), jnp.float64),))
         ledger = keep_books(plan, leaves, batch)
-        norms = [jnp.sqrt(s) for s in norms_squared(plan, ledger)]
+        norms = norms_of_groups(plan, ledger, [[0], [1], [2]])
         rows = jax.vmap(jax.grad(loss), (None, 0))(leaves, *batch)
         return norms, weighted_sum(plan, ledger, [scales] * 3), rows
 

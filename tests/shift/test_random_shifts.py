@@ -63,3 +63,12 @@ def test_rejects_what_is_no_number_of_shifts(key):
         random_shifts(PARAMS, key=key, num_shifts=2, scale={"a": jnp.ones((4, 5)), "c": jnp.ones((4, 5))})
     with pytest.raises(TypeError, match=r"params: got int64\[2\]"):
         random_shifts(jnp.arange(2), key=key, num_shifts=2)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_shifts_of_16_bits_have_their_values_and_their_tail(key, dtype):
+    draws = random_shifts({"w": jnp.zeros((100, 100), dtype)}, key=key, num_shifts=4, scale=0.5)["w"]
+    values = np.asarray(draws, np.float64)
+    assert draws.dtype == dtype
+    assert len(np.unique(values)) > 1000
+    assert np.abs(values).max() > 1.75

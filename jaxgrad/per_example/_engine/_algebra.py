@@ -4,16 +4,15 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad import _tree
 from jaxgrad._types import Array
 from jaxgrad.per_example._engine import _layout
+from jaxgrad.per_example._engine._factors import Factor, Factors, OneHot, dtype_of_sum, wide
 from jaxgrad.per_example._engine._plan import LeafPlan
 
-__all__ = ["Factors", "form", "gradient_of_sum", "gram_squares", "squares"]
+__all__ = ["Square", "form", "gradient_of_sum", "gram_square", "square_of", "squares"]
 
 CANCELLATION = 3e-3
 """A squared norm below this part of the sum of its absolute terms is formed anew: in float32 the terms' rounding
@@ -24,88 +23,75 @@ UNROLLED = 16
 """Up to how many formed gradients are added one by one."""
 
 
-class Factors(NamedTuple):
-    """The gradients of a batch with respect to one leaf as sums of outer products.
+class Square(NamedTuple):
+    """The squared norms of a batch's gradients with respect to one leaf, each of shape ``(batch,)``."""
 
-    Both have the shape ``(batch, groups, terms, entries)``; integers of shape ``(batch, groups, terms)`` stand for
-    one-hot rows.
-    """
-
-    rows: Array
-    columns: Array
-
-
-def wide(dtype: Any) -> Any:
-    """Return the dtype in which a leaf's products are summed."""
-    return _tree.accumulator(dtype)
+    total: Array
+    cancels: Array | None = None
+    """Whether the sum cancels so far that its digits are rounding."""
+    reach: Array | None = None
+    """What a product of squared factors that has underflowed may have been multiplied by."""
 
 
-def squares(factors: Sequence[Factors]) -> Array:
+def square_of(gradients: Array) -> Square:
+    """Return the squared norms of gradients that are formed."""
+    flat = flat_rows(gradients)
+    return Square(jnp.einsum("bk,bk->b", flat, flat, precision="highest", preferred_element_type=wide(flat.dtype)))
+
+
+def squares(factors: Sequence[Factors]) -> Square:
     """Return the squared norms of gradients that are one outer product each."""
     (one,) = factors
-    return jnp.sum(_square_rows(one.rows) * _square_rows(one.columns), axis=(1, 2))
+    rows, columns = (_square_rows(x, dtype_of_sum(factors)) for x in one)
+    return Square(jnp.sum(rows * columns, axis=(1, 2)), None, _reach([rows, columns]))
 
 
-def gram_squares(plans: Sequence[LeafPlan], leaves: Sequence[Sequence[Factors]]) -> list[Array]:
-    """Return the squared norms of the gradients of several leaves by Gram matrices; what cancels is formed anew."""
-    sums = [_gram_sums(factors) for factors in leaves]
-    totals = [total for total, _ in sums]
-    # an example whose gradient is zero cancels for good
-    suspect = [~(total > CANCELLATION * absolute) & (absolute > 0) for total, absolute in sums]
-    if not totals:
-        return []
-    some = functools.reduce(jnp.logical_or, suspect)
-    return lax.cond(jnp.any(some), lambda: _repaired(plans, leaves, totals, suspect, some), lambda: totals)
-
-
-def _repaired(
-    plans: Sequence[LeafPlan],
-    leaves: Sequence[Sequence[Factors]],
-    totals: list[Array],
-    suspect: list[Array],
-    some: Array,
-) -> list[Array]:
-    """Form the gradients of suspect examples one after the other, and measure them."""
-
-    def measure(i: Array) -> list[Array]:
-        one = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i, 1), list(leaves))
-        formed = [form(plan, factors) for plan, factors in zip(plans, one, strict=True)]
-        anew = [jnp.sum(jnp.square(g.astype(t.dtype))) for g, t in zip(formed, totals, strict=True)]
-        return [lax.select(s[i], new, t[i]) for s, new, t in zip(suspect, anew, totals, strict=True)]
-
-    return lax.map(lambda i: lax.cond(some[i], measure, lambda i: [t[i] for t in totals], i), jnp.arange(some.size))
-
-
-def _square_rows(x: Array) -> Array:
-    """Return the squared length of every row; a one-hot row has length 1."""
-    if jnp.issubdtype(x.dtype, jnp.integer):
-        return jnp.ones(x.shape, jnp.float32)
-    return jnp.einsum("bgtd,bgtd->bgt", x, x, precision="highest", preferred_element_type=wide(x.dtype))
-
-
-def _gram_sums(factors: Sequence[Factors]) -> tuple[Array, Array]:
-    """Return the sums over all pairs of terms of the product of their inner products, and of its absolute value."""
+def gram_square(factors: Sequence[Factors]) -> Square:
+    """Return the squared norms of sums of outer products by Gram matrices."""
+    kept = dtype_of_sum(factors)
     total: Any = 0
     absolute: Any = 0
+    diagonals = []
     for i, one in enumerate(factors):
         for other in factors[i:]:
-            product = inner_products(one.rows, other.rows) * inner_products(one.columns, other.columns)
+            grams = [inner_products(x, y, kept) for x, y in zip(one, other, strict=True)]
+            product = grams[0] * grams[1]
             weight = 1 if other is one else 2
             total += weight * jnp.sum(product, axis=(1, 2, 3))
             absolute += weight * jnp.sum(jnp.abs(product), axis=(1, 2, 3))
-    return total, absolute
+            if other is one:
+                diagonals += [_diagonal(gram) for gram in grams]
+    # an example whose gradient is zero cancels for good
+    return Square(total, ~(total > CANCELLATION * absolute) & (absolute > 0), _reach(diagonals))
 
 
-def inner_products(x: Array, y: Array) -> Array:
+def _diagonal(gram: Array) -> Array:
+    """Return the diagonals of square matrices, as a slice: a gather would be slow."""
+    flat = gram.reshape(*gram.shape[:-2], -1)
+    return flat[..., :: gram.shape[-1] + 1]
+
+
+def _reach(squared: list[Array]) -> Array:
+    """Return the largest squared length of a row."""
+    return functools.reduce(jnp.maximum, [jnp.max(x, axis=(1, 2)) for x in squared])
+
+
+def _square_rows(x: Factor, kept: Any) -> Array:
+    """Return the squared length of every row; a one-hot row has length 1."""
+    if isinstance(x, OneHot):
+        return jnp.ones(x.ids.shape, kept)
+    return jnp.einsum("bgtd,bgtd->bgt", x, x, precision="highest", preferred_element_type=kept)
+
+
+def inner_products(x: Factor, y: Factor, kept: Any) -> Array:
     """Return the inner products of all rows of ``x`` with all rows of ``y``: ``(batch, groups, terms, terms)``."""
-    hot_x, hot_y = (jnp.issubdtype(z.dtype, jnp.integer) for z in (x, y))
-    if hot_x and hot_y:
-        return (x[..., :, None] == y[..., None, :]).astype(jnp.float32)
-    if hot_x or hot_y:
-        ids, dense = (x, y) if hot_x else (y, x)
-        taken = jnp.take_along_axis(dense, ids[..., None, :], axis=-1).astype(wide(dense.dtype))
-        return jnp.swapaxes(taken, -1, -2) if hot_x else taken
-    return jnp.einsum("bgtd,bgsd->bgts", x, y, precision="highest", preferred_element_type=wide(x.dtype))
+    if isinstance(x, OneHot):
+        if isinstance(y, OneHot):
+            return (x.ids[..., :, None] == y.ids[..., None, :]).astype(kept)
+        return jnp.swapaxes(inner_products(y, x, kept), -1, -2)
+    if isinstance(y, OneHot):
+        return jnp.take_along_axis(x, y.ids[..., None, :], axis=-1).astype(kept)
+    return jnp.einsum("bgtd,bgsd->bgts", x, y, precision="highest", preferred_element_type=kept)
 
 
 def form(plan: LeafPlan, factors: Sequence[Factors]) -> Array:
@@ -126,13 +112,17 @@ def leaf_of(plan: LeafPlan, matrix: Any) -> Array:
 
 
 def _scaled(factors: Factors, scales: Array) -> Factors:
-    """Scale the smaller dense factor of every example, and blank both where the scale is zero."""
-    dense = [x for x in factors if jnp.issubdtype(x.dtype, jnp.floating)]
+    """Scale the smaller dense factor of every example, and blank both where the scale is zero.
+
+    In the dtype of the sum: rounded to 16 bits the scales, or what they have scaled, would make a clipped gradient
+    longer than its limit.
+    """
+    dense = [x for x in factors if not isinstance(x, OneHot)]
     # of two equals the cotangent: XLA shares its scaled copy with the bias of the layer
     chosen = min(reversed(dense), key=lambda x: x.size)
 
-    def apply(x: Array) -> Array:
-        return x if jnp.issubdtype(x.dtype, jnp.integer) else cut_rows(x, scales, scaled=x is chosen)
+    def apply(x: Factor) -> Factor:
+        return x if isinstance(x, OneHot) else cut_rows(x.astype(wide(x.dtype)), scales, scaled=x is chosen)
 
     return Factors(*map(apply, factors))
 
@@ -147,13 +137,13 @@ def cut_rows(x: Array, scales: Array, *, scaled: bool = True) -> Array:
 def _contract(plan: LeafPlan, factors: Factors, spec: str) -> Array:
     """Sum the outer products over the terms, and over the batch where ``spec`` says so."""
     rows, columns = factors
-    hot_rows, hot_columns = (jnp.issubdtype(x.dtype, jnp.integer) for x in factors)
-    if not (hot_rows or hot_columns):
-        return _dense_contraction(rows, columns, summed=not spec.endswith("bgrc"))
-    flipped = hot_columns and not hot_rows
-    ids, values = (columns, rows) if flipped else (rows, columns)
-    table = _scatter(ids, values, plan.sizes[2 if flipped else 1], summed=not spec.endswith("bgrc"))
-    return jnp.swapaxes(table, -1, -2) if flipped else table
+    summed = not spec.endswith("bgrc")
+    if isinstance(rows, OneHot):
+        assert not isinstance(columns, OneHot), "a cotangent is never one-hot"
+        return _scatter(rows.ids, columns, plan.sizes[1], summed=summed)
+    if isinstance(columns, OneHot):
+        return jnp.swapaxes(_scatter(columns.ids, rows, plan.sizes[2], summed=summed), -1, -2)
+    return _dense_contraction(rows, columns, summed=summed)
 
 
 def _dense_contraction(rows: Array, columns: Array, *, summed: bool) -> Array:
@@ -181,20 +171,13 @@ def flat_rows(x: Array) -> Array:
     return jnp.reshape(x, (x.shape[0], -1))
 
 
-def squares_of(gradients: Array) -> Array:
-    """Return the squared norms of gradients that are formed."""
-    flat = flat_rows(gradients)
-    return jnp.einsum("bk,bk->b", flat, flat, precision="highest", preferred_element_type=wide(flat.dtype))
-
-
 def sum_of(gradients: Array, scales: Array) -> Array:
     """Return the sum of gradients that are formed, each scaled; those with the scale zero are cut out."""
-    scaled, width = cut_rows(gradients, scales), wide(gradients.dtype)
+    width = wide(gradients.dtype)
+    scaled = cut_rows(gradients.astype(width), scales)
     if gradients.shape[0] <= UNROLLED:
         # one pass over memory; XLA's sum over a leading axis is slow on CPUs
-        return functools.reduce(
-            jnp.add, [lax.index_in_dim(scaled, i, keepdims=False).astype(width) for i in range(scaled.shape[0])]
-        )
+        return functools.reduce(jnp.add, [lax.index_in_dim(scaled, i, keepdims=False) for i in range(scaled.shape[0])])
     total = jnp.einsum(
         "b,bk->k", jnp.ones(scaled.shape[0], scaled.dtype), flat_rows(scaled), preferred_element_type=width
     )

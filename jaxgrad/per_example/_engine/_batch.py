@@ -1,6 +1,8 @@
 """What the public functions share: a loss on the leaves that count, its plan, and the passes over a batch."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,11 +12,13 @@ from jax import lax
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine._chunks import over_chunks
-from jaxgrad.per_example._engine._ledger import keep_books, norms_squared, weighted_sum
+from jaxgrad.per_example._engine._ledger import Ledger, keep_books, weighted_sum
+from jaxgrad.per_example._engine._norms import norms_of_groups
 from jaxgrad.per_example._engine._plan import Plan, make_plan, materialising_plan
+from jaxgrad.per_example._engine._program import narrows
 from jaxgrad.per_example._one import map_examples, subset_of
 
-__all__ = ["MODES", "Problem", "chunk_length", "clip_and_sum", "measure", "problem_of", "total_norm"]
+__all__ = ["MODES", "Problem", "chunk_length", "clip_and_sum", "measure", "problem_of", "sum_with_weights", "together"]
 
 MODES = ("auto", "book-keeping", "ghost", "materialise")
 
@@ -31,14 +35,18 @@ class Problem(NamedTuple):
     plan: Plan
     rebuild: Callable[[Any], Params]
     """Turns a list like ``leaves`` into a tree like ``params``, zero on the leaves that do not count."""
+    embed: Callable[[Any], Params]
+    """The same, with the dtypes as they are given."""
     pick: Callable[[Tree], list[Any]]
     """Takes the leaves that count from a tree like ``params``."""
     spread: Callable[[list[Array]], Tree]
     """Turns an array for each of ``leaves`` into a tree like ``params``, zero on the leaves that do not count."""
 
 
-def problem_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt, mode: str = "auto") -> Problem:
-    """Check the arguments of a public function, and plan."""
+def problem_of(
+    loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt, mode: str = "auto", *, plan: bool = True
+) -> Problem:
+    """Check the arguments of a public function, and plan; without a plan everything is materialised."""
     _check.choice(mode, "mode", MODES)
     subset = subset_of(loss_fn, params, batch, wrt)
     leaves, structure = jax.tree.flatten(subset.active)
@@ -47,14 +55,16 @@ def problem_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt
     def fun(active: list[Array], *example: Any) -> Array:
         return subset.fun(treedef.unflatten(active), *example)
 
-    example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
-    plan = materialising_plan(fun, leaves) if mode == "materialise" else make_plan(fun, leaves, example)
-    if mode == "auto" and not plan.sites:
-        plan = materialising_plan(fun, leaves)
+    held = materialising_plan(fun, leaves)
+    if plan and mode != "materialise":
+        made = make_plan(fun, leaves, one_of(batch))
+        held = made if made.sites or mode != "auto" else held
+
+    def embed(parts: Any) -> Params:
+        return subset.embed(treedef.unflatten(parts))
 
     def rebuild(parts: Any) -> Params:
-        cast = [p.astype(like.dtype) for p, like in zip(parts, leaves, strict=True)]
-        return subset.embed(treedef.unflatten(cast))
+        return embed([p.astype(like.dtype) for p, like in zip(parts, leaves, strict=True)])
 
     def pick(tree: Tree) -> list[Any]:
         return jax.tree.leaves(subset.pick(tree))
@@ -66,7 +76,12 @@ def problem_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt
         whole: Any = jax.tree.structure(params)
         return whole.unflatten([next(counting) if keep else blank for keep in chosen])
 
-    return Problem(fun, leaves, plan, rebuild, pick, spread)
+    return Problem(fun, leaves, held, rebuild, embed, pick, spread)
+
+
+def one_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the shapes of one example."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
 
 
 def chunk_length(problem: Problem, microbatch: int | None, size: int) -> int:
@@ -85,33 +100,25 @@ def chunk_length(problem: Problem, microbatch: int | None, size: int) -> int:
     return divisors[-1] if divisors else limit
 
 
-def total_square(squared: list[Array]) -> Array:
-    """Return the squared norm of all leaves together."""
-    # as a product: XLA would repeat a plain sum of many leaves in the loop of every leaf
-    rows = jnp.stack(squared)
-    return jnp.matmul(jnp.ones(rows.shape[0], rows.dtype), rows, precision="highest")
+def together(problem: Problem) -> list[list[int]]:
+    """Return all leaves as one group."""
+    return [list(range(len(problem.leaves)))]
 
 
-def total_norm(squared: list[Array]) -> Array:
-    """Return the norm of all leaves together."""
-    return _tree.safe_sqrt(total_square(squared))
-
-
-def measure(problem: Problem, batch: tuple[Any, ...], microbatch: int | None) -> tuple[Array, list[Array]]:
-    """Return the losses, and the squared norms of the gradients leaf by leaf."""
+def measure(
+    problem: Problem, batch: tuple[Any, ...], microbatch: int | None, groups: Sequence[Sequence[int]]
+) -> list[Array]:
+    """Return the norms of the gradients, group of leaves by group."""
     size = _check.batch(batch)
 
     def step(chunk: Any, _: Array) -> tuple[Tree, Tree]:
-        ledger = keep_books(problem.plan, problem.leaves, chunk)
-        return (), (ledger.losses, norms_squared(problem.plan, ledger))
+        return (), norms_of_groups(problem.plan, keep_books(problem.plan, problem.leaves, chunk), groups)
 
-    length = chunk_length(problem, microbatch, size)
-    _, rows = over_chunks(step, batch, jnp.ones(size, bool), length)
-    return rows
+    return over_chunks(step, batch, jnp.ones(size, bool), chunk_length(problem, microbatch, size))[1]
 
 
 ScaleFn = Callable[[list[Array], Any], tuple[list[Array], Tree]]
-"""Turns the squared norms of the leaves, and further rows that were given, into a scale an example for every leaf, and
+"""Turns the norms of the groups, and further rows that were given, into a scale an example for every group, and
 per-example rows to report."""
 
 
@@ -119,30 +126,26 @@ def clip_and_sum(
     problem: Problem,
     batch: tuple[Any, ...],
     real: Array,
+    groups: Sequence[Sequence[int]],
     scale_fn: ScaleFn,
     mode: str,
     microbatch: int | None,
     given: Any = (),
 ) -> tuple[list[Array], Array, Tree]:
-    """Scale the gradients by a function of their norms, and sum.
+    """Scale the gradients of groups of leaves by a function of their norms, and sum.
 
     Returns:
-        The sums of the leaves, the losses, and the rows of ``scale_fn``.
+        The sums of the leaves, float32 at the least, the losses, and the rows of ``scale_fn``.
     """
 
     def step(both: Any, real: Array) -> tuple[Tree, Tree]:
         chunk, rows_given = both
         ledger = keep_books(problem.plan, problem.leaves, chunk)
-        squared = norms_squared(problem.plan, ledger)
-        finite = jnp.isfinite(total_square(squared)) & jnp.isfinite(ledger.losses)
-        scales, rows = scale_fn(squared, rows_given)
-        cut = {id(s): jnp.where(real & finite, s, jnp.zeros_like(s)) for s in scales}
-        scales = [cut[id(s)] for s in scales]
-        if mode == "ghost":
-            total = second_pass(problem, chunk, scales, finite)
-        else:
-            total = weighted_sum(problem.plan, ledger, scales)
-        return total, (ledger.losses, rows)
+        norms = norms_of_groups(problem.plan, ledger, groups)
+        finite = functools.reduce(jnp.logical_and, map(jnp.isfinite, [ledger.losses, *norms]))
+        scales, rows = scale_fn(norms, rows_given)
+        cut = [_cut(scale, norm, real & finite) for scale, norm in zip(scales, norms, strict=True)]
+        return _scaled_sum(problem, chunk, ledger, groups, cut, finite, mode), (ledger.losses, rows)
 
     size = real.shape[0]
     length = chunk_length(problem, microbatch, size)
@@ -150,15 +153,62 @@ def clip_and_sum(
     return total, losses, rows
 
 
-def second_pass(problem: Problem, batch: tuple[Any, ...], scales: list[Array], finite: Array) -> list[Array]:
-    """Sum the gradients with a second backward pass, whose cotangents are the scales."""
+def _cut(scale: Array, norm: Array, counts: Array) -> Array:
+    """Return a scale that is zero for an example that does not count, and for zero times infinity."""
+    return jnp.where(counts & ((norm > 0) | jnp.isfinite(scale)), scale, jnp.zeros_like(scale))
+
+
+def _scaled_sum(
+    problem: Problem,
+    batch: tuple[Any, ...],
+    ledger: Ledger,
+    groups: Sequence[Sequence[int]],
+    scales: list[Array],
+    finite: Array,
+    mode: str,
+) -> list[Array]:
+    """Sum the gradients, by a second backward pass where the mode asks for it and it rounds no more than the sum."""
+    if mode == "ghost" and not problem.plan.rounds:
+        with contextlib.suppress(NotImplementedError):
+            return second_pass(problem, batch, groups, scales, finite)
+    of_leaf = {i: scale for group, scale in zip(groups, scales, strict=True) for i in group}
+    return weighted_sum(problem.plan, ledger, [of_leaf[i] for i in range(len(problem.leaves))])
+
+
+def second_pass(
+    problem: Problem, batch: tuple[Any, ...], groups: Sequence[Sequence[int]], scales: list[Array], finite: Array
+) -> list[Array]:
+    """Sum the gradients with a second backward pass, whose cotangents are the scales.
+
+    Raises:
+        NotImplementedError: Where JAX cannot transpose a loss that is mapped over examples: a rule with a branch.
+    """
     # an example that is not finite gives way to one that is, and its scale is zero
     chosen = jnp.where(finite, jnp.arange(finite.shape[0]), jnp.argmax(finite))
     batch = lax.cond(jnp.all(finite), lambda: batch, lambda: jax.tree.map(lambda x: x[chosen], batch))
     losses, pullback = jax.vjp(lambda leaves: map_examples(problem.fun, leaves, batch), problem.leaves)
-    passes: dict[int, list[Array]] = {}
-    for scale in scales:
-        if id(scale) not in passes:
-            (passes[id(scale)],) = pullback(scale.astype(losses.dtype))
     some = jnp.any(finite)
-    return [jnp.where(some, passes[id(s)][i], jnp.zeros_like(passes[id(s)][i])) for i, s in enumerate(scales)]
+    sums: dict[int, Array] = {}
+    for group, scale in zip(groups, scales, strict=True):
+        (total,) = pullback(scale.astype(losses.dtype))
+        sums |= {i: jnp.where(some, total[i], jnp.zeros_like(total[i])) for i in group}
+    return [sums[i] for i in range(len(problem.leaves))]
+
+
+def sum_with_weights(problem: Problem, batch: tuple[Any, ...], weights: Array) -> list[Array]:
+    """Sum the gradients with a weight for each, by one backward pass of the batch where it is right."""
+    kept = _tree.accumulator(*(leaf.dtype for leaf in problem.leaves))
+    if not narrows(jax.make_jaxpr(problem.fun)(problem.leaves, *one_of(batch)).jaxpr, kept):
+        with contextlib.suppress(NotImplementedError):
+            losses, pullback = jax.vjp(lambda leaves: map_examples(problem.fun, leaves, batch), problem.leaves)
+            return pullback(weights.astype(losses.dtype))[0]
+    planned = problem._replace(plan=make_plan(problem.fun, problem.leaves, one_of(batch)))
+
+    def step(both: Any, real: Array) -> tuple[Tree, Tree]:
+        chunk, given = both
+        ledger = keep_books(planned.plan, planned.leaves, chunk)
+        scales = jnp.where(real, given, jnp.zeros_like(given)).astype(kept)
+        return weighted_sum(planned.plan, ledger, [scales] * len(planned.leaves)), ()
+
+    length = chunk_length(planned, None, weights.shape[0])
+    return over_chunks(step, (batch, weights), jnp.ones(weights.shape, bool), length)[0]

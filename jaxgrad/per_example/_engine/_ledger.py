@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from jaxgrad._types import Array
 from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._algebra import Factors
+from jaxgrad.per_example._engine._factors import Factors, in_one_dtype, wide
 from jaxgrad.per_example._engine._plan import LeafPlan, Plan
 from jaxgrad.per_example._engine._rules import outer_factors
 from jaxgrad.per_example._engine._taps import Tapped, run
 
-__all__ = ["Ledger", "keep_books", "norms_squared", "weighted_sum"]
+__all__ = ["Ledger", "keep_books", "weighted_sum"]
 
 
 class Ledger(NamedTuple):
@@ -56,25 +56,7 @@ def _entry(plan: Plan, index: int, tapped: Tapped) -> Any:
         site = plan.sites[use.path]
         left, right = outer_factors(site, use.piece, tapped.operands[use.path], tapped.cotangents[use.path])
         factors.append(Factors(right, left) if use.swapped else Factors(left, right))
-    return factors
-
-
-def norms_squared(plan: Plan, ledger: Ledger) -> list[Array]:
-    """Return the squared norms of the gradients, leaf by leaf, each of shape ``(B,)``."""
-    pairs = list(zip(plan.leaves, ledger.entries, strict=True))
-    by_gram = [i for i, (leaf, _) in enumerate(pairs) if leaf.method == "ghost" and leaf.rows > 1]
-    out = dict(zip(by_gram, _algebra.gram_squares(*_columns([pairs[i] for i in by_gram])), strict=True))
-    for i, (leaf, entry) in enumerate(pairs):
-        if entry is None:
-            out[i] = jnp.zeros(ledger.losses.shape, _algebra.wide(ledger.losses.dtype))
-        elif i not in out:
-            out[i] = _algebra.squares(entry) if leaf.method == "ghost" else _algebra.squares_of(entry)
-    return [out[i] for i in range(len(pairs))]
-
-
-def _columns(pairs: list[tuple[LeafPlan, Any]]) -> tuple[list[LeafPlan], list[Any]]:
-    """Turn a list of pairs into two lists."""
-    return [leaf for leaf, _ in pairs], [entry for _, entry in pairs]
+    return in_one_dtype(factors, leaf.dtype)
 
 
 def weighted_sum(plan: Plan, ledger: Ledger, scales: Sequence[Array]) -> list[Array]:
@@ -91,7 +73,7 @@ def weighted_sum(plan: Plan, ledger: Ledger, scales: Sequence[Array]) -> list[Ar
 def _leaf_sum(leaf: LeafPlan, entry: Any, scales: Array) -> Array:
     """Return the weighted sum of the gradients of one leaf."""
     if entry is None:
-        return jnp.zeros(leaf.shape, _algebra.wide(scales.dtype))
+        return jnp.zeros(leaf.shape, wide(scales.dtype))
     if leaf.method == "ghost":
         return _algebra.gradient_of_sum(leaf, entry, scales)
     total = _algebra.sum_of(entry, scales)

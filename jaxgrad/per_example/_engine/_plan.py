@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxgrad import _tree
 from jaxgrad.per_example._engine import _layout
-from jaxgrad.per_example._engine._program import Program, linear_program, shape_of
+from jaxgrad.per_example._engine._program import Program, linear_program, narrows, shape_of
 from jaxgrad.per_example._engine._rules import Split, outer_factors, split_of
 from jaxgrad.per_example._engine._views import Path, Site
 from jaxgrad.per_example._engine._walk import walk
@@ -39,7 +40,7 @@ class LeafPlan(NamedTuple):
     """``ghost``: as factors; ``instantiate``: formed from factors; ``tap``: by the backward pass; ``unused``: zero."""
     why: str
     shape: tuple[int, ...]
-    itemsize: int
+    dtype: Any
     rows: int = 0
     """How many outer products make up the gradient of one example."""
     split: Split | None = None
@@ -53,6 +54,11 @@ class LeafPlan(NamedTuple):
         """The numbers of groups, matrix rows and matrix columns."""
         assert self.split is not None, "only leaves with sites are matrices"
         return tuple(map(_layout.size, self.split))  # type: ignore[return-value]
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of one entry."""
+        return self.dtype.itemsize
 
     @property
     def bytes_held(self) -> int:
@@ -81,6 +87,12 @@ class Plan(NamedTuple):
         """The bytes that one example holds: its activations, and what the ledger has of its leaves."""
         activations = self.program.activation_bytes(len(self.leaves)) if self.program else 0
         return activations + sum(leaf.bytes_held for leaf in self.leaves)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the backward pass is narrower than sums are: a cotangent that is scaled would be rounded anew."""
+        kept = _tree.accumulator(*(leaf.dtype for leaf in self.leaves))
+        return self.program is not None and narrows(self.program.linear, kept)
 
     @property
     def tapped(self) -> list[int]:
@@ -115,33 +127,37 @@ def make_plan(fun: Callable[..., Any], leaves: Sequence[Any], example: Any) -> P
     ):
         tapped |= spread
         for i in spread:
-            plans[i] = LeafPlan("tap", "joined with a leaf that is tapped", plans[i].shape, plans[i].itemsize)
+            plans[i] = LeafPlan("tap", "joined with a leaf that is tapped", plans[i].shape, plans[i].dtype)
     sites = {p: s for p, s in found.sites.items() if not any(piece.leaf in tapped for piece in s.view.pieces)}
     return Plan(fun, program, sites, tuple(plans))
 
 
 def materialising_plan(fun: Callable[..., Any], leaves: Sequence[Any]) -> Plan:
     """Return the plan that forms the gradient of every example by ``vmap(grad)``."""
-    plans = [LeafPlan("tap", "materialise", tuple(leaf.shape), leaf.dtype.itemsize) for leaf in leaves]
+    plans = [LeafPlan("tap", "materialise", tuple(leaf.shape), leaf.dtype) for leaf in leaves]
     return Plan(fun, None, {}, tuple(plans))
 
 
 def _plan_leaf(index: int, leaf: Any, sites: dict[Path, Site], escapes: dict[int, str]) -> LeafPlan:
     """Choose how one leaf is held."""
-    shape, itemsize = tuple(leaf.shape), leaf.dtype.itemsize
+    shape, dtype = tuple(leaf.shape), leaf.dtype
+    if 0 in shape:
+        return LeafPlan("tap", "it has no entries", shape, dtype)
     if index in escapes:
-        return LeafPlan("tap", f"enters {escapes[index]}", shape, itemsize)
+        return LeafPlan("tap", f"enters {escapes[index]}", shape, dtype)
     places = [(site, k) for site in sites.values() for k, p in enumerate(site.view.pieces) if p.leaf == index]
+    # a use over no position adds nothing
+    places = [(site, k) for site, k in places if _count(site, k)[0]]
     if not places:
-        return LeafPlan("unused", "the loss does not depend on it", shape, itemsize)
+        return LeafPlan("unused", "the loss does not depend on it", shape, dtype)
     splits = [_joined(split_of(site, site.view.pieces[k])) for site, k in places]
     base = _oriented(splits[0])
     if any(_oriented(split) != base for split in splits):
-        return LeafPlan("tap", "its uses split its axes in different ways", shape, itemsize)
+        return LeafPlan("tap", "its uses split its axes in different ways", shape, dtype)
     uses = tuple(Use(site.path, k, split != base) for (site, k), split in zip(places, splits, strict=True))
     counts = [_count(site, k) for site, k in places]
     patches = sum(size for (site, _), (_, size) in zip(places, counts, strict=True) if site.makes_patches)
-    plan = LeafPlan("ghost", "", shape, itemsize, sum(rows for rows, _ in counts), base, uses, patches)
+    plan = LeafPlan("ghost", "", shape, dtype, sum(rows for rows, _ in counts), base, uses, patches)
     return _choose(plan)
 
 
@@ -149,7 +165,7 @@ def _choose(plan: LeafPlan) -> LeafPlan:
     """Compare the Gram matrices of the factors with the gradient formed from them."""
     groups, height, width = plan.sizes
     formed = plan._replace(method="instantiate")
-    if plan.rows == len(plan.uses) or plan.rows == 1:
+    if plan.rows == len(plan.uses):
         return plan._replace(why="one outer product a use")
     gram, traffic = plan.rows**2 * (height + width), TRAFFIC * height * width
     if gram < traffic and plan.bytes_held <= formed.bytes_held:
@@ -174,5 +190,5 @@ def _count(site: Site, index: int) -> tuple[int, int]:
         jax.ShapeDtypeStruct((*site.lengths, *aval.shape), aval.dtype)
         for aval in map(shape_of, (site.operand, site.eqn.outvars[0]))
     ]
-    left, _ = jax.eval_shape(lambda a, v: outer_factors(site, index, a, v), *shapes)
-    return left.shape[1], left.size
+    left, right = jax.eval_shape(lambda a, v: outer_factors(site, index, a, v), *shapes)
+    return right.shape[1], sum(x.size for x in jax.tree.leaves(left))

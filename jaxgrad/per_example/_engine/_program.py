@@ -11,7 +11,7 @@ from jaxgrad import _jaxpr
 from jaxgrad._jaxpr import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jaxgrad._types import Array
 
-__all__ = ["Body", "Program", "bind", "evaluate", "linear_program", "read", "shape_of"]
+__all__ = ["Body", "Program", "bind", "evaluate", "linear_program", "narrows", "read", "shape_of"]
 
 CONVOLUTION = "conv_general_dilated"
 
@@ -150,6 +150,14 @@ def _convolves(eqn: JaxprEqn) -> bool:
 def _is_rewritten(eqn: JaxprEqn) -> bool:
     """Say whether an equation hides its activations inside the backward pass, or has an order of XLA's own."""
     return _convolves(eqn) or _jaxpr.checkpoint(eqn) is not None
+
+
+def narrows(jaxpr: Any, kept: Any) -> bool:
+    """Say whether a real or complex number is computed anywhere in a dtype that is narrower than ``kept``."""
+    made = [shape_of(v).dtype for eqn in jaxpr.eqns for v in eqn.outvars]
+    if any(jnp.issubdtype(d, jnp.inexact) and jnp.finfo(d).bits < 8 * kept.itemsize for d in made):
+        return True
+    return any(narrows(inner, kept) for inner in subjaxprs(jaxpr))
 
 
 def _inline(closed: ClosedJaxpr) -> ClosedJaxpr:

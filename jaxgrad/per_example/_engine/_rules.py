@@ -2,7 +2,7 @@
 
 At a site with known operand ``A`` and cotangent ``V`` of the output, the gradient is ``sum_t left[g, t] right[g, t]^T``
 for every group ``g`` (heads, experts, channel groups, layers of a stack), where ``left`` is made of ``A`` and ``right``
-of ``V``. A lookup has one-hot rows for ``left``; they are kept as indices.
+of ``V``. A lookup has one-hot rows for ``left``; they are kept as indices, in a `OneHot`.
 """
 
 import itertools
@@ -17,6 +17,7 @@ from jax import lax
 from jaxgrad._jaxpr import JaxprEqn
 from jaxgrad._types import Array
 from jaxgrad.per_example._engine import _layout
+from jaxgrad.per_example._engine._factors import Factor, OneHot, real_pair
 from jaxgrad.per_example._engine._layout import Atoms
 from jaxgrad.per_example._engine._program import shape_of
 from jaxgrad.per_example._engine._views import Piece, Site, View
@@ -61,8 +62,8 @@ def split_of(site: Site, piece: Piece) -> Split:
     return Split(loops + groups, left, right)
 
 
-def outer_factors(site: Site, index: int, operand: Array, cotangent: Array) -> tuple[Array, Array]:
-    """Return ``left`` and ``right`` of one leaf at a site for one example, in the order of the leaf.
+def outer_factors(site: Site, index: int, operand: Array, cotangent: Array) -> tuple[Factor, Array]:
+    """Return ``left`` and ``right`` of one leaf at a site for one example, real, in the order of the leaf.
 
     Args:
         site: The use.
@@ -71,22 +72,20 @@ def outer_factors(site: Site, index: int, operand: Array, cotangent: Array) -> t
         cotangent: The cotangent of the output, likewise.
 
     Returns:
-        Two arrays of shape ``(groups, rows, entries)``; indices, of shape ``(groups, rows)``, for one-hot rows.
+        Two factors of shape ``(groups, rows, entries)``; the indices of a `OneHot` have the shape ``(groups, rows)``.
     """
     rule = {"dot_general": _dot, "conv_general_dilated": _conv, "gather": _gather}[site.eqn.primitive.name]
 
-    def one(operand: Array, cotangent: Array) -> tuple[Array, Array]:
+    def one(operand: Array, cotangent: Array) -> Any:
         return rule(site, index, operand, cotangent)
 
     for _ in site.lengths:
         one = jax.vmap(one)
     piece = site.view.pieces[index]
-    groups, *sides = split_of(site, piece)
-    out = []
-    for array, atoms in zip(one(operand, cotangent), sides, strict=True):
-        array = _layout.canonical(_fold_loops(array, piece), 0, groups)
-        out.append(array if array.ndim == 2 else _layout.canonical(array, 2, atoms))
-    return out[0], out[1]
+    groups, left_atoms, right_atoms = split_of(site, piece)
+    left, right = jax.tree.map(lambda x: _layout.canonical(_fold_loops(x, piece), 0, groups), one(operand, cotangent))
+    left = left if isinstance(left, OneHot) else _layout.canonical(left, 2, left_atoms)
+    return real_pair(left, _layout.canonical(right, 2, right_atoms))
 
 
 def _fold_loops(array: Array, piece: Piece) -> Array:
@@ -192,15 +191,17 @@ def _is_lookup(eqn: JaxprEqn) -> bool:
     return rows and all(n == (1 if i in axis else shape[i]) for i, n in enumerate(sizes))
 
 
-def _gather(site: Site, _: int, operand: Array, cotangent: Array) -> tuple[Array, Array]:
-    """Indices times cotangents; a row outside of the table gets what the lookup's mode gives it."""
+def _gather(site: Site, _: int, operand: Array, cotangent: Array) -> tuple[OneHot, Array]:
+    """Indices times cotangents; a row outside of the table gets what the transposed lookup gives it."""
     numbers, mode = site.eqn.params["dimension_numbers"], site.eqn.params["mode"]
     (axis,) = numbers.start_index_map
-    rows = shape_of(site.eqn.invars[0]).shape[axis]
+    # the last row that indices of this dtype can name: a table may have more of them
+    last = min(shape_of(site.eqn.invars[0]).shape[axis] - 1, int(jnp.iinfo(operand.dtype).max))
     ids = operand.reshape(1, -1)
     places = [i for i in range(cotangent.ndim) if i not in numbers.offset_dims]
     right = _matrix(cotangent, [], places, numbers.offset_dims)[None] if cotangent.ndim else cotangent.reshape(1, 1, 1)
-    if mode == lax.GatherScatterMode.FILL_OR_DROP:
-        inside = (ids >= 0) & (ids < rows)
+    if mode != lax.GatherScatterMode.CLIP:
+        inside = (ids >= 0) & (ids <= last)
         right = jnp.where(inside[..., None], right, jnp.zeros_like(right))
-    return jnp.clip(ids, 0, rows - 1), right.reshape(1, ids.shape[1], -1)
+    within = jnp.clip(ids, 0, last).astype(jnp.int32)
+    return OneHot(within), right.reshape(1, ids.shape[1], -1)

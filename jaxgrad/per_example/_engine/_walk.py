@@ -32,6 +32,7 @@ def walk(body: Body, shapes: Sequence[Sequence[int]]) -> Found:
     views = {
         var: View((Piece(leaf, _layout.layout_of(shape), ()),))
         for leaf, (var, shape) in enumerate(zip(body.invars, shapes, strict=True))
+        if 0 not in shape
     }
     _walk_body(body, views, set(body.invars), (), (), found)
     return found
