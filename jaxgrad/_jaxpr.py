@@ -67,6 +67,7 @@ __all__ = [
     "has_backward_rule",
     "has_refs",
     "is_inexact",
+    "is_reverse_only",
     "jaxpr_as_fun",
     "line_of",
     "live_equations",
@@ -211,6 +212,11 @@ def linear_solve(eqn: JaxprEqn) -> LinearSolve | None:
         return None
     lengths, functions = _parameter(eqn, "const_lengths"), _parameter(eqn, "jaxprs")
     return LinearSolve(_closed(functions.matvec), lengths.matvec, sum(lengths))
+
+
+def is_reverse_only(eqn: JaxprEqn) -> bool:
+    """Say whether an equation is what a `jax.custom_vjp` leaves in a derivative: to be transposed, not evaluated."""
+    return eqn.primitive.name.startswith("custom_lin") and eqn.primitive.name != "custom_linear_solve"
 
 
 def has_refs(eqn: JaxprEqn) -> bool:

@@ -6,18 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _tree
+from jaxgrad import _jaxpr, _tree
 from jaxgrad._types import Array
 from jaxgrad.per_example._engine._batch import Problem, chunk_length
 from jaxgrad.per_example._engine._chunks import over_chunks
 from jaxgrad.per_example._engine._ledger import keep_books
-from jaxgrad.per_example._engine._program import contains
 from jaxgrad.per_example._one import map_examples
 
 __all__ = ["directional_derivatives"]
-
-REVERSE_ONLY = "custom_lin"
-"""What a ``jax.custom_vjp`` leaves in a linear program: it can be transposed, and not evaluated."""
 
 
 def directional_derivatives(problem: Problem, batch: tuple[Any, ...]) -> Callable[[list[Array]], Array]:
@@ -26,7 +22,7 @@ def directional_derivatives(problem: Problem, batch: tuple[Any, ...]) -> Callabl
     Forward mode, linearised once; a ``jax.custom_vjp`` has no forward mode, and gives inner products with gradients.
     """
     _, pushforward = jax.linearize(lambda leaves: map_examples(problem.fun, leaves, batch), problem.leaves)
-    if contains(jax.make_jaxpr(pushforward)(problem.leaves).jaxpr, {REVERSE_ONLY}):
+    if _jaxpr.contains(jax.make_jaxpr(pushforward)(problem.leaves).jaxpr, _jaxpr.is_reverse_only):
         return _from_gradients(problem, batch)
     return pushforward
 

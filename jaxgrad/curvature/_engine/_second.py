@@ -38,7 +38,9 @@ def forward(gradient: Callable[[Tree], Tree], at: Tree) -> Callable[[Tree], Tree
 
     for name, line in _reverse_only(jaxpr):
         tangent = jax.make_jaxpr(lambda x: jax.jvp(traced, (x,), (x,))[1])(at)
-        if not _jaxpr.contains(_jaxpr.needed(tangent.jaxpr, [True] * len(tangent.out_avals))[0], _is_reverse_only):
+        if not _jaxpr.contains(
+            _jaxpr.needed(tangent.jaxpr, [True] * len(tangent.out_avals))[0], _jaxpr.is_reverse_only
+        ):
             break
         message = (
             f'mode="{MODES[0]}" differentiates the gradient forward, which the jax.custom_vjp function'
@@ -47,11 +49,6 @@ def forward(gradient: Callable[[Tree], Tree], at: Tree) -> Callable[[Tree], Tree
         )
         raise TypeError(message)
     return traced
-
-
-def _is_reverse_only(eqn: _jaxpr.JaxprEqn) -> bool:
-    """Say whether an equation is what JAX leaves of a `jax.custom_vjp` that is differentiated."""
-    return eqn.primitive.name.startswith("custom_lin")
 
 
 def _reverse_only(jaxpr: Any) -> Iterator[tuple[str, str]]:

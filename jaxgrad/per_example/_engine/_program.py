@@ -157,7 +157,7 @@ def narrows(jaxpr: Any, kept: Any) -> bool:
     made = [shape_of(v).dtype for eqn in jaxpr.eqns for v in eqn.outvars]
     if any(jnp.issubdtype(d, jnp.inexact) and jnp.finfo(d).bits < 8 * kept.itemsize for d in made):
         return True
-    return any(narrows(inner, kept) for inner in subjaxprs(jaxpr))
+    return any(narrows(inner, kept) for eqn in jaxpr.eqns for inner in _jaxpr.functions(eqn))
 
 
 def _inline(closed: ClosedJaxpr) -> ClosedJaxpr:
