@@ -22,19 +22,27 @@ __all__ = [
     "alike",
     "along",
     "check_axis",
+    "device_count",
     "gathered",
+    "is_laid_out",
+    "largest",
     "like",
     "mean_of",
     "mean_over",
     "mesh_of",
     "own",
+    "own_rows",
     "refuse_shared",
     "replicated",
+    "rows_of_all",
     "settled",
+    "shape_like",
     "shared",
+    "spec_of",
     "sum_over",
     "vary",
     "varying",
+    "zeros",
 ]
 
 
@@ -150,6 +158,30 @@ def like(leaf: Any, other: Any) -> Any:
     return jax.sharding.reshard(leaf, NamedSharding(mine.mesh if wanted.mesh.empty else wanted.mesh, wanted.spec))
 
 
+def spec_of(leaf: Any) -> PartitionSpec:
+    """Return how an array is laid out over axes of a mesh that are Explicit."""
+    return jax.typeof(leaf).sharding.spec
+
+
+def is_laid_out(tree: Tree) -> bool:
+    """Say whether an array of a tree lies on a mesh with Explicit axes."""
+    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return any(AxisType.Explicit in mesh.axis_types for mesh in meshes)
+
+
+def shape_like(kind: Any, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """Return another shape of the dtype of an array or a type, that varies over the same axes of a mesh."""
+    if not in_shard_map() or not _axes(kind):
+        return jax.ShapeDtypeStruct(shape, kind.dtype)
+    mesh = NamedSharding(jax.sharding.get_abstract_mesh(), PartitionSpec())
+    return jax.ShapeDtypeStruct(shape, kind.dtype, sharding=mesh, manual_axis_type=kind.manual_axis_type)
+
+
+def zeros(kind: Any) -> Any:
+    """Return zeros of a shape and dtype, that vary over the same axes of a mesh."""
+    return vary(jnp.zeros(kind.shape, kind.dtype), _axes(kind))
+
+
 def gathered(leaf: Any) -> Any:
     """Give every device the whole array, where axes of the mesh are Explicit: for operations on neighbours."""
     kind = jax.typeof(leaf).sharding
@@ -262,6 +294,29 @@ def sum_over(tree: Tree, axis_name: AxisName) -> Tree:
 def mean_over(tree: Tree, axis_name: AxisName) -> Tree:
     """Take the mean over the devices along ``axis_name``; the device's own where it is not given."""
     return jax.tree.map(lambda leaf: leaf / device_count(axis_name), sum_over(tree, axis_name)) if axis_name else tree
+
+
+def largest(array: Any, axis_name: AxisName) -> Any:
+    """Return the largest number of the devices along ``axis_name``, as a constant; the device's own where not given."""
+    if not names(axis_name):
+        return array
+    check_axis(axis_name)
+    return lax.pmax(lax.stop_gradient(vary(array, frozenset(names(axis_name)))), names(axis_name))
+
+
+def rows_of_all(rows: Any, axis_name: AxisName) -> Any:
+    """Join the rows of the devices along ``axis_name``, in their order; the device's own where it is not given."""
+    if not names(axis_name):
+        return rows
+    check_axis(axis_name)
+    return lax.all_gather(vary(rows, frozenset(names(axis_name))), names(axis_name), tiled=True)
+
+
+def own_rows(rows: Any, count: int, axis_name: AxisName) -> Any:
+    """Take the device's own rows, ``count`` of them, out of those of all devices along ``axis_name``."""
+    if not names(axis_name):
+        return rows
+    return lax.dynamic_slice_in_dim(rows, lax.axis_index(names(axis_name)) * count, count)
 
 
 def device_count(axis_name: AxisName) -> int:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _tree
+from jaxgrad import _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine._batch import Problem, clip_and_sum, measure, problem_of, together
+from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["ClippedInfo", "clipped_sum"]
 
@@ -27,7 +28,8 @@ class ClippedInfo(NamedTuple):
     """The most that one example can add to the sum, in Euclidean norm; infinite for a function that does not say."""
 
 
-@jit("loss_fn", "mode", "microbatch", "wrt", non_negative=("clip_norm",), static_functions=("clip_norm",))
+@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name", non_negative=("clip_norm",), static_functions=("clip_norm",))
+@laid_out(lambda at: (at.weights, ClippedInfo(at.rows, at.rows, at.single, at.single)))
 def clipped_sum(
     loss_fn: LossFn,
     params: Params,
@@ -37,6 +39,7 @@ def clipped_sum(
     mode: str = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> tuple[Params, ClippedInfo]:
     r"""Sum the gradients of the examples, each scaled down to a norm of at most ``clip_norm``.
 
@@ -64,6 +67,9 @@ def clipped_sum(
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros, and do not enter the norms.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
+            the sum and the fraction are over all examples, and a function gets the norms of all of
+            them; ``None``: the device's own.
 
     Returns:
         The clipped sum, a tree like ``params`` (a sum, never a mean), and a `ClippedInfo`. An example whose loss or
@@ -101,11 +107,13 @@ def clipped_sum(
         mode=mode,
         microbatch=microbatch,
         wrt=wrt,
+        axis_name=axis_name,
     )
     return jax.tree.map(lambda g, like: g.astype(like.dtype), total, params), info
 
 
-@jit("loss_fn", "mode", "microbatch", "wrt", non_negative=("clip_norm",), static_functions=("clip_norm",))
+@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name", non_negative=("clip_norm",), static_functions=("clip_norm",))
+@laid_out(lambda at: (at.weights, ClippedInfo(at.rows, at.rows, at.single, at.single)))
 def accumulated_sum(
     loss_fn: LossFn,
     params: Params,
@@ -115,13 +123,14 @@ def accumulated_sum(
     mode: str,
     microbatch: int | None,
     wrt: Wrt,
+    axis_name: AxisName,
 ) -> tuple[Params, ClippedInfo]:
     """Return the sum of `clipped_sum` as it is accumulated, in float32 at the least, and the information."""
-    problem = problem_of(loss_fn, params, batch, wrt, mode)
+    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name)
     size = jax.tree.leaves(batch)[0].shape[0]
     real = jnp.ones(size, bool) if is_padding is None else ~_mask(is_padding, size)
     if callable(clip_norm):
-        return _scaled_by_function(problem, batch, real, clip_norm, mode, microbatch)
+        return _scaled_by_function(problem, batch, real, clip_norm, mode, microbatch, axis_name)
     limits, owners, like = _groups(problem, params, clip_norm)
     groups = [[i for i, owner in enumerate(owners) if owner == k] for k in range(len(limits))]
 
@@ -132,7 +141,8 @@ def accumulated_sum(
 
     total, losses, (norms, clipped) = clip_and_sum(problem, batch, real, groups, scale, mode, microbatch)
     counted = [jnp.asarray(limits[k], norms[0].dtype) for k in sorted(set(owners))]
-    return problem.embed(total), _info(losses, like(norms), clipped, _tree.scaled_norm(counted), real)
+    total = problem.embed(_sharding.sum_over(total, axis_name))
+    return total, _info(losses, like(norms), clipped, _tree.scaled_norm(counted), real, axis_name)
 
 
 def _clip(norms: Array, limit: Array) -> tuple[Array, Array]:
@@ -178,17 +188,25 @@ def _mask(is_padding: Any, size: int) -> Array:
 
 
 def _scaled_by_function(
-    problem: Problem, batch: tuple[Any, ...], real: Array, scale_fn: Any, mode: str, microbatch: int | None
+    problem: Problem,
+    batch: tuple[Any, ...],
+    real: Array,
+    scale_fn: Any,
+    mode: str,
+    microbatch: int | None,
+    axis_name: AxisName,
 ) -> tuple[Params, ClippedInfo]:
     """Scale by a function of the norms of the whole batch: two passes where the batch comes in chunks."""
     size = real.shape[0]
 
     def scales_of(norms: Array) -> Array:
         counts = real & jnp.isfinite(norms)
-        scales = jnp.asarray(scale_fn(jnp.where(counts, norms, jnp.nan)), norms.dtype)
-        if scales.shape != norms.shape:
-            message = f"clip_norm must turn norms of shape {norms.shape} into as many scales; got {scales.shape}"
+        given = _sharding.rows_of_all(jnp.where(counts, norms, jnp.nan), axis_name)
+        scales = jnp.asarray(scale_fn(given), norms.dtype)
+        if scales.shape != given.shape:
+            message = f"clip_norm must turn norms of shape {given.shape} into as many scales; got {scales.shape}"
             raise ValueError(message)
+        scales = _sharding.own_rows(scales, size, axis_name)
         return jnp.where(counts, scales, jnp.zeros_like(scales))
 
     def scale(norms: list[Array], given: tuple[Array, ...]) -> tuple[list[Array], Tree]:
@@ -204,12 +222,16 @@ def _scaled_by_function(
         given = (scales_of(norms),)
     total, losses, (norms, scales) = clip_and_sum(problem, batch, real, groups, scale, mode, microbatch, given)
     bound = jnp.asarray(getattr(scale_fn, "sensitivity", jnp.inf), norms.dtype)
-    return problem.embed(total), _info(losses, norms, ~(scales >= 1), bound, real)
+    total = problem.embed(_sharding.sum_over(total, axis_name))
+    return total, _info(losses, norms, ~(scales >= 1), bound, real, axis_name)
 
 
-def _info(losses: Array, norms: Tree, clipped: Array, sensitivity: Array, real: Array) -> ClippedInfo:
+def _info(
+    losses: Array, norms: Tree, clipped: Array, sensitivity: Array, real: Array, axis_name: AxisName
+) -> ClippedInfo:
     """Gather what was measured, without the padding."""
-    count = jnp.maximum(jnp.sum(real), 1).astype(sensitivity.dtype)
-    fraction = jnp.sum((clipped & real).astype(sensitivity.dtype)) / count
+    counts = jnp.sum(real).astype(sensitivity.dtype), jnp.sum((clipped & real).astype(sensitivity.dtype))
+    count, scaled = _sharding.sum_over(counts, axis_name)
+    fraction = scaled / jnp.maximum(count, 1)
     losses, norms = jax.tree.map(lambda rows: jnp.where(real, rows, jnp.zeros_like(rows)), (losses, norms))
     return ClippedInfo(losses, norms, fraction, sensitivity)

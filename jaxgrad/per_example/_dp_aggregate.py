@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgrad import _check, _tree
-from jaxgrad._types import Array, Key, LossFn, Params, Wrt
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._types import Array, AxisName, Key, LossFn, Params, Wrt
 from jaxgrad.per_example._clipped_sum import ClippedInfo, accumulated_sum
 
 __all__ = ["PrivateState", "dp_aggregate"]
@@ -36,6 +36,7 @@ def dp_aggregate(
     mode: str = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Build an optax transformation whose updates are private gradients of a batch.
 
@@ -57,6 +58,8 @@ def dp_aggregate(
         mode: As for `clipped_sum`.
         microbatch: As for `clipped_sum`.
         wrt: Which leaves count, as for `clipped_sum`; the others get zero and no noise.
+        axis_name: As for `clipped_sum`: the updates are those of the whole batch, with one draw of noise for all
+            devices, whose key must be the same. Without it every device draws for its own sum.
 
     Returns:
         The transformation.
@@ -135,6 +138,7 @@ def dp_aggregate(
             mode=mode,
             microbatch=microbatch,
             wrt=wrt,
+            axis_name=axis_name,
         )
         following, now = jax.random.split(state.key)
         # without noise the norm may be infinite, and zero times infinity is NaN
@@ -144,7 +148,9 @@ def dp_aggregate(
         mean = jax.tree.map(
             lambda g, like: (g / jnp.asarray(expected_batch_size, g.dtype)).astype(jnp.result_type(like)), noisy, params
         )
-        return mean, PrivateState(following, _mean_loss(info, is_padding), info.fraction_clipped.astype(jnp.float32))
+        return mean, PrivateState(
+            following, _mean_loss(info, is_padding, axis_name), info.fraction_clipped.astype(jnp.float32)
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -193,11 +199,12 @@ def _is_known(value: Any, number: float) -> bool:
     return not isinstance(value, jax.Array) and bool(value == number)
 
 
-def _mean_loss(info: ClippedInfo, is_padding: Any) -> Array:
+def _mean_loss(info: ClippedInfo, is_padding: Any, axis_name: AxisName) -> Array:
     """Return the mean of the losses, of which those of padding are zero."""
     padded = 0 if is_padding is None else jnp.sum(jnp.asarray(is_padding))
-    count = jnp.maximum(info.losses.size - padded, 1)
-    return jnp.sum(info.losses.astype(jnp.float32)) / count.astype(jnp.float32)
+    sums = jnp.sum(info.losses.astype(jnp.float32)), jnp.asarray(info.losses.size - padded, jnp.float32)
+    total, count = _sharding.sum_over(sums, axis_name)
+    return total / jnp.maximum(count, 1)
 
 
 def _add_noise(total: Params, key: Key, deviation: Any, wrt: Wrt) -> Params:
@@ -208,6 +215,7 @@ def _add_noise(total: Params, key: Key, deviation: Any, wrt: Wrt) -> Params:
 
     def noisy(x: Array, k: Key) -> Array:
         kept = _tree.accumulator(x.dtype)
-        return x.astype(kept) + jnp.asarray(deviation, kept) * jax.random.normal(k, x.shape, kept)
+        noise = jnp.asarray(deviation, kept) * jax.random.normal(k, x.shape, kept)
+        return x.astype(kept) + _sharding.like(noise, x)
 
     return treedef.unflatten([noisy(x, k) if c else x for x, k, c in zip(leaves, keys, chosen, strict=True)])

@@ -5,18 +5,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
+from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, subset_of
 from jaxgrad.per_example._slopes import directional_derivatives
 
 __all__ = ["empirical_fisher", "empirical_fisher_product"]
 
 
-@jit("loss_fn", "max_bytes", "wrt")
-def empirical_fisher(loss_fn: LossFn, params: Params, *batch: Any, max_bytes: int = 2**30, wrt: Wrt = None) -> Array:
+@jit("loss_fn", "max_bytes", "wrt", "axis_name")
+@laid_out(lambda at: at.single)
+def empirical_fisher(
+    loss_fn: LossFn, params: Params, *batch: Any, max_bytes: int = 2**30, wrt: Wrt = None, axis_name: AxisName = None
+) -> Array:
     r"""Form the mean outer product of the per-example gradients as one matrix. For small problems.
 
     .. math:: F = \frac{1}{B} \sum_i g_i g_i^\top = \frac{1}{B} G^\top G, \qquad
@@ -30,6 +34,9 @@ def empirical_fisher(loss_fn: LossFn, params: Params, *batch: Any, max_bytes: in
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         max_bytes: The most memory to take, in bytes, for the matrix and the ``B`` gradients together.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
+            the mean is over all examples; ``None``: the
+            device's own.
 
     Returns:
         The symmetric positive semi-definite ``(P, P)`` matrix over the leaves that count, in tree order, each
@@ -53,7 +60,7 @@ def empirical_fisher(loss_fn: LossFn, params: Params, *batch: Any, max_bytes: in
     References:
         Kunstner, Balles and Hennig (2019), Limitations of the empirical Fisher approximation, arXiv:1905.12558, eq. 3.
     """
-    subset = subset_of(loss_fn, params, batch, wrt)
+    subset = subset_of(loss_fn, params, batch, wrt, axis_name)
     size, examples = sum(leaf.size for leaf in jax.tree.leaves(subset.active)), _check.batch(batch)
     itemsize = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(subset.active))).itemsize
     needed = size * (size + examples) * itemsize
@@ -68,11 +75,14 @@ def empirical_fisher(loss_fn: LossFn, params: Params, *batch: Any, max_bytes: in
     # in the widest dtype: leaves may differ, and 16-bit entries overflow when they are squared
     kept = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(rows)))
     flat = jnp.concatenate([leaf.reshape(examples, -1).astype(kept) for leaf in jax.tree.leaves(rows)], axis=1)
-    return flat.T @ flat / examples
+    return _sharding.mean_over(flat.T @ flat / examples, axis_name)
 
 
-@jit("loss_fn", "wrt")
-def empirical_fisher_product(loss_fn: LossFn, params: Params, vector: Params, *batch: Any, wrt: Wrt = None) -> Params:
+@jit("loss_fn", "wrt", "axis_name")
+@laid_out(lambda at: at.weights)
+def empirical_fisher_product(
+    loss_fn: LossFn, params: Params, vector: Params, *batch: Any, wrt: Wrt = None, axis_name: AxisName = None
+) -> Params:
     r"""Multiply the empirical Fisher matrix by a vector, without the matrix and without per-example gradients.
 
     .. math:: F v = \frac{1}{B} \sum_i g_i \, (g_i \cdot v)
@@ -85,6 +95,9 @@ def empirical_fisher_product(loss_fn: LossFn, params: Params, vector: Params, *b
         vector: Pytree with the structure, shapes and dtypes of ``params``.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
+            the mean is over all examples; ``None``: the
+            device's own.
 
     Returns:
         ``F v``, with the structure, shapes and dtypes of ``params``; zero on leaves that do not count.
@@ -108,8 +121,10 @@ def empirical_fisher_product(loss_fn: LossFn, params: Params, vector: Params, *b
     References:
         Kunstner, Balles and Hennig (2019), Limitations of the empirical Fisher approximation, arXiv:1905.12558, eq. 3.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, plan=False)
+    problem = problem_of(loss_fn, params, batch, wrt, plan=False, axis_name=axis_name)
     _check.mirrors(params=params, vector=vector)
-    slopes = directional_derivatives(problem, batch)(problem.pick(vector))
-    product = sum_with_weights(problem, batch, slopes)
-    return problem.rebuild(_tree.scale(product, 1 / slopes.size))
+    along, leaves = _sharding.alike(problem.pick(_sharding.replicated(vector, axis_name)), problem.leaves)
+    problem = problem._replace(leaves=leaves)
+    slopes = directional_derivatives(problem, batch)(along)
+    product = _tree.scale(sum_with_weights(problem, batch, slopes), 1 / slopes.size)
+    return problem.rebuild(_sharding.mean_over(product, axis_name))

@@ -6,12 +6,14 @@ import jax
 
 from jaxgrad._jit import jit
 from jaxgrad._types import LossFn, Params, Wrt
+from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, subset_of
 
 __all__ = ["gradients"]
 
 
 @jit("loss_fn", "wrt")
+@laid_out(lambda at: at.rows)
 def gradients(loss_fn: LossFn, params: Params, *batch: Any, wrt: Wrt = None) -> Params:
     r"""Return the gradient of the loss of every example.
 

@@ -14,11 +14,13 @@ from jaxgrad.per_example._engine._batch import problem_of
 from jaxgrad.per_example._engine._factors import Factor, dtype_of_sum
 from jaxgrad.per_example._engine._ledger import Ledger, keep_books
 from jaxgrad.per_example._engine._plan import LeafPlan
+from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["gram"]
 
 
 @jit("loss_fn", "mode", "wrt")
+@laid_out(lambda at: at.rows)
 def gram(
     loss_fn: LossFn,
     params: Params,

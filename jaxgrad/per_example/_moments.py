@@ -5,15 +5,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._batch import chunk_length, problem_of
 from jaxgrad.per_example._engine._chunks import over_chunks
 from jaxgrad.per_example._engine._factors import Factors, OneHot, dtype_of_sum, wide
 from jaxgrad.per_example._engine._ledger import keep_books, weighted_sum
 from jaxgrad.per_example._engine._plan import LeafPlan
+from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["Moments", "moments"]
 
@@ -29,7 +30,8 @@ class Moments(NamedTuple):
     """The variance over the examples, with ``1 / B``."""
 
 
-@jit("loss_fn", "mode", "microbatch", "wrt")
+@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name")
+@laid_out(lambda at: Moments(at.weights, at.weights, at.weights))
 def moments(
     loss_fn: LossFn,
     params: Params,
@@ -37,6 +39,7 @@ def moments(
     mode: str = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Moments:
     r"""Return the mean, second moment and variance of every entry of the gradient over a batch.
 
@@ -53,6 +56,9 @@ def moments(
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
+            the moments are over all examples; ``None``: the
+            device's own.
 
     Returns:
         The `Moments`. The variance is ``s - m**2``, not below zero: for a relative spread below the square root of the
@@ -77,7 +83,7 @@ def moments(
     References:
         Dangel, Kunstner and Hennig (2020), BackPACK: packing more into backprop, arXiv:1912.10985, section 2.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, mode)
+    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name)
     size = _check.batch(batch)
 
     def step(chunk: Any, real: Array) -> tuple[Tree, Tree]:
@@ -88,7 +94,7 @@ def moments(
         return (sums, [_sum_of_squares(plan, entry, ones) for plan, entry in entries]), ()
 
     (sums, squares), _ = over_chunks(step, batch, jnp.ones(size, bool), chunk_length(problem, microbatch, size))
-    mean, second = (jax.tree.map(lambda x: x / size, part) for part in (sums, squares))
+    mean, second = (jax.tree.map(lambda x: x / size, _sharding.mean_over(part, axis_name)) for part in (sums, squares))
     variance = [jnp.maximum(s - jnp.square(m), 0) for s, m in zip(second, mean, strict=True)]
     return Moments(*map(problem.rebuild, (mean, second, variance)))
 

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 from jaxgrad.per_example._engine._batch import clip_and_sum, problem_of, together
+from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["NoiseScale", "noise_scale"]
 
@@ -24,7 +25,8 @@ class NoiseScale(NamedTuple):
     """Unbiased estimate of the squared norm of the expected gradient; may be negative."""
 
 
-@jit("loss_fn", "mode", "microbatch", "wrt")
+@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name")
+@laid_out(lambda at: at.single)
 def noise_scale(
     loss_fn: LossFn,
     params: Params,
@@ -32,6 +34,7 @@ def noise_scale(
     mode: str = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> NoiseScale:
     r"""Estimate the simple gradient noise scale from the per-example norms of one batch.
 
@@ -47,6 +50,9 @@ def noise_scale(
         mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"materialise"``.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
+            the noise scale is that of all examples; ``None``: the
+            device's own.
 
     Returns:
         The `NoiseScale`.
@@ -69,8 +75,8 @@ def noise_scale(
     References:
         McCandlish et al. (2018), An empirical model of large-batch training, arXiv:1812.06162, eq. 2.9 and appendix A.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, mode)
-    size = _check.batch(batch)
+    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name)
+    size, own = _check.batch(batch) * _sharding.device_count(axis_name), _check.batch(batch)
     if size < 2:
         message = f"the noise scale needs at least two examples; got {size}"
         raise ValueError(message)
@@ -79,11 +85,12 @@ def noise_scale(
         return [jnp.ones_like(norms[0])], norms[0]
 
     groups = together(problem)
-    total, _, norms = clip_and_sum(problem, batch, jnp.ones(size, bool), groups, keep_all, mode, microbatch)
+    total, _, norms = clip_and_sum(problem, batch, jnp.ones(own, bool), groups, keep_all, mode, microbatch)
     # the squares of the norms may be out of range where their ratio is not
-    unit = _tree.power_of_two(jnp.max(norms))
-    mean_square = jnp.square(_tree.scaled_norm(_in_dtype(total, norms.dtype)) / unit / size)
-    trace = (jnp.mean(jnp.square(norms / unit)) - mean_square) * size / (size - 1)
+    unit = _tree.power_of_two(_sharding.largest(jnp.max(norms), axis_name))
+    total = _sharding.sum_over(_in_dtype(total, norms.dtype), axis_name)
+    mean_square = jnp.square(_tree.scaled_norm(total) / unit / size)
+    trace = (_sharding.mean_over(jnp.mean(jnp.square(norms / unit)), axis_name) - mean_square) * size / (size - 1)
     signal = mean_square - trace / size
     return NoiseScale(trace / signal, trace * unit * unit, signal * unit * unit)
 

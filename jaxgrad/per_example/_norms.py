@@ -5,11 +5,13 @@ from typing import Any
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, LossFn, Params, Wrt
 from jaxgrad.per_example._engine._batch import measure, problem_of, together
+from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["norms"]
 
 
 @jit("loss_fn", "per_leaf", "mode", "microbatch", "wrt")
+@laid_out(lambda at: at.rows)
 def norms(
     loss_fn: LossFn,
     params: Params,

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.tree_util as jtu
 
-from jaxgrad import _check, _tree
-from jaxgrad._types import LossFn, Params, Wrt
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._types import AxisName, LossFn, Params, Wrt
 
 __all__ = ["one_example", "subset_of"]
 
@@ -35,17 +35,27 @@ def one_example(fun: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def subset_of(loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt) -> _tree.Subset:
-    """Check the arguments that the whole family shares, and restrict the loss to the leaves that count."""
+def subset_of(
+    loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt, axis_name: AxisName = None
+) -> _tree.Subset:
+    """Check the arguments that the whole family shares, and restrict the loss to the leaves that count.
+
+    Inside of `jax.shard_map` these leaves vary as the losses do, so that a gradient is that of one example.
+    """
     if _check.batch(batch, allow_empty=True) == 0:
         message = (
             "the batch is empty: its leading axis has length 0, and there is no example to differentiate; leave the"
             " call out (per_example.dp_aggregate takes such a batch, and gives the noise alone)"
         )
         raise ValueError(message)
-    subset = _tree.restrict(one_example(_check.scalar_loss(loss_fn)), params, wrt)
+    params = _sharding.replicated(params, axis_name)
+    subset = _tree.held(one_example(_check.scalar_loss(loss_fn)), params, wrt)
     _check.differentiable(params=subset.active)
-    return subset
+
+    def losses(active: Params, *rows: Any) -> Any:
+        return map_examples(subset.fun, active, rows)
+
+    return subset._replace(active=_sharding.own(losses, subset.active, *batch))
 
 
 def map_examples(fun: Callable[..., Any], params: Params, batch: tuple[Any, ...]) -> Any:

@@ -6,16 +6,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, LossFn, Params, Wrt
 from jaxgrad.per_example._engine._batch import problem_of
+from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._slopes import directional_derivatives
 
 __all__ = ["project"]
 
 
 @jit("loss_fn", "dim", "wrt")
+@laid_out(lambda at: at.rows)
 def project(loss_fn: LossFn, params: Params, *batch: Any, key: Key, dim: int, wrt: Wrt = None) -> Array:
     r"""Project the gradient of every example onto random directions.
 
@@ -62,7 +64,11 @@ def project(loss_fn: LossFn, params: Params, *batch: Any, key: Key, dim: int, wr
     dim = _check.count(dim, "dim", least=1)
     slopes = directional_derivatives(problem, batch)
     kept = _tree.accumulator(*(leaf.dtype for leaf in problem.leaves))
-    features = lax.map(lambda k: slopes(direction(k, problem.leaves)).astype(kept), jax.random.split(key, dim))
+
+    def feature(k: Key) -> Array:
+        return slopes(jax.tree.map(_sharding.like, direction(k, problem.leaves), problem.leaves)).astype(kept)
+
+    features = lax.map(feature, jax.random.split(key, dim))
     return features.T / jnp.sqrt(jnp.asarray(dim, kept))
 
 

@@ -6,12 +6,14 @@ from typing import Any
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Params, Tree
+from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, one_example
 
 __all__ = ["values"]
 
 
 @jit("fun")
+@laid_out(lambda at: at.rows)
 def values(fun: Callable[..., Any], params: Params, *batch: Any) -> Tree:
     r"""Apply a function of one example to every example of a batch.
 

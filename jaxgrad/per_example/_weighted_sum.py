@@ -4,16 +4,20 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
+from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["weighted_sum"]
 
 
-@jit("loss_fn", "wrt")
-def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, wrt: Wrt = None) -> Params:
+@jit("loss_fn", "wrt", "axis_name")
+@laid_out(lambda at: at.weights)
+def weighted_sum(
+    loss_fn: LossFn, params: Params, *batch: Any, weights: Array, wrt: Wrt = None, axis_name: AxisName = None
+) -> Params:
     r"""Sum the gradients of the examples, each times its weight.
 
     .. math:: \sum_i w_i \nabla_\theta\, \ell(\theta, x_i)
@@ -27,6 +31,9 @@ def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, w
         weights: Of shape ``(B,)``, of any sign.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
+            the sum is over all examples; ``None``: the
+            device's own.
 
     Returns:
         The weighted sum, a tree like ``params``.
@@ -51,10 +58,10 @@ def weighted_sum(loss_fn: LossFn, params: Params, *batch: Any, weights: Array, w
     References:
         Ren et al. (2018), Learning to reweight examples for robust deep learning, arXiv:1803.09050, eq. 4.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, plan=False)
+    problem = problem_of(loss_fn, params, batch, wrt, plan=False, axis_name=axis_name)
     _check.numbers_like(weights, "weights", 1.0)
     size, weights = _check.batch(batch), jnp.asarray(weights)
     if weights.shape != (size,):
         message = f"weights must have the shape ({size},), one an example; got {weights.shape}"
         raise ValueError(message)
-    return problem.rebuild(sum_with_weights(problem, batch, weights))
+    return problem.rebuild(_sharding.sum_over(sum_with_weights(problem, batch, weights), axis_name))

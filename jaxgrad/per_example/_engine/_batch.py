@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad import _check, _tree
-from jaxgrad._types import Array, LossFn, Params, Tree, Wrt
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine._chunks import over_chunks
 from jaxgrad.per_example._engine._ledger import Ledger, keep_books, weighted_sum
 from jaxgrad.per_example._engine._norms import norms_of_groups
@@ -44,11 +44,18 @@ class Problem(NamedTuple):
 
 
 def problem_of(
-    loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt, mode: str = "auto", *, plan: bool = True
+    loss_fn: LossFn,
+    params: Params,
+    batch: tuple[Any, ...],
+    wrt: Wrt,
+    mode: str = "auto",
+    *,
+    plan: bool = True,
+    axis_name: AxisName = None,
 ) -> Problem:
     """Check the arguments of a public function, and plan; without a plan everything is materialised."""
     _check.choice(mode, "mode", MODES)
-    subset = subset_of(loss_fn, params, batch, wrt)
+    subset = subset_of(loss_fn, params, batch, wrt, axis_name)
     leaves, structure = jax.tree.flatten(subset.active)
     treedef: Any = structure
 
@@ -81,7 +88,7 @@ def problem_of(
 
 def one_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the shapes of one example."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
+    return jax.tree.map(lambda x: _sharding.shape_like(jax.typeof(x), x.shape[1:]), batch)
 
 
 def chunk_length(problem: Problem, microbatch: int | None, size: int) -> int:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad import _tree
+from jaxgrad import _sharding, _tree
 from jaxgrad._types import Array, Tree
 
 __all__ = ["over_chunks"]
@@ -46,7 +46,7 @@ def over_chunks(
     first = jax.tree.map(lambda leaf: leaf[0], (chunks, split(filled)))
     # traced once, for its shapes and for the loop
     traced, shapes = jax.make_jaxpr(step, return_shape=True)(*first)
-    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[0])
+    start = jax.tree.map(_sharding.zeros, shapes[0])
 
     def body(total: Tree, chunk: Any) -> tuple[Tree, Tree]:
         flat = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *jax.tree.leaves(chunk))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad import _jaxpr
+from jaxgrad import _jaxpr, _sharding
 from jaxgrad._jaxpr import JaxprEqn, Literal, Scan, Var
 from jaxgrad._types import Array
 from jaxgrad.per_example._engine._program import Body, Program, bind, evaluate, read, shape_of
@@ -42,7 +42,7 @@ def run(
     env = dict(body.consts) | dict(zip(body.residuals, residuals, strict=True))
     operands = _operands(body, env, sites, ())
     ready = set(env)
-    shapes = {i: jax.ShapeDtypeStruct(leaves[i].shape, leaves[i].dtype) for i in tapped}
+    shapes = {i: _sharding.shape_like(jax.typeof(leaves[i]), leaves[i].shape) for i in tapped}
     outputs = {path: _output(site, 0) for path, site in sites.items()}
 
     def linear(at_leaves: dict[int, Array], at_sites: dict[Path, Array]) -> Array:
@@ -50,12 +50,12 @@ def run(
         return _push(body, env | inputs, ready, at_sites, sites, ())[0]
 
     if isinstance(body.outvars[0], Literal):
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, outputs))
+        zeros = jax.tree.map(lambda s: _sharding.zeros(s), (shapes, outputs))
         return Tapped(loss, operands, zeros[1], zeros[0])
     pullback = jax.linear_transpose(linear, shapes, outputs)
     if program.convolves:
         pullback = _in_order(pullback)
-    gradients, cotangents = pullback(jnp.ones((), loss.dtype))
+    gradients, cotangents = pullback(_sharding.like(jnp.ones((), loss.dtype), loss))
     return Tapped(loss, operands, cotangents, gradients)
 
 
@@ -72,7 +72,7 @@ def _in_order(pullback: Callable[[Array], Any]) -> Callable[[Array], Any]:
 def _output(site: Site, depth: int) -> jax.ShapeDtypeStruct:
     """Return the shape of a site's tap, inside of ``depth`` of its scans."""
     aval = shape_of(site.eqn.outvars[0])
-    return jax.ShapeDtypeStruct((*site.lengths[depth:], *aval.shape), aval.dtype)
+    return _sharding.shape_like(aval, (*site.lengths[depth:], *aval.shape))
 
 
 def _below(path: Path, sites: Iterable[Path]) -> list[Path]:
