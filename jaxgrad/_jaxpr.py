@@ -74,6 +74,7 @@ __all__ = [
     "name_of",
     "needed",
     "reached",
+    "refuse_refs",
     "restricted",
     "settled",
     "with_body",
@@ -222,6 +223,23 @@ def is_reverse_only(eqn: JaxprEqn) -> bool:
 def has_refs(eqn: JaxprEqn) -> bool:
     """Say whether an equation makes, reads or writes a mutable array, as of `jax.new_ref`."""
     return any(hasattr(getattr(atom, "aval", None), "inner_aval") for atom in (*eqn.invars, *eqn.outvars))
+
+
+def refuse_refs(jaxpr: Any, what: str) -> None:
+    """Refuse a traced function that makes, reads or writes a mutable array.
+
+    Raises:
+        NotImplementedError: With the line that does.
+    """
+    if not contains(jaxpr, has_refs):
+        return
+    lines = [line_of(eqn) for eqn in jaxpr.eqns if has_refs(eqn)]
+    where = f"; used at {lines[0]}" if lines and lines[0] else ""
+    message = (
+        f"{what} makes or writes a mutable array (jax.new_ref), which is not differentiated here{where}: write"
+        " array.at[index].set(value), or carry the array through the loop"
+    )
+    raise NotImplementedError(message)
 
 
 def cast_to(eqn: JaxprEqn) -> frozenset[Any] | None:

@@ -93,7 +93,14 @@ def own(fun: Callable[..., Any], tree: Tree, *data: Any) -> Tree:
 
     The result says it, and not the data: a function may close over what varies, or take a mean over devices itself.
     """
-    return vary(tree, varying(jax.eval_shape(fun, tree, *data))) if in_shard_map() else tree
+    if not in_shard_map():
+        return tree
+    try:
+        result = jax.eval_shape(fun, tree, *data)
+    except ValueError:
+        # a mapped conditional casts what it closes over twice, unless that varies already
+        result = jax.eval_shape(fun, vary(tree, varying(data)), *data)
+    return vary(tree, varying(result))
 
 
 def shared(fun: Callable[..., Any], tree: Tree, *data: Any) -> frozenset[Hashable]:

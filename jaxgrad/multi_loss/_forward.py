@@ -106,6 +106,7 @@ def forward(losses_fn: Callable[..., Any], params: Params, *data: Any, axis_name
     cast = [_sharding.varying(leaf) - _sharding.varying(start) for leaf, start in zip(leaves, given, strict=True)]
     losses, push = jax.linearize(lambda *xs: fun(structure.unflatten(xs), *data), *leaves)
     linear = jax.make_jaxpr(lambda *ts: jax.tree.leaves(push(*ts)))(*leaves)
+    _jaxpr.refuse_refs(linear.jaxpr, "losses_fn")
     if _losses.is_array(losses) and _unstack(linear.jaxpr, linear.consts, leaves) is not None:
         linear = jax.make_jaxpr(lambda *ts: _unstack(linear.jaxpr, linear.consts, ts))(*leaves)
     return Forward(_sharding.mean_over(losses, axis_name), leaves, linear, cast, axis_name)

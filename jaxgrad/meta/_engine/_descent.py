@@ -7,7 +7,7 @@ import jax
 import optax
 from jax import lax
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._guard import guarded
 from jaxgrad.meta._engine._singular import undefined_where_not_finite
@@ -49,12 +49,24 @@ def descend(
 
     def step(carry: Any, _: None) -> Any:
         active, state = carry
-        value, gradient = jax.value_and_grad(loss)(active)
+        value, gradient = _traced_once(jax.value_and_grad(loss), active)
         return guarded(move, gradient, value, active, state), None
 
     start = _sharding.settled(lambda carry: step(carry, None)[0], (subset.active, guarded(rule.init, subset.active)))
     (active, _), _ = lax.scan(jax.checkpoint(step, prevent_cse=False), start, length=steps)
     return subset.embed(active, lambda leaf: leaf)
+
+
+def _traced_once(fun: Callable[[Params], Any], active: Params) -> Any:
+    """Return ``fun(active)`` by way of its program, after a look at that.
+
+    Raises:
+        NotImplementedError: If it writes to a mutable array, which a step that is recomputed cannot.
+    """
+    program, shapes = jax.make_jaxpr(fun, return_shape=True)(active)
+    _jaxpr.refuse_refs(program.jaxpr, "loss_fn")
+    results = jax.core.eval_jaxpr(program.jaxpr, program.consts, *jax.tree.leaves(active))
+    return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
 
 def check_tasks(support: Tree, query: Tree) -> None:

@@ -37,6 +37,7 @@ def guarded(fun: Callable[..., Any], *args: Any) -> Any:
     """
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         program, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
+    _jaxpr.refuse_refs(program.jaxpr, "the optimizer")
     leaves = jax.tree.leaves(args)
     results = _jaxpr.evaluate(program.jaxpr, program.consts, leaves, _operate)
     return jax.tree.unflatten(jax.tree.structure(shapes), results)

@@ -112,6 +112,8 @@ def make_plan(fun: Callable[..., Any], leaves: Sequence[Any], example: Any) -> P
         The plan; nothing is computed.
     """
     program = linear_program(fun, leaves, example)
+    if program is None:
+        return materialising_plan(fun, leaves)
     found = walk(program.linear, [leaf.shape for leaf in leaves])
     plans = [_plan_leaf(i, leaf, found.sites, found.escapes) for i, leaf in enumerate(leaves)]
     # a site that joins several leaves needs its tap for all of them or for none

@@ -95,7 +95,7 @@ def _positions(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=lambda i: order[i])
 
 
-def linear_program(fun: Callable[..., Any], leaves: Sequence[Any], example: Any) -> Program:
+def linear_program(fun: Callable[..., Any], leaves: Sequence[Any], example: Any) -> Program | None:
     """Trace the loss of one example, and split it into what is known and what is linear in the leaves.
 
     Args:
@@ -104,12 +104,15 @@ def linear_program(fun: Callable[..., Any], leaves: Sequence[Any], example: Any)
         example: Tuple of trees of shapes and dtypes, without the leading axis of the batch.
 
     Returns:
-        The two programs; evaluating one after the other is ``jax.jvp``.
+        The two programs; evaluating one after the other is ``jax.jvp``. ``None`` for a loss with mutable arrays, whose
+        derivative is no program that can be transposed by itself.
     """
     flat, treedef = jax.tree.flatten(example)
     structure: Any = treedef
     count = len(leaves)
     primal = jax.make_jaxpr(lambda *xs: fun(list(xs[:count]), *structure.unflatten(xs[count:])))(*leaves, *flat)
+    if _jaxpr.contains(primal.jaxpr, _jaxpr.has_refs):
+        return None
     if _jaxpr.contains(primal.jaxpr, _is_rewritten):
         primal = _inline(primal)
     captured: list[Jaxpr] = []

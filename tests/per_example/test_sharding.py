@@ -1,0 +1,130 @@
+"""Losses of many kinds on four devices: `jax.shard_map` with its default checks, and Explicit axes."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxgrad import per_example
+from tests.bridge import assert_parity
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+KEYS = jax.random.split(jax.random.key(0), 5)
+PARAMS = {"w": jax.random.normal(KEYS[0], (3, 4)), "v": jax.random.normal(KEYS[1], (4,))}
+X, Y = jax.random.normal(KEYS[2], (8, 3)), jax.random.normal(KEYS[3], (8,))
+
+
+def dense(p, x, y):
+    return jnp.sum((jnp.tanh(x @ p["w"]) @ p["v"] - y) ** 2)
+
+
+def recurrent(p, x, y):
+    def step(state, row):
+        state = jnp.tanh(state @ p["w"][:3, :3] + row @ p["w"][:, :3])
+        return state, state
+
+    return jnp.sum(lax.scan(step, 0 * x, jnp.stack([x, x * 2, x - 1]))[1]) * y + jnp.sum(p["v"])
+
+
+def lookup(p, x, y):
+    ids = jnp.abs(x * 3).astype(jnp.uint8) % 3
+    return jnp.sum(jnp.tanh(p["w"][ids] @ p["v"])) * y
+
+
+def attention(p, x, y):
+    h = jnp.stack([x, 2 * x, x**2]) @ p["w"]
+    return jnp.sum(jnp.tanh(jax.nn.softmax(h @ h.T) @ h) @ p["v"]) * y
+
+
+def branching(p, x, y):
+    return lax.cond(y > 0, lambda: jax.checkpoint(dense)(p, x, y), lambda: dense(p, 2 * x, y))
+
+
+LOSSES = (recurrent, *(pytest.param(loss, marks=pytest.mark.slow) for loss in (dense, lookup, attention, branching)))
+
+
+def by_median(norms):
+    """A scale that depends on the norms of the whole batch."""
+    return 1 / (norms + jnp.nanmedian(norms))
+
+
+SUMS = {
+    "moments": per_example.moments,
+    "noise_scale": per_example.noise_scale,
+    "weighted_sum": lambda loss, p, x, y, **o: per_example.weighted_sum(loss, p, x, y, weights=y, **o),
+    "padded": lambda loss, p, x, y, **o: per_example.clipped_sum(loss, p, x, y, clip_norm=0.5, is_padding=y > 1, **o),
+    "in chunks": lambda loss, p, x, y, **o: per_example.clipped_sum(loss, p, x, y, clip_norm=0.5, microbatch=1, **o),
+    "by median": lambda loss, p, x, y, **o: per_example.clipped_sum(loss, p, x, y, clip_norm=by_median, **o),
+    "ghost": lambda loss, p, x, y, **o: per_example.clipped_sum(loss, p, x, y, clip_norm=0.5, mode="ghost", **o),
+}
+ROWS = {"norms": per_example.norms, "gradients": per_example.gradients, "gram": per_example.gram}
+
+
+def everything(loss, p, x, y, **options):
+    """Return what belongs to examples, and what is one for the batch."""
+    rows = {} if options else {name: call(loss, p, x, y) for name, call in ROWS.items()}
+    return rows, {name: call(loss, p, x, y, **options) for name, call in SUMS.items()}
+
+
+def vary(tree):
+    return jax.tree.map(
+        lambda leaf: leaf if "d" in jax.typeof(leaf).manual_axis_type.varying else lax.pcast(leaf, "d", to="varying"),
+        tree,
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_device_has_its_own_examples(loss):
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+
+    @jax.jit
+    @jax.shard_map(mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=P("d"))
+    def spread(p, x, y):
+        return jax.tree.map(lambda leaf: leaf[None], vary(everything(loss, p, x, y)))
+
+    alone = jax.jit(lambda p, x, y: everything(loss, p, x, y))
+    want = [alone(PARAMS, X[i : i + 2], Y[i : i + 2]) for i in range(0, 8, 2)]
+    assert_parity(spread(PARAMS, X, Y), jax.tree.map(lambda *leaves: jnp.stack(leaves), *want))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sums_over_all_devices(loss):
+    """The rows of clipped sums stay those of the device, and everything else is known to be the same on all."""
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+    want = jax.jit(lambda p, x, y: everything(loss, p, x, y)[1])(PARAMS, X, Y)
+    specs = jax.tree.map(lambda leaf: P("d") if leaf.shape == (8,) else P(), want)
+
+    @jax.jit
+    @jax.shard_map(mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=specs)
+    def spread(p, x, y):
+        return everything(loss, p, x, y, axis_name="d")[1]
+
+    assert_parity(spread(PARAMS, X, Y), want)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_explicit_axes(loss):
+    mesh = jax.make_mesh((4,), ("d",))
+    want = jax.jit(lambda p, x, y: everything(loss, p, x, y))(PARAMS, X, Y)
+    params, (x, y) = (jax.device_put(t, NamedSharding(mesh, s)) for t, s in ((PARAMS, P()), ((X, Y), P("d"))))
+    with jax.set_mesh(mesh):
+        assert_parity(jax.jit(lambda p, x, y: everything(loss, p, x, y))(params, x, y), want)
+    assert_parity(per_example.clipped_sum(loss, params, x, y, clip_norm=0.5, microbatch=1), want[1]["in chunks"])
+
+
+def test_private_noise_is_drawn_once_for_all_devices():
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+    options = {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 8.0, "key": KEYS[4]}
+
+    def update(p, x, y, **more):
+        private = per_example.dp_aggregate(dense, **options, **more)
+        updates, state = private.update(None, private.init(p), p, batch=(x, y))
+        return updates, state.fraction_clipped
+
+    spread = jax.shard_map(
+        lambda p, x, y: update(p, x, y, axis_name="d"), mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=P()
+    )
+    assert_parity(jax.jit(spread)(PARAMS, X, Y), update(PARAMS, X, Y))
