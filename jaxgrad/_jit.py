@@ -149,8 +149,19 @@ class _Layout:
         fixed = self.static_names(kwargs)
         arrays = [value if i in self.positions else _as_arrays(value) for i, value in enumerate(args)]
         named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
-        with _sharding.mesh_of((arrays, named)):
+        if not _sharding.lacks_mesh((arrays, named)):
             return self.fun(*arrays, **named)
+        # compiled: under a transformation alone, `jax.grad` without `jit`, JAX runs nothing on a mesh without devices
+        fixed_arrays = {i: arrays[i] for i in self.positions if i < len(arrays)}
+        fixed_named = {name: named.pop(name) for name in fixed}
+
+        def body(moving: Any, options: Any) -> Any:
+            rest = iter(moving)
+            whole = [fixed_arrays[i] if i in fixed_arrays else next(rest) for i in range(len(arrays))]
+            with _sharding.mesh_of((moving, options)):
+                return self.fun(*whole, **fixed_named, **options)
+
+        return jax.jit(body)([x for i, x in enumerate(arrays) if i not in fixed_arrays], named)
 
 
 class _Program:

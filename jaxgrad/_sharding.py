@@ -25,6 +25,7 @@ __all__ = [
     "device_count",
     "gathered",
     "is_laid_out",
+    "lacks_mesh",
     "largest",
     "like",
     "mean_of",
@@ -202,13 +203,21 @@ def mesh_of(tree: Tree) -> Any:
 
     What is made inside, zeros and random numbers, then lies on that mesh, and can be combined with the arrays.
     """
+    meshes = _unset_meshes(tree)
+    return jax.sharding.use_abstract_mesh(meshes[0]) if meshes else nullcontext()
+
+
+def lacks_mesh(tree: Tree) -> bool:
+    """Say whether a tree's arrays lie on an Explicit mesh, and none is set."""
+    return bool(_unset_meshes(tree))
+
+
+def _unset_meshes(tree: Tree) -> list[Any]:
+    """Return the Explicit meshes of a tree's arrays where none is set."""
     if not jax.sharding.get_abstract_mesh().empty:
-        return nullcontext()
-    for leaf in jax.tree.leaves(tree):
-        mesh = jax.typeof(leaf).sharding.mesh if isinstance(leaf, jax.Array) else None
-        if mesh is not None and AxisType.Explicit in mesh.axis_types:
-            return jax.sharding.use_abstract_mesh(mesh)
-    return nullcontext()
+        return []
+    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return [mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types]
 
 
 def _is_explicit(sharding: Any) -> bool:
@@ -243,8 +252,11 @@ def check_axis(axis_name: AxisName) -> None:
     """Refuse an axis that no mesh around has, or over which the derivative of a sum would be wrong.
 
     Raises:
-        ValueError: If a name is that of no axis of a `jax.shard_map` around, or its checks are off.
+        ValueError: If a name is that of no axis of a `jax.shard_map` around, or given twice, or its checks are off.
     """
+    if len(set(names(axis_name))) < len(names(axis_name)):
+        message = f"axis_name={axis_name!r} names an axis twice; name each axis once"
+        raise ValueError(message)
     known = jax.sharding.get_abstract_mesh().manual_axes
     for name in names(axis_name):
         if name not in known:

@@ -255,3 +255,25 @@ def test_explicit_axes_inside_of_a_users_jit():
     for fun in (FUNCTIONS["hvp"], FUNCTIONS["adapt"], FUNCTIONS["updates"], FUNCTIONS["hessian"]):
         got = jax.jit(lambda *given, fun=fun: fun(mean_square, *given))(params, x, y)
         assert_parity(got, fun(mean_square, PARAMS, X, Y))
+
+
+def test_an_axis_that_is_named_twice():
+    def twice(*given):
+        return gradient.parameter_gradient(mean_square, *given, axis_name=("d", "d"))
+
+    with pytest.raises(ValueError, match="names an axis twice; name each axis once"):
+        over(line(), twice, BATCH, P(), PARAMS, X, Y)
+
+
+def test_mapped_and_pushed_forward_without_jit_on_explicit_axes_that_are_not_set():
+    mesh = jax.make_mesh((4,), ("d",))
+    params, (x, y) = (jax.device_put(t, NamedSharding(mesh, s)) for t, s in ((PARAMS, P()), ((X, Y), P("d"))))
+
+    def mapped(params, x, y):
+        return jax.vmap(lambda s: gradient.gradient_norm(mean_square, params, s * x, y))(jnp.array([1.0, 2.0]))
+
+    def pushed(params, x, y):
+        return jax.jvp(lambda p: gradient.gradient_norm(mean_square, p, x, y), (params,), (params,))
+
+    for fun in (mapped, pushed):
+        assert_parity(fun(params, x, y), fun(PARAMS, X, Y))

@@ -105,8 +105,10 @@ def dp_aggregate(
         raise ValueError(message)
 
     def init(params: Params) -> PrivateState:
-        del params
-        return PrivateState(key, jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+        # in shard_map each device reports its own examples, from the first step on: a loop keeps its types
+        axes = frozenset() if axis_name else _sharding.varying(params)
+        none = _sharding.vary(jnp.zeros((), jnp.float32), axes)
+        return PrivateState(key, none, none)
 
     def update(
         updates: Any,

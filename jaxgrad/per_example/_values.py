@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Params, Tree
 from jaxgrad.per_example._explicit import laid_out
@@ -44,4 +44,6 @@ def values(fun: Callable[..., Any], params: Params, *batch: Any) -> Tree:
         Bradbury et al. (2018), JAX: composable transformations of Python+NumPy programs (``jax.vmap``).
     """
     _check.batch(batch)
-    return map_examples(one_example(fun), params, batch)
+    fun = one_example(fun)
+    params = _sharding.own(lambda params, *rows: map_examples(fun, params, rows), params, *batch)
+    return map_examples(fun, params, batch)

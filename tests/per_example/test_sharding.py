@@ -128,3 +128,55 @@ def test_private_noise_is_drawn_once_for_all_devices():
         lambda p, x, y: update(p, x, y, axis_name="d"), mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=P()
     )
     assert_parity(jax.jit(spread)(PARAMS, X, Y), update(PARAMS, X, Y))
+
+
+BATCH, SAME = (P(), P("d"), P("d")), P()
+
+
+def over_line(fun, *inputs, specs=BATCH, out=SAME):
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+    return jax.jit(jax.shard_map(fun, mesh=mesh, in_specs=specs, out_specs=out))(*inputs)
+
+
+@pytest.mark.parametrize("mode", ["auto", "ghost"])
+@pytest.mark.parametrize("shared_labels", [False, True])
+def test_mapped_inside_of_shard_map(mode, shared_labels):
+    """A mapped conditional casts what it is handed, and does not look inside of its branches."""
+
+    def clipped(p, x, y, **options):
+        def of_scale(s):
+            return per_example.clipped_sum(dense, p, s * x, y, clip_norm=0.5, mode=mode, **options)[0]
+
+        return jax.vmap(of_scale)(jnp.array([1.0, 2.0]))
+
+    mine, all_of_them, spec = (Y[:2], jnp.tile(Y[:2], 4), P()) if shared_labels else (Y, Y, P("d"))
+    got = over_line(lambda *g: clipped(*g, axis_name="d"), PARAMS, X, mine, specs=(P(), P("d"), spec))
+    assert_parity(got, clipped(PARAMS, X, all_of_them))
+
+
+def test_values_of_a_loss_that_branches():
+    got = over_line(lambda p, x, y: per_example.values(branching, p, x, y), PARAMS, X, Y, out=P("d"))
+    assert_parity(got, per_example.values(branching, PARAMS, X, Y))
+
+
+def test_every_device_trains_privately_by_itself():
+    """The state has the types that a loop keeps."""
+
+    def train(p, x, y):
+        private = per_example.dp_aggregate(
+            dense, clip_norm=1.0, noise_multiplier=1.0, expected_batch_size=2.0, key=KEYS[4]
+        )
+
+        def step(carry, _):
+            p, state = carry
+            updates, state = private.update(None, state, p, batch=(x, y))
+            return (jax.tree.map(jnp.subtract, p, updates), state), None
+
+        return lax.scan(step, (p, private.init(p)), None, length=2)[0][0]
+
+    def device(p, x, y):
+        return jax.tree.map(lambda leaf: leaf[None], train(vary(p), x, y))
+
+    want = [jax.jit(train)(PARAMS, X[i : i + 2], Y[i : i + 2]) for i in range(0, 8, 2)]
+    got = over_line(device, PARAMS, X, Y, out=P("d"))
+    assert_parity(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *want))

@@ -192,6 +192,7 @@ def second_pass(
     """
     # an example that is not finite gives way to one that is, and its scale is zero
     chosen = jnp.where(finite, jnp.arange(finite.shape[0]), jnp.argmax(finite))
+    batch = _sharding.vary(batch, _sharding.varying((chosen, batch)))
     batch = lax.cond(jnp.all(finite), lambda: batch, lambda: jax.tree.map(lambda x: x[chosen], batch))
     losses, pullback = jax.vjp(lambda leaves: map_examples(problem.fun, leaves, batch), problem.leaves)
     some = jnp.any(finite)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxgrad import _tree
+from jaxgrad import _sharding, _tree
 from jaxgrad._types import Array
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._algebra import Square
@@ -35,9 +35,12 @@ def norms_of_groups(plan: Plan, ledger: Ledger, groups: Sequence[Sequence[int]])
     if not doubts:
         return totals
     doubt = functools.reduce(jnp.logical_or, doubts)
-    roots = functools.partial(jax.tree.map, _tree.safe_sqrt, totals)
     # flat: XLA copies what enters a branch with axes of length 1
     flat = jax.tree.map(_algebra.flat_rows, ledger.entries)
+    # what enters a conditional varies as its choice does: mapped, JAX casts it, and does not look inside the branches
+    axes = _sharding.varying((doubt, totals, flat))
+    doubt, totals, flat = _sharding.vary((doubt, totals, flat), axes)
+    roots = functools.partial(jax.tree.map, _tree.safe_sqrt, totals)
 
     def entry_of(i: Array) -> Any:
         return jax.tree.map(
@@ -98,7 +101,8 @@ def _anew(
     def keep(i: Array) -> list[Array]:
         return [_tree.safe_sqrt(total[i]) for total in totals]
 
-    return lax.map(lambda i: lax.cond(doubt[i], measure, keep, i), jnp.arange(doubt.size))
+    places = _sharding.vary(jnp.arange(doubt.size), _sharding.varying(doubt))
+    return lax.map(lambda i: lax.cond(doubt[i], measure, keep, i), places)
 
 
 def _norm(leaf: LeafPlan, entry: Any) -> Array:
