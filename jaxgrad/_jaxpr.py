@@ -198,6 +198,17 @@ def custom_jvp(eqn: JaxprEqn) -> ClosedJaxpr | None:
     return _closed(_parameter(eqn, "call_jaxpr")) if eqn.primitive.name == CUSTOM_JVP else None
 
 
+def custom_jvp_origins(eqn: JaxprEqn) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return the file and the name of the function with a `jax.custom_jvp` that an equation calls, and of its jvp.
+
+    What `functools.wraps` has dressed goes by the name of what is inside.
+    """
+    told = (_parameter(eqn, "call_jaxpr").jaxpr.debug_info, _parameter(eqn, "jvp_jaxpr_fun").debug_info)
+    parts = [str(about.func_src_info).partition(" at ") for about in told]
+    (fun, _, place), (jvp, _, place_of_jvp) = parts
+    return (place.rpartition(":")[0], fun), (place_of_jvp.rpartition(":")[0], jvp)
+
+
 class LinearSolve(NamedTuple):
     """A `jax.lax.custom_linear_solve`: the operands are the constants of its functions, then right-hand sides."""
 

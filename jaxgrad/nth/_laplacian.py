@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Tree
 from jaxgrad.nth import _line
@@ -152,18 +152,38 @@ def weighted_laplacian(
     """
     x = _line.check_vector(x)
     _check.differentiable(weights=weights)
-    weights = jnp.asarray(weights, x.dtype)
+    weights, unit = _in_range_of(x.dtype, jnp.asarray(weights))
     eye = jnp.eye(x.size, dtype=x.dtype)
     if factored and weights.ndim == 2 and weights.shape[0] == x.size:
-        return _line.second_order(fun, x, weights.T, None, data, chunk)[2]
+        return _restored(_restored(_line.second_order(fun, x, weights.T, None, data, chunk)[2], unit), unit)
     if not factored and weights.shape == x.shape:
-        return _line.second_order(fun, x, eye, weights, data, chunk)[2]
+        return _restored(_line.second_order(fun, x, eye, weights, data, chunk)[2], unit)
     if not factored and weights.shape == (x.size, x.size):
         # halves are added, for a sum of two large entries may overflow
-        return _line.sum_of_mixed(fun, x, eye, weights / 2 + weights.T / 2, data, chunk)
+        return _restored(_line.sum_of_mixed(fun, x, eye, weights / 2 + weights.T / 2, data, chunk), unit)
     expected = f"({x.size}, r)" if factored else f"({x.size},) or ({x.size}, {x.size})"
     message = f"weights must have the shape {expected} for x of length {x.size}; got {weights.shape}"
     raise ValueError(message)
+
+
+def _in_range_of(dtype: Any, weights: Array) -> tuple[Array, Array | None]:
+    """Return weights in a dtype, and what they are divided by where that has not the range of their own."""
+    if jnp.finfo(weights.dtype).maxexp <= jnp.finfo(dtype).maxexp:
+        return weights.astype(dtype), None
+    unit = _tree.power_of_two(jnp.max(jnp.abs(weights), initial=0.0))
+    return (weights / unit).astype(dtype), unit
+
+
+def _restored(total: Tree, unit: Array | None) -> Tree:
+    """Undo that division."""
+    if unit is None:
+        return total
+
+    def whole(c: Array) -> Array:
+        wide = jnp.promote_types(c.dtype, unit.dtype)
+        return (c.astype(wide) * unit.astype(wide)).astype(c.dtype)
+
+    return jax.tree.map(_line.unless_float0(whole), total)
 
 
 @jit("fun", "chunk")

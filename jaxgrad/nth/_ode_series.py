@@ -46,8 +46,8 @@ def ode_series(
         The tree of ``x`` with a new leading axis of length ``order + 1``; row 0 is ``x``.
 
     Raises:
-        ValueError: If ``order`` is negative or above ``max_order``, the field's value does not mirror ``x``, or ``t``
-            is no scalar.
+        ValueError: If ``order`` is negative, above ``max_order``, or above 13 where derivatives in float16 are asked
+            for, the field's value does not mirror ``x``, or ``t`` is no scalar.
         TypeError: If ``order`` is no Python integer, a leaf of ``x`` no floating-point array, or ``t`` no real number.
 
     Cost:
@@ -77,16 +77,18 @@ def ode_series(
         lambda *moved: field(*moved[: len(clock)], structure.unflatten(moved[len(clock) :]), *data), return_shape=True
     )(*clock, *leaves)
     _check.mirrors(x=structure.unflatten(leaves), **{"field's value": value})
+    # in time counted in steps coefficients are about as large as derivatives; asked for themselves, they stay
+    step = _line.stretch(leaves, order) if factorial_scaled else 1.0
     series: list[tuple[Any, ...]] = [(leaf,) for leaf in leaves]
     for k in range(order):
         # one degree more than is read: XLA merges a coefficient with that of the next round only where neither is
         # the last one, which the recurrences do not store
-        time = [(now, jnp.ones_like(now), *[None] * k) for now in clock]
+        time = [(now, jnp.full_like(now, step), *[None] * k) for now in clock]
         slopes = evaluate(closed.jaxpr, closed.consts, [*time, *[(*own, None) for own in series]], Mode(k + 1))
-        series = [(*own, scale(1 / (k + 1), slope[k])) for own, slope in zip(series, slopes, strict=True)]
+        series = [(*own, scale(step / (k + 1), slope[k])) for own, slope in zip(series, slopes, strict=True)]
     rows = [structure.unflatten([_line.stored(own, k) for own in series]) for k in range(order + 1)]
     stacked = _line.stack(rows)
-    return jax.tree.map(_line.times_factorials, stacked) if factorial_scaled else stacked
+    return jax.tree.map(lambda rows: _line.times_factorials(rows, step), stacked) if factorial_scaled else stacked
 
 
 def _check_time(t: Any) -> Array:

@@ -100,6 +100,22 @@ def test_a_matrix_of_any_scale_is_exact_in_float32(name):
     assert np.all(np.abs(np.asarray(run(matrices)) - want) <= 1e-6 * size)
 
 
+@pytest.mark.parametrize("weights", [[1e-8, 0.0], [[1e-8, 0.0], [0.0, 0.0]], [[1e-4], [0.0]]], ids=["d", "C", "S"])
+@pytest.mark.parametrize("scale", [1.0, 1e14])
+def test_weights_beyond_the_range_of_float16(weights, scale):
+    # the second derivative is 4000 / scale: the weighted one has its place in float16, the weights have not
+    def bowl(x):
+        return jnp.asarray(2000.0 / scale, jnp.float32) * x[0].astype(jnp.float32) ** 2
+
+    factored = np.shape(weights) == (2, 1)
+    wide = jnp.asarray(np.array(weights) * (np.sqrt(scale) if factored else scale), jnp.float32)
+    got = weighted_laplacian(bowl, jnp.ones(2, jnp.float16), wide, factored=factored)
+    np.testing.assert_allclose(got, 4e-5, rtol=2e-3)
+    if not factored:
+        slope = jax.grad(lambda w: weighted_laplacian(bowl, jnp.ones(2, jnp.float16), w))(wide)
+        np.testing.assert_allclose(slope.ravel()[0], 4000.0 / scale, rtol=2e-3)
+
+
 def test_a_matrix_through_control_flow_is_the_weighted_sum_of_the_hessian():
     x, w, matrix = jnp.array([0.3, 0.7, 1.1]), random_like(jnp.ones((4, 3, 3)), 2), random_like(jnp.ones((3, 3)), 5)
     got = jax.jit(lambda z, w, c: weighted_laplacian(odd_parts, z, c, w))(x, w, matrix)

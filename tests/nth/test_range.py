@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgrad.nth import derivative, derivatives, directional, jet, taylor_coefficients
+from jaxgrad.nth import derivative, derivatives, directional, jet, ode_series, taylor_coefficients
 
 SINE = np.array([np.sin(0.5), np.cos(0.5), -np.sin(0.5), -np.cos(0.5)])
 
@@ -48,3 +48,27 @@ def test_coefficients_are_those_of_the_direction_itself():
     x = jnp.float32(0.0)
     got = taylor_coefficients(jnp.exp, x, jnp.ones_like(x), 16)
     np.testing.assert_allclose(got, [float(1 / np.prod(np.arange(1.0, k + 1))) for k in range(17)], rtol=1e-5)
+
+
+def falling(x, rate):
+    return -rate * x
+
+
+def test_an_ode_in_16_bits_and_a_slow_one_in_float32():
+    # a coefficient alone, 1 / 13! or rate^24 / 24!, is out of range where its derivative is not
+    for dtype, tolerance in ((jnp.float16, 2e-2), (jnp.bfloat16, 1e-1)):
+        got = ode_series(falling, jnp.ones((), dtype), 13, jnp.ones((), dtype))
+        np.testing.assert_allclose(np.asarray(got, float), (-1.0) ** np.arange(14), rtol=tolerance)
+    slow = ode_series(falling, jnp.float32(1), 24, jnp.float32(0.05))
+    np.testing.assert_allclose(np.asarray(slow, float), (-0.05) ** np.arange(25.0), rtol=1e-5)
+    with pytest.raises(ValueError, match="float16 holds Taylor coefficients up to order 13; got 14"):
+        ode_series(falling, jnp.float16(1), 14, jnp.float16(1))
+    scaled = ode_series(falling, jnp.float32(1), 28, jnp.float32(3), factorial_scaled=False)
+    np.testing.assert_allclose(scaled[20], 3.0**20 / float(np.prod(np.arange(1.0, 21.0))), rtol=1e-5)
+
+
+def test_an_ode_that_depends_on_time_in_float32():
+    # x = exp(-t^2 / 2) at 0: x^(2k) = (-1)^k (2k - 1)!!
+    got = ode_series(lambda t, x: -t * x, jnp.float32(1), 16, t=jnp.float32(0))
+    np.testing.assert_allclose(got[16], np.prod(np.arange(1.0, 16.0, 2.0)), rtol=1e-5)
+    assert got[15] == 0

@@ -1,5 +1,7 @@
 """Special functions at their edges and far out, against mpmath; and what sorts its operands at a tie."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
@@ -145,3 +147,18 @@ def test_sorted_operands_in_sums():
 
 def test_a_maximum_of_ones_own_keeps_the_half_of_a_tie():
     assert derivatives(lambda x: jnp.maximum(x, x**2), jnp.array(1.0), 2).tolist() == [1.0, 1.5, 1.0]
+
+
+@pytest.mark.parametrize("how", ["custom_jvp", "wraps"])
+def test_a_rule_of_ones_own_for_what_wraps_a_function_of_jax(how):
+    # both go by the file and the name of the function inside
+    inside = jsp.log_ndtr
+    if how == "wraps":
+
+        @functools.wraps(jsp.log_ndtr)
+        def inside(x, series_order=3):
+            return jnp.sin(x)
+
+    ours = jax.custom_jvp(inside, nondiff_argnums=(1,))
+    ours.defjvp(lambda _, primals, tangents: (ours(*primals), 7.0 * tangents[0]))
+    assert_parity(derivatives(ours, jnp.array(0.3), 2)[1:], np.array([7.0, 0.0]))
