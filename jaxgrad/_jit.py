@@ -145,6 +145,8 @@ class _Layout:
 
     def inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the body inside of another trace, on arrays as a compiled program would see them."""
+        for name, value in self.options(args, kwargs).items():
+            _static.refuse_array(value, name)
         self.explain(args, kwargs)
         fixed = self.static_names(kwargs)
         arrays = [value if i in self.positions else _as_arrays(value) for i, value in enumerate(args)]
@@ -399,7 +401,7 @@ def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> 
             if differentiated
             else "call it inside of the function that you differentiate"
         )
-        message = f"{name}: {where} is a function, {getattr(leaf, '__name__', leaf)!r}, not an array; {advice}"
+        message = f"{name}: {where} is a function, not an array ({getattr(leaf, '__name__', leaf)}): {advice}"
         raise TypeError(message)
     if not hasattr(leaf, "dtype") and not hasattr(leaf, "__jax_array__"):
         picture = " of floats: jnp.asarray(leaf, float) / 255 for bytes" if hasattr(leaf, "__array_interface__") else ""

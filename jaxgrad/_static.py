@@ -18,7 +18,16 @@ import numpy as np
 
 from jaxgrad import _check
 
-__all__ = ["Reach", "holds_state", "is_nnx_module", "key_of", "refuse_global_modules", "watch", "written_by"]
+__all__ = [
+    "Reach",
+    "holds_state",
+    "is_nnx_module",
+    "key_of",
+    "refuse_array",
+    "refuse_global_modules",
+    "watch",
+    "written_by",
+]
 
 MANY_OBJECTS = 10_000
 """How many objects a static argument may reach; beyond that a call would take longer to recognise than to run."""
@@ -85,9 +94,7 @@ def key_of(value: Any, name: str, reach: Reach) -> Any:
     if type(value) is types.FunctionType and not (value.__closure__ or value.__defaults__ or value.__kwdefaults__):
         # the usual case, a plain function: nothing to read
         return reach.by_identity(value)
-    if isinstance(value, jax.Array | np.ndarray):
-        message = f"{name} must be known when the function is traced, a Python value; got {_check.describe(value)}"
-        raise TypeError(message)
+    refuse_array(value, name)
     if _is_optimizer(value):
         return type(value), tuple(_recipe(item, reach) for item in value)
     if type(value) in (tuple, list):
@@ -96,6 +103,17 @@ def key_of(value: Any, name: str, reach: Reach) -> Any:
         return tuple((key, key_of(item, name, reach)) for key, item in value.items())
     _refuse_stateful_module(value, name)
     return _content(value, reach)
+
+
+def refuse_array(value: Any, name: str) -> None:
+    """Refuse an array, traced or not, where a Python value is meant.
+
+    Raises:
+        TypeError: With what it is.
+    """
+    if isinstance(value, jax.Array | np.ndarray):
+        message = f"{name} must be known when the function is traced, a Python value; got {_check.describe(value)}"
+        raise TypeError(message)
 
 
 def written_by(value: Any) -> list[types.FunctionType]:
