@@ -68,26 +68,35 @@ def coefficients_along(
 
 
 def stretched_along(
-    fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int, mode: Mode | None = None
+    fun: Callable[[Tree], Tree],
+    x: Tree,
+    direction: Tree,
+    order: int,
+    mode: Mode | None = None,
+    total: int | None = None,
 ) -> tuple[list[Tree], float]:
-    """Return the coefficients of ``t -> fun(x + t step direction)``, and the step that keeps them in range."""
+    """Return the coefficients of ``t -> fun(x + t step direction)``, and the step that keeps them in range.
+
+    ``total`` is the order of all series of which this is one, each inside of the next; its own by default.
+    """
     if order == 0:
         return [fun(x)], 1.0
     leaves, treedef = jax.tree.flatten(x)
     structure: Any = treedef
-    step, higher = stretch(leaves, order), [None] * (order - 1)
+    step, higher = stretch(leaves, order, total), [None] * (order - 1)
     slopes = [scale(step, jnp.asarray(slope)) for slope in jax.tree.leaves(direction)]
     operands = [(leaf, slope, *higher) for leaf, slope in zip(leaves, slopes, strict=True)]
     results, shape = taylor(lambda *moved: fun(structure.unflatten(moved)), operands, mode or Mode(order))
     return [shape.unflatten([stored(series, k) for series in results]) for k in range(order + 1)], step
 
 
-def stretch(leaves: Sequence[Any], order: int) -> float:
+def stretch(leaves: Sequence[Any], order: int, total: int | None = None) -> float:
     """Return the power of two near the nth root of n!, which makes a coefficient about as large as its derivative.
 
     A normalised coefficient is smaller by n!, which is out of the range of float16 from order 9, and of float32 where
     the derivative is small itself. Lower ones grow by ``step^k / k!``, so that a derivative within a factor 11 of the
-    largest number of float16 may count as infinite. An order that the dtype has room for keeps to one.
+    largest number of float16 may count as infinite. An order that the dtype has room for keeps to one; of series inside
+    of series it is the total that needs room.
 
     Raises:
         ValueError: If float16 has no room for the coefficients of this order, however they are scaled.
@@ -97,7 +106,7 @@ def stretch(leaves: Sequence[Any], order: int) -> float:
     if narrow and order > HALF_ORDER:
         message = f"float16 holds Taylor coefficients up to order {HALF_ORDER}; got {order}: cast x to float32"
         raise ValueError(message)
-    if order < STRETCHED_FROM.get(bits, math.inf):
+    if (order if total is None else total) < STRETCHED_FROM.get(bits, math.inf):
         return 1.0
     return 2.0 ** round(math.log2(factorial(order)) / order)
 
@@ -190,9 +199,11 @@ def _without_float0(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else leaf, tree)
 
 
-def derivatives_along(fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int) -> list[Tree]:
+def derivatives_along(
+    fun: Callable[[Tree], Tree], x: Tree, direction: Tree, order: int, total: int | None = None
+) -> list[Tree]:
     """Return the derivatives 0 to ``order`` of ``t -> fun(x + t direction)`` at ``t = 0``."""
-    rows, step = stretched_along(fun, x, direction, order)
+    rows, step = stretched_along(fun, x, direction, order, total=total)
     return [jax.tree.map(lambda c, k=k: times_factorial(c, k, step), row) for k, row in enumerate(rows)]
 
 

@@ -72,7 +72,7 @@ def mixed_partial(
         if counted[i - 1] == 0:
             return partial(point, i - 1)
         direction = jnp.zeros_like(point).at[i - 1].set(1)
-        return _line.derivatives_along(lambda p: partial(p, i - 1), point, direction, counted[i - 1])[-1]
+        return _line.derivatives_along(lambda p: partial(p, i - 1), point, direction, counted[i - 1], sum(counted))[-1]
 
     return partial(x, x.size)
 
@@ -159,7 +159,7 @@ def _partials(
         def inner(p: Array) -> Tree:
             return partial(p, directions, level + 1)
 
-        return _line.derivatives_along(inner, point, directions[level], parts[level])[-1]
+        return _line.derivatives_along(inner, point, directions[level], parts[level], sum(parts))[-1]
 
     rows = np.eye(x.size)[np.array(axes).astype(int).reshape(len(points), len(parts))]
     return jax.vmap(lambda directions: partial(x, directions, 0))(jnp.asarray(rows, x.dtype))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgrad.nth import derivative, derivatives, directional, jet, ode_series, taylor_coefficients
+from jaxgrad.nth import derivative, derivatives, directional, jet, mixed_partial, ode_series, taylor_coefficients
 
 SINE = np.array([np.sin(0.5), np.cos(0.5), -np.sin(0.5), -np.cos(0.5)])
 
@@ -72,3 +72,14 @@ def test_an_ode_that_depends_on_time_in_float32():
     got = ode_series(lambda t, x: -t * x, jnp.float32(1), 16, t=jnp.float32(0))
     np.testing.assert_allclose(got[16], np.prod(np.arange(1.0, 16.0, 2.0)), rtol=1e-5)
     assert got[15] == 0
+
+
+@pytest.mark.parametrize("orders", [(13, 13), (8, 8, 8)], ids=str)
+def test_a_mixed_partial_in_float32_has_the_range_of_its_total_order(orders):
+    # a coefficient is smaller by the product of the factorials, and each order alone has room for its own
+    def slow(x):
+        return jnp.exp(jnp.float32(0.05) * jnp.sum(x))
+
+    total = sum(orders)
+    got = mixed_partial(slow, jnp.zeros(len(orders), jnp.float32), orders)
+    np.testing.assert_allclose(got, np.float64(np.float32(0.05)) ** total, rtol=1e-5)
