@@ -264,7 +264,8 @@ def cast_to(eqn: JaxprEqn) -> frozenset[Any] | None:
 def functions(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     """List the bodies of the functions that an equation holds."""
     kept = checkpoint(eqn)
-    yield from [kept.body.jaxpr] if kept else (closed.jaxpr for closed in map(_closed, jaxprs_in_params(eqn.params)))
+    # an open jaxpr may have constants that its equation feeds, and is looked at as it is
+    yield from [kept.body.jaxpr] if kept else (getattr(inner, "jaxpr", inner) for inner in jaxprs_in_params(eqn.params))
 
 
 def contains(jaxpr: Jaxpr, wanted: Callable[[JaxprEqn], bool]) -> bool:

@@ -135,6 +135,7 @@ def test_what_a_loss_closes_over_and_checks_that_are_off(name):
     assert_parity(unchecked, stack(lambda x, y, _: fun(mean_square, PARAMS, x, y)))
 
 
+@pytest.mark.slow  # outside of jit every operation on four devices is a program of its own
 def test_outside_of_jit_under_vmap_and_differentiated():
     def norm(params, x, y, **options):
         return gradient.gradient_norm(mean_square, params, x, y, **options)
