@@ -197,11 +197,12 @@ class _Programs:
         return len(set(map(id, list(self.kept.values()))))
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
-        """Return the key of a choice of static arguments."""
+        """Return the key of a choice of static arguments, and whether arrays lie on a mesh with Explicit axes."""
+        explicit = jax.device_count() > 1 and _sharding.is_laid_out((args, kwargs))
         if self.layout.first_only and args and not kwargs:
-            return _static.key_of(args[0], self.layout.names[0], reach)
+            return explicit, _static.key_of(args[0], self.layout.names[0], reach)
         options = self.layout.options(args, kwargs)
-        return tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
+        return explicit, tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
 
     def get(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Program:
         """Return the program for a choice of static arguments, made where there is none."""
@@ -211,8 +212,10 @@ class _Programs:
         if program is None:
             options = self.layout.options(args, kwargs)
             self._look_at_functions(options)
-            # an argument of which only the shape is read still says on which devices, of Explicit axes, the result lies
-            program = _Program(jax.jit(_body_of(self.layout, tuple(options)), keep_unused=True), [], 0)
+            # an argument of which only the shape is read still says on which devices, of Explicit axes, the result
+            # lies; elsewhere it is dropped, since JAX 0.12 keeps for ever what such a program has closed over
+            run = jax.jit(_body_of(self.layout, tuple(options)), keep_unused=key[0])
+            program = _Program(run, [], 0)
             self._keep(program, key, reach)
         program.used = next(self.clock)
         return program
