@@ -361,7 +361,7 @@ def evaluate(
 def restricted(jaxpr: Any, outvars: Sequence[Any]) -> Any:
     """Return an open jaxpr with other results, picked from its variables."""
     about = DebugInfo("jaxgrad", "restricted", None, None)
-    return Jaxpr(jaxpr.constvars, jaxpr.invars, list(outvars), jaxpr.eqns, jaxpr.effects, about)
+    return jaxpr.replace(outvars=list(outvars), debug_info=about)
 
 
 def live_equations(jaxpr: Any) -> list[JaxprEqn]:

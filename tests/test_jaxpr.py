@@ -156,6 +156,14 @@ def test_what_nobody_needs_is_left_out():
     assert [eqn.primitive.name for eqn in _jaxpr.live_equations(first)] == ["sin"]
 
 
+def test_constants_stay_where_results_are_picked():
+    table = np.arange(3.0)
+    closed = jax.make_jaxpr(lambda x: (x * table, x + table))(1.0)
+    second = _jaxpr.restricted(closed.jaxpr, closed.jaxpr.outvars[1:])
+    got = _jaxpr.evaluate(second, closed.consts, [2.0], lambda eqn, values: _jaxpr.bind(eqn, *values))
+    np.testing.assert_array_equal(got[0], 2 + table)
+
+
 def test_the_carries_of_a_loop_settle():
     """``b`` moves once ``a`` has gone round: a, b, c -> x, a, c."""
     body = jax.make_jaxpr(lambda x, a, b, c: (x * a, a * 1.0, c, b + 0.0))(1.0, 1.0, 1.0, 1.0).jaxpr

@@ -94,7 +94,7 @@ def stretch(leaves: Sequence[Any], order: int, total: int | None = None) -> floa
     """Return the power of two near the nth root of n!, which makes a coefficient about as large as its derivative.
 
     A normalised coefficient is smaller by n!, which is out of the range of float16 from order 9, and of float32 where
-    the derivative is small itself. Lower ones grow by ``step^k / k!``, so that a derivative within a factor 11 of the
+    the derivative is small itself. Lower ones grow by ``step^k / k!``, so that a derivative within a factor 20 of the
     largest number of float16 may count as infinite. An order that the dtype has room for keeps to one; of series inside
     of series it is the total that needs room.
 
