@@ -198,7 +198,10 @@ class _Programs:
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
         """Return the key of a choice of static arguments, and whether arrays lie on a mesh with Explicit axes."""
-        explicit = jax.device_count() > 1 and _sharding.is_laid_out((args, kwargs))
+        try:
+            explicit = jax.device_count() > 1 and _sharding.is_laid_out((args, kwargs))
+        except ValueError:
+            explicit = False  # a tree that cannot be flattened is told of when the call traces
         if self.layout.first_only and args and not kwargs:
             return explicit, _static.key_of(args[0], self.layout.names[0], reach)
         options = self.layout.options(args, kwargs)

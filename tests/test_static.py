@@ -198,7 +198,8 @@ def test_nothing_outlives_a_bound_object():
     del trainer
     gc.collect()
     assert reference() is None
-    assert len(slope.programs) == before - 1
+    # functions of other tests may die in the same collection
+    assert len(slope.programs) < before
 
 
 def test_too_many_objects_are_refused():
