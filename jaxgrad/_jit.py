@@ -12,7 +12,7 @@ import threading
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -112,7 +112,12 @@ class _Layout:
         found = {name: args[i] for i, name in self.positions.items() if i < len(args)}
         return found | {name: kwargs[name] for name in self.static_names(kwargs)}
 
-    def traced(self, args: tuple[Any, ...]) -> Any:
+    def whole(self, args: Sequence[Any], traced: Sequence[Any]) -> list[Any]:
+        """Return the positional arguments with what is traced in the place of what was given."""
+        rest = iter(traced)
+        return [value if i in self.positions else next(rest) for i, value in enumerate(args)]
+
+    def traced(self, args: Sequence[Any]) -> Any:
         """Return the positional arguments that are traced."""
         return args[1:] if self.first_only else [value for i, value in enumerate(args) if i not in self.positions]
 
@@ -154,22 +159,19 @@ class _Layout:
         if not _sharding.lacks_mesh((arrays, named)):
             return self.fun(*arrays, **named)
         # compiled: under a transformation alone, `jax.grad` without `jit`, JAX runs nothing on a mesh without devices
-        fixed_arrays = {i: arrays[i] for i in self.positions if i < len(arrays)}
         fixed_named = {name: named.pop(name) for name in fixed}
 
         def body(moving: Any, options: Any) -> Any:
-            rest = iter(moving)
-            whole = [fixed_arrays[i] if i in fixed_arrays else next(rest) for i in range(len(arrays))]
             with _sharding.mesh_of((moving, options)):
-                return self.fun(*whole, **fixed_named, **options)
+                return self.fun(*self.whole(arrays, moving), **fixed_named, **options)
 
-        return jax.jit(body)([x for i, x in enumerate(arrays) if i not in fixed_arrays], named)
+        return jax.jit(body)(self.traced(arrays), named)
 
 
 class _Program:
     """A compiled program, and what must live as long as it does."""
 
-    __slots__ = ("__weakref__", "kept", "run", "traced", "used")
+    __slots__ = ("kept", "run", "traced", "used")
 
     def __init__(self, run: Callable[..., Any], kept: list[Any], used: int) -> None:
         self.run = run
@@ -308,8 +310,7 @@ def _body_of(layout: _Layout, options: tuple[str, ...]) -> Callable[..., Any]:
         assert owner is layout, "a program is traced in its own call alone"
         program.traced = True
         layout.explain(args, kwargs)
-        rest: Iterator[Any] = iter(traced)
-        whole = [value if i in layout.positions else next(rest) for i, value in enumerate(args)]
+        whole = layout.whole(args, traced)
         with _sharding.mesh_of((traced, named)):
             return layout.fun(*whole, **{name: kwargs[name] for name in options if name in kwargs}, **named)
 
