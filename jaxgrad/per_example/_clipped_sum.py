@@ -1,15 +1,18 @@
 """The sum of per-example gradients, each clipped."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
-from jaxgrad.per_example._engine._batch import Problem, clip_and_sum, measure, problem_of, together
+from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Tree, Ts, Wrt
+from jaxgrad.per_example._engine._batch import Mode, Problem, clip_and_sum, measure, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["ClippedInfo", "clipped_sum"]
@@ -28,19 +31,59 @@ class ClippedInfo(NamedTuple):
     """The most that one example can add to the sum, in Euclidean norm; infinite for a function that does not say."""
 
 
-@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name", non_negative=("clip_norm",), static_functions=("clip_norm",))
+@overload
+def clipped_sum(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    clip_norm: Any,
+    is_padding: ArrayLike | None = None,
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[False] = False,
+) -> tuple[T, ClippedInfo]: ...
+
+
+@overload
+def clipped_sum(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    clip_norm: Any,
+    is_padding: ArrayLike | None = None,
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[True],
+) -> tuple[tuple[T, ClippedInfo], Aux]: ...
+
+
+@jit(
+    "loss_fn",
+    "mode",
+    "microbatch",
+    "wrt",
+    "axis_name",
+    "has_aux",
+    non_negative=("clip_norm",),
+    static_functions=("clip_norm",),
+)
 @laid_out(lambda at: (at.weights, ClippedInfo(at.rows, at.rows, at.single, at.single)))
 def clipped_sum(
     loss_fn: LossFn,
     params: Params,
     *batch: Any,
     clip_norm: Any,
-    is_padding: Array | None = None,
-    mode: str = "auto",
+    is_padding: ArrayLike | None = None,
+    mode: Mode = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> tuple[Params, ClippedInfo]:
+    has_aux: bool = False,
+) -> Any:
     r"""Sum the gradients of the examples, each scaled down to a norm of at most ``clip_norm``.
 
     .. math:: \sum_i \min\!\left(1, \frac{C}{\lVert g_i \rVert}\right) g_i, \qquad
@@ -70,10 +113,13 @@ def clipped_sum(
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the sum and the fraction are over all examples, and a function gets the norms of all of
             them; ``None``: the device's own.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The clipped sum, a tree like ``params`` (a sum, never a mean), and a `ClippedInfo`. An example whose loss or
-        gradient is not finite adds nothing, and counts as clipped.
+        gradient is not finite adds nothing, and counts as clipped. With ``has_aux`` the pair of this and ``aux``,
+        stacked along a leading axis of length ``B``, from the same forward; inside of `jax.shard_map` it is the
+        device's own.
 
     Raises:
         ValueError: If ``clip_norm`` is negative or no prefix of ``params``, the leading axes differ or are empty, the
@@ -98,7 +144,7 @@ def clipped_sum(
         Bu et al. (2023), Differentially private optimization on large model at small cost, arXiv:2210.00038
         (book-keeping).
     """
-    total, info = accumulated_sum(
+    (total, info), aux = summed_with_aux(
         loss_fn,
         params,
         *batch,
@@ -108,8 +154,10 @@ def clipped_sum(
         microbatch=microbatch,
         wrt=wrt,
         axis_name=axis_name,
+        has_aux=has_aux,
     )
-    return jax.tree.map(lambda g, like: g.astype(like.dtype), total, params), info
+    result = jax.tree.map(lambda g, like: g.astype(like.dtype), total, params), info
+    return (result, aux) if has_aux else result
 
 
 @jit("loss_fn", "mode", "microbatch", "wrt", "axis_name", non_negative=("clip_norm",), static_functions=("clip_norm",))
@@ -126,7 +174,35 @@ def accumulated_sum(
     axis_name: AxisName,
 ) -> tuple[Params, ClippedInfo]:
     """Return the sum of `clipped_sum` as it is accumulated, in float32 at the least, and the information."""
-    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name)
+    result, _ = summed_with_aux(
+        loss_fn,
+        params,
+        *batch,
+        clip_norm=clip_norm,
+        is_padding=is_padding,
+        mode=mode,
+        microbatch=microbatch,
+        wrt=wrt,
+        axis_name=axis_name,
+        has_aux=False,
+    )
+    return result
+
+
+def summed_with_aux(
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    clip_norm: Any,
+    is_padding: ArrayLike | None,
+    mode: str,
+    microbatch: int | None,
+    wrt: Wrt,
+    axis_name: AxisName,
+    has_aux: bool,
+) -> tuple[tuple[Params, ClippedInfo], Tree]:
+    """Return what `accumulated_sum` does, and aux."""
+    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name, has_aux=has_aux)
     size = jax.tree.leaves(batch)[0].shape[0]
     real = jnp.ones(size, bool) if is_padding is None else ~_mask(is_padding, size)
     if callable(clip_norm):
@@ -139,10 +215,10 @@ def accumulated_sum(
         scales, clipped = zip(*pairs, strict=True)
         return list(scales), (norms, jnp.any(jnp.stack(clipped), axis=0))
 
-    total, losses, (norms, clipped) = clip_and_sum(problem, batch, real, groups, scale, mode, microbatch)
+    total, losses, (norms, clipped), aux = clip_and_sum(problem, batch, real, groups, scale, mode, microbatch)
     counted = [jnp.asarray(limits[k], norms[0].dtype) for k in sorted(set(owners))]
     total = problem.embed(_sharding.sum_over(total, axis_name))
-    return total, _info(losses, like(norms), clipped, _tree.scaled_norm(counted), real, axis_name)
+    return (total, _info(losses, like(norms), clipped, _tree.scaled_norm(counted), real, axis_name)), aux
 
 
 def _clip(norms: Array, limit: Array) -> tuple[Array, Array]:
@@ -195,7 +271,7 @@ def _scaled_by_function(
     mode: str,
     microbatch: int | None,
     axis_name: AxisName,
-) -> tuple[Params, ClippedInfo]:
+) -> tuple[tuple[Params, ClippedInfo], Tree]:
     """Scale by a function of the norms of the whole batch: two passes where the batch comes in chunks."""
     size = real.shape[0]
 
@@ -218,12 +294,12 @@ def _scaled_by_function(
     if microbatch is None or microbatch >= size:
         microbatch = size
     else:
-        (norms,) = measure(problem, batch, microbatch, groups)
+        (norms,), _ = measure(problem, batch, microbatch, groups)
         given = (scales_of(norms),)
-    total, losses, (norms, scales) = clip_and_sum(problem, batch, real, groups, scale, mode, microbatch, given)
+    total, losses, (norms, scales), aux = clip_and_sum(problem, batch, real, groups, scale, mode, microbatch, given)
     bound = jnp.asarray(getattr(scale_fn, "sensitivity", jnp.inf), norms.dtype)
     total = problem.embed(_sharding.sum_over(total, axis_name))
-    return total, _info(losses, norms, ~(scales >= 1), bound, real, axis_name)
+    return (total, _info(losses, norms, ~(scales >= 1), bound, real, axis_name)), aux
 
 
 def _info(

@@ -1,26 +1,59 @@
 """The empirical Fisher matrix, and its product with a vector."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, subset_of
-from jaxgrad.per_example._slopes import directional_derivatives
+from jaxgrad.per_example._slopes import from_slopes
 
 __all__ = ["empirical_fisher", "empirical_fisher_product"]
 
 
-@jit("loss_fn", "max_bytes", "wrt", "axis_name")
+@overload
+def empirical_fisher(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    max_bytes: int = 2**30,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[False] = False,
+) -> Array: ...
+
+
+@overload
+def empirical_fisher(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    max_bytes: int = 2**30,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[True],
+) -> tuple[Array, Aux]: ...
+
+
+@jit("loss_fn", "max_bytes", "wrt", "axis_name", "has_aux")
 @laid_out(lambda at: at.single)
 def empirical_fisher(
-    loss_fn: LossFn, params: Params, *batch: Any, max_bytes: int = 2**30, wrt: Wrt = None, axis_name: AxisName = None
-) -> Array:
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    max_bytes: int = 2**30,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: bool = False,
+) -> Any:
     r"""Form the mean outer product of the per-example gradients as one matrix. For small problems.
 
     .. math:: F = \frac{1}{B} \sum_i g_i g_i^\top = \frac{1}{B} G^\top G, \qquad
@@ -37,10 +70,12 @@ def empirical_fisher(
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the mean is over all examples; ``None``: the
             device's own.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
-        The symmetric positive semi-definite ``(P, P)`` matrix over the leaves that count, in tree order, each
-        raveled in C order.
+        The symmetric positive semi-definite ``(P, P)`` matrix over the leaves that count, in tree order, each raveled
+        in C order. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of length ``B``, from
+        the same forward; inside of `jax.shard_map` it is the device's own.
 
     Raises:
         ValueError: If the matrix would be too large, the leading axes differ or are empty, the loss is no scalar, or
@@ -60,7 +95,7 @@ def empirical_fisher(
     References:
         Kunstner, Balles and Hennig (2019), Limitations of the empirical Fisher approximation, arXiv:1905.12558, eq. 3.
     """
-    subset = subset_of(loss_fn, params, batch, wrt, axis_name)
+    subset = subset_of(loss_fn, params, batch, wrt, axis_name, has_aux)
     size, examples = sum(leaf.size for leaf in jax.tree.leaves(subset.active)), _check.batch(batch)
     itemsize = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(subset.active))).itemsize
     needed = size * (size + examples) * itemsize
@@ -71,18 +106,49 @@ def empirical_fisher(
             " fewer leaves with wrt="
         )
         raise ValueError(message)
-    rows = map_examples(lambda active, *example: jax.grad(subset.fun)(active, *example), subset.active, batch)
+    rows, aux = map_examples(jax.grad(subset.pair, has_aux=True), subset.active, batch)
     # in the widest dtype: leaves may differ, and 16-bit entries overflow when they are squared
     kept = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(rows)))
     flat = jnp.concatenate([leaf.reshape(examples, -1).astype(kept) for leaf in jax.tree.leaves(rows)], axis=1)
-    return _sharding.mean_over(flat.T @ flat / examples, axis_name)
+    result = _sharding.mean_over(flat.T @ flat / examples, axis_name)
+    return (result, aux) if has_aux else result
 
 
-@jit("loss_fn", "wrt", "axis_name")
+@overload
+def empirical_fisher_product(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    vector: T,
+    *batch: *Ts,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[False] = False,
+) -> T: ...
+
+
+@overload
+def empirical_fisher_product(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    vector: T,
+    *batch: *Ts,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[True],
+) -> tuple[T, Aux]: ...
+
+
+@jit("loss_fn", "wrt", "axis_name", "has_aux")
 @laid_out(lambda at: at.weights)
 def empirical_fisher_product(
-    loss_fn: LossFn, params: Params, vector: Params, *batch: Any, wrt: Wrt = None, axis_name: AxisName = None
-) -> Params:
+    loss_fn: LossFn,
+    params: Params,
+    vector: Params,
+    *batch: Any,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: bool = False,
+) -> Any:
     r"""Multiply the empirical Fisher matrix by a vector, without the matrix and without per-example gradients.
 
     .. math:: F v = \frac{1}{B} \sum_i g_i \, (g_i \cdot v)
@@ -98,9 +164,12 @@ def empirical_fisher_product(
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the mean is over all examples; ``None``: the
             device's own.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
-        ``F v``, with the structure, shapes and dtypes of ``params``; zero on leaves that do not count.
+        ``F v``, with the structure, shapes and dtypes of ``params``; zero on leaves that do not count. With ``has_aux``
+        the pair of this and ``aux``, stacked along a leading axis of length ``B``, from the same forward; inside of
+        `jax.shard_map` it is the device's own.
 
     Raises:
         ValueError: If ``vector`` does not mirror ``params``, the leading axes differ or are empty, the loss is no
@@ -121,10 +190,11 @@ def empirical_fisher_product(
     References:
         Kunstner, Balles and Hennig (2019), Limitations of the empirical Fisher approximation, arXiv:1905.12558, eq. 3.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, plan=False, axis_name=axis_name)
+    problem = problem_of(loss_fn, params, batch, wrt, plan=False, axis_name=axis_name, has_aux=has_aux)
     _check.mirrors(params=params, vector=vector)
     along, leaves = _sharding.alike(problem.pick(_sharding.replicated(vector, axis_name)), problem.leaves)
     problem = problem._replace(leaves=leaves)
-    slopes = directional_derivatives(problem, batch)(along)
-    product = _tree.scale(sum_with_weights(problem, batch, slopes), 1 / slopes.size)
-    return problem.rebuild(_sharding.mean_over(product, axis_name))
+    slopes, _ = from_slopes(problem, batch, lambda slopes: slopes(along))
+    total, aux = sum_with_weights(problem, batch, slopes)
+    result = problem.rebuild(_sharding.mean_over(_tree.scale(total, 1 / slopes.size), axis_name))
+    return (result, aux) if has_aux else result

@@ -1,11 +1,14 @@
 """The plan of the family's functions, as a table."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxgrad import _check, _tree
-from jaxgrad._types import LossFn, Params, Wrt
-from jaxgrad.per_example._engine._batch import chunk_length, problem_of
+from jaxgrad._types import T, Ts, Wrt
+from jaxgrad.per_example._engine._batch import Mode, chunk_length, problem_of
 from jaxgrad.per_example._engine._plan import LeafPlan
 
 __all__ = ["Explanation", "LeafExplanation", "explain"]
@@ -52,12 +55,13 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
-    mode: str = "auto",
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
+    mode: Mode = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
+    has_aux: bool = False,
 ) -> Explanation:
     r"""Say how the per-example gradients of every leaf are held, and why. Nothing is computed.
 
@@ -72,6 +76,7 @@ def explain(
         mode: As for `clipped_sum`.
         microbatch: As for `clipped_sum`.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` does not change the plan.
 
     Returns:
         An `Explanation`; print it.
@@ -95,7 +100,7 @@ def explain(
         Bu et al. (2022), Scalable and efficient training of large convolutional neural networks with differential
         privacy, arXiv:2205.10683, section 4 (the choice layer by layer).
     """
-    problem = problem_of(loss_fn, params, batch, wrt, mode)
+    problem = problem_of(loss_fn, params, batch, wrt, mode, has_aux=has_aux)
     chosen = _tree.selected(params, wrt)
     paths = [path for path, keep in zip(_tree.leaf_paths(params), chosen, strict=True) if keep]
     size = _check.batch(batch)

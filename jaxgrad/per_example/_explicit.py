@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 from jax.sharding import PartitionSpec
@@ -11,8 +11,7 @@ from jaxgrad import _sharding
 
 __all__ = ["Layout", "laid_out"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Layout(NamedTuple):
@@ -26,32 +25,34 @@ class Layout(NamedTuple):
     """Of what is one for the batch: every device has it."""
 
 
-def laid_out(results: Callable[[Layout], Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def laid_out(results: Callable[[Layout], Any]) -> Callable[[F], F]:
     """Run a function of ``(loss_fn, params, *batch, **options)`` with the Explicit axes of a mesh as Auto ones.
 
     Args:
         results: Picks the layout of the results, a prefix of their tree. It is not asked where no axis is Explicit.
+            With ``has_aux=True`` they come in a pair with aux, which belongs to the examples.
 
     Returns:
         A decorator.
     """
 
-    def decorate(fun: Callable[P, R]) -> Callable[P, R]:
+    def decorate(fun: F) -> F:
         @functools.wraps(fun)
-        def called(*args: P.args, **options: P.kwargs) -> R:
+        def called(*args: Any, **options: Any) -> Any:
             loss_fn, *trees = args
             arrays = {name: value for name, value in options.items() if _sharding.is_laid_out(value)}
             if not _sharding.is_laid_out((trees, arrays)):
                 return fun(*args, **options)
 
-            def body(trees: Any, arrays: Any) -> R:
-                return fun(loss_fn, *trees, **{**options, **arrays})  # type: ignore[arg-type]
+            def body(trees: Any, arrays: Any) -> Any:
+                return fun(loss_fn, *trees, **{**options, **arrays})
 
             weights = jax.tree.map(_sharding.spec_of, trees[0])
-            layout = results(Layout(_rows(trees[-1]), weights, PartitionSpec()))
+            at = Layout(_rows(trees[-1]), weights, PartitionSpec())
+            layout = (results(at), at.rows) if options.get("has_aux") else results(at)
             return jax.sharding.auto_axes(body, out_sharding=layout)(trees, arrays)
 
-        return called
+        return cast(F, called)
 
     return decorate
 

@@ -1,20 +1,49 @@
 """One gradient for every example, stacked."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad._jit import jit
-from jaxgrad._types import LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, LossFn, Params, T, Tree, Ts, Wrt
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, subset_of
 
 __all__ = ["gradients"]
 
 
-@jit("loss_fn", "wrt")
+@overload
+def gradients(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    wrt: Wrt = None,
+    has_aux: Literal[False] = False,
+) -> T: ...
+
+
+@overload
+def gradients(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    wrt: Wrt = None,
+    has_aux: Literal[True],
+) -> tuple[T, Aux]: ...
+
+
+@jit("loss_fn", "wrt", "has_aux")
 @laid_out(lambda at: at.rows)
-def gradients(loss_fn: LossFn, params: Params, *batch: Any, wrt: Wrt = None) -> Params:
+def gradients(
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    wrt: Wrt = None,
+    has_aux: bool = False,
+) -> Any:
     r"""Return the gradient of the loss of every example.
 
     .. math:: G_i = \nabla_\theta\, \ell(\theta, x_i)
@@ -28,9 +57,12 @@ def gradients(loss_fn: LossFn, params: Params, *batch: Any, wrt: Wrt = None) -> 
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
-        A tree like ``params`` with a leading axis of length ``B`` on every leaf.
+        A tree like ``params`` with a leading axis of length ``B`` on every leaf. With ``has_aux`` the pair of this and
+        ``aux``, stacked along a leading axis of length ``B``, from the same forward; inside of `jax.shard_map` it is
+        the device's own.
 
     Raises:
         ValueError: If the leading axes differ or are empty, the loss is no scalar, or ``wrt`` selects nothing.
@@ -41,6 +73,7 @@ def gradients(loss_fn: LossFn, params: Params, *batch: Any, wrt: Wrt = None) -> 
 
     Example:
         >>> import jax.numpy as jnp
+    from jax.typing import ArrayLike
         >>> def loss(params, x, y):
         ...     return 0.5 * (params["w"] * x - y) ** 2
         >>> gradients(loss, {"w": jnp.array(2.0)}, jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0]))["w"].tolist()
@@ -49,7 +82,11 @@ def gradients(loss_fn: LossFn, params: Params, *batch: Any, wrt: Wrt = None) -> 
     References:
         Goodfellow (2015), Efficient per-example gradient computations, arXiv:1510.01799.
     """
-    subset = subset_of(loss_fn, params, batch, wrt)
-    return map_examples(
-        lambda active, *example: subset.embed(jax.grad(subset.fun)(active, *example)), subset.active, batch
-    )
+    subset = subset_of(loss_fn, params, batch, wrt, has_aux=has_aux)
+
+    def one(active: Params, *example: Any) -> tuple[Params, Tree]:
+        gradient, aux = jax.grad(subset.pair, has_aux=True)(active, *example)
+        return subset.embed(gradient), aux
+
+    rows, aux = map_examples(one, subset.active, batch)
+    return (rows, aux) if has_aux else rows

@@ -1,16 +1,19 @@
 """Inner products of per-example gradients."""
 
+from __future__ import annotations
+
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, LossFn, Params, T, Ts, Wrt
 from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._batch import problem_of
+from jaxgrad.per_example._engine._batch import Mode, problem_of
 from jaxgrad.per_example._engine._factors import Factor, dtype_of_sum
 from jaxgrad.per_example._engine._ledger import Ledger, keep_books
 from jaxgrad.per_example._engine._plan import LeafPlan
@@ -19,16 +22,41 @@ from jaxgrad.per_example._explicit import laid_out
 __all__ = ["gram"]
 
 
-@jit("loss_fn", "mode", "wrt")
+@overload
+def gram(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    other: tuple[*Ts] | None = None,
+    mode: Mode = "auto",
+    wrt: Wrt = None,
+    has_aux: Literal[False] = False,
+) -> Array: ...
+
+
+@overload
+def gram(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    other: tuple[*Ts] | None = None,
+    mode: Mode = "auto",
+    wrt: Wrt = None,
+    has_aux: Literal[True],
+) -> tuple[Array, Aux]: ...
+
+
+@jit("loss_fn", "mode", "wrt", "has_aux")
 @laid_out(lambda at: at.rows)
 def gram(
     loss_fn: LossFn,
     params: Params,
     *batch: Any,
     other: tuple[Any, ...] | None = None,
-    mode: str = "auto",
+    mode: Mode = "auto",
     wrt: Wrt = None,
-) -> Array:
+    has_aux: bool = False,
+) -> Any:
     r"""Return the inner products of the gradients of all pairs of examples.
 
     .. math:: K_{ij} = \nabla_\theta\, \ell(\theta, x_i) \cdot \nabla_\theta\, \ell(\theta, x'_j)
@@ -43,9 +71,11 @@ def gram(
         other: A tuple like ``batch`` with the second examples, of any length; ``None``: the batch itself.
         mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"materialise"``.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
-        A matrix of shape ``(B, B')``.
+        A matrix of shape ``(B, B')``. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of
+        length ``B``, from the same forward; inside of `jax.shard_map` it is the device's own.
 
     Raises:
         ValueError: If ``other`` does not match ``batch``, the leading axes differ or are empty, the loss is no scalar,
@@ -67,10 +97,11 @@ def gram(
         Jacot, Gabriel and Hongler (2018), Neural tangent kernel, arXiv:1806.07572.
         Pruthi et al. (2020), Estimating training data influence by tracing gradient descent, arXiv:2002.08484, eq. 1.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, mode)
+    problem = problem_of(loss_fn, params, batch, wrt, mode, has_aux=has_aux)
     first = keep_books(problem.plan, problem.leaves, batch)
     second = first if other is None else keep_books(problem.plan, problem.leaves, _like(batch, other))
-    return sum_of_products(problem.plan.leaves, first, second)
+    result = sum_of_products(problem.plan.leaves, first, second)
+    return (result, first.aux) if has_aux else result
 
 
 def _like(batch: tuple[Any, ...], other: Any) -> tuple[Any, ...]:

@@ -1,15 +1,18 @@
 """Mean, second moment and variance of the gradients of a batch, entry by entry."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Tree, Ts, Wrt
 from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._batch import chunk_length, problem_of
+from jaxgrad.per_example._engine._batch import Mode, chunk_length, problem_of
 from jaxgrad.per_example._engine._chunks import over_chunks
 from jaxgrad.per_example._engine._factors import Factors, OneHot, dtype_of_sum, wide
 from jaxgrad.per_example._engine._ledger import keep_books, weighted_sum
@@ -19,28 +22,55 @@ from jaxgrad.per_example._explicit import laid_out
 __all__ = ["Moments", "moments"]
 
 
-class Moments(NamedTuple):
+class Moments(NamedTuple, Generic[T]):
     """Moments over the examples of a batch, each a tree like ``params``."""
 
-    mean: Tree
+    mean: T
     """The gradient of the mean loss."""
-    second_moment: Tree
+    second_moment: T
     """The mean of the squared entries."""
-    variance: Tree
+    variance: T
     """The variance over the examples, with ``1 / B``."""
 
 
-@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name")
+@overload
+def moments(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[False] = False,
+) -> Moments[T]: ...
+
+
+@overload
+def moments(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[True],
+) -> tuple[Moments[T], Aux]: ...
+
+
+@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name", "has_aux")
 @laid_out(lambda at: Moments(at.weights, at.weights, at.weights))
 def moments(
     loss_fn: LossFn,
     params: Params,
     *batch: Any,
-    mode: str = "auto",
+    mode: Mode = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> Moments:
+    has_aux: bool = False,
+) -> Any:
     r"""Return the mean, second moment and variance of every entry of the gradient over a batch.
 
     .. math:: m = \frac1B \sum_i g_i, \qquad s = \frac1B \sum_i g_i^2, \qquad v = \frac1B \sum_i (g_i - m)^2
@@ -59,10 +89,12 @@ def moments(
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the moments are over all examples; ``None``: the
             device's own.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The `Moments`. The variance is ``s - m**2``, not below zero: for a relative spread below the square root of the
-        rounding unit its digits are noise.
+        rounding unit its digits are noise. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis
+        of length ``B``, from the same forward; inside of `jax.shard_map` it is the device's own.
 
     Raises:
         ValueError: If the leading axes differ or are empty, the loss is no scalar, ``mode`` or ``microbatch`` is
@@ -83,7 +115,7 @@ def moments(
     References:
         Dangel, Kunstner and Hennig (2020), BackPACK: packing more into backprop, arXiv:1912.10985, section 2.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name)
+    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name, has_aux=has_aux)
     size = _check.batch(batch)
 
     def step(chunk: Any, real: Array) -> tuple[Tree, Tree]:
@@ -91,12 +123,13 @@ def moments(
         ones = real.astype(wide(ledger.losses.dtype))
         sums = weighted_sum(problem.plan, ledger, [ones] * len(problem.leaves))
         entries = zip(problem.plan.leaves, ledger.entries, strict=True)
-        return (sums, [_sum_of_squares(plan, entry, ones) for plan, entry in entries]), ()
+        return (sums, [_sum_of_squares(plan, entry, ones) for plan, entry in entries]), ledger.aux
 
-    (sums, squares), _ = over_chunks(step, batch, jnp.ones(size, bool), chunk_length(problem, microbatch, size))
+    (sums, squares), aux = over_chunks(step, batch, jnp.ones(size, bool), chunk_length(problem, microbatch, size))
     mean, second = (jax.tree.map(lambda x: x / size, _sharding.mean_over(part, axis_name)) for part in (sums, squares))
     variance = [jnp.maximum(s - jnp.square(m), 0) for s, m in zip(second, mean, strict=True)]
-    return Moments(*map(problem.rebuild, (mean, second, variance)))
+    result = Moments(*map(problem.rebuild, (mean, second, variance)))
+    return (result, aux) if has_aux else result
 
 
 def _sum_of_squares(plan: LeafPlan, entry: Any, scales: Array) -> Array:

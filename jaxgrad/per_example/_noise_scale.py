@@ -1,14 +1,17 @@
 """The gradient noise scale of a batch."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
-from jaxgrad.per_example._engine._batch import clip_and_sum, problem_of, together
+from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Ts, Wrt
+from jaxgrad.per_example._engine._batch import Mode, clip_and_sum, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["NoiseScale", "noise_scale"]
@@ -25,17 +28,44 @@ class NoiseScale(NamedTuple):
     """Unbiased estimate of the squared norm of the expected gradient; may be negative."""
 
 
-@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name")
+@overload
+def noise_scale(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[False] = False,
+) -> NoiseScale: ...
+
+
+@overload
+def noise_scale(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[True],
+) -> tuple[NoiseScale, Aux]: ...
+
+
+@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name", "has_aux")
 @laid_out(lambda at: at.single)
 def noise_scale(
     loss_fn: LossFn,
     params: Params,
     *batch: Any,
-    mode: str = "auto",
+    mode: Mode = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> NoiseScale:
+    has_aux: bool = False,
+) -> Any:
     r"""Estimate the simple gradient noise scale from the per-example norms of one batch.
 
     .. math:: \mathcal B = \frac{\operatorname{tr} \Sigma}{\lVert G \rVert^2}, \qquad
@@ -53,9 +83,11 @@ def noise_scale(
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the noise scale is that of all examples; ``None``: the
             device's own.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
-        The `NoiseScale`.
+        The `NoiseScale`. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of length ``B``,
+        from the same forward; inside of `jax.shard_map` it is the device's own.
 
     Raises:
         ValueError: If there are fewer than two examples, the leading axes differ, the loss is no scalar, or ``wrt``
@@ -75,7 +107,7 @@ def noise_scale(
     References:
         McCandlish et al. (2018), An empirical model of large-batch training, arXiv:1812.06162, eq. 2.9 and appendix A.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name)
+    problem = problem_of(loss_fn, params, batch, wrt, mode, axis_name=axis_name, has_aux=has_aux)
     size, own = _check.batch(batch) * _sharding.device_count(axis_name), _check.batch(batch)
     if size < 2:
         message = f"the noise scale needs at least two examples; got {size}"
@@ -85,14 +117,15 @@ def noise_scale(
         return [jnp.ones_like(norms[0])], norms[0]
 
     groups = together(problem)
-    total, _, norms = clip_and_sum(problem, batch, jnp.ones(own, bool), groups, keep_all, mode, microbatch)
+    total, _, norms, aux = clip_and_sum(problem, batch, jnp.ones(own, bool), groups, keep_all, mode, microbatch)
     # the squares of the norms may be out of range where their ratio is not
     unit = _tree.power_of_two(_sharding.largest(jnp.max(norms), axis_name))
     total = _sharding.sum_over(_in_dtype(total, norms.dtype), axis_name)
     mean_square = jnp.square(_tree.scaled_norm(total) / unit / size)
     trace = (_sharding.mean_over(jnp.mean(jnp.square(norms / unit)), axis_name) - mean_square) * size / (size - 1)
     signal = mean_square - trace / size
-    return NoiseScale(trace / signal, trace * unit * unit, signal * unit * unit)
+    result = NoiseScale(trace / signal, trace * unit * unit, signal * unit * unit)
+    return (result, aux) if has_aux else result
 
 
 def _in_dtype(tree: Any, dtype: Any) -> Any:

@@ -1,26 +1,82 @@
 """The norm of every example's gradient."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, LossFn, Params, Wrt
-from jaxgrad.per_example._engine._batch import measure, problem_of, together
+from jaxgrad._types import Array, Aux, LossFn, Params, T, Ts, Wrt
+from jaxgrad.per_example._engine._batch import Mode, measure, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["norms"]
 
 
-@jit("loss_fn", "per_leaf", "mode", "microbatch", "wrt")
+@overload
+def norms(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    per_leaf: Literal[False] = False,
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    has_aux: Literal[False] = False,
+) -> Array: ...
+
+
+@overload
+def norms(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    per_leaf: Literal[False] = False,
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    has_aux: Literal[True],
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def norms(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    per_leaf: Literal[True],
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    has_aux: Literal[False] = False,
+) -> T: ...
+
+
+@overload
+def norms(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    per_leaf: Literal[True],
+    mode: Mode = "auto",
+    microbatch: int | None = None,
+    wrt: Wrt = None,
+    has_aux: Literal[True],
+) -> tuple[T, Aux]: ...
+
+
+@jit("loss_fn", "per_leaf", "mode", "microbatch", "wrt", "has_aux")
 @laid_out(lambda at: at.rows)
 def norms(
     loss_fn: LossFn,
     params: Params,
     *batch: Any,
     per_leaf: bool = False,
-    mode: str = "auto",
+    mode: Mode = "auto",
     microbatch: int | None = None,
     wrt: Wrt = None,
-) -> Array:
+    has_aux: bool = False,
+) -> Any:
     r"""Return the Euclidean norm of the gradient of every example, without forming the gradients.
 
     .. math:: n_i = \lVert \nabla_\theta\, \ell(\theta, x_i) \rVert_2, \qquad
@@ -39,10 +95,12 @@ def norms(
             ``vmap(grad)``.
         microbatch: How many examples are taken at once; ``None`` chooses.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The norms, of shape ``(B,)``; with ``per_leaf`` a tree like ``params`` of such arrays, zero on leaves that do
-        not count.
+        not count. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of length ``B``, from the
+        same forward; inside of `jax.shard_map` it is the device's own.
 
     Raises:
         ValueError: If the leading axes differ or are empty, the loss is no scalar, ``mode`` or ``microbatch`` is
@@ -55,6 +113,7 @@ def norms(
 
     Example:
         >>> import jax.numpy as jnp
+    from jax.typing import ArrayLike
         >>> def loss(params, x):
         ...     return params["w"] @ x
         >>> norms(loss, {"w": jnp.ones(2)}, jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
@@ -64,8 +123,8 @@ def norms(
         Goodfellow (2015), Efficient per-example gradient computations, arXiv:1510.01799.
         Li et al. (2022), Large language models can be strong differentially private learners, arXiv:2110.05679.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, mode)
-    if per_leaf:
-        return problem.spread(measure(problem, batch, microbatch, [[i] for i in range(len(problem.leaves))]))
-    (total,) = measure(problem, batch, microbatch, together(problem))
-    return total
+    problem = problem_of(loss_fn, params, batch, wrt, mode, has_aux=has_aux)
+    groups = [[i] for i in range(len(problem.leaves))] if per_leaf else together(problem)
+    found, aux = measure(problem, batch, microbatch, groups)
+    result = problem.spread(found) if per_leaf else found[0]
+    return (result, aux) if has_aux else result

@@ -36,7 +36,12 @@ def one_example(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def subset_of(
-    loss_fn: LossFn, params: Params, batch: tuple[Any, ...], wrt: Wrt, axis_name: AxisName = None
+    loss_fn: LossFn,
+    params: Params,
+    batch: tuple[Any, ...],
+    wrt: Wrt,
+    axis_name: AxisName = None,
+    has_aux: bool = False,
 ) -> _tree.Subset:
     """Check the arguments that the whole family shares, and restrict the loss to the leaves that count.
 
@@ -49,7 +54,7 @@ def subset_of(
         )
         raise ValueError(message)
     params = _sharding.replicated(params, axis_name)
-    subset = _tree.held(one_example(_check.scalar_loss(loss_fn)), params, wrt)
+    subset = _tree.held(one_example(_check.scalar_loss(loss_fn, has_aux=has_aux)), params, wrt, has_aux)
     _check.differentiable(params=subset.active)
 
     def losses(active: Params, *rows: Any) -> Any:

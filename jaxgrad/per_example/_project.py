@@ -1,6 +1,9 @@
 """Random projections of per-example gradients."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +11,49 @@ from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Key, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, Key, LossFn, Params, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of
 from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._slopes import directional_derivatives
+from jaxgrad.per_example._slopes import Slopes, from_slopes
 
 __all__ = ["project"]
 
 
-@jit("loss_fn", "dim", "wrt")
+@overload
+def project(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    key: Key,
+    dim: int,
+    wrt: Wrt = None,
+    has_aux: Literal[False] = False,
+) -> Array: ...
+
+
+@overload
+def project(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    key: Key,
+    dim: int,
+    wrt: Wrt = None,
+    has_aux: Literal[True],
+) -> tuple[Array, Aux]: ...
+
+
+@jit("loss_fn", "dim", "wrt", "has_aux")
 @laid_out(lambda at: at.rows)
-def project(loss_fn: LossFn, params: Params, *batch: Any, key: Key, dim: int, wrt: Wrt = None) -> Array:
+def project(
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    key: Key,
+    dim: int,
+    wrt: Wrt = None,
+    has_aux: bool = False,
+) -> Any:
     r"""Project the gradient of every example onto random directions.
 
     .. math:: y_{ik} = \frac{1}{\sqrt{d}}\, r_k \cdot \nabla_\theta\, \ell(\theta, x_i), \qquad
@@ -35,9 +70,11 @@ def project(loss_fn: LossFn, params: Params, *batch: Any, key: Key, dim: int, wr
         key: Random key of the directions.
         dim: The number of directions ``d``.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
-        Features of shape ``(B, dim)``.
+        Features of shape ``(B, dim)``. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of
+        length ``B``, from the same forward; inside of `jax.shard_map` it is the device's own.
 
     Raises:
         ValueError: If ``dim`` is below 1, the leading axes differ or are empty, the loss is no scalar, or ``wrt``
@@ -46,7 +83,7 @@ def project(loss_fn: LossFn, params: Params, *batch: Any, key: Key, dim: int, wr
 
     Cost:
         One forward, then ``dim`` directional derivatives of about 2/3 of a gradient each, one after the other. A
-        loss with a ``jax.custom_vjp`` has only gradients: they are formed, a chunk at a time.
+        loss with a ``jax.custom_vjp`` has only gradients: they are formed once, a chunk at a time.
 
     Example:
         >>> import jax
@@ -60,16 +97,19 @@ def project(loss_fn: LossFn, params: Params, *batch: Any, key: Key, dim: int, wr
     References:
         Park et al. (2023), TRAK: attributing model behavior at scale, arXiv:2303.14186, section 3.2.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, plan=False)
+    problem = problem_of(loss_fn, params, batch, wrt, plan=False, has_aux=has_aux)
     dim = _check.count(dim, "dim", least=1)
-    slopes = directional_derivatives(problem, batch)
     kept = _tree.accumulator(*(leaf.dtype for leaf in problem.leaves))
 
-    def feature(k: Key) -> Array:
-        return slopes(jax.tree.map(_sharding.like, direction(k, problem.leaves), problem.leaves)).astype(kept)
+    def features(slopes: Slopes) -> Array:
+        def one(k: Key) -> Array:
+            return slopes(jax.tree.map(_sharding.like, direction(k, problem.leaves), problem.leaves)).astype(kept)
 
-    features = lax.map(feature, jax.random.split(key, dim))
-    return features.T / jnp.sqrt(jnp.asarray(dim, kept))
+        return lax.map(one, jax.random.split(key, dim)).T
+
+    rows, aux = from_slopes(problem, batch, features)
+    result = rows / jnp.sqrt(jnp.asarray(dim, kept))
+    return (result, aux) if has_aux else result
 
 
 def direction(key: Key, like: Params) -> Params:

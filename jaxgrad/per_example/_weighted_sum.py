@@ -1,23 +1,57 @@
 """A weighted sum of per-example gradients."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["weighted_sum"]
 
 
-@jit("loss_fn", "wrt", "axis_name")
+@overload
+def weighted_sum(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *batch: *Ts,
+    weights: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[False] = False,
+) -> T: ...
+
+
+@overload
+def weighted_sum(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *batch: *Ts,
+    weights: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: Literal[True],
+) -> tuple[T, Aux]: ...
+
+
+@jit("loss_fn", "wrt", "axis_name", "has_aux")
 @laid_out(lambda at: at.weights)
 def weighted_sum(
-    loss_fn: LossFn, params: Params, *batch: Any, weights: Array, wrt: Wrt = None, axis_name: AxisName = None
-) -> Params:
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+    weights: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+    has_aux: bool = False,
+) -> Any:
     r"""Sum the gradients of the examples, each times its weight.
 
     .. math:: \sum_i w_i \nabla_\theta\, \ell(\theta, x_i)
@@ -34,9 +68,11 @@ def weighted_sum(
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the sum is over all examples; ``None``: the
             device's own.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
-        The weighted sum, a tree like ``params``.
+        The weighted sum, a tree like ``params``. With ``has_aux`` the pair of this and ``aux``, stacked along a leading
+        axis of length ``B``, from the same forward; inside of `jax.shard_map` it is the device's own.
 
     Raises:
         ValueError: If ``weights`` is not one number an example, the leading axes differ or are empty, the loss is no
@@ -58,10 +94,12 @@ def weighted_sum(
     References:
         Ren et al. (2018), Learning to reweight examples for robust deep learning, arXiv:1803.09050, eq. 4.
     """
-    problem = problem_of(loss_fn, params, batch, wrt, plan=False, axis_name=axis_name)
+    problem = problem_of(loss_fn, params, batch, wrt, plan=False, axis_name=axis_name, has_aux=has_aux)
     _check.numbers_like(weights, "weights", 1.0)
     size, weights = _check.batch(batch), jnp.asarray(weights)
     if weights.shape != (size,):
         message = f"weights must have the shape ({size},), one an example; got {weights.shape}"
         raise ValueError(message)
-    return problem.rebuild(_sharding.sum_over(sum_with_weights(problem, batch, weights), axis_name))
+    total, aux = sum_with_weights(problem, batch, weights)
+    result = problem.rebuild(_sharding.sum_over(total, axis_name))
+    return (result, aux) if has_aux else result

@@ -3,13 +3,13 @@
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine._chunks import over_chunks
 from jaxgrad.per_example._engine._ledger import Ledger, keep_books, weighted_sum
@@ -18,9 +18,22 @@ from jaxgrad.per_example._engine._plan import Plan, make_plan, materialising_pla
 from jaxgrad.per_example._engine._program import narrows
 from jaxgrad.per_example._one import map_examples, subset_of
 
-__all__ = ["MODES", "Problem", "chunk_length", "clip_and_sum", "measure", "problem_of", "sum_with_weights", "together"]
+__all__ = [
+    "MODES",
+    "Mode",
+    "Problem",
+    "chunk_length",
+    "clip_and_sum",
+    "measure",
+    "problem_of",
+    "sum_with_weights",
+    "together",
+]
 
-MODES = ("auto", "book-keeping", "ghost", "materialise")
+Mode = Literal["auto", "book-keeping", "ghost", "materialise"]
+"""How the gradients of a batch are held; see `clipped_sum`."""
+
+MODES: tuple[str, ...] = get_args(Mode)
 
 CACHE = 16 * 2**20
 """Bytes that a chunk may hold on a CPU, activations and all; an estimate: more of them at once is slower."""
@@ -29,8 +42,8 @@ CACHE = 16 * 2**20
 class Problem(NamedTuple):
     """A per-example loss on a flat list of the leaves that count."""
 
-    fun: Callable[..., Array]
-    """``fun(leaves, *example) -> ()``."""
+    fun: Callable[..., tuple[Array, Tree]]
+    """``fun(leaves, *example)`` returns the loss, of shape ``()``, and aux: ``None`` where the user's loss has none."""
     leaves: list[Array]
     plan: Plan
     rebuild: Callable[[Any], Params]
@@ -42,6 +55,10 @@ class Problem(NamedTuple):
     spread: Callable[[list[Array]], Tree]
     """Turns an array for each of ``leaves`` into a tree like ``params``, zero on the leaves that do not count."""
 
+    def of_batch(self, batch: tuple[Any, ...]) -> Callable[[list[Array]], tuple[Array, Tree]]:
+        """Return the function that turns leaves into the losses and aux of a batch."""
+        return lambda leaves: map_examples(self.fun, leaves, batch)
+
 
 def problem_of(
     loss_fn: LossFn,
@@ -52,15 +69,16 @@ def problem_of(
     *,
     plan: bool = True,
     axis_name: AxisName = None,
+    has_aux: bool = False,
 ) -> Problem:
     """Check the arguments of a public function, and plan; without a plan everything is materialised."""
     _check.choice(mode, "mode", MODES)
-    subset = subset_of(loss_fn, params, batch, wrt, axis_name)
+    subset = subset_of(loss_fn, params, batch, wrt, axis_name, has_aux=has_aux)
     leaves, structure = jax.tree.flatten(subset.active)
     treedef: Any = structure
 
-    def fun(active: list[Array], *example: Any) -> Array:
-        return subset.fun(treedef.unflatten(active), *example)
+    def fun(active: list[Array], *example: Any) -> tuple[Array, Tree]:
+        return subset.pair(treedef.unflatten(active), *example)
 
     held = materialising_plan(fun, leaves)
     if plan and mode != "materialise":
@@ -114,12 +132,13 @@ def together(problem: Problem) -> list[list[int]]:
 
 def measure(
     problem: Problem, batch: tuple[Any, ...], microbatch: int | None, groups: Sequence[Sequence[int]]
-) -> list[Array]:
-    """Return the norms of the gradients, group of leaves by group."""
+) -> tuple[list[Array], Tree]:
+    """Return the norms of the gradients, group of leaves by group, and aux."""
     size = _check.batch(batch)
 
     def step(chunk: Any, _: Array) -> tuple[Tree, Tree]:
-        return (), norms_of_groups(problem.plan, keep_books(problem.plan, problem.leaves, chunk), groups)
+        ledger = keep_books(problem.plan, problem.leaves, chunk)
+        return (), (norms_of_groups(problem.plan, ledger, groups), ledger.aux)
 
     return over_chunks(step, batch, jnp.ones(size, bool), chunk_length(problem, microbatch, size))[1]
 
@@ -138,11 +157,11 @@ def clip_and_sum(
     mode: str,
     microbatch: int | None,
     given: Any = (),
-) -> tuple[list[Array], Array, Tree]:
+) -> tuple[list[Array], Array, Tree, Tree]:
     """Scale the gradients of groups of leaves by a function of their norms, and sum.
 
     Returns:
-        The sums of the leaves, float32 at the least, the losses, and the rows of ``scale_fn``.
+        The sums of the leaves, float32 at the least, the losses, the rows of ``scale_fn``, and aux.
     """
 
     def step(both: Any, real: Array) -> tuple[Tree, Tree]:
@@ -152,12 +171,12 @@ def clip_and_sum(
         finite = functools.reduce(jnp.logical_and, map(jnp.isfinite, [ledger.losses, *norms]))
         scales, rows = scale_fn(norms, rows_given)
         cut = [_cut(scale, norm, real & finite) for scale, norm in zip(scales, norms, strict=True)]
-        return _scaled_sum(problem, chunk, ledger, groups, cut, finite, mode), (ledger.losses, rows)
+        return _scaled_sum(problem, chunk, ledger, groups, cut, finite, mode), (ledger.losses, rows, ledger.aux)
 
     size = real.shape[0]
     length = chunk_length(problem, microbatch, size)
-    total, (losses, rows) = over_chunks(step, (batch, given), real, length)
-    return total, losses, rows
+    total, (losses, rows, aux) = over_chunks(step, (batch, given), real, length)
+    return total, losses, rows, aux
 
 
 def _cut(scale: Array, norm: Array, counts: Array) -> Array:
@@ -194,7 +213,7 @@ def second_pass(
     chosen = jnp.where(finite, jnp.arange(finite.shape[0]), jnp.argmax(finite))
     batch = _sharding.vary(batch, _sharding.varying((chosen, batch)))
     batch = lax.cond(jnp.all(finite), lambda: batch, lambda: jax.tree.map(lambda x: x[chosen], batch))
-    losses, pullback = jax.vjp(lambda leaves: map_examples(problem.fun, leaves, batch), problem.leaves)
+    losses, pullback, _ = jax.vjp(problem.of_batch(batch), problem.leaves, has_aux=True)
     some = jnp.any(finite)
     sums: dict[int, Array] = {}
     for group, scale in zip(groups, scales, strict=True):
@@ -203,20 +222,30 @@ def second_pass(
     return [sums[i] for i in range(len(problem.leaves))]
 
 
-def sum_with_weights(problem: Problem, batch: tuple[Any, ...], weights: Array) -> list[Array]:
-    """Sum the gradients with a weight for each, by one backward pass of the batch where it is right."""
+def sum_with_weights(problem: Problem, batch: tuple[Any, ...], weights: Array) -> tuple[list[Array], Tree]:
+    """Sum the gradients with a weight for each, by one backward pass of the batch where it is right.
+
+    Returns:
+        The sums of the leaves, and aux.
+    """
     kept = _tree.accumulator(*(leaf.dtype for leaf in problem.leaves))
-    if not narrows(jax.make_jaxpr(problem.fun)(problem.leaves, *one_of(batch)).jaxpr, kept):
+    if not narrows(_loss_alone(problem, batch), kept):
         with contextlib.suppress(NotImplementedError):
-            losses, pullback = jax.vjp(lambda leaves: map_examples(problem.fun, leaves, batch), problem.leaves)
-            return pullback(weights.astype(losses.dtype))[0]
+            losses, pullback, aux = jax.vjp(problem.of_batch(batch), problem.leaves, has_aux=True)
+            return pullback(weights.astype(losses.dtype))[0], aux
     planned = problem._replace(plan=make_plan(problem.fun, problem.leaves, one_of(batch)))
 
     def step(both: Any, real: Array) -> tuple[Tree, Tree]:
         chunk, given = both
         ledger = keep_books(planned.plan, planned.leaves, chunk)
         scales = jnp.where(real, given, jnp.zeros_like(given)).astype(kept)
-        return weighted_sum(planned.plan, ledger, [scales] * len(planned.leaves)), ()
+        return weighted_sum(planned.plan, ledger, [scales] * len(planned.leaves)), ledger.aux
 
     length = chunk_length(planned, None, weights.shape[0])
-    return over_chunks(step, (batch, weights), jnp.ones(weights.shape, bool), length)[0]
+    return over_chunks(step, (batch, weights), jnp.ones(weights.shape, bool), length)
+
+
+def _loss_alone(problem: Problem, batch: tuple[Any, ...]) -> Any:
+    """Return the program of the loss of one example, without what only aux needs."""
+    whole = jax.make_jaxpr(problem.fun)(problem.leaves, *one_of(batch)).jaxpr
+    return _jaxpr.needed(whole, [i == 0 for i in range(len(whole.outvars))])[0]

@@ -54,4 +54,4 @@ def over_chunks(
         return _tree.add(total, addend), rows
 
     total, rows = lax.scan(body, start, (chunks, split(filled)))
-    return total, jax.tree.map(lambda r: jnp.swapaxes(r, 0, 1).reshape(-1, *r.shape[2:])[:size], rows)
+    return total, jax.tree.map(lambda r: jnp.swapaxes(r, 0, 1).reshape(count * microbatch, *r.shape[2:])[:size], rows)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgrad._types import Array
+from jaxgrad._types import Array, Tree
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._factors import Factors, in_one_dtype, wide
 from jaxgrad.per_example._engine._plan import LeafPlan, Plan
@@ -17,9 +17,11 @@ __all__ = ["Ledger", "keep_books", "weighted_sum"]
 
 
 class Ledger(NamedTuple):
-    """The losses of a batch and, for every leaf, its gradients in the form that the plan chose."""
+    """The losses of a batch, aux and, for every leaf, its gradients in the form that the plan chose."""
 
     losses: Array
+    aux: Tree
+    """What the loss returns beside its value, stacked over the examples."""
     entries: tuple[Any, ...]
     """A list of `Factors`, a stack of gradients, or ``None`` where the loss does not depend on the leaf."""
 
@@ -28,17 +30,19 @@ def keep_books(plan: Plan, leaves: Sequence[Array], batch: Any) -> Ledger:
     """Run a batch forward and backward once."""
     if plan.program is None:
         # everything is materialised, by JAX's own transposition
-        losses, rows = jax.vmap(jax.value_and_grad(plan.fun), in_axes=(None,) + (0,) * len(batch))(leaves, *batch)
-        return Ledger(losses, tuple(rows))
+        both = jax.value_and_grad(plan.fun, has_aux=True)
+        (losses, aux), rows = jax.vmap(both, in_axes=(None,) + (0,) * len(batch))(leaves, *batch)
+        return Ledger(losses, aux, tuple(rows))
     program = plan.program
 
-    def one(*example: Any) -> tuple[Array, tuple[Any, ...]]:
+    def one(*example: Any) -> tuple[Array, Tree, tuple[Any, ...]]:
         tapped = run(program, plan.sites, plan.tapped, leaves, jax.tree.leaves(example))
-        return tapped.loss, tuple(_entry(plan, i, tapped) for i in range(len(leaves)))
+        return tapped.loss, tapped.aux, tuple(_entry(plan, i, tapped) for i in range(len(leaves)))
 
-    losses, entries = jax.vmap(one)(*batch)
+    losses, aux, entries = jax.vmap(one)(*batch)
     return Ledger(
         losses,
+        aux,
         tuple(
             _algebra.form(leaf, entry) if leaf.method == "instantiate" else entry
             for leaf, entry in zip(plan.leaves, entries, strict=True)

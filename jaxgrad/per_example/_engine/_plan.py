@@ -76,7 +76,7 @@ class Plan(NamedTuple):
     """A traced loss and what to do with each of its leaves."""
 
     fun: Callable[..., Any]
-    """``fun(leaves, *example) -> ()``."""
+    """``fun(leaves, *example)`` returns the loss, of shape ``()``, and aux."""
     program: Program | None
     """``None`` where everything is materialised."""
     sites: dict[Path, Site]
@@ -104,7 +104,7 @@ def make_plan(fun: Callable[..., Any], leaves: Sequence[Any], example: Any) -> P
     """Trace the loss of one example, and choose for every leaf by cost.
 
     Args:
-        fun: ``fun(leaves, *example) -> ()``.
+        fun: ``fun(leaves, *example)`` returns the loss, of shape ``()``, and aux.
         leaves: The leaves that count, arrays or their shapes.
         example: Tuple of trees of shapes and dtypes, without the leading axis of the batch.
 

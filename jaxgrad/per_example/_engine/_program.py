@@ -33,9 +33,17 @@ class Program(NamedTuple):
     """The loss of one example, and its derivative."""
 
     known: ClosedJaxpr
-    """``known(*leaves, *example)`` returns the loss and the residuals of ``linear``."""
+    """``known(*leaves, *example)`` returns the loss, the leaves of aux, and the residuals of ``linear``."""
     linear: Body
     """Maps tangents of the leaves to the tangent of the loss."""
+    aux: Any
+    """The structure of aux."""
+
+    def forward(self, *args: Any) -> tuple[Array, Any, list[Any]]:
+        """Evaluate ``known``, and return the loss, aux and the residuals."""
+        loss, *rest = jax.core.eval_jaxpr(self.known.jaxpr, self.known.consts, *args)
+        count = self.aux.num_leaves
+        return loss, self.aux.unflatten(rest[:count]), rest[count:]
 
     @property
     def convolves(self) -> bool:
@@ -49,7 +57,8 @@ class Program(NamedTuple):
         for eqn in self.known.jaxpr.eqns:
             if any(isinstance(atom, Var) and atom in moving for atom in eqn.invars):
                 moving.update(eqn.outvars)
-        kept = {atom for atom in self.known.jaxpr.outvars[1:] if isinstance(atom, Var) and atom in moving - given}
+        residuals = self.known.jaxpr.outvars[1 + self.aux.num_leaves :]
+        kept = {atom for atom in residuals if isinstance(atom, Var) and atom in moving - given}
         return sum(shape_of(atom).size * shape_of(atom).dtype.itemsize for atom in kept)
 
 
@@ -99,7 +108,7 @@ def linear_program(fun: Callable[..., Any], leaves: Sequence[Any], example: Any)
     """Trace the loss of one example, and split it into what is known and what is linear in the leaves.
 
     Args:
-        fun: ``fun(leaves, *example) -> ()``.
+        fun: ``fun(leaves, *example)`` returns the loss, of shape ``()``, and aux.
         leaves: Arrays, or their shapes and dtypes.
         example: Tuple of trees of shapes and dtypes, without the leading axis of the batch.
 
@@ -110,7 +119,9 @@ def linear_program(fun: Callable[..., Any], leaves: Sequence[Any], example: Any)
     flat, treedef = jax.tree.flatten(example)
     structure: Any = treedef
     count = len(leaves)
-    primal = jax.make_jaxpr(lambda *xs: fun(list(xs[:count]), *structure.unflatten(xs[count:])))(*leaves, *flat)
+    primal, shapes = jax.make_jaxpr(
+        lambda *xs: fun(list(xs[:count]), *structure.unflatten(xs[count:])), return_shape=True
+    )(*leaves, *flat)
     if _jaxpr.contains(primal.jaxpr, _jaxpr.has_refs):
         return None
     if _jaxpr.contains(primal.jaxpr, _is_rewritten):
@@ -118,15 +129,17 @@ def linear_program(fun: Callable[..., Any], leaves: Sequence[Any], example: Any)
     captured: list[Jaxpr] = []
 
     def known(*xs: Any) -> list[Any]:
-        loss, pushforward = jax.linearize(
-            lambda *active: jax.core.eval_jaxpr(primal.jaxpr, primal.consts, *active, *xs[count:])[0], *xs[:count]
-        )
+        def loss_and_aux(*active: Any) -> tuple[Any, list[Any]]:
+            loss, *aux = jax.core.eval_jaxpr(primal.jaxpr, primal.consts, *active, *xs[count:])
+            return loss, aux
+
+        loss, pushforward, aux = jax.linearize(loss_and_aux, *xs[:count], has_aux=True)
         linear = jax.make_jaxpr(pushforward)(*xs[:count])
         captured.append(linear.jaxpr)
-        return [loss, *linear.consts]
+        return [loss, *aux, *linear.consts]
 
     split = jax.make_jaxpr(known)(*leaves, *flat)
-    return Program(split, _body(captured[-1], ()))
+    return Program(split, _body(captured[-1], ()), jax.tree.structure(shapes[1]))
 
 
 def _body(jaxpr: Jaxpr, consts: Sequence[Any]) -> Body:

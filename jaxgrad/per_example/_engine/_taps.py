@@ -24,6 +24,7 @@ class Tapped(NamedTuple):
     """What one backward pass of one example leaves."""
 
     loss: Array
+    aux: Any
     operands: dict[Path, Array]
     """The known operand of every site, with an axis in front for every scan around."""
     cotangents: dict[Path, Array]
@@ -36,8 +37,7 @@ def run(
     program: Program, sites: dict[Path, Site], tapped: Sequence[int], leaves: Sequence[Array], example: Sequence[Array]
 ) -> Tapped:
     """Run one example forward, and its linear program backward once."""
-    known = program.known
-    loss, *residuals = jax.core.eval_jaxpr(known.jaxpr, known.consts, *leaves, *example)
+    loss, aux, residuals = program.forward(*leaves, *example)
     body = program.linear
     env = dict(body.consts) | dict(zip(body.residuals, residuals, strict=True))
     operands = _operands(body, env, sites, ())
@@ -51,12 +51,12 @@ def run(
 
     if isinstance(body.outvars[0], Literal):
         zeros = jax.tree.map(lambda s: _sharding.zeros(s), (shapes, outputs))
-        return Tapped(loss, operands, zeros[1], zeros[0])
+        return Tapped(loss, aux, operands, zeros[1], zeros[0])
     pullback = jax.linear_transpose(linear, shapes, outputs)
     if program.convolves:
         pullback = _in_order(pullback)
     gradients, cotangents = pullback(_sharding.like(jnp.ones((), loss.dtype), loss))
-    return Tapped(loss, operands, cotangents, gradients)
+    return Tapped(loss, aux, operands, cotangents, gradients)
 
 
 def _in_order(pullback: Callable[[Array], Any]) -> Callable[[Array], Any]:
