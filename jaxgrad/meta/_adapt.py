@@ -1,25 +1,55 @@
 """A few optimizer steps on one task."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal, overload
+
+import optax
 
 from jaxgrad._jit import jit
-from jaxgrad._types import AxisName, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
 
 __all__ = ["adapt"]
 
 
-@jit("loss_fn", "optimizer", "num_steps", "wrt", "axis_name")
+@overload
 def adapt(
-    loss_fn: LossFn,
-    params: Params,
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
     support: Tree,
     *,
-    optimizer: Any,
+    optimizer: optax.GradientTransformation,
     num_steps: int,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> Params:
+) -> T: ...
+@overload
+def adapt(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    support: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[True],
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[T, Aux]: ...
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "axis_name")
+def adapt(
+    loss_fn: Callable[Concatenate[T, ...], Any],
+    params: T,
+    support: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: bool = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Take a few optimizer steps on the support loss of ONE task.
 
     .. math:: \theta_{k+1} = \theta_k + u_k, \qquad (u_k, s_{k+1}) = \text{update}(\nabla L(\theta_k), s_k, \theta_k)
@@ -39,19 +69,22 @@ def adapt(
             if it asks for them. Static: two that are built alike, ``optax.sgd(0.1)`` twice, share a program, but one
             that closes over an array or a mapping is known by identity, so build it once, outside of loops.
         num_steps: How many steps, a Python integer; 0 returns ``params``.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves move: glob patterns on their paths (``"head"``, ``"*/kernel"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all. The optimizer then sees a list of these leaves alone.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss, of every step, is the mean of
             the devices' losses; ``None``: it is the device's own.
 
     Returns:
-        The adapted parameters, with the structure, shapes and dtypes of ``params``.
+        The adapted parameters, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(adapted,
+        aux)``: the aux of every step's loss, at the parameters from which the step starts, along a leading axis of
+        length ``num_steps``. Inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
 
     Raises:
         ValueError: If ``num_steps`` is negative, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no
             axis around.
-        TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, or a leaf that
-            moves is no real floating-point array.
+        TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that moves is
+            no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
     Cost:
         ``num_steps`` gradients. Differentiated: about 3.6 gradients a step (FLOPs), and the memory of one step's
@@ -60,13 +93,16 @@ def adapt(
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
+        >>> import jaxgrad
         >>> def loss(params, x, y):
         ...     return 0.5 * jnp.sum((params["w"] * x - y) ** 2)
         >>> params, task = {"w": jnp.array(0.0)}, (jnp.ones(2), jnp.ones(2))
-        >>> adapt(loss, params, task, optimizer=optax.sgd(0.25), num_steps=2)["w"].item()
+        >>> jaxgrad.meta.adapt(loss, params, task, optimizer=optax.sgd(0.25), num_steps=2)["w"].item()
         0.75
 
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, equation 1.
     """
-    return descend(loss_fn, params, support, optimizer=optimizer, num_steps=num_steps, wrt=wrt, axis_name=axis_name)
+    options: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": wrt, "axis_name": axis_name}
+    adapted, aux = descend(loss_fn, params, support, has_aux=has_aux, **options)
+    return (adapted, aux) if has_aux else adapted

@@ -1,30 +1,63 @@
 """The gradient at the adapted parameters: MAML without its second derivatives."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal, overload
 
 import jax
+import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import arguments, check_tasks, descend
 
 __all__ = ["first_order_gradient", "first_order_value_and_gradient"]
 
 
-@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt", "axis_name")
+@overload
 def first_order_value_and_gradient(
-    loss_fn: LossFn,
-    params: Params,
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
     support: Tree,
     query: Tree,
     *,
-    optimizer: Any,
+    optimizer: optax.GradientTransformation,
     num_steps: int,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> tuple[Array, Params]:
+) -> tuple[Array, T]: ...
+@overload
+def first_order_value_and_gradient(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[tuple[Array, Aux], T]: ...
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", "axis_name")
+def first_order_value_and_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Any],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: bool = False,
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Return the meta-loss and the mean over tasks of the gradient AT the adapted parameters.
 
     .. math:: \frac{1}{T} \sum_{t=1}^{T} \nabla L(\theta_K^{(t)};\, \text{query}_t), \qquad
@@ -42,6 +75,7 @@ def first_order_value_and_gradient(
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
         optimizer: An optax transformation for the inner steps, as in `adapt`. Static.
         num_steps: How many inner steps, a Python integer; with 0 this is the plain gradient on ``query``.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves.
         inner_wrt: Which leaves the inner steps move, given likewise.
@@ -50,13 +84,16 @@ def first_order_value_and_gradient(
             device.
 
     Returns:
-        The meta-loss, and the first-order gradient with the structure, shapes and dtypes of ``params``.
+        The meta-loss, and the first-order gradient with the structure, shapes and dtypes of ``params``. With
+        ``has_aux``, ``((value, aux), gradient)``: the aux of the query loss at the adapted parameters, tasks along its
+        leading axis; that of the inner steps is dropped. Inside of `jax.shard_map` it is that of the device's own
+        tasks, with ``axis_name`` too.
 
     Raises:
         ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
             no scalar, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name`` is no axis around.
-        TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, or a leaf that
-            counts is no real floating-point array.
+        TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that counts
+            is no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
     Cost:
         ``1 + num_steps`` gradients, all tasks at once; the memory of one gradient for every task.
@@ -64,10 +101,11 @@ def first_order_value_and_gradient(
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
+        >>> import jaxgrad
         >>> def loss(params, target):
         ...     return 0.5 * (params["w"] - target) ** 2
         >>> params, targets = {"w": jnp.array(0.0)}, jnp.array([1.0, 3.0])
-        >>> value, gradient = first_order_value_and_gradient(
+        >>> value, gradient = jaxgrad.meta.first_order_value_and_gradient(
         ...     loss, params, targets, targets, optimizer=optax.sgd(0.5), num_steps=1
         ... )
         >>> value.item(), gradient["w"].item()
@@ -79,32 +117,63 @@ def first_order_value_and_gradient(
     """
     check_tasks(support, query)
     params = _sharding.replicated(params, axis_name)
-    subset = _tree.held(_check.scalar_loss(loss_fn), params, wrt)
+    inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}
+    loss = _check.scalar_loss(loss_fn, has_aux=has_aux)
+    subset, whole = _tree.held(loss, params, wrt, has_aux), _tree.held(loss, params, None, has_aux)
     _check.differentiable(params=subset.active)
 
-    def at_adapted(support: Tree, query: Tree) -> tuple[Array, Params]:
-        fast = descend(loss_fn, params, support, optimizer=optimizer, num_steps=num_steps, wrt=inner_wrt)
-        ahead = _tree.restrict(_check.scalar_loss(loss_fn), fast, wrt, arguments(query))
-        return jax.value_and_grad(ahead.fun)(ahead.active, *arguments(query))
+    def at_adapted(support: Tree, query: Tree) -> tuple[tuple[Array, Tree], Params]:
+        fast, _ = descend(whole.fun, params, support, **inner)
+        ahead = _tree.restrict(loss, fast, wrt, arguments(query), None, has_aux)
+        return jax.value_and_grad(ahead.pair, has_aux=True)(ahead.active, *arguments(query))
 
-    values, gradients = jax.vmap(at_adapted)(support, query)
-    value, gradient = jax.tree.map(lambda leaf: leaf.mean(0), (values, gradients))
-    return _sharding.mean_over(value, axis_name), subset.embed(_sharding.mean_over(gradient, axis_name))
+    (values, aux), gradients = jax.vmap(at_adapted)(support, query)
+    value, gradient = _sharding.mean_over(jax.tree.map(lambda leaf: leaf.mean(0), (values, gradients)), axis_name)
+    return (value, aux) if has_aux else value, subset.embed(gradient)
 
 
-@jit("loss_fn", "optimizer", "num_steps", "wrt", "inner_wrt", "axis_name")
+@overload
 def first_order_gradient(
-    loss_fn: LossFn,
-    params: Params,
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
     support: Tree,
     query: Tree,
     *,
-    optimizer: Any,
+    optimizer: optax.GradientTransformation,
     num_steps: int,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> Params:
+) -> T: ...
+@overload
+def first_order_gradient(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[T, Aux]: ...
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", "axis_name")
+def first_order_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Any],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: bool = False,
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Return the mean over tasks of the gradient AT the adapted parameters: first-order MAML.
 
     The second value of `first_order_value_and_gradient`, which explains the arguments at length.
@@ -116,13 +185,16 @@ def first_order_gradient(
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
         optimizer: An optax transformation for the inner steps. Static.
         num_steps: How many inner steps, a Python integer.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves the gradient is taken with respect to; zero on the others.
         inner_wrt: Which leaves the inner steps move.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
             devices' tasks; ``None``: over the device's own.
 
     Returns:
-        The first-order gradient, with the structure, shapes and dtypes of ``params``.
+        The first-order gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient,
+        aux)``: the aux of the query loss at the adapted parameters, tasks along its leading axis, as in
+        `first_order_value_and_gradient`.
 
     Raises:
         ValueError: As `first_order_value_and_gradient`.
@@ -134,24 +206,25 @@ def first_order_gradient(
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
+        >>> import jaxgrad
         >>> def loss(params, target):
         ...     return 0.5 * (params["w"] - target) ** 2
         >>> params, targets = {"w": jnp.array(0.0)}, jnp.array([1.0, 3.0])
-        >>> first_order_gradient(loss, params, targets, targets, optimizer=optax.sgd(0.5), num_steps=1)["w"].item()
+        >>> inner = {"optimizer": optax.sgd(0.5), "num_steps": 1}
+        >>> jaxgrad.meta.first_order_gradient(loss, params, targets, targets, **inner)["w"].item()
         -1.0
+        >>> def loss_and_weight(params, target):
+        ...     return loss(params, target), params["w"]
+        >>> _, adapted = jaxgrad.meta.first_order_gradient(
+        ...     loss_and_weight, params, targets, targets, has_aux=True, **inner
+        ... )
+        >>> adapted.tolist()
+        [0.5, 1.5]
 
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, section 5.2.
     """
-    _, gradient = first_order_value_and_gradient(
-        loss_fn,
-        params,
-        support,
-        query,
-        optimizer=optimizer,
-        num_steps=num_steps,
-        wrt=wrt,
-        inner_wrt=inner_wrt,
-        axis_name=axis_name,
-    )
-    return gradient
+    options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
+    which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "axis_name": axis_name}
+    value, gradient = first_order_value_and_gradient(loss_fn, params, support, query, **options, **which)
+    return (gradient, value[1]) if has_aux else gradient

@@ -1,27 +1,54 @@
 """The gradient of a loss after one optimizer step, through the step or with the step held constant."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
+import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import AxisName, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Params, T, Ts, Wrt
 from jaxgrad.meta._engine._descent import descend, value_and_gradient
 
 __all__ = ["step_gradient"]
 
 
-@jit("loss_fn", "optimizer", "truncated", "wrt", "axis_name")
+@overload
 def step_gradient(
-    loss_fn: LossFn,
-    params: Params,
-    *data: Any,
-    optimizer: Any,
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
     truncated: bool = False,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> Params:
+) -> T: ...
+@overload
+def step_gradient(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
+    truncated: bool = False,
+    has_aux: Literal[True],
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[T, Aux]: ...
+@jit("loss_fn", "optimizer", "truncated", "has_aux", "wrt", "axis_name")
+def step_gradient(
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
+    truncated: bool = False,
+    has_aux: bool = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Differentiate a loss through one optimizer step on the same data.
 
     With :math:`\theta' = \theta + u(\nabla L(\theta))`, which is :math:`\theta - \alpha \nabla L(\theta)` for SGD,
@@ -35,18 +62,22 @@ def step_gradient(
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         optimizer: An optax transformation, as in `adapt`. Static.
         truncated: Whether the step counts as a constant shift (first order).
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves. The step moves every leaf.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss, of every step, is the mean of
             the devices' losses; ``None``: it is the device's own.
 
     Returns:
-        The gradient, with the structure, shapes and dtypes of ``params``.
+        The gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient, aux)``: the
+        aux of the second pass, at :math:`\theta'`, after the step. Inside of `jax.shard_map` it is the device's own,
+        with ``axis_name`` too.
 
     Raises:
         ValueError: If the loss is no scalar, ``wrt`` selects nothing, the step holds a while loop (a line search), or
             ``axis_name`` is no axis around.
-        TypeError: If ``optimizer`` is no optax transformation, or a leaf is no real floating-point array.
+        TypeError: If ``optimizer`` is no optax transformation, a leaf is no real floating-point array, or ``loss_fn``
+            returns a pair without ``has_aux``, or none with it.
 
     Cost:
         About 4.6 gradients (FLOPs); truncated, 2.
@@ -54,26 +85,30 @@ def step_gradient(
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
+        >>> import jaxgrad
         >>> def loss(params, x):
         ...     return jnp.sum(params["w"] ** 2 * x)
         >>> params, x = {"w": jnp.array([1.0])}, jnp.array([1.0])
-        >>> step_gradient(loss, params, x, optimizer=optax.sgd(0.25))["w"].item()
+        >>> jaxgrad.meta.step_gradient(loss, params, x, optimizer=optax.sgd(0.25))["w"].item()
         0.5
-        >>> step_gradient(loss, params, x, optimizer=optax.sgd(0.25), truncated=True)["w"].item()
+        >>> jaxgrad.meta.step_gradient(loss, params, x, optimizer=optax.sgd(0.25), truncated=True)["w"].item()
         1.0
 
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, equation 1 and section 5.2.
     """
-    loss = _sharding.mean_of(_check.scalar_loss(loss_fn), axis_name)
-    subset = _tree.restrict(loss, _sharding.replicated(params, axis_name), wrt, data)
+    loss = _sharding.mean_of(_check.scalar_loss(loss_fn, has_aux=has_aux), axis_name, has_aux)
+    params = _sharding.replicated(params, axis_name)
+    subset, whole = _tree.restrict(loss, params, wrt, data, None, has_aux), _tree.held(loss, params, None, has_aux)
     _check.differentiable(params=subset.active)
 
     def step(active: Params) -> Params:
         start = subset.embed(active, lambda leaf: leaf)
-        return descend(loss, start, data, optimizer=optimizer, num_steps=1)
+        return descend(whole.fun, start, data, optimizer=optimizer, num_steps=1)[0]
 
     if truncated:
-        ahead = _tree.restrict(loss, step(subset.active), wrt, data)
-        return subset.embed(jax.grad(ahead.fun)(ahead.active, *data))
-    return subset.embed(value_and_gradient(lambda active: loss(step(active), *data), subset.active)[1])
+        ahead = _tree.restrict(loss, step(subset.active), wrt, data, None, has_aux)
+        gradient, aux = jax.grad(ahead.pair, has_aux=True)(ahead.active, *data)
+    else:
+        (_, aux), gradient = value_and_gradient(lambda active: whole.pair(step(active), *data), subset.active)
+    return (subset.embed(gradient), aux) if has_aux else subset.embed(gradient)

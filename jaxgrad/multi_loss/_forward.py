@@ -26,6 +26,8 @@ class Forward:
 
     losses: Tree
     """The losses, as the user's function returned them."""
+    aux: Tree
+    """What it returned beside them."""
     leaves: list[Array]
     """The leaves of the parameters."""
     linear: ClosedJaxpr
@@ -97,19 +99,21 @@ class Forward:
         return [next(found) if hit else jnp.zeros_like(leaf) for leaf, hit in zip(self.leaves, used, strict=True)]
 
 
-def forward(losses_fn: Callable[..., Any], params: Params, *data: Any, axis_name: AxisName = None) -> Forward:
+def forward(
+    losses_fn: Callable[..., Any], params: Params, *data: Any, axis_name: AxisName = None, has_aux: bool = False
+) -> Forward:
     """Evaluate the losses once, and keep their derivative with respect to ``params``."""
-    fun = _losses.checked(losses_fn)
+    fun = _losses.checked(losses_fn, has_aux)
     given, treedef = jax.tree.flatten(params)
     structure: Any = treedef
-    leaves = jax.tree.leaves(_sharding.own(fun, params, *data))
+    leaves = jax.tree.leaves(_sharding.own(lambda *args: fun(*args)[0], params, *data))
     cast = [_sharding.varying(leaf) - _sharding.varying(start) for leaf, start in zip(leaves, given, strict=True)]
-    losses, push = jax.linearize(lambda *xs: fun(structure.unflatten(xs), *data), *leaves)
+    losses, push, aux = jax.linearize(lambda *xs: fun(structure.unflatten(xs), *data), *leaves, has_aux=True)
     linear = jax.make_jaxpr(lambda *ts: jax.tree.leaves(push(*ts)))(*leaves)
     _jaxpr.refuse_refs(linear.jaxpr, "losses_fn")
     if _losses.is_array(losses) and _unstack(linear.jaxpr, linear.consts, leaves) is not None:
         linear = jax.make_jaxpr(lambda *ts: _unstack(linear.jaxpr, linear.consts, ts))(*leaves)
-    return Forward(_sharding.mean_over(losses, axis_name), leaves, linear, cast, axis_name)
+    return Forward(_sharding.mean_over(losses, axis_name), aux, leaves, linear, cast, axis_name)
 
 
 def _unstack(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Array] | None:

@@ -1,32 +1,61 @@
 """Several updates in a row, each from the gradient of a fresh forward."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import AxisName, Params, Tree, Wrt
+from jaxgrad._types import Aux, AxisName, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._losses import L
 from jaxgrad.multi_loss._steps import Touches, begin
 
 __all__ = ["fresh_updates"]
 
 
-@jit("losses_fn", "optimizer", "touches", "wrt", "axis_name")
+@overload
 def fresh_updates(
-    losses_fn: Callable[..., Any],
-    params: Params,
+    losses_fn: Callable[[T, *Ts], L],
+    params: T,
     states: Tree,
-    *data: Any,
-    optimizer: Any,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
     touches: Touches = None,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> tuple[Params, Tree, Tree]:
+) -> tuple[T, Tree, L]: ...
+@overload
+def fresh_updates(
+    losses_fn: Callable[[T, *Ts], tuple[L, Aux]],
+    params: T,
+    states: Tree,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
+    touches: Touches = None,
+    has_aux: Literal[True],
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[tuple[T, Tree, L], Aux]: ...
+@jit("losses_fn", "optimizer", "touches", "has_aux", "wrt", "axis_name")
+def fresh_updates(
+    losses_fn: Callable[[T, *Ts], Any],
+    params: T,
+    states: Tree,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
+    touches: Touches = None,
+    has_aux: bool = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Update the parameters once for each loss, each gradient taken where the updates before have led.
 
     .. math:: \theta_k = \theta_{k-1} + u_k, \qquad
@@ -46,6 +75,7 @@ def fresh_updates(
         touches: Which leaves each loss moves, where its dependence is not what you want: one entry for each loss, in a
             tuple or list, or a dictionary with the keys of the losses. An entry is glob patterns, a predicate, or
             ``None`` for all, as ``wrt``.
+        has_aux: Whether ``losses_fn`` returns the pair ``(losses, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others do not move, and neither do their states.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which each loss is the mean of the devices'
@@ -54,13 +84,16 @@ def fresh_updates(
     Returns:
         The new parameters, the new states, and the losses, each where its gradient was taken, in the form that
         ``losses_fn`` returns. The updates are made in the order of the losses; for a dictionary in the order of its
-        sorted keys.
+        sorted keys. With ``has_aux``, ``((params, states, losses), aux)``: the aux of the first forward, at the
+        ``params`` that were given, as in `retained_updates`; inside of `jax.shard_map` it is the device's own, with
+        ``axis_name`` too.
 
     Raises:
         ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there is
             no loss, a loss is no scalar, a pattern selects nothing, or ``axis_name`` is no axis around.
         TypeError: If ``optimizer`` is no optax transformation, a loss is no real floating-point number, the dtypes of
-            the losses differ, or a leaf that counts is no real floating-point array.
+            the losses differ, a leaf that counts is no real floating-point array, or ``losses_fn`` returns no pair with
+            ``has_aux``.
 
     Cost:
         ``K`` forwards and ``K`` backwards, each without the other losses, and an optimizer step for each.
@@ -68,12 +101,13 @@ def fresh_updates(
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
-        >>> from jaxgrad.multi_loss import init_states
+        >>> import jaxgrad
         >>> def losses(params):
         ...     return params["trunk"] * params["a"], params["trunk"] * params["b"]
         >>> params = {"trunk": jnp.array(1.0), "a": jnp.array(2.0), "b": jnp.array(3.0)}
         >>> sgd = optax.sgd(0.1)
-        >>> params, states, _ = fresh_updates(losses, params, init_states(sgd, params), optimizer=sgd)
+        >>> states = jaxgrad.multi_loss.init_states(sgd, params)
+        >>> params, states, _ = jaxgrad.multi_loss.fresh_updates(losses, params, states, optimizer=sgd)
         >>> {name: round(leaf.item(), 4) for name, leaf in params.items()}
         {'a': 1.9, 'b': 2.92, 'trunk': 0.5}
 
@@ -86,13 +120,14 @@ def fresh_updates(
     subset = _tree.held(losses_fn, params, wrt)
     _check.differentiable(params=subset.active)
     steps = begin(optimizer, params, states, wrt)
-    start = here = forward(subset.fun, subset.active, *data, axis_name=axis_name)
+    start = here = forward(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
     values = [start.loss(0)]
     for k in range(start.count):
         if k > 0:
-            here = forward(subset.fun, subset.pick(steps.params), *data, axis_name=axis_name)
+            here = forward(subset.fun, subset.pick(steps.params), *data, axis_name=axis_name, has_aux=has_aux)
             values.append(here.loss(k))
         steps = steps.take(here.row(k), steps.touched_by(k, here, touches))
-    if _losses.is_array(start.losses):
-        return steps.params, steps.states, jnp.stack(values)
-    return steps.params, steps.states, jax.tree.unflatten(jax.tree.structure(start.losses), values)
+    stacked = _losses.is_array(start.losses)
+    losses = jnp.stack(values) if stacked else jax.tree.unflatten(jax.tree.structure(start.losses), values)
+    result = steps.params, steps.states, losses
+    return (result, start.aux) if has_aux else result

@@ -1,8 +1,9 @@
 """An optimizer state for every leaf."""
 
-from typing import Any
+from __future__ import annotations
 
 import jax
+import optax
 
 from jaxgrad import _check
 from jaxgrad._jit import jit
@@ -12,7 +13,7 @@ __all__ = ["init_states"]
 
 
 @jit("optimizer")
-def init_states(optimizer: Any, params: Params) -> Tree:
+def init_states(optimizer: optax.GradientTransformation, params: Params) -> Tree:
     r"""Start one optimizer state for each leaf of the parameters.
 
     .. math:: s_i = \text{init}(\theta_i)
@@ -38,7 +39,8 @@ def init_states(optimizer: Any, params: Params) -> Tree:
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
-        >>> states = init_states(optax.adam(1e-3), {"trunk": jnp.ones(3), "head": jnp.ones(2)})
+        >>> import jaxgrad
+        >>> states = jaxgrad.multi_loss.init_states(optax.adam(1e-3), {"trunk": jnp.ones(3), "head": jnp.ones(2)})
         >>> states["head"][0].count.item(), states["head"][0].mu.shape
         (0, (2,))
 

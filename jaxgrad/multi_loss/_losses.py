@@ -1,7 +1,7 @@
 """What a function of several losses may return."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,10 @@ import jax.tree_util as jtu
 from jaxgrad import _check
 from jaxgrad._types import Tree
 
-__all__ = ["checked", "is_array"]
+__all__ = ["L", "checked", "is_array"]
+
+L = TypeVar("L")
+"""The type of the losses: an array, or a tree of scalars."""
 
 
 def is_array(losses: Tree) -> bool:
@@ -18,13 +21,22 @@ def is_array(losses: Tree) -> bool:
     return jtu.all_leaves([losses])
 
 
-def checked(losses_fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``losses_fn`` with its result refused unless it is a ``(K,)`` array or a tree of scalars."""
+def checked(losses_fn: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
+    """Return ``losses_fn`` with its result refused unless it is a ``(K,)`` array or a tree of scalars.
 
-    def fun(params: Any, *data: Any) -> Any:
-        losses = losses_fn(params, *data)
-        (_check_array if is_array(losses) else _check_scalars)(losses)
-        return jax.tree.map(jnp.asarray, losses)
+    The function returns a pair, of the losses and of what stands beside them: ``None`` without ``has_aux``.
+    """
+
+    def fun(params: Any, *data: Any) -> tuple[Tree, Tree]:
+        out = losses_fn(params, *data)
+        losses, aux = _check.pair(out, "losses_fn") if has_aux else (out, None)
+        try:
+            (_check_array if is_array(losses) else _check_scalars)(losses)
+        except (TypeError, ValueError) as error:
+            if has_aux or (isinstance(losses, tuple) and len(losses) == 2):
+                error.add_note("With has_aux=True losses_fn returns the pair (losses, aux), and without it the losses.")
+            raise
+        return jax.tree.map(jnp.asarray, losses), aux
 
     return fun
 

@@ -1,28 +1,58 @@
 """Several updates in a row, all from the gradients of one forward."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
+
+import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import AxisName, Params, Tree, Wrt
+from jaxgrad._types import Aux, AxisName, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._losses import L
 from jaxgrad.multi_loss._steps import Touches, begin
 
 __all__ = ["retained_updates"]
 
 
-@jit("losses_fn", "optimizer", "touches", "wrt", "axis_name")
+@overload
 def retained_updates(
-    losses_fn: Callable[..., Any],
-    params: Params,
+    losses_fn: Callable[[T, *Ts], L],
+    params: T,
     states: Tree,
-    *data: Any,
-    optimizer: Any,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
     touches: Touches = None,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> tuple[Params, Tree, Tree]:
+) -> tuple[T, Tree, L]: ...
+@overload
+def retained_updates(
+    losses_fn: Callable[[T, *Ts], tuple[L, Aux]],
+    params: T,
+    states: Tree,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
+    touches: Touches = None,
+    has_aux: Literal[True],
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[tuple[T, Tree, L], Aux]: ...
+@jit("losses_fn", "optimizer", "touches", "has_aux", "wrt", "axis_name")
+def retained_updates(
+    losses_fn: Callable[[T, *Ts], Any],
+    params: T,
+    states: Tree,
+    *data: *Ts,
+    optimizer: optax.GradientTransformation,
+    touches: Touches = None,
+    has_aux: bool = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Update the parameters once for each loss, all gradients taken at the start.
 
     .. math:: \theta_k = \theta_{k-1} + u_k, \qquad
@@ -49,20 +79,24 @@ def retained_updates(
         touches: Which leaves each loss moves, where its dependence is not what you want: one entry for each loss, in a
             tuple or list, or a dictionary with the keys of the losses. An entry is glob patterns, a predicate, or
             ``None`` for all, as ``wrt``.
+        has_aux: Whether ``losses_fn`` returns the pair ``(losses, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others do not move, and neither do their states.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which each loss is the mean of the devices'
             losses; ``None``: each is the device's own.
 
     Returns:
-        The new parameters, the new states, and the losses at the start, as ``losses_fn`` returned them. The updates
-        are made in the order of the losses; for a dictionary in the order of its sorted keys.
+        The new parameters, the new states, and the losses at the start, as ``losses_fn`` returned them. The updates are
+        made in the order of the losses; for a dictionary in the order of its sorted keys. With ``has_aux``, ``((params,
+        states, losses), aux)``: the aux of the one forward, at the start; inside of `jax.shard_map` it is the device's
+        own, with ``axis_name`` too.
 
     Raises:
         ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there is
             no loss, a loss is no scalar, a pattern selects nothing, or ``axis_name`` is no axis around.
         TypeError: If ``optimizer`` is no optax transformation, a loss is no real floating-point number, the dtypes of
-            the losses differ, or a leaf that counts is no real floating-point array.
+            the losses differ, a leaf that counts is no real floating-point array, or ``losses_fn`` returns no pair with
+            ``has_aux``.
 
     Cost:
         One forward, ``K`` backwards, and an optimizer step for each.
@@ -70,12 +104,13 @@ def retained_updates(
     Example:
         >>> import jax.numpy as jnp
         >>> import optax
-        >>> from jaxgrad.multi_loss import init_states
+        >>> import jaxgrad
         >>> def losses(params):
         ...     return params["trunk"] * params["a"], params["trunk"] * params["b"]
         >>> params = {"trunk": jnp.array(1.0), "a": jnp.array(2.0), "b": jnp.array(3.0)}
         >>> sgd = optax.sgd(0.1)
-        >>> params, states, _ = retained_updates(losses, params, init_states(sgd, params), optimizer=sgd)
+        >>> states = jaxgrad.multi_loss.init_states(sgd, params)
+        >>> params, states, _ = jaxgrad.multi_loss.retained_updates(losses, params, states, optimizer=sgd)
         >>> {name: round(leaf.item(), 4) for name, leaf in params.items()}
         {'a': 1.9, 'b': 2.9, 'trunk': 0.5}
 
@@ -87,7 +122,8 @@ def retained_updates(
     subset = _tree.held(losses_fn, params, wrt)
     _check.differentiable(params=subset.active)
     steps = begin(optimizer, params, states, wrt)
-    start = forward(subset.fun, subset.active, *data, axis_name=axis_name)
+    start = forward(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
     for k in range(start.count):
         steps = steps.take(start.row(k), steps.touched_by(k, start, touches))
-    return steps.params, steps.states, start.losses
+    result = steps.params, steps.states, start.losses
+    return (result, start.aux) if has_aux else result

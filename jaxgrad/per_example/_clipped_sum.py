@@ -40,12 +40,10 @@ def clipped_sum(
     is_padding: ArrayLike | None = None,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[False] = False,
 ) -> tuple[T, ClippedInfo]: ...
-
-
 @overload
 def clipped_sum(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
@@ -55,12 +53,10 @@ def clipped_sum(
     is_padding: ArrayLike | None = None,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: Literal[True],
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[True],
 ) -> tuple[tuple[T, ClippedInfo], Aux]: ...
-
-
 @jit(
     "loss_fn",
     "mode",
@@ -73,16 +69,16 @@ def clipped_sum(
 )
 @laid_out(lambda at: (at.weights, ClippedInfo(at.rows, at.rows, at.single, at.single)))
 def clipped_sum(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
     clip_norm: Any,
     is_padding: ArrayLike | None = None,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: bool = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: bool = False,
 ) -> Any:
     r"""Sum the gradients of the examples, each scaled down to a norm of at most ``clip_norm``.
 
@@ -108,12 +104,12 @@ def clipped_sum(
         is_padding: Booleans of shape ``(B,)``: examples that add nothing and are not counted.
         mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"materialise"``.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros, and do not enter the norms.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the sum and the fraction are over all examples, and a function gets the norms of all of
             them; ``None``: the device's own.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The clipped sum, a tree like ``params`` (a sum, never a mean), and a `ClippedInfo`. An example whose loss or
@@ -124,7 +120,8 @@ def clipped_sum(
     Raises:
         ValueError: If ``clip_norm`` is negative or no prefix of ``params``, the leading axes differ or are empty, the
             loss is no scalar, ``mode`` or ``microbatch`` is unknown, or ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         About one gradient of the batch in time, and the cotangents of the weights' outputs in memory; with
@@ -132,10 +129,11 @@ def clipped_sum(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(params, x):
         ...     return params["w"] @ x
         >>> batch = jnp.array([[3.0, 4.0], [0.0, 0.5]])
-        >>> total, info = clipped_sum(loss, {"w": jnp.ones(2)}, batch, clip_norm=1.0)
+        >>> total, info = jaxgrad.per_example.clipped_sum(loss, {"w": jnp.ones(2)}, batch, clip_norm=1.0)
         >>> [round(float(x), 4) for x in total["w"]], info.norms.tolist(), float(info.fraction_clipped)
         ([0.6, 1.3], [5.0, 0.5], 0.5)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, subset_of
@@ -25,34 +25,30 @@ def empirical_fisher(
     params: T,
     *batch: *Ts,
     max_bytes: int = 2**30,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[False] = False,
 ) -> Array: ...
-
-
 @overload
 def empirical_fisher(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     max_bytes: int = 2**30,
+    has_aux: Literal[True],
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[True],
 ) -> tuple[Array, Aux]: ...
-
-
-@jit("loss_fn", "max_bytes", "wrt", "axis_name", "has_aux")
+@jit("loss_fn", "max_bytes", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.single)
 def empirical_fisher(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
     max_bytes: int = 2**30,
+    has_aux: bool = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: bool = False,
 ) -> Any:
     r"""Form the mean outer product of the per-example gradients as one matrix. For small problems.
 
@@ -66,11 +62,11 @@ def empirical_fisher(
         params: Pytree of floating-point arrays with ``P`` numbers in all.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         max_bytes: The most memory to take, in bytes, for the matrix and the ``B`` gradients together.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the mean is over all examples; ``None``: the
             device's own.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The symmetric positive semi-definite ``(P, P)`` matrix over the leaves that count, in tree order, each raveled
@@ -80,16 +76,18 @@ def empirical_fisher(
     Raises:
         ValueError: If the matrix would be too large, the leading axes differ or are empty, the loss is no scalar, or
             ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         One gradient of the batch, ``P * (P + B)`` numbers of memory, ``2 B P * P`` operations.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(w, x):
         ...     return w @ x
-        >>> empirical_fisher(loss, jnp.ones(2), jnp.array([[2.0, 0.0], [1.0, 1.0]])).tolist()
+        >>> jaxgrad.per_example.empirical_fisher(loss, jnp.ones(2), jnp.array([[2.0, 0.0], [1.0, 1.0]])).tolist()
         [[2.5, 0.5], [0.5, 0.5]]
 
     References:
@@ -120,34 +118,30 @@ def empirical_fisher_product(
     params: T,
     vector: T,
     *batch: *Ts,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[False] = False,
 ) -> T: ...
-
-
 @overload
 def empirical_fisher_product(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
     params: T,
     vector: T,
     *batch: *Ts,
+    has_aux: Literal[True],
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[True],
 ) -> tuple[T, Aux]: ...
-
-
-@jit("loss_fn", "wrt", "axis_name", "has_aux")
+@jit("loss_fn", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.weights)
 def empirical_fisher_product(
-    loss_fn: LossFn,
-    params: Params,
-    vector: Params,
-    *batch: Any,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    vector: T,
+    *batch: *Ts,
+    has_aux: bool = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: bool = False,
 ) -> Any:
     r"""Multiply the empirical Fisher matrix by a vector, without the matrix and without per-example gradients.
 
@@ -160,11 +154,11 @@ def empirical_fisher_product(
         params: Pytree of floating-point arrays.
         vector: Pytree with the structure, shapes and dtypes of ``params``.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the mean is over all examples; ``None``: the
             device's own.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         ``F v``, with the structure, shapes and dtypes of ``params``; zero on leaves that do not count. With ``has_aux``
@@ -174,17 +168,19 @@ def empirical_fisher_product(
     Raises:
         ValueError: If ``vector`` does not mirror ``params``, the leading axes differ or are empty, the loss is no
             scalar, or ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         About 5/3 of a gradient of the batch, and its memory; more for a loss with a ``jax.custom_vjp``, see `project`.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(w, x):
         ...     return w @ x
         >>> points = jnp.array([[2.0, 0.0], [1.0, 1.0]])
-        >>> empirical_fisher_product(loss, jnp.ones(2), jnp.array([1.0, 1.0]), points).tolist()
+        >>> jaxgrad.per_example.empirical_fisher_product(loss, jnp.ones(2), jnp.array([1.0, 1.0]), points).tolist()
         [3.0, 1.0]
 
     References:

@@ -60,8 +60,8 @@ def explain(
     *batch: *Ts,
     mode: Mode = "auto",
     microbatch: int | None = None,
-    wrt: Wrt = None,
     has_aux: bool = False,
+    wrt: Wrt = None,
 ) -> Explanation:
     r"""Say how the per-example gradients of every leaf are held, and why. Nothing is computed.
 
@@ -75,8 +75,8 @@ def explain(
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``, or their shapes.
         mode: As for `clipped_sum`.
         microbatch: As for `clipped_sum`.
-        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` does not change the plan.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
 
     Returns:
         An `Explanation`; print it.
@@ -90,9 +90,10 @@ def explain(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(params, x):
         ...     return jnp.sum(jnp.tanh(x @ params["w"] + params["b"]))
-        >>> plan = explain(loss, {"w": jnp.ones((8, 4)), "b": jnp.ones(4)}, jnp.ones((16, 8)))
+        >>> plan = jaxgrad.per_example.explain(loss, {"w": jnp.ones((8, 4)), "b": jnp.ones(4)}, jnp.ones((16, 8)))
         >>> [(leaf.leaf, leaf.method, leaf.rows) for leaf in plan.leaves]
         [('b', 'tap', 0), ('w', 'ghost', 1)]
 

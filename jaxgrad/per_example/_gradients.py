@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 import jax
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, LossFn, Params, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, Params, T, Tree, Ts, Wrt
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, subset_of
 
@@ -20,29 +20,25 @@ def gradients(
     loss_fn: Callable[[T, *Ts], Array],
     params: T,
     *batch: *Ts,
-    wrt: Wrt = None,
     has_aux: Literal[False] = False,
+    wrt: Wrt = None,
 ) -> T: ...
-
-
 @overload
 def gradients(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
-    wrt: Wrt = None,
     has_aux: Literal[True],
+    wrt: Wrt = None,
 ) -> tuple[T, Aux]: ...
-
-
-@jit("loss_fn", "wrt", "has_aux")
+@jit("loss_fn", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def gradients(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
-    wrt: Wrt = None,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
     has_aux: bool = False,
+    wrt: Wrt = None,
 ) -> Any:
     r"""Return the gradient of the loss of every example.
 
@@ -55,9 +51,9 @@ def gradients(
         loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         A tree like ``params`` with a leading axis of length ``B`` on every leaf. With ``has_aux`` the pair of this and
@@ -66,18 +62,26 @@ def gradients(
 
     Raises:
         ValueError: If the leading axes differ or are empty, the loss is no scalar, or ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         The FLOPs of one gradient of the batch, ``B * P`` numbers of memory and the traffic that goes with them.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
     from jax.typing import ArrayLike
         >>> def loss(params, x, y):
         ...     return 0.5 * (params["w"] * x - y) ** 2
-        >>> gradients(loss, {"w": jnp.array(2.0)}, jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0]))["w"].tolist()
+        >>> params, x, y = {"w": jnp.array(2.0)}, jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])
+        >>> jaxgrad.per_example.gradients(loss, params, x, y)["w"].tolist()
         [1.0, 15.0]
+        >>> def loss_and_prediction(params, x, y):
+        ...     return loss(params, x, y), params["w"] * x
+        >>> rows, predictions = jaxgrad.per_example.gradients(loss_and_prediction, params, x, y, has_aux=True)
+        >>> predictions.tolist()
+        [2.0, 6.0]
 
     References:
         Goodfellow (2015), Efficient per-example gradient computations, arXiv:1510.01799.

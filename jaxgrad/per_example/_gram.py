@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, LossFn, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, T, Ts, Wrt
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._batch import Mode, problem_of
 from jaxgrad.per_example._engine._factors import Factor, dtype_of_sum
@@ -29,11 +29,9 @@ def gram(
     *batch: *Ts,
     other: tuple[*Ts] | None = None,
     mode: Mode = "auto",
-    wrt: Wrt = None,
     has_aux: Literal[False] = False,
+    wrt: Wrt = None,
 ) -> Array: ...
-
-
 @overload
 def gram(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
@@ -41,21 +39,19 @@ def gram(
     *batch: *Ts,
     other: tuple[*Ts] | None = None,
     mode: Mode = "auto",
-    wrt: Wrt = None,
     has_aux: Literal[True],
+    wrt: Wrt = None,
 ) -> tuple[Array, Aux]: ...
-
-
-@jit("loss_fn", "mode", "wrt", "has_aux")
+@jit("loss_fn", "mode", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def gram(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
-    other: tuple[Any, ...] | None = None,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
+    other: tuple[*Ts] | None = None,
     mode: Mode = "auto",
-    wrt: Wrt = None,
     has_aux: bool = False,
+    wrt: Wrt = None,
 ) -> Any:
     r"""Return the inner products of the gradients of all pairs of examples.
 
@@ -70,8 +66,8 @@ def gram(
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         other: A tuple like ``batch`` with the second examples, of any length; ``None``: the batch itself.
         mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"materialise"``.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         A matrix of shape ``(B, B')``. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of
@@ -80,7 +76,8 @@ def gram(
     Raises:
         ValueError: If ``other`` does not match ``batch``, the leading axes differ or are empty, the loss is no scalar,
             or ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         One backward pass a batch; for weights with one outer product an example ``B * B'`` products of factors, and
@@ -88,9 +85,10 @@ def gram(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(w, x):
         ...     return w @ x
-        >>> gram(loss, jnp.ones(2), jnp.array([[1.0, 0.0], [1.0, 1.0]])).tolist()
+        >>> jaxgrad.per_example.gram(loss, jnp.ones(2), jnp.array([[1.0, 0.0], [1.0, 1.0]])).tolist()
         [[1.0, 1.0], [1.0, 2.0]]
 
     References:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Tree, Ts, Wrt
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._batch import Mode, chunk_length, problem_of
 from jaxgrad.per_example._engine._chunks import over_chunks
@@ -40,12 +40,10 @@ def moments(
     *batch: *Ts,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[False] = False,
 ) -> Moments[T]: ...
-
-
 @overload
 def moments(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
@@ -53,23 +51,21 @@ def moments(
     *batch: *Ts,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: Literal[True],
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[True],
 ) -> tuple[Moments[T], Aux]: ...
-
-
-@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name", "has_aux")
+@jit("loss_fn", "mode", "microbatch", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: Moments(at.weights, at.weights, at.weights))
 def moments(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: bool = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: bool = False,
 ) -> Any:
     r"""Return the mean, second moment and variance of every entry of the gradient over a batch.
 
@@ -84,12 +80,12 @@ def moments(
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"materialise"``.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the moments are over all examples; ``None``: the
             device's own.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The `Moments`. The variance is ``s - m**2``, not below zero: for a relative spread below the square root of the
@@ -99,7 +95,8 @@ def moments(
     Raises:
         ValueError: If the leading axes differ or are empty, the loss is no scalar, ``mode`` or ``microbatch`` is
             unknown, or ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         About 4/3 of a gradient of the batch; a chunk of gradients in memory for weights that are used at several
@@ -107,9 +104,10 @@ def moments(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(w, x):
         ...     return w * x
-        >>> [float(m) for m in moments(loss, jnp.array(1.0), jnp.array([1.0, 3.0]))]
+        >>> [float(m) for m in jaxgrad.per_example.moments(loss, jnp.array(1.0), jnp.array([1.0, 3.0]))]
         [2.0, 5.0, 1.0]
 
     References:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import Mode, clip_and_sum, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
@@ -35,12 +35,10 @@ def noise_scale(
     *batch: *Ts,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[False] = False,
 ) -> NoiseScale: ...
-
-
 @overload
 def noise_scale(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
@@ -48,23 +46,21 @@ def noise_scale(
     *batch: *Ts,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: Literal[True],
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[True],
 ) -> tuple[NoiseScale, Aux]: ...
-
-
-@jit("loss_fn", "mode", "microbatch", "wrt", "axis_name", "has_aux")
+@jit("loss_fn", "mode", "microbatch", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.single)
 def noise_scale(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
     mode: Mode = "auto",
     microbatch: int | None = None,
+    has_aux: bool = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: bool = False,
 ) -> Any:
     r"""Estimate the simple gradient noise scale from the per-example norms of one batch.
 
@@ -79,11 +75,11 @@ def noise_scale(
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``, at least 2.
         mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"materialise"``.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the noise scale is that of all examples; ``None``: the
             device's own.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The `NoiseScale`. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of length ``B``,
@@ -92,16 +88,18 @@ def noise_scale(
     Raises:
         ValueError: If there are fewer than two examples, the leading axes differ, the loss is no scalar, or ``wrt``
             selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         That of `clipped_sum`: about one gradient of the batch.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(w, x):
         ...     return w * x
-        >>> [round(float(v), 4) for v in noise_scale(loss, jnp.array(1.0), jnp.array([1.0, 3.0]))]
+        >>> [round(float(v), 4) for v in jaxgrad.per_example.noise_scale(loss, jnp.array(1.0), jnp.array([1.0, 3.0]))]
         [0.6667, 2.0, 3.0]
 
     References:

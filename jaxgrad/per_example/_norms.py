@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, overload
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, LossFn, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import Mode, measure, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
@@ -21,11 +21,9 @@ def norms(
     per_leaf: Literal[False] = False,
     mode: Mode = "auto",
     microbatch: int | None = None,
-    wrt: Wrt = None,
     has_aux: Literal[False] = False,
+    wrt: Wrt = None,
 ) -> Array: ...
-
-
 @overload
 def norms(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
@@ -34,11 +32,9 @@ def norms(
     per_leaf: Literal[False] = False,
     mode: Mode = "auto",
     microbatch: int | None = None,
-    wrt: Wrt = None,
     has_aux: Literal[True],
+    wrt: Wrt = None,
 ) -> tuple[Array, Aux]: ...
-
-
 @overload
 def norms(
     loss_fn: Callable[[T, *Ts], Array],
@@ -47,11 +43,9 @@ def norms(
     per_leaf: Literal[True],
     mode: Mode = "auto",
     microbatch: int | None = None,
-    wrt: Wrt = None,
     has_aux: Literal[False] = False,
+    wrt: Wrt = None,
 ) -> T: ...
-
-
 @overload
 def norms(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
@@ -60,22 +54,20 @@ def norms(
     per_leaf: Literal[True],
     mode: Mode = "auto",
     microbatch: int | None = None,
-    wrt: Wrt = None,
     has_aux: Literal[True],
+    wrt: Wrt = None,
 ) -> tuple[T, Aux]: ...
-
-
-@jit("loss_fn", "per_leaf", "mode", "microbatch", "wrt", "has_aux")
+@jit("loss_fn", "per_leaf", "mode", "microbatch", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def norms(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
     per_leaf: bool = False,
     mode: Mode = "auto",
     microbatch: int | None = None,
-    wrt: Wrt = None,
     has_aux: bool = False,
+    wrt: Wrt = None,
 ) -> Any:
     r"""Return the Euclidean norm of the gradient of every example, without forming the gradients.
 
@@ -94,8 +86,8 @@ def norms(
         mode: ``"auto"``, ``"ghost"`` or ``"book-keeping"`` (the same for norms), or ``"materialise"``, by
             ``vmap(grad)``.
         microbatch: How many examples are taken at once; ``None`` chooses.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The norms, of shape ``(B,)``; with ``per_leaf`` a tree like ``params`` of such arrays, zero on leaves that do
@@ -105,7 +97,8 @@ def norms(
     Raises:
         ValueError: If the leading axes differ or are empty, the loss is no scalar, ``mode`` or ``microbatch`` is
             unknown, or ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         A forward and a backward pass without the weight gradients, and the Gram matrices: less than one gradient of
@@ -113,10 +106,11 @@ def norms(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
     from jax.typing import ArrayLike
         >>> def loss(params, x):
         ...     return params["w"] @ x
-        >>> norms(loss, {"w": jnp.ones(2)}, jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        >>> jaxgrad.per_example.norms(loss, {"w": jnp.ones(2)}, jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
         [5.0, 0.0]
 
     References:

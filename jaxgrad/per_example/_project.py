@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, Key, LossFn, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, Key, Params, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._slopes import Slopes, from_slopes
@@ -26,11 +26,9 @@ def project(
     *batch: *Ts,
     key: Key,
     dim: int,
-    wrt: Wrt = None,
     has_aux: Literal[False] = False,
+    wrt: Wrt = None,
 ) -> Array: ...
-
-
 @overload
 def project(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
@@ -38,21 +36,19 @@ def project(
     *batch: *Ts,
     key: Key,
     dim: int,
-    wrt: Wrt = None,
     has_aux: Literal[True],
+    wrt: Wrt = None,
 ) -> tuple[Array, Aux]: ...
-
-
-@jit("loss_fn", "dim", "wrt", "has_aux")
+@jit("loss_fn", "dim", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def project(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
     key: Key,
     dim: int,
-    wrt: Wrt = None,
     has_aux: bool = False,
+    wrt: Wrt = None,
 ) -> Any:
     r"""Project the gradient of every example onto random directions.
 
@@ -69,8 +65,8 @@ def project(
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         key: Random key of the directions.
         dim: The number of directions ``d``.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         Features of shape ``(B, dim)``. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of
@@ -79,7 +75,8 @@ def project(
     Raises:
         ValueError: If ``dim`` is below 1, the leading axes differ or are empty, the loss is no scalar, or ``wrt``
             selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         One forward, then ``dim`` directional derivatives of about 2/3 of a gradient each, one after the other. A
@@ -88,9 +85,10 @@ def project(
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(w, x):
         ...     return w * x
-        >>> y = project(loss, jnp.array(1.0), jnp.array([1.0, -3.0]), key=jax.random.key(0), dim=4)
+        >>> y = jaxgrad.per_example.project(loss, jnp.array(1.0), jnp.array([1.0, -3.0]), key=jax.random.key(0), dim=4)
         >>> (y @ y.T).tolist()
         [[1.0, -3.0], [-3.0, 9.0]]
 

@@ -1,26 +1,31 @@
 """The outputs of a one-example function over a batch."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Params, Tree
+from jaxgrad._types import T, Ts
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, one_example
 
 __all__ = ["values"]
 
+R = TypeVar("R")
+"""The type of what the function returns."""
+
 
 @jit("fun")
 @laid_out(lambda at: at.rows)
-def values(fun: Callable[..., Any], params: Params, *batch: Any) -> Tree:
+def values(fun: Callable[[T, *Ts], R], params: T, *batch: *Ts) -> R:
     r"""Apply a function of one example to every example of a batch.
 
     .. math:: y_i = f(\theta, x_i)
 
     Args:
-        fun: ``fun(params, *example)`` returns any tree of arrays. Static: pass a named function.
+        fun: ``fun(params, *example)`` returns any tree of arrays, such as the pair ``(loss, aux)``. Static: pass a named function.
         params: Any pytree, shared by the examples.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
 
@@ -35,9 +40,10 @@ def values(fun: Callable[..., Any], params: Params, *batch: Any) -> Tree:
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def model(weight, x):
         ...     return jnp.maximum(weight @ x, 0.0)
-        >>> values(model, jnp.array([1.0, -1.0]), jnp.array([[3.0, 1.0], [1.0, 3.0]])).tolist()
+        >>> jaxgrad.per_example.values(model, jnp.array([1.0, -1.0]), jnp.array([[3.0, 1.0], [1.0, 3.0]])).tolist()
         [2.0, 0.0]
 
     References:

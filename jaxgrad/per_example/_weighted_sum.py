@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._explicit import laid_out
 
@@ -23,34 +23,30 @@ def weighted_sum(
     params: T,
     *batch: *Ts,
     weights: ArrayLike,
+    has_aux: Literal[False] = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[False] = False,
 ) -> T: ...
-
-
 @overload
 def weighted_sum(
     loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     weights: ArrayLike,
+    has_aux: Literal[True],
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: Literal[True],
 ) -> tuple[T, Aux]: ...
-
-
-@jit("loss_fn", "wrt", "axis_name", "has_aux")
+@jit("loss_fn", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.weights)
 def weighted_sum(
-    loss_fn: LossFn,
-    params: Params,
-    *batch: Any,
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *batch: *Ts,
     weights: ArrayLike,
+    has_aux: bool = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-    has_aux: bool = False,
 ) -> Any:
     r"""Sum the gradients of the examples, each times its weight.
 
@@ -63,12 +59,12 @@ def weighted_sum(
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         weights: Of shape ``(B,)``, of any sign.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
             the others get zeros.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread:
             the sum is over all examples; ``None``: the
             device's own.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``, where ``aux`` is any tree of arrays. Static.
 
     Returns:
         The weighted sum, a tree like ``params``. With ``has_aux`` the pair of this and ``aux``, stacked along a leading
@@ -77,7 +73,8 @@ def weighted_sum(
     Raises:
         ValueError: If ``weights`` is not one number an example, the leading axes differ or are empty, the loss is no
             scalar, or ``wrt`` selects nothing.
-        TypeError: If a leaf that counts is no real floating-point array, or ``weights`` are no real numbers.
+        TypeError: If a leaf that counts is no real floating-point array, ``weights`` are no real numbers, or
+            ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
     Cost:
         One gradient of the batch, and its memory. Where the loss computes in 16 bits, or JAX cannot transpose it
@@ -85,10 +82,11 @@ def weighted_sum(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(w, x):
         ...     return w @ x
         >>> batch = jnp.array([[1.0, 0.0], [0.0, 1.0]])
-        >>> weighted_sum(loss, jnp.ones(2), batch, weights=jnp.array([2.0, -1.0])).tolist()
+        >>> jaxgrad.per_example.weighted_sum(loss, jnp.ones(2), batch, weights=jnp.array([2.0, -1.0])).tolist()
         [2.0, -1.0]
 
     References:

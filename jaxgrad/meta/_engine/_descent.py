@@ -29,19 +29,25 @@ def descend(
     num_steps: int,
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> Params:
-    """Return ``params`` after some optimizer steps on the support loss; differentiable, and traced once.
+    has_aux: bool = False,
+) -> tuple[Params, Tree]:
+    """Return ``params`` after some optimizer steps on the support loss, and the aux of each; traced once.
 
-    A step is recomputed when it is differentiated, so memory grows with the weights of a step and not with the
-    intermediate values of its loss.
+    The aux lies along a leading axis of steps; it is ``None`` where the loss has none. The result is differentiable: a
+    step is recomputed then, so memory grows with the weights of a step and not with the intermediate values of its
+    loss.
     """
     steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
     rule, data = optax.with_extra_args_support(_check.optimizer(optimizer)), arguments(support)
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
+    whole = _check.scalar_loss(loss_fn, has_aux=has_aux)
+    subset = _tree.restrict(whole, params, wrt, data, axis_name, has_aux)
     _check.differentiable(params=subset.active)
 
     def loss(active: Params) -> Any:
         return subset.fun(active, *data)
+
+    def pair(active: Params) -> Any:
+        return subset.pair(active, *data)
 
     def move(gradient: Params, value: Any, active: Params, state: Any) -> Any:
         updates, state = rule.update(gradient, state, active, value=value, grad=gradient, value_fn=loss)
@@ -49,12 +55,12 @@ def descend(
 
     def step(carry: Any, _: None) -> Any:
         active, state = carry
-        value, gradient = _traced_once(jax.value_and_grad(loss), active)
-        return guarded(move, gradient, value, active, state), None
+        (value, aux), gradient = _traced_once(jax.value_and_grad(pair, has_aux=True), active)
+        return guarded(move, gradient, value, active, state), aux
 
     start = _sharding.settled(lambda carry: step(carry, None)[0], (subset.active, guarded(rule.init, subset.active)))
-    (active, _), _ = lax.scan(jax.checkpoint(step, prevent_cse=False), start, length=steps)
-    return subset.embed(active, lambda leaf: leaf)
+    (active, _), aux = lax.scan(jax.checkpoint(step, prevent_cse=False), start, length=steps)
+    return subset.embed(active, lambda leaf: leaf), aux
 
 
 def _traced_once(fun: Callable[[Params], Any], active: Params) -> Any:
@@ -80,14 +86,14 @@ def check_tasks(support: Tree, query: Tree) -> None:
         raise ValueError(message)
 
 
-def value_and_gradient(fun: Callable[[Params], Any], params: Params) -> tuple[Array, Params]:
-    """Return the value and the gradient of what follows inner steps.
+def value_and_gradient(pair: Callable[[Params], Any], params: Params) -> tuple[tuple[Array, Tree], Params]:
+    """Return the value and the gradient of what follows inner steps; beside the value stands the second of the pair.
 
     Raises:
         ValueError: If the steps hold a loop of unknown length, which has no derivative in reverse.
     """
     try:
-        return jax.value_and_grad(fun)(params)
+        return jax.value_and_grad(pair, has_aux=True)(params)
     except ValueError as error:
         if "everse-mode differentiation does not work" not in str(error):
             raise
