@@ -71,7 +71,6 @@ def gradients(
     Example:
         >>> import jax.numpy as jnp
         >>> import jaxgrad
-    from jax.typing import ArrayLike
         >>> def loss(params, x, y):
         ...     return 0.5 * (params["w"] * x - y) ** 2
         >>> params, x, y = {"w": jnp.array(2.0)}, jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])

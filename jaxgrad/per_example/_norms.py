@@ -107,7 +107,6 @@ def norms(
     Example:
         >>> import jax.numpy as jnp
         >>> import jaxgrad
-    from jax.typing import ArrayLike
         >>> def loss(params, x):
         ...     return params["w"] @ x
         >>> jaxgrad.per_example.norms(loss, {"w": jnp.ones(2)}, jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()

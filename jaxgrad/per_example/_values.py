@@ -25,7 +25,8 @@ def values(fun: Callable[[T, *Ts], R], params: T, *batch: *Ts) -> R:
     .. math:: y_i = f(\theta, x_i)
 
     Args:
-        fun: ``fun(params, *example)`` returns any tree of arrays, such as the pair ``(loss, aux)``. Static: pass a named function.
+        fun: ``fun(params, *example)`` returns any tree of arrays, such as the pair ``(loss, aux)``. Static: pass a
+            named function.
         params: Any pytree, shared by the examples.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
 
@@ -50,6 +51,6 @@ def values(fun: Callable[[T, *Ts], R], params: T, *batch: *Ts) -> R:
         Bradbury et al. (2018), JAX: composable transformations of Python+NumPy programs (``jax.vmap``).
     """
     _check.batch(batch)
-    fun = one_example(fun)
-    params = _sharding.own(lambda params, *rows: map_examples(fun, params, rows), params, *batch)
-    return map_examples(fun, params, batch)
+    one = one_example(fun)
+    params = _sharding.own(lambda params, *rows: map_examples(one, params, rows), params, *batch)
+    return map_examples(one, params, batch)
