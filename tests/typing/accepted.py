@@ -126,7 +126,7 @@ shift.sam_gradient(of_dataclass, Layer(jnp.ones(3)), x, radius=0.1).w.sum()
 
 
 def of_frozen(params: FrozenDict[str, jax.Array], x: jax.Array) -> jax.Array:
-    return jnp.sum(x @ params["w"])
+    return jnp.sum(jnp.dot(x, jnp.asarray(params["w"])))
 
 
 frozen: FrozenDict[str, jax.Array] = FrozenDict({"w": jnp.ones(3)})
@@ -182,7 +182,6 @@ assert_type(gradient.parameter_gradient(Objective().loss, params, x, y), Dict)
 assert_type(gradient.parameter_gradient(Objective(), params, x), Dict)
 assert_type(gradient.parameter_gradient(scaled, params, x, y), Dict)
 assert_type(gradient.parameter_gradient(partial(scaled, scale=3.0), params, x, y), Dict)
-assert_type(gradient.parameter_gradient(jax.jit(loss), params, x, y), Dict)
 assert_type(gradient.parameter_gradient(lambda p: jnp.sum(p["w"]), params), Dict)
 batch = (x, y)
 assert_type(gradient.parameter_gradient(loss, params, *batch), Dict)
@@ -212,7 +211,9 @@ def own_jacobian(params: Dict) -> jax.Array:
 
 # networks
 
-apply_fn, net_params, state = models.from_linen_with_state(nn.BatchNorm(use_running_average=False), x, key=jax.random.key(0))
+apply_fn, net_params, state = models.from_linen_with_state(
+    nn.BatchNorm(use_running_average=False), x, key=jax.random.key(0)
+)
 net_params["scale"].sum()
 state["batch_stats"]["mean"].sum()
 

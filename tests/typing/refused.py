@@ -72,10 +72,10 @@ two: Weights = gradient.value_and_gradient(loss, weights, x, y)  # refused
 three: Weights = gradient.parameter_gradient(pair, weights, x, y, has_aux=True)  # refused
 four: Weights = curvature.dense_hessian(loss, weights, x, y)  # refused
 gradient.parameter_gradient(loss, weights, x, y)["w"]  # refused
-curvature.hvp(loss, weights, weights, x, y).kernel  # refused
+five = curvature.hvp(loss, weights, weights, x, y).kernel  # refused
 gradient.parameter_gradient(pair, weights, x, y, has_aux=True)[1].mean()  # refused
-gradient.clip_by_global_norm(weights, 1.0).w  # refused
-shift.value_and_sam_gradient(loss, weights, x, y, radius=0.1).w  # refused
+six = gradient.clip_by_global_norm(weights, 1.0).w  # refused
+seven = shift.value_and_sam_gradient(loss, weights, x, y, radius=0.1).w  # refused
 
 # what is no module
 models.from_linen(loss, x, key=jax.random.key(0))  # refused
