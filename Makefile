@@ -23,10 +23,11 @@ verify: $(VENV)/ready  ## compute every case in JAX and in torch, and compare
 test: $(VENV)/ready  ## the whole test suite but the runs marked slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(ARGS)
 
-lint: $(VENV)/ready  ## format, lint, types
+lint: $(VENV)/ready  ## format, lint, types, also those that users see
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/typing
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

@@ -5,13 +5,16 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import jax
 
-__all__ = ["Array", "Aux", "AxisName", "Key", "LossFn", "Params", "T", "Tree", "Ts", "Wrt"]
+__all__ = ["Array", "Aux", "AxisName", "Key", "LossFn", "Params", "T", "Tree", "Ts", "Wrt", "X"]
 
 T = TypeVar("T")
 """The type of ``params``: what a function returns in the shape of them has the same."""
 
 Ts = TypeVarTuple("Ts")
 """The types of ``*data``, in order: those that the loss takes after ``params``."""
+
+X = TypeVar("X")
+"""The type of another tree that results mirror: an input."""
 
 Aux = TypeVar("Aux")
 """The type of what a loss returns beside its value, with ``has_aux=True``."""

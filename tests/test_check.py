@@ -61,7 +61,11 @@ def test_mirrors_refuses_another_container():
     [
         (jnp.ones(3), ValueError, r"got float64\[3\]: reduce it with .mean\(\)"),
         (jnp.ones((1,)), ValueError, r"got float64\[1\]: drop its axes with .squeeze\(\)"),
-        ((1.0, 2.0), TypeError, "got a tuple: return the loss alone"),
+        (
+            (1.0, 2.0),
+            TypeError,
+            "got a tuple: return the loss alone, or pass has_aux=True with a loss that returns the pair",
+        ),
         (None, TypeError, "got None"),
         (jnp.asarray(1), TypeError, r"got int64\[\]"),
         (jnp.asarray(True), TypeError, r"got bool\[\]"),

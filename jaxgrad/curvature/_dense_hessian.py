@@ -1,7 +1,9 @@
 """The whole Hessian of a loss as one matrix."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +11,48 @@ from jax.flatten_util import ravel_pytree
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
 from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["dense_hessian"]
 
 
-@jit("loss_fn", "max_bytes", "mode", "wrt", "chunk", "axis_name")
+@overload
 def dense_hessian(
-    loss_fn: LossFn,
-    params: Params,
-    *data: Any,
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[False] = False,
     max_bytes: int = 2**30,
-    mode: str = "forward-over-reverse",
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
     wrt: Wrt = None,
     chunk: int | None = None,
     axis_name: AxisName = None,
-) -> Array:
+) -> Array: ...
+@overload
+def dense_hessian(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[True],
+    max_bytes: int = 2**30,
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
+    wrt: Wrt = None,
+    chunk: int | None = None,
+    axis_name: AxisName = None,
+) -> tuple[Array, Aux]: ...
+@jit("loss_fn", "has_aux", "max_bytes", "mode", "wrt", "chunk", "axis_name")
+def dense_hessian(
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *data: *Ts,
+    has_aux: bool = False,
+    max_bytes: int = 2**30,
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
+    wrt: Wrt = None,
+    chunk: int | None = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Form the Hessian of a loss as one symmetric matrix. For small problems.
 
     .. math:: H_{ij} = \frac{\partial^2 L}{\partial\theta_i \, \partial\theta_j}
@@ -37,6 +64,7 @@ def dense_hessian(
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
         params: Pytree of floating-point arrays with ``P`` numbers in all.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         max_bytes: The largest matrix to form, in bytes.
         mode: ``"forward-over-reverse"`` or ``"reverse-over-reverse"``, as in `hvp`.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
@@ -45,13 +73,14 @@ def dense_hessian(
             losses; ``None``: it is the device's own.
 
     Returns:
-        The ``(P, P)`` matrix over the leaves that count.
+        The ``(P, P)`` matrix over the leaves that count. With ``has_aux``, ``(matrix, aux)``: the aux of the same pass,
+        not differentiated; inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
 
     Raises:
         ValueError: If the matrix would be larger than ``max_bytes``, the loss is no scalar, ``wrt`` selects
             nothing, ``chunk`` is below 1, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array, the gradient has no forward derivative, or
-            ``chunk`` is no Python integer.
+            ``chunk`` is no Python integer; or if ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
     Cost:
         ``P`` Hessian-vector products in one vectorised program, ``P * P`` numbers of memory and ``P`` times the
@@ -59,16 +88,17 @@ def dense_hessian(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(params):
         ...     return params["a"] ** 2 * params["b"]
-        >>> dense_hessian(loss, {"a": jnp.array(3.0), "b": jnp.array(5.0)}).tolist()
+        >>> jaxgrad.curvature.dense_hessian(loss, {"a": jnp.array(3.0), "b": jnp.array(5.0)}).tolist()
         [[10.0, 6.0], [6.0, 0.0]]
 
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 3.
     """
     check_mode(mode)
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn, has_aux=has_aux), params, wrt, data, axis_name, has_aux)
     _check.differentiable(params=subset.active)
     _sharding.refuse_shared(subset.fun, subset.active, *data)
     flat, unravel = ravel_pytree(jax.tree.map(_sharding.gathered, subset.active))
@@ -79,18 +109,27 @@ def dense_hessian(
             " use curvature.hvp for products with it, or choose fewer leaves with wrt="
         )
         raise ValueError(message)
-    gradient = jax.grad(lambda x: subset.fun(unravel(x), *data))
+    gradient = jax.grad(lambda x: subset.pair(unravel(x), *data), has_aux=True)
     if mode == "forward-over-reverse":
         gradient = forward(gradient, flat)
     if chunk is None:
-        return (jax.jacfwd if mode == "forward-over-reverse" else jax.jacrev)(gradient)(flat)
-    # what products share is computed once, outside of the loop
-    derivative = jax.linearize(gradient, flat)[1] if mode == "forward-over-reverse" else _pullback(gradient, flat)
-    eye = _sharding.vary(jnp.eye(flat.size, dtype=flat.dtype), _sharding.varying(flat))
-    return jax.lax.map(derivative, eye, batch_size=_check.count(chunk, "chunk", least=1))
+        transform = jax.jacfwd if mode == "forward-over-reverse" else jax.jacrev
+        matrix, aux = transform(gradient, has_aux=True)(flat)
+    else:
+        # what products share is computed once, outside of the loop
+        derivative, aux = (_pushforward if mode == "forward-over-reverse" else _pullback)(gradient, flat)
+        eye = _sharding.vary(jnp.eye(flat.size, dtype=flat.dtype), _sharding.varying(flat))
+        matrix = jax.lax.map(derivative, eye, batch_size=_check.count(chunk, "chunk", least=1))
+    return (matrix, aux) if has_aux else matrix
 
 
-def _pullback(fun: Callable[[Array], Array], at: Array) -> Callable[[Array], Array]:
-    """Return the map from cotangents of a vector function to those of its argument."""
-    pullback = jax.vjp(fun, at)[1]
-    return lambda cotangent: pullback(cotangent)[0]
+def _pushforward(pair: Callable[[Array], Any], at: Array) -> tuple[Callable[[Array], Array], Any]:
+    """Return the map from tangents of a vector to those of a vector function of it, and the function's aux."""
+    _, pushforward, aux = jax.linearize(pair, at, has_aux=True)
+    return pushforward, aux
+
+
+def _pullback(pair: Callable[[Array], Any], at: Array) -> tuple[Callable[[Array], Array], Any]:
+    """Return the map from cotangents of a vector function to those of its argument, and the function's aux."""
+    _, pullback, aux = jax.vjp(pair, at, has_aux=True)
+    return lambda cotangent: pullback(cotangent)[0], aux

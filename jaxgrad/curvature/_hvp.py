@@ -1,27 +1,53 @@
 """The Hessian of a loss times a vector."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import AxisName, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Tree, Ts, Wrt
 from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["hvp"]
 
 
-@jit("loss_fn", "mode", "wrt", "axis_name")
+@overload
 def hvp(
-    loss_fn: LossFn,
-    params: Params,
-    vector: Params,
-    *data: Any,
-    mode: str = "forward-over-reverse",
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    vector: T,
+    *data: *Ts,
+    has_aux: Literal[False] = False,
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> Params:
+) -> T: ...
+@overload
+def hvp(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    vector: T,
+    *data: *Ts,
+    has_aux: Literal[True],
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[T, Aux]: ...
+@jit("loss_fn", "has_aux", "mode", "wrt", "axis_name")
+def hvp(
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    vector: T,
+    *data: *Ts,
+    has_aux: bool = False,
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Multiply the Hessian of a loss by a vector, without forming the Hessian.
 
     .. math:: H v = \nabla^2 L(\theta)\, v = \left.\frac{d}{dt} \nabla L(\theta + t v)\right|_{t=0}
@@ -39,6 +65,7 @@ def hvp(
         params: Pytree of floating-point arrays, the point.
         vector: Pytree with the structure, shapes and dtypes of ``params``.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         mode: ``"forward-over-reverse"`` or ``"reverse-over-reverse"``.
         wrt: Which leaves count: glob patterns on their paths (``"*/kernel"``, ``"trunk"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all. The product is that of the chosen block of the Hessian,
@@ -47,21 +74,24 @@ def hvp(
             losses; ``None``: it is the device's own.
 
     Returns:
-        ``H v``, with the structure, shapes and dtypes of ``params``.
+        ``H v``, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(H v, aux)``: the aux of the
+        same pass, not differentiated; inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
 
     Raises:
         ValueError: If ``vector`` does not mirror ``params``, the loss is no scalar, ``wrt`` selects nothing, or
             ``axis_name`` is no axis around.
-        TypeError: If a leaf that counts is no real floating-point array, or the gradient has no forward derivative.
+        TypeError: If a leaf that counts is no real floating-point array, or the gradient has no forward derivative; or
+            if ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
     Cost:
         About 2.6 gradients in time and two gradients in memory (the limit in FLOPs is 8/3); no array of P x P.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(params, scale):
         ...     return 0.5 * scale * jnp.sum(params["w"] ** 2)
-        >>> hvp(loss, {"w": jnp.ones(2)}, {"w": jnp.array([1.0, 3.0])}, 2.0)["w"].tolist()
+        >>> jaxgrad.curvature.hvp(loss, {"w": jnp.ones(2)}, {"w": jnp.array([1.0, 3.0])}, 2.0)["w"].tolist()
         [2.0, 6.0]
 
     References:
@@ -69,18 +99,19 @@ def hvp(
         Dagréou et al. (2024), How to compute Hessian-vector products?, ICLR blog track.
     """
     check_mode(mode)
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn, has_aux=has_aux), params, wrt, data, axis_name, has_aux)
     _check.differentiable(params=subset.active)
     _check.mirrors(params=params, vector=vector)
     vector = _sharding.replicated(vector, axis_name)
     active, direction = _sharding.along(subset.fun, subset.active, subset.pick(vector), *data)
 
-    def gradient(active: Params) -> Params:
-        return jax.grad(subset.fun)(active, *data)
+    def gradient(active: Tree) -> tuple[Tree, Any]:
+        return jax.grad(subset.pair, has_aux=True)(active, *data)
 
     if mode == "forward-over-reverse":
-        _, product = jax.jvp(forward(gradient, active), (active,), (direction,))
+        _, product, aux = jax.jvp(forward(gradient, active), (active,), (direction,), has_aux=True)
     else:
-        _, pullback = jax.vjp(gradient, active)
+        _, pullback, aux = jax.vjp(gradient, active, has_aux=True)
         (product,) = pullback(direction)
-    return subset.embed(product)
+    whole = subset.embed(product)
+    return (whole, aux) if has_aux else whole

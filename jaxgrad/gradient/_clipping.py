@@ -1,13 +1,14 @@
 """The norm of a tree, and trees cut down to a largest value or a largest norm."""
 
-from typing import Any
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Tree
+from jaxgrad._types import Array, T, Tree
 
 __all__ = ["clip_by_global_norm", "clip_by_value", "global_norm"]
 
@@ -41,9 +42,10 @@ def global_norm(tree: Tree) -> Array:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> global_norm({"w": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}).item()
+        >>> import jaxgrad
+        >>> jaxgrad.gradient.global_norm({"w": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}).item()
         5.0
-        >>> global_norm(jnp.array([3e30, 4e30], jnp.float32)).item() < 6e30
+        >>> jaxgrad.gradient.global_norm(jnp.array([3e30, 4e30], jnp.float32)).item() < 6e30
         True
 
     References:
@@ -73,7 +75,7 @@ def _norm_jvp(primals: tuple[list[Array]], tangents: tuple[list[Array]]) -> tupl
 
 
 @jit(non_negative=("limit",))
-def clip_by_value(tree: Tree, limit: Any) -> Tree:
+def clip_by_value(tree: T, limit: ArrayLike) -> T:
     r"""Limit every number of a tree to the interval from ``-limit`` to ``limit``.
 
     .. math:: t_i \mapsto \min(\max(t_i, -c),\ c)
@@ -97,7 +99,8 @@ def clip_by_value(tree: Tree, limit: Any) -> Tree:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> clip_by_value({"w": jnp.array([-3.0, 0.5, 2.0])}, 1.0)["w"].tolist()
+        >>> import jaxgrad
+        >>> jaxgrad.gradient.clip_by_value({"w": jnp.array([-3.0, 0.5, 2.0])}, 1.0)["w"].tolist()
         [-1.0, 0.5, 1.0]
 
     References:
@@ -114,7 +117,7 @@ def clip_by_value(tree: Tree, limit: Any) -> Tree:
 
 
 @jit(non_negative=("max_norm",))
-def clip_by_global_norm(tree: Tree, max_norm: Any) -> tuple[Tree, Array]:
+def clip_by_global_norm(tree: T, max_norm: ArrayLike) -> tuple[T, Array]:
     r"""Scale a tree down so that its norm is at most ``max_norm``, by torch's rule.
 
     .. math:: t \mapsto t \cdot \min\left(1, \frac{c}{\lVert t \rVert_2 + 10^{-6}}\right)
@@ -141,7 +144,8 @@ def clip_by_global_norm(tree: Tree, max_norm: Any) -> tuple[Tree, Array]:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> clipped, norm = clip_by_global_norm({"w": jnp.array([3.0, 4.0])}, 1.0)
+        >>> import jaxgrad
+        >>> clipped, norm = jaxgrad.gradient.clip_by_global_norm({"w": jnp.array([3.0, 4.0])}, 1.0)
         >>> norm.item(), [round(x, 5) for x in clipped["w"].tolist()]
         (5.0, [0.6, 0.8])
 

@@ -1,20 +1,48 @@
 """The norm of a gradient, and the gradient of its square."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Tree, Ts, Wrt
 from jaxgrad.gradient._clipping import global_norm
-from jaxgrad.gradient._parameter_gradient import parameter_gradient
+from jaxgrad.gradient._parameter_gradient import value_and_gradient
 
 __all__ = ["gradient_norm", "squared_norm_gradient"]
 
 
-@jit("loss_fn", "wrt", "axis_name")
-def gradient_norm(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None, axis_name: AxisName = None) -> Array:
+@overload
+def gradient_norm(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[False] = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Array: ...
+@overload
+def gradient_norm(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[True],
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[Array, Aux]: ...
+@jit("loss_fn", "has_aux", "wrt", "axis_name")
+def gradient_norm(
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *data: *Ts,
+    has_aux: bool = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Compute the Euclidean norm of the gradient over all leaves; it can be differentiated again.
 
     .. math:: \lVert g \rVert_2, \quad g = \nabla L(\theta), \qquad
@@ -26,17 +54,20 @@ def gradient_norm(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None, 
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The norm is that of the chosen part of the gradient.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss is the mean of the devices'
             losses; ``None``: it is the device's own.
 
     Returns:
-        The norm, of shape ``()``, accumulated in float32 or wider.
+        The norm, of shape ``()``, accumulated in float32 or wider. With ``has_aux``, ``(norm, aux)``: the aux of the
+        same pass, not differentiated; inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
 
     Raises:
         ValueError: If the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array; or if ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         One gradient.
@@ -44,28 +75,53 @@ def gradient_norm(loss_fn: LossFn, params: Params, *data: Any, wrt: Wrt = None, 
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def half_square(params):
         ...     return 0.5 * jnp.sum(params**2)
-        >>> gradient_norm(half_square, jnp.array([3.0, 4.0])).item()
+        >>> jaxgrad.gradient.gradient_norm(half_square, jnp.array([3.0, 4.0])).item()
         5.0
-        >>> jax.grad(lambda p: gradient_norm(half_square, p))(jnp.zeros(2)).tolist()
+        >>> jax.grad(lambda p: jaxgrad.gradient.gradient_norm(half_square, p))(jnp.zeros(2)).tolist()
         [0.0, 0.0]
 
     References:
         Zhao, Zhang and Hu (2022), Penalizing gradient norm for efficiently improving generalization, ICML, eq. 2-5.
     """
-    return global_norm(parameter_gradient(loss_fn, params, *data, wrt=wrt, axis_name=axis_name))
+    options: Any = {"has_aux": has_aux, "wrt": wrt, "axis_name": axis_name}
+    value, gradient = value_and_gradient(loss_fn, params, *data, **options)
+    norm = global_norm(gradient)
+    return (norm, value[1]) if has_aux else norm
 
 
-@jit("loss_fn", "mode", "wrt", "axis_name")
+@overload
 def squared_norm_gradient(
-    loss_fn: LossFn,
-    params: Params,
-    *data: Any,
-    mode: str = "forward-over-reverse",
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[False] = False,
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
     wrt: Wrt = None,
     axis_name: AxisName = None,
-) -> tuple[Array, Params]:
+) -> tuple[Array, T]: ...
+@overload
+def squared_norm_gradient(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[True],
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[tuple[Array, T], Aux]: ...
+@jit("loss_fn", "has_aux", "mode", "wrt", "axis_name")
+def squared_norm_gradient(
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *data: *Ts,
+    has_aux: bool = False,
+    mode: Literal["forward-over-reverse", "reverse-over-reverse"] = "forward-over-reverse",
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Compute the squared norm of the gradient and the gradient of that.
 
     .. math:: G = \sum_i g_i^2, \quad g = \nabla L(\theta), \qquad \nabla G = 2 H g
@@ -77,6 +133,7 @@ def squared_norm_gradient(
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         mode: ``"forward-over-reverse"`` (the gradient's linearisation, applied to itself), or
             ``"reverse-over-reverse"`` for a loss with an operation that has no forward rule.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
@@ -84,22 +141,25 @@ def squared_norm_gradient(
             losses; ``None``: it is the device's own.
 
     Returns:
-        ``G``, of shape ``()``, accumulated in float32 or wider, and its gradient with the structure, shapes and
-        dtypes of ``params``, zero on the leaves that do not count.
+        ``G``, of shape ``()``, accumulated in float32 or wider, and its gradient with the structure, shapes and dtypes
+        of ``params``, zero on the leaves that do not count. With ``has_aux``, ``((G, gradient), aux)``: the aux of the
+        same pass, not differentiated; inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
 
     Raises:
         ValueError: If the loss is no scalar, ``wrt`` selects nothing, the mode is unknown, or ``axis_name`` is no axis
             around.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array; or if ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         About 2.5 gradients in time, the first included, and two in memory.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def half_square(params, scale):
         ...     return 0.5 * jnp.sum(scale * params**2)
-        >>> square, gradient = squared_norm_gradient(half_square, jnp.ones(2), jnp.array([1.0, 3.0]))
+        >>> square, gradient = jaxgrad.gradient.squared_norm_gradient(half_square, jnp.ones(2), jnp.array([1.0, 3.0]))
         >>> square.item(), gradient.tolist()
         (10.0, [2.0, 18.0])
 
@@ -107,16 +167,17 @@ def squared_norm_gradient(
         Barrett and Dherin (2021), Implicit gradient regularization, ICLR, eq. 3.
     """
     _check.choice(mode, "mode", ("forward-over-reverse", "reverse-over-reverse"))
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn, has_aux=has_aux), params, wrt, data, axis_name, has_aux)
     _check.differentiable(params=subset.active)
 
-    def gradient(active: Params) -> Params:
-        return jax.grad(subset.fun)(active, *data)
+    def gradient(active: Tree) -> tuple[Tree, Any]:
+        return jax.grad(subset.pair, has_aux=True)(active, *data)
 
     if mode == "forward-over-reverse":
-        slope, hessian = jax.linearize(gradient, subset.active)
+        slope, hessian, aux = jax.linearize(gradient, subset.active, has_aux=True)
         product = hessian(slope)
     else:
-        slope, pullback = jax.vjp(gradient, subset.active)
+        slope, pullback, aux = jax.vjp(gradient, subset.active, has_aux=True)
         (product,) = pullback(slope)
-    return _tree.dot(slope, slope), subset.embed(_tree.add(product, product))
+    result = _tree.dot(slope, slope), subset.embed(_tree.add(product, product))
+    return (result, aux) if has_aux else result

@@ -1,21 +1,51 @@
 """Penalties on the input gradient of a critic."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, LossFn, Params, Tree
+from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Ts, X
 
 __all__ = ["gradient_penalty"]
 
 
-@jit("fun", "axis_name", non_negative=("target",))
+@overload
 def gradient_penalty(
-    fun: LossFn, params: Params, x: Tree, *data: Any, target: Any = 1.0, axis_name: AxisName = None
-) -> Array:
+    fun: Callable[[T, X, *Ts], Array],
+    params: T,
+    x: X,
+    *data: *Ts,
+    has_aux: Literal[False] = False,
+    target: ArrayLike | None = 1.0,
+    axis_name: AxisName = None,
+) -> Array: ...
+@overload
+def gradient_penalty(
+    fun: Callable[[T, X, *Ts], tuple[Array, Aux]],
+    params: T,
+    x: X,
+    *data: *Ts,
+    has_aux: Literal[True],
+    target: ArrayLike | None = 1.0,
+    axis_name: AxisName = None,
+) -> tuple[Array, Aux]: ...
+@jit("fun", "has_aux", "axis_name", non_negative=("target",))
+def gradient_penalty(
+    fun: Callable[[T, X, *Ts], Any],
+    params: T,
+    x: X,
+    *data: *Ts,
+    has_aux: bool = False,
+    target: ArrayLike | None = 1.0,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Penalise the input gradient of a critic that is far from a target norm, averaged over a batch.
 
     .. math:: \frac{1}{B} \sum_b \left(\lVert \nabla_x f(\theta, x_b) \rVert_2 - c\right)^2
@@ -32,29 +62,36 @@ def gradient_penalty(
         params: Pytree of arrays, the critic's parameters.
         x: Pytree of floating-point arrays with a leading batch axis.
         *data: Pytrees with the same leading axis, such as labels, one row an example; not differentiated.
+        has_aux: Whether ``fun`` returns the pair ``(result, aux)``; ``aux`` is any pytree of arrays.
         target: The norm ``c`` to be near to, a number of shape ``()``, zero or more, that may be traced; ``None`` for
             the plain square.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over the batch is that over
             all devices' batches; ``None``: over the device's own.
 
     Returns:
-        The mean penalty, of shape ``()``, accumulated in float32 or wider.
+        The mean penalty, of shape ``()``, accumulated in float32 or wider. With ``has_aux``, ``(penalty, aux)``: each
+        leaf of the aux stacked along a leading axis of examples, not differentiated; inside of `jax.shard_map` those of
+        the device's own examples, with ``axis_name`` too.
 
     Raises:
         ValueError: If ``fun`` does not return a scalar on one example, the batch is empty or ragged, ``target`` is a
             negative Python number or has axes, or ``axis_name`` is no axis around.
-        TypeError: If a leaf of ``x`` is no real floating-point array.
+        TypeError: If a leaf of ``x`` is no real floating-point array; or if ``fun`` returns a pair without ``has_aux``,
+            or none with it.
 
     Cost:
         One gradient over the batch; its own gradient with respect to ``params`` about 2.3.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def critic(params, x):
         ...     return params["w"] @ x
         >>> params, batch = {"w": jnp.array([3.0, 4.0])}, jnp.ones((8, 2))
-        >>> gradient_penalty(critic, params, batch).item(), gradient_penalty(critic, params, batch, target=None).item()
-        (16.0, 25.0)
+        >>> jaxgrad.gradient.gradient_penalty(critic, params, batch).item()
+        16.0
+        >>> jaxgrad.gradient.gradient_penalty(critic, params, batch, target=None).item()
+        25.0
 
     References:
         Gulrajani et al. (2017), Improved training of Wasserstein GANs, NeurIPS, eq. 3.
@@ -64,19 +101,19 @@ def gradient_penalty(
     _check.batch((x, *data))
     if target is not None:
         _check.number(target, "target")
-    critic = _check.scalar_loss(fun, "fun")
+    critic = _check.scalar_loss(fun, "fun", has_aux)
 
-    def penalty(params: Params, x: Tree, *data: Any) -> Array:
-        def at(x: Tree) -> Any:
-            return critic(params, x, *data)
-
-        slope = jax.grad(at)(_sharding.own(at, x))
+    def penalty(params: Params, x: Tree, *data: Any) -> tuple[Array, Any]:
+        at = _tree.held(lambda x: critic(params, x, *data), x, None, has_aux)
+        slope, aux = jax.grad(at.pair, has_aux=True)(_sharding.own(at.fun, x))
         if target is None:
-            return _tree.dot(slope, slope)
+            return _tree.dot(slope, slope), aux
         norm = _tree.norm(slope)
-        return (norm - jnp.asarray(target, norm.dtype)) ** 2
+        return (norm - jnp.asarray(target, norm.dtype)) ** 2, aux
 
-    def mean(params: Params) -> Array:
-        return jnp.mean(jax.vmap(lambda *one: penalty(params, *one))(x, *data))
+    def mean(params: Params) -> tuple[Array, Any]:
+        penalties, aux = jax.vmap(lambda *one: penalty(params, *one))(x, *data)
+        return jnp.mean(penalties), aux
 
-    return _sharding.mean_of(mean, axis_name)(params)
+    value, aux = _sharding.mean_of(mean, axis_name, has_aux=True)(params)
+    return (value, aux) if has_aux else value

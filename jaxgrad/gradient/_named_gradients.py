@@ -1,22 +1,51 @@
 """Gradients by name: torch's names where a mapping gives them, paths otherwise."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import AxisName, LossFn, Params, Wrt
-from jaxgrad.gradient._parameter_gradient import parameter_gradient
+from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
+from jaxgrad.gradient._parameter_gradient import value_and_gradient
 
 __all__ = ["named_gradients"]
 
 
-@jit("loss_fn", "mapping", "wrt", "axis_name")
+@overload
 def named_gradients(
-    loss_fn: LossFn, params: Params, *data: Any, mapping: Any = None, wrt: Wrt = None, axis_name: AxisName = None
-) -> OrderedDict[str, Any]:
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[False] = False,
+    mapping: Any = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> OrderedDict[str, Any]: ...
+@overload
+def named_gradients(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[True],
+    mapping: Any = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[OrderedDict[str, Any], Aux]: ...
+@jit("loss_fn", "has_aux", "mapping", "wrt", "axis_name")
+def named_gradients(
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *data: *Ts,
+    has_aux: bool = False,
+    mapping: Any = None,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Compute the gradient of a loss as a dictionary from name to array.
 
     .. math:: \{\, n : \nabla_{\theta_n} L(\theta) \,\}
@@ -30,6 +59,7 @@ def named_gradients(
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         mapping: Pairs ``(torch_name, path)``, or an object whose method ``pairs()`` returns them, such as the mapping
             of a network in ``jaxgrad.models``. Static. A path is a string ``"trunk/kernel"`` or a sequence of keys.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
@@ -38,24 +68,29 @@ def named_gradients(
 
     Returns:
         The gradients of the leaves that count; the others are left out. Where a mapping gives one name to several
-        leaves (the joined projection of an attention layer), the entry is the tuple of their gradients.
+        leaves (the joined projection of an attention layer), the entry is the tuple of their gradients. With
+        ``has_aux``, ``(gradients, aux)``: the aux of the same pass, not differentiated; inside of `jax.shard_map` it is
+        the device's own, with ``axis_name`` too.
 
     Raises:
         ValueError: If the mapping names a path that is not there or omits a leaf that counts, two leaves have one path,
             the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array; or if ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         One gradient.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(params):
         ...     return jnp.sum(params["out"]["kernel"]) + 2 * params["out"]["bias"]
         >>> params = {"out": {"kernel": jnp.ones((2, 1)), "bias": jnp.array(0.5)}}
-        >>> list(named_gradients(loss, params))
+        >>> list(jaxgrad.gradient.named_gradients(loss, params))
         ['out/bias', 'out/kernel']
-        >>> list(named_gradients(loss, params, mapping=[("out.weight", "out/kernel"), ("out.bias", "out/bias")]))
+        >>> mapping = [("out.weight", "out/kernel"), ("out.bias", "out/bias")]
+        >>> list(jaxgrad.gradient.named_gradients(loss, params, mapping=mapping))
         ['out.weight', 'out.bias']
 
     References:
@@ -66,14 +101,15 @@ def named_gradients(
         message = f"two leaves of params have one path, so names cannot tell them apart: {', '.join(sorted(paths))}"
         raise ValueError(message)
     counted = {path for path, keep in zip(paths, _tree.selected(params, wrt), strict=True) if keep}
-    found = parameter_gradient(loss_fn, params, *data, wrt=wrt, axis_name=axis_name)
+    options: Any = {"has_aux": has_aux, "wrt": wrt, "axis_name": axis_name}
+    value, found = value_and_gradient(loss_fn, params, *data, **options)
     gradient = dict(zip(paths, jax.tree.leaves(found), strict=True))
-    if mapping is None:
-        return OrderedDict((path, gradient[path]) for path in paths if path in counted)
-    named: OrderedDict[str, list[Any]] = OrderedDict()
-    for name, path in _pairs(mapping, paths, counted):
-        named.setdefault(name, []).append(gradient[path])
-    return OrderedDict((name, parts[0] if len(parts) == 1 else tuple(parts)) for name, parts in named.items())
+    pairs = [(path, path) for path in paths if path in counted]
+    parts: OrderedDict[str, list[Any]] = OrderedDict()
+    for name, path in pairs if mapping is None else _pairs(mapping, paths, counted):
+        parts.setdefault(name, []).append(gradient[path])
+    named = OrderedDict((name, part[0] if len(part) == 1 else tuple(part)) for name, part in parts.items())
+    return (named, value[1]) if has_aux else named
 
 
 def _pairs(mapping: Any, paths: list[str], counted: set[str]) -> list[tuple[str, str]]:

@@ -58,9 +58,13 @@ def from_linen(
         One initialisation and one abstract trace here; nothing on top of the module in each call.
 
     Example:
-        >>> import flax.linen as nn, jax, jax.numpy as jnp
-        >>> apply_fn, params = from_linen(nn.Dense(2, param_dtype=float), jnp.ones((1, 3)), key=jax.random.key(0))
-        >>> apply_fn(params, jnp.ones((5, 3))).shape
+        >>> import flax.linen as nn
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxgrad
+        >>> dense, x = nn.Dense(2, param_dtype=float), jnp.ones((5, 3))
+        >>> apply_fn, params = jaxgrad.models.from_linen(dense, x, key=jax.random.key(0))
+        >>> apply_fn(params, x).shape
         (5, 2)
 
     References:
@@ -114,10 +118,22 @@ def from_linen_with_state(
         One initialisation here; nothing on top of the module in each call.
 
     Example:
-        >>> import flax.linen as nn, jax, jax.numpy as jnp
-        >>> norm = nn.BatchNorm(use_running_average=False, momentum=0.5)
-        >>> apply_fn, params, state = from_linen_with_state(norm, jnp.ones((4, 2), jnp.float32), key=jax.random.key(0))
-        >>> output, state = apply_fn(params, state, jnp.full((4, 2), 3.0, jnp.float32))
+        >>> import flax.linen as nn
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxgrad
+        >>> norm, x = nn.BatchNorm(use_running_average=False, momentum=0.5), jnp.full((4, 2), 3.0, jnp.float32)
+        >>> apply_fn, params, state = jaxgrad.models.from_linen_with_state(norm, x, key=jax.random.key(0))
+        >>> output, new_state = apply_fn(params, state, x)
+        >>> new_state["batch_stats"]["mean"].tolist()
+        [1.5, 1.5]
+
+        In training a loss hands the new state out of a gradient, which is taken with ``has_aux=True``:
+
+        >>> def loss(params, state, x):
+        ...     output, state = apply_fn(params, state, x)
+        ...     return jnp.mean(output**2), state
+        >>> slope, state = jaxgrad.shift.sam_gradient(loss, params, state, x, has_aux=True, radius=0.1)
         >>> state["batch_stats"]["mean"].tolist()
         [1.5, 1.5]
 

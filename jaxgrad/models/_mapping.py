@@ -41,11 +41,13 @@ class Mapping:
             all of these in one message.
 
     Example:
-        >>> import jax.numpy as jnp, numpy as np
-        >>> from jaxgrad.models import Layout, Link
+        >>> import jax.numpy as jnp
+        >>> import numpy as np
+        >>> from jaxgrad.models import Layout, Link, Mapping
         >>> layout = Layout((1, 2), (1, 2), (1, 0), (2, 1))
-        >>> mapping = Mapping((Link("out.weight", "out/kernel", layout),), {"out": {"kernel": jnp.ones((2, 1))}})
-        >>> mapping.to_jax({"out.weight": np.array([[3.0, 4.0]])})["out"]["kernel"].tolist()
+        >>> params = {"out": {"kernel": jnp.ones((2, 1), jnp.float32)}}
+        >>> mapping = Mapping((Link("out.weight", "out/kernel", layout),), params)
+        >>> mapping.to_jax({"out.weight": np.array([[3.0, 4.0]], np.float32)})["out"]["kernel"].tolist()
         [[3.0], [4.0]]
         >>> mapping.pairs()
         [('out.weight', 'out/kernel')]

@@ -54,8 +54,11 @@ def mapping_for(
         No array is touched.
 
     Example:
-        >>> import jax.numpy as jnp, torch
-        >>> mapping = mapping_for(torch.nn.Linear(3, 2), {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)})
+        >>> import jax.numpy as jnp
+        >>> import jaxgrad
+        >>> import torch
+        >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+        >>> mapping = jaxgrad.models.mapping_for(torch.nn.Linear(3, 2), params)
         >>> print(mapping)
         weight -> kernel: [2, 3] -> [3, 2], permute(1, 0)
         bias -> bias: [2] -> [2], as it is
@@ -107,9 +110,11 @@ def statistics_for(torch_module: Any, state: Tree, *, rules: Dictionary[str, str
         No array is touched.
 
     Example:
-        >>> import jax.numpy as jnp, torch
+        >>> import jax.numpy as jnp
+        >>> import jaxgrad
+        >>> import torch
         >>> state = {"batch_stats": {"mean": jnp.ones(2), "var": jnp.ones(2)}}
-        >>> mapping = statistics_for(torch.nn.BatchNorm1d(2), state)
+        >>> mapping = jaxgrad.models.statistics_for(torch.nn.BatchNorm1d(2), state)
         >>> mapping.pairs()
         [('running_mean', 'batch_stats/mean'), ('running_var', 'batch_stats/var')]
 

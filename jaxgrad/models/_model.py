@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxgrad import _tree
-from jaxgrad._types import Params, Tree
+from jaxgrad._types import Tree
 
 __all__ = ["Model", "StatefulModel"]
 
@@ -16,18 +16,18 @@ class Model(NamedTuple):
 
     apply_fn: Callable[..., Any]
     """``apply_fn(params, *inputs, **options) -> output``."""
-    params: Params
+    params: dict[str, Any]
     """The parameters, a plain nested dictionary."""
 
 
 class StatefulModel(NamedTuple):
     """A network whose state goes in and comes out; unpacks as a triple."""
 
-    apply_fn: Callable[..., Any]
+    apply_fn: Callable[..., tuple[Any, dict[str, Any]]]
     """``apply_fn(params, state, *inputs, **options) -> (output, new_state)``."""
-    params: Params
+    params: dict[str, Any]
     """The parameters, a plain nested dictionary."""
-    state: Tree
+    state: dict[str, Any]
     """Everything that is no parameter: running statistics, caches, in NNX also random keys and their counts."""
 
 

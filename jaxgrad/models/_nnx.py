@@ -47,8 +47,9 @@ def from_nnx(module: nnx.Module, *sample_inputs: Any, method: Method = "__call__
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> from flax import nnx
-        >>> apply_fn, params = from_nnx(nnx.Linear(3, 2, param_dtype=float, rngs=nnx.Rngs(0)))
+        >>> apply_fn, params = jaxgrad.models.from_nnx(nnx.Linear(3, 2, param_dtype=float, rngs=nnx.Rngs(0)))
         >>> apply_fn(params, jnp.ones((5, 3))).shape
         (5, 2)
 
@@ -100,10 +101,20 @@ def from_nnx_with_state(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> from flax import nnx
-        >>> norm = nnx.BatchNorm(2, momentum=0.5, rngs=nnx.Rngs(0))
-        >>> apply_fn, params, state = from_nnx_with_state(norm)
-        >>> output, state = apply_fn(params, state, jnp.full((4, 2), 3.0))
+        >>> norm, x = nnx.BatchNorm(2, momentum=0.5, rngs=nnx.Rngs(0)), jnp.full((4, 2), 3.0)
+        >>> apply_fn, params, state = jaxgrad.models.from_nnx_with_state(norm)
+        >>> output, new_state = apply_fn(params, state, x)
+        >>> new_state["mean"].tolist()
+        [1.5, 1.5]
+
+        In training a loss hands the new state out of a gradient, which is taken with ``has_aux=True``:
+
+        >>> def loss(params, state, x):
+        ...     output, state = apply_fn(params, state, x)
+        ...     return jnp.mean(output**2), state
+        >>> slope, state = jaxgrad.shift.sam_gradient(loss, params, state, x, has_aux=True, radius=0.1)
         >>> state["mean"].tolist()
         [1.5, 1.5]
 

@@ -5,17 +5,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Tree
+from jaxgrad._types import Tree
 from jaxgrad.nth import _line
 
 __all__ = ["derivative", "derivatives"]
 
 
 @jit("fun", "order", "max_order")
-def derivatives(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_order: int = _line.MAX_ORDER) -> Tree:
+def derivatives(
+    fun: Callable[..., Tree], x: ArrayLike, order: int, *data: Any, max_order: int = _line.MAX_ORDER
+) -> Tree:
     r"""Return a function's value and its derivatives of order 1 to n.
 
     .. math:: \left( f(x), f'(x), f''(x), \dots, f^{(n)}(x) \right)
@@ -64,7 +67,9 @@ def derivatives(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_
 
 
 @jit("fun", "order", "max_order")
-def derivative(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_order: int = _line.MAX_ORDER) -> Tree:
+def derivative(
+    fun: Callable[..., Tree], x: ArrayLike, order: int, *data: Any, max_order: int = _line.MAX_ORDER
+) -> Tree:
     r"""Return the derivative of order n of a function, and nothing else.
 
     .. math:: f^{(n)}(x)
@@ -103,10 +108,10 @@ def derivative(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_o
 
 
 def _coefficients(
-    fun: Callable[..., Tree], x: Array, order: int, data: tuple[Any, ...], max_order: int
+    fun: Callable[..., Tree], point: ArrayLike, order: int, data: tuple[Any, ...], max_order: int
 ) -> tuple[list[Tree], float]:
-    """Return the Taylor coefficients 0 to ``order`` along a step, entry by entry of ``x``, and the step."""
-    order, x = _line.check_order(order, max_order), _line.check_point(x, complex_too=True)
+    """Return the Taylor coefficients 0 to ``order`` along a step, entry by entry of the point, and the step."""
+    order, x = _line.check_order(order, max_order), _line.check_point(point, complex_too=True)
     rows, step = _line.stretched_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows[0]):
         if jnp.shape(leaf)[: x.ndim] != x.shape:

@@ -4,8 +4,10 @@ from jaxgrad.shift._expected_gradient import expected_gradient as expected_gradi
 from jaxgrad.shift._gradient import gradient as gradient
 from jaxgrad.shift._gradient import value_and_gradient as value_and_gradient
 from jaxgrad.shift._lookahead_gradient import lookahead_gradient as lookahead_gradient
+from jaxgrad.shift._lookahead_gradient import value_and_lookahead_gradient as value_and_lookahead_gradient
 from jaxgrad.shift._random_shifts import random_shifts as random_shifts
 from jaxgrad.shift._sam_gradient import sam_gradient as sam_gradient
+from jaxgrad.shift._sam_gradient import value_and_sam_gradient as value_and_sam_gradient
 
 __all__ = [
     "expected_gradient",
@@ -14,4 +16,6 @@ __all__ = [
     "random_shifts",
     "sam_gradient",
     "value_and_gradient",
+    "value_and_lookahead_gradient",
+    "value_and_sam_gradient",
 ]

@@ -1,21 +1,51 @@
-"""The gradient after a look-ahead step."""
+"""The gradient after a look-ahead step, alone or with the loss."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import AxisName, LossFn, Params, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
 
-__all__ = ["lookahead_gradient"]
+__all__ = ["lookahead_gradient", "value_and_lookahead_gradient"]
 
 
-@jit("loss_fn", "wrt", "axis_name", non_negative=("learning_rate",))
+@overload
 def lookahead_gradient(
-    loss_fn: LossFn, params: Params, *data: Any, learning_rate: Any, wrt: Wrt = None, axis_name: AxisName = None
-) -> Params:
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[False] = False,
+    learning_rate: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> T: ...
+@overload
+def lookahead_gradient(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[True],
+    learning_rate: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[T, Aux]: ...
+@jit("loss_fn", "has_aux", "wrt", "axis_name", non_negative=("learning_rate",))
+def lookahead_gradient(
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *data: *Ts,
+    has_aux: bool = False,
+    learning_rate: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
     r"""Differentiate a loss where a descent step would lead: the extragradient.
 
     .. math:: g = \nabla L\left(w - \eta\, \nabla L(w)\right)
@@ -28,6 +58,7 @@ def lookahead_gradient(
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
         params: Pytree of floating-point arrays, ``w``.
         *data: Pytrees handed on to ``loss_fn``, the same for both gradients; not differentiated.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         learning_rate: The length of the step, a number of shape ``()``, zero or more; may be traced.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others are not moved and get zeros.
@@ -35,31 +66,115 @@ def lookahead_gradient(
             of the devices' losses; ``None``: it is the device's own.
 
     Returns:
-        The gradient, with the structure, shapes and dtypes of ``params``.
+        The gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient, aux)``: the
+        aux of the pass at ``w`` itself, whose statistics are those of the network that is kept; it is not
+        differentiated, and inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
 
     Raises:
         ValueError: If ``learning_rate`` is a negative Python number or NaN, or has axes, the loss is no scalar, ``wrt``
             selects nothing, or ``axis_name`` is no axis around.
-        TypeError: If a leaf that counts is no real floating-point array.
+        TypeError: If a leaf that counts is no real floating-point array; or if ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
 
     Cost:
         Two gradients.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def loss(w):
         ...     return jnp.sum(w**2)
-        >>> lookahead_gradient(loss, jnp.array([1.0, 4.0]), learning_rate=0.25).tolist()
+        >>> jaxgrad.shift.lookahead_gradient(loss, jnp.array([1.0, 4.0]), learning_rate=0.25).tolist()
         [1.0, 4.0]
 
     References:
         Korpelevich (1976), The extragradient method for finding saddle points and other problems, Matecon 12;
         Gidel et al. (2019), A variational inequality perspective on GANs, ICLR, equations 10 and 11.
     """
+    options: Any = {"has_aux": has_aux, "learning_rate": learning_rate, "wrt": wrt, "axis_name": axis_name}
+    value, slopes = value_and_lookahead_gradient(loss_fn, params, *data, **options)
+    return (slopes, value[1]) if has_aux else slopes
+
+
+@overload
+def value_and_lookahead_gradient(
+    loss_fn: Callable[[T, *Ts], Array],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[False] = False,
+    learning_rate: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[Array, T]: ...
+@overload
+def value_and_lookahead_gradient(
+    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    params: T,
+    *data: *Ts,
+    has_aux: Literal[True],
+    learning_rate: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[tuple[Array, Aux], T]: ...
+@jit("loss_fn", "has_aux", "wrt", "axis_name", non_negative=("learning_rate",))
+def value_and_lookahead_gradient(
+    loss_fn: Callable[[T, *Ts], Any],
+    params: T,
+    *data: *Ts,
+    has_aux: bool = False,
+    learning_rate: ArrayLike,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Any:
+    r"""Evaluate a loss, and differentiate it where a descent step would lead: the extragradient.
+
+    .. math:: \left(L(w),\ \nabla L\left(w - \eta\, \nabla L(w)\right)\right)
+
+    The value, and the aux, are those of the first pass, at ``w`` itself; the gradient is that of `lookahead_gradient`.
+
+    Args:
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        params: Pytree of floating-point arrays, ``w``.
+        *data: Pytrees handed on to ``loss_fn``, the same for both gradients; not differentiated.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
+        learning_rate: The length of the step, a number of shape ``()``, zero or more; may be traced.
+        wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
+            The others are not moved and get zeros.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss of both gradients is the mean
+            of the devices' losses; ``None``: it is the device's own.
+
+    Returns:
+        The loss at ``w``, of shape ``()``, and the gradient after the step, a tree like ``params``. With ``has_aux``,
+        ``((loss, aux), gradient)``: the aux at ``w``, not differentiated; inside of `jax.shard_map` it is the device's
+        own, with ``axis_name`` too.
+
+    Raises:
+        ValueError: If ``learning_rate`` is a negative Python number or NaN, or has axes, the loss is no scalar, ``wrt``
+            selects nothing, or ``axis_name`` is no axis around.
+        TypeError: If a leaf that counts is no real floating-point array; or if ``loss_fn`` returns a pair without
+            ``has_aux``, or none with it.
+
+    Cost:
+        Two gradients; the value and the aux come with the first.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgrad
+        >>> def loss(w):
+        ...     return jnp.sum(w**2)
+        >>> w = jnp.array([1.0, 4.0])
+        >>> value, slope = jaxgrad.shift.value_and_lookahead_gradient(loss, w, learning_rate=0.25)
+        >>> value.item(), slope.tolist()
+        (17.0, [1.0, 4.0])
+
+    References:
+        Korpelevich (1976), The extragradient method for finding saddle points and other problems, Matecon 12.
+    """
     _check.number(learning_rate, "learning_rate")
     learning_rate = _sharding.replicated(learning_rate, axis_name)
-    subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
+    subset = _tree.restrict(_check.scalar_loss(loss_fn, has_aux=has_aux), params, wrt, data, axis_name, has_aux)
     _check.differentiable(params=subset.active)
-    slope = jax.grad(subset.fun)
-    ahead = _tree.add(subset.active, _tree.scale(slope(subset.active, *data), jnp.negative(learning_rate)))
-    return subset.embed(slope(ahead, *data))
+    (loss, aux), descent = jax.value_and_grad(subset.pair, has_aux=True)(subset.active, *data)
+    ahead = _tree.add(subset.active, _tree.scale(descent, jnp.negative(learning_rate)))
+    slopes = jax.grad(subset.fun)(ahead, *data)
+    return (loss, aux) if has_aux else loss, subset.embed(slopes)

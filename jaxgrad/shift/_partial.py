@@ -12,9 +12,9 @@ from jaxgrad._types import LossFn, Params, Tree
 __all__ = ["check", "shifted"]
 
 
-def shifted(loss_fn: LossFn) -> Callable[..., Any]:
+def shifted(loss_fn: LossFn, has_aux: bool) -> Callable[..., Any]:
     """Return ``loss(params, shift, *data)``, the checked loss at the moved parameters."""
-    checked = _check.scalar_loss(loss_fn)
+    checked = _check.scalar_loss(loss_fn, has_aux=has_aux)
     return lambda params, shift, *data: checked(move(params, shift), *data)
 
 

@@ -1,15 +1,18 @@
 """Random shifts of parameters."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Key, Params
+from jaxgrad._types import Array, Key, Params, T, Tree
 
 __all__ = ["random_shifts"]
 
@@ -25,8 +28,13 @@ SAMPLERS: dict[str, Callable[..., Array]] = {"normal": jax.random.normal, "unifo
 
 @jit("num_shifts", "distribution", non_negative=("scale",))
 def random_shifts(
-    params: Params, *, key: Key, num_shifts: int, distribution: str = "normal", scale: Any = 1.0
-) -> Params:
+    params: T,
+    *,
+    key: Key,
+    num_shifts: int,
+    distribution: Literal["normal", "uniform"] = "normal",
+    scale: ArrayLike | Tree = 1.0,
+) -> T:
     r"""Draw independent random shifts for the leaves of a tree, for example for `expected_gradient`.
 
     .. math:: a_k \sim \mathcal N(0, \sigma^2 I) \quad\text{or}\quad a_k \sim \mathcal U(-\sigma, \sigma),
@@ -57,8 +65,11 @@ def random_shifts(
         ``K`` random numbers for every entry of ``params``.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> shifts = random_shifts({"w": jnp.ones((2, 3))}, key=jax.random.key(0), num_shifts=5, scale=0.1)
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxgrad
+        >>> params, key = {"w": jnp.ones((2, 3))}, jax.random.key(0)
+        >>> shifts = jaxgrad.shift.random_shifts(params, key=key, num_shifts=5, scale=0.1)
         >>> shifts["w"].shape
         (5, 2, 3)
 

@@ -8,6 +8,12 @@ from typing import Any
 
 FAMILIES = ("gradient", "shift", "nth", "curvature", "meta", "inr", "per_example", "multi_loss")
 
+FACED = ("gradient", "shift", "curvature", "models")
+"""The families whose functions hand out what a loss returns beside its value, and whose examples run when pasted.
+
+`models` takes no loss; its examples are run.
+"""
+
 EAGER: dict[str, str] = {
     "nth.register_rule": "enters a rule, computes nothing",
     "per_example.explain": "returns a plan, not arrays",

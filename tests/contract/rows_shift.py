@@ -69,6 +69,15 @@ def fresh_lookahead_gradient(array):
     return lambda params, x, y: shift.lookahead_gradient(loss, params, x, y, learning_rate=0.1)
 
 
+def value_and_lookahead_gradient(params, x, y, **options):
+    return shift.value_and_lookahead_gradient(mean_square, params, x, y, learning_rate=0.1, **options)
+
+
+def fresh_value_and_lookahead_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: shift.value_and_lookahead_gradient(loss, params, x, y, learning_rate=0.1)
+
+
 def sam_gradient(params, x, y, **options):
     return shift.sam_gradient(mean_square, params, x, y, radius=0.1, **options)
 
@@ -76,6 +85,22 @@ def sam_gradient(params, x, y, **options):
 def fresh_sam_gradient(array):
     loss = fresh_loss(array)
     return lambda params, x, y: shift.sam_gradient(loss, params, x, y, radius=0.1)
+
+
+def value_and_sam_gradient(params, x, y, **options):
+    return shift.value_and_sam_gradient(mean_square, params, x, y, radius=0.1, **options)
+
+
+def fresh_value_and_sam_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: shift.value_and_sam_gradient(loss, params, x, y, radius=0.1)
+
+
+CONSTANT_SHIFT = {
+    "refuses": ("grad", "jvp"),
+    "reason": "the shift is a constant for differentiation, as in the paper, so that a derivative of the result is no"
+    " limit of differences; tests/shift/test_sam_gradient.py compares it with that at a fixed shift",
+}
 
 
 def random_shifts(params):
@@ -95,14 +120,12 @@ ROWS = {
     ),
     "shift.expected_gradient": Example(expected_gradient, inputs_with_shifts, fresh_expected_gradient, sharded=(2, 3)),
     "shift.lookahead_gradient": Example(lookahead_gradient, inputs, fresh_lookahead_gradient, sharded=(1, 2)),
-    "shift.sam_gradient": Example(
-        sam_gradient,
-        inputs,
-        fresh_sam_gradient,
-        sharded=(1, 2),
-        refuses=("grad", "jvp"),
-        reason="the shift is a constant for differentiation, as in the paper, so that a derivative of the result is no"
-        " limit of differences; tests/shift/test_sam_gradient.py compares it with that at a fixed shift",
+    "shift.value_and_lookahead_gradient": Example(
+        value_and_lookahead_gradient, inputs, fresh_value_and_lookahead_gradient, sharded=(1, 2)
+    ),
+    "shift.sam_gradient": Example(sam_gradient, inputs, fresh_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT),
+    "shift.value_and_sam_gradient": Example(
+        value_and_sam_gradient, inputs, fresh_value_and_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT
     ),
     "shift.random_shifts": Example(
         random_shifts,

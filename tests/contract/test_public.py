@@ -1,11 +1,13 @@
 """Every public name is documented in the fixed order, typed, and exported on purpose."""
 
 import inspect
+import pydoc
 
 import pytest
 
-from tests.contract.house import EAGER, is_function, public_functions
+from tests.contract.house import EAGER, FACED, is_function, public_functions
 
+ALIASES = {"wrt": "Wrt", "axis_name": "AxisName"}
 SECTIONS = ("Args:", "Returns:", "Cost:", "Example:", "References:")
 PUBLIC = public_functions()
 FUNCTIONS = sorted(name for name, thing in PUBLIC.items() if is_function(thing))
@@ -45,6 +47,13 @@ def test_signature_is_typed(name):
     signature = inspect.signature(PUBLIC[name])
     assert signature.return_annotation is not inspect.Signature.empty
     assert all(p.annotation is not p.empty for p in signature.parameters.values())
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.split(".")[0] in FACED])
+def test_help_shows_names_and_not_what_they_stand_for(name):
+    shown = pydoc.render_doc(PUBLIC[name], renderer=pydoc.plaintext).split("\n\n")[1].splitlines()[0]
+    assert all(f"{option}: '{alias}' = None" in shown for option, alias in ALIASES.items() if option in shown)
+    assert "Sequence" not in shown
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

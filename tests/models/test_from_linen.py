@@ -5,11 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 from flax.core import freeze
 
-from jaxgrad import curvature, models
+from jaxgrad import _tree, curvature, gradient, models, shift
 from tests.bridge import assert_parity
 
 DENSE = functools.partial(nn.Dense, param_dtype=float)
@@ -121,6 +122,49 @@ def test_state_goes_in_and_comes_out(variables):
     quiet, same = apply_fn(params, state, X, train=False)
     assert_parity(quiet, applied(variables, X), tolerance=0)
     assert_parity(same, state, tolerance=0)
+
+
+def test_statistics_come_out_of_sam_as_they_are_at_the_weights_that_are_kept(variables):
+    apply_fn, params, state = models.from_linen_with_state(Noisy(), variables=variables, train=True)
+
+    def loss(params, state, x, key):
+        output, state = apply_fn(params, state, x, rngs={"dropout": key})
+        return jnp.mean((output - 1) ** 2), (state, output)
+
+    data = state, X, jax.random.key(1)
+    (value, (after, output)), slope = shift.value_and_sam_gradient(loss, params, *data, has_aux=True, radius=2.0)
+    want = loss(params, *data)
+    assert_parity((value, (after, output)), want, dtypes=True)
+    plain, _ = gradient.parameter_gradient(loss, params, *data, has_aux=True)
+    move = _tree.scale(plain, 2.0 / _tree.norm(plain))
+    want_slope, (elsewhere, _) = shift.gradient(loss, params, move, *data, has_aux=True)
+    assert_parity(slope, want_slope)
+    mean, moved = (tree["batch_stats"]["BatchNorm_0"]["mean"] for tree in (after, elsewhere))
+    assert not np.allclose(mean, moved, rtol=0, atol=1e-5)
+
+
+def test_statistics_are_carried_through_a_loop_of_training(variables):
+    """Five steps of SAM and optax in one program: the statistics are those of five forwards, one after the other."""
+    apply_fn, params, state = models.from_linen_with_state(Noisy(), variables=variables, train=True)
+    optimizer = optax.sgd(0.1)
+
+    def loss(params, state, x, key):
+        output, state = apply_fn(params, state, x, rngs={"dropout": key})
+        return jnp.mean((output - 1) ** 2), state
+
+    def step(carry, key):
+        params, state, moments = carry
+        slope, after = shift.sam_gradient(loss, params, state, X, key, has_aux=True, radius=0.05)
+        updates, moments = optimizer.update(slope, moments, params)
+        return (optax.apply_updates(params, updates), after, moments), loss(params, state, X, key)[1]
+
+    (_, after, _), forwards = jax.lax.scan(
+        step, (params, state, optimizer.init(params)), jax.random.split(jax.random.key(0), 5)
+    )
+    assert_parity(after, _tree.take(forwards, -1))
+    assert not np.allclose(
+        forwards["batch_stats"]["BatchNorm_0"]["mean"][0], after["batch_stats"]["BatchNorm_0"]["mean"]
+    )
 
 
 def test_state_may_be_empty():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 
-from jaxgrad import curvature, models
+from jaxgrad import _tree, curvature, models, shift
 from tests.bridge import assert_parity
 
 X = jnp.arange(12.0).reshape(4, 3) / 10
@@ -185,3 +185,35 @@ def test_rejects_trees_that_lack_a_leaf(module):
         apply_fn({"first": params["first"], "norm": {"bias": X[0]}, "other": X}, state, X)
     with pytest.raises(ValueError, match=r"(?s)state does not fit.*norm/mean is missing"):
         apply_fn(params, {"dropout": state["dropout"]}, X)
+
+
+def test_state_comes_out_of_sam_as_it_is_at_the_weights_that_are_kept():
+    """The statistics, and the counts of the random keys, which are whole numbers."""
+    apply_fn, params, state = models.from_nnx_with_state(Noisy(nnx.Rngs(0)))
+
+    def loss(params, state, x):
+        output, state = apply_fn(params, state, x)
+        return jnp.mean((output - 1) ** 2), state
+
+    got, after = shift.sam_gradient(loss, params, state, X, has_aux=True, radius=2.0)
+    want = loss(params, state, X)[1]
+    counts = {path for path, leaf in nnx_leaves(after) if jnp.issubdtype(leaf.dtype, jnp.unsignedinteger)}
+    assert counts
+    assert nnx_numbers(after).keys() == nnx_numbers(want).keys()
+    assert_parity(nnx_numbers(after), nnx_numbers(want), dtypes=True)
+    assert not np.allclose(after["norm"]["mean"], state["norm"]["mean"])
+    plain = jax.grad(lambda params: loss(params, state, X)[0])(params)
+    move = _tree.scale(plain, 2.0 / _tree.norm(plain))
+    assert_parity(got, jax.grad(lambda params: loss(params, state, X)[0])(_tree.add(params, move)))
+
+
+def nnx_leaves(tree):
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def nnx_numbers(tree):
+    """Return the leaves by path, random keys as their numbers."""
+    keys = jax.dtypes.prng_key
+    return {
+        path: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, keys) else leaf for path, leaf in nnx_leaves(tree)
+    }

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import torch_ref.shift
-from jaxgrad.shift import lookahead_gradient
+from jaxgrad.shift import lookahead_gradient, value_and_lookahead_gradient
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
 
@@ -19,11 +19,22 @@ def test_matches_torch():
     assert_parity(got, want)
 
 
+def test_value_and_gradient_match_torch():
+    problem = regression()
+    got = value_and_lookahead_gradient(mean_square, problem.params, *problem.data, learning_rate=0.1)
+    want = torch_ref.shift.value_and_lookahead_gradient(
+        mean_square_torch, problem.params_torch, *problem.data_torch, learning_rate=0.1
+    )
+    assert_parity(got, want)
+
+
 def test_closed_form_of_a_quadratic():
     """H (w - r H w) for the loss w . H w / 2."""
     H, w = jnp.array([[2.0, 1.0], [1.0, 3.0]]), jnp.array([1.0, -1.0])
     got = lookahead_gradient(lambda w, H: w @ H @ w / 2, w, H, learning_rate=0.1)
     assert_parity(got, H @ (w - 0.1 * H @ w))
+    got = value_and_lookahead_gradient(lambda w, H: w @ H @ w / 2, w, H, learning_rate=0.1)
+    assert_parity(got, (w @ H @ w / 2, H @ (w - 0.1 * H @ w)))
 
 
 def test_no_step_is_the_plain_gradient():

@@ -6,7 +6,7 @@ import pytest
 
 import torch_ref.shift
 from jaxgrad import _tree
-from jaxgrad.shift import gradient, sam_gradient
+from jaxgrad.shift import gradient, sam_gradient, value_and_sam_gradient
 from tests.bridge import assert_parity, random_like
 from tests.problems import mean_square, mean_square_torch, regression
 
@@ -16,6 +16,16 @@ def test_matches_torch(adaptive):
     problem = regression()
     got = sam_gradient(mean_square, problem.params, *problem.data, radius=0.5, adaptive=adaptive)
     want = torch_ref.shift.sam_gradient(
+        mean_square_torch, problem.params_torch, *problem.data_torch, radius=0.5, adaptive=adaptive
+    )
+    assert_parity(got, want)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_value_and_gradient_match_torch(adaptive):
+    problem = regression()
+    got = value_and_sam_gradient(mean_square, problem.params, *problem.data, radius=0.5, adaptive=adaptive)
+    want = torch_ref.shift.value_and_sam_gradient(
         mean_square_torch, problem.params_torch, *problem.data_torch, radius=0.5, adaptive=adaptive
     )
     assert_parity(got, want)
@@ -34,6 +44,14 @@ def test_closed_form_of_a_quadratic():
     assert_parity(sam_gradient(quadratic, W, H, radius=0.3), H @ (W + 0.3 * g / jnp.linalg.norm(g)))
     got = sam_gradient(quadratic, W, H, radius=0.3, adaptive=True, offset=0.1)
     assert_parity(got, H @ (W + 0.3 * T**2 * g / jnp.linalg.norm(T * g)))
+
+
+def test_the_value_is_that_of_the_weights_as_they_are():
+    """w . H w / 2 at w, not at the worst point; its derivative is the plain gradient."""
+    value, slope = value_and_sam_gradient(quadratic, W, H, radius=0.3)
+    assert_parity(value, W @ H @ W / 2)
+    assert_parity(slope, sam_gradient(quadratic, W, H, radius=0.3), tolerance=0.0)
+    assert_parity(jax.grad(lambda w: value_and_sam_gradient(quadratic, w, H, radius=0.3)[0])(W), H @ W)
 
 
 def test_asam_does_not_see_a_rescaling_of_the_weights():

@@ -11,3 +11,8 @@ def lookahead_gradient(loss_fn: Any, params: Any, *data: Any, learning_rate: flo
     """Take a step down the gradient, and the gradient there."""
     step = pytree.tree_map(lambda g: -learning_rate * g, gradient(loss_fn, params, None, *data))
     return gradient(loss_fn, params, step, *data)
+
+
+def value_and_lookahead_gradient(loss_fn: Any, params: Any, *data: Any, learning_rate: float) -> Any:
+    """Return the loss at the weights as they are, evaluated apart, and the gradient."""
+    return loss_fn(params, *data), lookahead_gradient(loss_fn, params, *data, learning_rate=learning_rate)

@@ -21,3 +21,11 @@ def sam_gradient(
     pieces = shift.split([leaf.numel() for leaf in leaves])
     parts = [piece.reshape(leaf.shape) for piece, leaf in zip(pieces, leaves, strict=True)]
     return gradient(loss_fn, params, pytree.tree_unflatten(parts, structure), *data)
+
+
+def value_and_sam_gradient(
+    loss_fn: Any, params: Any, *data: Any, radius: float, adaptive: bool = False, offset: float = 0.01
+) -> Any:
+    """Return the loss at the weights as they are, evaluated apart, and the gradient."""
+    slopes = sam_gradient(loss_fn, params, *data, radius=radius, adaptive=adaptive, offset=offset)
+    return loss_fn(params, *data), slopes

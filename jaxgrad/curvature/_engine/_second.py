@@ -19,8 +19,8 @@ def check_mode(mode: str) -> None:
     _check.choice(mode, "mode", MODES)
 
 
-def forward(gradient: Callable[[Tree], Tree], at: Tree) -> Callable[[Tree], Tree]:
-    """Return ``gradient`` as a function to differentiate forward: traced, and without what it computes for nothing.
+def forward(gradient: Callable[[Tree], tuple[Tree, Any]], at: Tree) -> Callable[[Tree], tuple[Tree, Any]]:
+    """Return ``gradient``, which has an aux, to be differentiated forward: traced, without what is not needed.
 
     A `jax.custom_vjp` is refused here, at trace time: JAX itself complains when the program is compiled at last.
 
@@ -30,14 +30,14 @@ def forward(gradient: Callable[[Tree], Tree], at: Tree) -> Callable[[Tree], Tree
     program, shapes = jax.make_jaxpr(gradient, return_shape=True)(at)
     jaxpr, read = _jaxpr.needed(program.jaxpr, [True] * len(program.jaxpr.outvars))
 
-    def traced(x: Tree) -> Tree:
+    def traced(x: Tree) -> tuple[Tree, Any]:
         leaves = [leaf for leaf, used in zip(jax.tree.leaves(x), read, strict=True) if used]
         return jax.tree.unflatten(
             jax.tree.structure(shapes), _jaxpr.jaxpr_as_fun(_jaxpr.ClosedJaxpr(jaxpr, program.consts))(*leaves)
         )
 
     for name, line in _reverse_only(jaxpr):
-        tangent = jax.make_jaxpr(lambda x: jax.jvp(traced, (x,), (x,))[1])(at)
+        tangent = jax.make_jaxpr(lambda x: jax.jvp(traced, (x,), (x,), has_aux=True)[1])(at)
         if not _jaxpr.contains(
             _jaxpr.needed(tangent.jaxpr, [True] * len(tangent.out_avals))[0], _jaxpr.is_reverse_only
         ):

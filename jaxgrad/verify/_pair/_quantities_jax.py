@@ -82,7 +82,7 @@ class JaxQuantities:
         """The gradient of the loss at any parameters."""
         return self.gradient(params, self.rest, *self.batch)[3]
 
-    def _product(self, mode: str, params: Any, vector: Any, *batch: Any) -> Any:
+    def _product(self, mode: Any, params: Any, vector: Any, *batch: Any) -> Any:
         """The library's Hessian product."""
         return curvature.hvp(self.loss, params, vector, *batch, mode=mode)
 

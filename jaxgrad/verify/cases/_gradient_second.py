@@ -1,6 +1,6 @@
 """Cases G4 to G7: gradients of gradients, penalties, and derivatives of functions that are no scalar."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -172,7 +172,7 @@ def full_derivatives(dtype: np.dtype) -> list[Quantity | Criterion]:
     drawn = mlp_params((3, 4, 2), 0), np.random.default_rng(1).normal(size=(5, 3))
     (p, x), (pt, xt) = to_jax(drawn, dtype), to_torch(drawn, dtype)
 
-    def of_mode(mode: str) -> Quantity:
+    def of_mode(mode: Literal["forward", "reverse"]) -> Quantity:
         return Quantity(
             f"Jacobian, {mode}",
             lambda: gradient.jacobian(mlp_jax, p, x, mode=mode),

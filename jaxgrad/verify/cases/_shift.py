@@ -1,6 +1,6 @@
 """Cases S: the gradient at w + a, with respect to w."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -210,7 +210,7 @@ def random_and_chosen_shifts(dtype: np.dtype) -> list[Quantity | Criterion]:
     p, *data_jax = to_jax((params, *data), dtype)
     pt, *data_torch = to_torch((params, *data), dtype)
 
-    def expected(name: str, distribution: str, trees: Any) -> Quantity:
+    def expected(name: str, distribution: Literal["normal", "uniform"], trees: Any) -> Quantity:
         like = to_jax(trees, np.float32)
         draws = shift.random_shifts(like, key=jax.random.key(0), num_shifts=8, distribution=distribution, scale=0.2)
         a, at = (cross(jax.tree.map(np.asarray, draws), dtype) for cross in (to_jax, to_torch))

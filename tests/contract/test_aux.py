@@ -1,0 +1,180 @@
+"""What a loss returns beside its value comes out of every function that takes one, and changes nothing else.
+
+A row of the table calls its public function with a loss of its own. Here the function is replaced by one that gives it
+the same loss with an aux, so that a new row is tried without a word about it.
+"""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from tests.bridge import assert_parity
+from tests.contract._table import GROUPED, ROWS, of_inputs
+from tests.contract.house import FACED, is_function, public_functions
+from tests.contract.test_sharding import devices, split, under_shard_map
+from tests.contract.test_transforms import under_jit, under_vmap
+
+FUNCTIONS = {
+    name: inspect.signature(function)
+    for name, function in public_functions().items()
+    if is_function(function) and name.split(".")[0] in FACED
+}
+GIVEN = [p for p in GROUPED if "has_aux" in getattr(FUNCTIONS.get(p.values[0].split(":")[0]), "parameters", ())]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """What is tested here is what the programs compute, not how fast they run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@functools.cache
+def with_aux(loss):
+    """Return a loss with an aux: its value, so that the point shows, and leaves that have no derivative."""
+
+    def both(*args):
+        value = loss(*args)
+        return value, {"value": value, "count": jnp.arange(3), "flags": [jnp.array([True, False]), jnp.int8(5)]}
+
+    return both
+
+
+def at_the_shift(aux, params, shift, *data):
+    return aux(jax.tree.map(jnp.add, params, shift), *data)
+
+
+def at_every_shift(aux, params, shifts, *data):
+    return jax.vmap(lambda shift: at_the_shift(aux, params, shift, *data))(shifts)
+
+
+def past_the_vector(aux, params, vector, *data):
+    return aux(params, *data)
+
+
+def of_every_example(aux, params, *batch):
+    return jax.vmap(lambda *one: aux(params, *one))(*batch)
+
+
+POINTS = {
+    "shift.gradient": at_the_shift,
+    "shift.value_and_gradient": at_the_shift,
+    "shift.expected_gradient": at_every_shift,
+    "curvature.hvp": past_the_vector,
+    "gradient.mixed_product": past_the_vector,
+    "gradient.gradient_penalty": of_every_example,
+}
+"""How the aux follows from plain calls of the loss; where nothing is said, it is that at the given arguments."""
+
+
+@pytest.fixture
+def aux_row(monkeypatch):
+    """Return, of a row, one whose results have the aux beside them, and the list of what the function was given."""
+
+    def of(name):
+        family, function = name.split(":")[0].split(".")
+        module, given = importlib.import_module(f"jaxgrad.{family}"), []
+        real = getattr(module, function)
+
+        def replaced(loss, *args, **options):
+            given.append((loss, args))
+            return parts(function, real(with_aux(loss), *args, has_aux=True, **options))
+
+        def call(*inputs, **options):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, function, replaced)
+                return ROWS[name].call(*inputs, **options)
+
+        return dataclasses.replace(ROWS[name], call=call), given
+
+    return of
+
+
+def parts(function, result):
+    """Return a result as it is without the aux, and the aux."""
+    if function.startswith("value_and"):
+        (value, aux), slope = result
+        return (value, slope), aux
+    return result
+
+
+def test_every_function_of_a_loss_hands_out_an_aux():
+    takes = {name: next(iter(signature.parameters.values())) for name, signature in FUNCTIONS.items()}
+    without = [name for name, first in takes.items() if "Callable" in str(first.annotation)]
+    assert without
+    assert [name for name in without if "has_aux" not in FUNCTIONS[name].parameters] == []
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_aux_is_that_of_a_plain_call_and_the_rest_is_as_it_was(name, aux_row):
+    row, given = aux_row(name)
+    inputs = of_inputs(row)
+    rest, aux = row.call(*inputs)
+    assert_parity(rest, ROWS[name].call(*inputs), dtypes=True)
+    (loss, args), *_ = given
+    point = POINTS.get(name.split(":")[0], lambda aux, *args: aux(*args))
+    assert_parity(aux, point(lambda *args: with_aux(loss)(*args)[1], *args), dtypes=True)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("transform", [under_jit, under_vmap, under_shard_map])
+def test_aux_under(transform, name, aux_row):
+    row, _ = aux_row(name)
+    transform(row, of_inputs(row))
+
+
+@pytest.mark.parametrize("name", [p for p in GIVEN if "axis_name" not in ROWS[p.values[0]].refuses])
+def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
+    row, _ = aux_row(name)
+    inputs = of_inputs(row)
+    plain = ROWS[name].call(*inputs)
+
+    def device(*given):
+        rest, aux = row.call(*given, axis_name="d")
+        return rest, jax.tree.map(lambda leaf: leaf[None], aux)
+
+    def spec(leaf):
+        return P() if row.along is None else P(*[None] * (leaf.ndim + row.along), "d")
+
+    rest, aux = jax.jit(
+        jax.shard_map(
+            device,
+            mesh=devices(AxisType.Auto),
+            in_specs=tuple(P("d") if i in row.sharded else P() for i in range(len(inputs))),
+            out_specs=(jax.tree.map(spec, plain), P("d")),
+        )
+    )(*inputs)
+    assert_parity(rest, plain)
+    own = [row.call(*given)[1] for given in split(row, inputs)[0]]
+    assert_parity(aux, jax.tree.map(lambda *leaves: jnp.stack(leaves), *own))
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_there_is_no_second_forward(name, aux_row):
+    """The networks of the rows are made of tanh; what is not needed is left out of a program before it is counted."""
+    row, _ = aux_row(name)
+    inputs = of_inputs(row)
+    plain, with_it = (jax.jit(call).lower(*inputs).as_text().count(".tanh ") for call in (ROWS[name].call, row.call))
+    assert plain == with_it > 0
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_pair_and_has_aux_belong_together(name, monkeypatch):
+    family, function = name.split(":")[0].split(".")
+    module = importlib.import_module(f"jaxgrad.{family}")
+    real, inputs = getattr(module, function), of_inputs(ROWS[name])
+    monkeypatch.setattr(module, function, lambda loss, *args, **options: real(loss, *args, has_aux=True, **options))
+    with pytest.raises(TypeError, match=r"must return the pair \(loss, aux\), since has_aux=True; got float64"):
+        ROWS[name].call(*inputs)
+    if function not in {"jacobian", "hessian"}:  # of a pair they are the derivatives of both
+        monkeypatch.setattr(module, function, lambda loss, *args, **options: real(with_aux(loss), *args, **options))
+        with pytest.raises(TypeError, match=r"got a tuple: return the loss alone, or pass has_aux=True"):
+            ROWS[name].call(*inputs)

@@ -1,0 +1,229 @@
+"""Lines as people write them: both checkers must take every one, and infer what it says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, assert_type
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax.core import FrozenDict
+
+import jaxgrad
+from jaxgrad import curvature, gradient, models, shift
+
+Dict = dict[str, jax.Array]
+
+x, y = jnp.ones((4, 3)), jnp.ones((4,))
+
+
+# a dictionary, and a loss with types
+
+
+def loss(params: Dict, x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.mean((x @ params["w"] - y) ** 2)
+
+
+params = {"w": jnp.ones((3,))}
+
+assert_type(gradient.parameter_gradient(loss, params, x, y), Dict)
+assert_type(gradient.parameter_gradient(loss, params, x, y, wrt="w"), Dict)
+assert_type(gradient.parameter_gradient(loss, params, x, y, wrt=["w", "b"], axis_name=("data", "model")), Dict)
+assert_type(gradient.parameter_gradient(loss, params, x, y, wrt=lambda path, leaf: leaf.ndim > 1), Dict)
+assert_type(gradient.value_and_gradient(loss, params, x, y), tuple[jax.Array, Dict])
+assert_type(gradient.descent_step(loss, params, x, y, learning_rate=0.1), Dict)
+assert_type(gradient.descent_step(loss, params, x, y, learning_rate=jnp.array(0.1)), Dict)
+assert_type(gradient.gradient_norm(loss, params, x, y), jax.Array)
+assert_type(gradient.squared_norm_gradient(loss, params, x, y), tuple[jax.Array, Dict])
+assert_type(gradient.input_gradient(loss, params, x, y), jax.Array)
+assert_type(gradient.mixed_product(loss, params, params, x, y, mode="reverse-over-reverse"), jax.Array)
+assert_type(gradient.gradient_penalty(loss, params, x, y, target=None), jax.Array)
+assert_type(gradient.clip_by_global_norm(params, 1.0), tuple[Dict, jax.Array])
+assert_type(gradient.clip_by_value(params, 1), Dict)
+gradient.mixed_jacobian(loss, params, x, y, mode="forward")
+gradient.named_gradients(loss, params, x, y)["w"].sum()
+assert_type(shift.gradient(loss, params, {"w": jnp.zeros(3)}, x, y), Dict)
+assert_type(shift.value_and_gradient(loss, params, {}, x, y), tuple[jax.Array, Dict])
+assert_type(shift.sam_gradient(loss, params, x, y, radius=0.05, adaptive=True), Dict)
+assert_type(shift.value_and_sam_gradient(loss, params, x, y, radius=0.05), tuple[jax.Array, Dict])
+assert_type(shift.lookahead_gradient(loss, params, x, y, learning_rate=0.1), Dict)
+assert_type(shift.value_and_lookahead_gradient(loss, params, x, y, learning_rate=0.1), tuple[jax.Array, Dict])
+shifts = shift.random_shifts(params, key=jax.random.key(0), num_shifts=4, distribution="uniform")
+assert_type(shifts, Dict)
+assert_type(shift.expected_gradient(loss, params, shifts, x, y, unroll=True), Dict)
+assert_type(curvature.hvp(loss, params, params, x, y, mode="forward-over-reverse"), Dict)
+assert_type(curvature.dense_hessian(loss, params, x, y, chunk=2), jax.Array)
+
+
+# what a loss returns beside its value
+
+
+class Report(NamedTuple):
+    logits: jax.Array
+    correct: jax.Array
+
+
+def reporting(params: Dict, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Report]:
+    logits = x @ params["w"]
+    return jnp.mean((logits - y) ** 2), Report(logits, logits > y)
+
+
+assert_type(gradient.parameter_gradient(reporting, params, x, y, has_aux=True), tuple[Dict, Report])
+assert_type(gradient.parameter_gradient(loss, params, x, y, has_aux=False), Dict)
+(value, report), slope = gradient.value_and_gradient(reporting, params, x, y, has_aux=True)
+assert_type(value, jax.Array)
+assert_type(report.logits, jax.Array)
+assert_type(slope, Dict)
+assert_type(gradient.descent_step(reporting, params, x, y, has_aux=True, learning_rate=0.1), tuple[Dict, Report])
+assert_type(gradient.gradient_norm(reporting, params, x, y, has_aux=True), tuple[jax.Array, Report])
+assert_type(
+    gradient.squared_norm_gradient(reporting, params, x, y, has_aux=True), tuple[tuple[jax.Array, Dict], Report]
+)
+assert_type(gradient.input_gradient(reporting, params, x, y, has_aux=True), tuple[jax.Array, Report])
+assert_type(gradient.gradient_penalty(reporting, params, x, y, has_aux=True), tuple[jax.Array, Report])
+assert_type(shift.sam_gradient(reporting, params, x, y, has_aux=True, radius=0.05), tuple[Dict, Report])
+assert_type(
+    shift.value_and_sam_gradient(reporting, params, x, y, has_aux=True, radius=0.05),
+    tuple[tuple[jax.Array, Report], Dict],
+)
+assert_type(shift.expected_gradient(reporting, params, shifts, x, y, has_aux=True), tuple[Dict, Report])
+assert_type(curvature.hvp(reporting, params, slope, x, y, has_aux=True), tuple[Dict, Report])
+assert_type(curvature.dense_hessian(reporting, params, x, y, has_aux=True), tuple[jax.Array, Report])
+
+
+# parameters of other kinds: what comes back has the same attributes
+
+
+class Weights(NamedTuple):
+    w: jax.Array
+    b: jax.Array
+
+
+def of_tuple(params: Weights, x: jax.Array) -> jax.Array:
+    return jnp.sum(x @ params.w + params.b)
+
+
+weights = Weights(jnp.ones(3), jnp.array(0.0))
+assert_type(gradient.parameter_gradient(of_tuple, weights, x), Weights)
+curvature.hvp(of_tuple, weights, weights, x).b.sum()
+gradient.clip_by_value(weights, 1.0).w.sum()
+
+
+@jax.tree_util.register_dataclass
+@dataclass
+class Layer:
+    w: jax.Array
+
+
+def of_dataclass(params: Layer, x: jax.Array) -> jax.Array:
+    return jnp.sum(x @ params.w)
+
+
+assert_type(gradient.parameter_gradient(of_dataclass, Layer(jnp.ones(3)), x), Layer)
+shift.sam_gradient(of_dataclass, Layer(jnp.ones(3)), x, radius=0.1).w.sum()
+
+
+def of_frozen(params: FrozenDict[str, jax.Array], x: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.dot(x, jnp.asarray(params["w"])))
+
+
+frozen: FrozenDict[str, jax.Array] = FrozenDict({"w": jnp.ones(3)})
+assert_type(gradient.parameter_gradient(of_frozen, frozen, x), FrozenDict[str, jax.Array])
+
+
+def of_array(w: jax.Array) -> jax.Array:
+    return jnp.sum(w**2)
+
+
+assert_type(curvature.hvp(of_array, jnp.ones(3), jnp.ones(3)), jax.Array)
+assert_type(gradient.parameter_gradient(of_array, params=jnp.ones(3)), jax.Array)
+
+
+# losses of other kinds
+
+
+def untyped(params, x, y):
+    return jnp.mean((x @ params["w"] - y) ** 2)
+
+
+def untyped_reporting(params, x, y):
+    return untyped(params, x, y), {"residual": x @ params["w"] - y}
+
+
+def of_mapping(params: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
+    return jnp.sum(x @ params["w"])
+
+
+def of_anything(params: Any, *data: Any) -> Any:
+    return untyped(params, *data)
+
+
+class Objective:
+    scale: float = 2.0
+
+    def loss(self, params: Dict, x: jax.Array, y: jax.Array) -> jax.Array:
+        return self.scale * loss(params, x, y)
+
+    def __call__(self, params: Dict, x: jax.Array) -> jax.Array:
+        return self.scale * jnp.sum(x @ params["w"])
+
+
+def scaled(params: Dict, x: jax.Array, y: jax.Array, *, scale: float = 2.0) -> jax.Array:
+    return scale * loss(params, x, y)
+
+
+assert_type(gradient.parameter_gradient(untyped, params, x, y), Dict)
+gradient.parameter_gradient(untyped_reporting, params, x, y, has_aux=True)[1]["residual"].sum()
+gradient.parameter_gradient(of_mapping, params, x)["w"].sum()
+assert_type(gradient.parameter_gradient(of_anything, params, x, y), Dict)
+assert_type(gradient.parameter_gradient(Objective().loss, params, x, y), Dict)
+assert_type(gradient.parameter_gradient(Objective(), params, x), Dict)
+assert_type(gradient.parameter_gradient(scaled, params, x, y), Dict)
+assert_type(gradient.parameter_gradient(partial(scaled, scale=3.0), params, x, y), Dict)
+assert_type(gradient.parameter_gradient(lambda p: jnp.sum(p["w"]), params), Dict)
+batch = (x, y)
+assert_type(gradient.parameter_gradient(loss, params, *batch), Dict)
+
+
+def with_words(params: Dict, batch: dict[str, jax.Array], step: int) -> jax.Array:
+    return loss(params, batch["x"], batch["y"]) * step
+
+
+assert_type(shift.sam_gradient(with_words, params, {"x": x, "y": y}, 3, radius=0.1), Dict)
+
+
+# inside of transformations, and with an optimizer
+
+
+@jax.jit
+def train_step(params: Dict, state: optax.OptState, x: jax.Array, y: jax.Array) -> tuple[Dict, optax.OptState]:
+    (_, report), slopes = shift.value_and_sam_gradient(reporting, params, x, y, has_aux=True, radius=0.05)
+    assert_type(report, Report)
+    updates, state = optax.sgd(0.1).update(slopes, state, params)
+    return jax.tree.map(jnp.add, params, updates), state
+
+
+def own_jacobian(params: Dict) -> jax.Array:
+    return jax.vmap(lambda x, y: gradient.gradient_norm(loss, params, x, y))(x, y)
+
+
+# networks
+
+apply_fn, net_params, state = models.from_linen_with_state(
+    nn.BatchNorm(use_running_average=False), x, key=jax.random.key(0)
+)
+net_params["scale"].sum()
+state["batch_stats"]["mean"].sum()
+
+
+def net_loss(params: dict[str, Any], state: dict[str, Any], x: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+    output, state = apply_fn(params, state, x)
+    return jnp.mean(output**2), state
+
+
+slopes, state = shift.sam_gradient(net_loss, net_params, state, x, has_aux=True, radius=0.05)
+assert_type(slopes, dict[str, Any])
+assert_type(state, dict[str, Any])
+jaxgrad.gradient.global_norm(slopes).item()

@@ -1,0 +1,3 @@
+"""The lines that are checked are not run."""
+
+collect_ignore = ["accepted.py", "refused.py"]
