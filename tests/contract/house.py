@@ -8,7 +8,7 @@ from typing import Any
 
 FAMILIES = ("gradient", "shift", "nth", "curvature", "meta", "inr", "per_example", "multi_loss")
 
-FACED = ("gradient", "shift", "curvature", "models")
+FACED = ("gradient", "shift", "curvature", "per_example", "multi_loss", "meta", "models")
 """The families whose functions hand out what a loss returns beside its value, and whose examples run when pasted.
 
 `models` takes no loss; its examples are run.

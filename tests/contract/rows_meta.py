@@ -10,7 +10,10 @@ from tests.contract._example import Example
 
 STEPS = {"optimizer": optax.sgd(0.1, momentum=0.9), "num_steps": 2}
 STEP = {"optimizer": optax.sgd(0.1)}
-ADAM = optax.adam(0.05, eps=0.1)  # smooth enough for the finite differences of the table
+ADAPTATION = {
+    "optimizer": optax.adam(0.05, eps=0.1),
+    "num_steps": 2,
+}  # smooth enough for the finite differences of the table
 
 
 def loss(params, x, y):
@@ -35,24 +38,25 @@ def fresh_loss(array):
     return lambda params, x, y: loss(params, x, y) + jnp.sum(array).astype(x.dtype) * 0
 
 
-def row(function, draw, sharded, **options):
+def row(name, draw, sharded, **options):
     """Return the row of a function of parameters and data."""
 
     def bind(loss_fn):
-        return lambda *given, **more: function(loss_fn, *given, **options, **more)
+        return lambda *given, **more: getattr(meta, name)(loss_fn, *given, **options, **more)
 
     return Example(bind(loss), draw, lambda array: bind(fresh_loss(array)), sharded=sharded)
 
 
-def adapt(loss_fn, params, x, y, **options):
-    return meta.adapt(loss_fn, params, (x, y), optimizer=ADAM, num_steps=2, **options)
+def to_one_task(loss_fn):
+    """Return a call of `adapt`, whose task is one argument."""
+    return lambda params, x, y, **options: meta.adapt(loss_fn, params, (x, y), **ADAPTATION, **options)
 
 
 ROWS = {
-    "meta.adapt": row(adapt, one_task, (1, 2)),
-    "meta.maml_gradient": row(meta.maml_gradient, inputs, (1, 2), **STEPS),
-    "meta.maml_value_and_gradient": row(meta.maml_value_and_gradient, inputs, (1, 2), **STEPS),
-    "meta.first_order_gradient": row(meta.first_order_gradient, inputs, (1, 2), **STEPS),
-    "meta.first_order_value_and_gradient": row(meta.first_order_value_and_gradient, inputs, (1, 2), **STEPS),
-    "meta.step_gradient": row(meta.step_gradient, one_task, (1, 2), **STEP),
+    "meta.adapt": Example(to_one_task(loss), one_task, lambda array: to_one_task(fresh_loss(array)), sharded=(1, 2)),
+    "meta.maml_gradient": row("maml_gradient", inputs, (1, 2), **STEPS),
+    "meta.maml_value_and_gradient": row("maml_value_and_gradient", inputs, (1, 2), **STEPS),
+    "meta.first_order_gradient": row("first_order_gradient", inputs, (1, 2), **STEPS),
+    "meta.first_order_value_and_gradient": row("first_order_value_and_gradient", inputs, (1, 2), **STEPS),
+    "meta.step_gradient": row("step_gradient", one_task, (1, 2), **STEP),
 }
