@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax.core import FrozenDict
 
 import jaxgrad
-from jaxgrad import curvature, gradient, models, shift
+from jaxgrad import curvature, gradient, meta, models, multi_loss, per_example, shift
 
 Dict = dict[str, jax.Array]
 
@@ -227,3 +227,86 @@ slopes, state = shift.sam_gradient(net_loss, net_params, state, x, has_aux=True,
 assert_type(slopes, dict[str, Any])
 assert_type(state, dict[str, Any])
 jaxgrad.gradient.global_norm(slopes).item()
+
+
+# one example at a time
+
+
+def of_one(params: Dict, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Report]:
+    logits = x @ params["w"]
+    return (logits - y) ** 2, Report(logits, logits > y)
+
+
+Clipped = tuple[Dict, per_example.ClippedInfo]
+
+assert_type(per_example.gradients(loss, params, x, y, wrt="w"), Dict)
+assert_type(per_example.gradients(of_one, params, x, y, has_aux=True), tuple[Dict, Report])
+assert_type(per_example.norms(loss, params, x, y, mode="ghost"), jax.Array)
+assert_type(per_example.norms(loss, params, x, y, per_leaf=True), Dict)
+assert_type(per_example.norms(of_one, params, x, y, has_aux=True), tuple[jax.Array, Report])
+assert_type(per_example.norms(of_one, params, x, y, per_leaf=True, has_aux=True), tuple[Dict, Report])
+assert_type(per_example.clipped_sum(loss, params, x, y, clip_norm=1.0), Clipped)
+assert_type(per_example.clipped_sum(loss, params, x, y, clip_norm=lambda n: 1 / (n + 0.01), is_padding=y > 0), Clipped)
+assert_type(per_example.clipped_sum(of_one, params, x, y, clip_norm=params, has_aux=True), tuple[Clipped, Report])
+assert_type(per_example.weighted_sum(loss, params, x, y, weights=y), Dict)
+assert_type(per_example.weighted_sum(of_one, params, x, y, weights=y, has_aux=True), tuple[Dict, Report])
+assert_type(per_example.moments(loss, params, x, y).variance, Dict)
+assert_type(per_example.moments(of_one, params, x, y, has_aux=True)[0].mean, Dict)
+assert_type(per_example.noise_scale(loss, params, x, y), per_example.NoiseScale)
+assert_type(per_example.gram(loss, params, x, y, other=(x, y)), jax.Array)
+assert_type(per_example.project(loss, params, x, y, key=jax.random.key(0), dim=2), jax.Array)
+assert_type(per_example.empirical_fisher(loss, params, x, y), jax.Array)
+assert_type(per_example.empirical_fisher_product(loss, params, params, x, y), Dict)
+assert_type(per_example.empirical_fisher_product(of_one, params, params, x, y, has_aux=True), tuple[Dict, Report])
+assert_type(per_example.values(loss, params, x, y), jax.Array)
+assert_type(per_example.values(of_one, params, x, y), tuple[jax.Array, Report])
+assert_type(per_example.explain(of_one, params, x, y, has_aux=True).microbatch, int)
+
+
+# several losses
+
+
+def two(params: Dict, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return loss(params, x, y), jnp.mean(params["w"] ** 2)
+
+
+def two_and_report(params: Dict, x: jax.Array, y: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Report]:
+    return two(params, x, y), reporting(params, x, y)[1]
+
+
+Pair = tuple[jax.Array, jax.Array]
+sgd = optax.sgd(0.1)
+states = multi_loss.init_states(sgd, params)
+
+assert_type(multi_loss.gradients(two, params, x, y, chunk=1), Dict)
+assert_type(multi_loss.gradients(two_and_report, params, x, y, has_aux=True), tuple[Dict, Report])
+assert_type(multi_loss.losses_and_gradients(two, params, x, y), tuple[Pair, Dict])
+assert_type(
+    multi_loss.losses_and_gradients(two_and_report, params, x, y, has_aux=True), tuple[tuple[Pair, Report], Dict]
+)
+assert_type(multi_loss.retained_updates(two, params, states, x, y, optimizer=sgd)[0], Dict)
+assert_type(multi_loss.fresh_updates(two, params, states, x, y, optimizer=sgd, touches=("w", None))[2], Pair)
+assert_type(multi_loss.fresh_updates(two_and_report, params, states, x, y, optimizer=sgd, has_aux=True)[1], Report)
+
+
+# tasks
+
+support, query = (x[None], y[None]), (x[None], y[None])
+
+assert_type(meta.adapt(loss, params, (x, y), optimizer=sgd, num_steps=2), Dict)
+assert_type(meta.adapt(reporting, params, (x, y), optimizer=sgd, num_steps=2, has_aux=True), tuple[Dict, Report])
+assert_type(meta.maml_gradient(loss, params, support, query, optimizer=sgd, num_steps=2, inner_wrt="w"), Dict)
+assert_type(
+    meta.maml_value_and_gradient(reporting, params, support, query, optimizer=sgd, num_steps=2, has_aux=True),
+    tuple[tuple[jax.Array, Report], Dict],
+)
+assert_type(
+    meta.first_order_gradient(reporting, params, support, query, optimizer=sgd, num_steps=2, has_aux=True),
+    tuple[Dict, Report],
+)
+assert_type(
+    meta.first_order_value_and_gradient(loss, params, support, query, optimizer=sgd, num_steps=2),
+    tuple[jax.Array, Dict],
+)
+assert_type(meta.step_gradient(loss, params, x, y, optimizer=sgd, truncated=True), Dict)
+assert_type(meta.step_gradient(reporting, params, x, y, optimizer=sgd, has_aux=True), tuple[Dict, Report])

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from jaxgrad import curvature, gradient, models, shift
+from jaxgrad import curvature, gradient, meta, models, multi_loss, per_example, shift
 
 
 class Weights(NamedTuple):
@@ -80,3 +81,33 @@ seven = shift.value_and_sam_gradient(loss, weights, x, y, radius=0.1).w  # refus
 # what is no module
 models.from_linen(loss, x, key=jax.random.key(0))  # refused
 models.from_nnx(loss)  # refused
+
+# of one example, of several losses, of tasks
+sgd = optax.sgd(0.1)
+tasks = (x[None], y[None])
+per_example.gradients(weights, loss, x, y)  # refused
+per_example.gradients(loss, weights, x)  # refused
+per_example.gradients(loss, weights, x, y, has_aux=True)  # refused
+per_example.gradients(pair, weights, x, y)  # refused
+per_example.norms(loss, x, weights, y)  # refused
+per_example.norms(loss, weights, x, y, mode="fast")  # refused
+per_example.clipped_sum(loss, weights, x, y)  # refused
+per_example.clipped_sum(pair, weights, x, y, clip_norm=1.0)  # refused
+per_example.weighted_sum(loss, weights, x, weights=y)  # refused
+per_example.moments(loss, weights, x, y, y)  # refused
+per_example.noise_scale(loss, weights, x, y, microbatch="all")  # refused
+per_example.gram(loss, weights, x, y, other=x)  # refused
+per_example.project(loss, weights, x, y, key=jax.random.key(0))  # refused
+per_example.empirical_fisher(loss, weights)  # refused
+per_example.empirical_fisher_product(loss, weights, x, y)  # refused
+per_example.values(loss, x, weights, y)  # refused
+multi_loss.gradients(weights, loss, x, y)  # refused
+multi_loss.gradients(loss, weights, x)  # refused
+multi_loss.losses_and_gradients(loss, weights, x, y, has_aux=True)  # refused
+multi_loss.retained_updates(loss, weights, (), x, y)  # refused
+meta.adapt(weights, loss, (x, y), optimizer=sgd, num_steps=1)  # refused
+meta.adapt(loss, weights, (x, y), optimizer=sgd)  # refused
+meta.maml_gradient(loss, x, weights, tasks, optimizer=sgd, num_steps=1)  # refused
+meta.maml_value_and_gradient(loss, weights, tasks, optimizer=sgd, num_steps=1)  # refused
+meta.first_order_gradient(loss, weights, tasks, tasks, optimizer=sgd, num_steps=1, has_aux=True)  # refused
+meta.step_gradient(loss, weights, x, optimizer=sgd)  # refused
