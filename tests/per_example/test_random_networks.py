@@ -77,7 +77,7 @@ def check(network):
         for layer, weight, recomputed in network:
             apply = LAYERS[layer]
             x = (jax.checkpoint(apply) if recomputed else apply)(leaves[weight], x)
-        return jnp.sum(jnp.sin(x))
+        return jnp.sum(jnp.sin(x)), x
 
     scales = jnp.array([0.5, 2.0])
 
@@ -86,10 +86,11 @@ def check(network):
         plan = make_plan(loss, leaves, (jax.ShapeDtypeStruct((LENGTH, WIDTH), jnp.float64),))
         ledger = keep_books(plan, leaves, batch)
         norms = norms_of_groups(plan, ledger, [[0], [1], [2]])
-        rows = jax.vmap(jax.grad(loss), (None, 0))(leaves, *batch)
-        return norms, weighted_sum(plan, ledger, [scales] * 3), rows
+        rows, aux = jax.vmap(jax.grad(loss, has_aux=True), (None, 0))(leaves, *batch)
+        return norms, weighted_sum(plan, ledger, [scales] * 3), rows, (ledger.aux, aux)
 
-    norms, total, rows = both(leaves, batch)
+    norms, total, rows, aux = both(leaves, batch)
+    assert_parity(*aux)
     assert_parity(norms, [np.linalg.norm(g, axis=(1, 2)) for g in rows], tolerance=1e-9)
     assert_parity(total, [np.tensordot(scales, g, 1) for g in rows])
 
