@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -10,7 +9,7 @@ import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, Params, T, Ts, Wrt
 from jaxgrad.meta._engine._descent import descend, value_and_gradient
 
 __all__ = ["step_gradient"]
@@ -18,7 +17,7 @@ __all__ = ["step_gradient"]
 
 @overload
 def step_gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     optimizer: optax.GradientTransformation,
@@ -29,7 +28,7 @@ def step_gradient(
 ) -> T: ...
 @overload
 def step_gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     optimizer: optax.GradientTransformation,
@@ -40,7 +39,7 @@ def step_gradient(
 ) -> tuple[T, Aux]: ...
 @jit("loss_fn", "optimizer", "truncated", "has_aux", "wrt", "axis_name")
 def step_gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     optimizer: optax.GradientTransformation,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -11,7 +10,7 @@ import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Aux, AxisName, T, Tree, Ts, Wrt
+from jaxgrad._types import Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._forward import forward
 from jaxgrad.multi_loss._losses import L
@@ -22,7 +21,7 @@ __all__ = ["fresh_updates"]
 
 @overload
 def fresh_updates(
-    losses_fn: Callable[[T, *Ts], L],
+    losses_fn: Function[T, *Ts, L],
     params: T,
     states: Tree,
     *data: *Ts,
@@ -34,7 +33,7 @@ def fresh_updates(
 ) -> tuple[T, Tree, L]: ...
 @overload
 def fresh_updates(
-    losses_fn: Callable[[T, *Ts], tuple[L, Aux]],
+    losses_fn: Function[T, *Ts, tuple[L, Aux]],
     params: T,
     states: Tree,
     *data: *Ts,
@@ -46,7 +45,7 @@ def fresh_updates(
 ) -> tuple[tuple[T, Tree, L], Aux]: ...
 @jit("losses_fn", "optimizer", "touches", "has_aux", "wrt", "axis_name")
 def fresh_updates(
-    losses_fn: Callable[[T, *Ts], Any],
+    losses_fn: Function[T, *Ts, Any],
     params: T,
     states: Tree,
     *data: *Ts,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Aux, AxisName, T, Ts, Wrt
+from jaxgrad._types import Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.multi_loss._forward import forward
 from jaxgrad.multi_loss._losses import L
 
@@ -18,7 +17,7 @@ __all__ = ["gradients", "losses_and_gradients"]
 
 @overload
 def gradients(
-    losses_fn: Callable[[T, *Ts], L],
+    losses_fn: Function[T, *Ts, L],
     params: T,
     *data: *Ts,
     chunk: int | None = None,
@@ -28,7 +27,7 @@ def gradients(
 ) -> T: ...
 @overload
 def gradients(
-    losses_fn: Callable[[T, *Ts], tuple[L, Aux]],
+    losses_fn: Function[T, *Ts, tuple[L, Aux]],
     params: T,
     *data: *Ts,
     chunk: int | None = None,
@@ -38,7 +37,7 @@ def gradients(
 ) -> tuple[T, Aux]: ...
 @jit("losses_fn", "chunk", "has_aux", "wrt", "axis_name")
 def gradients(
-    losses_fn: Callable[[T, *Ts], Any],
+    losses_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     chunk: int | None = None,
@@ -108,7 +107,7 @@ def gradients(
 
 @overload
 def losses_and_gradients(
-    losses_fn: Callable[[T, *Ts], L],
+    losses_fn: Function[T, *Ts, L],
     params: T,
     *data: *Ts,
     chunk: int | None = None,
@@ -118,7 +117,7 @@ def losses_and_gradients(
 ) -> tuple[L, T]: ...
 @overload
 def losses_and_gradients(
-    losses_fn: Callable[[T, *Ts], tuple[L, Aux]],
+    losses_fn: Function[T, *Ts, tuple[L, Aux]],
     params: T,
     *data: *Ts,
     chunk: int | None = None,
@@ -128,7 +127,7 @@ def losses_and_gradients(
 ) -> tuple[tuple[L, Aux], T]: ...
 @jit("losses_fn", "chunk", "has_aux", "wrt", "axis_name")
 def losses_and_gradients(
-    losses_fn: Callable[[T, *Ts], Any],
+    losses_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     chunk: int | None = None,

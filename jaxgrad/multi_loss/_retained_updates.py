@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Aux, AxisName, T, Tree, Ts, Wrt
+from jaxgrad._types import Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss._forward import forward
 from jaxgrad.multi_loss._losses import L
 from jaxgrad.multi_loss._steps import Touches, begin
@@ -19,7 +18,7 @@ __all__ = ["retained_updates"]
 
 @overload
 def retained_updates(
-    losses_fn: Callable[[T, *Ts], L],
+    losses_fn: Function[T, *Ts, L],
     params: T,
     states: Tree,
     *data: *Ts,
@@ -31,7 +30,7 @@ def retained_updates(
 ) -> tuple[T, Tree, L]: ...
 @overload
 def retained_updates(
-    losses_fn: Callable[[T, *Ts], tuple[L, Aux]],
+    losses_fn: Function[T, *Ts, tuple[L, Aux]],
     params: T,
     states: Tree,
     *data: *Ts,
@@ -43,7 +42,7 @@ def retained_updates(
 ) -> tuple[tuple[T, Tree, L], Aux]: ...
 @jit("losses_fn", "optimizer", "touches", "has_aux", "wrt", "axis_name")
 def retained_updates(
-    losses_fn: Callable[[T, *Ts], Any],
+    losses_fn: Function[T, *Ts, Any],
     params: T,
     states: Tree,
     *data: *Ts,

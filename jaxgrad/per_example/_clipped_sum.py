@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, LossFn, Params, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, LossFn, Params, T, Tree, Ts, Wrt
 from jaxgrad.per_example._engine._batch import Mode, Problem, clip_and_sum, measure, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
@@ -33,7 +33,7 @@ class ClippedInfo(NamedTuple):
 
 @overload
 def clipped_sum(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     clip_norm: Any,
@@ -46,7 +46,7 @@ def clipped_sum(
 ) -> tuple[T, ClippedInfo]: ...
 @overload
 def clipped_sum(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     clip_norm: Any,
@@ -69,7 +69,7 @@ def clipped_sum(
 )
 @laid_out(lambda at: (at.weights, ClippedInfo(at.rows, at.rows, at.single, at.single)))
 def clipped_sum(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     clip_norm: Any,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, subset_of
@@ -21,7 +20,7 @@ __all__ = ["empirical_fisher", "empirical_fisher_product"]
 
 @overload
 def empirical_fisher(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     max_bytes: int = 2**30,
@@ -31,7 +30,7 @@ def empirical_fisher(
 ) -> Array: ...
 @overload
 def empirical_fisher(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     max_bytes: int = 2**30,
@@ -42,7 +41,7 @@ def empirical_fisher(
 @jit("loss_fn", "max_bytes", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.single)
 def empirical_fisher(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     max_bytes: int = 2**30,
@@ -114,7 +113,7 @@ def empirical_fisher(
 
 @overload
 def empirical_fisher_product(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     vector: T,
     *batch: *Ts,
@@ -124,7 +123,7 @@ def empirical_fisher_product(
 ) -> T: ...
 @overload
 def empirical_fisher_product(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     vector: T,
     *batch: *Ts,
@@ -135,7 +134,7 @@ def empirical_fisher_product(
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.weights)
 def empirical_fisher_product(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     vector: T,
     *batch: *Ts,

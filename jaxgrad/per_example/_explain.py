@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxgrad import _check, _tree
-from jaxgrad._types import T, Ts, Wrt
+from jaxgrad._types import Function, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import Mode, chunk_length, problem_of
 from jaxgrad.per_example._engine._plan import LeafPlan
 
@@ -55,7 +54,7 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     mode: Mode = "auto",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, Params, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, Function, Params, T, Tree, Ts, Wrt
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, subset_of
 
@@ -17,7 +16,7 @@ __all__ = ["gradients"]
 
 @overload
 def gradients(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     has_aux: Literal[False] = False,
@@ -25,7 +24,7 @@ def gradients(
 ) -> T: ...
 @overload
 def gradients(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     has_aux: Literal[True],
@@ -34,7 +33,7 @@ def gradients(
 @jit("loss_fn", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def gradients(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     has_aux: bool = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, Function, T, Ts, Wrt
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._batch import Mode, problem_of
 from jaxgrad.per_example._engine._factors import Factor, dtype_of_sum
@@ -24,7 +23,7 @@ __all__ = ["gram"]
 
 @overload
 def gram(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     other: tuple[*Ts] | None = None,
@@ -34,7 +33,7 @@ def gram(
 ) -> Array: ...
 @overload
 def gram(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     other: tuple[*Ts] | None = None,
@@ -45,7 +44,7 @@ def gram(
 @jit("loss_fn", "mode", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def gram(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     other: tuple[*Ts] | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Generic, Literal, NamedTuple, overload
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._batch import Mode, chunk_length, problem_of
 from jaxgrad.per_example._engine._chunks import over_chunks
@@ -35,7 +34,7 @@ class Moments(NamedTuple, Generic[T]):
 
 @overload
 def moments(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     mode: Mode = "auto",
@@ -46,7 +45,7 @@ def moments(
 ) -> Moments[T]: ...
 @overload
 def moments(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     mode: Mode = "auto",
@@ -58,7 +57,7 @@ def moments(
 @jit("loss_fn", "mode", "microbatch", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: Moments(at.weights, at.weights, at.weights))
 def moments(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     mode: Mode = "auto",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, overload
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import Mode, clip_and_sum, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
@@ -30,7 +29,7 @@ class NoiseScale(NamedTuple):
 
 @overload
 def noise_scale(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     mode: Mode = "auto",
@@ -41,7 +40,7 @@ def noise_scale(
 ) -> NoiseScale: ...
 @overload
 def noise_scale(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     mode: Mode = "auto",
@@ -53,7 +52,7 @@ def noise_scale(
 @jit("loss_fn", "mode", "microbatch", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.single)
 def noise_scale(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     mode: Mode = "auto",

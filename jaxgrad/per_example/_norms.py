@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, Function, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import Mode, measure, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
@@ -15,7 +14,7 @@ __all__ = ["norms"]
 
 @overload
 def norms(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     per_leaf: Literal[False] = False,
@@ -26,7 +25,7 @@ def norms(
 ) -> Array: ...
 @overload
 def norms(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     per_leaf: Literal[False] = False,
@@ -37,7 +36,7 @@ def norms(
 ) -> tuple[Array, Aux]: ...
 @overload
 def norms(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     per_leaf: Literal[True],
@@ -48,7 +47,7 @@ def norms(
 ) -> T: ...
 @overload
 def norms(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     per_leaf: Literal[True],
@@ -60,7 +59,7 @@ def norms(
 @jit("loss_fn", "per_leaf", "mode", "microbatch", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def norms(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     per_leaf: bool = False,

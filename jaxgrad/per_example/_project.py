@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -11,7 +10,7 @@ from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, Key, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, Function, Key, Params, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._slopes import Slopes, from_slopes
@@ -21,7 +20,7 @@ __all__ = ["project"]
 
 @overload
 def project(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     key: Key,
@@ -31,7 +30,7 @@ def project(
 ) -> Array: ...
 @overload
 def project(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     key: Key,
@@ -42,7 +41,7 @@ def project(
 @jit("loss_fn", "dim", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def project(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     key: Key,

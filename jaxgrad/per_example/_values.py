@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import T, Ts
+from jaxgrad._types import Function, T, Ts
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._one import map_examples, one_example
 
@@ -19,7 +18,7 @@ R = TypeVar("R")
 
 @jit("fun")
 @laid_out(lambda at: at.rows)
-def values(fun: Callable[[T, *Ts], R], params: T, *batch: *Ts) -> R:
+def values(fun: Function[T, *Ts, R], params: T, *batch: *Ts) -> R:
     r"""Apply a function of one example to every example of a batch.
 
     .. math:: y_i = f(\theta, x_i)

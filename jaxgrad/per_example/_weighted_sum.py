@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._explicit import laid_out
 
@@ -19,7 +18,7 @@ __all__ = ["weighted_sum"]
 
 @overload
 def weighted_sum(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
     weights: ArrayLike,
@@ -29,7 +28,7 @@ def weighted_sum(
 ) -> T: ...
 @overload
 def weighted_sum(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
     weights: ArrayLike,
@@ -40,7 +39,7 @@ def weighted_sum(
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.weights)
 def weighted_sum(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
     weights: ArrayLike,

@@ -27,6 +27,7 @@ def loss(params: Dict, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 params = {"w": jnp.ones((3,))}
+sgd = optax.sgd(0.1)
 
 assert_type(gradient.parameter_gradient(loss, params, x, y), Dict)
 assert_type(gradient.parameter_gradient(loss, params, x, y, wrt="w"), Dict)
@@ -214,6 +215,11 @@ def of_any_loss(any_loss: Callable[..., jax.Array], any_pair: Callable[..., tupl
     assert_type(shift.sam_gradient(any_loss, params, x, y, radius=0.1), Dict)
     assert_type(gradient.input_gradient(any_loss, params, x, y), jax.Array)
     assert_type(gradient.parameter_gradient(any_pair, params, x, y, has_aux=True), tuple[Dict, Report])
+    assert_type(per_example.norms(any_loss, params, x, y), jax.Array)
+    assert_type(per_example.gradients(any_pair, params, x, y, has_aux=True), tuple[Dict, Report])
+    assert_type(multi_loss.losses_and_gradients(any_loss, params, x, y), tuple[jax.Array, Dict])
+    assert_type(meta.step_gradient(any_pair, params, x, y, optimizer=sgd, has_aux=True), tuple[Dict, Report])
+    assert_type(meta.adapt(any_loss, params, x, optimizer=sgd, num_steps=1), Dict)
 
 
 def of_any_params(own_loss: Callable[[P, jax.Array], jax.Array], params: P) -> P:
@@ -301,7 +307,6 @@ def two_and_report(params: Dict, x: jax.Array, y: jax.Array) -> tuple[tuple[jax.
 
 
 Pair = tuple[jax.Array, jax.Array]
-sgd = optax.sgd(0.1)
 states = multi_loss.init_states(sgd, params)
 
 assert_type(multi_loss.gradients(two, params, x, y, chunk=1), Dict)
