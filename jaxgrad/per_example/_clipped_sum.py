@@ -115,7 +115,7 @@ def clipped_sum(
         The clipped sum, a tree like ``params`` (a sum, never a mean), and a `ClippedInfo`. An example whose loss or
         gradient is not finite adds nothing, and counts as clipped. With ``has_aux`` the pair of this and ``aux``,
         stacked along a leading axis of length ``B``, from the same forward; inside of `jax.shard_map` it is the
-        device's own.
+        device's own. That of padding is what the loss returned for it.
 
     Raises:
         ValueError: If ``clip_norm`` is negative or no prefix of ``params``, the leading axes differ or are empty, the

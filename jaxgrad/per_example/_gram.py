@@ -70,7 +70,8 @@ def gram(
 
     Returns:
         A matrix of shape ``(B, B')``. With ``has_aux`` the pair of this and ``aux``, stacked along a leading axis of
-        length ``B``, from the same forward; inside of `jax.shard_map` it is the device's own.
+        length ``B``, from the same forward; inside of `jax.shard_map` it is the device's own. It is that of ``batch``
+        alone.
 
     Raises:
         ValueError: If ``other`` does not match ``batch``, the leading axes differ or are empty, the loss is no scalar,
