@@ -13,15 +13,13 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.extend.core
 import jax.numpy as jnp
-import jax.tree_util as jtu
-import numpy as np
 
-from jaxgrad import _check, _sharding, _static
+from jaxgrad import _check, _leaves, _sharding, _static
 
 __all__ = ["MAX_PROGRAMS", "jit"]
 
@@ -61,13 +59,17 @@ def jit(
 
         @functools.wraps(fun)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            layout.check_numbers(args, kwargs)
-            if _trace_state(convention="nnx") != _no_trace:
+            if non_negative:
+                layout.check_numbers(args, kwargs)
+            if not _is_outside():
                 return layout.inline(args, kwargs)
             program = programs.get(args, kwargs)
             outer, _given.call = _given.call, (layout, args, kwargs, program)
             try:
-                return program.run(*layout.traced(args), **layout.traced_by_name(kwargs))
+                if layout.first_only and not kwargs:
+                    return program.run(*args[1:])
+                roles = layout.roles(args, kwargs)
+                return program.run(*roles.traced(args), **roles.traced_by_name(kwargs))
             except (TypeError, ValueError):
                 layout.explain(args, kwargs)
                 raise
@@ -80,6 +82,39 @@ def jit(
         return call
 
     return decorate
+
+
+class _Roles(NamedTuple):
+    """What is static and what is traced in one way of calling a function."""
+
+    fixed: tuple[tuple[int, str], ...]
+    """The positions of static arguments, and their names."""
+    moving: tuple[int, ...]
+    """The positions of traced arguments."""
+    fixed_names: tuple[str, ...]
+    """The keyword arguments that are static."""
+    moving_names: tuple[str, ...]
+    """The keyword arguments that are traced."""
+
+    def options(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the static arguments by name."""
+        found = {name: args[i] for i, name in self.fixed}
+        return found | {name: kwargs[name] for name in self.fixed_names}
+
+    def traced(self, args: Sequence[Any]) -> list[Any]:
+        """Return the positional arguments that are traced."""
+        return [args[i] for i in self.moving]
+
+    def traced_by_name(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments that are traced."""
+        return {name: kwargs[name] for name in self.moving_names}
+
+    def whole(self, args: Sequence[Any], traced: Sequence[Any]) -> list[Any]:
+        """Return the positional arguments with what is traced in the place of what was given."""
+        whole = list(args)
+        for i, value in zip(self.moving, traced, strict=True):
+            whole[i] = value
+        return whole
 
 
 class _Layout:
@@ -99,41 +134,27 @@ class _Layout:
         self.static, self.static_functions, self.non_negative = static, static_functions, non_negative
         self.positions = {self.names.index(name): name for name in static if name in self.names}
         self.first_only = list(self.positions) == [0]
+        self.known: dict[Any, _Roles] = {}
 
-    def static_names(self, kwargs: dict[str, Any]) -> list[str]:
-        """Return the names of the keyword arguments that are static."""
-        if not kwargs:
-            return []
-        found = [name for name in self.static if name in kwargs]
-        return found + [name for name in self.static_functions if callable(kwargs.get(name))]
-
-    def options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the static arguments by name."""
-        found = {name: args[i] for i, name in self.positions.items() if i < len(args)}
-        return found | {name: kwargs[name] for name in self.static_names(kwargs)}
-
-    def whole(self, args: Sequence[Any], traced: Sequence[Any]) -> list[Any]:
-        """Return the positional arguments with what is traced in the place of what was given."""
-        rest = iter(traced)
-        return [value if i in self.positions else next(rest) for i, value in enumerate(args)]
-
-    def traced(self, args: Sequence[Any]) -> Any:
-        """Return the positional arguments that are traced."""
-        return args[1:] if self.first_only else [value for i, value in enumerate(args) if i not in self.positions]
-
-    def traced_by_name(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the keyword arguments that are traced."""
-        if not kwargs:
-            return kwargs
-        fixed = self.static_names(kwargs)
-        return {name: value for name, value in kwargs.items() if name not in fixed}
+    def roles(self, args: Sequence[Any], kwargs: dict[str, Any]) -> "_Roles":
+        """Return what is static and what is traced in a call; known from earlier calls that were written alike."""
+        called = tuple([name for name in self.static_functions if callable(kwargs.get(name))])
+        key = (len(args), called, *kwargs)
+        found = self.known.get(key)
+        if found is None:
+            fixed = tuple((i, name) for i, name in self.positions.items() if i < len(args))
+            moving = tuple(i for i in range(len(args)) if i not in self.positions)
+            fixed_names = tuple(name for name in (*self.static, *called) if name in kwargs)
+            moving_names = tuple(name for name in kwargs if name not in fixed_names)
+            found = self.known[key] = _Roles(fixed, moving, fixed_names, moving_names)
+        return found
 
     def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the traced arguments by name; what lies beyond the named ones is data."""
         given = dict(zip(self.names, args, strict=False))
         given |= {f"data[{i}]": value for i, value in enumerate(args[len(given) :])}
         given |= kwargs
-        fixed = (*self.static, *self.static_names(kwargs))
+        fixed = (*self.static, *self.roles(args, kwargs).fixed_names)
         return {name: tree for name, tree in given.items() if name not in fixed}
 
     def check_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -146,26 +167,24 @@ class _Layout:
 
     def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse, or warn of, arguments that JAX takes otherwise than their giver thinks."""
-        _explain_arguments(self.name, self.given(args, kwargs))
+        _leaves.explain(self.name, self.given(args, kwargs))
 
     def inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the body inside of another trace, on arrays as a compiled program would see them."""
-        for name, value in self.options(args, kwargs).items():
+        roles = self.roles(args, kwargs)
+        for name, value in roles.options(args, kwargs).items():
             _static.refuse_array(value, name)
         self.explain(args, kwargs)
-        fixed = self.static_names(kwargs)
-        arrays = [value if i in self.positions else _as_arrays(value) for i, value in enumerate(args)]
-        named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
-        if not _sharding.lacks_mesh((arrays, named)):
-            return self.fun(*arrays, **named)
-        # compiled: under a transformation alone, `jax.grad` without `jit`, JAX runs nothing on a mesh without devices
-        fixed_named = {name: named.pop(name) for name in fixed}
+        fixed = {name: kwargs[name] for name in roles.fixed_names}
+        moving, named = _as_arrays((roles.traced(args), roles.traced_by_name(kwargs)))
 
-        def body(moving: Any, options: Any) -> Any:
-            with _sharding.mesh_of((moving, options)):
-                return self.fun(*self.whole(arrays, moving), **fixed_named, **options)
+        def body(moving: Any, named: Any) -> Any:
+            with _sharding.mesh_of((moving, named)):
+                return self.fun(*roles.whole(args, moving), **fixed, **named)
 
-        return jax.jit(body)(self.traced(arrays), named)
+        # compiled where arrays lie on a mesh that is not set: under a transformation alone, `jax.grad` without `jit`,
+        # JAX runs nothing on a mesh without devices
+        return (jax.jit(body) if _sharding.lacks_mesh((moving, named)) else body)(moving, named)
 
 
 class _Program:
@@ -201,12 +220,12 @@ class _Programs:
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
         """Return the key of a choice of static arguments, and whether arrays lie on a mesh with Explicit axes."""
         try:
-            explicit = jax.device_count() > 1 and _sharding.is_laid_out((args, kwargs))
+            explicit = _has_several_devices() and _sharding.is_laid_out((args, kwargs))
         except ValueError:
             explicit = False  # a tree that cannot be flattened is told of when the call traces
         if self.layout.first_only and args and not kwargs:
             return explicit, _static.key_of(args[0], self.layout.names[0], reach)
-        options = self.layout.options(args, kwargs)
+        options = self.layout.roles(args, kwargs).options(args, kwargs)
         return explicit, tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
 
     def get(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Program:
@@ -215,7 +234,7 @@ class _Programs:
         key = self._key(args, kwargs, reach)
         program = self.kept.get(key)
         if program is None:
-            options = self.layout.options(args, kwargs)
+            options = self.layout.roles(args, kwargs).options(args, kwargs)
             self._look_at_functions(options)
             # an argument of which only the shape is read still says on which devices, of Explicit axes, the result
             # lies; elsewhere it is dropped, since JAX 0.12 keeps for ever what such a program has closed over
@@ -310,7 +329,7 @@ def _body_of(layout: _Layout, options: tuple[str, ...]) -> Callable[..., Any]:
         assert owner is layout, "a program is traced in its own call alone"
         program.traced = True
         layout.explain(args, kwargs)
-        whole = layout.whole(args, traced)
+        whole = layout.roles(args, kwargs).whole(args, traced)
         with _sharding.mesh_of((traced, named)):
             return layout.fun(*whole, **{name: kwargs[name] for name in options if name in kwargs}, **named)
 
@@ -322,6 +341,17 @@ _trace_state = jax.extend.core.get_opaque_trace_state
 _no_trace = _trace_state(convention="nnx")
 
 
+def _is_outside() -> bool:
+    """Say whether no transformation is under way."""
+    return _trace_state(convention="nnx") == _no_trace
+
+
+@functools.cache
+def _has_several_devices() -> bool:
+    """Say whether arrays can lie on several devices; their number is settled once a program has run."""
+    return jax.device_count() > 1
+
+
 class _Given(threading.local):
     """The arguments of the call under way in this thread, as the user gave them."""
 
@@ -329,101 +359,8 @@ class _Given(threading.local):
 
 
 _given = _Given()
-_warned: set[tuple[str, ...]] = set()
 
 
 def _as_arrays(tree: Any) -> Any:
     """Turn NumPy arrays and Python numbers into JAX arrays, as a compiled program would."""
     return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf), tree)
-
-
-def _explain_arguments(name: str, given: dict[str, Any]) -> None:
-    """Refuse leaves that JAX cannot take, by path, and warn of float64 that x64 mode would keep.
-
-    Raises:
-        TypeError: If a leaf is a string, an array of another framework, or the keys of a dictionary do not sort.
-    """
-    doubled: list[str] = []
-    for argument, tree in given.items():
-        try:
-            leaves = jtu.tree_leaves_with_path(tree)
-        except ValueError as error:
-            message = f"{name}: {argument} cannot be flattened; do its dictionaries mix keys of several types? {error}"
-            raise TypeError(message) from None
-        if argument == "params":
-            _refuse_state(name, tree)
-        for path, leaf in leaves:
-            if isinstance(leaf, jax.core.Tracer | jax.Array | float | int | complex):
-                continue
-            where = _check.locate(argument, path)
-            _explain_leaf(name, where, leaf, differentiated=argument == "params")
-            is_wide = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype in (np.float64, np.complex128)
-            doubled += [f"{where} is {leaf.dtype}"] if is_wide else []
-    if doubled and not _check.x64_is_on():
-        _warn_of_float64(name, doubled)
-
-
-def _refuse_state(name: str, params: Any) -> None:
-    """Refuse parameters that hold what is no weight: an NNX module, or variables that are not `nnx.Param`.
-
-    Raises:
-        TypeError: With the first one.
-    """
-
-    def ends(node: Any) -> bool:
-        kind: Any = type(node)
-        return _static.is_nnx_module(kind) or _static.holds_state(kind)
-
-    for path, node in jtu.tree_leaves_with_path(params, is_leaf=ends):
-        if ends(node):
-            kind: Any = type(node)
-            what = "an NNX module" if _static.is_nnx_module(kind) else f"an nnx.{kind.__name__}, which is no weight"
-            message = (
-                f"{name}: {_check.locate('params', path)} is {what}: all of its numbers, the statistics of a BatchNorm"
-                " too, would be differentiated. Write `apply_fn, params = jaxgrad.models.from_nnx(module)` and a loss"
-                " of `params`, or pass `nnx.state(module, nnx.Param)`"
-            )
-            raise TypeError(message)
-
-
-def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> None:
-    """Refuse one leaf that is not an array.
-
-    Raises:
-        TypeError: If it is a tensor of torch, a string, an array of objects, or a function among the parameters.
-    """
-    if type(leaf).__module__.split(".")[0] == "torch":
-        message = f"{name}: {where} is a torch tensor; convert it with jnp.asarray(tensor.detach().numpy())"
-        raise TypeError(message)
-    if isinstance(leaf, str | bytes):
-        message = f"{name}: {where} is the string {leaf!r}, not an array"
-        raise TypeError(message)
-    if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
-        message = f"{name}: {where} is an array of Python objects; give it a numeric dtype"
-        raise TypeError(message)
-    if callable(leaf):
-        advice = (
-            "split it off, as by equinox.partition(module, equinox.is_inexact_array), and combine the parts inside of"
-            " the loss"
-            if differentiated
-            else "call it inside of the function that you differentiate"
-        )
-        message = f"{name}: {where} is a function, not an array ({getattr(leaf, '__name__', leaf)}): {advice}"
-        raise TypeError(message)
-    if not hasattr(leaf, "dtype") and not hasattr(leaf, "__jax_array__"):
-        picture = " of floats: jnp.asarray(leaf, float) / 255 for bytes" if hasattr(leaf, "__array_interface__") else ""
-        message = f"{name}: {where} is a {type(leaf).__qualname__}, not an array; pass an array{picture}"
-        raise TypeError(message)
-
-
-def _warn_of_float64(name: str, leaves: list[str]) -> None:
-    """Warn, once for each function and set of leaves, that JAX computes in float32."""
-    if (name, *leaves) in _warned:
-        return
-    _warned.add((name, *leaves))
-    more = f", and {len(leaves) - 1} more leaves are wide" if len(leaves) > 1 else ""
-    warnings.warn(
-        f"{name}: {leaves[0]}, but JAX computes in float32 because x64 is off{more}; call"
-        ' jax.config.update("jax_enable_x64", True) at the start, or pass float32',
-        stacklevel=2,
-    )

@@ -13,6 +13,7 @@ LADDER = (
     ("_tree",),
     ("_check",),
     ("_static",),
+    ("_leaves",),
     ("_jit",),
     ("gradient",),
     ("shift", "nth", "curvature", "per_example", "multi_loss"),
