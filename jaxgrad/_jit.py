@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
+import jax._src.core
 import jax.extend.core
 import jax.numpy as jnp
 
@@ -217,32 +218,37 @@ class _Programs:
     def __len__(self) -> int:
         return len(set(map(id, list(self.kept.values()))))
 
-    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
-        """Return the key of a choice of static arguments, and whether arrays lie on a mesh with Explicit axes."""
-        try:
-            explicit = _has_several_devices() and _sharding.is_laid_out((args, kwargs))
-        except ValueError:
-            explicit = False  # a tree that cannot be flattened is told of when the call traces
-        if self.layout.first_only and args and not kwargs:
-            return explicit, _static.key_of(args[0], self.layout.names[0], reach)
-        options = self.layout.roles(args, kwargs).options(args, kwargs)
-        return explicit, tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
-
     def get(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Program:
         """Return the program for a choice of static arguments, made where there is none."""
+        if self.layout.first_only and args and not kwargs and not _has_several_devices():
+            # the usual case in the fewest steps: a plain function alone is known by its identity
+            program = self.kept.get(_static.identity(args[0]))
+            if program is not None:
+                program.used = next(self.clock)
+                return program
         reach = _static.Reach()
-        key = self._key(args, kwargs, reach)
+        laid_out = _is_laid_out(args, kwargs)
+        key = self._key(args, kwargs, laid_out, reach)
         program = self.kept.get(key)
         if program is None:
             options = self.layout.roles(args, kwargs).options(args, kwargs)
             self._look_at_functions(options)
             # an argument of which only the shape is read still says on which devices, of Explicit axes, the result
             # lies; elsewhere it is dropped, since JAX 0.12 keeps for ever what such a program has closed over
-            run = jax.jit(_body_of(self.layout, tuple(options)), keep_unused=key[0])
+            run = jax.jit(_body_of(self.layout, tuple(options)), keep_unused=laid_out)
             program = _Program(run, [], 0)
             self._keep(program, key, reach)
         program.used = next(self.clock)
         return program
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], laid_out: bool, reach: _static.Reach) -> Any:
+        """Return the key of a choice of static arguments, and of whether arrays lie on a mesh with Explicit axes."""
+        if self.layout.first_only and args and not kwargs:
+            key = _static.key_of(args[0], self.layout.names[0], reach)
+        else:
+            options = self.layout.roles(args, kwargs).options(args, kwargs)
+            key = tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
+        return ("laid out", key) if laid_out else key
 
     def know_as_it_is_now(self, program: _Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep a program under the key that its arguments have after it was traced.
@@ -251,7 +257,7 @@ class _Programs:
         """
         program.traced = False
         reach = _static.Reach()
-        self._keep(program, self._key(args, kwargs, reach), reach)
+        self._keep(program, self._key(args, kwargs, _is_laid_out(args, kwargs), reach), reach)
 
     def _keep(self, program: _Program, key: Any, reach: _static.Reach) -> None:
         """Keep a program under a key, for as long as the objects live that the key knows by identity."""
@@ -341,9 +347,21 @@ _trace_state = jax.extend.core.get_opaque_trace_state
 _no_trace = _trace_state(convention="nnx")
 
 
-def _is_outside() -> bool:
+def _has_no_trace() -> bool:
     """Say whether no transformation is under way."""
     return _trace_state(convention="nnx") == _no_trace
+
+
+# JAX's own question takes a third of the time, and is a good part of what a direct call adds to a compiled one
+_is_outside = getattr(getattr(jax._src.core, "trace_ctx", None), "is_top_level", _has_no_trace)
+
+
+def _is_laid_out(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Say whether arrays among the arguments lie on a mesh with Explicit axes."""
+    try:
+        return _has_several_devices() and _sharding.is_laid_out((args, kwargs))
+    except ValueError:
+        return False  # a tree that cannot be flattened is told of when the call traces
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from jaxgrad import _check
 __all__ = [
     "Reach",
     "holds_state",
+    "identity",
     "is_nnx_module",
     "key_of",
     "refuse_array",
@@ -91,8 +92,7 @@ def key_of(value: Any, name: str, reach: Reach) -> Any:
     Raises:
         TypeError: If the argument is an array or a traced value, or a module whose weights would be baked in.
     """
-    if type(value) is types.FunctionType and not (value.__closure__ or value.__defaults__ or value.__kwdefaults__):
-        # the usual case, a plain function: nothing to read
+    if identity(value) is not None:
         return reach.by_identity(value)
     refuse_array(value, name)
     if _is_optimizer(value):
@@ -103,6 +103,13 @@ def key_of(value: Any, name: str, reach: Reach) -> Any:
         return tuple((key, key_of(item, name, reach)) for key, item in value.items())
     _refuse_stateful_module(value, name)
     return _content(value, reach)
+
+
+def identity(value: Any) -> int | None:
+    """Return the key of the usual static argument, a plain function with nothing to read; None for any other."""
+    if type(value) is types.FunctionType and not (value.__closure__ or value.__defaults__ or value.__kwdefaults__):
+        return id(value)
+    return None
 
 
 def refuse_array(value: Any, name: str) -> None:
