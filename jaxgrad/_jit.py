@@ -65,19 +65,22 @@ def jit(
             if not _is_outside():
                 return layout.inline(args, kwargs)
             program = programs.get(args, kwargs)
-            outer, _given.call = _given.call, (layout, args, kwargs, program)
-            try:
-                if layout.first_only and not kwargs:
-                    return program.run(*args[1:])
-                roles = layout.roles(args, kwargs)
-                return program.run(*roles.traced(args), **roles.traced_by_name(kwargs))
-            except (TypeError, ValueError):
-                layout.explain(args, kwargs)
-                raise
-            finally:
-                _given.call = outer
-                if program.traced:
-                    programs.know_as_it_is_now(program, args, kwargs)
+            while True:  # at most twice
+                outer, _given.call = _given.call, (layout, args, kwargs, program)
+                try:
+                    if layout.first_only and not kwargs:
+                        return program.run(*args[1:])
+                    roles = layout.roles(args, kwargs)
+                    return program.run(*roles.traced(args), **roles.traced_by_name(kwargs))
+                except _LaidOutError:
+                    program.look_at_layouts()
+                except (TypeError, ValueError):
+                    layout.explain(args, kwargs)
+                    raise
+                finally:
+                    _given.call = outer
+                    if program.traced:
+                        programs.know_as_it_is_now(program, args, kwargs)
 
         call.programs = programs  # type: ignore[attr-defined]
         return call
@@ -188,19 +191,33 @@ class _Layout:
         return (jax.jit(body) if _sharding.lacks_mesh((moving, named)) else body)(moving, named)
 
 
+class _LaidOutError(Exception):
+    """Arrays lie on a mesh with Explicit axes, and the program that is traced does not keep unused arguments."""
+
+
 class _Program:
     """A compiled program, and what must live as long as it does."""
 
-    __slots__ = ("kept", "run", "traced", "used")
+    __slots__ = ("compiled", "kept", "run", "traced", "used")
 
-    def __init__(self, run: Callable[..., Any], kept: list[Any], used: int) -> None:
-        self.run = run
-        self.kept = kept
+    def __init__(self, layout: _Layout, options: tuple[str, ...]) -> None:
+        self.compiled = functools.partial(_compiled, layout, options)
+        self.run: Callable[..., Any] = self.compiled(laid_out=False)
+        self.kept: list[Any] = []
         """What the key knows by identity, weakly where that can be, and what is known by content."""
-        self.used = used
+        self.used = 0
         """When it was used last."""
         self.traced = False
         """Whether the call under way has traced it."""
+
+    def look_at_layouts(self) -> None:
+        """From now on, look at every call whether its arrays lie on a mesh with Explicit axes: few programs need it."""
+        plain, laid_out = self.run, self.compiled(laid_out=True)
+
+        def run(*traced: Any, **named: Any) -> Any:
+            return (laid_out if _sharding.is_laid_out((traced, named)) else plain)(*traced, **named)
+
+        self.run = run
 
 
 class _Programs:
@@ -220,35 +237,29 @@ class _Programs:
 
     def get(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Program:
         """Return the program for a choice of static arguments, made where there is none."""
-        if self.layout.first_only and args and not kwargs and not _has_several_devices():
+        if self.layout.first_only and args and not kwargs:
             # the usual case in the fewest steps: a plain function alone is known by its identity
             program = self.kept.get(_static.identity(args[0]))
             if program is not None:
                 program.used = next(self.clock)
                 return program
         reach = _static.Reach()
-        laid_out = _is_laid_out(args, kwargs)
-        key = self._key(args, kwargs, laid_out, reach)
+        key = self._key(args, kwargs, reach)
         program = self.kept.get(key)
         if program is None:
             options = self.layout.roles(args, kwargs).options(args, kwargs)
             self._look_at_functions(options)
-            # an argument of which only the shape is read still says on which devices, of Explicit axes, the result
-            # lies; elsewhere it is dropped, since JAX 0.12 keeps for ever what such a program has closed over
-            run = jax.jit(_body_of(self.layout, tuple(options)), keep_unused=laid_out)
-            program = _Program(run, [], 0)
+            program = _Program(self.layout, tuple(options))
             self._keep(program, key, reach)
         program.used = next(self.clock)
         return program
 
-    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], laid_out: bool, reach: _static.Reach) -> Any:
-        """Return the key of a choice of static arguments, and of whether arrays lie on a mesh with Explicit axes."""
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
+        """Return the key of a choice of static arguments."""
         if self.layout.first_only and args and not kwargs:
-            key = _static.key_of(args[0], self.layout.names[0], reach)
-        else:
-            options = self.layout.roles(args, kwargs).options(args, kwargs)
-            key = tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
-        return ("laid out", key) if laid_out else key
+            return _static.key_of(args[0], self.layout.names[0], reach)
+        options = self.layout.roles(args, kwargs).options(args, kwargs)
+        return tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
 
     def know_as_it_is_now(self, program: _Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep a program under the key that its arguments have after it was traced.
@@ -257,7 +268,7 @@ class _Programs:
         """
         program.traced = False
         reach = _static.Reach()
-        self._keep(program, self._key(args, kwargs, _is_laid_out(args, kwargs), reach), reach)
+        self._keep(program, self._key(args, kwargs, reach), reach)
 
     def _keep(self, program: _Program, key: Any, reach: _static.Reach) -> None:
         """Keep a program under a key, for as long as the objects live that the key knows by identity."""
@@ -327,12 +338,18 @@ _crowds: dict[tuple[str, types.CodeType], _Crowd] = {}
 """By the name of the public function, and the line of code."""
 
 
-def _body_of(layout: _Layout, options: tuple[str, ...]) -> Callable[..., Any]:
-    """Return the function to compile. It holds no static argument: those of the call under way are the same."""
+def _compiled(layout: _Layout, options: tuple[str, ...], *, laid_out: bool) -> Callable[..., Any]:
+    """Return the compiled function. It holds no static argument: those of the call under way are the same.
+
+    An argument of which only the shape is read still says on which devices, of Explicit axes, the result lies, so it is
+    kept there; elsewhere it is dropped, since JAX 0.12 keeps for ever what a program without drops has closed over.
+    """
 
     def body(*traced: Any, **named: Any) -> Any:
         owner, args, kwargs, program = _given.call
         assert owner is layout, "a program is traced in its own call alone"
+        if not laid_out and _sharding.is_laid_out((traced, named)):
+            raise _LaidOutError
         program.traced = True
         layout.explain(args, kwargs)
         whole = layout.roles(args, kwargs).whole(args, traced)
@@ -340,7 +357,7 @@ def _body_of(layout: _Layout, options: tuple[str, ...]) -> Callable[..., Any]:
             return layout.fun(*whole, **{name: kwargs[name] for name in options if name in kwargs}, **named)
 
     body.__name__ = layout.name
-    return body
+    return jax.jit(body, keep_unused=laid_out)
 
 
 _trace_state = jax.extend.core.get_opaque_trace_state
@@ -354,20 +371,6 @@ def _has_no_trace() -> bool:
 
 # JAX's own question takes a third of the time, and is a good part of what a direct call adds to a compiled one
 _is_outside = getattr(getattr(jax._src.core, "trace_ctx", None), "is_top_level", _has_no_trace)
-
-
-def _is_laid_out(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Say whether arrays among the arguments lie on a mesh with Explicit axes."""
-    try:
-        return _has_several_devices() and _sharding.is_laid_out((args, kwargs))
-    except ValueError:
-        return False  # a tree that cannot be flattened is told of when the call traces
-
-
-@functools.cache
-def _has_several_devices() -> bool:
-    """Say whether arrays can lie on several devices; their number is settled once a program has run."""
-    return jax.device_count() > 1
 
 
 class _Given(threading.local):
