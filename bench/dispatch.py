@@ -21,7 +21,7 @@ from jaxgrad.verify._bridge import to_jax
 from jaxgrad.verify._judge import compare, worst
 from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
 
-__all__ = ["ROWS", "Row", "measure"]
+__all__ = ["Row", "measure", "rows"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def model(params: Any, x: Any) -> Any:
 
 def leaves(number: int) -> dict[str, Any]:
     """Return parameters with a number of leaves."""
-    return {f"layer_{i}": jnp.ones(4) for i in range(number)}
+    return {f"layer_{i}": jnp.ones(4, jnp.float32) for i in range(number)}
 
 
 def rows() -> list[Row]:
