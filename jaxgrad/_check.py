@@ -27,6 +27,7 @@ __all__ = [
     "number",
     "numbers_like",
     "optimizer",
+    "pair",
     "real_scalar",
     "same_leading",
     "scalar_loss",
@@ -162,6 +163,8 @@ def real_scalar(out: Any, name: str = "loss_fn") -> Any:
     if isinstance(out, tuple | list | dict) or out is None or not hasattr(jnp.asarray(out), "dtype"):
         kind = "None" if out is None else f"a {type(out).__name__}"
         message = f"{name} must return one real scalar; got {kind}: return the loss alone"
+        if isinstance(out, tuple):
+            message += ", or pass has_aux=True with a loss that returns the pair (loss, aux)"
         raise TypeError(message)
     if jnp.shape(out) != ():
         advice = (
@@ -177,11 +180,28 @@ def real_scalar(out: Any, name: str = "loss_fn") -> Any:
     return out
 
 
-def scalar_loss(loss_fn: Callable[..., Any], name: str = "loss_fn") -> Callable[..., Any]:
-    """Return ``loss_fn`` with its result checked by `real_scalar`."""
+def pair(out: Any, name: str = "loss_fn") -> tuple[Any, Any]:
+    """Return ``out`` as it is, after refusing what is no pair.
+
+    Raises:
+        TypeError: If ``out`` is no tuple of two.
+    """
+    if not isinstance(out, tuple) or len(out) != 2:
+        kind = f"a tuple of {len(out)}" if isinstance(out, tuple) else describe(out)
+        message = f"{name} must return the pair (loss, aux), since has_aux=True; got {kind}"
+        raise TypeError(message)
+    return out
+
+
+def scalar_loss(loss_fn: Callable[..., Any], name: str = "loss_fn", has_aux: bool = False) -> Callable[..., Any]:
+    """Return ``loss_fn`` with its result, or the first of the pair that it returns, checked by `real_scalar`."""
 
     def checked(params: Any, *data: Any) -> Any:
-        return real_scalar(loss_fn(params, *data), name)
+        out = loss_fn(params, *data)
+        if not has_aux:
+            return real_scalar(out, name)
+        value, aux = pair(out, name)
+        return real_scalar(value, name), aux
 
     return checked
 

@@ -13,7 +13,7 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax._src.core
@@ -30,13 +30,13 @@ MAX_PROGRAMS = 64
 MANY_FUNCTIONS = 4
 """How many functions from one line of code a public function takes before it warns."""
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+"""The whole type of a function: one made of parameters and result, a ``ParamSpec``, loses the ``*Ts`` in it."""
 
 
 def jit(
     *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = (), name: str = ""
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[F], F]:
     """Compile a function with the named arguments static; the function's type is kept.
 
     Outside of any trace a call runs a compiled program; inside one (``jit``, ``vmap``, ``grad``, ``scan``, ...) the
@@ -54,12 +54,12 @@ def jit(
         A decorator. The function it returns has ``programs``, its cache, for inspection.
     """
 
-    def decorate(fun: Callable[P, R]) -> Callable[P, R]:
+    def decorate(fun: F) -> F:
         layout = _Layout(fun, name, static, static_functions, non_negative)
         programs = _Programs(layout)
 
         @functools.wraps(fun)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: Any, **kwargs: Any) -> Any:
             if non_negative:
                 layout.check_numbers(args, kwargs)
             if not _is_outside():
@@ -83,7 +83,7 @@ def jit(
                         programs.know_as_it_is_now(program, args, kwargs)
 
         call.programs = programs  # type: ignore[attr-defined]
-        return call
+        return cast(F, call)
 
     return decorate
 

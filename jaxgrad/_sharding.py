@@ -275,17 +275,21 @@ def check_axis(axis_name: AxisName) -> None:
             raise ValueError(message)
 
 
-def mean_of(fun: Callable[..., Any], axis_name: AxisName) -> Callable[..., Any]:
+def mean_of(fun: Callable[..., Any], axis_name: AxisName, has_aux: bool = False) -> Callable[..., Any]:
     """Return ``fun``, or where ``axis_name`` is given its mean over the devices along these axes.
 
-    The parameters are cast once, so that their gradient is summed over devices once and not at every use.
+    The parameters are cast once, so that their gradient is summed over devices once and not at every use. With
+    ``has_aux`` the function returns a pair, and the mean is that of the first; the second stays the device's own.
     """
     if not names(axis_name):
         return fun
     check_axis(axis_name)
 
     def mean(params: Any, *data: Any) -> Any:
-        return lax.pmean(fun(vary(params, frozenset(names(axis_name))), *data), names(axis_name))
+        out = fun(vary(params, frozenset(names(axis_name))), *data)
+        value, *aux = out if has_aux else (out,)
+        value = lax.pmean(value, names(axis_name))
+        return (value, *aux) if has_aux else value
 
     return mean
 

@@ -128,7 +128,9 @@ class Subset(NamedTuple):
     """A function of parameters, seen as a function of the leaves that count."""
 
     fun: Callable[..., Any]
-    """``fun(active, *data)``: the original function with the other leaves held."""
+    """``fun(active, *data)``: the original function with the other leaves held; its value alone where it has an aux."""
+    pair: Callable[..., tuple[Any, Any]]
+    """``pair(active, *data)``: the value and the aux, which is ``None`` where the function has none."""
     active: Tree
     """The leaves that count; all of ``params`` where every leaf does."""
     pick: Callable[[Tree], Tree]
@@ -138,25 +140,31 @@ class Subset(NamedTuple):
 
 
 def restrict(
-    fun: Callable[..., Any], params: Params, wrt: Wrt, data: tuple[Any, ...] = (), axis_name: AxisName = None
+    fun: Callable[..., Any],
+    params: Params,
+    wrt: Wrt,
+    data: tuple[Any, ...] = (),
+    axis_name: AxisName = None,
+    has_aux: bool = False,
 ) -> Subset:
     """Hold every leaf of ``params`` that ``wrt`` does not select.
 
     Inside of `jax.shard_map` the leaves that count are cast to vary as ``fun(params, *data)`` does, so that their
     derivatives are those of the device's own result; with ``axis_name`` the function is its mean over these devices.
+    With ``has_aux`` it returns a pair, and what is second is neither differentiated nor averaged.
 
     Raises:
         ValueError: If a pattern, or the predicate, selects no leaf, or ``axis_name`` names no axis.
     """
-    fun, params = _sharding.mean_of(fun, axis_name), _sharding.replicated(params, axis_name)
-    subset = held(fun, params, wrt)
+    fun, params = _sharding.mean_of(fun, axis_name, has_aux), _sharding.replicated(params, axis_name)
+    subset = held(fun, params, wrt, has_aux)
     return subset._replace(active=_sharding.own(subset.fun, subset.active, *data))
 
 
-def held(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
-    """Hold every leaf of ``params`` that ``wrt`` does not select."""
+def held(fun: Callable[..., Any], params: Params, wrt: Wrt, has_aux: bool = False) -> Subset:
+    """Hold every leaf of ``params`` that ``wrt`` does not select; with ``has_aux`` the function returns a pair."""
     if wrt is None:
-        return Subset(fun, params, lambda tree: tree, lambda active, *_: active)
+        return Subset(*_value_and_pair(fun, has_aux), params, lambda tree: tree, lambda active, *_: active)
     leaves, treedef = jax.tree.flatten(params)
     structure: Any = treedef
     chosen = selected(params, wrt)
@@ -176,7 +184,14 @@ def held(fun: Callable[..., Any], params: Params, wrt: Wrt) -> Subset:
     def embed(active: list[Any], fill: Callable[[Any], Any] = jnp.zeros_like) -> Tree:
         return merge(active, [None if keep else fill(leaf) for keep, leaf in zip(chosen, leaves, strict=True)])
 
-    return Subset(restricted, pick(params), pick, embed)
+    return Subset(*_value_and_pair(restricted, has_aux), pick(params), pick, embed)
+
+
+def _value_and_pair(fun: Callable[..., Any], has_aux: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return a function of one value, and the same with the aux beside it."""
+    if has_aux:
+        return lambda *args: fun(*args)[0], fun
+    return fun, lambda *args: (fun(*args), None)
 
 
 def selected(params: Params, wrt: Wrt) -> list[bool]:

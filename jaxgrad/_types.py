@@ -1,11 +1,20 @@
 """The names that signatures use; every one is a pytree or a function on pytrees."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeVar, TypeVarTuple
 
 import jax
 
-__all__ = ["Array", "AxisName", "Key", "LossFn", "Params", "Tree", "Wrt"]
+__all__ = ["Array", "Aux", "AxisName", "Key", "LossFn", "Params", "T", "Tree", "Ts", "Wrt"]
+
+T = TypeVar("T")
+"""The type of ``params``: what a function returns in the shape of them has the same."""
+
+Ts = TypeVarTuple("Ts")
+"""The types of ``*data``, in order: those that the loss takes after ``params``."""
+
+Aux = TypeVar("Aux")
+"""The type of what a loss returns beside its value, with ``has_aux=True``."""
 
 Array = jax.Array
 """A JAX array, or a tracer of one."""
@@ -26,9 +35,5 @@ Wrt = str | Sequence[str] | Callable[[str, Any], bool] | None
 AxisName = str | Sequence[str] | None
 """The mesh axis, or several, of a `jax.shard_map` whose devices share a batch; ``None``: each device has its own."""
 
-
-class LossFn(Protocol):
-    """A function of parameters and data that returns a real scalar."""
-
-    def __call__(self, params: Any, /, *data: Any) -> Any:
-        """Return the loss, an array of shape ``()``."""
+LossFn = Callable[..., Any]
+"""``loss_fn(params, *data)``: a real scalar, or with ``has_aux=True`` the pair of it and any pytree."""

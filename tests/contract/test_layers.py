@@ -21,6 +21,7 @@ LADDER = (
     ("models",),
     ("verify",),
     ("cli",),
+    ("__main__",),
 )
 """What stands on which rung; nothing on a rung imports its neighbour."""
 
