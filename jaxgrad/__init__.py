@@ -4,11 +4,11 @@ Eight families and a bridge to ready-made networks, each a namespace: ``jaxgrad.
 `jaxgrad.verify` compares with PyTorch and is imported when it is first asked for.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 # first: until it is there, an interrupt of the command is left to Python
 from jaxgrad import _interrupt as _interrupt  # isort: split
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from jaxgrad import curvature as curvature
 from jaxgrad import gradient as gradient
