@@ -20,7 +20,7 @@ import jax._src.core
 import jax.extend.core
 import jax.numpy as jnp
 
-from jaxgrad import _check, _leaves, _sharding, _static
+from jaxgrad import _check, _frames, _leaves, _sharding, _static
 
 __all__ = ["MAX_PROGRAMS", "jit"]
 
@@ -60,27 +60,15 @@ def jit(
 
         @functools.wraps(fun)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if non_negative:
-                layout.check_numbers(args, kwargs)
             if not _is_outside():
                 return layout.inline(args, kwargs)
-            program = programs.get(args, kwargs)
-            while True:  # at most twice
-                outer, _given.call = _given.call, (layout, args, kwargs, program)
-                try:
-                    if layout.first_only and not kwargs:
-                        return program.run(*args[1:])
-                    roles = layout.roles(args, kwargs)
-                    return program.run(*roles.traced(args), **roles.traced_by_name(kwargs))
-                except _LaidOutError:
-                    program.look_at_layouts()
-                except (TypeError, ValueError):
-                    layout.explain(args, kwargs)
-                    raise
-                finally:
-                    _given.call = outer
-                    if program.traced:
-                        programs.know_as_it_is_now(program, args, kwargs)
+            try:
+                if non_negative:
+                    layout.check_numbers(args, kwargs)
+                return programs.run(args, kwargs)
+            except Exception as error:
+                _frames.hide(error)
+                raise
 
         call.programs = programs  # type: ignore[attr-defined]
         return cast(F, call)
@@ -175,6 +163,7 @@ class _Layout:
 
     def inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the body inside of another trace, on arrays as a compiled program would see them."""
+        self.check_numbers(args, kwargs)
         roles = self.roles(args, kwargs)
         for name, value in roles.options(args, kwargs).items():
             _static.refuse_array(value, name)
@@ -235,14 +224,33 @@ class _Programs:
     def __len__(self) -> int:
         return len(set(map(id, list(self.kept.values()))))
 
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the program for a choice of static arguments on the others."""
+        # the usual case in the fewest steps: a function is the only static argument, and known by its identity alone
+        alone = self.layout.first_only and args and not kwargs
+        program = self.kept.get(_static.identity(args[0])) if alone else None
+        if program is None:
+            program = self.get(args, kwargs)
+        program.used = next(self.clock)
+        while True:  # at most twice
+            outer, _given.call = _given.call, (self.layout, args, kwargs, program)
+            try:
+                if alone:
+                    return program.run(*args[1:])
+                roles = self.layout.roles(args, kwargs)
+                return program.run(*roles.traced(args), **roles.traced_by_name(kwargs))
+            except _LaidOutError:
+                program.look_at_layouts()
+            except (TypeError, ValueError):
+                self.layout.explain(args, kwargs)
+                raise
+            finally:
+                _given.call = outer
+                if program.traced:
+                    self.know_as_it_is_now(program, args, kwargs)
+
     def get(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Program:
         """Return the program for a choice of static arguments, made where there is none."""
-        if self.layout.first_only and args and not kwargs:
-            # the usual case in the fewest steps: a plain function alone is known by its identity
-            program = self.kept.get(_static.identity(args[0]))
-            if program is not None:
-                program.used = next(self.clock)
-                return program
         reach = _static.Reach()
         key = self._key(args, kwargs, reach)
         program = self.kept.get(key)
@@ -251,7 +259,6 @@ class _Programs:
             self._look_at_functions(options)
             program = _Program(self.layout, tuple(options))
             self._keep(program, key, reach)
-        program.used = next(self.clock)
         return program
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
@@ -310,7 +317,7 @@ class _Programs:
                 f" {code.co_filename}:{code.co_firstlineno}, or with one that closes over something else each time;"
                 " each one is traced and compiled anew. Define the function once, outside of the loop, and pass what"
                 " changes as an array in the data.",
-                stacklevel=4,
+                stacklevel=5,
             )
 
 
