@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["hide"]
+__all__ = ["hide", "name_assertion"]
 
 HOME = Path(__file__).parent
 
@@ -21,7 +21,7 @@ OWN = tuple(str(path) for path in HOME.iterdir() if path.name not in ("models", 
 
 def hide(error: BaseException) -> None:
     """Take the frames of the house out of the traceback of an error, and of the errors that led to it."""
-    if jax.config.jax_traceback_filtering == "off":
+    if getattr(jax.config, "jax_traceback_filtering", None) == "off":
         return
     seen: set[int] = set()
     chain: list[BaseException | None] = [error]
@@ -31,6 +31,17 @@ def hide(error: BaseException) -> None:
             seen.add(id(one))
             one.with_traceback(_without_own(one.__traceback__))
             chain += [one.__cause__, one.__context__]
+
+
+def name_assertion(error: Exception, name: str) -> None:
+    """Give an assertion that failed without a word a message: where it stands, and what ran it."""
+    if not isinstance(error, AssertionError) or str(error):
+        return
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    error.args = (
+        f"{name}: an assertion without a message failed in {last.name} ({last.filename}:{last.lineno}), which is run by"
+        " the function that is differentiated, or is a derivative rule of one that it calls",
+    )
 
 
 def _without_own(trace: types.TracebackType | None) -> types.TracebackType | None:

@@ -30,6 +30,9 @@ MAX_PROGRAMS = 64
 MANY_FUNCTIONS = 4
 """How many functions from one line of code a public function takes before it warns."""
 
+FUNCTIONS = ("loss_fn", "losses_fn", "fun", "field_fn", "field")
+"""What the first argument of a public function is called where it is a function."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 """The whole type of a function: one made of parameters and result, a ``ParamSpec``, loses the ``*Ts`` in it."""
 
@@ -60,14 +63,16 @@ def jit(
 
         @functools.wraps(fun)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if not _is_outside():
-                return layout.inline(args, kwargs)
             try:
+                if not _is_outside():
+                    return layout.inline(args, kwargs)
                 if non_negative:
                     layout.check_numbers(args, kwargs)
                 return programs.run(args, kwargs)
             except Exception as error:
-                _frames.hide(error)
+                _frames.name_assertion(error, layout.name)
+                if _is_outside():
+                    _frames.hide(error)
                 raise
 
         call.programs = programs  # type: ignore[attr-defined]
@@ -126,6 +131,7 @@ class _Layout:
         self.static, self.static_functions, self.non_negative = static, static_functions, non_negative
         self.positions = {self.names.index(name): name for name in static if name in self.names}
         self.first_only = list(self.positions) == [0]
+        self.function = next((name for name in self.names[:1] if name in static and name in FUNCTIONS), "")
         self.known: dict[Any, _Roles] = {}
 
     def roles(self, args: Sequence[Any], kwargs: dict[str, Any]) -> "_Roles":
@@ -157,6 +163,13 @@ class _Layout:
             elif name in self.names and self.names.index(name) < len(args):
                 _check.non_negative(args[self.names.index(name)], name)
 
+    def check_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse what is no function where one comes first."""
+        if self.function and (args or self.function in kwargs):
+            value = kwargs[self.function] if self.function in kwargs else args[0]
+            following = dict(zip(self.names[1:], args[1:], strict=False)) | kwargs
+            _static.refuse_no_function(value, f"{self.name}: {self.function}", following)
+
     def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse, or warn of, arguments that JAX takes otherwise than their giver thinks."""
         _leaves.explain(self.name, self.given(args, kwargs))
@@ -164,6 +177,7 @@ class _Layout:
     def inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the body inside of another trace, on arrays as a compiled program would see them."""
         self.check_numbers(args, kwargs)
+        self.check_function(args, kwargs)
         roles = self.roles(args, kwargs)
         for name, value in roles.options(args, kwargs).items():
             _static.refuse_array(value, name)
@@ -251,6 +265,7 @@ class _Programs:
 
     def get(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Program:
         """Return the program for a choice of static arguments, made where there is none."""
+        self.layout.check_function(args, kwargs)
         reach = _static.Reach()
         key = self._key(args, kwargs, reach)
         program = self.kept.get(key)

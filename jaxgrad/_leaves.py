@@ -18,7 +18,8 @@ def explain(name: str, given: dict[str, Any]) -> None:
     """Refuse leaves that JAX cannot take, by path, and warn of float64 that x64 mode would keep.
 
     Raises:
-        TypeError: If a leaf is a string, an array of another framework, or the keys of a dictionary do not sort.
+        TypeError: If a leaf is a string, an array of another framework, the keys of a dictionary do not sort, or a
+            number stands for a random key.
     """
     doubled: list[str] = []
     for argument, tree in given.items():
@@ -29,6 +30,9 @@ def explain(name: str, given: dict[str, Any]) -> None:
             raise TypeError(message) from None
         if argument == "params":
             _refuse_state(name, tree)
+        if argument == "key" and isinstance(tree, int | float | np.generic):
+            message = f"{name}: key must be a random key, such as jax.random.key(0); got {tree!r}"
+            raise TypeError(message)
         for path, leaf in leaves:
             if isinstance(leaf, jax.core.Tracer | jax.Array | float | int | complex):
                 continue
