@@ -11,6 +11,11 @@ from jaxgrad import _check, _static
 
 __all__ = ["explain"]
 
+SPLIT = (
+    "split it off, as by equinox.partition(module, equinox.is_inexact_array), and combine the parts inside of the loss"
+)
+"""What to do with a leaf of a module that is no weight."""
+
 _warned: set[tuple[str, ...]] = set()
 
 
@@ -77,23 +82,19 @@ def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> 
         message = f"{name}: {where} is a torch tensor; convert it with jnp.asarray(tensor.detach().numpy())"
         raise TypeError(message)
     if isinstance(leaf, str | bytes):
-        message = f"{name}: {where} is the string {leaf!r}, not an array"
+        message = f"{name}: {where} is the string {leaf!r}, not an array{': ' + SPLIT if differentiated else ''}"
         raise TypeError(message)
     if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
         message = f"{name}: {where} is an array of Python objects; give it a numeric dtype"
         raise TypeError(message)
     if callable(leaf):
-        advice = (
-            "split it off, as by equinox.partition(module, equinox.is_inexact_array), and combine the parts inside of"
-            " the loss"
-            if differentiated
-            else "call it inside of the function that you differentiate"
-        )
+        advice = SPLIT if differentiated else "call it inside of the function that you differentiate"
         message = f"{name}: {where} is a function, not an array ({getattr(leaf, '__name__', leaf)}): {advice}"
         raise TypeError(message)
     if not hasattr(leaf, "dtype") and not hasattr(leaf, "__jax_array__"):
         picture = " of floats: jnp.asarray(leaf, float) / 255 for bytes" if hasattr(leaf, "__array_interface__") else ""
-        message = f"{name}: {where} is a {type(leaf).__qualname__}, not an array; pass an array{picture}"
+        advice = SPLIT if differentiated and not picture else f"pass an array{picture}"
+        message = f"{name}: {where} is a {type(leaf).__qualname__}, not an array; {advice}"
         raise TypeError(message)
 
 

@@ -47,7 +47,8 @@ def over_an_axis(params, x):
 def by_batch_norm(params, x):
     statistics = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
     variables = {"params": {"scale": params["w"], "bias": params["w"]}, "batch_stats": statistics}
-    return NORM.apply(variables, x, mutable=["batch_stats"])[0].mean()
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return NORM.apply(variables, x, mutable=["batch_stats"])[0].mean()
 
 
 def unreduced(params, x):
