@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
-import jax._src.core
 import jax.extend.core
 import jax.numpy as jnp
 
@@ -391,8 +390,13 @@ def _has_no_trace() -> bool:
     return _trace_state(convention="nnx") == _no_trace
 
 
-# JAX's own question takes a third of the time, and is a good part of what a direct call adds to a compiled one
-_is_outside = getattr(getattr(jax._src.core, "trace_ctx", None), "is_top_level", _has_no_trace)
+try:
+    # a third of the time of the public question, which is a good part of what a direct call adds to a compiled one
+    from jax._src.core import trace_ctx
+
+    _is_outside = trace_ctx.is_top_level
+except (ImportError, AttributeError):
+    _is_outside = _has_no_trace
 
 
 class _Given(threading.local):

@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -28,8 +30,9 @@ def test_everything_else_is_there_and_nothing_more():
         jaxgrad.hvp  # noqa: B018
 
 
-def test_the_version_is_one():
-    assert re.fullmatch(r"\d+\.\d+\.\d+", jaxgrad.__version__)
-    from importlib.metadata import version
-
-    assert version("jaxgrad") == jaxgrad.__version__
+def test_the_version_is_written_once():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert "version" not in project["project"]
+    source = Path(__file__).parents[1] / project["tool"]["hatch"]["version"]["path"]
+    assert re.findall(r'^__version__ = "(\d+\.\d+\.\d+)"$', source.read_text(), re.M) == [jaxgrad.__version__]
