@@ -166,8 +166,9 @@ class _Layout:
         """Refuse what is no function where one comes first."""
         if self.function and (args or self.function in kwargs):
             value = kwargs[self.function] if self.function in kwargs else args[0]
-            following = dict(zip(self.names[1:], args[1:], strict=False)) | kwargs
-            _static.refuse_no_function(value, f"{self.name}: {self.function}", following)
+            if not isinstance(value, types.FunctionType):
+                following = dict(zip(self.names[1:], args[1:], strict=False)) | kwargs
+                _static.refuse_no_function(value, f"{self.name}: {self.function}", following)
 
     def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse, or warn of, arguments that JAX takes otherwise than their giver thinks."""
@@ -240,22 +241,23 @@ class _Programs:
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the program for a choice of static arguments on the others."""
         # the usual case in the fewest steps: a function is the only static argument, and known by its identity alone
-        alone = self.layout.first_only and args and not kwargs
+        layout = self.layout
+        alone = layout.first_only and args and not (kwargs and layout.roles(args, kwargs).fixed_names)
         program = self.kept.get(_static.identity(args[0])) if alone else None
         if program is None:
             program = self.get(args, kwargs)
         program.used = next(self.clock)
         while True:  # at most twice
-            outer, _given.call = _given.call, (self.layout, args, kwargs, program)
+            outer, _given.call = _given.call, (layout, args, kwargs, program)
             try:
                 if alone:
-                    return program.run(*args[1:])
-                roles = self.layout.roles(args, kwargs)
+                    return program.run(*args[1:], **kwargs)
+                roles = layout.roles(args, kwargs)
                 return program.run(*roles.traced(args), **roles.traced_by_name(kwargs))
             except _LaidOutError:
                 program.look_at_layouts()
             except (TypeError, ValueError):
-                self.layout.explain(args, kwargs)
+                layout.explain(args, kwargs)
                 raise
             finally:
                 _given.call = outer
@@ -277,9 +279,10 @@ class _Programs:
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
         """Return the key of a choice of static arguments."""
-        if self.layout.first_only and args and not kwargs:
+        roles = self.layout.roles(args, kwargs)
+        if self.layout.first_only and args and not roles.fixed_names:
             return _static.key_of(args[0], self.layout.names[0], reach)
-        options = self.layout.roles(args, kwargs).options(args, kwargs)
+        options = roles.options(args, kwargs)
         return tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
 
     def know_as_it_is_now(self, program: _Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
