@@ -152,7 +152,9 @@ def rule_of_ruled(primals, tangents):
     ],
 )
 def test_an_assertion_without_a_word_in_a_rule(call):
-    with pytest.raises(AssertionError, match=r"without a message failed in rule_of_ruled \(.*test_mistakes.py:\d+\)"):
+    with pytest.raises(
+        AssertionError, match=r"without a message failed in or below rule_of_ruled \(.*test_mistakes.py:\d+\)"
+    ):
         call(lambda p: jnp.sum(ruled(p["w"])))
 
 
