@@ -39,8 +39,8 @@ def name_assertion(error: Exception, name: str) -> None:
         return
     last = traceback.extract_tb(error.__traceback__)[-1]
     error.args = (
-        f"{name}: an assertion without a message failed in or below {last.name} ({last.filename}:{last.lineno}), which is"
-        " run by the function that is differentiated, or is a derivative rule of one that it calls",
+        f"{name}: an assertion without a message failed in or below {last.name} ({last.filename}:{last.lineno}), which"
+        " is run by the function that is differentiated, or is a derivative rule of one that it calls",
     )
 
 
