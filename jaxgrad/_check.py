@@ -292,6 +292,8 @@ def non_negative(value: Any, name: str) -> None:
     Raises:
         ValueError: If a number is negative or NaN.
     """
+    if type(value) in (int, float) and value >= 0:
+        return  # a direct call asks at every turn
     for path, number in jtu.tree_leaves_with_path(value):
         of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
         if (of_numpy or isinstance(number, int | float)) and not number >= 0:
