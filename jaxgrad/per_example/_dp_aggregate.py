@@ -167,12 +167,11 @@ def dp_aggregate(
 
     def init(params: Params) -> PrivateState:
         _refuse_masks(params)
-        nothing = _nothing_seen(params, axis_name)
-        norm = None
+        nothing, norm = _nothing_seen(params, axis_name), None
         if target_quantile is not None:
-            norm = _sharding.like(jnp.asarray(clip_norm, _kept(params)), nothing.loss)
-        gathered = None if step_is_a_call else nothing
-        return PrivateState(key, nothing.loss, nothing.loss, norm, gathered, inner.init(params))
+            norm = _sharding.like(jnp.array(clip_norm, _kept(params)), nothing.loss)
+        gathered = None if step_is_a_call else _nothing_seen(params, axis_name)
+        return PrivateState(key, nothing.loss, nothing.clipped, norm, gathered, inner.init(params))
 
     def update(
         updates: Any,
@@ -478,12 +477,12 @@ def _zeros_like(leaf: Array, dtype: Any = None) -> Array:
 
 
 def _nothing_seen(params: Params, axis_name: AxisName) -> Gathered:
-    """Return the sums over no call."""
+    """Return the sums over no call, each an array of its own: a state may be donated, and no buffer twice."""
     # in shard_map each device reports its own examples, from the first step on: a loop keeps its types
     axes = frozenset() if axis_name else _sharding.varying(params)
-    none = _sharding.vary(jnp.zeros((), jnp.float32), axes)
+    loss, clipped, examples = (_sharding.vary(jnp.zeros((), jnp.float32), axes) for _ in range(3))
     total = jax.tree.map(lambda w: _zeros_like(w, _kept(w)), params)
-    return Gathered(total, none, none, none, jnp.zeros((), jnp.int32))
+    return Gathered(total, loss, clipped, examples, jnp.zeros((), jnp.int32))
 
 
 def _add_noise(total: Params, key: Key, deviation: Any, wrt: Wrt) -> Params:

@@ -154,6 +154,18 @@ def test_a_step_goes_on_from_a_file(key):
     assert_parity(got, want)
 
 
+def test_a_state_may_be_donated(key):
+    """No buffer is in it twice."""
+    norm = jnp.array(0.5)
+    rule = private(key, accumulate_every=2, target_quantile=0.5, count_noise=2.0, clip_norm=norm)
+    batch = jax.tree.map(lambda rows: rows[0], PARTS)
+    step = jax.jit(lambda s: rule.update(None, s, PROBLEM.params, batch=batch), donate_argnums=0)
+    state = rule.init(PROBLEM.params)._replace(key=jax.random.clone(key))
+    _, state = step(state)
+    assert state.gathered.calls == 1
+    assert norm == state.clip_norm == 0.5
+
+
 def test_a_mapped_step_is_that_of_each(key):
     rule = private(key, accumulate_every=2)
     many = jax.tree.map(lambda w: jnp.stack([w, 2 * w]), PROBLEM.params)
