@@ -9,7 +9,7 @@ import pytest
 from jaxgrad import _tree
 from jaxgrad.per_example import clipped_sum, dp_aggregate
 from tests.bridge import assert_parity
-from tests.problems import mean_square, regression
+from tests.per_example.private import mean_square, regression
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

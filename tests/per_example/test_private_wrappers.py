@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxgrad.per_example import PrivateState, clipped_sum, dp_aggregate
 from tests.bridge import assert_parity
-from tests.problems import mean_square, regression
+from tests.per_example.private import mean_square, regression
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
