@@ -22,6 +22,7 @@ __all__ = [
     "differentiable",
     "floating",
     "is_complex",
+    "key",
     "mirrors",
     "moving",
     "number",
@@ -267,6 +268,19 @@ def number(value: Any, name: str) -> None:
     if jnp.shape(value) != ():
         message = f"{name} must be one number, of shape (); got {describe(value)}"
         raise ValueError(message)
+
+
+def key(value: Any, name: str) -> None:
+    """Refuse what is not one random key: a typed one of shape ``()``, or the raw words of one.
+
+    Raises:
+        TypeError: If it is a number, several keys or anything else.
+    """
+    kind, axes = getattr(value, "dtype", None), jnp.ndim(value) if isinstance(value, jax.Array | np.ndarray) else -1
+    typed = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key)
+    if not ((typed and axes == 0) or (kind == np.uint32 and axes == 1)):
+        message = f"{name} must be one random key, such as jax.random.key(0); got {describe(value)}"
+        raise TypeError(message)
 
 
 def numbers_like(value: Any, name: str, like: Any) -> None:
