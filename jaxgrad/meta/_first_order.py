@@ -11,7 +11,7 @@ import optax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._engine._descent import arguments, check_tasks, descend
+from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task
 
 __all__ = ["first_order_gradient", "first_order_value_and_gradient"]
 
@@ -115,6 +115,7 @@ def first_order_value_and_gradient(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, section 5.2.
         Nichol, Achiam and Schulman (2018), On first-order meta-learning algorithms.
     """
+    loss_fn = of_one_task(loss_fn)
     check_tasks(support, query)
     params = _sharding.replicated(params, axis_name)
     inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}

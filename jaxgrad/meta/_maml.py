@@ -11,7 +11,7 @@ import optax
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, value_and_gradient
+from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task, value_and_gradient
 
 __all__ = ["maml_gradient", "maml_value_and_gradient"]
 
@@ -114,6 +114,7 @@ def maml_value_and_gradient(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, algorithm 1.
         Raghu et al. (2020), Rapid learning or feature reuse?, ICLR: ANIL.
     """
+    loss_fn = of_one_task(loss_fn)
     check_tasks(support, query)
     inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}
     loss = _tree.held(_check.scalar_loss(loss_fn, has_aux=has_aux), params, None, has_aux)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgrad import _check
+from jaxgrad import _check, _static
 from jaxgrad._jit import jit
 from jaxgrad._types import Tree
 from jaxgrad.nth import _line
@@ -53,6 +53,7 @@ def jet(
     References:
         Bettencourt, Johnson and Duvenaud (2019), Taylor-mode automatic differentiation for higher-order derivatives.
     """
+    _static.refuse_no_function(fun, "jet: fun", {"primals": primals})
     _check_pairs(primals, series)
     terms = [
         [_like(primal, term, f"series[{i}][{k}]", f"primals[{i}]") for k, term in enumerate(terms)]
