@@ -104,7 +104,8 @@ def dump(
         run = _run(lambda: read_run(like))
         groups, about = _run(lambda: _runs.dump_jax(parts(spec, "jax", "loss"), run, names, dtypes))
     _run(lambda: write_run(output, groups, about))
-    Console(stderr=True).print(f"{len(groups)} groups written to {output}", highlight=False)
+    # not wrapped: a path in two lines cannot be copied
+    Console(stderr=True, soft_wrap=True).print(f"{len(groups)} groups written to {output}", highlight=False)
     return AGREE
 
 
@@ -174,7 +175,7 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
     """Show how far a check is on standard error: a bar on a terminal, a line for every stage elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda line, part: console.print(f"{part:4.0%} {line}", highlight=False, markup=False)
+        yield lambda line, part: console.print(f"{part:4.0%} {line}", highlight=False, markup=False, soft_wrap=True)
         return
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
