@@ -1,11 +1,11 @@
 """The names that signatures use; every one is a pytree or a function on pytrees."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 import jax
 
-__all__ = ["Array", "Aux", "AxisName", "Key", "LossFn", "Params", "T", "Tree", "Ts", "Wrt", "X"]
+__all__ = ["Array", "Aux", "AxisName", "Function", "Key", "LossFn", "Params", "T", "Tree", "Ts", "Wrt", "X"]
 
 T = TypeVar("T")
 """The type of ``params``: what a function returns in the shape of them has the same."""
@@ -15,6 +15,9 @@ Ts = TypeVarTuple("Ts")
 
 X = TypeVar("X")
 """The type of another tree that results mirror: an input."""
+
+R = TypeVar("R", covariant=True)
+"""The type of what a function returns."""
 
 Aux = TypeVar("Aux")
 """The type of what a loss returns beside its value, with ``has_aux=True``."""
@@ -37,6 +40,20 @@ Wrt = str | Sequence[str] | Callable[[str, Any], bool] | None
 
 AxisName = str | Sequence[str] | None
 """The mesh axis, or several, of a `jax.shard_map` whose devices share a batch; ``None``: each device has its own."""
+
+
+class AnyData(Protocol[R]):
+    """A function of which no arguments are known: ``Callable[..., R]``, or what `jax.jit` returns."""
+
+    def __call__(self, *args: object, **kwargs: object) -> R:
+        """Take whatever is given; a function whose arguments are known does not fit, and is compared with them."""
+
+
+Function = Callable[[T, *Ts], R] | AnyData[R]
+"""``Function[T, *Ts, Array]`` is ``loss_fn(params, *data)``, an array; ``Function[T, *Ts, tuple[Array, Aux]]`` a pair.
+
+The second form is for pyright, which binds no ``*Ts`` to a function of which no arguments are known.
+"""
 
 LossFn = Callable[..., Any]
 """``loss_fn(params, *data)``: a real scalar, or with ``has_aux=True`` the pair of it and any pytree."""

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["dense_hessian"]
@@ -19,7 +19,7 @@ __all__ = ["dense_hessian"]
 
 @overload
 def dense_hessian(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -31,7 +31,7 @@ def dense_hessian(
 ) -> Array: ...
 @overload
 def dense_hessian(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -43,7 +43,7 @@ def dense_hessian(
 ) -> tuple[Array, Aux]: ...
 @jit("loss_fn", "has_aux", "max_bytes", "mode", "wrt", "chunk", "axis_name")
 def dense_hessian(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.curvature._engine._second import check_mode, forward
 
 __all__ = ["hvp"]
@@ -17,7 +16,7 @@ __all__ = ["hvp"]
 
 @overload
 def hvp(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     vector: T,
     *data: *Ts,
@@ -28,7 +27,7 @@ def hvp(
 ) -> T: ...
 @overload
 def hvp(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     vector: T,
     *data: *Ts,
@@ -39,7 +38,7 @@ def hvp(
 ) -> tuple[T, Aux]: ...
 @jit("loss_fn", "has_aux", "mode", "wrt", "axis_name")
 def hvp(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     vector: T,
     *data: *Ts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -11,14 +10,14 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 
 __all__ = ["descent_step"]
 
 
 @overload
 def descent_step(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -28,7 +27,7 @@ def descent_step(
 ) -> T: ...
 @overload
 def descent_step(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -38,7 +37,7 @@ def descent_step(
 ) -> tuple[T, Aux]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name", non_negative=("learning_rate",))
 def descent_step(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.gradient._clipping import global_norm
 from jaxgrad.gradient._parameter_gradient import value_and_gradient
 
@@ -18,7 +17,7 @@ __all__ = ["gradient_norm", "squared_norm_gradient"]
 
 @overload
 def gradient_norm(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -27,7 +26,7 @@ def gradient_norm(
 ) -> Array: ...
 @overload
 def gradient_norm(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -36,7 +35,7 @@ def gradient_norm(
 ) -> tuple[Array, Aux]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
 def gradient_norm(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,
@@ -94,7 +93,7 @@ def gradient_norm(
 
 @overload
 def squared_norm_gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -104,7 +103,7 @@ def squared_norm_gradient(
 ) -> tuple[Array, T]: ...
 @overload
 def squared_norm_gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -114,7 +113,7 @@ def squared_norm_gradient(
 ) -> tuple[tuple[Array, T], Aux]: ...
 @jit("loss_fn", "has_aux", "mode", "wrt", "axis_name")
 def squared_norm_gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -11,14 +10,14 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Ts, X
+from jaxgrad._types import Array, Aux, AxisName, Function, Params, T, Tree, Ts, X
 
 __all__ = ["gradient_penalty"]
 
 
 @overload
 def gradient_penalty(
-    fun: Callable[[T, X, *Ts], Array],
+    fun: Function[T, X, *Ts, Array],
     params: T,
     x: X,
     *data: *Ts,
@@ -28,7 +27,7 @@ def gradient_penalty(
 ) -> Array: ...
 @overload
 def gradient_penalty(
-    fun: Callable[[T, X, *Ts], tuple[Array, Aux]],
+    fun: Function[T, X, *Ts, tuple[Array, Aux]],
     params: T,
     x: X,
     *data: *Ts,
@@ -38,7 +37,7 @@ def gradient_penalty(
 ) -> tuple[Array, Aux]: ...
 @jit("fun", "has_aux", "axis_name", non_negative=("target",))
 def gradient_penalty(
-    fun: Callable[[T, X, *Ts], Any],
+    fun: Function[T, X, *Ts, Any],
     params: T,
     x: X,
     *data: *Ts,

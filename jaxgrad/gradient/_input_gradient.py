@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Ts, X
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, X
 
 __all__ = ["input_gradient"]
 
 
 @overload
 def input_gradient(
-    fun: Callable[[T, X, *Ts], Array],
+    fun: Function[T, X, *Ts, Array],
     params: T,
     x: X,
     *data: *Ts,
@@ -25,7 +24,7 @@ def input_gradient(
 ) -> X: ...
 @overload
 def input_gradient(
-    fun: Callable[[T, X, *Ts], tuple[Array, Aux]],
+    fun: Function[T, X, *Ts, tuple[Array, Aux]],
     params: T,
     x: X,
     *data: *Ts,
@@ -34,7 +33,7 @@ def input_gradient(
 ) -> tuple[X, Aux]: ...
 @jit("fun", "has_aux", "axis_name")
 def input_gradient(
-    fun: Callable[[T, X, *Ts], Any],
+    fun: Function[T, X, *Ts, Any],
     params: T,
     x: X,
     *data: *Ts,

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, Params, T, Tree, Ts, Wrt
 
 __all__ = ["hessian", "jacobian"]
 
 
 @overload
 def jacobian(
-    fun: Callable[[T, *Ts], Tree],
+    fun: Function[T, *Ts, Tree],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -28,7 +28,7 @@ def jacobian(
 ) -> Tree: ...
 @overload
 def jacobian(
-    fun: Callable[[T, *Ts], tuple[Tree, Aux]],
+    fun: Function[T, *Ts, tuple[Tree, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -39,7 +39,7 @@ def jacobian(
 ) -> tuple[Tree, Aux]: ...
 @jit("fun", "has_aux", "mode", "max_bytes", "wrt", "axis_name")
 def jacobian(
-    fun: Callable[[T, *Ts], Any],
+    fun: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,
@@ -103,7 +103,7 @@ def jacobian(
 
 @overload
 def hessian(
-    fun: Callable[[T, *Ts], Tree],
+    fun: Function[T, *Ts, Tree],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -113,7 +113,7 @@ def hessian(
 ) -> Tree: ...
 @overload
 def hessian(
-    fun: Callable[[T, *Ts], tuple[Tree, Aux]],
+    fun: Function[T, *Ts, tuple[Tree, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -123,7 +123,7 @@ def hessian(
 ) -> tuple[Tree, Aux]: ...
 @jit("fun", "has_aux", "max_bytes", "wrt", "axis_name")
 def hessian(
-    fun: Callable[[T, *Ts], Any],
+    fun: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Ts, Wrt, X
+from jaxgrad._types import Array, Aux, AxisName, Function, Params, T, Tree, Ts, Wrt, X
 from jaxgrad.gradient._jacobian import blocks, size
 
 __all__ = ["mixed_jacobian", "mixed_product"]
@@ -18,7 +18,7 @@ __all__ = ["mixed_jacobian", "mixed_product"]
 
 @overload
 def mixed_jacobian(
-    fun: Callable[[T, X, *Ts], Array],
+    fun: Function[T, X, *Ts, Array],
     params: T,
     x: X,
     *data: *Ts,
@@ -30,7 +30,7 @@ def mixed_jacobian(
 ) -> Tree: ...
 @overload
 def mixed_jacobian(
-    fun: Callable[[T, X, *Ts], tuple[Array, Aux]],
+    fun: Function[T, X, *Ts, tuple[Array, Aux]],
     params: T,
     x: X,
     *data: *Ts,
@@ -42,7 +42,7 @@ def mixed_jacobian(
 ) -> tuple[Tree, Aux]: ...
 @jit("fun", "has_aux", "mode", "max_bytes", "wrt", "axis_name")
 def mixed_jacobian(
-    fun: Callable[[T, X, *Ts], Any],
+    fun: Function[T, X, *Ts, Any],
     params: T,
     x: X,
     *data: *Ts,
@@ -117,7 +117,7 @@ def mixed_jacobian(
 
 @overload
 def mixed_product(
-    fun: Callable[[T, X, *Ts], Array],
+    fun: Function[T, X, *Ts, Array],
     params: T,
     vector: T,
     x: X,
@@ -129,7 +129,7 @@ def mixed_product(
 ) -> X: ...
 @overload
 def mixed_product(
-    fun: Callable[[T, X, *Ts], tuple[Array, Aux]],
+    fun: Function[T, X, *Ts, tuple[Array, Aux]],
     params: T,
     vector: T,
     x: X,
@@ -141,7 +141,7 @@ def mixed_product(
 ) -> tuple[X, Aux]: ...
 @jit("fun", "has_aux", "mode", "wrt", "axis_name")
 def mixed_product(
-    fun: Callable[[T, X, *Ts], Any],
+    fun: Function[T, X, *Ts, Any],
     params: T,
     vector: T,
     x: X,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.gradient._parameter_gradient import value_and_gradient
 
 __all__ = ["named_gradients"]
@@ -18,7 +17,7 @@ __all__ = ["named_gradients"]
 
 @overload
 def named_gradients(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -28,7 +27,7 @@ def named_gradients(
 ) -> OrderedDict[str, Any]: ...
 @overload
 def named_gradients(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -38,7 +37,7 @@ def named_gradients(
 ) -> tuple[OrderedDict[str, Any], Aux]: ...
 @jit("loss_fn", "has_aux", "mapping", "wrt", "axis_name")
 def named_gradients(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 
 __all__ = ["parameter_gradient", "value_and_gradient"]
 
 
 @overload
 def value_and_gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -25,7 +24,7 @@ def value_and_gradient(
 ) -> tuple[Array, T]: ...
 @overload
 def value_and_gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -34,7 +33,7 @@ def value_and_gradient(
 ) -> tuple[tuple[Array, Aux], T]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
 def value_and_gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,
@@ -88,7 +87,7 @@ def value_and_gradient(
 
 @overload
 def parameter_gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -97,7 +96,7 @@ def parameter_gradient(
 ) -> T: ...
 @overload
 def parameter_gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -106,7 +105,7 @@ def parameter_gradient(
 ) -> tuple[T, Aux]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
 def parameter_gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,

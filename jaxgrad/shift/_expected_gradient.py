@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.shift import _partial
 
 __all__ = ["expected_gradient"]
@@ -18,7 +17,7 @@ __all__ = ["expected_gradient"]
 
 @overload
 def expected_gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     shifts: Tree,
     *data: *Ts,
@@ -29,7 +28,7 @@ def expected_gradient(
 ) -> T: ...
 @overload
 def expected_gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     shifts: Tree,
     *data: *Ts,
@@ -40,7 +39,7 @@ def expected_gradient(
 ) -> tuple[T, Aux]: ...
 @jit("loss_fn", "has_aux", "unroll", "wrt", "axis_name")
 def expected_gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     shifts: Tree,
     *data: *Ts,

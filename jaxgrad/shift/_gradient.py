@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.shift import _partial
 
 __all__ = ["gradient", "value_and_gradient"]
@@ -17,7 +16,7 @@ __all__ = ["gradient", "value_and_gradient"]
 
 @overload
 def gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     shift: Tree,
     *data: *Ts,
@@ -27,7 +26,7 @@ def gradient(
 ) -> T: ...
 @overload
 def gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     shift: Tree,
     *data: *Ts,
@@ -37,7 +36,7 @@ def gradient(
 ) -> tuple[T, Aux]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
 def gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     shift: Tree,
     *data: *Ts,
@@ -97,7 +96,7 @@ def gradient(
 
 @overload
 def value_and_gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     shift: Tree,
     *data: *Ts,
@@ -107,7 +106,7 @@ def value_and_gradient(
 ) -> tuple[Array, T]: ...
 @overload
 def value_and_gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     shift: Tree,
     *data: *Ts,
@@ -117,7 +116,7 @@ def value_and_gradient(
 ) -> tuple[tuple[Array, Aux], T]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
 def value_and_gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     shift: Tree,
     *data: *Ts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -11,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, Params, T, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, Params, T, Ts, Wrt
 from jaxgrad.gradient import global_norm
 
 __all__ = ["sam_gradient", "value_and_sam_gradient"]
@@ -19,7 +18,7 @@ __all__ = ["sam_gradient", "value_and_sam_gradient"]
 
 @overload
 def sam_gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -31,7 +30,7 @@ def sam_gradient(
 ) -> T: ...
 @overload
 def sam_gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -43,7 +42,7 @@ def sam_gradient(
 ) -> tuple[T, Aux]: ...
 @jit("loss_fn", "has_aux", "adaptive", "wrt", "axis_name", non_negative=("radius", "offset"))
 def sam_gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,
@@ -114,7 +113,7 @@ def sam_gradient(
 
 @overload
 def value_and_sam_gradient(
-    loss_fn: Callable[[T, *Ts], Array],
+    loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
     has_aux: Literal[False] = False,
@@ -126,7 +125,7 @@ def value_and_sam_gradient(
 ) -> tuple[Array, T]: ...
 @overload
 def value_and_sam_gradient(
-    loss_fn: Callable[[T, *Ts], tuple[Array, Aux]],
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
     has_aux: Literal[True],
@@ -138,7 +137,7 @@ def value_and_sam_gradient(
 ) -> tuple[tuple[Array, Aux], T]: ...
 @jit("loss_fn", "has_aux", "adaptive", "wrt", "axis_name", non_negative=("radius", "offset"))
 def value_and_sam_gradient(
-    loss_fn: Callable[[T, *Ts], Any],
+    loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
     has_aux: bool = False,

@@ -1,9 +1,9 @@
 """Lines as people write them: both checkers must take every one, and infer what it says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, assert_type
+from typing import Any, NamedTuple, TypeVar, assert_type
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +183,7 @@ assert_type(gradient.parameter_gradient(Objective(), params, x), Dict)
 assert_type(gradient.parameter_gradient(scaled, params, x, y), Dict)
 assert_type(gradient.parameter_gradient(partial(scaled, scale=3.0), params, x, y), Dict)
 assert_type(gradient.parameter_gradient(lambda p: jnp.sum(p["w"]), params), Dict)
+assert_type(gradient.parameter_gradient(jax.jit(loss), params, x, y), Dict)
 batch = (x, y)
 assert_type(gradient.parameter_gradient(loss, params, *batch), Dict)
 
@@ -192,6 +193,31 @@ def with_words(params: Dict, batch: dict[str, jax.Array], step: int) -> jax.Arra
 
 
 assert_type(shift.sam_gradient(with_words, params, {"x": x, "y": y}, 3, radius=0.1), Dict)
+
+
+def with_a_default(params: Dict, x: jax.Array, y: jax.Array, scale: float = 1.0) -> jax.Array:
+    return scale * loss(params, x, y)
+
+
+def of_all_data(params: Dict, *data: jax.Array) -> jax.Array:
+    return loss(params, data[0], data[1])
+
+
+assert_type(gradient.parameter_gradient(with_a_default, params, x, y), Dict)
+assert_type(gradient.parameter_gradient(with_a_default, params, x, y, 2.0), Dict)
+assert_type(gradient.parameter_gradient(of_all_data, params, x, y), Dict)
+
+P = TypeVar("P")
+
+
+def of_any_loss(any_loss: Callable[..., jax.Array], any_pair: Callable[..., tuple[jax.Array, Report]]) -> None:
+    assert_type(shift.sam_gradient(any_loss, params, x, y, radius=0.1), Dict)
+    assert_type(gradient.input_gradient(any_loss, params, x, y), jax.Array)
+    assert_type(gradient.parameter_gradient(any_pair, params, x, y, has_aux=True), tuple[Dict, Report])
+
+
+def of_any_params(own_loss: Callable[[P, jax.Array], jax.Array], params: P) -> P:
+    return shift.sam_gradient(own_loss, params, x, radius=0.1)
 
 
 # inside of transformations, and with an optimizer
