@@ -90,6 +90,8 @@ OF_A_LOSS = {
     "shift.lookahead_gradient": lambda f, p: shift.lookahead_gradient(f, p, X, learning_rate=0.1),
     "shift.sam_gradient": lambda f, p: shift.sam_gradient(f, p, X, radius=0.1),
     "shift.value_and_gradient": lambda f, p: shift.value_and_gradient(f, p, W, X),
+    "shift.value_and_lookahead_gradient": lambda f, p: shift.value_and_lookahead_gradient(f, p, X, learning_rate=0.1),
+    "shift.value_and_sam_gradient": lambda f, p: shift.value_and_sam_gradient(f, p, X, radius=0.1),
 }
 """Calls with a real scalar loss, or two, and parameters that are differentiated."""
 

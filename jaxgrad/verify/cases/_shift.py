@@ -242,5 +242,7 @@ def random_and_chosen_shifts(dtype: np.dtype) -> list[Quantity | Criterion]:
         chosen("SAM", "sam_gradient", radius=0.05),
         chosen("ASAM", "sam_gradient", radius=0.5, adaptive=True),
         chosen("look-ahead", "lookahead_gradient", learning_rate=0.1),
+        chosen("SAM with the loss", "value_and_sam_gradient", radius=0.05),
+        chosen("look-ahead with the loss", "value_and_lookahead_gradient", learning_rate=0.1),
         Criterion("SAM where the gradient is zero gives zero, not NaN", at_rest),
     ]
