@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax.core import FrozenDict
+from jax.extend.core.primitives import neg_p
 
 import jaxgrad
 from jaxgrad import curvature, gradient, inr, models, nth, shift
@@ -276,6 +277,7 @@ assert_type(nth.jet(loss, (params, x, y), ([params], [None], [None]))[0], jax.Ar
 assert_type(nth.jet(power, [x, 2.0], [[x], [None]])[0], jax.Array)
 assert_type(nth.jet(lambda point: parts(point["w"]), (params,), ([params],))[0], Dict)
 value, (first, second) = nth.jet(jnp.sin, (x,), [[x, x]])
+nth.register_rule(neg_p, lambda x: tuple(None if c is None else -c for c in x))
 
 
 # functions of a vector

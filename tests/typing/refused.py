@@ -118,6 +118,7 @@ nth.jet(wave, x, ([x],))  # refused
 nth.jet(wave, (x, x), ([x], [x]))  # refused
 nth.jet(loss, (weights,), ([weights],))  # refused
 nth.jet(wave, (x,), x)  # refused
+nth.register_rule("neg", wave)  # refused
 nth.laplacian(x, wave)  # refused
 nth.laplacian(of_point, x)  # refused
 nth.laplacian(of_point, x, x)  # refused
