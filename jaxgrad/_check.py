@@ -22,6 +22,7 @@ __all__ = [
     "differentiable",
     "floating",
     "is_complex",
+    "key",
     "mirrors",
     "moving",
     "number",
@@ -269,6 +270,19 @@ def number(value: Any, name: str) -> None:
         raise ValueError(message)
 
 
+def key(value: Any, name: str) -> None:
+    """Refuse what is not one random key: a typed one of shape ``()``, or the raw words of one.
+
+    Raises:
+        TypeError: If it is a number, several keys or anything else.
+    """
+    kind, axes = getattr(value, "dtype", None), jnp.ndim(value) if isinstance(value, jax.Array | np.ndarray) else -1
+    typed = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key)
+    if not ((typed and axes == 0) or (kind == np.uint32 and axes == 1)):
+        message = f"{name} must be one random key, such as jax.random.key(0); got {describe(value)}"
+        raise TypeError(message)
+
+
 def numbers_like(value: Any, name: str, like: Any) -> None:
     """Refuse coefficients that cannot be taken in the dtype of another array; integers and bools can.
 
@@ -292,6 +306,8 @@ def non_negative(value: Any, name: str) -> None:
     Raises:
         ValueError: If a number is negative or NaN.
     """
+    if type(value) in (int, float) and value >= 0:
+        return  # a direct call asks at every turn
     for path, number in jtu.tree_leaves_with_path(value):
         of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
         if (of_numpy or isinstance(number, int | float)) and not number >= 0:

@@ -13,15 +13,13 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.extend.core
 import jax.numpy as jnp
-import jax.tree_util as jtu
-import numpy as np
 
-from jaxgrad import _check, _sharding, _static
+from jaxgrad import _check, _frames, _leaves, _sharding, _static
 
 __all__ = ["MAX_PROGRAMS", "jit"]
 
@@ -30,6 +28,9 @@ MAX_PROGRAMS = 64
 
 MANY_FUNCTIONS = 4
 """How many functions from one line of code a public function takes before it warns."""
+
+FUNCTIONS = ("loss_fn", "losses_fn", "fun", "field_fn", "field")
+"""What the first argument of a public function is called where it is a function."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 """The whole type of a function: one made of parameters and result, a ``ParamSpec``, loses the ``*Ts`` in it."""
@@ -61,25 +62,55 @@ def jit(
 
         @functools.wraps(fun)
         def call(*args: Any, **kwargs: Any) -> Any:
-            layout.check_numbers(args, kwargs)
-            if _trace_state(convention="nnx") != _no_trace:
-                return layout.inline(args, kwargs)
-            program = programs.get(args, kwargs)
-            outer, _given.call = _given.call, (layout, args, kwargs, program)
             try:
-                return program.run(*layout.traced(args), **layout.traced_by_name(kwargs))
-            except (TypeError, ValueError):
-                layout.explain(args, kwargs)
+                if not _is_outside():
+                    return layout.inline(args, kwargs)
+                if non_negative:
+                    layout.check_numbers(args, kwargs)
+                return programs.run(args, kwargs)
+            except Exception as error:
+                _frames.name_assertion(error, layout.name)
+                if _is_outside():
+                    _frames.hide(error)
                 raise
-            finally:
-                _given.call = outer
-                if program.traced:
-                    programs.know_as_it_is_now(program, args, kwargs)
 
         call.programs = programs  # type: ignore[attr-defined]
         return cast(F, call)
 
     return decorate
+
+
+class _Roles(NamedTuple):
+    """What is static and what is traced in one way of calling a function."""
+
+    fixed: tuple[tuple[int, str], ...]
+    """The positions of static arguments, and their names."""
+    moving: tuple[int, ...]
+    """The positions of traced arguments."""
+    fixed_names: tuple[str, ...]
+    """The keyword arguments that are static."""
+    moving_names: tuple[str, ...]
+    """The keyword arguments that are traced."""
+
+    def options(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the static arguments by name."""
+        found = {name: args[i] for i, name in self.fixed}
+        return found | {name: kwargs[name] for name in self.fixed_names}
+
+    def traced(self, args: Sequence[Any]) -> list[Any]:
+        """Return the positional arguments that are traced."""
+        return [args[i] for i in self.moving]
+
+    def traced_by_name(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments that are traced."""
+        return {name: kwargs[name] for name in self.moving_names}
+
+    def whole(self, args: Sequence[Any], traced: Sequence[Any]) -> list[Any]:
+        """Return the positional arguments with what is traced in the place of what was given."""
+        whole = list(args)
+        for i, value in zip(self.moving, traced, strict=True):
+            whole[i] = value
+        return whole
 
 
 class _Layout:
@@ -99,41 +130,28 @@ class _Layout:
         self.static, self.static_functions, self.non_negative = static, static_functions, non_negative
         self.positions = {self.names.index(name): name for name in static if name in self.names}
         self.first_only = list(self.positions) == [0]
+        self.function = next((name for name in self.names[:1] if name in static and name in FUNCTIONS), "")
+        self.known: dict[Any, _Roles] = {}
 
-    def static_names(self, kwargs: dict[str, Any]) -> list[str]:
-        """Return the names of the keyword arguments that are static."""
-        if not kwargs:
-            return []
-        found = [name for name in self.static if name in kwargs]
-        return found + [name for name in self.static_functions if callable(kwargs.get(name))]
-
-    def options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the static arguments by name."""
-        found = {name: args[i] for i, name in self.positions.items() if i < len(args)}
-        return found | {name: kwargs[name] for name in self.static_names(kwargs)}
-
-    def whole(self, args: Sequence[Any], traced: Sequence[Any]) -> list[Any]:
-        """Return the positional arguments with what is traced in the place of what was given."""
-        rest = iter(traced)
-        return [value if i in self.positions else next(rest) for i, value in enumerate(args)]
-
-    def traced(self, args: Sequence[Any]) -> Any:
-        """Return the positional arguments that are traced."""
-        return args[1:] if self.first_only else [value for i, value in enumerate(args) if i not in self.positions]
-
-    def traced_by_name(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the keyword arguments that are traced."""
-        if not kwargs:
-            return kwargs
-        fixed = self.static_names(kwargs)
-        return {name: value for name, value in kwargs.items() if name not in fixed}
+    def roles(self, args: Sequence[Any], kwargs: dict[str, Any]) -> "_Roles":
+        """Return what is static and what is traced in a call; known from earlier calls that were written alike."""
+        called = tuple([name for name in self.static_functions if callable(kwargs.get(name))])
+        key = (len(args), called, *kwargs)
+        found = self.known.get(key)
+        if found is None:
+            fixed = tuple((i, name) for i, name in self.positions.items() if i < len(args))
+            moving = tuple(i for i in range(len(args)) if i not in self.positions)
+            fixed_names = tuple(name for name in (*self.static, *called) if name in kwargs)
+            moving_names = tuple(name for name in kwargs if name not in fixed_names)
+            found = self.known[key] = _Roles(fixed, moving, fixed_names, moving_names)
+        return found
 
     def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the traced arguments by name; what lies beyond the named ones is data."""
         given = dict(zip(self.names, args, strict=False))
         given |= {f"data[{i}]": value for i, value in enumerate(args[len(given) :])}
         given |= kwargs
-        fixed = (*self.static, *self.static_names(kwargs))
+        fixed = (*self.static, *self.roles(args, kwargs).fixed_names)
         return {name: tree for name, tree in given.items() if name not in fixed}
 
     def check_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -144,43 +162,65 @@ class _Layout:
             elif name in self.names and self.names.index(name) < len(args):
                 _check.non_negative(args[self.names.index(name)], name)
 
+    def check_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse what is no function where one comes first."""
+        if self.function and (args or self.function in kwargs):
+            value = kwargs[self.function] if self.function in kwargs else args[0]
+            if not isinstance(value, types.FunctionType):
+                following = dict(zip(self.names[1:], args[1:], strict=False)) | kwargs
+                _static.refuse_no_function(value, f"{self.name}: {self.function}", following)
+
     def explain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse, or warn of, arguments that JAX takes otherwise than their giver thinks."""
-        _explain_arguments(self.name, self.given(args, kwargs))
+        _leaves.explain(self.name, self.given(args, kwargs))
 
     def inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the body inside of another trace, on arrays as a compiled program would see them."""
-        for name, value in self.options(args, kwargs).items():
+        self.check_numbers(args, kwargs)
+        self.check_function(args, kwargs)
+        roles = self.roles(args, kwargs)
+        for name, value in roles.options(args, kwargs).items():
             _static.refuse_array(value, name)
         self.explain(args, kwargs)
-        fixed = self.static_names(kwargs)
-        arrays = [value if i in self.positions else _as_arrays(value) for i, value in enumerate(args)]
-        named = {name: value if name in fixed else _as_arrays(value) for name, value in kwargs.items()}
-        if not _sharding.lacks_mesh((arrays, named)):
-            return self.fun(*arrays, **named)
-        # compiled: under a transformation alone, `jax.grad` without `jit`, JAX runs nothing on a mesh without devices
-        fixed_named = {name: named.pop(name) for name in fixed}
+        fixed = {name: kwargs[name] for name in roles.fixed_names}
+        moving, named = _as_arrays((roles.traced(args), roles.traced_by_name(kwargs)))
 
-        def body(moving: Any, options: Any) -> Any:
-            with _sharding.mesh_of((moving, options)):
-                return self.fun(*self.whole(arrays, moving), **fixed_named, **options)
+        def body(moving: Any, named: Any) -> Any:
+            with _sharding.mesh_of((moving, named)):
+                return self.fun(*roles.whole(args, moving), **fixed, **named)
 
-        return jax.jit(body)(self.traced(arrays), named)
+        # compiled where arrays lie on a mesh that is not set: under a transformation alone, `jax.grad` without `jit`,
+        # JAX runs nothing on a mesh without devices
+        return (jax.jit(body) if _sharding.lacks_mesh((moving, named)) else body)(moving, named)
+
+
+class _LaidOutError(Exception):
+    """Arrays lie on a mesh with Explicit axes, and the program that is traced does not keep unused arguments."""
 
 
 class _Program:
     """A compiled program, and what must live as long as it does."""
 
-    __slots__ = ("kept", "run", "traced", "used")
+    __slots__ = ("compiled", "kept", "run", "traced", "used")
 
-    def __init__(self, run: Callable[..., Any], kept: list[Any], used: int) -> None:
-        self.run = run
-        self.kept = kept
+    def __init__(self, layout: _Layout, options: tuple[str, ...]) -> None:
+        self.compiled = functools.partial(_compiled, layout, options)
+        self.run: Callable[..., Any] = self.compiled(laid_out=False)
+        self.kept: list[Any] = []
         """What the key knows by identity, weakly where that can be, and what is known by content."""
-        self.used = used
+        self.used = 0
         """When it was used last."""
         self.traced = False
         """Whether the call under way has traced it."""
+
+    def look_at_layouts(self) -> None:
+        """From now on, look at every call whether its arrays lie on a mesh with Explicit axes: few programs need it."""
+        plain, laid_out = self.run, self.compiled(laid_out=True)
+
+        def run(*traced: Any, **named: Any) -> Any:
+            return (laid_out if _sharding.is_laid_out((traced, named)) else plain)(*traced, **named)
+
+        self.run = run
 
 
 class _Programs:
@@ -198,32 +238,52 @@ class _Programs:
     def __len__(self) -> int:
         return len(set(map(id, list(self.kept.values()))))
 
-    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
-        """Return the key of a choice of static arguments, and whether arrays lie on a mesh with Explicit axes."""
-        try:
-            explicit = jax.device_count() > 1 and _sharding.is_laid_out((args, kwargs))
-        except ValueError:
-            explicit = False  # a tree that cannot be flattened is told of when the call traces
-        if self.layout.first_only and args and not kwargs:
-            return explicit, _static.key_of(args[0], self.layout.names[0], reach)
-        options = self.layout.options(args, kwargs)
-        return explicit, tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the program for a choice of static arguments on the others."""
+        # the usual case in the fewest steps: a function is the only static argument, and known by its identity alone
+        layout = self.layout
+        alone = layout.first_only and args and not (kwargs and layout.roles(args, kwargs).fixed_names)
+        program = self.kept.get(_static.identity(args[0])) if alone else None
+        if program is None:
+            program = self.get(args, kwargs)
+        program.used = next(self.clock)
+        while True:  # at most twice
+            outer, _given.call = _given.call, (layout, args, kwargs, program)
+            try:
+                if alone:
+                    return program.run(*args[1:], **kwargs)
+                roles = layout.roles(args, kwargs)
+                return program.run(*roles.traced(args), **roles.traced_by_name(kwargs))
+            except _LaidOutError:
+                program.look_at_layouts()
+            except (TypeError, ValueError):
+                layout.explain(args, kwargs)
+                raise
+            finally:
+                _given.call = outer
+                if program.traced:
+                    self.know_as_it_is_now(program, args, kwargs)
 
     def get(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Program:
         """Return the program for a choice of static arguments, made where there is none."""
+        self.layout.check_function(args, kwargs)
         reach = _static.Reach()
         key = self._key(args, kwargs, reach)
         program = self.kept.get(key)
         if program is None:
-            options = self.layout.options(args, kwargs)
+            options = self.layout.roles(args, kwargs).options(args, kwargs)
             self._look_at_functions(options)
-            # an argument of which only the shape is read still says on which devices, of Explicit axes, the result
-            # lies; elsewhere it is dropped, since JAX 0.12 keeps for ever what such a program has closed over
-            run = jax.jit(_body_of(self.layout, tuple(options)), keep_unused=key[0])
-            program = _Program(run, [], 0)
+            program = _Program(self.layout, tuple(options))
             self._keep(program, key, reach)
-        program.used = next(self.clock)
         return program
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], reach: _static.Reach) -> Any:
+        """Return the key of a choice of static arguments."""
+        roles = self.layout.roles(args, kwargs)
+        if self.layout.first_only and args and not roles.fixed_names:
+            return _static.key_of(args[0], self.layout.names[0], reach)
+        options = roles.options(args, kwargs)
+        return tuple([(name, _static.key_of(value, name, reach)) for name, value in options.items()])
 
     def know_as_it_is_now(self, program: _Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep a program under the key that its arguments have after it was traced.
@@ -274,7 +334,7 @@ class _Programs:
                 f" {code.co_filename}:{code.co_firstlineno}, or with one that closes over something else each time;"
                 " each one is traced and compiled anew. Define the function once, outside of the loop, and pass what"
                 " changes as an array in the data.",
-                stacklevel=4,
+                stacklevel=5,
             )
 
 
@@ -302,24 +362,44 @@ _crowds: dict[tuple[str, types.CodeType], _Crowd] = {}
 """By the name of the public function, and the line of code."""
 
 
-def _body_of(layout: _Layout, options: tuple[str, ...]) -> Callable[..., Any]:
-    """Return the function to compile. It holds no static argument: those of the call under way are the same."""
+def _compiled(layout: _Layout, options: tuple[str, ...], *, laid_out: bool) -> Callable[..., Any]:
+    """Return the compiled function. It holds no static argument: those of the call under way are the same.
+
+    An argument of which only the shape is read still says on which devices, of Explicit axes, the result lies, so it is
+    kept there; elsewhere it is dropped, since JAX 0.12 keeps for ever what a program without drops has closed over.
+    """
 
     def body(*traced: Any, **named: Any) -> Any:
         owner, args, kwargs, program = _given.call
         assert owner is layout, "a program is traced in its own call alone"
+        if not laid_out and _sharding.is_laid_out((traced, named)):
+            raise _LaidOutError
         program.traced = True
         layout.explain(args, kwargs)
-        whole = layout.whole(args, traced)
+        whole = layout.roles(args, kwargs).whole(args, traced)
         with _sharding.mesh_of((traced, named)):
             return layout.fun(*whole, **{name: kwargs[name] for name in options if name in kwargs}, **named)
 
     body.__name__ = layout.name
-    return body
+    return jax.jit(body, keep_unused=laid_out)
 
 
 _trace_state = jax.extend.core.get_opaque_trace_state
 _no_trace = _trace_state(convention="nnx")
+
+
+def _has_no_trace() -> bool:
+    """Say whether no transformation is under way."""
+    return _trace_state(convention="nnx") == _no_trace
+
+
+try:
+    # a third of the time of the public question, which is a good part of what a direct call adds to a compiled one
+    from jax._src.core import trace_ctx
+
+    _is_outside = trace_ctx.is_top_level
+except (ImportError, AttributeError):
+    _is_outside = _has_no_trace
 
 
 class _Given(threading.local):
@@ -329,101 +409,8 @@ class _Given(threading.local):
 
 
 _given = _Given()
-_warned: set[tuple[str, ...]] = set()
 
 
 def _as_arrays(tree: Any) -> Any:
     """Turn NumPy arrays and Python numbers into JAX arrays, as a compiled program would."""
     return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf), tree)
-
-
-def _explain_arguments(name: str, given: dict[str, Any]) -> None:
-    """Refuse leaves that JAX cannot take, by path, and warn of float64 that x64 mode would keep.
-
-    Raises:
-        TypeError: If a leaf is a string, an array of another framework, or the keys of a dictionary do not sort.
-    """
-    doubled: list[str] = []
-    for argument, tree in given.items():
-        try:
-            leaves = jtu.tree_leaves_with_path(tree)
-        except ValueError as error:
-            message = f"{name}: {argument} cannot be flattened; do its dictionaries mix keys of several types? {error}"
-            raise TypeError(message) from None
-        if argument == "params":
-            _refuse_state(name, tree)
-        for path, leaf in leaves:
-            if isinstance(leaf, jax.core.Tracer | jax.Array | float | int | complex):
-                continue
-            where = _check.locate(argument, path)
-            _explain_leaf(name, where, leaf, differentiated=argument == "params")
-            is_wide = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype in (np.float64, np.complex128)
-            doubled += [f"{where} is {leaf.dtype}"] if is_wide else []
-    if doubled and not _check.x64_is_on():
-        _warn_of_float64(name, doubled)
-
-
-def _refuse_state(name: str, params: Any) -> None:
-    """Refuse parameters that hold what is no weight: an NNX module, or variables that are not `nnx.Param`.
-
-    Raises:
-        TypeError: With the first one.
-    """
-
-    def ends(node: Any) -> bool:
-        kind: Any = type(node)
-        return _static.is_nnx_module(kind) or _static.holds_state(kind)
-
-    for path, node in jtu.tree_leaves_with_path(params, is_leaf=ends):
-        if ends(node):
-            kind: Any = type(node)
-            what = "an NNX module" if _static.is_nnx_module(kind) else f"an nnx.{kind.__name__}, which is no weight"
-            message = (
-                f"{name}: {_check.locate('params', path)} is {what}: all of its numbers, the statistics of a BatchNorm"
-                " too, would be differentiated. Write `apply_fn, params = jaxgrad.models.from_nnx(module)` and a loss"
-                " of `params`, or pass `nnx.state(module, nnx.Param)`"
-            )
-            raise TypeError(message)
-
-
-def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> None:
-    """Refuse one leaf that is not an array.
-
-    Raises:
-        TypeError: If it is a tensor of torch, a string, an array of objects, or a function among the parameters.
-    """
-    if type(leaf).__module__.split(".")[0] == "torch":
-        message = f"{name}: {where} is a torch tensor; convert it with jnp.asarray(tensor.detach().numpy())"
-        raise TypeError(message)
-    if isinstance(leaf, str | bytes):
-        message = f"{name}: {where} is the string {leaf!r}, not an array"
-        raise TypeError(message)
-    if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
-        message = f"{name}: {where} is an array of Python objects; give it a numeric dtype"
-        raise TypeError(message)
-    if callable(leaf):
-        advice = (
-            "split it off, as by equinox.partition(module, equinox.is_inexact_array), and combine the parts inside of"
-            " the loss"
-            if differentiated
-            else "call it inside of the function that you differentiate"
-        )
-        message = f"{name}: {where} is a function, not an array ({getattr(leaf, '__name__', leaf)}): {advice}"
-        raise TypeError(message)
-    if not hasattr(leaf, "dtype") and not hasattr(leaf, "__jax_array__"):
-        picture = " of floats: jnp.asarray(leaf, float) / 255 for bytes" if hasattr(leaf, "__array_interface__") else ""
-        message = f"{name}: {where} is a {type(leaf).__qualname__}, not an array; pass an array{picture}"
-        raise TypeError(message)
-
-
-def _warn_of_float64(name: str, leaves: list[str]) -> None:
-    """Warn, once for each function and set of leaves, that JAX computes in float32."""
-    if (name, *leaves) in _warned:
-        return
-    _warned.add((name, *leaves))
-    more = f", and {len(leaves) - 1} more leaves are wide" if len(leaves) > 1 else ""
-    warnings.warn(
-        f"{name}: {leaves[0]}, but JAX computes in float32 because x64 is off{more}; call"
-        ' jax.config.update("jax_enable_x64", True) at the start, or pass float32',
-        stacklevel=2,
-    )

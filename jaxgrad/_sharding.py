@@ -173,8 +173,12 @@ def spec_of(leaf: Any) -> PartitionSpec:
 
 def is_laid_out(tree: Tree) -> bool:
     """Say whether an array of a tree lies on a mesh with Explicit axes."""
-    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
-    return any(AxisType.Explicit in mesh.axis_types for mesh in meshes)
+    shardings = [
+        jax.typeof(leaf).sharding if isinstance(leaf, jax.core.Tracer) else getattr(leaf, "sharding", None)
+        for leaf in jax.tree.leaves(tree)
+    ]
+    # the type of an array would say it too, at ten times the time, and direct calls ask it of all their arguments
+    return any(isinstance(kind, NamedSharding) and AxisType.Explicit in kind.mesh.axis_types for kind in shardings)
 
 
 def shape_like(kind: Any, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:

@@ -21,10 +21,12 @@ from jaxgrad import _check
 __all__ = [
     "Reach",
     "holds_state",
+    "identity",
     "is_nnx_module",
     "key_of",
     "refuse_array",
     "refuse_global_modules",
+    "refuse_no_function",
     "watch",
     "written_by",
 ]
@@ -40,6 +42,10 @@ PLAIN = frozenset({type(None), bool, int, str, bytes, type(Ellipsis)})
 
 FOR_GOOD = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, np.dtype, np.ufunc)
 """Types whose objects do not change, nor hold anything that does."""
+
+
+FUNCTION_TYPES = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
+"""Types of what is a function and nothing else."""
 
 
 class Reach:
@@ -91,8 +97,7 @@ def key_of(value: Any, name: str, reach: Reach) -> Any:
     Raises:
         TypeError: If the argument is an array or a traced value, or a module whose weights would be baked in.
     """
-    if type(value) is types.FunctionType and not (value.__closure__ or value.__defaults__ or value.__kwdefaults__):
-        # the usual case, a plain function: nothing to read
+    if identity(value) is not None:
         return reach.by_identity(value)
     refuse_array(value, name)
     if _is_optimizer(value):
@@ -105,6 +110,13 @@ def key_of(value: Any, name: str, reach: Reach) -> Any:
     return _content(value, reach)
 
 
+def identity(value: Any) -> int | None:
+    """Return the key of the usual static argument, a plain function with nothing to read; None for any other."""
+    if type(value) is types.FunctionType and not (value.__closure__ or value.__defaults__ or value.__kwdefaults__):
+        return id(value)
+    return None
+
+
 def refuse_array(value: Any, name: str) -> None:
     """Refuse an array, traced or not, where a Python value is meant.
 
@@ -113,6 +125,31 @@ def refuse_array(value: Any, name: str) -> None:
     """
     if isinstance(value, jax.Array | np.ndarray):
         message = f"{name} must be known when the function is traced, a Python value; got {_check.describe(value)}"
+        raise TypeError(message)
+
+
+def refuse_no_function(value: Any, name: str, following: dict[str, Any]) -> None:
+    """Refuse what is no function where one is meant; a linen module is one of its variables only once it is bound.
+
+    Args:
+        value: What was given.
+        name: The argument's name, for messages.
+        following: The arguments after it, by name.
+
+    Raises:
+        TypeError: With what to write instead.
+    """
+    if not callable(value):
+        swapped = next((other for other, given in following.items() if isinstance(given, FUNCTION_TYPES)), None)
+        advice = f"the function comes first, and {swapped} is one: swap them" if swapped else "the function comes first"
+        message = f"{name} must be a function; got {_check.describe(value)}: {advice}"
+        raise TypeError(message)
+    kind: Any = type(value)
+    if _is_linen_module(kind) and getattr(value, "scope", None) is None:
+        message = (
+            f"{name} is a linen module, which is no function of params: write a function that calls"
+            " module.apply({'params': params}, x), or take the one of jaxgrad.models.from_linen(module, x)"
+        )
         raise TypeError(message)
 
 
@@ -241,6 +278,12 @@ def _homes(kind: Any) -> frozenset[str]:
 def _is_for_good(kind: Any) -> bool:
     """Say whether the objects of a class are not entered: Flax freezes a linen module, and torch is not traced."""
     return any(home.startswith(("flax.linen.module.Module", "torch.", "jaxlib.")) for home in _homes(kind))
+
+
+@functools.cache
+def _is_linen_module(kind: Any) -> bool:
+    """Say whether a class is one of linen's modules."""
+    return "flax.linen.module.Module" in _homes(kind)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Arithmetic on pytrees, and the choice of the leaves that count."""
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -202,6 +202,7 @@ def selected(params: Params, wrt: Wrt) -> list[bool]:
 
     Raises:
         ValueError: If a pattern, or the predicate, selects no leaf.
+        TypeError: If ``wrt`` is something else, such as a number.
     """
     paths = leaf_paths(params)
     if wrt is None:
@@ -213,7 +214,14 @@ def selected(params: Params, wrt: Wrt) -> list[bool]:
             message = f"wrt selects no leaf of params; {known}"
             raise ValueError(message)
         return chosen
-    patterns = [wrt] if isinstance(wrt, str) else list(wrt)
+    patterns = [wrt] if isinstance(wrt, str) else wrt
+    if not isinstance(patterns, Collection) or not all(isinstance(pattern, str) for pattern in patterns):
+        message = (
+            f"wrt={wrt!r} must be patterns on the paths of params, such as 'head' or ['*/kernel', 'out/bias'], a"
+            f" predicate wrt(path, leaf), or None; {known}"
+        )
+        raise TypeError(message)
+    patterns = list(patterns)
     hits = {p: [fnmatch.fnmatchcase(s, p) or fnmatch.fnmatchcase(s, f"{p}/*") for s in paths] for p in patterns}
     idle = [pattern for pattern, hit in hits.items() if not any(hit)]
     if idle or not patterns:

@@ -363,3 +363,28 @@ def test_warns_once_of_all_the_wide_leaves_of_a_call():
     with jax.enable_x64(False), pytest.warns(UserWarning, match="and 39 more leaves are wide") as caught:
         apply(lambda x: x[0], x)
     assert len(caught) == 1
+
+
+def test_one_function_on_plain_arrays_and_on_explicit_axes():
+    """The result of a function that reads a shape alone lies where its argument lies, whichever came first."""
+    fun = lambda x: jnp.ones(x.shape)  # noqa: E731
+    plain = jnp.arange(8.0)
+    laid_out = jax.device_put(plain, jax.NamedSharding(jax.make_mesh((4,), ("d",)), jax.P("d")))
+    for x in (plain, laid_out):
+        assert apply(fun, x).tolist() == [1.0] * 8
+    assert len(apply.programs.get((fun, plain), {}).kept) == 1
+    with jax.no_tracing(True):
+        devices = [len(apply(fun, x).devices()) for x in (laid_out, plain, laid_out, plain)]
+    assert devices == [4, 1, 4, 1]
+
+
+def test_ways_of_calling_share_what_they_can():
+    fun, traces = counted()
+    apply(fun, jnp.ones(2), power=1)
+    apply(fun=fun, x=jnp.ones(2), power=1)
+    apply(fun, x=jnp.ones(2), power=1)
+    assert apply(fun, jnp.ones(2), radius=3.0, power=1).tolist() == [6.0, 6.0]
+    assert len(traces) <= 4
+    with jax.no_tracing(True):
+        assert apply(fun=fun, x=jnp.ones(2), power=1).tolist() == [2.0, 2.0]
+        assert apply(fun, x=jnp.ones(2), power=1).tolist() == [2.0, 2.0]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from jaxgrad import __version__
 from jaxgrad.cli import WRONG_USAGE
 from jaxgrad.cli._pair import register
 from jaxgrad.cli._verify import verify
@@ -29,7 +30,7 @@ register(app)
 def _show_version(wanted: bool) -> None:
     """Print the versions of what a result depends on, and stop."""
     if wanted:
-        typer.echo(f"jaxgrad {version('jaxgrad')} (jax {version('jax')})")
+        typer.echo(f"jaxgrad {__version__} (jax {version('jax')})")
         raise typer.Exit
 
 

@@ -7,7 +7,7 @@ import jax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
-from jaxgrad.meta._engine._descent import arguments, check_tasks, descend
+from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task
 
 __all__ = ["first_order_gradient", "first_order_value_and_gradient"]
 
@@ -77,6 +77,7 @@ def first_order_value_and_gradient(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, section 5.2.
         Nichol, Achiam and Schulman (2018), On first-order meta-learning algorithms.
     """
+    loss_fn = of_one_task(loss_fn)
     check_tasks(support, query)
     params = _sharding.replicated(params, axis_name)
     subset = _tree.held(_check.scalar_loss(loss_fn), params, wrt)

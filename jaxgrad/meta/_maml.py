@@ -7,7 +7,7 @@ import jax
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
-from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, value_and_gradient
+from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task, value_and_gradient
 
 __all__ = ["maml_gradient", "maml_value_and_gradient"]
 
@@ -76,6 +76,7 @@ def maml_value_and_gradient(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, algorithm 1.
         Raghu et al. (2020), Rapid learning or feature reuse?, ICLR: ANIL.
     """
+    loss_fn = of_one_task(loss_fn)
     check_tasks(support, query)
     loss = _check.scalar_loss(loss_fn)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxgrad import _check
+from jaxgrad import _check, _static
 from jaxgrad._jit import jit
 from jaxgrad._types import AnyData, Array, Function, R, Tree, Ts
 from jaxgrad.nth import _line
@@ -86,6 +86,7 @@ def jet(
     References:
         Bettencourt, Johnson and Duvenaud (2019), Taylor-mode automatic differentiation for higher-order derivatives.
     """
+    _static.refuse_no_function(fun, "jet: fun", {"primals": primals})
     _check_pairs(primals, series)
     terms = [
         [_like(primal, term, f"series[{i}][{k}]", f"primals[{i}]") for k, term in enumerate(terms)]

@@ -2,6 +2,7 @@
 
 from jaxgrad.per_example._clipped_sum import ClippedInfo as ClippedInfo
 from jaxgrad.per_example._clipped_sum import clipped_sum as clipped_sum
+from jaxgrad.per_example._dp_aggregate import Gathered as Gathered
 from jaxgrad.per_example._dp_aggregate import PrivateState as PrivateState
 from jaxgrad.per_example._dp_aggregate import dp_aggregate as dp_aggregate
 from jaxgrad.per_example._empirical_fisher import empirical_fisher as empirical_fisher
@@ -23,6 +24,7 @@ from jaxgrad.per_example._weighted_sum import weighted_sum as weighted_sum
 __all__ = [
     "ClippedInfo",
     "Explanation",
+    "Gathered",
     "LeafExplanation",
     "Moments",
     "NoiseScale",

@@ -131,7 +131,8 @@ def accumulated_sum(
     real = jnp.ones(size, bool) if is_padding is None else ~_mask(is_padding, size)
     if callable(clip_norm):
         return _scaled_by_function(problem, batch, real, clip_norm, mode, microbatch, axis_name)
-    limits, owners, like = _groups(problem, params, clip_norm)
+    limits, owner_of, like = parts_of(params, clip_norm)
+    owners = problem.pick(owner_of)
     groups = [[i for i, owner in enumerate(owners) if owner == k] for k in range(len(limits))]
 
     def scale(norms: list[Array], _: Any) -> tuple[list[Array], Tree]:
@@ -152,8 +153,8 @@ def _clip(norms: Array, limit: Array) -> tuple[Array, Array]:
     return jnp.where(kept, 1, limit / jnp.where(kept, 1, norms)), ~kept
 
 
-def _groups(problem: Problem, params: Params, clip_norm: Any) -> tuple[list[Any], list[int], Callable[..., Tree]]:
-    """Return the limits, which of them holds for each leaf that counts, and a function that shapes like ``clip_norm``.
+def parts_of(params: Params, clip_norm: Any) -> tuple[list[Any], Tree, Callable[..., Tree]]:
+    """Return the limits, a tree that says which of them holds for each leaf, and a function that shapes like them.
 
     Raises:
         ValueError: If ``clip_norm`` is no prefix of ``params``.
@@ -162,7 +163,7 @@ def _groups(problem: Problem, params: Params, clip_norm: Any) -> tuple[list[Any]
     treedef: Any = structure
     wrong = [limit for limit in limits if jnp.ndim(limit)]
     try:
-        owners = jax.tree.broadcast(treedef.unflatten(range(len(limits))), params)
+        owners: Tree = jax.tree.broadcast(treedef.unflatten(range(len(limits))), params)
     except ValueError as error:
         wrong = [error]
     if wrong or not limits:
@@ -171,7 +172,7 @@ def _groups(problem: Problem, params: Params, clip_norm: Any) -> tuple[list[Any]
             f" got {structure} for params {jax.tree.structure(params)}"
         )
         raise ValueError(message)
-    return limits, problem.pick(owners), treedef.unflatten
+    return limits, owners, treedef.unflatten
 
 
 def _mask(is_padding: Any, size: int) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.tree_util as jtu
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _check, _leaves, _sharding, _static, _tree
 from jaxgrad._types import AxisName, LossFn, Params, Wrt
 
 __all__ = ["one_example", "subset_of"]
@@ -42,6 +42,9 @@ def subset_of(
 
     Inside of `jax.shard_map` these leaves vary as the losses do, so that a gradient is that of one example.
     """
+    # a compiled function has looked at its arguments already, `explain` has not
+    _static.refuse_no_function(loss_fn, "loss_fn", {"params": params})
+    _leaves.explain("explain", {"params": params} | {f"batch[{i}]": tree for i, tree in enumerate(batch)})
     if _check.batch(batch, allow_empty=True) == 0:
         message = (
             "the batch is empty: its leading axis has length 0, and there is no example to differentiate; leave the"

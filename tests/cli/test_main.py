@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import jaxgrad
 from tests.cli.processes import ENVIRONMENT, start
 
 WITHOUT = """
@@ -30,10 +31,11 @@ def run(*command):
     )
 
 
-def test_version():
-    done = run("-m", "jaxgrad.cli", "--version")
+@pytest.mark.parametrize("module", ["jaxgrad", "jaxgrad.cli"])
+def test_version(module):
+    done = run("-m", module, "--version")
     assert done.returncode == 0
-    assert done.stdout.startswith("jaxgrad 0.")
+    assert done.stdout.startswith(f"jaxgrad {jaxgrad.__version__} (jax ")
     assert done.stderr == ""
 
 

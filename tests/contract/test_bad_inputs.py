@@ -46,7 +46,7 @@ def field(params, points):
 
 def update_with_dp(loss_fn, params):
     rule = per_example.dp_aggregate(loss_fn, clip_norm=1.0, noise_multiplier=0.0, expected_batch_size=2.0, key=KEY)
-    return rule.update(W, rule.init(W), params, batch=(X,))
+    return rule.update(None, rule.init(W), params, batch=(X,))
 
 
 STATES = multi_loss.init_states(SGD, W)

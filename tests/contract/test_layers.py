@@ -8,11 +8,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LADDER = (
-    ("_types", "_interrupt"),
+    ("_types", "_interrupt", "_frames", "__version__"),
     ("_jaxpr", "_sharding"),
     ("_tree",),
     ("_check",),
     ("_static",),
+    ("_leaves",),
     ("_jit",),
     ("gradient",),
     ("shift", "nth", "curvature", "per_example", "multi_loss"),
@@ -20,6 +21,7 @@ LADDER = (
     ("models",),
     ("verify",),
     ("cli",),
+    ("__main__",),
 )
 """What stands on which rung; nothing on a rung imports its neighbour."""
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
@@ -180,3 +181,50 @@ def test_every_device_trains_privately_by_itself():
     want = [jax.jit(train)(PARAMS, X[i : i + 2], Y[i : i + 2]) for i in range(0, 8, 2)]
     got = over_line(device, PARAMS, X, Y, out=P("d"))
     assert_parity(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *want))
+
+
+OPTIONS = {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 8.0, "key": KEYS[4]}
+OF_DP = {
+    "per part": {"clip_norm": {name: 0.5 + i for i, name in enumerate(sorted(PARAMS))}},
+    "a quantile": {"target_quantile": 0.3, "count_noise": 2.0},
+    "several calls": {"accumulate_every": 2, "optimizer": optax.sgd(0.5, momentum=0.9)},
+    "both": {"accumulate_every": 2, "optimizer": optax.identity(), "target_quantile": 0.3, "count_noise": 2.0},
+}
+
+
+@pytest.mark.parametrize("kind", OF_DP)
+def test_private_steps_over_devices(kind):
+    """Four devices take the step of one, its count and its noise too, for several steps in a loop."""
+
+    def train(p, x, y, **more):
+        private = per_example.dp_aggregate(dense, **{**OPTIONS, **OF_DP[kind]}, **more)
+
+        def step(carry, _):
+            p, state = carry
+            updates, state = private.update(None, state, p, batch=(x, y))
+            return (jax.tree.map(jnp.subtract, p, updates), state), state.fraction_clipped
+
+        (p, state), clipped = lax.scan(step, (p, private.init(p)), None, length=4)
+        return p, state.clip_norm, clipped
+
+    got = over_line(lambda *g: train(*g, axis_name="d"), PARAMS, X, Y)
+    assert_parity(got, jax.jit(train)(PARAMS, X, Y))
+
+
+@pytest.mark.parametrize("kind", OF_DP)
+def test_every_device_takes_private_steps_by_itself(kind):
+    def train(p, x, y):
+        private = per_example.dp_aggregate(dense, **{**OPTIONS, "expected_batch_size": 2.0, **OF_DP[kind]})
+
+        def step(carry, _):
+            p, state = carry
+            updates, state = private.update(None, state, p, batch=(x, y))
+            return (jax.tree.map(jnp.subtract, p, updates), state), None
+
+        return lax.scan(step, (p, private.init(p)), None, length=4)[0][0]
+
+    def device(p, x, y):
+        return jax.tree.map(lambda leaf: leaf[None], train(vary(p), x, y))
+
+    want = [jax.jit(train)(PARAMS, X[i : i + 2], Y[i : i + 2]) for i in range(0, 8, 2)]
+    assert_parity(over_line(device, PARAMS, X, Y, out=P("d")), jax.tree.map(lambda *leaves: jnp.stack(leaves), *want))

@@ -1,9 +1,12 @@
 """The inner loop: a few optimizer steps on one task, written as one scan."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
 import optax
 from jax import lax
 
@@ -12,12 +15,39 @@ from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._guard import guarded
 from jaxgrad.meta._engine._singular import undefined_where_not_finite
 
-__all__ = ["arguments", "check_tasks", "descend", "value_and_gradient"]
+__all__ = ["arguments", "check_tasks", "descend", "of_one_task", "value_and_gradient"]
 
 
 def arguments(data: Tree) -> tuple[Any, ...]:
     """Return what follows ``params`` in a call of the loss: the items of a plain tuple, or ``data`` itself."""
     return data if type(data) is tuple else (data,)
+
+
+def _refuse_list(loss_fn: Callable[..., Any], params: Params, task: tuple[Any, ...]) -> None:
+    """Refuse a list whose items are meant to be the arguments of the loss.
+
+    Raises:
+        TypeError: If the loss takes the items, and does not take the list.
+    """
+    if [type(item) for item in task] != [list] or _binds(loss_fn, params, *task):
+        return
+    if _binds(loss_fn, params, *task[0]):
+        message = (
+            "support and query must be tuples, (x, y), for their items to be the arguments of loss_fn: a list is handed"
+            " on as ONE argument, like any other pytree"
+        )
+        raise TypeError(message)
+
+
+def _binds(fun: Callable[..., Any], *args: Any) -> bool:
+    """Say whether a function can be called with so many arguments; yes where it does not tell."""
+    try:
+        inspect.signature(fun).bind(*args)
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C have no signature
+        return True
+    return True
 
 
 def descend(
@@ -35,6 +65,7 @@ def descend(
     A step is recomputed when it is differentiated, so memory grows with the weights of a step and not with the
     intermediate values of its loss.
     """
+    _refuse_list(loss_fn, params, arguments(support))
     steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
     rule, data = optax.with_extra_args_support(_check.optimizer(optimizer)), arguments(support)
     subset = _tree.restrict(_check.scalar_loss(loss_fn), params, wrt, data, axis_name)
@@ -67,6 +98,31 @@ def _traced_once(fun: Callable[[Params], Any], active: Params) -> Any:
     _jaxpr.refuse_refs(program.jaxpr, "loss_fn")
     results = jax.core.eval_jaxpr(program.jaxpr, program.consts, *jax.tree.leaves(active))
     return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+
+def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the loss of one task, with what it was given told in its errors."""
+
+    def called(params: Params, *task: Any) -> Any:
+        _refuse_list(loss_fn, params, task)
+        try:
+            return loss_fn(params, *task)
+        except Exception as error:
+            leaves = jtu.tree_leaves_with_path(task)
+            shown = ", ".join(f"{_check.locate('task', path)}: {_check.describe(leaf)}" for path, leaf in leaves)
+            if isinstance(error, IndexError | TypeError | ValueError) and any(
+                jnp.shape(leaf) == () for _, leaf in leaves
+            ):
+                message = (
+                    "support and query look like one batch each, without an axis of tasks: the leading axis of every"
+                    f" leaf counts tasks, and loss_fn, which is given ONE task, fails on {shown}; write x[None] for"
+                    " the only task"
+                )
+                raise ValueError(message) from error
+            error.add_note(f"The loss takes ONE task, without the leading axis of tasks; it was given {shown}.")
+            raise
+
+    return called
 
 
 def check_tasks(support: Tree, query: Tree) -> None:
