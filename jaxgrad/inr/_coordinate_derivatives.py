@@ -1,15 +1,18 @@
 """The derivatives of a field by its coordinates."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Params
+from jaxgrad._types import Array, Function, Params, T
 
 __all__ = ["at_wide_points", "coordinate_derivatives", "values_and_derivatives"]
 
@@ -18,7 +21,7 @@ UNROLLED = 8
 
 
 @jit("field_fn")
-def coordinate_derivatives(field_fn: Callable[..., Any], params: Params, points: Array) -> Array:
+def coordinate_derivatives(field_fn: Function[T, Array, Array], params: T, points: ArrayLike) -> Array:
     r"""Differentiate each channel of a field by each coordinate, at every point.
 
     .. math:: D_{ncj} = \frac{\partial \phi_c(\theta, p_n)}{\partial p_{nj}}
@@ -46,9 +49,10 @@ def coordinate_derivatives(field_fn: Callable[..., Any], params: Params, points:
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def field(params, p):
         ...     return params["a"] * p[..., :1] * p[..., 1:] ** 2
-        >>> coordinate_derivatives(field, {"a": 3.0}, jnp.array([[1.0, 2.0]])).tolist()
+        >>> jaxgrad.inr.coordinate_derivatives(field, {"a": 3.0}, jnp.array([[1.0, 2.0]])).tolist()
         [[[12.0, 12.0]]]
 
     References:
@@ -58,22 +62,24 @@ def coordinate_derivatives(field_fn: Callable[..., Any], params: Params, points:
     return values_and_derivatives(field_fn, params, points)[1]
 
 
-def values_and_derivatives(field_fn: Callable[..., Any], params: Params, points: Array) -> tuple[Array, Array]:
+def values_and_derivatives(field_fn: Callable[..., Any], params: Params, points: ArrayLike) -> tuple[Array, Array]:
     """Return the values of a field and their coordinate derivatives, from one evaluation."""
-    field, points = at_wide_points(field_fn, params, points)
-    values, tangent_of = jax.linearize(field, points)
-    _check_values(values, points)
+    field, wide = at_wide_points(field_fn, params, points)
+    values, tangent_of = jax.linearize(field, wide)
+    _check_values(values, wide)
 
     def along(axis: Array) -> Array:
-        return tangent_of(_sharding.like(jnp.broadcast_to(axis, points.shape), points))
+        return tangent_of(_sharding.like(jnp.broadcast_to(axis, wide.shape), wide))
 
-    basis = jnp.eye(points.shape[-1], dtype=points.dtype)
+    basis = jnp.eye(wide.shape[-1], dtype=wide.dtype)
     if len(basis) <= UNROLLED:
         return values, jnp.stack([along(axis) for axis in basis], axis=-1)
     return values, jax.vmap(along, out_axes=-1)(basis)
 
 
-def at_wide_points(field_fn: Callable[..., Any], params: Params, points: Array) -> tuple[Callable[[Array], Any], Array]:
+def at_wide_points(
+    field_fn: Callable[..., Any], params: Params, points: ArrayLike
+) -> tuple[Callable[[Array], Any], Array]:
     """Return a field as a function of points alone, and the points in float32 or wider.
 
     Where that widens them, the field is evaluated under JAX's standard promotion, for its parameters may be narrow.
@@ -86,10 +92,11 @@ def at_wide_points(field_fn: Callable[..., Any], params: Params, points: Array) 
     if jnp.ndim(points) == 0:
         message = f"points must have shape (..., d), the coordinates last; got {_check.describe(points)}"
         raise ValueError(message)
-    wide = _tree.widened(points)
+    given = jnp.asarray(points)
+    wide = _tree.widened(given)
 
     def field(p: Array) -> Any:
-        with nullcontext() if wide.dtype == points.dtype else jax.numpy_dtype_promotion("standard"):
+        with nullcontext() if wide.dtype == given.dtype else jax.numpy_dtype_promotion("standard"):
             return field_fn(params, p)
 
     return field, wide

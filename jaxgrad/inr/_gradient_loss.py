@@ -1,13 +1,13 @@
 """The mean squared error of a field's coordinate derivatives."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, Params
+from jaxgrad._types import Array, AxisName, Function, Params, T
 from jaxgrad.inr._coordinate_derivatives import values_and_derivatives
 
 __all__ = ["gradient_loss"]
@@ -15,7 +15,12 @@ __all__ = ["gradient_loss"]
 
 @jit("field_fn", "axis_name")
 def gradient_loss(
-    field_fn: Callable[..., Any], params: Params, points: Array, gradients: Array, *, axis_name: AxisName = None
+    field_fn: Function[T, Array, Array],
+    params: T,
+    points: ArrayLike,
+    gradients: ArrayLike,
+    *,
+    axis_name: AxisName = None,
 ) -> Array:
     r"""Measure how far the coordinate derivatives of a field lie from given ones.
 
@@ -49,9 +54,11 @@ def gradient_loss(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def field(params, p):
         ...     return params["a"] * p**2
-        >>> gradient_loss(field, {"a": 1.0}, jnp.array([[1.0], [2.0]]), jnp.array([[[2.0]], [[3.0]]])).item()
+        >>> points, wanted = jnp.array([[1.0], [2.0]]), jnp.array([[[2.0]], [[3.0]]])
+        >>> jaxgrad.inr.gradient_loss(field, {"a": 1.0}, points, wanted).item()
         0.5
 
     References:

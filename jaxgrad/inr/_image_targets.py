@@ -1,8 +1,11 @@
 """The points, values and derivatives of a picture that a field is fitted to."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
@@ -26,7 +29,9 @@ class ImageTargets(NamedTuple):
 
 
 @jit("method", "channels")
-def image_targets(image: Array, *, method: str = "central", channels: int | None = None) -> ImageTargets:
+def image_targets(
+    image: ArrayLike, *, method: Literal["central", "sobel"] = "central", channels: int | None = None
+) -> ImageTargets:
     r"""Turn a picture into the targets of `value_loss` and `gradient_loss`.
 
     The centre of the first pixel of a row lies at x = -1 and that of the last at x = 1, so neighbours are
@@ -57,7 +62,8 @@ def image_targets(image: Array, *, method: str = "central", channels: int | None
 
     Example:
         >>> import jax.numpy as jnp
-        >>> targets = image_targets(jnp.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]))
+        >>> import jaxgrad
+        >>> targets = jaxgrad.inr.image_targets(jnp.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]))
         >>> targets.points[0].tolist(), targets.gradients[0].tolist()
         ([-1.0, -1.0], [[1.0, 0.0]])
 
@@ -65,28 +71,28 @@ def image_targets(image: Array, *, method: str = "central", channels: int | None
         Sobel and Feldman (1968), An isotropic 3x3 image gradient operator.
     """
     _check.choice(method, "method", ("central", "sobel"))
-    check_picture("image", image)
-    if jnp.ndim(image) not in (2, 3) or min(image.shape[:2]) < 2:
-        message = f"image must have shape (H, W, C) or (H, W), at least 2 x 2 pixels; got {_check.describe(image)}"
+    picture = check_picture("image", image)
+    if picture.ndim not in (2, 3) or min(picture.shape[:2]) < 2:
+        message = f"image must have shape (H, W, C) or (H, W), at least 2 x 2 pixels; got {_check.describe(picture)}"
         raise ValueError(message)
     if channels is None:
-        check_channels_last("image", image, f"channels={image.shape[-1]}")
-    elif channels != (image.shape[-1] if image.ndim == 3 else 1):
-        message = f"image must have channels={channels!r} along its last axis; got {_check.describe(image)}"
+        check_channels_last("image", picture, f"channels={picture.shape[-1]}")
+    elif channels != (picture.shape[-1] if picture.ndim == 3 else 1):
+        message = f"image must have channels={channels!r} along its last axis; got {_check.describe(picture)}"
         raise ValueError(message)
-    image = _sharding.gathered(_tree.widened(image if image.ndim == 3 else image[..., None]))
-    height, width, channels = image.shape
-    x, y = (jnp.linspace(-1, 1, size, dtype=image.dtype) for size in (width, height))
-    by_x, by_y = (_slope(image, axis, method == "sobel") for axis in (1, 0))
+    picture = _sharding.gathered(_tree.widened(picture if picture.ndim == 3 else picture[..., None]))
+    height, width, channels = picture.shape
+    x, y = (jnp.linspace(-1, 1, size, dtype=picture.dtype) for size in (width, height))
+    by_x, by_y = (_slope(picture, axis, method == "sobel") for axis in (1, 0))
     return ImageTargets(
         jnp.stack(jnp.meshgrid(x, y), axis=-1).reshape(-1, 2),
-        image.reshape(-1, channels),
+        picture.reshape(-1, channels),
         jnp.stack([by_x, by_y], axis=-1).reshape(-1, channels, 2),
     )
 
 
-def check_picture(name: str, picture: Any) -> None:
-    """Refuse what is no array of floating-point numbers, with the number to divide by where it holds integers.
+def check_picture(name: str, picture: Any) -> Array:
+    """Return an array of floating-point numbers; a message tells what to divide by where it holds integers.
 
     Raises:
         TypeError: If it is none.
@@ -99,6 +105,7 @@ def check_picture(name: str, picture: Any) -> None:
     if not hasattr(picture, "shape"):
         message = f"{name} must be one array; got {_check.describe(picture)}: write jnp.asarray({name})"
         raise TypeError(message)
+    return jnp.asarray(picture)
 
 
 def check_channels_last(name: str, picture: Array, meant: str) -> None:

@@ -1,6 +1,11 @@
 """The peak signal-to-noise ratio of a picture."""
 
+from __future__ import annotations
+
+from typing import Literal
+
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
@@ -11,7 +16,13 @@ __all__ = ["psnr"]
 
 
 @jit("align", "axis_name")
-def psnr(image: Array, reference: Array, *, align: str = "none", axis_name: AxisName = None) -> Array:
+def psnr(
+    image: ArrayLike,
+    reference: ArrayLike,
+    *,
+    align: Literal["none", "mean", "affine"] = "none",
+    axis_name: AxisName = None,
+) -> Array:
     r"""Measure a picture against a reference, in decibels, for values between 0 and 1.
 
     .. math:: -10 \log_{10} \frac{1}{N} \sum_i (a_i - b_i)^2
@@ -40,30 +51,30 @@ def psnr(image: Array, reference: Array, *, align: str = "none", axis_name: Axis
 
     Example:
         >>> import jax.numpy as jnp
-        >>> round(psnr(jnp.full((2, 2, 1), 0.6), jnp.full((2, 2, 1), 0.5)).item(), 3)
+        >>> import jaxgrad
+        >>> round(jaxgrad.inr.psnr(jnp.full((2, 2, 1), 0.6), jnp.full((2, 2, 1), 0.5)).item(), 3)
         20.0
-        >>> psnr(jnp.full((2, 2, 1), 0.6), jnp.full((2, 2, 1), 0.5), align="mean").item()
+        >>> jaxgrad.inr.psnr(jnp.full((2, 2, 1), 0.6), jnp.full((2, 2, 1), 0.5), align="mean").item()
         inf
 
     References:
         Wang and Bovik (2009), Mean squared error: love it or leave it?, IEEE Signal Processing Magazine 26.
     """
     _check.choice(align, "align", ("none", "mean", "affine"))
-    check_picture("image", image)
-    check_picture("reference", reference)
-    _check.mirrors(reference=reference, image=image)
-    if jnp.ndim(image) < 2 or jnp.size(image) == 0:
-        message = f"image must have shape (..., channels) and at least one pixel; got {_check.describe(image)}"
+    found, wanted = check_picture("image", image), check_picture("reference", reference)
+    _check.mirrors(reference=wanted, image=found)
+    if found.ndim < 2 or found.size == 0:
+        message = f"image must have shape (..., channels) and at least one pixel; got {_check.describe(found)}"
         raise ValueError(message)
-    image, reference = _tree.widened((image, reference))
-    pixels = tuple(range(image.ndim - 1))
+    found, wanted = _tree.widened((found, wanted))
+    pixels = tuple(range(found.ndim - 1))
     if align != "none":
-        check_channels_last("image", image, f"both reshaped to (-1, {image.shape[-1]})")
-        means = (_sharding.mean_over(jnp.mean(a, pixels, keepdims=True), axis_name) for a in (image, reference))
-        centred, wanted = (a - mean for a, mean in zip((image, reference), means, strict=True))
-        factor = _factor(centred, wanted, pixels, axis_name) if align == "affine" else 1
-        image, reference = centred * factor, wanted
-    return -10 * jnp.log10(_sharding.mean_over(jnp.mean(jnp.square(image - reference)), axis_name))
+        check_channels_last("image", found, f"both reshaped to (-1, {found.shape[-1]})")
+        means = (_sharding.mean_over(jnp.mean(a, pixels, keepdims=True), axis_name) for a in (found, wanted))
+        found, wanted = (a - mean for a, mean in zip((found, wanted), means, strict=True))
+    if align == "affine":
+        found = found * _factor(found, wanted, pixels, axis_name)
+    return -10 * jnp.log10(_sharding.mean_over(jnp.mean(jnp.square(found - wanted)), axis_name))
 
 
 def _factor(image: Array, reference: Array, pixels: tuple[int, ...], axis_name: AxisName) -> Array:

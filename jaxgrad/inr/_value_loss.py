@@ -1,13 +1,13 @@
 """The mean squared error of a field's values."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, AxisName, Params
+from jaxgrad._types import Array, AxisName, Function, Params, T
 from jaxgrad.inr._coordinate_derivatives import at_wide_points
 
 __all__ = ["value_loss"]
@@ -15,7 +15,12 @@ __all__ = ["value_loss"]
 
 @jit("field_fn", "axis_name")
 def value_loss(
-    field_fn: Callable[..., Any], params: Params, points: Array, values: Array, *, axis_name: AxisName = None
+    field_fn: Function[T, Array, Array],
+    params: T,
+    points: ArrayLike,
+    values: ArrayLike,
+    *,
+    axis_name: AxisName = None,
 ) -> Array:
     r"""Measure how far a field lies from given values.
 
@@ -45,9 +50,10 @@ def value_loss(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def field(params, p):
         ...     return params["a"] * p
-        >>> value_loss(field, {"a": 2.0}, jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [4.0]])).item()
+        >>> jaxgrad.inr.value_loss(field, {"a": 2.0}, jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [4.0]])).item()
         0.5
 
     References:

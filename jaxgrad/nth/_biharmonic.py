@@ -1,10 +1,11 @@
 """The Laplacian of the Laplacian."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Tree
+from jaxgrad._types import Array, Function, R, Ts
 from jaxgrad.nth import _line
 from jaxgrad.nth._laplacian import laplacian
 
@@ -12,7 +13,7 @@ __all__ = ["biharmonic"]
 
 
 @jit("fun")
-def biharmonic(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
+def biharmonic(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts) -> R:
     r"""Return the biharmonic operator of a function of several variables.
 
     .. math:: \Delta^2 f(x) = \sum_{i,j=1}^d \frac{\partial^4 f}{\partial x_i^2 \, \partial x_j^2}
@@ -36,9 +37,10 @@ def biharmonic(fun: Callable[..., Tree], x: Array, *data: Any) -> Tree:
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def quartic(x):
         ...     return jnp.sum(x**2) ** 2
-        >>> biharmonic(quartic, jnp.ones(2)).item()
+        >>> jaxgrad.nth.biharmonic(quartic, jnp.ones(2)).item()
         64.0
 
     References:

@@ -1,5 +1,7 @@
 """Derivatives of a function of one variable."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._jit import jit
-from jaxgrad._types import Tree
+from jaxgrad._types import Array, Function, R, Tree, Ts
 from jaxgrad.nth import _line
 
 __all__ = ["derivative", "derivatives"]
@@ -17,8 +19,8 @@ __all__ = ["derivative", "derivatives"]
 
 @jit("fun", "order", "max_order")
 def derivatives(
-    fun: Callable[..., Tree], x: ArrayLike, order: int, *data: Any, max_order: int = _line.MAX_ORDER
-) -> Tree:
+    fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts, max_order: int = _line.MAX_ORDER
+) -> R:
     r"""Return a function's value and its derivatives of order 1 to n.
 
     .. math:: \left( f(x), f'(x), f''(x), \dots, f^{(n)}(x) \right)
@@ -53,9 +55,10 @@ def derivatives(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def cubic(x):
         ...     return 2 * x**3
-        >>> derivatives(cubic, jnp.array(-2.0), 4).tolist()
+        >>> jaxgrad.nth.derivatives(cubic, jnp.array(-2.0), 4).tolist()
         [-16.0, 24.0, -24.0, 12.0, 0.0]
 
     References:
@@ -68,8 +71,8 @@ def derivatives(
 
 @jit("fun", "order", "max_order")
 def derivative(
-    fun: Callable[..., Tree], x: ArrayLike, order: int, *data: Any, max_order: int = _line.MAX_ORDER
-) -> Tree:
+    fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts, max_order: int = _line.MAX_ORDER
+) -> R:
     r"""Return the derivative of order n of a function, and nothing else.
 
     .. math:: f^{(n)}(x)
@@ -97,7 +100,8 @@ def derivative(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> derivative(jnp.sin, jnp.array(0.0), 3).item()
+        >>> import jaxgrad
+        >>> jaxgrad.nth.derivative(jnp.sin, jnp.array(0.0), 3).item()
         -1.0
 
     References:

@@ -1,25 +1,46 @@
 """Derivatives along a direction of a pytree."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+from typing import Any, overload
+
+from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._jit import jit
-from jaxgrad._types import Tree
+from jaxgrad._types import Array, Function, R, Tree, Ts, X
 from jaxgrad.nth import _line
 
 __all__ = ["directional", "taylor_coefficients"]
 
 
+@overload
+def directional(
+    fun: Function[Array, *Ts, R],
+    x: ArrayLike,
+    direction: ArrayLike,
+    order: int,
+    *data: *Ts,
+    max_order: int = _line.MAX_ORDER,
+) -> R: ...
+@overload
+def directional(
+    fun: Function[X, *Ts, R],
+    x: X,
+    direction: X,
+    order: int,
+    *data: *Ts,
+    max_order: int = _line.MAX_ORDER,
+) -> R: ...
 @jit("fun", "order", "max_order")
 def directional(
-    fun: Callable[..., Tree],
+    fun: Function[Any, *Ts, R],
     x: Tree,
     direction: Tree,
     order: int,
-    *data: Any,
+    *data: *Ts,
     max_order: int = _line.MAX_ORDER,
-) -> Tree:
+) -> R:
     r"""Return the derivative of order n of a function along a direction.
 
     .. math:: \left.\frac{d^n}{dt^n} f(x + t v)\right|_{t=0}
@@ -49,10 +70,11 @@ def directional(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def product(point):
         ...     return point["a"] * point["b"] ** 2
         >>> point, ones = {"a": jnp.array(3.0), "b": jnp.array(5.0)}, {"a": jnp.array(1.0), "b": jnp.array(1.0)}
-        >>> [directional(product, point, ones, order).item() for order in range(5)]
+        >>> [jaxgrad.nth.directional(product, point, ones, order).item() for order in range(5)]
         [75.0, 55.0, 26.0, 6.0, 0.0]
 
     References:
@@ -65,15 +87,33 @@ def directional(
     return _line.derivatives_along(lambda point: fun(point, *data), x, direction, order)[-1]
 
 
+@overload
+def taylor_coefficients(
+    fun: Function[Array, *Ts, R],
+    x: ArrayLike,
+    direction: ArrayLike,
+    order: int,
+    *data: *Ts,
+    max_order: int = _line.MAX_ORDER,
+) -> R: ...
+@overload
+def taylor_coefficients(
+    fun: Function[X, *Ts, R],
+    x: X,
+    direction: X,
+    order: int,
+    *data: *Ts,
+    max_order: int = _line.MAX_ORDER,
+) -> R: ...
 @jit("fun", "order", "max_order")
 def taylor_coefficients(
-    fun: Callable[..., Tree],
+    fun: Function[Any, *Ts, R],
     x: Tree,
     direction: Tree,
     order: int,
-    *data: Any,
+    *data: *Ts,
     max_order: int = _line.MAX_ORDER,
-) -> Tree:
+) -> R:
     r"""Return the Taylor coefficients of a function along a direction.
 
     .. math:: c_k = \frac{1}{k!} \left.\frac{d^k}{dt^k} f(x + t v)\right|_{t=0}, \qquad
@@ -100,8 +140,9 @@ def taylor_coefficients(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> taylor_coefficients(jnp.exp, jnp.array(0.0), jnp.array(1.0), 3).tolist()
-        [1.0, 1.0, 0.5, 0.16666666666666666]
+        >>> import jaxgrad
+        >>> jaxgrad.nth.taylor_coefficients(jnp.exp, jnp.array(0.0), jnp.array(2.0), 2).tolist()
+        [1.0, 2.0, 2.0]
 
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.

@@ -1,20 +1,22 @@
 """The divergence of a vector field."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array
+from jaxgrad._types import Array, Function, Ts
 from jaxgrad.nth import _line
 
 __all__ = ["divergence"]
 
 
 @jit("fun")
-def divergence(fun: Callable[..., Array], x: Array, *data: Any) -> Array:
+def divergence(fun: Function[Array, *Ts, Array], x: ArrayLike, *data: *Ts) -> Array:
     r"""Return the divergence of a vector field.
 
     .. math:: \nabla \cdot f(x) = \sum_{i=1}^d \frac{\partial f_i}{\partial x_i}
@@ -37,9 +39,10 @@ def divergence(fun: Callable[..., Array], x: Array, *data: Any) -> Array:
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def field(x):
         ...     return x**2
-        >>> divergence(field, jnp.array([1.0, 2.0])).item()
+        >>> jaxgrad.nth.divergence(field, jnp.array([1.0, 2.0])).item()
         6.0
 
     References:

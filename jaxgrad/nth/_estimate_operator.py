@@ -1,14 +1,17 @@
 """Differential operators in many variables, from derivatives along random lines."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Key, Tree
+from jaxgrad._types import Array, Function, Key, R, Tree, Ts
 from jaxgrad.nth import _line
 
 __all__ = ["estimate_operator"]
@@ -18,15 +21,15 @@ OPERATORS = ("laplacian", "biharmonic", "diagonal")
 
 @jit("fun", "operator", "order", "num_samples")
 def estimate_operator(
-    fun: Callable[..., Tree],
-    x: Array,
-    *data: Any,
-    operator: str = "laplacian",
+    fun: Function[Array, *Ts, R],
+    x: ArrayLike,
+    *data: *Ts,
+    operator: Literal["laplacian", "biharmonic", "diagonal"] = "laplacian",
     order: int = 2,
-    probes: Array | None = None,
+    probes: ArrayLike | None = None,
     key: Key | None = None,
     num_samples: int = 16,
-) -> tuple[Tree, Tree]:
+) -> tuple[R, R]:
     r"""Estimate a differential operator from derivatives along random directions, without bias.
 
     .. math:: \mathcal{L} f(x) = c\, \mathbb{E}_v \left[ \left.\frac{d^n}{dt^n} f(x + t v)\right|_{t=0} \right]
@@ -58,10 +61,12 @@ def estimate_operator(
         ``n * num_samples + 1`` evaluations, whatever d is.
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def bowl(x):
         ...     return jnp.sum(x**2)
-        >>> estimate, error = estimate_operator(bowl, jnp.ones(1000), key=jax.random.key(0))
+        >>> estimate, error = jaxgrad.nth.estimate_operator(bowl, jnp.ones(1000), key=jax.random.key(0))
         >>> estimate.item(), error.item()
         (2000.0, 0.0)
 

@@ -1,24 +1,55 @@
 """A function of Taylor series."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _static
 from jaxgrad._jit import jit
-from jaxgrad._types import Tree
+from jaxgrad._types import AnyData, Array, Function, R, Tree, Ts
 from jaxgrad.nth import _line
 from jaxgrad.nth._engine import Mode, Series, taylor
 
 __all__ = ["jet"]
 
 
+@overload
 def jet(
-    fun: Callable[..., Tree], primals: Sequence[Tree], series: Sequence[Sequence[Tree]], factorial_scaled: bool = True
-) -> tuple[Tree, Tree]:
+    fun: Function[Array, R],
+    primals: tuple[ArrayLike],
+    series: Sequence[Sequence[Tree]],
+    factorial_scaled: bool = True,
+) -> tuple[R, Tree]: ...
+@overload
+def jet(
+    fun: Function[Array, Array, R],
+    primals: tuple[ArrayLike, ArrayLike],
+    series: Sequence[Sequence[Tree]],
+    factorial_scaled: bool = True,
+) -> tuple[R, Tree]: ...
+@overload
+def jet(
+    fun: Callable[[*Ts], R] | AnyData[R],
+    primals: tuple[*Ts],
+    series: Sequence[Sequence[Tree]],
+    factorial_scaled: bool = True,
+) -> tuple[R, Tree]: ...
+@overload
+def jet(
+    fun: Callable[..., R],
+    primals: list[Any],
+    series: Sequence[Sequence[Tree]],
+    factorial_scaled: bool = True,
+) -> tuple[R, Tree]: ...
+def jet(
+    fun: Callable[..., R], primals: Sequence[Tree], series: Sequence[Sequence[Tree]], factorial_scaled: bool = True
+) -> tuple[R, Tree]:
     r"""Push Taylor series through a function, in place of `jax.experimental.jet.jet`.
 
     .. math:: h(t) = x + \sum_{k=1}^n \frac{h_k}{k!} t^k, \qquad
@@ -47,8 +78,10 @@ def jet(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> jet(jnp.square, (3.0,), ((1.0, 0.0),))
-        (Array(9., dtype=float64...), [Array(6., dtype=float64...), Array(2., dtype=float64...)])
+        >>> import jaxgrad
+        >>> value, terms = jaxgrad.nth.jet(jnp.square, (3.0,), ((1.0, 0.0),))
+        >>> value.item(), [term.item() for term in terms]
+        (9.0, [6.0, 2.0])
 
     References:
         Bettencourt, Johnson and Duvenaud (2019), Taylor-mode automatic differentiation for higher-order derivatives.

@@ -1,21 +1,23 @@
 """Second derivatives, and weighted sums of them."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Tree
+from jaxgrad._types import Array, Function, R, Tree, Ts
 from jaxgrad.nth import _line
 
 __all__ = ["laplacian", "second_derivatives", "value_gradient_laplacian", "weighted_laplacian"]
 
 
 @jit("fun", "chunk")
-def laplacian(fun: Callable[..., Tree], x: Array, *data: Any, chunk: int | None = None) -> Tree:
+def laplacian(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, chunk: int | None = None) -> R:
     r"""Return the Laplacian of a function of several variables.
 
     .. math:: \Delta f(x) = \sum_{i=1}^d \frac{\partial^2 f}{\partial x_i^2}
@@ -45,9 +47,10 @@ def laplacian(fun: Callable[..., Tree], x: Array, *data: Any, chunk: int | None 
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def bowl(x):
         ...     return jnp.sum(x**2)
-        >>> laplacian(bowl, jnp.ones(3)).item()
+        >>> jaxgrad.nth.laplacian(bowl, jnp.ones(3)).item()
         6.0
 
     References:
@@ -61,8 +64,8 @@ def laplacian(fun: Callable[..., Tree], x: Array, *data: Any, chunk: int | None 
 
 @jit("fun", "chunk")
 def value_gradient_laplacian(
-    fun: Callable[..., Tree], x: Array, *data: Any, chunk: int | None = None
-) -> tuple[Tree, Tree, Tree]:
+    fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, chunk: int | None = None
+) -> tuple[R, R, R]:
     r"""Return the value, the gradient and the Laplacian of a function of several variables, from one pass.
 
     .. math:: \left( f(x), \; \nabla f(x), \; \Delta f(x) \right)
@@ -89,9 +92,10 @@ def value_gradient_laplacian(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def bowl(x):
         ...     return jnp.sum(x**2)
-        >>> [part.tolist() for part in value_gradient_laplacian(bowl, jnp.array([1.0, 2.0]))]
+        >>> [part.tolist() for part in jaxgrad.nth.value_gradient_laplacian(bowl, jnp.array([1.0, 2.0]))]
         [5.0, [2.0, 4.0], 4.0]
 
     References:
@@ -106,13 +110,13 @@ def value_gradient_laplacian(
 
 @jit("fun", "factored", "chunk")
 def weighted_laplacian(
-    fun: Callable[..., Tree],
-    x: Array,
-    weights: Array,
-    *data: Any,
+    fun: Function[Array, *Ts, R],
+    x: ArrayLike,
+    weights: ArrayLike,
+    *data: *Ts,
     factored: bool = False,
     chunk: int | None = None,
-) -> Tree:
+) -> R:
     r"""Return a weighted sum of the second derivatives of a function of several variables.
 
     .. math:: \sum_{i,j=1}^d C_{ij} \frac{\partial^2 f}{\partial x_i \, \partial x_j}
@@ -142,9 +146,10 @@ def weighted_laplacian(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def product(x):
         ...     return x[0] * x[1]
-        >>> weighted_laplacian(product, jnp.ones(2), jnp.array([[1.0, 3.0], [3.0, 1.0]])).item()
+        >>> jaxgrad.nth.weighted_laplacian(product, jnp.ones(2), jnp.array([[1.0, 3.0], [3.0, 1.0]])).item()
         6.0
 
     References:
@@ -187,7 +192,7 @@ def _restored(total: Tree, unit: Array | None) -> Tree:
 
 
 @jit("fun", "chunk")
-def second_derivatives(fun: Callable[..., Tree], x: Array, *data: Any, chunk: int | None = None) -> Tree:
+def second_derivatives(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, chunk: int | None = None) -> R:
     r"""Return the pure second derivatives of a function of several variables, not summed.
 
     .. math:: \frac{\partial^2 f}{\partial x_i^2}, \quad i = 1, \dots, d
@@ -212,9 +217,10 @@ def second_derivatives(fun: Callable[..., Tree], x: Array, *data: Any, chunk: in
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def polynomial(x):
         ...     return x[0] ** 2 + x[0] * x[1] ** 3
-        >>> second_derivatives(polynomial, jnp.array([1.0, 2.0])).tolist()
+        >>> jaxgrad.nth.second_derivatives(polynomial, jnp.array([1.0, 2.0])).tolist()
         [2.0, 12.0]
 
     References:

@@ -1,5 +1,7 @@
 """Mixed partial derivatives."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -8,9 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Tree
+from jaxgrad._types import Array, Function, R, Tree, Ts
 from jaxgrad.nth import _line
 
 __all__ = ["all_mixed", "mixed_partial"]
@@ -18,8 +21,12 @@ __all__ = ["all_mixed", "mixed_partial"]
 
 @jit("fun", "orders", "max_order")
 def mixed_partial(
-    fun: Callable[..., Tree], x: Array, orders: Sequence[int], *data: Any, max_order: int = _line.MAX_ORDER
-) -> Tree:
+    fun: Function[Array, *Ts, R],
+    x: ArrayLike,
+    orders: Sequence[int],
+    *data: *Ts,
+    max_order: int = _line.MAX_ORDER,
+) -> R:
     r"""Return one mixed partial derivative of a function of several variables.
 
     .. math:: \frac{\partial^{\alpha_1 + \dots + \alpha_d} f}{\partial x_1^{\alpha_1} \dots \partial x_d^{\alpha_d}}
@@ -47,9 +54,10 @@ def mixed_partial(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def polynomial(x):
         ...     return x[0] ** 2 * x[1] ** 3
-        >>> mixed_partial(polynomial, jnp.array([2.0, 5.0]), (1, 2)).item()
+        >>> jaxgrad.nth.mixed_partial(polynomial, jnp.array([2.0, 5.0]), (1, 2)).item()
         120.0
 
     References:
@@ -78,7 +86,7 @@ def mixed_partial(
 
 
 @jit("fun", "order", "max_directions")
-def all_mixed(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_directions: int = 10_000) -> Tree:
+def all_mixed(fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts, max_directions: int = 10_000) -> R:
     r"""Return every partial derivative of one total order, as a symmetric tensor.
 
     .. math:: T_{i_1 \dots i_n} = \frac{\partial^n f}{\partial x_{i_1} \cdots \partial x_{i_n}}
@@ -109,9 +117,10 @@ def all_mixed(fun: Callable[..., Tree], x: Array, order: int, *data: Any, max_di
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def product(x):
         ...     return x[0] ** 2 * x[1]
-        >>> all_mixed(product, jnp.array([1.0, 2.0]), 2).round(12).tolist()
+        >>> jaxgrad.nth.all_mixed(product, jnp.array([1.0, 2.0]), 2).tolist()
         [[4.0, 2.0], [2.0, 0.0]]
 
     References:

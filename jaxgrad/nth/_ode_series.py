@@ -1,27 +1,70 @@
 """The Taylor series of the solution of an ordinary differential equation."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Tree
+from jaxgrad._types import Array, Function, Tree, Ts, X
 from jaxgrad.nth import _line
 from jaxgrad.nth._engine import Mode, evaluate, scale
 
 __all__ = ["ode_series"]
 
 
+@overload
+def ode_series(
+    field: Function[Array, *Ts, Array],
+    x: ArrayLike,
+    order: int,
+    *data: *Ts,
+    t: None = None,
+    factorial_scaled: bool = True,
+    max_order: int = _line.MAX_ORDER,
+) -> Array: ...
+@overload
+def ode_series(
+    field: Function[Any, Array, *Ts, Array],
+    x: ArrayLike,
+    order: int,
+    *data: *Ts,
+    t: ArrayLike,
+    factorial_scaled: bool = True,
+    max_order: int = _line.MAX_ORDER,
+) -> Array: ...
+@overload
+def ode_series(
+    field: Function[X, *Ts, X],
+    x: X,
+    order: int,
+    *data: *Ts,
+    t: None = None,
+    factorial_scaled: bool = True,
+    max_order: int = _line.MAX_ORDER,
+) -> X: ...
+@overload
+def ode_series(
+    field: Function[Any, X, *Ts, X],
+    x: X,
+    order: int,
+    *data: *Ts,
+    t: ArrayLike,
+    factorial_scaled: bool = True,
+    max_order: int = _line.MAX_ORDER,
+) -> X: ...
 @jit("field", "order", "factorial_scaled", "max_order")
 def ode_series(
     field: Callable[..., Tree],
     x: Tree,
     order: int,
-    *data: Any,
-    t: Array | float | None = None,
+    *data: *Ts,
+    t: ArrayLike | None = None,
     factorial_scaled: bool = True,
     max_order: int = _line.MAX_ORDER,
 ) -> Tree:
@@ -57,9 +100,10 @@ def ode_series(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import jaxgrad
         >>> def growth(x):
         ...     return x * (1 - x)
-        >>> ode_series(growth, jnp.array(0.5), 3).tolist()
+        >>> jaxgrad.nth.ode_series(growth, jnp.array(0.5), 3).tolist()
         [0.5, 0.25, 0.0, -0.125]
 
     References:

@@ -8,11 +8,14 @@ from typing import Any
 
 FAMILIES = ("gradient", "shift", "nth", "curvature", "meta", "inr", "per_example", "multi_loss")
 
-FACED = ("gradient", "shift", "curvature", "per_example", "multi_loss", "meta", "models")
+FACED = ("gradient", "shift", "nth", "curvature", "meta", "inr", "per_example", "multi_loss", "models")
 """The families whose functions hand out what a loss returns beside its value, and whose examples run when pasted.
 
 `models` takes no loss; its examples are run.
 """
+
+OF_POINTS = ("nth", "inr")
+"""Of these, the families that take a function of points, any output of which is differentiated: there is no aux."""
 
 EAGER: dict[str, str] = {
     "nth.register_rule": "enters a rule, computes nothing",

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple, TypeVar, assert_type
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax.core import FrozenDict
+from jax.extend.core.primitives import neg_p
 
 import jaxgrad
-from jaxgrad import curvature, gradient, meta, models, multi_loss, per_example, shift
+from jaxgrad import curvature, gradient, inr, meta, models, multi_loss, nth, per_example, shift
 
 Dict = dict[str, jax.Array]
 
@@ -224,6 +226,148 @@ def of_any_loss(any_loss: Callable[..., jax.Array], any_pair: Callable[..., tupl
 
 def of_any_params(own_loss: Callable[[P, jax.Array], jax.Array], params: P) -> P:
     return shift.sam_gradient(own_loss, params, x, radius=0.1)
+
+
+# functions of one number: what is given may be a number, a NumPy array or one of JAX, and the function sees the last
+
+
+def wave(t: jax.Array) -> jax.Array:
+    return jnp.sin(t)
+
+
+def damped(t: jax.Array, params: Dict, rate: jax.Array) -> jax.Array:
+    return params["w"] * jnp.exp(-rate * t)
+
+
+def parts(t: jax.Array) -> Dict:
+    return {"sine": jnp.sin(t), "square": t**2}
+
+
+assert_type(nth.derivatives(wave, -2.0, 4), jax.Array)
+assert_type(nth.derivatives(wave, np.linspace(0.0, 1.0, 5), 4, max_order=40), jax.Array)
+assert_type(nth.derivatives(wave, jnp.array(1j), order=2), jax.Array)
+assert_type(nth.derivatives(damped, 0.5, 2, params, y), jax.Array)
+assert_type(nth.derivatives(parts, np.float32(2.0), 2), Dict)
+assert_type(nth.derivatives(lambda t: {"cube": 2 * t**3}, -2.0, 4), Dict)
+assert_type(nth.derivative(wave, 0.0, 3), jax.Array)
+assert_type(nth.derivative(damped, x[0, 0], 3, params, y), jax.Array)
+nth.derivative(jnp.sin, 0.0, 3).item()
+nth.derivative(jax.jit(wave), 0.0, 3).item()
+
+
+# a line through a point that is a tree, an array or a number
+
+
+def of_pair(point: Weights) -> tuple[jax.Array, Dict]:
+    return jnp.sum(point.w), {"b": point.b**3}
+
+
+def power(base: jax.Array, exponent: jax.Array) -> jax.Array:
+    return base**exponent
+
+
+assert_type(nth.directional(loss, params, params, 3, x, y), jax.Array)
+assert_type(nth.directional(of_pair, weights, weights, order=2), tuple[jax.Array, Dict])
+assert_type(nth.directional(of_array, x, x, 2), jax.Array)
+assert_type(nth.directional(wave, 0.5, 1.0, 2), jax.Array)
+assert_type(nth.directional(wave, np.ones(3), jnp.ones(3), 2), jax.Array)
+assert_type(nth.directional(lambda point: jnp.sum(point["w"]), params, params, 1), jax.Array)
+nth.directional(lambda t: t**2, 0.5, 1.0, 2).item()
+nth.directional(untyped, params, params, 2, x, y).item()
+nth.directional(jnp.sin, 0.5, 1.0, 2).item()
+assert_type(nth.taylor_coefficients(loss, params, params, 3, x, y), jax.Array)
+assert_type(nth.taylor_coefficients(parts, 0.5, 1.0, 3, max_order=50), Dict)
+assert_type(nth.jet(wave, (0.5,), ((1.0, 0.0),))[0], jax.Array)
+assert_type(nth.jet(power, (2.0, np.array(3.0)), [[1.0], [None]], factorial_scaled=False)[0], jax.Array)
+assert_type(nth.jet(loss, (params, x, y), ([params], [None], [None]))[0], jax.Array)
+assert_type(nth.jet(power, [x, 2.0], [[x], [None]])[0], jax.Array)
+assert_type(nth.jet(lambda point: parts(point["w"]), (params,), ([params],))[0], Dict)
+value, (first, second) = nth.jet(jnp.sin, (x,), [[x, x]])
+nth.register_rule(neg_p, lambda x: tuple(None if c is None else -c for c in x))
+
+
+# functions of a vector
+
+
+def bowl(point: jax.Array) -> jax.Array:
+    return jnp.sum(point**2)
+
+
+def of_point(point: jax.Array, params: Dict) -> Dict:
+    return {"linear": point @ params["w"], "square": bowl(point)}
+
+
+def swirl(point: jax.Array, rate: float) -> jax.Array:
+    return rate * jnp.stack([point[1], -point[0]])
+
+
+point = jnp.array([1.0, 2.0, 3.0])
+assert_type(nth.laplacian(bowl, point), jax.Array)
+assert_type(nth.laplacian(bowl, np.ones(3)), jax.Array)
+assert_type(nth.laplacian(of_point, point, params, chunk=2), Dict)
+assert_type(nth.laplacian(lambda point: point[0] ** 2 * point[1], point), jax.Array)
+assert_type(jax.vmap(lambda point: nth.biharmonic(of_point, point, params))(x), Dict)
+assert_type(nth.biharmonic(bowl, point), jax.Array)
+assert_type(nth.value_gradient_laplacian(bowl, point), tuple[jax.Array, jax.Array, jax.Array])
+assert_type(nth.value_gradient_laplacian(of_point, point, params), tuple[Dict, Dict, Dict])
+assert_type(nth.weighted_laplacian(bowl, point, np.ones(3)), jax.Array)
+assert_type(nth.weighted_laplacian(of_point, point, jnp.ones((3, 2)), params, factored=True), Dict)
+assert_type(nth.second_derivatives(of_point, point, params), Dict)
+assert_type(nth.divergence(swirl, point[:2], 2.0), jax.Array)
+assert_type(nth.divergence(jax.grad(bowl), np.ones(3)), jax.Array)
+assert_type(nth.mixed_partial(bowl, point, (1, 0, 2)), jax.Array)
+assert_type(nth.mixed_partial(of_point, point, [1, 0, 0], params), Dict)
+assert_type(nth.all_mixed(of_point, point, 2, params, max_directions=100), Dict)
+assert_type(nth.estimate_operator(bowl, point, key=jax.random.key(0)), tuple[jax.Array, jax.Array])
+assert_type(nth.estimate_operator(of_point, point, params, operator="diagonal", order=3, probes=x), tuple[Dict, Dict])
+
+
+# the flow of a differential equation
+
+
+def growth(state: jax.Array) -> jax.Array:
+    return state * (1 - state)
+
+
+def forced(t: float, state: Weights, rate: jax.Array) -> Weights:
+    return Weights(rate * state.w, jnp.sin(t) * state.b)
+
+
+def decay(state: Dict, rate: float) -> Dict:
+    return {"w": -rate * state["w"]}
+
+
+assert_type(nth.ode_series(growth, 0.5, 3), jax.Array)
+assert_type(nth.ode_series(growth, point, order=3, factorial_scaled=False), jax.Array)
+assert_type(nth.ode_series(decay, params, 3, 0.1), Dict)
+assert_type(nth.ode_series(forced, weights, 3, y, t=0.6), Weights)
+nth.ode_series(lambda t, state: t * state, 1.0, 3, t=jnp.array(0.6)).sum()
+assert_type(nth.ode_series(power, 1.0, 3, t=0.6), jax.Array)
+assert_type(nth.ode_series(lambda state: {"w": -state["w"]}, params, 3), Dict)
+
+
+# networks as fields
+
+
+def siren(params: Dict, points: jax.Array) -> jax.Array:
+    return inr.sine(points @ params["w"])
+
+
+targets = inr.image_targets(np.ones((4, 3, 1), np.float32), method="sobel", channels=1)
+assert_type(targets, inr.ImageTargets)
+assert_type(inr.coordinate_derivatives(siren, params, targets.points), jax.Array)
+assert_type(inr.coordinate_derivatives(lambda params, p: p @ params["w"], params, np.ones((4, 2))), jax.Array)
+assert_type(inr.value_loss(siren, params, targets.points, targets.values), jax.Array)
+assert_type(inr.gradient_loss(siren, params, targets.points, np.ones((12, 1, 2)), axis_name="data"), jax.Array)
+assert_type(inr.psnr(x, np.ones((4, 3)), align="affine"), jax.Array)
+assert_type(inr.sine(0.5), jax.Array)
+
+
+def fit(params: Dict, points: jax.Array, gradients: jax.Array) -> jax.Array:
+    return inr.gradient_loss(siren, params, points, gradients)
+
+
+assert_type(gradient.parameter_gradient(fit, params, targets.points, targets.gradients), Dict)
 
 
 # inside of transformations, and with an optimizer

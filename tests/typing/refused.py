@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxgrad import curvature, gradient, meta, models, multi_loss, per_example, shift
+from jaxgrad import curvature, gradient, inr, meta, models, multi_loss, nth, per_example, shift
 
 
 class Weights(NamedTuple):
@@ -77,6 +78,89 @@ five = curvature.hvp(loss, weights, weights, x, y).kernel  # refused
 gradient.parameter_gradient(pair, weights, x, y, has_aux=True)[1].mean()  # refused
 six = gradient.clip_by_global_norm(weights, 1.0).w  # refused
 seven = shift.value_and_sam_gradient(loss, weights, x, y, radius=0.1).w  # refused
+
+
+# functions of points
+
+
+def wave(t: jax.Array) -> jax.Array:
+    return jnp.sin(t)
+
+
+def of_point(point: jax.Array, weights: Weights) -> Weights:
+    return Weights(jnp.sum(point) * weights.w)
+
+
+def forced(t: jax.Array, state: Weights) -> Weights:
+    return Weights(t * state.w)
+
+
+def siren(weights: Weights, points: jax.Array) -> jax.Array:
+    return inr.sine(points @ weights.w)
+
+
+nth.derivatives(x, wave, 3)  # refused
+nth.derivatives(wave, x)  # refused
+nth.derivatives(wave, weights, 3)  # refused
+nth.derivatives(wave, x, 3.0)  # refused
+nth.derivatives(of_point, x, 3)  # refused
+nth.derivative(of_point, 1.0, weights, 3)  # refused
+nth.derivative(wave, 1.0, 3, weights)  # refused
+nth.derivative(forced, 1.0, 3)  # refused
+nth.directional(loss, weights, 3, x, y)  # refused
+nth.directional(loss, weights, x, 3, x, y)  # refused
+nth.directional(loss, x, x, 3, x, y)  # refused
+nth.directional(loss, weights, weights, 3, x)  # refused
+nth.directional(wave, 1.0, 1.0)  # refused
+nth.taylor_coefficients(wave, weights, weights, 3)  # refused
+nth.taylor_coefficients(weights, loss, weights, 3, x, y)  # refused
+nth.jet((x,), wave, ([x],))  # refused
+nth.jet(wave, x, ([x],))  # refused
+nth.jet(wave, (x, x), ([x], [x]))  # refused
+nth.jet(loss, (weights,), ([weights],))  # refused
+nth.jet(wave, (x,), x)  # refused
+nth.register_rule("neg", wave)  # refused
+nth.laplacian(x, wave)  # refused
+nth.laplacian(of_point, x)  # refused
+nth.laplacian(of_point, x, x)  # refused
+nth.laplacian(of_point, weights, weights)  # refused
+nth.laplacian(wave, x, chunk="all")  # refused
+nth.biharmonic(of_point, x, weights, weights)  # refused
+nth.value_gradient_laplacian(wave, x, weights)  # refused
+nth.weighted_laplacian(wave, x)  # refused
+nth.weighted_laplacian(of_point, x, weights, y)  # refused
+nth.second_derivatives(of_point, x)  # refused
+nth.divergence(of_point, x, weights)  # refused
+nth.divergence(wave, [1.0, 2.0])  # refused
+nth.mixed_partial(wave, x, 2)  # refused
+nth.mixed_partial(of_point, x, (1, 2))  # refused
+nth.all_mixed(wave, x, (1, 2))  # refused
+nth.all_mixed(of_point, x, 2)  # refused
+nth.estimate_operator(wave, x, key=jax.random.key(0), operator="trace")  # refused
+nth.estimate_operator(of_point, x, key=jax.random.key(0))  # refused
+nth.estimate_operator(wave, x, probes="many")  # refused
+nth.ode_series(forced, weights, 3)  # refused
+nth.ode_series(wave, weights, 3)  # refused
+nth.ode_series(forced, x, 3, t=0.5)  # refused
+nth.ode_series(wave, x, 3, t=0.5)  # refused
+inr.coordinate_derivatives(siren, x, weights)  # refused
+inr.coordinate_derivatives(weights, siren, x)  # refused
+inr.coordinate_derivatives(loss, weights, x)  # refused
+inr.value_loss(siren, weights, x)  # refused
+inr.value_loss(siren, x, weights, y)  # refused
+inr.gradient_loss(of_point, x, weights, y)  # refused
+inr.gradient_loss(siren, weights, x, y, x)  # refused
+inr.image_targets(x, method="scharr")  # refused
+inr.image_targets([[0.0, 1.0]])  # refused
+inr.psnr(x)  # refused
+inr.psnr(x, x, align="median")  # refused
+inr.sine(weights)  # refused
+eight: Weights = nth.derivatives(wave, 0.5, 3)  # refused
+nine: jax.Array = nth.laplacian(of_point, x, weights)  # refused
+ten = nth.value_gradient_laplacian(wave, np.ones(3)).laplacian  # refused
+eleven: Weights = nth.estimate_operator(of_point, x, weights, probes=x)  # refused
+twelve: jax.Array = nth.ode_series(forced, weights, 3, t=0.5)  # refused
+thirteen = inr.image_targets(x).colours  # refused
 
 # what is no module
 models.from_linen(loss, x, key=jax.random.key(0))  # refused

@@ -1,7 +1,7 @@
 """Cases I: a network as a picture, fitted by its colours and by their derivatives."""
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +97,7 @@ def _data(kind: str, dtype: Any) -> tuple[Any, Any]:
     return targets.points, targets.values if kind == "value" else targets.gradients
 
 
-def _targets(method: str, dtype: np.dtype) -> Quantity:
+def _targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Quantity:
     """Compare the targets of the photograph with a loop over its pixels."""
     import torch_ref.inr
 
