@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from bench._row import Contender, Problem, Program
-from jaxgrad.verify._judge import compare, worst
+from jaxgrad.verify.judge import compare, worst
 
 __all__ = ["Compiled", "Timing", "check_agreement", "compiled", "measure", "median_interval", "paired_ratio"]
 

@@ -22,8 +22,8 @@ from rich.progress import Progress
 
 from jaxgrad import nth
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify._judge import compare, worst
 from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.judge import compare, worst
 
 SIZES = (1, 64, 64, 64, 1)
 POINTS = 1024

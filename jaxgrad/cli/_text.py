@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxgrad.cli._report import Report
-from jaxgrad.verify import Row, _judge
+from jaxgrad.verify import Row
+from jaxgrad.verify.judge import _tolerances
 
 __all__ = ["duration", "show"]
 
@@ -14,9 +15,9 @@ WIDE = 110
 """From this width on the worst leaf has a column of its own; below, it stands under the quantity."""
 
 LEGEND = (
-    f"f64: relative L2 error of the worst leaf in float64 (allowed {_judge.DEFINITION_F64:g}). f32: its error in"
-    f" float32, in multiples of torch's own (allowed {_judge.NOISE_MULTIPLE:g}x, for a single number"
-    f" {_judge.NOISE_MULTIPLE_OF_A_NUMBER:g}x). Times: our first call, compilation included, our second call,"
+    f"f64: relative L2 error of the worst leaf in float64 (allowed {_tolerances.DEFINITION_F64:g}). f32: its error in"
+    f" float32, in multiples of torch's own (allowed {_tolerances.NOISE_MULTIPLE:g}x, for a single number"
+    f" {_tolerances.NOISE_MULTIPLE_OF_A_NUMBER:g}x). Times: our first call, compilation included, our second call,"
     " torch's call."
 )
 

@@ -155,7 +155,7 @@ def _pair(
 
 def _train(loss: Callable[..., Any], params: Any, images: np.ndarray, labels: np.ndarray) -> Any:
     """Return the parameters after a hundred steps of Adam."""
-    optimizer = optax.adam(1e-2)
+    optimizer = optax.adam(0.01)
     batches = jnp.asarray(np.random.default_rng(0).integers(0, len(images), size=(STEPS, BATCH)))
     x, y = to_jax((images, labels), np.float64)
 

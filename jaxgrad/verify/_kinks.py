@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgrad.verify._pair._program import quick
+from jaxgrad.verify.judge._tolerances import RECOGNISED
 
 __all__ = ["Kink", "kinks"]
 
@@ -46,7 +47,7 @@ def _same(a: float | str, b: float | str) -> bool:
     """Compare two probed numbers; NaN is NaN."""
     if isinstance(a, str) or isinstance(b, str):
         return a == b
-    return (math.isnan(a) and math.isnan(b)) or a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+    return (math.isnan(a) and math.isnan(b)) or a == b or abs(a - b) <= RECOGNISED * max(abs(a), abs(b))
 
 
 def _functions() -> list[tuple[str, float, Callable[[Any], Any], Callable[[Any], Any]]]:

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxgrad.verify import _judge
+from jaxgrad.verify import judge
 from jaxgrad.verify._case import Criterion, Quantity
 from jaxgrad.verify._select import CannotRun
+from jaxgrad.verify.judge._tolerances import PLANTED, SMALL_LEAF
 
 __all__ = ["Plant", "planted"]
 
 Item = Quantity | Criterion
-
-PART = 1e-6
-"""How large the error is, as a part of the leaf."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Plant:
         """Return the path to perturb in a result, or ``None`` where it has no such leaf."""
         paths = [path for path, leaf in result.items() if np.issubdtype(leaf.dtype, np.inexact) and leaf.size]
         if self.leaf is None:
-            return max(paths, key=lambda path: _judge.size(result[path]), default=None)
+            return max(paths, key=lambda path: judge.size(result[path]), default=None)
         return next((path for path in paths if path == self.leaf or (path or "value") == self.leaf), None)
 
 
@@ -57,7 +55,7 @@ def planted(pairs: list[tuple[Item, Item]], plant: Plant) -> list[tuple[Item, It
     seen: dict[str, None] = {}
     for i, (double, single) in enumerate(pairs):
         if isinstance(double, Quantity) and isinstance(single, Quantity):
-            result = _judge.to_numpy(double.jax())
+            result = judge.to_numpy(double.jax())
             seen |= dict.fromkeys(path or "value" for path in result)
             path = plant.find(result)
             if path is not None:
@@ -69,14 +67,14 @@ def planted(pairs: list[tuple[Item, Item]], plant: Plant) -> list[tuple[Item, It
 
 def _perturbed(quantity: Quantity, path: str) -> Quantity:
     """Return a quantity whose result of ours is wrong in one leaf."""
-    return dataclasses.replace(quantity, jax=lambda: perturb(_judge.to_numpy(quantity.jax()), path))
+    return dataclasses.replace(quantity, jax=lambda: perturb(judge.to_numpy(quantity.jax()), path))
 
 
 def perturb(result: dict[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
     """Return the result with one leaf moved by one part in a million of what the judge measures it against."""
-    whole = _judge.size(np.array([_judge.size(leaf) for leaf in result.values()]))
+    whole = judge.whole(result.values())
     leaf = result[path]
-    scale = max(_judge.size(leaf), _judge.SMALL_LEAF * whole) or 1.0
+    scale = max(judge.size(leaf), SMALL_LEAF * whole) or 1.0
     moved = np.array(leaf)
-    moved.flat[0] += np.asarray(PART * scale, leaf.dtype)
+    moved.flat[0] += np.asarray(PLANTED * scale, leaf.dtype)
     return result | {path: moved}

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgrad.verify import _judge
+from jaxgrad.verify import judge
 from jaxgrad.verify._case import Case, Criterion, Quantity, build_all
 from jaxgrad.verify._picture import save
 from jaxgrad.verify._plant import Plant, planted
@@ -151,7 +151,7 @@ def _compare(case: Case, double: Quantity, single: Quantity) -> Row:
     ours64, theirs64 = _ours(double)[0], _timed(double.torch)[0]
     (ours32, first), (_, second) = _ours(single), _ours(single)
     theirs32, torch_seconds = _timed(single.torch)
-    verdict = _judge.judge((ours64, ours32), (theirs64, theirs32), double.truth)
+    verdict = judge.judge((ours64, ours32), (theirs64, theirs32), double.truth)
     leaf = verdict.wrong[0][0] if verdict.wrong else verdict.definition.path
     return Row(
         case.id,
@@ -187,7 +187,7 @@ def _measure(case: Case, criterion: Criterion, figures: Path | None) -> Row:
 def _ours(quantity: Quantity) -> tuple[dict[str, np.ndarray], float]:
     """Compute our result of a quantity, and wait for it."""
     result, seconds = _timed(lambda: jax.block_until_ready(quantity.jax()))
-    return _judge.to_numpy(result), seconds
+    return judge.to_numpy(result), seconds
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxgrad import _jit, _tree
-from jaxgrad.verify._judge import compare, worst
+from jaxgrad.verify.judge import compare, worst
 from tests.bridge import assert_parity, random_like
 from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import EAGER, is_function, public_functions

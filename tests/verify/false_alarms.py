@@ -17,12 +17,13 @@ import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 from torch import nn  # noqa: E402
 
-from jaxgrad.verify import _judge, pair  # noqa: E402
+from jaxgrad.verify import pair  # noqa: E402
 from jaxgrad.verify._pair._flattening import settle_flattening  # noqa: E402
 from jaxgrad.verify._pair._jax_side import precision  # noqa: E402
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities  # noqa: E402
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities  # noqa: E402
 from jaxgrad.verify._pair._verdicts import judge_quantities  # noqa: E402
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE  # noqa: E402
 from tests.verify.ports import in_linen, in_torch  # noqa: E402
 
 WORDS, WIDTH, TAGS = 11, 16, 4
@@ -121,7 +122,7 @@ class Matched:
                 ours.params, ours.batch = bound.weights(dtype)[0], bound.data(dtype)
                 sides[dtype] = TorchQuantities(bound, dtype), ours
             return judge_quantities(
-                bound, sides, ["value", "gradient", "input_gradient"], _judge.DEFINITION_F64, _judge.NOISE_MULTIPLE,
+                bound, sides, ["value", "gradient", "input_gradient"], DEFINITION_F64, NOISE_MULTIPLE,
                 lambda line, part: None,
             )  # fmt: skip
 

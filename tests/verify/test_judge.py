@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgrad.verify._judge import NOISE_MULTIPLE_OF_A_NUMBER, compare, judge, noise_multiple, size, to_numpy, worst
+from jaxgrad.verify._pair._explain._functions import ratio, same
+from jaxgrad.verify._pair._measure import measure
+from jaxgrad.verify._pair._verdicts import add_noise
+from jaxgrad.verify.judge import compare, judge, noise_multiple, size, to_numpy, worst
+from jaxgrad.verify.judge._tolerances import NOISE_MULTIPLE_OF_A_NUMBER
 
 TRUE = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([0.5])}
 
@@ -144,3 +148,27 @@ def test_a_tensor_with_a_graph_or_a_conjugate_view_is_read():
     leaves = to_numpy({"a": torch.ones(2, requires_grad=True) * 2, "b": torch.tensor([1j]).conj()})
     assert leaves["a"].tolist() == [2, 2]
     assert leaves["b"].tolist() == [-1j]
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_every_norm_is_scaled(scale):
+    one, two = np.array([scale]), np.array([2 * scale])
+    assert worst(compare(two, one)).error == pytest.approx(1.0)
+    (leaf,) = measure({"w": two}, {"w": one}, str, tolerance=1e-10)
+    assert leaf.error == pytest.approx(1.0)
+    assert (leaf.ratio, leaf.cosine, leaf.mismatched) == (pytest.approx(2.0), pytest.approx(1.0), 1)
+    assert not same(two, one)
+    assert ratio(two, one) == pytest.approx(2.0)
+
+
+def test_both_judges_know_one_rule_of_rounding():
+    exact = {name: np.ones(4) for name in "abc"}
+    theirs = {name: (np.ones(4) + off).astype(np.float32) for name, off in zip("abc", (1e-6, 2e-6, 1e-3), strict=True)}
+    ours = {name: (np.ones(4) + 1e-4).astype(np.float32) for name in "abc"}
+    leaves = measure(exact, exact, str, tolerance=1e-10)
+    add_noise(leaves, exact, (theirs, ours), "float32", 0.0)
+    found = {leaf.torch: leaf.noise for leaf in leaves}
+    # the usual error is that of b, which the one leaf that cancels, c, does not raise
+    assert found["a"] == pytest.approx(50, rel=0.1)
+    assert found["c"] == pytest.approx(0.1, rel=0.1)
+    assert noise_multiple(ours, theirs, exact).error == pytest.approx(max(found.values()))

@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxgrad.verify._pair._watch_jax import Natural, Reference, Slot
 from jaxgrad.verify._pair._watch_torch import Call
+from jaxgrad.verify.judge import relative
+from jaxgrad.verify.judge._tolerances import LIKE_VALUES
 
 __all__ = ["Aligned", "align", "layout_of", "reference"]
 
@@ -129,9 +131,9 @@ def layout_of(torch: np.ndarray, jax: np.ndarray) -> tuple[int, ...] | None:
         return None
     if len(options) == 1 or (n == 2 and same in options):
         return same if same in options and n == 2 else options[0]
-    errors = [float(np.linalg.norm(torch.transpose(order) - jax)) for order in options]
+    errors = [relative(torch.transpose(order), jax) for order in options]
     best = int(np.argmin(errors))
-    if errors[best] > 1e-3 * float(np.linalg.norm(jax)) and last in options and n >= 4:
+    if errors[best] > LIKE_VALUES and last in options and n >= 4:
         return last
     return options[best]
 

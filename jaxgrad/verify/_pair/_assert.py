@@ -5,6 +5,7 @@ from typing import Any
 from jaxgrad.verify._pair._bind import pair
 from jaxgrad.verify._pair._measure import Leaf
 from jaxgrad.verify._pair._report import Report, Result
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64
 
 __all__ = ["assert_equivalent"]
 
@@ -46,7 +47,7 @@ def _describe(result: Result) -> list[str]:
     wrong = sorted(result.leaves, key=lambda leaf: -leaf.error)
     for leaf in wrong[:3]:
         lines += [f"  {line}" for line in _leaf(leaf)]
-    more = sum(leaf.error > 1e-10 for leaf in wrong) - 3
+    more = sum(leaf.error > DEFINITION_F64 for leaf in wrong) - 3
     return [*lines, *([f"  ... and {more} more leaves"] if more > 0 else []), ""]
 
 
@@ -60,6 +61,7 @@ def _leaf(leaf: Leaf) -> list[str]:
         f"Mismatched elements: {leaf.mismatched} / {leaf.size} ({share:.1f}%)",
         f"Greatest absolute difference: {leaf.max_abs:.6g} at index {leaf.index}"
         f" ({leaf.got:.6g} against {leaf.want:.6g})",
-        f"Relative L2 error: {leaf.error:.3g} in float64 (up to 1e-10 allowed), norm ratio {leaf.ratio:.6g}{noise}",
+        f"Relative L2 error: {leaf.error:.3g} in float64 (up to {DEFINITION_F64:g} allowed),"
+        f" norm ratio {leaf.ratio:.6g}{noise}",
         f"The failure occurred for item {leaf.torch!r} (torch) <-> {leaf.jax!r} (JAX)",
     ]

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgrad.verify import _judge
 from jaxgrad.verify._pair import _divergence, _explain, _training
 from jaxgrad.verify._pair._divergence import Divergence, Layer, Passes
 from jaxgrad.verify._pair._flattening import settle_flattening
@@ -18,6 +17,7 @@ from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Report, Result
 from jaxgrad.verify._pair._verdicts import Progress, judge_quantities, judge_result
 from jaxgrad.verify._pair._what import FIRST, INSIDE, SECOND, names_of, steps_of
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 
 __all__ = ["check", "first_of_results"]
 
@@ -30,8 +30,8 @@ def check(
     what: Sequence[str] | str | None = None,
     *,
     dtypes: Sequence[str] = ("float64", "float32"),
-    tolerance: float = _judge.DEFINITION_F64,
-    noise: float = _judge.NOISE_MULTIPLE,
+    tolerance: float = DEFINITION_F64,
+    noise: float = NOISE_MULTIPLE,
     progress: Progress | None = None,
 ) -> Report:
     """Compare both models, and find where and why they differ.

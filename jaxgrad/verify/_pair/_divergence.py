@@ -7,10 +7,11 @@ import numpy as np
 
 from jaxgrad.verify._pair import _align, _watch_jax, _watch_torch
 from jaxgrad.verify._pair._align import Aligned
-from jaxgrad.verify._pair._measure import relative
 from jaxgrad.verify._pair._program import quick
 from jaxgrad.verify._pair._watch_jax import Forced, Natural, Reference, Slot
 from jaxgrad.verify._pair._watch_torch import Call, Trace
+from jaxgrad.verify.judge import relative, size
+from jaxgrad.verify.judge._tolerances import NO_COTANGENT, SMALL_LEAF
 
 __all__ = ["Divergence", "Layer", "Passes", "find_first", "layers", "watch"]
 
@@ -88,12 +89,12 @@ def watch(bound: Any, dtype: str = "float64") -> Passes | None:
 def layers(passes: Passes) -> list[Layer]:
     """Return a row for every pair of calls, in the order of execution."""
     rows = []
-    scale = max((float(np.linalg.norm(g)) for g in passes.trace.gradients.values()), default=0.0)
+    scale = max(map(size, passes.trace.gradients.values()), default=0.0)
     for pair in passes.aligned:
         ref, slot = passes.plan[pair.slot], pair.slot
         arrived = passes.forced.arrived.get(slot, {})
-        floor = 1e-6 * float(np.linalg.norm(ref.cotangent))
-        weights = _own_weights(passes, pair.call.path, 1e-3 * scale)
+        floor = NO_COTANGENT * size(ref.cotangent)
+        weights = _own_weights(passes, pair.call.path, SMALL_LEAF * scale)
         inner = [a for a in passes.aligned if a.call.parent is pair.call]
         rows.append(
             Layer(
@@ -122,7 +123,7 @@ def layers(passes: Passes) -> list[Layer]:
 def _back_floor(passes: Passes, pair: Aligned, cotangent: np.ndarray) -> float:
     """Return a size below which an input's cotangent is noise: a millionth of what came in at the output."""
     del cotangent
-    return 1e-6 * float(np.linalg.norm(passes.plan[pair.slot].cotangent))
+    return NO_COTANGENT * size(passes.plan[pair.slot].cotangent)
 
 
 def _own_weights(passes: Passes, path: str, floor: float) -> float:

@@ -7,6 +7,7 @@ from jaxgrad.models import Layout
 from jaxgrad.verify._pair._convert import Entry, entry_of
 from jaxgrad.verify._pair._layout import as_it_is
 from jaxgrad.verify._pair._program import run_once
+from jaxgrad.verify.judge._tolerances import FLATTENED_ALIKE
 
 __all__ = ["settle_flattening"]
 
@@ -32,7 +33,7 @@ def settle_flattening(bound: Any) -> None:
 
     want = bound.torch.value(bound.batch)
     straight = abs(loss() - want)
-    if straight <= 1e-9 * abs(want):
+    if straight <= FLATTENED_ALIKE * abs(want):
         return
     for path, entry in entries:
         bound.mapping = bound.mapping.replace(_turned(entry, images[path]))

@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from jaxgrad.verify._pair._convert import Entry, convert, spare
 from jaxgrad.verify._pair._units import JaxUnit, TorchUnit, jax_units, torch_units
+from jaxgrad.verify.judge._tolerances import TIE_BREAK
 
 __all__ = ["Mapping", "MappingError", "Rule", "automatic"]
 
@@ -253,7 +254,7 @@ def _position(path: str, order: dict[str, int], otherwise: int) -> float:
     separator = "/" if "/" in path or path in order else "."
     while path:
         if path in order:
-            return order[path] + otherwise * 1e-6
+            return order[path] + otherwise * TIE_BREAK
         path = path.rpartition(separator)[0]
     return 1e5 + otherwise
 

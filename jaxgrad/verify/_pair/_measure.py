@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify._judge import SMALL_LEAF
+from jaxgrad.verify.judge import floor_of, ratio_and_cosine, relative
+from jaxgrad.verify.judge._tolerances import NOT_ZERO
 
-__all__ = ["Leaf", "floor_of", "measure", "relative"]
+__all__ = ["Leaf", "measure"]
 
 
 @dataclasses.dataclass
@@ -43,35 +44,6 @@ class Leaf:
         return max(self.noise_by.values(), default=None)
 
 
-def floor_of(arrays: dict[str, Any], hint: float = 0.0) -> float:
-    """Return the norm below which the digits of a leaf are noise."""
-    whole = np.sqrt(sum(float(np.sum(np.abs(np.asarray(a, np.float64)) ** 2)) for a in arrays.values()))
-    return SMALL_LEAF * max(float(whole), hint)
-
-
-def relative(got: np.ndarray, want: np.ndarray, floor: float = 0.0) -> float:
-    """Return the relative L2 error of one array."""
-    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
-    if got.shape != want.shape:
-        return np.inf
-    with np.errstate(invalid="ignore", over="ignore"):
-        distance = _norm(got - want)
-    return _error(distance, got, want, max(_norm(want), floor))
-
-
-def _norm(array: np.ndarray) -> float:
-    """Return the L2 norm, in one pass."""
-    flat = array.ravel()
-    return float(np.sqrt(np.dot(flat, flat)))
-
-
-def _error(distance: float, got: np.ndarray, want: np.ndarray, scale: float) -> float:
-    """Return a distance over a scale; infinities at the same places are no error."""
-    if not np.isfinite(distance):
-        return 0.0 if np.array_equal(got, want, equal_nan=False) else np.inf
-    return distance / scale if scale else (0.0 if distance == 0 else np.inf)
-
-
 def measure(
     got: dict[str, np.ndarray], want: dict[str, np.ndarray], names: Any, *, tolerance: float, hint: float = 0.0
 ) -> list[Leaf]:
@@ -84,7 +56,7 @@ def measure(
         tolerance: Above which an entry counts as mismatched.
         hint: A norm of the quantity's natural size, where its own may vanish.
     """
-    floor = floor_of(want, hint)
+    floor = floor_of(want.values(), hint)
     return [_leaf(name, names(name), got.get(name), want.get(name), floor, tolerance) for name in {**want, **got}]
 
 
@@ -98,19 +70,18 @@ def _leaf(name: str, path: str, got: Any, want: Any, floor: float, tolerance: fl
     leaf = Leaf(name, path, 0.0, size=got.size)
     if not got.size:
         return leaf
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        gap = got - want
-        distance, ours, theirs = _norm(gap), _norm(got), _norm(want)
-        leaf.error = _error(distance, got, want, max(theirs, floor))
-        gap = np.abs(gap, out=gap) if gap.ndim else np.abs(gap)
-        if not np.isfinite(distance):
-            gap = np.where(np.isnan(gap), np.where(np.isnan(got) & np.isnan(want), 0, np.inf), gap)
-        leaf.index = tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)), gap.shape))
-        leaf.got, leaf.want, leaf.max_abs = float(got[leaf.index]), float(want[leaf.index]), float(gap[leaf.index])
-        if leaf.error > tolerance:
-            leaf.mismatched = int(np.sum(gap > tolerance * max(float(np.nanmax(np.abs(want), initial=0)), 1e-300)))
-        leaf.ratio = float(np.divide(ours, theirs)) if theirs else (1.0 if ours == 0 else np.inf)
-        leaf.cosine = float(np.dot(got.ravel(), want.ravel()) / (ours * theirs)) if ours and theirs else 1.0
-    if not np.isfinite(distance) and np.isnan(got).any() != np.isnan(want).any():
+    leaf.error = relative(got, want, floor)
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.abs(got - want)
+    finite = bool(np.isfinite(gap).all())
+    if not finite:
+        gap = np.where(np.isnan(gap), np.where(np.isnan(got) & np.isnan(want), 0, np.inf), gap)
+    leaf.index = tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)), gap.shape))
+    leaf.got, leaf.want, leaf.max_abs = float(got[leaf.index]), float(want[leaf.index]), float(gap[leaf.index])
+    if leaf.error > tolerance:
+        largest = max(float(np.nanmax(np.abs(want), initial=0)), NOT_ZERO)
+        leaf.mismatched = int(np.sum(gap > tolerance * largest))
+    leaf.ratio, leaf.cosine = ratio_and_cosine(got, want)
+    if not finite and np.isnan(got).any() != np.isnan(want).any():
         leaf.note = f"NaN only in {'JAX' if np.isnan(got).any() else 'torch'}"
     return leaf

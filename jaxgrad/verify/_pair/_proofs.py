@@ -1,21 +1,20 @@
 """Proof of the entries of a mapping that shapes alone do not prove: by value, or by the gradients of both models."""
 
 import copy
-import math
 from typing import Any
 
 import jax
 import jax.extend.core
 import numpy as np
 
-from jaxgrad.verify import _judge
 from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._jax_side import flatten
-from jaxgrad.verify._pair._measure import relative
 from jaxgrad.verify._pair._program import run_once
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities, outputs
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._torch_side import split
+from jaxgrad.verify.judge import floor_of, ratio_and_cosine, relative
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, OWN_WEIGHT, RECOGNISED
 
 __all__ = ["compare_weights", "first_examples", "proofs", "trace"]
 
@@ -47,14 +46,14 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
     """
     if bound.options["weights"] == "own":
         return {
-            row["jax"]: "proven by value" if row["error"] < 1e-5 else f"wrong by value: {row['note']}"
+            row["jax"]: "proven by value" if row["error"] < OWN_WEIGHT else f"wrong by value: {row['note']}"
             for row in compare_weights(bound)
         }
     theirs = TorchQuantities(bound, "float64").basic()
     want = {n: g.numpy() for n, g in theirs["gradient"].items()}
     by_output = _same_output(theirs["value"], traced)
     got = want if by_output else JaxQuantities(bound, "float64").basic()["gradient"]
-    floor = 1e-3 * math.sqrt(sum(float(np.sum(g**2)) for g in want.values()))
+    floor = floor_of(want.values())
     found = {}
     for entry in bound.mapping.entries:
         keys = [k for k in entry.torch if k in want]
@@ -62,7 +61,7 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
             found[entry.jax] = "not proven: it has no gradient"
         elif by_output:
             found[entry.jax] = "proven by value"
-        elif max(relative(np.asarray(got[k]), want[k], floor) for k in keys) < 1e-9:
+        elif max(relative(np.asarray(got[k]), want[k], floor) for k in keys) < RECOGNISED:
             found[entry.jax] = "proven by gradient"
         else:
             found[entry.jax] = "not proven: the gradients differ, here or further on"
@@ -79,7 +78,7 @@ def _same_output(theirs: dict[str, Any], traced: Any) -> bool:
     for name, array in zip(names, ours, strict=True):
         want, got = theirs[name].detach().numpy(), np.asarray(array)
         axes = _align.layout_of(want, got)
-        if axes is None or not relative(got, want.transpose(axes)) <= _judge.DEFINITION_F64:
+        if axes is None or not relative(got, want.transpose(axes)) <= DEFINITION_F64:
             return False
     return True
 
@@ -92,19 +91,19 @@ def compare_weights(bound: Any) -> list[dict[str, Any]]:
     for entry in bound.mapping.entries:
         want, got = np.asarray(entry.make(*(tensors[k] for k in entry.torch))), np.asarray(own[entry.jax], np.float64)
         error = relative(got, want)
-        note = "" if error < 1e-5 else _rearrangement(got, want)
+        note = "" if error < OWN_WEIGHT else _rearrangement(got, want)
         rows.append({"jax": entry.jax, "torch": list(entry.torch), "error": error, "note": note})
     return rows
 
 
 def _rearrangement(got: np.ndarray, want: np.ndarray) -> str:
     """Say how one array is a rearrangement of another."""
-    if got.ndim >= 2 and got.shape == got.T.shape and relative(got, want.T) < 1e-5:
+    if got.ndim >= 2 and got.shape == got.T.shape and relative(got, want.T) < OWN_WEIGHT:
         return "it is the transpose"
     for axis in range(got.ndim):
-        if relative(np.flip(got, axis), want) < 1e-5:
+        if relative(np.flip(got, axis), want) < OWN_WEIGHT:
             return f"it is reversed along axis {axis}"
-    if relative(np.sort(got.ravel()), np.sort(want.ravel())) < 1e-5:
+    if relative(np.sort(got.ravel()), np.sort(want.ravel())) < OWN_WEIGHT:
         return "it holds the same numbers in another order"
-    ratio = float(np.linalg.norm(got)) / max(float(np.linalg.norm(want)), 1e-300)
+    ratio, _ = ratio_and_cosine(got, want)
     return f"it holds other numbers (the ratio of the norms is {ratio:.3g})"

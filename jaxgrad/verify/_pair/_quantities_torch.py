@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxgrad.verify._pair._torch_side import split
+from jaxgrad.verify.judge._tolerances import LAYER_EPSILON
 
 __all__ = ["TorchQuantities"]
 
@@ -177,7 +178,7 @@ def composite_norms() -> Any:
 
     f = torch.nn.functional
 
-    def layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    def layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = LAYER_EPSILON) -> Any:
         axes = tuple(range(-len(shape), 0))
         centred = x - x.mean(axes, keepdim=True)
         out = centred / ((centred**2).mean(axes, keepdim=True) + eps).sqrt()
@@ -190,7 +191,7 @@ def composite_norms() -> Any:
         if given.get("training"):
             mean = x.mean(axes)
             var = ((x - mean.view(wide)) ** 2).mean(axes)
-        out = (x - mean.view(wide)) / (var.view(wide) + given.get("eps", 1e-5)).sqrt()
+        out = (x - mean.view(wide)) / (var.view(wide) + given.get("eps", LAYER_EPSILON)).sqrt()
         out = out if given.get("weight") is None else out * given["weight"].view(wide)
         return out if given.get("bias") is None else out + given["bias"].view(wide)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify import _judge
 from jaxgrad.verify._doctor import doctor
 from jaxgrad.verify._pair import _losses
 from jaxgrad.verify._pair._bind import DEFAULTS, bind
@@ -22,6 +21,7 @@ from jaxgrad.verify._pair._stored import StoredTorch, facts
 from jaxgrad.verify._pair._torch_side import TorchSide
 from jaxgrad.verify._pair._verdicts import add_noise, judge_result, lay_out
 from jaxgrad.verify._pair._what import FIRST, SECOND, names_of
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 
 __all__ = ["compare_runs", "dump_jax", "dump_torch", "dumped_names"]
 
@@ -112,7 +112,7 @@ def _array(x: Any) -> np.ndarray:
 
 
 def compare_runs(
-    ours: tuple[Groups, dict[str, Any]], theirs: tuple[Groups, dict[str, Any]], tolerance: float = _judge.DEFINITION_F64
+    ours: tuple[Groups, dict[str, Any]], theirs: tuple[Groups, dict[str, Any]], tolerance: float = DEFINITION_F64
 ) -> Report:
     """Compare two runs, whichever frameworks they come from; the second is the reference.
 
@@ -137,7 +137,7 @@ def compare_runs(
             quantity, dtype = group.split("@")
             if quantity == name and dtype != "float64" and group in got:
                 add_noise(leaves, exact, (want[group], lay(got[group], exact)), dtype, 0.0)
-        results.append(judge_result(name, leaves, tolerance, _judge.NOISE_MULTIPLE, 0.0))
+        results.append(judge_result(name, leaves, tolerance, NOISE_MULTIPLE, 0.0))
     for group in sorted({g for g in {*got, *want} if g.endswith("@float64")} - {f"{n}@float64" for n in names}):
         side = (about if group in got else other).get("side", "one")
         reason = f"only the {side} run holds it: dump both with the same --what"

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from jaxgrad.verify._pair._configs import jax_configs, torch_configs
+from jaxgrad.verify.judge._tolerances import F32_UNIT, RECOGNISED
 
 __all__ = ["Setting", "settings"]
 
@@ -51,13 +52,13 @@ def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, A
         found.append(Setting(path, other, name, str(a), str(b), effect, harmless))
 
     if "epsilon" in j and "eps" in t:
-        eps = t["eps"] if t["eps"] is not None else 1.1920929e-07
-        if not math.isclose(eps, float(j["epsilon"]), rel_tol=1e-9):
+        eps = t["eps"] if t["eps"] is not None else F32_UNIT
+        if not math.isclose(eps, float(j["epsilon"]), rel_tol=RECOGNISED):
             effect = f"about {abs(eps - float(j['epsilon'])) / 2:.1e} of the output at unit variance"
             note("epsilon", f"{eps:g}", f"{float(j['epsilon']):g}", effect)
     if "BatchNorm" in t["kind"]:
         kept = None if t.get("momentum") is None else 1 - t["momentum"]
-        if kept is not None and "momentum" in j and not math.isclose(kept, j["momentum"], rel_tol=1e-9):
+        if kept is not None and "momentum" in j and not math.isclose(kept, j["momentum"], rel_tol=RECOGNISED):
             effect = f"running statistics move {(1 - j['momentum']) / (1 - kept):.3g} times as far in a step"
             note("momentum", f"{t['momentum']:g} (keeps {kept:g})", f"keeps {j['momentum']:g}", effect,
                  harmless=bound.options["mode"] == "eval")  # fmt: skip
@@ -125,7 +126,7 @@ def _gelu(theirs: dict[str, dict[str, Any]], program: Any) -> list[Setting]:
         return []
     names = ("erf", "tanh") if forms == {"none"} else ("tanh", "erf")
     path = next(p for p, t in theirs.items() if t["kind"] == "GELU")
-    return [Setting(path, "", "GELU", *names, "up to 5e-4 absolute")]
+    return [Setting(path, "", "GELU", *names, "up to 0.0005 absolute")]
 
 
 def _dtypes(ours: dict[str, dict[str, Any]]) -> list[Setting]:

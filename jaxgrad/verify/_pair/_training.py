@@ -6,23 +6,18 @@ import jax
 import numpy as np
 import optax
 
-from jaxgrad.verify._judge import SMALL_LEAF
 from jaxgrad.verify._pair._jax_side import flatten
-from jaxgrad.verify._pair._measure import Leaf, floor_of, measure, relative
+from jaxgrad.verify._pair._measure import Leaf, measure
 from jaxgrad.verify._pair._program import quick
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
+from jaxgrad.verify.judge import floor_of, relative, size
+from jaxgrad.verify.judge._tolerances import NO_GRADIENT, SMALL_LEAF, UPDATE_OF_ROUNDING
 
 __all__ = ["STAGES", "compare_steps"]
 
 STAGES = ("loss", "buffers", "gradient", "clipped gradient", "optimizer state", "update", "parameters")
 
 NORMALISED = ("optimizer state", "update", "parameters")
-
-ROUNDING = 1e-13
-"""A gradient of a leaf below this part of the whole gradient is rounding."""
-AMPLIFIED = 1e-4
-"""What an error of the update of such a leaf counts: optimizers divide a gradient by its own size and an epsilon of
-1e-8, which turns rounding of 1e-16 into an update of 1e-8 of the others'."""
 
 STATE_NAMES = {
     "exp_avg": "mu",
@@ -56,7 +51,7 @@ def compare_steps(bound: Any, ours: JaxQuantities, steps: int, tolerance: float)
         for stage in STAGES:
             both = got[stage].keys() & want[stage].keys()
             # an update divides a gradient by its own size: where the gradient is rounding, so is the whole update
-            whole = floor_of(want[stage]) / SMALL_LEAF**2 if stage in NORMALISED else 1e-6
+            whole = floor_of(want[stage].values()) / SMALL_LEAF**2 if stage in NORMALISED else 0.0
             leaves = measure(
                 {n: got[stage][n] for n in both},
                 {n: w for n, w in want[stage].items() if n in both},
@@ -66,7 +61,7 @@ def compare_steps(bound: Any, ours: JaxQuantities, steps: int, tolerance: float)
             )
             still = _without_gradient(bound, want["gradient"]) if stage == "update" else set()
             for leaf in leaves:
-                leaf.error *= AMPLIFIED if leaf.torch in still else 1.0
+                leaf.error *= UPDATE_OF_ROUNDING if leaf.torch in still else 1.0
                 leaf.torch = f"step {step}: {stage}: {leaf.torch}" if leaf.torch else f"step {step}: {stage}"
             found += leaves
         if any(not leaf.error <= tolerance for leaf in found):
@@ -76,8 +71,8 @@ def compare_steps(bound: Any, ours: JaxQuantities, steps: int, tolerance: float)
 
 def _without_gradient(bound: Any, gradient: dict[str, np.ndarray]) -> set[str]:
     """Return the JAX leaves whose gradient is zero but for rounding, such as the bias of an attention's keys."""
-    nothing = ROUNDING * floor_of(gradient) / SMALL_LEAF
-    still = {n for n, g in gradient.items() if np.linalg.norm(g) <= nothing}
+    nothing = NO_GRADIENT * floor_of(gradient.values()) / SMALL_LEAF
+    still = {n for n, g in gradient.items() if size(g) <= nothing}
     return {e.jax for e in bound.mapping.entries if all(k in still for k in e.torch)}
 
 
@@ -90,7 +85,7 @@ class _Torch:
         self.torch, self.bound, self.side, self.dtype = torch, bound, bound.torch, dtype
         params, self.buffers = self.side.tensors(dtype)
         self.params = {n: torch.nn.Parameter(p, n not in self.side.frozen) for n, p in params.items()}
-        make = (bound.options["optimizer"] or (lambda p: torch.optim.Adam(p, lr=1e-3), None))[0]
+        make = (bound.options["optimizer"] or (lambda p: torch.optim.Adam(p, lr=0.001), None))[0]
         self.optimizer = make([p for p in self.params.values() if p.requires_grad])
         self.batch = self.side.batch(bound.batch, dtype)
 
@@ -147,7 +142,7 @@ class _Jax:
     def __init__(self, bound: Any, quantities: JaxQuantities) -> None:
         self.bound, self.quantities = bound, quantities
         self.params, self.rest = quantities.params, quantities.rest
-        self.optimizer = bound.options["optimizer"][1] if bound.options["optimizer"] else optax.adam(1e-3)
+        self.optimizer = bound.options["optimizer"][1] if bound.options["optimizer"] else optax.adam(0.001)
         self.clip = bound.options["clip"][1] if bound.options["clip"] else optax.identity()
         self.state = quick(lambda p: (self.optimizer.init(p), self.clip.init(p)))(self.params)
         self.descend = quick(self._descend)
@@ -218,4 +213,4 @@ def stage_of(name: str) -> str:
 
 def relative_to_tree(got: Any, want: Any, tree: dict[str, Any]) -> float:
     """Return the error of one leaf of a stage, relative to the leaf or a thousandth of the whole stage."""
-    return relative(np.asarray(got), np.asarray(want), floor_of(tree))
+    return relative(np.asarray(got), np.asarray(want), floor_of(tree.values()))

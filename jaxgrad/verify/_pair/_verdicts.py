@@ -6,17 +6,16 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from jaxgrad.verify._judge import NOISE_MULTIPLE, NOISE_MULTIPLE_OF_A_NUMBER
 from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._jax_side import precision
-from jaxgrad.verify._pair._measure import Leaf, floor_of, measure, relative
+from jaxgrad.verify._pair._measure import Leaf, measure
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Result
 from jaxgrad.verify._pair._what import FIRST, SECOND
+from jaxgrad.verify.judge import allowed_multiple, floor_of, multiples
 
 __all__ = ["Progress", "add_noise", "judge_quantities", "judge_result", "lay_out"]
 
@@ -64,11 +63,11 @@ class _Judge:
             ours["float64"], want, lambda n: self.bound.jax_path(n) or n, tolerance=self.tolerance, hint=hint
         )
         if name == "gradient":
-            self.scale = 1e-3 * float(np.sqrt(sum(np.sum(g**2) for g in want.values())))
+            self.scale = floor_of(want.values())
         for dtype in self.lower:
             both = theirs[dtype], ours[dtype]
             add_noise(leaves, want, both, dtype, hint)
-            if any(not leaf.noise_by.get(dtype, 0.0) <= allowed(leaf, self.limit) for leaf in leaves):
+            if any(not leaf.noise_by.get(dtype, 0.0) <= allowed_multiple(leaf.size, self.limit) for leaf in leaves):
                 again = [_arrays(_part(other.get(key), name, key)) for other in self._nearby(dtype)]
                 add_noise(leaves, want, both, dtype, hint, again)
         return judge_result(name, leaves, self.tolerance, self.limit, spent)
@@ -139,28 +138,15 @@ def lay_out(got: Named, want: Named) -> Named:
 def add_noise(
     leaves: list[Leaf], exact: Named, pair: tuple[Named, Named], dtype: str, hint: float, again: Sequence[Named] = ()
 ) -> None:
-    """Measure every leaf's error at a precision in multiples of torch's own.
+    """Note every leaf's error at a precision, in multiples of torch's own as the judge counts them.
 
-    torch's own error counts as no less than a unit of rounding, and no less than its usual error over the leaves of
-    the quantity: a small leaf may be right by luck. ``again`` holds what torch computes from weights and inputs that
-    are one unit of rounding away: where a rectifier switches there, its switching is rounding, and no finding.
+    ``again`` holds what torch computes from weights and inputs that are one unit of rounding away.
     """
     want, got = pair
-    floor, unit = floor_of(exact, hint), float(jnp.finfo(dtype).eps)
-    theirs = {n: max(relative(x[n], exact[n], floor) for x in (want, *again)) for n in exact if n in want}
-    finite = [e for e in theirs.values() if np.isfinite(e)]
-    usual = float(np.sqrt(np.mean(np.square(finite)))) if finite else 0.0
+    found = multiples(got, [want, *again], exact, dtype, floor_of(exact.values(), hint))
     for leaf in leaves:
-        if leaf.torch not in theirs or leaf.torch not in got:
-            continue
-        error = relative(got[leaf.torch], exact[leaf.torch], floor)
-        least = max(theirs[leaf.torch], usual, unit)
-        leaf.noise_by[dtype] = error / least if np.isfinite(least) else 0.0
-
-
-def allowed(leaf: Leaf, limit: float) -> float:
-    """Return how many times torch's own error a leaf may have: of a single number, torch's may be small by luck."""
-    return limit * (NOISE_MULTIPLE_OF_A_NUMBER / NOISE_MULTIPLE if leaf.size == 1 else 1.0)
+        if leaf.torch in found and leaf.torch in want:
+            leaf.noise_by[dtype] = found[leaf.torch]
 
 
 def judge_result(name: str, leaves: list[Leaf], tolerance: float, limit: float, seconds: float) -> Result:
@@ -168,7 +154,7 @@ def judge_result(name: str, leaves: list[Leaf], tolerance: float, limit: float, 
     result = Result(name, leaves, "agree", "", seconds)
     if any(not leaf.error <= tolerance for leaf in leaves):
         result.verdict = "differ"
-    elif any(leaf.noise is not None and not leaf.noise <= allowed(leaf, limit) for leaf in leaves):
+    elif any(leaf.noise is not None and not leaf.noise <= allowed_multiple(leaf.size, limit) for leaf in leaves):
         result.verdict = "noisy"
         result.reason = (
             f"the same in float64, but {result.noise:.0f} times torch's own rounding error at lower precision"

@@ -10,6 +10,7 @@ from jaxgrad import gradient
 from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify._case import Criterion, Quantity, case
 from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from jaxgrad.verify.judge._tolerances import TORCH_CLIP_EPSILON
 
 ONES = np.ones(5)
 
@@ -176,8 +177,8 @@ def clipping(dtype: np.dtype) -> list[Quantity | Criterion]:
             lambda: torch_ref.gradient.clip_by_value(tt, 1.5),
             truth=jax.tree.map(lambda leaf: np.clip(leaf, -1.5, 1.5), tree),
         ),
-        scaled("by norm, above the limit", 1.0, 1.0 / (norm + 1e-6)),
-        scaled("by norm, at the limit", norm, norm / (norm + 1e-6)),
+        scaled("by norm, above the limit", 1.0, 1.0 / (norm + TORCH_CLIP_EPSILON)),
+        scaled("by norm, at the limit", norm, norm / (norm + TORCH_CLIP_EPSILON)),
         scaled("by norm, below the limit", 2 * norm, 1.0),
         Quantity("derivative above the limit", lambda: along(t), along_torch),
         Quantity(

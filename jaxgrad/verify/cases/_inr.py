@@ -15,7 +15,7 @@ from jaxgrad.verify.cases._siren import siren_jax, siren_params, siren_torch
 
 SIZE, STEPS = 64, 400
 SIZES = (2, 64, 64, 3)
-OPTIMIZER = optax.adam(optax.cosine_decay_schedule(2e-3, STEPS))
+OPTIMIZER = optax.adam(optax.cosine_decay_schedule(0.002, STEPS))
 LEAST_BY_VALUE, LEAST_BY_GRADIENT = 24.0, 20.0
 """PSNR in decibels that the fits must reach; the picture's own mean colour reaches about 11."""
 
@@ -72,7 +72,7 @@ def step_lowers_loss(dtype: np.dtype) -> list[Quantity | Criterion]:
     def measure() -> tuple[bool, str]:
         params, loss, data = to_jax(siren_params(SIZES, 0), dtype), LOSSES["gradient"], _data("gradient", dtype)
         before, gradient = jax.value_and_grad(loss)(params, *data)
-        after = loss(jax.tree.map(lambda w, g: w - 1e-6 * g, params, gradient), *data)
+        after = loss(jax.tree.map(lambda w, g: w - g / 1_000_000, params, gradient), *data)
         return bool(after < before), f"from {before:.4f} to {after:.4f}"
 
     return [Criterion("the loss falls", measure)]
@@ -145,7 +145,7 @@ def _training_step(dtype: np.dtype) -> Quantity:
     params, data, optimizer = (
         to_jax(siren_params(SIZES, 0), dtype),
         _data("gradient", dtype),
-        optax.adam(1e-4, eps=1e-3),
+        optax.adam(0.0001, eps=1e-3),
     )
 
     @jax.jit
@@ -160,7 +160,7 @@ def _training_step(dtype: np.dtype) -> Quantity:
         leaves = jax.tree.leaves(moved)
         for leaf, slope in zip(leaves, jax.tree.leaves(gradient), strict=True):
             leaf.grad = slope
-        torch.optim.Adam(leaves, lr=1e-4, eps=1e-3).step()
+        torch.optim.Adam(leaves, lr=0.0001, eps=1e-3).step()
         return moved
 
     return Quantity("weights after a step of Adam", lambda: step(params, *data), step_torch)

@@ -14,11 +14,11 @@ from jaxgrad.verify._case import Criterion, Quantity, case
 from jaxgrad.verify.cases import _sinusoid
 from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
 
-SMALL_STEP = optax.sgd(1e-3)
+SMALL_STEP = optax.sgd(0.001)
 STEP = optax.sgd(0.1)
 NO_STEP = optax.sgd(0.0)
 ADAM_STEP = optax.adam(0.05)
-OUTER = optax.adam(1e-3)
+OUTER = optax.adam(0.001)
 
 
 def output(params: Any, x: Any) -> Any:
@@ -54,7 +54,7 @@ def maml(dtype: np.dtype) -> list[Quantity | Criterion]:
     points = np.array([[t + 1.0, t + 1.0] for t in range(3)])
     trees = mlp_params((2, 5, 1), 0), points, points + 1
     (p, support, query), theirs = to_jax(trees, dtype), to_torch(trees, dtype)
-    inner = {"optimizer": _optimizers.sgd(1e-3), "num_steps": 1}
+    inner = {"optimizer": _optimizers.sgd(0.001), "num_steps": 1}
 
     def after_outer_steps() -> Any:
         params, state = p, OUTER.init(p)
@@ -66,7 +66,7 @@ def maml(dtype: np.dtype) -> list[Quantity | Criterion]:
 
     def after_outer_steps_torch() -> Any:
         params = jax.tree.map(torch.clone, theirs[0])
-        outer = torch.optim.Adam(jax.tree.leaves(params), lr=1e-3)
+        outer = torch.optim.Adam(jax.tree.leaves(params), lr=0.001)
         for _ in range(3):
             slopes = torch_ref.meta.maml_gradient(output_torch, params, *theirs[1:], **inner)
             for leaf, slope in zip(jax.tree.leaves(params), jax.tree.leaves(slopes), strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 from jaxgrad import per_example
 from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify._case import Criterion, Quantity, case
+from jaxgrad.verify.judge._tolerances import SEMI_DEFINITE
 
 
 def model(params: Any, x: Any) -> Any:
@@ -98,7 +99,7 @@ def fisher(dtype: np.dtype) -> list[Quantity | Criterion]:
         matrix = np.asarray(per_example.empirical_fisher(loss, p, x, y), np.float64)
         smallest = float(np.linalg.eigvalsh(matrix).min())
         symmetric = bool((matrix == matrix.T).all())
-        return symmetric and smallest > -1e-12, f"smallest eigenvalue {smallest:.1e}, symmetric: {symmetric}"
+        return symmetric and smallest > -SEMI_DEFINITE, f"smallest eigenvalue {smallest:.1e}, symmetric: {symmetric}"
 
     return [
         Quantity(

@@ -50,7 +50,7 @@ def trained_module(x: np.ndarray, y: np.ndarray) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.Tanh(), nn.Linear(b, c)).double()
-    optimizer, loss = torch.optim.Adam(module.parameters(), lr=1e-2), cross_entropy_torch(module)
+    optimizer, loss = torch.optim.Adam(module.parameters(), lr=0.01), cross_entropy_torch(module)
     for _ in range(20):
         optimizer.zero_grad()
         loss(dict(module.named_parameters()), torch.from_numpy(x), torch.from_numpy(y)).backward()

@@ -19,7 +19,7 @@ INNER = optax.sgd(RATE)
 SIZES = (1, 40, 40, 1)
 SHOTS = 10
 ROUNDS, TASKS_A_ROUND = 4000, 10
-OUTER = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(optax.cosine_decay_schedule(3e-3, ROUNDS)))
+OUTER = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(optax.cosine_decay_schedule(0.003, ROUNDS)))
 
 
 def initial_params() -> Any:

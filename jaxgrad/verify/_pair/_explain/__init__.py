@@ -13,6 +13,8 @@ from jaxgrad.verify._pair._explain._layers import in_layer
 from jaxgrad.verify._pair._explain._loss import in_loss
 from jaxgrad.verify._pair._explain._steps import in_step
 from jaxgrad.verify._pair._report import Cause, Result
+from jaxgrad.verify.judge import relative
+from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, UNLIKE_WEIGHT
 
 __all__ = ["explain"]
 
@@ -78,8 +80,6 @@ def _other_count(passes: Passes) -> list[Cause]:
 
 def _is_place(pair: Any, passes: Passes, first: Divergence) -> bool:
     """Say whether a call is the one that the divergence names; a module may be called several times."""
-    from jaxgrad.verify._pair._measure import relative
-
     ref = passes.plan[pair.slot]
     if first.where == "output":
         return relative(passes.forced.outputs.get(pair.slot, ref.output), ref.output) == first.error
@@ -129,7 +129,7 @@ def _weights_apart(bound: Any, first: Divergence) -> list[Cause]:
         return []
     from jaxgrad.verify._pair._proofs import compare_weights
 
-    rows = [row for row in compare_weights(bound) if row["error"] > 1e-6]
+    rows = [row for row in compare_weights(bound) if row["error"] > UNLIKE_WEIGHT]
     below = [r for r in rows if any(k.startswith(f"{first.path}.") for k in r["torch"])] or rows
     if not below:
         return []
@@ -175,4 +175,4 @@ def _large_means(bound: Any) -> bool:
 
     inputs = [c.inputs[0] for c in capture(bound.torch, bound.batch).calls if "Norm" in c.kind and c.inputs]
     spread = [(np.abs(x.mean(-1)).max(), x.std(-1).min()) for x in inputs if x is not None]
-    return any(mean > 30 * max(std, 1e-12) for mean, std in spread)
+    return any(mean > FAR_FROM_ZERO * max(std, LAST_RESORT) for mean, std in spread)

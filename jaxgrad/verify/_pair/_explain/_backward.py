@@ -7,6 +7,8 @@ import numpy as np
 from jaxgrad.verify._pair._divergence import Divergence, Passes
 from jaxgrad.verify._pair._explain._functions import ratio, special_ratio
 from jaxgrad.verify._pair._report import Cause, Result
+from jaxgrad.verify.judge import floor_of, relative
+from jaxgrad.verify.judge._tolerances import LOST_SECOND_ORDER, NAMED_FACTOR, RECOGNISED
 
 __all__ = ["at_kinks", "in_backward", "in_quantities"]
 
@@ -36,7 +38,7 @@ def in_backward(bound: Any, passes: Passes, first: Divergence) -> list[Cause]:
 def _cotangent(bound: Any, first: Divergence, got: np.ndarray, want: np.ndarray, value: np.ndarray) -> list[Cause]:
     """Explain a cotangent: none, a factor, or wrong only where a value lies at a kink."""
     scale = float(np.abs(want).max(initial=0))
-    wrong = np.abs(got - want) > 1e-9 * max(scale, float(np.abs(got).max(initial=0)))
+    wrong = np.abs(got - want) > RECOGNISED * max(scale, float(np.abs(got).max(initial=0)))
     if not got.any() and want.any():
         return [
             Cause("stop-gradient", "JAX sends no gradient back here.", "Remove stop_gradient.", first.path, proven=True)
@@ -49,7 +51,7 @@ def _cotangent(bound: Any, first: Divergence, got: np.ndarray, want: np.ndarray,
     if found:
         return found
     factor = ratio(got, want)
-    if factor is not None and abs(factor - 1) > 1e-7:
+    if factor is not None and abs(factor - 1) > NAMED_FACTOR:
         name = special_ratio(factor, {"the batch size": len(value) if value.ndim else 1})
         return [
             Cause("gradient-scale", f"JAX's gradient is {name} times torch's.", "Look for a custom rule.", first.path)
@@ -102,10 +104,10 @@ def _kink(count: str, point: float, path: str, words: str) -> Cause:
 def _weights(bound: Any, passes: Passes, first: Divergence) -> list[Cause]:
     """Explain gradients of weights whose layer sends the right gradient back."""
     prefix = "" if first.path == "(model)" else f"{first.path}."
-    causes = []
+    causes, floor = [], floor_of(passes.trace.gradients.values())
     for name, want in passes.trace.gradients.items():
         got = passes.gradients.get(name)
-        if not name.startswith(prefix) or got is None or np.allclose(got, want, rtol=1e-9, atol=1e-12):
+        if not name.startswith(prefix) or got is None or relative(got, want, floor) <= RECOGNISED:
             continue
         causes += one_weight(bound, name, got, want, first.path)
     return causes[:1]
@@ -118,14 +120,14 @@ def one_weight(bound: Any, name: str, got: np.ndarray, want: np.ndarray, path: s
         return [Cause("stop-gradient", f"JAX gives {name} no gradient.", "Remove stop_gradient.", path, proven=True)]
     if not want.any() and got.any():
         return [Cause("detach", f"torch gives {name} no gradient.", "Use stop_gradient in JAX.", path, proven=True)]
-    rows = np.abs(got - want).reshape(len(want), -1).max(1) > 1e-9 * np.abs(want).max()
+    rows = np.abs(got - want).reshape(len(want), -1).max(1) > RECOGNISED * np.abs(want).max()
     if want.ndim == 2 and 0 < rows.sum() <= 2:
         which = [int(i) for i in np.flatnonzero(rows)]
         if not want[rows].any():
             text = f"only row {which[0]} of {name} differs: torch's padding_idx gives it no gradient."
             return [Cause("padding-idx", text, "Stop the gradient of that row in JAX.", path, proven=True)]
     factor = ratio(got, want)
-    if factor is not None and abs(factor - 1) > 1e-7:
+    if factor is not None and abs(factor - 1) > NAMED_FACTOR:
         label = special_ratio(factor, {"the batch size": len(bound.batch[0])})
         kind = "tied-weights" if tied else "gradient-scale"
         return [Cause(kind, f"JAX's gradient of {name} is {label} times torch's.", "Count it once.", path)]
@@ -140,21 +142,21 @@ def in_quantities(bound: Any, results: list[Result], first: Divergence) -> list[
     wrong = {r.name: r for r in results if r.verdict == "differ"}
     if "meta_second_order" in wrong and wrong["meta_second_order"].leaves:
         leaves = wrong["meta_second_order"].leaves
-        if all(leaf.ratio < 1e-6 for leaf in leaves):
+        if all(leaf.ratio < LOST_SECOND_ORDER for leaf in leaves):
             return [
                 Cause("first-order-meta", "JAX's meta-gradient has no second-order part: it is first-order MAML.",
                       "Remove stop_gradient from the inner step.", "meta", proven=True)
             ]  # fmt: skip
-        if all(leaf.ratio > 1e6 for leaf in leaves):
+        if all(leaf.ratio > 1 / LOST_SECOND_ORDER for leaf in leaves):
             return [
                 Cause("first-order-meta", "torch's meta-gradient has no second-order part: it is first-order MAML.",
                       "Use create_graph=True in the inner step.", "meta", proven=True)
             ]  # fmt: skip
     for name, result in wrong.items():
-        moved = [leaf for leaf in result.leaves if leaf.error > 1e-9 and leaf.size]
-        factors = {round(leaf.ratio, 7) for leaf in moved if abs(abs(leaf.cosine) - 1) < 1e-9}
+        moved = [leaf for leaf in result.leaves if leaf.error > RECOGNISED and leaf.size]
+        factors = {round(leaf.ratio, 7) for leaf in moved if abs(abs(leaf.cosine) - 1) < RECOGNISED}
         same_all = len(moved) == len(result.leaves) and len(factors) == 1
-        if same_all and all(abs(abs(leaf.cosine) - 1) < 1e-9 for leaf in moved):
+        if same_all and all(abs(abs(leaf.cosine) - 1) < RECOGNISED for leaf in moved):
             sizes = {"the batch size": len(bound.batch[0]), "the number of outputs": bound.batch[-1].size}
             factor = factors.pop() * np.sign(moved[0].cosine)
             if not factor:
@@ -175,7 +177,7 @@ def _second_order(bound: Any, wrong: dict[str, Result], first: Divergence) -> li
     from jaxgrad.verify._kinks import kinks
 
     leaves = [leaf for r in wrong.values() for leaf in r.leaves]
-    if all(leaf.ratio < 1e-9 for leaf in leaves if leaf.error > 1e-9):
+    if all(leaf.ratio < RECOGNISED for leaf in leaves if leaf.error > RECOGNISED):
         return [Cause("stop-gradient", "JAX's second derivatives vanish: the gradient is cut inside of the loss.",
                       "Remove stop_gradient.", first.path)]  # fmt: skip
     rows = [k for k in kinks() if k.same_first and not k.same_second and not isinstance(k.torch_second, str)]

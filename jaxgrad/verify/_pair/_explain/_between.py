@@ -11,6 +11,7 @@ from jaxgrad.verify._pair._explain._evidence import Evidence
 from jaxgrad.verify._pair._explain._functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
 from jaxgrad.verify._pair._explain._sequences import recurrent
 from jaxgrad.verify._pair._report import Cause
+from jaxgrad.verify.judge._tolerances import NO_ADDEND, RECOGNISED
 
 __all__ = ["between"]
 
@@ -107,7 +108,7 @@ def _scaled(e: Evidence) -> list[Cause]:
         rest, other = e.want - source, e.got - source
         factor = ratio(other, rest) if rest.any() else None
         if factor is not None:
-            if abs(factor) < 1e-12:
+            if abs(factor) < NO_ADDEND:
                 return _cause(e, "addend-missing", f"torch adds something to {name}, JAX does not.", "Add it.")
             text = f"what JAX adds to {name} is {special_ratio(factor, sizes)} times what torch adds."
             return _cause(e, "scale", text, "Use the same factor.")
@@ -218,7 +219,7 @@ def _parts(e: Evidence) -> list[Cause]:
     """Only some positions differ."""
     if e.want.shape != e.got.shape or e.want.ndim < 3:
         return []
-    bad = np.abs(e.got - e.want).max(axis=tuple(range(2, e.want.ndim))) > 1e-9 * np.abs(e.want).max()
+    bad = np.abs(e.got - e.want).max(axis=tuple(range(2, e.want.ndim))) > RECOGNISED * np.abs(e.want).max()
     if 0 < bad.mean() <= 0.5:
         rows = [int(i) for i in np.flatnonzero(bad.any(0))[:5]]
         return [Cause("positions", f"only some positions differ (along axis 1: {rows}).", "", e.first.path)]

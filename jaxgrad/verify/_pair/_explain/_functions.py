@@ -7,30 +7,30 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge import size
+from jaxgrad.verify.judge._tolerances import L2_NORMALISE_EPSILON, NAMED_FACTOR, ONE_FACTOR, RECOGNISED
+
 __all__ = ["ELEMENTWISE", "ratio", "recognise", "same", "special_ratio"]
 
 Function = Callable[[np.ndarray], np.ndarray]
 
 
-def same(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-9) -> bool:
+def same(a: np.ndarray, b: np.ndarray, tolerance: float = RECOGNISED) -> bool:
     """Say whether two arrays are the same to rounding."""
     if a.shape != b.shape or not np.isfinite(a).all() or not np.isfinite(b).all():
         return False
-    size = float(np.linalg.norm(b.ravel()))
-    return float(np.linalg.norm((a - b).ravel())) <= tolerance * size if size else not a.any()
+    return size(a - b) <= tolerance * size(b)
 
 
 def ratio(got: np.ndarray, want: np.ndarray) -> float | None:
     """Return the one factor between two arrays, or ``None`` if there is none."""
     if got.shape != want.shape or not np.isfinite(got).all() or not np.isfinite(want).all():
         return None
-    size = float(np.vdot(want, want))
-    if not size:
+    whole = size(want)
+    if not whole:
         return None
-    factor = float(np.vdot(want, got)) / size
-    return (
-        factor if np.linalg.norm((got - factor * want).ravel()) <= 1e-8 * np.sqrt(size) * max(abs(factor), 1) else None
-    )
+    factor = float(np.vdot(want / whole, got / whole))
+    return factor if size(got - factor * want) <= ONE_FACTOR * whole * max(abs(factor), 1) else None
 
 
 def special_ratio(factor: float, sizes: dict[str, int]) -> str:
@@ -41,7 +41,7 @@ def special_ratio(factor: float, sizes: dict[str, int]) -> str:
             known |= {name: n, f"1/{name}": 1 / n, f"{name}/({name}-1)": n / (n - 1), f"({name}-1)/{name}": 1 - 1 / n}
             known |= {f"sqrt({name})": math.sqrt(n), f"1/sqrt({name})": 1 / math.sqrt(n)}
     for name, value in known.items():
-        if abs(factor - value) <= 1e-7 * abs(value):
+        if abs(factor - value) <= NAMED_FACTOR * abs(value):
             return name
     return f"{factor:.6g}"
 
@@ -99,7 +99,7 @@ ELEMENTWISE: dict[str, Function] = {
     "softmax over the last axis": lambda x: _softmax(x, -1),
     "softmax over axis 1": lambda x: _softmax(x, 1) if x.ndim > 1 else x,
     "softmax over axis 0": lambda x: _softmax(x, 0),
-    "l2 normalisation": lambda x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12),
+    "l2 normalisation": lambda x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), L2_NORMALISE_EPSILON),
     "standardisation with ddof 1": lambda x: (x - x.mean(-1, keepdims=True)) / x.std(-1, ddof=1, keepdims=True),
     "standardisation with ddof 0": lambda x: (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True),
 }

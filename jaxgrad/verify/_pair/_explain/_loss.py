@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxgrad.verify._pair._explain._functions import special_ratio
 from jaxgrad.verify._pair._report import Cause
+from jaxgrad.verify.judge._tolerances import NOT_ZERO, RECOGNISED
 
 __all__ = ["in_loss", "known_losses"]
 
@@ -42,7 +43,7 @@ def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str =
 
 def _close(a: float, b: float) -> bool:
     """Say whether two losses are the same to rounding."""
-    return bool(abs(a - b) <= 1e-9 * max(abs(b), 1e-300))
+    return bool(abs(a - b) <= RECOGNISED * max(abs(b), NOT_ZERO))
 
 
 def known_losses(z: np.ndarray, t: Any) -> dict[str, float]:

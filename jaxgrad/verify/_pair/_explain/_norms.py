@@ -8,10 +8,17 @@ import numpy as np
 from jaxgrad.verify._pair._explain._evidence import Evidence, proven
 from jaxgrad.verify._pair._explain._functions import same
 from jaxgrad.verify._pair._report import Cause
+from jaxgrad.verify.judge import relative
+from jaxgrad.verify.judge._tolerances import (
+    CLOSE_TO_TORCH,
+    EPSILONS,
+    FAR_FROM_ZERO_IN_A_NORM,
+    LAYER_EPSILON,
+    NOT_ZERO,
+    RECOGNISED_NORM,
+)
 
 __all__ = ["batch_norm", "norm"]
-
-EPSILONS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 2.220446049250313e-16)
 
 
 def norm(e: Evidence) -> list[Cause]:
@@ -57,7 +64,7 @@ def norm(e: Evidence) -> list[Cause]:
         if x.shape[1] % g == 0 and g != groups
     ]
     for name, args, text, mend in variants:
-        if same(normal(*args), e.got, 1e-10):
+        if same(normal(*args), e.got, RECOGNISED_NORM):
             return proven(e, name, text, mend)
     return _fast_variance(e)
 
@@ -65,7 +72,7 @@ def norm(e: Evidence) -> list[Cause]:
 def _epsilon(e: Evidence, eps: float, normal: Callable[[float], np.ndarray]) -> list[Cause]:
     """Another epsilon than torch's, tried on a norm as a function of it."""
     for other in EPSILONS:
-        if other != eps and same(normal(other), e.got, 1e-10):
+        if other != eps and same(normal(other), e.got, RECOGNISED_NORM):
             text = f"JAX's epsilon is {other:g}, torch's {eps:g}."
             return proven(e, "epsilon", text, f"Set epsilon={eps:g} in the JAX layer.")
     return []
@@ -74,9 +81,9 @@ def _epsilon(e: Evidence, eps: float, normal: Callable[[float], np.ndarray]) -> 
 def _fast_variance(e: Evidence) -> list[Cause]:
     """A variance that cancels, named after its pattern."""
     x = e.inputs[0]
-    close = float(np.linalg.norm(e.got - e.want)) / max(float(np.linalg.norm(e.want)), 1e-300)
-    mean, std = np.abs(x.mean(-1)).max(), max(x.std(-1).min(), 1e-300)
-    if mean / std > 100 and close < 1e-3:
+    close = relative(e.got, e.want)
+    mean, std = np.abs(x.mean(-1)).max(), max(x.std(-1).min(), NOT_ZERO)
+    if mean / std > FAR_FROM_ZERO_IN_A_NORM and close < CLOSE_TO_TORCH:
         return [
             Cause(
                 "fast-variance",
@@ -94,7 +101,7 @@ def batch_norm(e: Evidence) -> list[Cause]:
     mean, var = e.weight("running_mean"), e.weight("running_var")
     axes = (0, *range(2, x.ndim))
     wide = (1, -1, *[1] * (x.ndim - 2))
-    eps = e.torch.get("eps", 1e-5)
+    eps = e.torch.get("eps", LAYER_EPSILON)
     trained = e.bound.torch.train
 
     def normal(batch: bool, eps: float, ddof: int = 0) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxgrad.verify._pair._explain._functions import ratio, same, special_ratio
 from jaxgrad.verify._pair._report import Cause
+from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, ONE_FACTOR, TORCH_CLIP_EPSILON
 
 __all__ = ["in_step"]
 
@@ -51,10 +52,10 @@ def _clip(bound: Any, theirs: Any, wrong: dict[str, Any], before: Any, want: Any
     del bound, theirs, before
     factors = _factors(wrong)
     stage = "clipped gradient"
-    if len(factors) == len(wrong) and np.ptp(factors) < 1e-8:
+    if len(factors) == len(wrong) and np.ptp(factors) < ONE_FACTOR:
         f = factors[0]
         norm = float(np.sqrt(sum(np.sum(g**2) for g in want["gradient"].values())))
-        if abs((f - 1) * norm - 1e-6) < 1e-8:
+        if abs((f - 1) * norm - TORCH_CLIP_EPSILON) < ONE_FACTOR:
             text = f"torch divides by the norm plus 1e-6 (the norm is {norm:.3g}), optax by the norm."
             return _cause(
                 "clip-epsilon", text, "Use jaxgrad.gradient.clip_by_global_norm, which has torch's rule.", stage
@@ -135,15 +136,15 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
                       "Mask it in JAX.", stage)  # fmt: skip
     factors = _factors(wrong)
     whole = len(wrong) >= len(before) - len(unused)
-    if whole and len(factors) == len(wrong) and np.ptp(factors) <= 1e-7 * abs(factors[0]):
+    if whole and len(factors) == len(wrong) and np.ptp(factors) <= NAMED_FACTOR * abs(factors[0]):
         momentum = theirs.optimizer.param_groups[0].get("momentum") or 0.9
-        if any(abs(factors[0] - f) < 1e-7 for f in (1 + momentum, 1 / (1 + momentum))):
+        if any(abs(factors[0] - f) < NAMED_FACTOR for f in (1 + momentum, 1 / (1 + momentum))):
             side = "JAX" if factors[0] > 1 else "torch"
             text = f"only {side} takes Nesterov's step: its first is 1 + {momentum:g} times as long."
             return _cause("nesterov", text, "Give both the same nesterov=.", stage)
         label = special_ratio(factors[0], {})
         return _cause("learning-rate", f"every update is {label} times torch's.", "Give both the same rate.", stage)
-    if factors and len(factors) == len(wrong) and np.ptp(factors) <= 1e-7 * abs(factors[0]):
+    if factors and len(factors) == len(wrong) and np.ptp(factors) <= NAMED_FACTOR * abs(factors[0]):
         return _cause("learning-rate", f"some updates are {special_ratio(factors[0], {})} times torch's: groups with"
                       " rates of their own.", "Use optax.multi_transform.", stage)  # fmt: skip
     decay = [r for p, (g, w) in wrong.items() if p in before and (r := ratio(g - w, before[p])) is not None]
@@ -151,7 +152,7 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
         rate = theirs.optimizer.param_groups[0]["lr"]
         text = f"the updates differ by {decay[0]:.3g} times the weights, a decay of {-decay[0] / rate:.3g}."
         return _cause(
-            "weight-decay", text, "Give both the same weight_decay (torch's AdamW: 1e-2, optax: 1e-4).", stage
+            "weight-decay", text, "Give both the same weight_decay (torch's AdamW: 0.01, optax: 0.0001).", stage
         )
     group = theirs.optimizer.param_groups[0]
     kind = type(theirs.optimizer).__name__

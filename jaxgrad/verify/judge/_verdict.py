@@ -1,4 +1,4 @@
-"""The verdict on two trees, and the only place where tolerances stand.
+"""The verdict on two trees.
 
 Two stages. In float64 two definitions agree to rounding, so a difference there is a difference of definition. In
 float32 the error against the float64 answer is measured in multiples of torch's own float32 error.
@@ -8,44 +8,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
 
-__all__ = [
-    "CLOSED_FORM_F64",
-    "DEFINITION_F64",
-    "NOISE_MULTIPLE",
-    "NOISE_MULTIPLE_OF_A_NUMBER",
-    "SMALL_LEAF",
-    "Difference",
-    "Verdict",
-    "compare",
-    "judge",
-    "noise_multiple",
-    "size",
-    "to_numpy",
-    "worst",
-]
+from jaxgrad.verify.judge._arrays import to_numpy
+from jaxgrad.verify.judge._leaf import floor_of, relative
+from jaxgrad.verify.judge._rounding import allowed_multiple, multiples
+from jaxgrad.verify.judge._tolerances import CLOSED_FORM_F64, DEFINITION_F64
 
-DEFINITION_F64 = 1e-10
-"""The largest relative L2 error of a leaf in float64, of ``max(norm(leaf), 1e-3 norm(tree))``."""
-
-CLOSED_FORM_F64 = 1e-10
-"""The same against a closed form."""
-
-NOISE_MULTIPLE = 10.0
-"""The largest float32 error of a leaf, in multiples of torch's own on it.
-
-Correct code stays below 3 (200 random networks, Hessian products), except on a leaf that is one number: torch's
-rounding of one number is small by luck now and then, and 0.5% of correct ones lie beyond 10.
-"""
-
-NOISE_MULTIPLE_OF_A_NUMBER = 100.0
-"""The same on a leaf that is one number: of two equally large roundings, 0.6% have a ratio beyond 100."""
-
-SMALL_LEAF = 1e-3
-"""A leaf smaller than this part of its tree is measured against that part: its own digits are noise."""
+__all__ = ["Difference", "Verdict", "compare", "judge", "noise_multiple", "worst"]
 
 
 @dataclass(frozen=True)
@@ -74,22 +44,6 @@ class Verdict:
     """The paths that failed, each with the stage and the measure that it failed; empty when both agree."""
 
 
-def to_numpy(tree: Any) -> dict[str, np.ndarray]:
-    """Return every leaf by its path, as NumPy, from a tree of JAX, torch or NumPy arrays or numbers."""
-    leaves = jtu.tree_leaves_with_path(tree)
-    return {jtu.keystr(path, simple=True, separator="/"): _leaf_to_numpy(leaf) for path, leaf in leaves}
-
-
-def _leaf_to_numpy(leaf: Any) -> np.ndarray:
-    """Return one leaf as a NumPy array of the same dtype."""
-    if type(leaf).__module__.split(".")[0] != "torch":
-        return np.asarray(leaf)
-    leaf = leaf.detach().cpu().resolve_conj().resolve_neg()
-    # NumPy has no bfloat16 of its own, and torch cannot hand over JAX's
-    half = str(leaf.dtype) == "torch.bfloat16"
-    return leaf.float().numpy().astype(jnp.bfloat16) if half else leaf.numpy()
-
-
 def compare(got: Any, want: Any, *, dtypes: bool = False) -> list[Difference]:
     """Compare two trees leaf by leaf.
 
@@ -102,35 +56,21 @@ def compare(got: Any, want: Any, *, dtypes: bool = False) -> list[Difference]:
         One difference for every path that either tree has.
     """
     ours, theirs = to_numpy(got), to_numpy(want)
-    whole = size(np.array([size(leaf) for leaf in theirs.values()]))
-    return [_compare_leaf(path, ours.get(path), theirs.get(path), whole, dtypes) for path in sorted(ours | theirs)]
-
-
-def _wide(leaf: np.ndarray) -> np.ndarray:
-    """Return a leaf in the dtype in which it is measured."""
-    return leaf.astype(np.complex128 if np.iscomplexobj(leaf) else np.float64)
-
-
-def size(leaf: np.ndarray) -> float:
-    """Return the L2 norm, taken so that the squares neither overflow nor vanish."""
-    leaf = _wide(leaf).ravel()
-    peak = float(np.max(np.abs(leaf), initial=0.0))
-    return peak * float(np.linalg.norm(leaf / peak)) if 0 < peak < np.inf else peak
+    floor = floor_of(theirs.values())
+    return [_compare_leaf(path, ours.get(path), theirs.get(path), floor, dtypes) for path in sorted(ours | theirs)]
 
 
 def _compare_leaf(
-    path: str, ours: np.ndarray | None, theirs: np.ndarray | None, whole: float, dtypes: bool
+    path: str, ours: np.ndarray | None, theirs: np.ndarray | None, floor: float, dtypes: bool
 ) -> Difference:
     """Compare one leaf with its reference."""
     note = _mismatch(ours, theirs, dtypes)
     if note or ours is None or theirs is None:
         return Difference(path, np.inf, note)
-    ours, theirs = _wide(ours), _wide(theirs)
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        same = np.array_equal(ours, theirs, equal_nan=False)
-        return Difference(path, 0.0 if same else np.inf, "" if same else "NaN or infinity")
-    distance, scale = size(ours - theirs), max(size(theirs), SMALL_LEAF * whole)
-    return Difference(path, distance / scale if scale else (0.0 if distance == 0 else np.inf))
+    error = relative(ours, theirs, floor)
+    # before the conversion, for dtypes that NumPy does not know
+    finite = all(np.isfinite(leaf.astype(complex)).all() for leaf in (ours, theirs))
+    return Difference(path, error, "" if finite or error == 0 else "NaN or infinity")
 
 
 def _mismatch(ours: np.ndarray | None, theirs: np.ndarray | None, dtypes: bool) -> str:
@@ -156,20 +96,20 @@ def noise_multiple(got: Any, reference: Any, exact: Any) -> Difference:
         exact: torch's answer in float64.
 
     Returns:
-        The worst leaf, its ``error`` in multiples of torch's error, which counts as at least one unit of
-        float32 rounding of the leaf, and as that unit where torch's own answer is not finite.
+        The worst leaf, its ``error`` in multiples of torch's error as `multiples` counts them.
     """
-    ours, theirs = to_numpy(got), to_numpy(reference)
-    noise = {d.path: d.error for d in compare(theirs, exact) if np.isfinite(d.error)}
-    unit = float(jnp.finfo(jnp.float32).eps)
+    ours, theirs, true = to_numpy(got), to_numpy(reference), to_numpy(exact)
+    same_shape = {path: leaf for path, leaf in theirs.items() if path in true and leaf.shape == true[path].shape}
+    found = multiples(ours, [same_shape], true, np.float32, floor_of(true.values()))
 
     def multiple(d: Difference) -> Difference:
         note = _mismatch(ours.get(d.path), theirs.get(d.path), dtypes=True)
-        error = np.inf if note else d.error / max(noise.get(d.path, 0.0), unit)
-        number = d.path in ours and ours[d.path].size == 1
-        return Difference(d.path, error, note or d.note, NOISE_MULTIPLE_OF_A_NUMBER if number else NOISE_MULTIPLE)
+        count = ours[d.path].size if d.path in ours else 0
+        return Difference(
+            d.path, np.inf if note else found.get(d.path, np.inf), note or d.note, allowed_multiple(count)
+        )
 
-    return worst([multiple(d) for d in compare(ours, exact)])
+    return worst([multiple(d) for d in compare(ours, true)])
 
 
 def judge(ours: tuple[Any, Any], theirs: tuple[Any, Any], truth: Any = None) -> Verdict:
