@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._pair._flattening import settle_flattening
+from jaxgrad.verify._pair._islands import settle
 from jaxgrad.verify._pair._jax_side import flatten, precision
 from jaxgrad.verify._pair._proofs import first_examples, proofs, trace
 from jaxgrad.verify._pair._report import _plain
@@ -100,6 +101,7 @@ def audit(bound: Any, *, prove: bool = True) -> Audit:
     begun = time.perf_counter()
     mapping = bound.mapping
     with precision():
+        settle(bound)
         settle_flattening(bound)
         small = first_examples(bound)
         traced = trace(small)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxgrad.verify._pair import _divergence, _explain, _training
 from jaxgrad.verify._pair._divergence import Divergence, Layer, Passes
 from jaxgrad.verify._pair._flattening import settle_flattening
+from jaxgrad.verify._pair._islands import settle
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
@@ -56,6 +57,7 @@ def check(
     begun = time.perf_counter()
     with precision():
         # a flattened image is mapped one way or the other; the values decide
+        settle(bound)
         settle_flattening(bound)
         sides = {d: (TorchQuantities(bound, d), JaxQuantities(bound, d)) for d in ("float64", *lower)}
         wanted = [n for n in names if n in (*FIRST, *SECOND)]
@@ -83,8 +85,10 @@ def check(
 
 def _unmapped(bound: Any) -> list[Result]:
     """Judge the mapping: a weight without a counterpart is a difference, whatever the batch shows of it."""
-    mapping = bound.mapping
-    leaves = [Leaf(key, "", np.inf, note="no JAX leaf takes it") for key in mapping.unused]
+    mapping, side = bound.mapping, bound.torch
+    # a buffer that is a table of JAX's own has its counterpart in the code
+    tables = {key for key in side.settled if key in side.buffers or key in side.frozen}
+    leaves = [Leaf(key, "", np.inf, note="no JAX leaf takes it") for key in mapping.unused if key not in tables]
     leaves += [Leaf("", path, np.inf, note="no torch key fills it") for path in mapping.unfilled]
     names = ", ".join(leaf.torch or leaf.jax for leaf in leaves[:3])
     found = [Result("mapping", leaves, "differ", f"{len(leaves)} weights without a counterpart: {names}")]
@@ -185,5 +189,6 @@ def _meta(bound: Any, tolerance: float, noise: float, dtypes: Sequence[str], sec
         "mode": bound.options["mode"],
         "weights": bound.options["weights"],
         "excited": bound.torch.excited,
+        "islands": list(bound.islands.notes),
         "seconds": seconds,
     }

@@ -28,7 +28,7 @@ def settle_flattening(bound: Any) -> None:
 
     def loss() -> float:
         params, rest = bound.weights("float64")
-        value = run_once(bound.jax_loss_of(rest), params, *bound.data("float64"))
+        value = run_once(bound.wide(bound.jax_loss_of(rest)), params, *bound.data("float64"))
         return float(value)
 
     want = bound.torch.value(bound.batch)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify._pair._islands import Islands
 from jaxgrad.verify._pair._jax_side import JaxSide, cast, flatten, unflatten
 from jaxgrad.verify._pair._layout import narrow
+from jaxgrad.verify._pair._lift_jax import lifted
 from jaxgrad.verify._pair._mapping import Mapping
 from jaxgrad.verify._pair._torch_side import split
 
@@ -30,6 +32,8 @@ class Pair:
         self.batch, self.adapt, self.options = batch, adapt, options
         self.shapes = {name: p.shape for name, p in torch.params.items()}
         self.mapping: Mapping = Mapping((), (), ())
+        self.islands: Islands | None = None
+        """What either side computes in float32 itself, once it was looked for."""
         self.flattened: dict[str, tuple[int, ...]] = {}
         """Torch layers behind a flatten of an image: their inputs' channels, height and width."""
 
@@ -62,6 +66,13 @@ class Pair:
             return self.jax_loss(output, *targets)
 
         return evaluate
+
+    def wide(self, fun: Callable[..., Any], dtype: str = "float64") -> Callable[..., Any]:
+        """Return a function of JAX's with its float32 islands in float64, where that is the precision."""
+        if dtype != "float64":
+            return fun
+        islands = self.islands or Islands()
+        return lifted(fun, data=islands.data, known=islands.known)
 
     def pull_back(self, gradient: Any) -> dict[str, Any]:
         """Carry a tree like JAX's parameters to torch's names and shapes; frozen tensors are left out."""

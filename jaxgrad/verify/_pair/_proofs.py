@@ -51,7 +51,7 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
         }
     theirs = TorchQuantities(bound, "float64").basic()
     want = {n: g.numpy() for n, g in theirs["gradient"].items()}
-    by_output = _same_output(theirs["value"], traced)
+    by_output = _same_output(theirs["value"], traced, bound.wide)
     got = want if by_output else JaxQuantities(bound, "float64").basic()["gradient"]
     floor = floor_of(want.values())
     found = {}
@@ -68,11 +68,11 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
     return found
 
 
-def _same_output(theirs: dict[str, Any], traced: Any) -> bool:
+def _same_output(theirs: dict[str, Any], traced: Any, wide: Any) -> bool:
     """Say whether both models return the same, by running the jaxpr that was traced."""
     (program, _), arguments = traced
     names = sorted(n for n in theirs if n != "loss")
-    ours = run_once(jax.extend.core.jaxpr_as_fun(program), *jax.tree.leaves(arguments))
+    ours = run_once(wide(jax.extend.core.jaxpr_as_fun(program)), *jax.tree.leaves(arguments))
     if len(names) != len(ours):
         return False
     for name, array in zip(names, ours, strict=True):

@@ -33,7 +33,8 @@ class JaxQuantities:
         self.kept: dict[str, Any] = {}
         self.params, self.rest = bound.weights(dtype)
         self.batch = bound.data(dtype)
-        self.output = jax.jit(self._output)  # noqa: TID251 - goes with this object
+        self.output = bound.wide(jax.jit(self._output), dtype)  # noqa: TID251 - goes with this object
+        self.loss_of = bound.wide(bound.jax_loss, dtype)
         self.loss = jax.jit(self._loss)  # noqa: TID251 - goes with this object
         self.gradient = quick(self._gradient)
         self.forward_product, self.reverse_product = (
@@ -64,7 +65,7 @@ class JaxQuantities:
     def _loss(self, params: Any, *batch: Any) -> Any:
         """The loss as a function of the parameters."""
         output, targets, _ = self.output(params, self.rest, *batch)
-        return self.bound.jax_loss(output, *targets)
+        return self.loss_of(output, *targets)
 
     def _gradient(self, params: Any, rest: Any, *batch: Any) -> tuple[Any, Any, Any, Any, Any]:
         """The loss, the output, the collections, and the loss's gradients with respect to parameters and inputs."""
@@ -73,7 +74,7 @@ class JaxQuantities:
 
         def loss(params: Any, floating: Any) -> Any:
             output, targets, changed = self.output(params, rest, *(floating.get(i, x) for i, x in enumerate(batch)))
-            return self.bound.jax_loss(output, *targets), (output, changed)
+            return self.loss_of(output, *targets), (output, changed)
 
         (value, others), grads = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, floating)
         return value, *others, *grads
@@ -117,7 +118,7 @@ class JaxQuantities:
 
             point, pull = jax.vjp(main_output, params)
             tangent = jax.vjp(lambda u: pull(u)[0], jnp.zeros_like(point))[1](vector)[0]
-            slope = jax.grad(lambda z: self.bound.jax_loss(replace_main(output, z), *targets))
+            slope = jax.grad(lambda z: self.loss_of(replace_main(output, z), *targets))
             return pull(jax.jvp(slope, (point,), (tangent,))[1])[0]
 
         return self.back(run_once(program, self.params, self.direction(), *self.batch))
@@ -189,7 +190,7 @@ class JaxQuantities:
         def program(params: Any, *batch: Any) -> Any:
             def losses(params: Any) -> Any:
                 output, targets, _ = self.output(params, self.rest, *batch)
-                loss = self.bound.jax_loss(output, *targets)
+                loss = self.loss_of(output, *targets)
                 return jnp.stack([loss, jnp.mean(main_array(output) ** 2), loss**2])
 
             values, pull = jax.vjp(losses, params)

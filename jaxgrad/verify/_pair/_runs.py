@@ -12,6 +12,7 @@ from jaxgrad.verify._pair._bind import DEFAULTS, bind
 from jaxgrad.verify._pair._check import first_of_results
 from jaxgrad.verify._pair._flattening import settle_flattening
 from jaxgrad.verify._pair._inputs import check_batch, check_mode, check_options, need
+from jaxgrad.verify._pair._islands import settle
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf, measure
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
@@ -72,6 +73,7 @@ def dump_jax(
     given = {**DEFAULTS, **spec, "mode": "train" if side.train else "eval"}
     bound = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
     with precision():
+        settle(bound)
         settle_flattening(bound)
         groups = _quantities(lambda dtype: JaxQuantities(bound, dtype), what, dtypes)
     left = {"unused": bound.mapping.unused, "unfilled": bound.mapping.unfilled}

@@ -1,5 +1,6 @@
 """The torch half of a pair: a private copy of the module, called with parameters given by name."""
 
+import contextlib
 import copy
 import zlib
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._bridge import to_torch
+from jaxgrad.verify._pair import _lift_torch
 from jaxgrad.verify._pair._inputs import PairError, first_line
 
 __all__ = ["TorchSide"]
@@ -18,7 +20,9 @@ class TorchSide:
     """A torch module, copied once for each dtype; the user's own is never touched."""
 
     def __init__(self, module: Any, loss: Any, *, train: bool = False) -> None:
-        self.module, self.loss_fn, self.train = module, loss, train
+        self.module, self.plain_loss, self.train = module, loss, train
+        self.settled: dict[str, np.ndarray] = {}
+        """Float64 values of tensors that were made in float32, for the stage that judges definitions."""
         self.copies: dict[str, Any] = {}
         named = dict(module.named_parameters(remove_duplicate=True))
         owners = {id(p): name for name, p in named.items()}
@@ -88,11 +92,48 @@ class TorchSide:
 
     def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return fresh parameters and buffers in a dtype; buffers of integers keep theirs."""
-        params = {n: _jittered(p, dtype, jitter) for n, p in self.params.items()}
-        return to_torch(params, _np(dtype)), to_torch(self.buffers, _np(dtype))
+        settled = self.settled if dtype == "float64" else {}
+        params = {n: _jittered(settled.get(n, p), dtype, jitter) for n, p in self.params.items()}
+        buffers = {n: settled.get(n, b) for n, b in self.buffers.items()}
+        return to_torch(params, _np(dtype)), to_torch(buffers, _np(dtype))
+
+    def islands(self, batch: tuple[np.ndarray, ...]) -> tuple[dict[str, str], list[np.ndarray]]:
+        """Return where the model computes in float32 whatever it is given, and the tables that it makes of nothing."""
+        seen = _lift_torch.watch(self, batch)
+        return seen.casts, seen.made
+
+    def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
+        """Return what the module holds in float32 beside the tensors that the other side takes, in float64."""
+        held = {**self.params, **self.buffers}
+        others = {n: x for n, x in held.items() if n not in taken and x.dtype.kind in "fc" and x.size > 1}
+        wide = {n: x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for n, x in others.items()}
+        return wide | _lift_torch.attributes(self.module)
+
+    def settle(self, name: str, values: np.ndarray) -> None:
+        """Let a table be other numbers in float64."""
+        if name in self.params or name in self.buffers:
+            self.settled[name] = values
+        else:
+            _lift_torch.set_attribute(self.at("float64"), name, values)
+
+    def loss_fn(self, output: Any, *targets: Any) -> Any:
+        """Evaluate the loss of an output, in float64 throughout where the output is."""
+        import torch
+
+        wide = any(x.dtype == torch.float64 for x in torch.utils._pytree.tree_leaves(output) if torch.is_tensor(x))
+        with _lift_torch.widened() if wide else contextlib.nullcontext():
+            return self.plain_loss(output, *targets)
 
     def call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
-        """Apply the module to tensors, with the parameters given; buffers are updated in place in training mode."""
+        """Apply the module to tensors, with the parameters given, in float64 throughout where that is asked for.
+
+        Buffers are updated in place in training mode.
+        """
+        with _lift_torch.widened() if dtype == "float64" else contextlib.nullcontext():
+            return self.plain_call(dtype, params, buffers, *inputs)
+
+    def plain_call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
+        """Apply the module to tensors, with the parameters given; what it computes in float32 itself stays so."""
         from torch.func import functional_call
         from torch.nn.attention import SDPBackend, sdpa_kernel
 

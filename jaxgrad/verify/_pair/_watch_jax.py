@@ -138,7 +138,7 @@ def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str
         return bound.jax_loss(output, *targets), (outputs, arrived, output)
 
     # keys of a dictionary under jit must sort, and slots do: pairs of a string and a number
-    program = jax.value_and_grad(passes, has_aux=True)
+    program = jax.value_and_grad(bound.wide(passes, dtype), has_aux=True)
     (loss, (outputs, arrived, output)), cotangents = run_once(program, zeros, params, rest, *bound.data(dtype))
     outputs, arrived, cotangents = jax.tree.map(np.asarray, (outputs, arrived, cotangents))
     return Natural(outputs, arrived, cotangents, float(loss), output)
@@ -187,7 +187,7 @@ def force(bound: Any, plan: dict[Slot, Reference], dtype: str = "float64") -> Fo
         loss = bound.jax_loss(output, *targets)
         return sum(terms, loss), (arrived, outputs, loss)
 
-    program = jax.grad(passes, has_aux=True)
+    program = jax.grad(bound.wide(passes, dtype), has_aux=True)
     grads, (arrived, outputs, loss) = run_once(program, (params, zeros, deltas), known, rest, *bound.data(dtype))
     gradients, back_out, back_in = grads
     arrived, outputs, back_out, back_in = jax.tree.map(np.asarray, (arrived, outputs, back_out, back_in))

@@ -35,6 +35,7 @@ __all__ = [
     "PLANTED",
     "RECOGNISED",
     "RECOGNISED_NORM",
+    "ROUNDED",
     "SAFE",
     "SEMI_DEFINITE",
     "SMALL_LEAF",
@@ -68,8 +69,11 @@ NOISE_MULTIPLE_OF_A_NUMBER = 100.0
 """The same on a leaf that is one number: of two equally large roundings, 0.6% have a ratio beyond 100."""
 
 OFF_BY_AN_ISLAND = 10.0
-"""The largest float64 error of a leaf, in multiples of what one float32 rounding of the islands moves it by: the same
-rule as `NOISE_MULTIPLE`, for the same reason: both sides round there, and neither is right."""
+"""How far an entry of a table that was made in float32 may lie from the other side's, in multiples of a unit of
+rounding or of what the other side loses by making it in float32: the rule of `NOISE_MULTIPLE`, for its reason."""
+
+ROUNDED = 1e-6
+"""An error above this is more than a few float32 roundings (6e-8) of a layer's output."""
 
 OWN_WEIGHT = 1e-5
 """How far a port's own weight may lie from torch's: it was stored in float32 (6e-8), and may have gone through half

@@ -14,7 +14,7 @@ from jaxgrad.verify._pair._explain._loss import in_loss
 from jaxgrad.verify._pair._explain._steps import in_step
 from jaxgrad.verify._pair._report import Cause, Result
 from jaxgrad.verify.judge import relative
-from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, UNLIKE_WEIGHT
+from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, ROUNDED, UNLIKE_WEIGHT
 
 __all__ = ["explain"]
 
@@ -33,6 +33,7 @@ def explain(
         found += _noise(bound, results)
     elif not found:
         found = _weights_apart(bound, first) or _at(bound, passes, results, first, tolerance) or found
+    found = found or _alone(bound, first)
     if not found:
         where = f" at {first.path} ({first.stage}, {first.where})" if first is not None else ""
         found = [Cause("unknown", f"no known cause fits the residual{where}.", "", first.path if first else "")]
@@ -149,10 +150,21 @@ def _precision(bound: Any, first: Divergence | None) -> list[Cause]:
         dtype = settings.get("dtype")
         name = str(getattr(dtype, "__name__", dtype)).split(".")[-1]
         below = path == first.jax or path.startswith(f"{first.jax}/")
+        if name == "float32" and bound.islands and not bound.islands.alone:
+            continue
         if below and name in ("float32", "bfloat16", "float16") and first.error < 0.1:
             text = f"the JAX layer {path or 'itself'} computes in {name} whatever it is given (dtype={name})."
             return [Cause("dtype", text, "Leave dtype=None, so that it follows its inputs.", first.path)]
     return []
+
+
+def _alone(bound: Any, first: Divergence | None) -> list[Cause]:
+    """JAX casts to float32 where torch keeps what it is given, and nothing but that is to be seen here."""
+    islands = bound.islands
+    if first is None or first.stage != "forward" or not islands or not islands.alone or first.error > ROUNDED:
+        return []
+    text = f"JAX computes in float32 whatever it is given, torch does not ({'; '.join(islands.alone[:2])})."
+    return [Cause("dtype", text, "Compute in the dtype of the input, or cast in torch too.", first.path)]
 
 
 def _noise(bound: Any, results: list[Result]) -> list[Cause]:
