@@ -144,14 +144,17 @@ def reference(bound: Any, aligned: list[Aligned], natural: Natural) -> dict[Slot
     for pair in aligned:
         call, taken = pair.call, natural.inputs.get(pair.slot, [])
         inputs, cotangents = {}, {}
+        # a recurrent cell takes its input first in torch, and its carry first in Flax
+        turned = call.kind.endswith("Cell") and len(taken) == 2
         for i, value in enumerate(call.inputs):
-            if value is None or call.same[i] != i or value.dtype.kind != "f" or i >= len(taken) or taken[i] is None:
+            place = 1 - i if turned and i < 2 else i
+            if value is None or call.same[i] != i or value.dtype.kind != "f" or place >= len(taken):
                 continue
-            given = taken[i]
+            given = taken[place]
             layout = None if given is None else _input_layout(bound, pair, value, given)
             if layout is not None:
-                inputs[i] = layout(value)
-                cotangents[i] = layout(call.input_grads.get(i, np.zeros_like(value)))
+                inputs[place] = layout(value)
+                cotangents[place] = layout(call.input_grads.get(i, np.zeros_like(value)))
         assert call.output is not None
         grad = np.zeros_like(call.output) if call.output_grad is None else call.output_grad
         plan[pair.slot] = Reference(inputs, cotangents, call.output.transpose(pair.layout), grad.transpose(pair.layout))

@@ -68,14 +68,21 @@ class LinenSide(JaxSide):
         import flax.linen as nn
 
         here, wide = _trace_state(), _dtype_of(params)
+        running: list[str] = []
 
         def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             self.found.setdefault("/".join(context.module.path), context.module)
             follow(getattr(context.module, "cell", None), wide)
             # a call inside scan or remat belongs to another trace: its values cannot be taken out
-            if watch is None or context.method_name not in WATCHED_METHODS or _trace_state() != here:
+            path = "/".join(context.module.path)
+            # `super().__call__` is the same call once more; a module that is applied inside of another has no path
+            if watch is None or context.method_name not in WATCHED_METHODS or _trace_state() != here or path in running:
                 return call(*args, **kwargs)
-            return watch("/".join(context.module.path), call, args, kwargs)
+            running.append(path)
+            try:
+                return watch(path, call, args, kwargs)
+            finally:
+                running.pop()
 
         with nn.intercept_methods(intercept):
             # a port that writes its statistics in evaluation mode is to be compared, not to fail

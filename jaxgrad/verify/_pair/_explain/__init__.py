@@ -69,10 +69,12 @@ def _at(bound: Any, passes: Passes | None, results: list[Result], first: Diverge
 
 def _other_count(passes: Passes) -> list[Cause]:
     """A layer that one model calls more often than the other: what follows is paired with the wrong call."""
-    links = {(a.call.path, a.slot[0]) for a in passes.aligned}
+    links = {(a.call.path, a.slot[0]) for a in passes.aligned if a.call.path and a.slot[0]}
     for path, other in sorted(links):
-        theirs = sum(call.path == path for call in passes.trace.calls)
-        ours = sum(slot[0] == other for slot in passes.natural.outputs)
+        # a tied head is a layer of its own on one side, and a method of the embedding on the other
+        both = {p for p, q in links if q == other}, {q for p, q in links if p == path}
+        theirs = sum(call.path in both[0] for call in passes.trace.calls)
+        ours = sum(slot[0] in both[1] for slot in passes.natural.outputs)
         if theirs != ours:
             text = f"torch calls {path} {theirs} times, JAX calls {other} {ours} times."
             return [Cause("call-count", text, "Apply it as often in both.", path)]
