@@ -71,11 +71,11 @@ def check(
             tell("layer by layer", 0.8)
             passes, rows, failure = _watch(bound)
             results += _inside(names, passes, rows, tolerance, failure)
-        first = _first(passes, rows, results, tolerance)
+        found = _divergences(bound, passes, rows, results, tolerance)
         tell("causes", 0.95)
-        report = Report(results, rows, first, [], {})
+        report = Report(results, rows, found[0] if found else None, [], {}, found)
         if report.differs:
-            report.causes = _explain.explain(bound, passes, results, first, tolerance)
+            report.causes = _explain.explain(bound, passes, results, found, tolerance)
     order = {name: i for i, name in enumerate(names)}
     report.results.sort(key=lambda r: order.get(r.name, len(order)))
     report.meta = _meta(bound, tolerance, noise, dtypes, time.perf_counter() - begun)
@@ -148,10 +148,13 @@ def _inside(names: list[str], passes: Passes | None, rows: list[Layer], toleranc
     return results
 
 
-def _first(passes: Passes | None, rows: list[Layer], results: list[Result], tolerance: float) -> Divergence | None:
-    """Return the first divergence: of the passes where they show one, and else of the quantities in their order."""
-    found = _divergence.find_first(passes, rows, tolerance) if passes is not None else None
-    return found if found is not None else first_of_results(results, tolerance)
+def _divergences(
+    bound: Any, passes: Passes | None, rows: list[Layer], results: list[Result], tolerance: float
+) -> list[Divergence]:
+    """Return the divergences, the weightiest first: of the passes where they show any, else that of the quantities."""
+    found = _divergence.find_all(bound, passes, rows, tolerance) if passes is not None else []
+    first = first_of_results(results, tolerance)
+    return found or ([first] if first is not None else [])
 
 
 def first_of_results(results: list[Result], tolerance: float) -> Divergence | None:

@@ -11,9 +11,9 @@ from jaxgrad.verify._pair._program import quick
 from jaxgrad.verify._pair._watch_jax import Forced, Natural, Reference, Slot
 from jaxgrad.verify._pair._watch_torch import Call, Trace
 from jaxgrad.verify.judge import relative, size
-from jaxgrad.verify.judge._tolerances import NO_COTANGENT, SMALL_LEAF
+from jaxgrad.verify.judge._tolerances import MAIN_PART, NO_COTANGENT, SMALL_LEAF
 
-__all__ = ["Divergence", "Layer", "Passes", "find_first", "layers", "watch"]
+__all__ = ["Divergence", "Layer", "Passes", "find_all", "layers", "watch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Divergence:
     """The JAX layer."""
     error: float
     """Its own relative error."""
+    slot: Slot | None = None
+    """The call of the JAX layer."""
+    explains: float = 1.0
+    """The part of the output's error that is there with this error alone, all others taken away."""
 
     def __str__(self) -> str:
         return self.path
@@ -136,22 +140,47 @@ def _own_weights(passes: Passes, path: str, floor: float) -> float:
     return max((relative(g, w, floor) if g is not None else np.inf for g, w in found), default=0.0)
 
 
-def find_first(passes: Passes, rows: list[Layer], tolerance: float) -> Divergence | None:
-    """Return the first own error in the order of the forward pass, or else in that of the backward pass."""
+def find_all(bound: Any, passes: Passes, rows: list[Layer], tolerance: float) -> list[Divergence]:
+    """Return every own error of the forward pass, the weightiest first; or else the first of the backward pass."""
+    found = _forward(passes, rows, tolerance)
+    if not found:
+        first = _first_backward(passes, rows, tolerance)
+        return [first] if first is not None else []
+    return ranked(bound, passes, found) if len(found) > 1 else found
+
+
+def ranked(bound: Any, passes: Passes, found: list[Divergence]) -> list[Divergence]:
+    """Order divergences by what each explains of the output's error; those that explain much, as they come to pass.
+
+    A difference of 5e-9 at the input must not stand before a wrong activation behind it. Which of two large ones comes
+    first says more: what follows may be its consequence.
+    """
+    inside = [d for d in found if d.slot is not None]
+    try:
+        alone = _watch_jax.alone(bound, passes.plan, passes.forced, [(d.slot, d.where) for d in inside if d.slot])
+    except Exception:  # the corrected model may leave the domain of its own code: then the order is what we have
+        return found
+    parts = dict(zip(map(id, inside), alone, strict=True))
+    found = [dataclasses.replace(d, explains=parts.get(id(d), d.error)) for d in found]
+    most = max(d.explains for d in found)
+    main = [d for d in found if d.explains >= MAIN_PART * most]
+    return main + sorted((d for d in found if d not in main), key=lambda d: -d.explains)
+
+
+def _forward(passes: Passes, rows: list[Layer], tolerance: float) -> list[Divergence]:
+    """Return the own errors in the order of the forward pass; none of them is inherited."""
     events: list[tuple[float, Divergence]] = []
     for row, pair in zip(rows, passes.aligned, strict=True):
         if row.own_input > tolerance:
             path = _between(passes, pair) or row.torch
-            events.append((pair.call.start, Divergence(path, "forward", "input", row.jax, row.own_input)))
+            events.append((pair.call.start, Divergence(path, "forward", "input", row.jax, row.own_input, pair.slot)))
         if row.own_forward > tolerance:
             path = row.torch or _trailing(passes, pair) or "(model)"
-            events.append((pair.call.end, Divergence(path, "forward", "output", row.jax, row.own_forward)))
+            events.append((pair.call.end, Divergence(path, "forward", "output", row.jax, row.own_forward, pair.slot)))
     loss = relative(np.asarray(passes.forced.loss), np.asarray(passes.trace.loss))
     if loss > tolerance:
         events.append((np.inf, Divergence("loss", "forward", "output", "loss", loss)))
-    if events:
-        return min(events, key=lambda event: event[0])[1]
-    return _first_backward(passes, rows, tolerance)
+    return [divergence for _, divergence in sorted(events, key=lambda event: event[0])]
 
 
 def _first_backward(passes: Passes, rows: list[Layer], tolerance: float) -> Divergence | None:

@@ -12,6 +12,9 @@ from jaxgrad.verify._pair._measure import Leaf
 
 __all__ = ["Cause", "Report", "Result"]
 
+SHOWN = 8
+"""How many divergences the table lists."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
@@ -27,9 +30,12 @@ class Cause:
     """The torch layer."""
     proven: bool = False
     """Whether the difference was reproduced from the reason, and not only named after a pattern."""
+    also: tuple[str, ...] = ()
+    """Other layers with the same."""
 
     def __str__(self) -> str:
-        where = f"{self.path}: " if self.path else ""
+        others = f" (also {', '.join(self.also[:3])}{' ...' if len(self.also) > 3 else ''})" if self.also else ""
+        where = f"{self.path}{others}: " if self.path else ""
         return f"{where}{self.text} {self.mend}".strip()
 
 
@@ -71,6 +77,8 @@ class Report:
     first_divergence: Divergence | None
     causes: list[Cause]
     meta: dict[str, Any]
+    divergences: list[Divergence] = dataclasses.field(default_factory=list)
+    """Every place where the models part by themselves, the one that explains most first."""
 
     @property
     def ok(self) -> bool:
@@ -109,6 +117,13 @@ class Report:
         if self.first_divergence is not None:
             d = self.first_divergence
             lines += ["", f"first divergence, {d.stage}: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}"]
+        lines += [
+            f"another divergence: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}, alone it makes"
+            f" {d.explains:.2g} of the output's error"
+            for d in self.divergences[1:SHOWN]
+        ]
+        if len(self.divergences) > SHOWN:
+            lines.append(f"... and {len(self.divergences) - SHOWN} more divergences")
         lines += [f"cause: {cause}" for cause in self.causes]
         lines += [f"note: {note}" for note in self.meta.get("islands", ())]
         lines += ["", self.verdict]
@@ -120,6 +135,7 @@ class Report:
             "ok": self.ok,
             "verdict": self.verdict,
             "first_divergence": _plain(self.first_divergence),
+            "divergences": _plain(self.divergences),
             "causes": _plain(self.causes),
             "results": [_plain_result(r) for r in self.results],
             "layers": _plain(self.layers),

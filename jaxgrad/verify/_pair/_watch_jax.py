@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgrad.verify._pair._program import run_once
+from jaxgrad.verify._pair._program import quick, run_once
 from jaxgrad.verify._pair._torch_side import split
+from jaxgrad.verify.judge import relative
+from jaxgrad.verify.judge._tolerances import NOT_ZERO
 
-__all__ = ["Forced", "Natural", "Reference", "Slot", "force", "outline", "run"]
+__all__ = ["Forced", "Natural", "Reference", "Slot", "alone", "force", "outline", "run"]
 
 Slot = tuple[str, int]
 """A call: the path of the module, and how often it was called before."""
@@ -192,6 +194,53 @@ def force(bound: Any, plan: dict[Slot, Reference], dtype: str = "float64") -> Fo
     gradients, back_out, back_in = grads
     arrived, outputs, back_out, back_in = jax.tree.map(np.asarray, (arrived, outputs, back_out, back_in))
     return Forced(arrived, outputs, back_out, back_in, gradients, float(loss))
+
+
+def alone(bound: Any, plan: dict[Slot, Reference], forced: Forced, places: list[tuple[Slot, str]]) -> list[float]:
+    """Return what each of several errors does to the output, the others taken away, in parts of what all of them do.
+
+    Args:
+        bound: The pair.
+        plan: What the reference saw.
+        forced: The layers' own errors.
+        places: Calls, each with ``"input"`` for the code before it or ``"output"`` for the layer itself.
+    """
+    params, rest = bound.weights("float64")
+    mend: dict[Slot, dict[str, Any]] = {}
+    for i, (slot, where) in enumerate(places):
+        ref, arrived = plan[slot], forced.arrived.get(slot, {})
+        missing: Any = {j: ref.inputs[j] - a for j, a in arrived.items()}
+        mend.setdefault(slot, {})[where] = (np.eye(len(places))[i], missing if where == "input" else
+                                            ref.output - forced.outputs[slot])  # fmt: skip
+
+    def passes(on: Any, mend: Any, params: Any, rest: Any, *batch: Any) -> Any:
+        counter = _Counter()
+
+        def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            slot = counter.next(path)
+            if slot not in mend:
+                return call(*args, **kwargs)
+            if "input" in mend[slot]:
+                place, missing = mend[slot]["input"]
+                args = tuple(a + (on @ place) * missing[j] if j in missing else a for j, a in enumerate(args))
+            output = call(*args, **kwargs)
+            if "output" not in mend[slot]:
+                return output
+            place, missing = mend[slot]["output"]
+            return replace_main(output, main_array(output) + (on @ place) * missing)
+
+        inputs, _ = split(bound.adapt(*batch))
+        return main_array(bound.jax.apply(params, rest, *inputs, watch=watch)[0])
+
+    program = quick(bound.wide(passes))
+
+    def output(on: np.ndarray) -> np.ndarray:
+        return np.asarray(program(on, mend, params, rest, *bound.data("float64")))
+
+    right, every = output(np.ones(len(places))), np.eye(len(places))
+    whole = relative(output(np.zeros(len(places))), right)
+    shares = [relative(output(1 - row), right) for row in every]
+    return [share / max(whole, *shares, NOT_ZERO) for share in shares]
 
 
 def _fits(args: tuple[Any, ...], index: int, wanted: Any) -> bool:

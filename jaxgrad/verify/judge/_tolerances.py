@@ -22,6 +22,7 @@ __all__ = [
     "LAYER_EPSILON",
     "LIKE_VALUES",
     "LOST_SECOND_ORDER",
+    "MAIN_PART",
     "NAMED_FACTOR",
     "NOISE_MULTIPLE",
     "NOISE_MULTIPLE_OF_A_NUMBER",
@@ -105,6 +106,10 @@ NOT_ZERO = 1e-300
 SAFE = (1e-140, 1e140)
 """Between these a norm can be taken from plain squares: what underflows beside it (entries below 1e-154) is below a
 rounding of it."""
+
+MAIN_PART = 0.1
+"""A divergence that makes less than this part of the output's error of the weightiest comes after it, whatever the
+order of the forward pass: two mistakes of one kind lie within a factor of ten, a mistake and a rounding never do."""
 
 # ---- what counts as recognised
 

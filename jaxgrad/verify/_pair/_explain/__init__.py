@@ -1,5 +1,6 @@
 """From a residual to its cause: what is tried is computed again on the reference's numbers, not guessed from a name."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -16,28 +17,56 @@ from jaxgrad.verify._pair._report import Cause, Result
 from jaxgrad.verify.judge import relative
 from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, ROUNDED, UNLIKE_WEIGHT
 
-__all__ = ["explain"]
+__all__ = ["explain", "relative"]
+
+
+EXPLAINED = 12
+"""How many divergences are explained: the weightiest."""
+
+UNAVOIDABLE = ("bn-unbiased",)
+"""What no port can mend by a setting: told, and never before what it can."""
 
 
 def explain(
     bound: Any,
     passes: Passes | None,
     results: list[Result],
-    first: Divergence | None,
+    divergences: list[Divergence],
     tolerance: float,
 ) -> list[Cause]:
-    """Return the likely causes, the first divergence's first; one that says so where nothing known fits."""
-    found: list[Cause] = []
-    found += _precision(bound, first)
+    """Return the likely causes of every divergence, the weightiest first; one that says so where nothing known fits."""
+    first = divergences[0] if divergences else None
     if first is None:
-        found += _noise(bound, results)
-    elif not found:
-        found = _weights_apart(bound, first) or _at(bound, passes, results, first, tolerance) or found
-    found = found or _alone(bound, first)
-    if not found:
-        where = f" at {first.path} ({first.stage}, {first.where})" if first is not None else ""
-        found = [Cause("unknown", f"no known cause fits the residual{where}.", "", first.path if first else "")]
-    return found
+        return _noise(bound, results) or [_unknown(None)]
+    found = _weights_apart(bound, first)
+    for place in [] if found else divergences[:EXPLAINED]:
+        found += (
+            _precision(bound, place)
+            or _at(bound, passes, results, place, tolerance)
+            or _alone(bound, place)
+            or [_unknown(place)]
+        )
+    if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
+        found += in_step(bound, tolerance)
+    return sorted(_merged(found), key=lambda cause: cause.id in UNAVOIDABLE)
+
+
+def _unknown(place: Divergence | None) -> Cause:
+    """Say that nothing known fits."""
+    where = f" at {place.path} ({place.stage}, {place.where})" if place is not None else ""
+    return Cause("unknown", f"no known cause fits the residual{where}.", "", place.path if place else "")
+
+
+def _merged(causes: list[Cause]) -> list[Cause]:
+    """Tell a cause that several layers share once, at the first of them."""
+    found: dict[Any, list[Cause]] = {}
+    for cause in causes:
+        key = (cause.id, cause.text, cause.mend) if cause.id != "unknown" else cause.id
+        found.setdefault(key, []).append(cause)
+    return [
+        dataclasses.replace(same[0], also=tuple(dict.fromkeys(c.path for c in same if c.path != same[0].path)))
+        for same in found.values()
+    ]
 
 
 def _at(bound: Any, passes: Passes | None, results: list[Result], first: Divergence, tolerance: float) -> list[Cause]:
@@ -55,7 +84,7 @@ def _at(bound: Any, passes: Passes | None, results: list[Result], first: Diverge
         return in_quantities(bound, results, first) or _one_leaf(bound, results, first)
     if first.stage == "backward":
         return in_backward(bound, passes, first) or in_quantities(bound, results, first)
-    pair = next((a for a in passes.aligned if a.slot[0] == first.jax and _is_place(a, passes, first)), None)
+    pair = next((a for a in passes.aligned if a.slot == first.slot), None)
     evidence = gather(bound, passes, first, pair) if pair is not None else None
     if evidence is None:
         return []
@@ -79,15 +108,6 @@ def _other_count(passes: Passes) -> list[Cause]:
             text = f"torch calls {path} {theirs} times, JAX calls {other} {ours} times."
             return [Cause("call-count", text, "Apply it as often in both.", path)]
     return []
-
-
-def _is_place(pair: Any, passes: Passes, first: Divergence) -> bool:
-    """Say whether a call is the one that the divergence names; a module may be called several times."""
-    ref = passes.plan[pair.slot]
-    if first.where == "output":
-        return relative(passes.forced.outputs.get(pair.slot, ref.output), ref.output) == first.error
-    arrived = passes.forced.arrived.get(pair.slot, {})
-    return max((relative(arrived[i], ref.inputs[i]) for i in arrived), default=0.0) == first.error
 
 
 def _loss(bound: Any, passes: Passes | None, results: list[Result]) -> list[Cause]:

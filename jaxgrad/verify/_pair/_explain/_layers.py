@@ -67,4 +67,8 @@ def _linear(e: Evidence) -> list[Cause]:
         return proven(e, "bias-missing", "JAX leaves the bias out.", "Set use_bias=True.")
     if bias is not None and same(e.got, e.want + bias):
         return proven(e, "bias-twice", "JAX adds the bias twice.", "Add it once.")
+    factor = ratio(e.got - (0 if bias is None else bias), plain)
+    if bias is not None and factor is not None:
+        name = special_ratio(factor, {"the width": weight.shape[1]})
+        return proven(e, "scale", f"JAX's layer takes {name} times what torch's takes.", "Scale its input alike.")
     return []
