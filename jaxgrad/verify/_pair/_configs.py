@@ -92,5 +92,13 @@ def torch_configs(module: Any) -> dict[str, dict[str, Any]]:
     for path, layer in module.named_modules():
         values = {name: getattr(layer, name) for name in TORCH_SETTINGS if hasattr(layer, name)}
         plain = {n: v for n, v in values.items() if isinstance(v, int | float | str | tuple | bool | type(None))}
-        found[path] = {"kind": type(layer).__name__, **plain}
+        found[path] = {"kind": _kind(layer), **plain}
     return found
+
+
+def _kind(layer: Any) -> str:
+    """Return the class of a torch layer; a user's subclass of one of torch's layers is that layer."""
+    theirs = (
+        c.__name__ for c in type(layer).__mro__ if c.__module__.startswith("torch.nn.") and c.__name__ != "Module"
+    )
+    return next(theirs, type(layer).__name__)

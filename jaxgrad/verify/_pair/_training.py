@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import optax
 
-from jaxgrad.verify._pair._jax_side import flatten
+from jaxgrad.verify._pair._jax_side import flatten, unflatten
 from jaxgrad.verify._pair._measure import Leaf, measure
 from jaxgrad.verify._pair._program import quick
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify.judge import floor_of, relative, size
-from jaxgrad.verify.judge._tolerances import NO_GRADIENT, SMALL_LEAF, UPDATE_OF_ROUNDING
+from jaxgrad.verify.judge._tolerances import NO_GRADIENT, RECOGNISED, SMALL_LEAF, UPDATE_OF_ROUNDING
 
 __all__ = ["STAGES", "compare_steps"]
 
@@ -88,6 +88,8 @@ class _Torch:
         make = (bound.options["optimizer"] or (lambda p: torch.optim.Adam(p, lr=0.001), None))[0]
         self.optimizer = make([p for p in self.params.values() if p.requires_grad])
         self.batch = self.side.batch(bound.batch, dtype)
+        self.given: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
+        """The gradient of the last step, and what clipping left of it."""
 
     def step(self) -> dict[str, dict[str, np.ndarray]]:
         """Take a step, and return its stages."""
@@ -100,6 +102,7 @@ class _Torch:
         if clip is not None:
             clip[0]([p for p in self.params.values() if p.requires_grad])
         clipped = self._gradients()
+        self.given = gradient, clipped
         self.optimizer.step()
         after = {n: _array(p) for n, p in self.params.items()}
         paths = [e.jax for e in self.bound.mapping.entries]
@@ -145,12 +148,21 @@ class _Jax:
         self.optimizer = bound.options["optimizer"][1] if bound.options["optimizer"] else optax.adam(0.001)
         self.clip = bound.options["clip"][1] if bound.options["clip"] else optax.identity()
         self.state = quick(lambda p: (self.optimizer.init(p), self.clip.init(p)))(self.params)
-        self.descend = quick(self._descend)
+        self.descend, self.use = quick(self._descend), quick(self._use)
 
-    def step(self) -> dict[str, dict[str, np.ndarray]]:
-        """Take a step, and return its stages."""
+    def step(self, given: Any = None) -> dict[str, dict[str, np.ndarray]]:
+        """Take a step, and return its stages.
+
+        Args:
+            given: torch's gradient and clipped gradient, by torch name, to clip and to use in place of JAX's own, so
+                that a difference of the clipping or the optimizer is its own.
+        """
         loss, _, rest, gradient, _ = self.quantities.gradient(self.params, self.rest, *self.quantities.batch)
+        if given is not None:
+            gradient = self._carried(given[0], gradient)
         clipped, state, update, params = self.descend(self.params, self.state, gradient)
+        if given is not None:
+            state, update, params = self.use(self.params, self.state, self._carried(given[1], clipped))
         self.params, self.rest, self.state = params, rest, state
         names = set(self.bound.mapping.fill({**self.bound.torch.params, **self.bound.torch.buffers}, flatten(rest)))
         filled = {e.jax for e in self.bound.mapping.entries}
@@ -167,8 +179,29 @@ class _Jax:
     def _descend(self, params: Any, state: Any, gradient: Any) -> Any:
         """Clip a gradient, and let the optimizer use it."""
         clipped, clip_state = self.clip.update(gradient, state[1], params)
-        update, new_state = self.optimizer.update(clipped, state[0], params)
-        return clipped, (new_state, clip_state), update, optax.apply_updates(params, update)
+        return clipped, *self._use(params, (state[0], clip_state), clipped)
+
+    def _use(self, params: Any, state: Any, gradient: Any) -> Any:
+        """Let the optimizer use a gradient."""
+        update, new_state = self.optimizer.update(gradient, state[0], params)
+        return (new_state, state[1]), update, optax.apply_updates(params, update)
+
+    def _carried(self, tensors: dict[str, np.ndarray], own: Any) -> Any:
+        """Return torch's gradient as a tree like JAX's; where two of torch's tensors are one sum, either is its own."""
+        sums = {e.jax: len(e.torch) for e in self.bound.mapping.entries}
+        made = self.bound.mapping.fill(tensors, self.bound.jax_paths)
+        back = self._back(self.bound.push(tensors, own))
+        double = {
+            e.jax for e in self.bound.mapping.entries if sums[e.jax] > 1 and self._doubled(e.torch, tensors, back)
+        }
+        mine = flatten(own)
+        leaves = {p: np.asarray(made[p]) / (sums[p] if p in double else 1) if p in made else x for p, x in mine.items()}
+        return unflatten(own, {p: np.asarray(x, mine[p].dtype) for p, x in leaves.items()})
+
+    @staticmethod
+    def _doubled(keys: Any, tensors: dict[str, np.ndarray], back: dict[str, np.ndarray]) -> bool:
+        """Say whether tensors that went to one leaf come back as multiples of what they were."""
+        return all(k in back and relative(back[k], len(keys) * tensors[k]) <= RECOGNISED for k in keys if k in tensors)
 
     def _back(self, tree: Any) -> dict[str, np.ndarray]:
         """Return gradients by torch name."""

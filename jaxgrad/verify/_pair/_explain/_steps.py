@@ -6,19 +6,20 @@ import numpy as np
 
 from jaxgrad.verify._pair._explain._functions import ratio, same, special_ratio
 from jaxgrad.verify._pair._report import Cause
-from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, ONE_FACTOR, TORCH_CLIP_EPSILON
+from jaxgrad.verify.judge import size
+from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, ONE_FACTOR, ROUNDED, TORCH_CLIP_EPSILON
 
 __all__ = ["in_step"]
 
 
 def in_step(bound: Any, tolerance: float) -> list[Cause]:
-    """Take the first step once more, and explain the first stage that differs."""
+    """Take the first step once more, and explain every stage that differs by itself: each is given torch's gradient."""
     from jaxgrad.verify._pair import _training
     from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 
     theirs, ours = _training._Torch(bound, "float64"), _training._Jax(bound, JaxQuantities(bound, "float64"))
     before = {p: np.asarray(x) for p, x in _training.flatten(ours.params).items()}
-    want, got = theirs.step(), ours.step()
+    want, got = theirs.step(), ours.step(given=theirs.given)
     wrong = {
         stage: {
             n: (np.asarray(got[stage][n]), np.asarray(want[stage][n]))
@@ -28,13 +29,15 @@ def in_step(bound: Any, tolerance: float) -> list[Cause]:
         }
         for stage in _training.STAGES
     }
-    stage = next((s for s in _training.STAGES if wrong[s]), "")
-    table = {"clipped gradient": _clip, "optimizer state": _state, "buffers": _buffers}
-    if stage == "update":
-        return _update(bound, theirs, wrong[stage], before, want)
-    if stage in table:
-        return table[stage](bound, theirs, wrong[stage], before, want)
-    return []
+    found = _buffers(bound, theirs, wrong["buffers"], before, want) if wrong["buffers"] else []
+    if wrong["clipped gradient"]:
+        found += _clip(bound, theirs, wrong["clipped gradient"], before, want)
+    # what the optimizer holds explains what it does; a state that only JAX's decay has is told by the update
+    if wrong["optimizer state"]:
+        found += _state(bound, theirs, wrong["optimizer state"], before, want)
+    elif wrong["update"]:
+        found += _update(bound, theirs, wrong["update"], before, want)
+    return found
 
 
 def _cause(name: str, text: str, mend: str, stage: str) -> list[Cause]:
@@ -142,6 +145,9 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
             side = "JAX" if factors[0] > 1 else "torch"
             text = f"only {side} takes Nesterov's step: its first is 1 + {momentum:g} times as long."
             return _cause("nesterov", text, "Give both the same nesterov=.", stage)
+        found = _schedule(bound, theirs)
+        if found or not factors[0]:
+            return found
         label = special_ratio(factors[0], {})
         return _cause("learning-rate", f"every update is {label} times torch's.", "Give both the same rate.", stage)
     if factors and len(factors) == len(wrong) and np.ptp(factors) <= NAMED_FACTOR * abs(factors[0]):
@@ -150,7 +156,13 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
     decay = [r for p, (g, w) in wrong.items() if p in before and (r := ratio(g - w, before[p])) is not None]
     if decay and len(decay) >= len(wrong) - 1:
         rate = theirs.optimizer.param_groups[0]["lr"]
-        text = f"the updates differ by {decay[0]:.3g} times the weights, a decay of {-decay[0] / rate:.3g}."
+        if len({group.get("weight_decay") for group in theirs.optimizer.param_groups}) > 1:
+            names = ", ".join(sorted(wrong)[:4])
+            text = f"JAX decays {names} by other factors than torch, whose parameter groups have decays of their own."
+            return _cause("decay-groups", text, "Pass mask= to the optax transformation, as torch groups them.", stage)
+        apart = -decay[0] / rate
+        text = f"the updates differ by {decay[0]:.3g} times the weights: JAX decays by {abs(apart):.3g}"
+        text += f" {'more' if apart > 0 else 'less'} than torch."
         return _cause(
             "weight-decay", text, "Give both the same weight_decay (torch's AdamW: 0.01, optax: 0.0001).", stage
         )
@@ -165,6 +177,46 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
             f"the updates have the same signs and other sizes: epsilon (torch {group['eps']:g}) or its place differs."
         )
         return _cause("optimizer-epsilon", text, "Give both the same eps; RMSprop needs eps_in_sqrt=False.", stage)
+    return []
+
+
+def _schedule(bound: Any, theirs: Any) -> list[Cause]:
+    """A schedule that is a step ahead or behind: both optimizers are given one gradient several times."""
+    import torch
+
+    from jaxgrad.verify._pair._quantities_jax import JaxQuantities
+    from jaxgrad.verify._pair._training import _Jax, _Torch
+
+    rounds, (_, gradient) = 4, theirs.given
+    reference, ours = _Torch(bound, "float64"), _Jax(bound, JaxQuantities(bound, "float64"))
+    name = max(gradient, key=lambda n: size(gradient[n]))
+    tree, state, params = ours._carried(gradient, ours.params), ours.state, ours.params
+    torchs, jaxs = [], []
+    for _ in range(rounds):
+        before = reference.params[name].detach().clone()
+        for key, parameter in reference.params.items():
+            if key in gradient:
+                parameter.grad = torch.from_numpy(np.array(gradient[key]))
+        reference.optimizer.step()
+        torchs.append((reference.params[name].detach() - before).numpy())
+        state, update, _ = ours.use(params, state, tree)
+        jaxs.append(np.asarray(ours._back(update)[name]))
+    for text, mend, early, late in (
+        (
+            "JAX's schedule is a step behind torch's: its second step is torch's first.",
+            "Start it at count + 1.",
+            jaxs,
+            torchs,
+        ),
+        (
+            "JAX's schedule is a step ahead of torch's: its first step is torch's second.",
+            "Start it at count - 1.",
+            torchs,
+            jaxs,
+        ),
+    ):
+        if all(same(a, b, ROUNDED) for a, b in zip(early[1:], late[:-1], strict=True)) and not same(early[0], early[1]):
+            return [Cause("schedule", text, mend, "update", proven=True)]
     return []
 
 
