@@ -107,9 +107,10 @@ SAFE = (1e-140, 1e140)
 """Between these a norm can be taken from plain squares: what underflows beside it (entries below 1e-154) is below a
 rounding of it."""
 
-MAIN_PART = 0.1
+MAIN_PART = 1e-3
 """A divergence that makes less than this part of the output's error of the weightiest comes after it, whatever the
-order of the forward pass: two mistakes of one kind lie within a factor of ten, a mistake and a rounding never do."""
+order of the forward pass. One mistake may show at two places, of which a norm makes the first a hundredth of the other
+(an activation that a residual passes on): these keep their order. An epsilon beside another activation makes 1e-4."""
 
 # ---- what counts as recognised
 
