@@ -10,7 +10,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.gradient._clipping import global_norm
-from jaxgrad.gradient._parameter_gradient import value_and_gradient
+from jaxgrad.gradient._parameter_gradient import value_and_grad
 
 __all__ = ["gradient_norm", "squared_norm_gradient"]
 
@@ -86,7 +86,7 @@ def gradient_norm(
         Zhao, Zhang and Hu (2022), Penalizing gradient norm for efficiently improving generalization, ICML, eq. 2-5.
     """
     options: Any = {"has_aux": has_aux, "wrt": wrt, "axis_name": axis_name}
-    value, gradient = value_and_gradient(loss_fn, params, *data, **options)
+    value, gradient = value_and_grad(loss_fn, params, *data, **options)
     norm = global_norm(gradient)
     return (norm, value[1]) if has_aux else norm
 

@@ -9,7 +9,7 @@ import jax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Aux, AxisName, Function, T, Ts, Wrt
-from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._linearize import linearize
 from jaxgrad.multi_loss._losses import L
 
 __all__ = ["gradients", "losses_and_gradients"]
@@ -180,7 +180,7 @@ def losses_and_gradients(
         chunk = _check.count(chunk, "chunk", least=1)
     subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
     _check.differentiable(params=subset.active)
-    start = forward(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
     rows = jax.tree.unflatten(jax.tree.structure(subset.active), start.rows(chunk))
     value = (start.losses, start.aux) if has_aux else start.losses
     return value, jax.vmap(subset.embed)(rows)

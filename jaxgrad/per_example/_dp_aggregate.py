@@ -13,8 +13,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
+from jaxgrad._deprecated import renamed
 from jaxgrad._types import Array, AxisName, Key, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._clipped_sum import accumulated_sum, parts_of
+from jaxgrad.per_example._engine._batch import OLD_MODES
 
 __all__ = ["Gathered", "PrivateState", "dp_aggregate"]
 
@@ -51,6 +53,7 @@ class PrivateState(NamedTuple):
     """The state of ``optimizer``."""
 
 
+@renamed(mode=OLD_MODES)
 def dp_aggregate(
     loss_fn: LossFn,
     *,

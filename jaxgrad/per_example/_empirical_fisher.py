@@ -12,7 +12,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad.per_example._map_examples import map_examples, subset_of
 from jaxgrad.per_example._slopes import from_slopes
 
 __all__ = ["empirical_fisher", "empirical_fisher_product"]
@@ -171,7 +171,8 @@ def empirical_fisher_product(
             ``has_aux``, or none with it.
 
     Cost:
-        About 5/3 of a gradient of the batch, and its memory; more for a loss with a ``jax.custom_vjp``, see `project`.
+        About 5/3 of a gradient of the batch, and its memory; more for a loss with a ``jax.custom_vjp``, see
+        `random_projection`.
 
     Example:
         >>> import jax.numpy as jnp

@@ -8,7 +8,7 @@ from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Function, T, Ts
 from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._one import map_examples, one_example
+from jaxgrad.per_example._map_examples import map_examples, one_example
 
 __all__ = ["values"]
 

@@ -12,15 +12,15 @@ from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss import _losses
-from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._leaf_updates import Touches, start_updates
+from jaxgrad.multi_loss._linearize import linearize
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._steps import Touches, begin
 
-__all__ = ["fresh_updates"]
+__all__ = ["sequential_updates"]
 
 
 @overload
-def fresh_updates(
+def sequential_updates(
     losses_fn: Function[T, *Ts, L],
     params: T,
     states: Tree,
@@ -32,7 +32,7 @@ def fresh_updates(
     axis_name: AxisName = None,
 ) -> tuple[T, Tree, L]: ...
 @overload
-def fresh_updates(
+def sequential_updates(
     losses_fn: Function[T, *Ts, tuple[L, Aux]],
     params: T,
     states: Tree,
@@ -44,7 +44,7 @@ def fresh_updates(
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, Tree, L], Aux]: ...
 @jit("losses_fn", "optimizer", "touches", "has_aux", "wrt", "axis_name")
-def fresh_updates(
+def sequential_updates(
     losses_fn: Function[T, *Ts, Any],
     params: T,
     states: Tree,
@@ -61,8 +61,8 @@ def fresh_updates(
               (u_k, s_k) = \text{update}\big(\nabla L_k(\theta_{k-1}),\ s_{k-1},\ \theta_{k-1}\big),
               \qquad k = 1, \dots, K
 
-    `retained_updates` takes all gradients at the start instead, from one forward; it says when the two differ. Which
-    leaves a loss touches is found as there.
+    In numerical analysis this is the order of Gauss and Seidel. `simultaneous_updates` takes all gradients at the start
+    instead, from one forward; it says when the two differ. Which leaves a loss touches is found as there.
 
     Args:
         losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses, as in `gradients`. Static: pass a named function.
@@ -84,7 +84,7 @@ def fresh_updates(
         The new parameters, the new states, and the losses, each where its gradient was taken, in the form that
         ``losses_fn`` returns. The updates are made in the order of the losses; for a dictionary in the order of its
         sorted keys. With ``has_aux``, ``((params, states, losses), aux)``: the aux of the first forward, at the
-        ``params`` that were given, as in `retained_updates`; inside of `jax.shard_map` it is the device's own, with
+        ``params`` that were given, as in `simultaneous_updates`; inside of `jax.shard_map` it is the device's own, with
         ``axis_name`` too.
 
     Raises:
@@ -106,7 +106,7 @@ def fresh_updates(
         >>> params = {"trunk": jnp.array(1.0), "a": jnp.array(2.0), "b": jnp.array(3.0)}
         >>> sgd = optax.sgd(0.1)
         >>> states = jaxgrad.multi_loss.init_states(sgd, params)
-        >>> params, states, _ = jaxgrad.multi_loss.fresh_updates(losses, params, states, optimizer=sgd)
+        >>> params, states, _ = jaxgrad.multi_loss.sequential_updates(losses, params, states, optimizer=sgd)
         >>> {name: round(leaf.item(), 4) for name, leaf in params.items()}
         {'a': 1.9, 'b': 2.92, 'trunk': 0.5}
 
@@ -118,15 +118,15 @@ def fresh_updates(
     params, states = _sharding.replicated((params, states), axis_name)
     subset = _tree.held(losses_fn, params, wrt)
     _check.differentiable(params=subset.active)
-    steps = begin(optimizer, params, states, wrt)
-    start = here = forward(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    updates = start_updates(optimizer, params, states, wrt)
+    start = here = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
     values = [start.loss(0)]
     for k in range(start.count):
         if k > 0:
-            here = forward(subset.fun, subset.pick(steps.params), *data, axis_name=axis_name, has_aux=has_aux)
+            here = linearize(subset.fun, subset.pick(updates.params), *data, axis_name=axis_name, has_aux=has_aux)
             values.append(here.loss(k))
-        steps = steps.take(here.row(k), steps.touched_by(k, here, touches))
+        updates = updates.take(here.row(k), updates.touched_by(k, here, touches))
     stacked = _losses.is_array(start.losses)
     losses = jnp.stack(values) if stacked else jax.tree.unflatten(jax.tree.structure(start.losses), values)
-    result = steps.params, steps.states, losses
+    result = updates.params, updates.states, losses
     return (result, start.aux) if has_aux else result

@@ -9,15 +9,15 @@ import optax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Aux, AxisName, Function, T, Tree, Ts, Wrt
-from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._leaf_updates import Touches, start_updates
+from jaxgrad.multi_loss._linearize import linearize
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._steps import Touches, begin
 
-__all__ = ["retained_updates"]
+__all__ = ["simultaneous_updates"]
 
 
 @overload
-def retained_updates(
+def simultaneous_updates(
     losses_fn: Function[T, *Ts, L],
     params: T,
     states: Tree,
@@ -29,7 +29,7 @@ def retained_updates(
     axis_name: AxisName = None,
 ) -> tuple[T, Tree, L]: ...
 @overload
-def retained_updates(
+def simultaneous_updates(
     losses_fn: Function[T, *Ts, tuple[L, Aux]],
     params: T,
     states: Tree,
@@ -41,7 +41,7 @@ def retained_updates(
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, Tree, L], Aux]: ...
 @jit("losses_fn", "optimizer", "touches", "has_aux", "wrt", "axis_name")
-def retained_updates(
+def simultaneous_updates(
     losses_fn: Function[T, *Ts, Any],
     params: T,
     states: Tree,
@@ -58,10 +58,11 @@ def retained_updates(
               (u_k, s_k) = \text{update}\big(\nabla L_k(\theta_0),\ s_{k-1},\ \theta_{k-1}\big), \qquad k = 1, \dots, K
 
     This is what several ``backward(retain_graph=True)`` with an optimizer step after each would give if PyTorch
-    allowed it: the second step uses the gradient of the first forward. `fresh_updates` takes each gradient where the
-    updates before have led. The two differ as soon as an update moves a leaf on which a later loss's gradient depends;
-    they agree where the losses share no leaf, and for small steps the difference is of the order of the step. This
-    one costs a single forward; with plain SGD it does not depend on the order of the losses.
+    allowed it: the second step uses the gradient of the first forward. In numerical analysis it is the order of Jacobi,
+    and in games simultaneous gradient descent. `sequential_updates` takes each gradient where the updates before have
+    led. The two differ as soon as an update moves a leaf on which a later loss's gradient depends; they agree where the
+    losses share no leaf, and for small steps the difference is of the order of the step. This one costs a single
+    forward; with plain SGD it does not depend on the order of the losses.
 
     A leaf that a loss does not touch does not move in its step, and neither does its optimizer state: each leaf counts
     its own steps, as in PyTorch. A loss touches the leaves that its derivative reads, found from the program and not
@@ -109,7 +110,7 @@ def retained_updates(
         >>> params = {"trunk": jnp.array(1.0), "a": jnp.array(2.0), "b": jnp.array(3.0)}
         >>> sgd = optax.sgd(0.1)
         >>> states = jaxgrad.multi_loss.init_states(sgd, params)
-        >>> params, states, _ = jaxgrad.multi_loss.retained_updates(losses, params, states, optimizer=sgd)
+        >>> params, states, _ = jaxgrad.multi_loss.simultaneous_updates(losses, params, states, optimizer=sgd)
         >>> {name: round(leaf.item(), 4) for name, leaf in params.items()}
         {'a': 1.9, 'b': 2.9, 'trunk': 0.5}
 
@@ -120,9 +121,9 @@ def retained_updates(
     params, states = _sharding.replicated((params, states), axis_name)
     subset = _tree.held(losses_fn, params, wrt)
     _check.differentiable(params=subset.active)
-    steps = begin(optimizer, params, states, wrt)
-    start = forward(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    updates = start_updates(optimizer, params, states, wrt)
+    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
     for k in range(start.count):
-        steps = steps.take(start.row(k), steps.touched_by(k, start, touches))
-    result = steps.params, steps.states, start.losses
+        updates = updates.take(start.row(k), updates.touched_by(k, start, touches))
+    result = updates.params, updates.states, start.losses
     return (result, start.aux) if has_aux else result
