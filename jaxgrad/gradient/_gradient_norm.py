@@ -50,7 +50,8 @@ def gradient_norm(
     Where the gradient is zero the derivative is taken to be zero, as torch takes it; the raw formula gives NaN.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -129,7 +130,8 @@ def squared_norm_gradient(
     2 H_{cc}\, g_c`. The derivative of the whole sum with respect to one leaf is that leaf of the whole result.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.

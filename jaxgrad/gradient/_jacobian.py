@@ -54,7 +54,7 @@ def jacobian(
 
     Args:
         fun: ``fun(params, *data)`` returns any pytree of floating-point arrays. Static: pass a named function, and
-            arrays through ``data``.
+            arrays through ``data``. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``fun``; not differentiated.
         has_aux: Whether ``fun`` returns the pair ``(result, aux)``; ``aux`` is any pytree of arrays.
@@ -140,7 +140,7 @@ def hessian(
 
     Args:
         fun: ``fun(params, *data)`` returns any pytree of floating-point arrays. Static: pass a named function, and
-            arrays through ``data``.
+            arrays through ``data``. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``fun``; not differentiated.
         has_aux: Whether ``fun`` returns the pair ``(result, aux)``; ``aux`` is any pytree of arrays.

@@ -45,7 +45,8 @@ def value_and_grad(
     .. math:: \left(L(\theta),\ \nabla_\theta L(\theta)\right)
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -119,7 +120,8 @@ def parameter_gradient(
     A part of the loss that must not carry gradient is written with ``jax.lax.stop_gradient``.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.

@@ -66,7 +66,7 @@ def value_and_maml_gradient(
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``, the loss of ONE task, for both levels. ``data`` are the items of
             ``support`` or ``query`` where that is a plain tuple; any other pytree is handed on as one argument.
-            Static: pass a named function.
+            Static: pass a named function. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where every task starts.
         support: What the tasks adapt to; tasks along the leading axis of every leaf.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
@@ -180,7 +180,8 @@ def maml_gradient(
     The second value of `value_and_maml_gradient`, which explains the arguments at length.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``, the loss of one task, for both levels. Static.
+        loss_fn: ``loss_fn(params, *data) -> ()``, the loss of one task, for both levels. Static. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where every task starts.
         support: What the tasks adapt to; tasks along the leading axis of every leaf.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.

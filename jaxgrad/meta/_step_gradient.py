@@ -56,7 +56,8 @@ def step_gradient(
               \text{truncated: } \nabla L(\theta').
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, before the step.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         optimizer: An optax transformation, as in `adapt`. Static.

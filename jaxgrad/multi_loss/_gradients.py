@@ -56,7 +56,8 @@ def gradients(
 
     Args:
         losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses: an array of shape ``(K,)``, or a tuple, list or
-            dictionary of scalars of one dtype. Static: pass a named function, and arrays through ``data``.
+            dictionary of scalars of one dtype. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *data: Pytrees handed on to ``losses_fn``; not differentiated.
         chunk: How many rows of an array of losses to compute at a time; ``None`` for all. Fewer take less memory.
@@ -141,6 +142,7 @@ def losses_and_gradients(
 
     Args:
         losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses, as in `gradients`. Static: pass a named function.
+            More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *data: Pytrees handed on to ``losses_fn``; not differentiated.
         chunk: How many rows of an array of losses to compute at a time; ``None`` for all.

@@ -25,7 +25,7 @@ def init_states(optimizer: optax.GradientTransformation, params: Params) -> Tree
 
     Args:
         optimizer: An optax transformation. Static, and told apart by identity: build it once, outside of loops.
-        params: Pytree of arrays.
+        params: Pytree of arrays. More in ``help(jaxgrad)``.
 
     Returns:
         A tree like ``params`` with a state in the place of each leaf.

@@ -71,6 +71,7 @@ def simultaneous_updates(
 
     Args:
         losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses, as in `gradients`. Static: pass a named function.
+            More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         states: One optimizer state for each leaf, from `init_states`.
         *data: Pytrees handed on to ``losses_fn``.

@@ -20,7 +20,7 @@ def biharmonic(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts) -> R:
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
 

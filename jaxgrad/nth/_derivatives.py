@@ -30,7 +30,7 @@ def derivatives(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
             elementwise: an entry of the output may depend on its own entry of ``x`` alone. This cannot be checked;
             for another function the result is the derivative along the vector of ones. Complex for a holomorphic
@@ -79,7 +79,7 @@ def derivative(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
             elementwise and complex only where it is holomorphic, as in `derivatives`.
         order: The order n, a Python integer; 0 is the value.

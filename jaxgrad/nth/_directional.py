@@ -50,7 +50,7 @@ def directional(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a pytree of real or complex floating-point arrays; t is real, also where they are complex.
         direction: The direction v, a pytree with the structure, shapes and dtypes of ``x``; not normalised.
         order: The order n, a Python integer; 0 is the value.
@@ -121,7 +121,7 @@ def taylor_coefficients(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a pytree of real or complex floating-point arrays; t is real, also where they are complex.
         direction: The direction v, a pytree with the structure, shapes and dtypes of ``x``; not normalised.
         order: The highest order n, a Python integer.

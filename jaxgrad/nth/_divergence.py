@@ -23,7 +23,7 @@ def divergence(fun: Function[Array, *Ts, Array], x: ArrayLike, *data: *Ts) -> Ar
 
     Args:
         fun: ``fun(x, *data)``, returning an array whose first axis has length d. Static: pass a named function, and
-            arrays through ``data``.
+            arrays through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
 

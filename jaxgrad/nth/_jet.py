@@ -56,7 +56,8 @@ def jet(
         f(h(t)) = f(x) + \sum_{k=1}^n \frac{y_k}{k!} t^k + O(t^{n+1})
 
     Args:
-        fun: ``fun(*primals)``, returning an array or a pytree of arrays. Static: pass a named function.
+        fun: ``fun(*primals)``, returning an array or a pytree of arrays. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         primals: The point, one array (or pytree) for each argument of ``fun``. Integers and bools are constants. With
             complex ones the series are complex and t is real: along it a function need not be holomorphic.
         series: For each argument the list of :math:`h_1, \dots, h_n`, each like the argument or one number for all

@@ -27,7 +27,7 @@ def laplacian(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, chunk: int
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
@@ -72,7 +72,7 @@ def value_gradient_laplacian(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
@@ -123,7 +123,7 @@ def weighted_laplacian(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         weights: The diagonal of C, shape ``(d,)``, or all of C, shape ``(d, d)``, of which the symmetric part counts.
             Any signs; differentiable.
@@ -199,7 +199,7 @@ def second_derivatives(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, c
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the

@@ -33,7 +33,7 @@ def mixed_partial(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         orders: One order for every entry of ``x``, Python integers.
         *data: Pytrees handed on to ``fun``; not differentiated.
@@ -99,7 +99,7 @@ def all_mixed(fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         order: The total order n, a Python integer.
         *data: Pytrees handed on to ``fun``; not differentiated.

@@ -77,7 +77,7 @@ def ode_series(
 
     Args:
         field: The right-hand side, ``field(x, *data)``, or ``field(t, x, *data)`` where ``t`` is given. It returns a
-            pytree like ``x``. Static: pass a named function, and arrays through ``data``.
+            pytree like ``x``. Static: pass a named function, and arrays through ``data``. More in ``help(jaxgrad)``.
         x: The state, a pytree of real or complex floating-point arrays.
         order: The highest order n, a Python integer.
         *data: Pytrees handed on to ``field``; they do not move.

@@ -39,7 +39,7 @@ def stochastic_operator(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         operator: ``"laplacian"``, ``"biharmonic"`` or ``"diagonal"``.

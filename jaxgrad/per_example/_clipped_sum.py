@@ -95,7 +95,8 @@ def clipped_sum(
     agree to rounding.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         clip_norm: The largest norm: a number or a traced scalar; a prefix of ``params`` of such numbers, which clips

@@ -106,7 +106,8 @@ def dp_aggregate(
     ``inject_hyperparams(dp_aggregate, static_args=("loss_fn", "microbatch"), hyperparam_dtype=jnp.float32)``.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Pass a named function. More in
+            ``help(jaxgrad)``.
         clip_norm: As for `clipped_sum`: the largest norm ``C``; a prefix of ``params`` of such norms, one for each
             part, together of the norm ``C``; or a function of the norms, which scales each example by its own norm
             alone, and says in an attribute ``sensitivity`` the most ``C`` that one example can add; it is held to it.

@@ -57,7 +57,8 @@ def empirical_fisher(
     It is the Fisher matrix's empirical stand-in, with the labels of the data; the two differ away from the optimum.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays with ``P`` numbers in all.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         max_bytes: The most memory to take, in bytes, for the matrix and the ``B`` gradients together.
@@ -149,7 +150,8 @@ def empirical_fisher_product(
     The inner products are one directional derivative of the losses, and the sum is one gradient weighted by them.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         vector: Pytree with the structure, shapes and dtypes of ``params``.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.

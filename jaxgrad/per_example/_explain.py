@@ -71,7 +71,7 @@ def explain(
     comes out of the backward pass, exactly.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, or of their shapes.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``, or their shapes.
         mode: As for `clipped_sum`.

@@ -76,7 +76,8 @@ def moments(
     is formed.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"vmap"``.

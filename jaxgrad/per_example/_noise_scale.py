@@ -71,7 +71,8 @@ def noise_scale(
               \widehat{\lVert G \rVert^2} = \lVert \bar g \rVert^2 - \frac1B \operatorname{tr} \hat\Sigma
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``, at least 2.
         mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"vmap"``.

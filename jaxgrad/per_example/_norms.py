@@ -80,7 +80,8 @@ def norms(
     leaf is held. The norms can be differentiated.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         per_leaf: Whether to return the norms of every leaf apart.

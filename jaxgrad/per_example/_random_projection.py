@@ -59,7 +59,8 @@ def random_projection(
     neither a gradient nor the matrix of directions is formed. Batches projected with one key can be compared.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         key: Random key of the directions.

@@ -25,7 +25,7 @@ def values(fun: Function[T, *Ts, R], params: T, *batch: *Ts) -> R:
 
     Args:
         fun: ``fun(params, *example)`` returns any tree of arrays, such as the pair ``(loss, aux)``. Static: pass a
-            named function.
+            named function. More in ``help(jaxgrad)``.
         params: Any pytree, shared by the examples.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
 

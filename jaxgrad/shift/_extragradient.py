@@ -56,7 +56,8 @@ def extragradient(
     ``learning_rate``.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         *data: Pytrees handed on to ``loss_fn``, the same for both gradients; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -134,7 +135,8 @@ def value_and_extragradient(
     The value, and the aux, are those of the first pass, at ``w`` itself; the gradient is that of `extragradient`.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         *data: Pytrees handed on to ``loss_fn``, the same for both gradients; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.

@@ -51,7 +51,8 @@ def gradient(
     The model is not edited: it is applied to ``w + a``. A zero shift gives the plain gradient.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         shift: The shift ``a``: leaves with the paths, shapes and dtypes of those of ``params``. Keys of dictionaries
             may be absent and leaves or whole nodes ``None``; what is left out is not moved.
@@ -129,7 +130,8 @@ def value_and_grad(
     .. math:: \left(L(w + a),\ \nabla_w L(w + a)\right)
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         shift: The shift ``a``, as in `gradient`: it may leave leaves out.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
