@@ -485,3 +485,10 @@ assert_type(
 )
 assert_type(meta.step_gradient(loss, params, x, y, optimizer=sgd, truncated=True), Dict)
 assert_type(meta.step_gradient(reporting, params, x, y, optimizer=sgd, has_aux=True), tuple[Dict, Report])
+
+# old spellings have the type of the new ones
+assert_type(shift.lookahead_gradient(loss, params, x, y, learning_rate=0.1), Dict)
+assert_type(gradient.value_and_gradient(loss, params, x, y), tuple[jax.Array, Dict])
+assert_type(
+    meta.maml_value_and_gradient(loss, params, support, query, optimizer=sgd, num_steps=2), tuple[jax.Array, Dict]
+)
