@@ -52,10 +52,10 @@ def test_the_standard_error_is_that_of_many_means():
     ("options", "message"),
     [
         ({}, "give probes=.* or key="),
-        ({"probes": np.ones((2, 3)), "key": 0}, "one of the two"),
+        ({"probes": np.ones((2, 3)), "key": jax.random.key(0)}, "one of the two"),
         ({"probes": np.ones((2, 4))}, r"probes must have the shape \(num_samples, 3\); got \(2, 4\)"),
         ({"probes": np.ones((1, 3))}, "num_samples must be at least 2; got 1"),
-        ({"operator": "diagonal", "order": 0, "key": 0}, "order must be from 1 to 32; got 0"),
+        ({"operator": "diagonal", "order": 0, "key": jax.random.key(0)}, "order must be from 1 to 32; got 0"),
         ({"operator": "curl"}, "operator must be one of 'laplacian'"),
     ],
 )
