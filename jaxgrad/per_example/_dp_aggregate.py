@@ -99,10 +99,11 @@ def dp_aggregate(
     The count is paid for: the gradients get the noise :math:`z_\Delta = (z^{-2} - (2\sigma_b)^{-2})^{-1/2}` in place
     of :math:`z` = ``noise_multiplier``, so that both together are one mechanism of ``noise_multiplier``.
 
-    *Inside of optax.* ``optax.apply_if_finite``, ``nnx.Optimizer`` and other wrappers that insist on a tree get
-    ``params`` in the place of ``None``. ``optax.masked`` and ``optax.partition`` hide leaves from the loss, and are
-    refused: ``wrt`` chooses leaves. In ``optax.inject_hyperparams`` name the functions and counts as static, and give
-    ``hyperparam_dtype=jnp.float32``, so that the noise is not rounded to the 16 bits of parameters:
+    *Inside of optax.* ``optax.apply_if_finite``, ``nnx.Optimizer`` and others that insist on a tree, such as a type
+    checker that reads optax's annotations, get ``params`` in the place of ``None``. ``optax.masked`` and
+    ``optax.partition`` hide leaves from the loss, and are refused: ``wrt`` chooses leaves. In
+    ``optax.inject_hyperparams`` name the functions and counts as static, and give ``hyperparam_dtype=jnp.float32``, so
+    that the noise is not rounded to the 16 bits of parameters:
     ``inject_hyperparams(dp_aggregate, static_args=("loss_fn", "microbatch"), hyperparam_dtype=jnp.float32)``.
 
     Args:
