@@ -41,7 +41,6 @@ NAMES: dict[str, dict[str, str]] = {
     "jaxgrad.shift": {
         "lookahead_gradient": "extragradient",
         "value_and_gradient": "value_and_grad",
-        "value_and_lookahead_gradient": "value_and_extragradient",
     },
 }
 """Module by module, the old name and the new one."""

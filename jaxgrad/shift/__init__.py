@@ -26,6 +26,5 @@ __all__ = [
 if TYPE_CHECKING:
     lookahead_gradient = extragradient
     value_and_gradient = value_and_grad
-    value_and_lookahead_gradient = value_and_extragradient
 else:
     __getattr__ = _old_names(__name__)

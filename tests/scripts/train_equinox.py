@@ -117,7 +117,7 @@ def two_losses() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
 
     states = multi_loss.init_states(optimizer, params)
     for x, y in data.batches(x_train, y_train, size=128, steps=60):
-        params, states, _ = multi_loss.retained_updates(losses_fn, params, states, x, y, optimizer=optimizer)
+        params, states, _ = multi_loss.simultaneous_updates(losses_fn, params, states, x, y, optimizer=optimizer)
     digit, odd = jax.vmap(params)(x_test)
     return judge(digit, y_test, at_least=0.85), judge(odd, y_test % 2, at_least=0.85)
 
