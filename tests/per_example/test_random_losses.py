@@ -131,7 +131,7 @@ def compare_weighted_sum(case, got, rows, weights, _):
     close(flat(got), weights @ rows, 2 * len(rows) * np.linalg.norm(rows, axis=1).max(), case, "weighted sum")
 
 
-def compare_project(case, got, rows, _, key):
+def compare_random_projection(case, got, rows, _, key):
     signs = np.stack([flat(direction(k, case.params)) for k in jax.random.split(key, 2)])
     if not case.promised:
         close(got, rows @ signs.T / np.sqrt(2), np.abs(rows).sum(1).max(), case, "projections")
