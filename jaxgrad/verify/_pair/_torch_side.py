@@ -92,13 +92,16 @@ class TorchSide:
         return to_torch(params, _np(dtype)), to_torch(self.buffers, _np(dtype))
 
     def call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
-        """Apply the module to tensors, with the parameters given; buffers are updated in place in training mode."""
+        """Apply the module to tensors, with the parameters given; buffers are updated in place in training mode.
+
+        The inputs are copied: a model may change them in place.
+        """
         from torch.func import functional_call
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         # only the plain attention kernel has second derivatives
         with sdpa_kernel(SDPBackend.MATH):
-            return functional_call(self.at(dtype), {**params, **buffers}, inputs)
+            return functional_call(self.at(dtype), {**params, **buffers}, tuple(x.clone() for x in inputs))
 
     def loss(self, dtype: str, buffers: dict[str, Any], detach_buffers: bool = True) -> Any:
         """Return ``loss(params, *batch)``; the module's buffers are copied for each call."""

@@ -24,6 +24,8 @@ class Call:
     """Positional tensors, ``None`` for what is no tensor; equal tensors are one, noted in `same`."""
     same: list[int] = dataclasses.field(default_factory=list)
     """For every input, the first input that is the same tensor."""
+    given: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)
+    """Tensors of the caller, and the copies of them that the layer was given; kept until the call ends."""
     input_grads: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     output: np.ndarray | None = None
     output_grad: np.ndarray | None = None
@@ -69,8 +71,8 @@ def _note(order: dict[str, int], name: str) -> None:
 def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> Trace:
     """Run forward and backward once, and keep what every call saw.
 
-    The hooks give each call an alias of its inputs and outputs, so that the gradients of one tensor that goes to
-    several layers are told apart.
+    The hooks give each call a copy of its inputs and outputs, so that the gradients of one tensor that goes to several
+    layers are told apart. A copy and no view: a view that is changed in place has no gradient of its own any more.
     """
     import torch
 
@@ -84,7 +86,7 @@ def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> 
     inputs, targets = split(batch)
     inputs = tuple(x.requires_grad_() if x.is_floating_point() else x for x in inputs)
     try:
-        output = side.call(dtype, params, buffers, *(x.clone() if x.is_floating_point() else x for x in inputs))
+        output = side.call(dtype, params, buffers, *inputs)
         loss = side.loss_fn(output, *targets)
     finally:
         for handle in handles:
@@ -132,7 +134,7 @@ class _Watcher:
         return hook
 
     def _input(self, call: Call, index: int, value: Any, aliases: dict[int, tuple[int, Any]]) -> Any:
-        """Note one argument, and return an alias of it that has a gradient of its own."""
+        """Note one argument, and return a copy of it that has a gradient of its own."""
         import torch
 
         if not isinstance(value, torch.Tensor):
@@ -148,8 +150,9 @@ class _Watcher:
         call.same.append(index)
         alias = value
         if value.requires_grad:
-            alias = value.view_as(value)
+            alias = value.clone()
             alias.register_hook(lambda grad: _keep(call.input_grads, index, grad))
+            call.given.append((value, alias))
         aliases[id(value)] = (index, alias)
         return alias
 
@@ -160,6 +163,11 @@ class _Watcher:
 
         call = self.stack.pop()
         call.end = self.tick()
+        for value, alias in call.given:
+            # fresh from the hook a copy has version 0: a layer that changes its input in place changes the caller's
+            if alias._version:
+                value.copy_(alias)
+        call.given.clear()
         tensor = first_tensor(output)
         if tensor is None:
             return None
@@ -167,7 +175,7 @@ class _Watcher:
         if not tensor.requires_grad:
             return None
         if isinstance(output, torch.Tensor):
-            output = tensor = output.view_as(output)
+            output = tensor = output.clone()
         tensor.register_hook(lambda grad: _keep_output(call, grad))
         return output
 
