@@ -1,12 +1,15 @@
 """A torch side and a JAX model made one pair: the layout of the batch, a trial run, the mapping of the weights."""
 
+import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxgrad import _jaxpr
 from jaxgrad.verify._pair import _jax_side, _losses, _mapping
 from jaxgrad.verify._pair._configs import jax_configs
 from jaxgrad.verify._pair._inputs import (
@@ -183,6 +186,28 @@ def _find_mapping(bound: Pair, rules: list[Rule], torch_order: dict[str, int], j
     side = bound.torch
     statistics = {p: np.shape(x) for p, x in flatten(bound.jax.rest).items() if p.endswith(("/mean", "/var"))}
     ours = _jax_side.shapes(bound.jax.params) | statistics
-    return _mapping.automatic(
+    found = _mapping.automatic(
         side.outline, side.kinds, side.aliases, ours, jax_configs(bound.jax), rules, torch_order, jax_order
     )
+    return _without_constants(bound, found, ours)
+
+
+def _without_constants(bound: Pair, mapping: Mapping, ours: dict[str, tuple[int, ...]]) -> Mapping:
+    """Take out of what is left over what is no weight: it needs no counterpart, and its values are judged anyway."""
+    unread = _unread(bound, mapping.unfilled) if mapping.unfilled else set()
+    unfilled = tuple(path for path in mapping.unfilled if path not in unread)
+    constant = bound.torch.constants(mapping.unused, bound.batch) if mapping.unused else set()
+    # one that a JAX leaf still waits for is a weight after all
+    waiting = {math.prod(ours[path]) for path in unfilled}
+    constant = {key for key in constant if math.prod(bound.torch.outline[key]) not in waiting}
+    unused = tuple(key for key in mapping.unused if key not in constant)
+    return dataclasses.replace(mapping, unused=unused, unfilled=unfilled, constants=(*sorted(constant), *sorted(unread)))
+
+
+def _unread(bound: Pair, paths: Sequence[str]) -> set[str]:
+    """Return the JAX leaves among ``paths`` that the loss does not depend on."""
+    arguments = (*bound.jax.outline("float32"), *bound.data("float32"))
+    program = jax.make_jaxpr(lambda params, rest, *batch: bound.jax_loss_of(rest)(params, *batch))(*arguments)
+    _, used = _jaxpr.needed(program.jaxpr, [True])
+    read = dict(zip(flatten(arguments[:2]), used, strict=False))
+    return {path for path in paths if not read.get(f"0/{path}", read.get(f"1/{path}", True))}

@@ -77,6 +77,7 @@ TORCH_SETTINGS = [
     "inplace",
     "bias",
     "output_padding",
+    "transposed",
     "alpha",
     "beta",
     "threshold",

@@ -1,5 +1,6 @@
 """Linear layers behind a flattened image: torch sees its channels first, and most JAX models see them last."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -13,7 +14,7 @@ __all__ = ["settle_flattening"]
 
 def settle_flattening(bound: Any) -> None:
     """Find out whether linear layers behind a flattened image see its channels first or last, by their values."""
-    if bound.options.get("settled") or bound.options["weights"] != "torch":
+    if bound.options.get("settled"):
         return
     bound.options["settled"] = True
     images = bound.torch.images(bound.batch)
@@ -24,9 +25,13 @@ def settle_flattening(bound: Any) -> None:
     if not entries:
         return
     plain = bound.mapping
+    # what the code of the port takes is asked with torch's weights, also where its own are judged afterwards
+    asked = copy.copy(bound)
+    asked.options = {**bound.options, "weights": "torch"}
 
     def loss() -> float:
-        params, rest = bound.weights("float64")
+        asked.mapping = bound.mapping
+        params, rest = asked.weights("float64")
         value = run_once(bound.jax_loss_of(rest), params, *bound.data("float64"))
         return float(value)
 

@@ -82,6 +82,8 @@ class Mapping:
     """JAX leaves that get nothing."""
     links: tuple[tuple[str, str], ...] = ()
     """Layers that correspond: torch path, JAX path."""
+    constants: tuple[str, ...] = ()
+    """Torch keys and JAX leaves without a counterpart that are no weights: constants, and what no loss depends on."""
 
     def fill(self, tensors: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
         """Return JAX leaves made from torch tensors, for the paths asked for."""

@@ -12,8 +12,9 @@ from jaxgrad.verify import _judge
 from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._jax_side import flatten
 from jaxgrad.verify._pair._measure import relative
+from jaxgrad.verify._pair._outputs import named, renamed
 from jaxgrad.verify._pair._program import run_once
-from jaxgrad.verify._pair._quantities_jax import JaxQuantities, outputs
+from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._torch_side import split
 
@@ -34,7 +35,7 @@ def trace(bound: Any) -> tuple[Any, tuple[Any, ...]]:
     inputs, _ = split(bound.adapt(*bound.data("float64")))
 
     def forward(params: Any, rest: Any, *inputs: Any) -> dict[str, Any]:
-        return outputs(bound.jax.apply(params, rest, *inputs)[0])
+        return named(bound.jax.apply(params, rest, *inputs)[0])
 
     return jax.make_jaxpr(forward, return_shape=True)(params, rest, *inputs), (params, rest, *inputs)
 
@@ -69,19 +70,30 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
     return found
 
 
+def agrees(bound: Any, traced: Any) -> bool:
+    """Say whether both models return the same in float64."""
+    return _same_output(TorchQuantities(bound, "float64").basic()["value"], traced)
+
+
 def _same_output(theirs: dict[str, Any], traced: Any) -> bool:
     """Say whether both models return the same, by running the jaxpr that was traced."""
-    (program, _), arguments = traced
-    names = sorted(n for n in theirs if n != "loss")
-    ours = run_once(jax.extend.core.jaxpr_as_fun(program), *jax.tree.leaves(arguments))
-    if len(names) != len(ours):
+    (program, shapes), arguments = traced
+    made = run_once(jax.extend.core.jaxpr_as_fun(program), *jax.tree.leaves(arguments))
+    expected = {name: _numpy(x) for name, x in theirs.items() if name != "loss"}
+    ours = renamed(dict(zip(sorted(shapes), made, strict=True)), expected)
+    if ours.keys() != expected.keys():
         return False
-    for name, array in zip(names, ours, strict=True):
-        want, got = theirs[name].detach().numpy(), np.asarray(array)
+    for name, array in ours.items():
+        want, got = expected[name], np.asarray(array)
         axes = _align.layout_of(want, got)
         if axes is None or not relative(got, want.transpose(axes)) <= _judge.DEFINITION_F64:
             return False
     return True
+
+
+def _numpy(x: Any) -> np.ndarray:
+    """Return a tensor or a number as NumPy."""
+    return x.detach().numpy() if hasattr(x, "detach") else np.asarray(x)
 
 
 def compare_weights(bound: Any) -> list[dict[str, Any]]:

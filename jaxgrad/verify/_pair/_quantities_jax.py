@@ -11,6 +11,7 @@ import numpy as np
 from jaxgrad import curvature, nth
 from jaxgrad.verify._pair._directions import direction
 from jaxgrad.verify._pair._jax_side import cast
+from jaxgrad.verify._pair._outputs import named
 from jaxgrad.verify._pair._program import quick, run_once
 from jaxgrad.verify._pair._quantities_torch import EXAMPLES, RATE, STEPS
 from jaxgrad.verify._pair._torch_side import split
@@ -31,6 +32,7 @@ class JaxQuantities:
     def __init__(self, bound: Any, dtype: str) -> None:
         self.bound, self.dtype = bound, dtype
         self.kept: dict[str, Any] = {}
+        self.names: list[str] = []
         self.params, self.rest = bound.weights(dtype)
         self.batch = bound.data(dtype)
         self.output = jax.jit(self._output)  # noqa: TID251 - goes with this object
@@ -59,6 +61,8 @@ class JaxQuantities:
         """The model's output, the loss's targets, and the collections as the call leaves them."""
         inputs, targets = split(self.bound.adapt(*batch))
         output, changed = self.bound.jax.apply(params, rest, *inputs)
+        # a dict loses its order on the way out of a program
+        self.names = list(named(output))
         return output, targets, changed
 
     def _loss(self, params: Any, *batch: Any) -> Any:
@@ -89,8 +93,9 @@ class JaxQuantities:
     def basic(self) -> dict[str, Named]:
         """Output, loss, and the gradients of parameters and inputs."""
         value, output, _, gradient, ours = self.gradient(self.params, self.rest, *self.batch)
+        found = named(output)
         return {
-            "value": {"loss": value, **outputs(output)},
+            "value": {"loss": value, **{name: found[name] for name in self.names}},
             "gradient": self.back(gradient),
             "input_gradient": {f"input[{i}]": g for i, g in ours.items()},
         }
@@ -213,9 +218,3 @@ class JaxQuantities:
 def on_host(fun: Any, *trees: Any) -> Any:
     """Map leaves in NumPy: an eager operation of JAX would compile a program for every shape."""
     return jax.tree.map(lambda *leaves: fun(*map(np.asarray, leaves)), *trees)
-
-
-def outputs(output: Any) -> Named:
-    """Return the floating-point arrays of an output, numbered where there are several."""
-    leaves = [x for x in jax.tree.leaves(output) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
-    return {"output" if len(leaves) == 1 else f"output[{i}]": leaf for i, leaf in enumerate(leaves)}

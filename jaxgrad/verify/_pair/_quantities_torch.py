@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jaxgrad.verify._pair._outputs import exchange, main, named
 from jaxgrad.verify._pair._torch_side import split
 
 __all__ = ["TorchQuantities"]
@@ -64,7 +65,7 @@ class TorchQuantities:
         found = self.torch.autograd.grad(loss, [*self.live.values(), *wanted.values()], materialize_grads=True)
         gradient = dict(zip(self.live, found, strict=False))
         ours = dict(zip(wanted, found[len(self.live) :], strict=True))
-        return {"value": {"loss": loss, **outputs(output)}, "gradient": gradient, "input_gradient": ours}
+        return {"value": {"loss": loss, **named(output)}, "gradient": gradient, "input_gradient": ours}
 
     def hvp(self) -> Named:
         """Double backward."""
@@ -203,27 +204,7 @@ def composite_norms() -> Any:
     return Composite()
 
 
-def outputs(output: Any) -> Named:
-    """Return the floating-point tensors of an output, numbered where there are several."""
-    from torch.utils import _pytree as pytree
-
-    leaves = [leaf for leaf in pytree.tree_leaves(output) if hasattr(leaf, "is_floating_point")]
-    leaves = [leaf for leaf in leaves if leaf.is_floating_point()]
-    return {"output" if len(leaves) == 1 else f"output[{i}]": leaf for i, leaf in enumerate(leaves)}
-
-
-def main(output: Any) -> Any:
-    """Return the first floating-point tensor of an output."""
-    return next(iter(outputs(output).values()))
-
-
 def replace_main(output: Any, tensor: Any) -> Any:
     """Return an output with its main tensor exchanged, and the others held."""
-    from torch.utils import _pytree as pytree
-
     held = main(output)
-
-    def exchange(leaf: Any) -> Any:
-        return tensor if leaf is held else leaf.detach() if hasattr(leaf, "detach") else leaf
-
-    return pytree.tree_map(exchange, output)
+    return exchange(output, lambda leaf: tensor if leaf is held else leaf.detach())

@@ -64,7 +64,7 @@ def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, A
         n = bound.batch[0].shape[0] * math.prod(bound.batch[0].shape[2:])
         note("running variance", "unbiased", "biased", f"its step is N/(N-1) = {n / max(n - 1, 1):.4g} times larger in"
              " torch", harmless=True)  # fmt: skip
-    if t["kind"].startswith("Conv") and not t["kind"].startswith("ConvTranspose"):
+    if t.get("transposed") is False and "strides" in j:
         _convolution(t, j, note)
     if "num_groups" in t and j.get("num_groups") not in (None, t["num_groups"]):
         note("num_groups", t["num_groups"], j["num_groups"], "every output differs")
@@ -84,11 +84,12 @@ def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, A
 
 def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
     """Compare the geometry of a convolution."""
-    n = 2 if t["kind"] == "Conv2d" else 1
+    n = len(t["kernel_size"])
 
-    def spread(value: Any, default: int = 1) -> tuple[int, ...]:
+    def spread(value: Any, default: int = 1) -> tuple[Any, ...]:
         value = default if value is None else value
-        return (value,) * n if isinstance(value, int) else tuple(value)
+        values = (value,) if isinstance(value, int) else tuple(value)
+        return values * n if len(values) == 1 else values
 
     size, stride, dilation = spread(t["kernel_size"]), spread(t["stride"]), spread(t["dilation"])
     for name, a, b in (("stride", stride, spread(j.get("strides"))),
@@ -108,9 +109,7 @@ def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
         if padding.upper() in ("SAME", "VALID") and (ours != pads or uneven):
             note("padding", t["padding"], padding, "border pixels differ" if not uneven else "every output may differ")
         return
-    shown = [
-        (p, p) if isinstance(p, int) else tuple(p) for p in ([padding] * n if isinstance(padding, int) else padding)
-    ]
+    shown = [(p, p) if isinstance(p, int) else tuple(p) for p in spread(padding)]
     if shown != pads:
         note("padding", pads, shown, "border pixels differ")
 
@@ -133,7 +132,9 @@ def _dtypes(ours: dict[str, dict[str, Any]]) -> list[Setting]:
     found = []
     for path, settings_ in ours.items():
         dtype = settings_.get("dtype")
-        if dtype is not None and not isinstance(dtype, str):
+        # NNX's embedding notes the dtype that its table was made in, and a check lets it follow the table
+        follows = settings_["kind"] == "Embed" and dtype == settings_.get("param_dtype")
+        if dtype is not None and not isinstance(dtype, str) and not follows:
             name = getattr(dtype, "__name__", str(dtype))
             found.append(Setting("", path, "dtype", "that of the input", name, "rounds to it whatever it is given"))
     return found

@@ -1,5 +1,6 @@
 """The torch half of a pair as a run on disk holds it: for an environment in which torch is not installed."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def facts(side: Any, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, A
         "order": side.order(batch),
         "images": {path: list(image) for path, image in side.images(batch).items()},
         "value": side.value(batch),
+        "constants": sorted(side.constants(side.outline, batch)),
         "train": side.train,
     }
     return groups, plain
@@ -58,6 +60,11 @@ class StoredTorch:
         """Return the linear layers that take a flattened image."""
         del batch
         return {path: tuple(image) for path, image in self.plain["images"].items()}
+
+    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+        """Return those of the names that are no weights."""
+        del batch
+        return set(self.plain.get("constants", ())) & set(names)
 
     def value(self, batch: tuple[np.ndarray, ...]) -> float:
         """Return torch's loss in float64."""

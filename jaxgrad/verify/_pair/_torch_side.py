@@ -2,6 +2,7 @@
 
 import copy
 import zlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class TorchSide:
         self.params = {name: _numpy(p) for name, p in named.items()}
         self.frozen = {name for name, p in named.items() if not p.requires_grad}
         self.buffers = {name: _numpy(b) for name, b in module.named_buffers()}
+        self.places = _places(module)
         self.excited: list[str] = []
         shapes = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
         shapes |= {name: b.shape for name, b in self.buffers.items()}
@@ -53,8 +55,13 @@ class TorchSide:
             raise PairError(message) from error
 
     def excite(self) -> None:
-        """Move tensors that are constant, as fresh scales, biases and statistics are: they would hide differences."""
-        for name, array in [*self.params.items(), *self.buffers.items()]:
+        """Move tensors that are constant, as fresh scales, biases and statistics are: they would hide differences.
+
+        Frozen tensors and other buffers stay: a port may have them as constants of its own.
+        """
+        moving = {n: p for n, p in self.params.items() if n not in self.frozen}
+        statistics = {n: b for n, b in self.buffers.items() if _is_statistic(n)}
+        for name, array in [*moving.items(), *statistics.items()]:
             hides = array.size > 1 or not array.any()
             if array.dtype != np.float64 or not array.size or not hides or np.ptp(array) > 0:
                 continue
@@ -71,6 +78,23 @@ class TorchSide:
         if not any(kind.startswith("Conv") for kind in self.kinds.values()):
             return {}
         return _align.flattened_images(_watch_torch.capture(self, batch).calls)
+
+    def unreached(self, batch: tuple[np.ndarray, ...]) -> set[str]:
+        """Return the parameters that the loss does not depend on."""
+        import torch
+
+        params, buffers = self.tensors("float64")
+        live = {n: p.requires_grad_() for n, p in params.items() if n not in self.frozen}
+        loss = self.loss("float64", buffers)(params, *self.batch(batch, "float64"))
+        if not live or not loss.requires_grad:
+            return set(live)
+        found = torch.autograd.grad(loss, list(live.values()), allow_unused=True)
+        return {name for name, slope in zip(live, found, strict=True) if slope is None}
+
+    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+        """Return those of the names that are no weights: masks and tables, and what the loss does not depend on."""
+        held = {n for n in names if (n in self.buffers and not _is_statistic(n)) or n in self.frozen}
+        return held | (self.unreached(batch) & set(names) if set(names) - held else set())
 
     def value(self, batch: tuple[np.ndarray, ...]) -> float:
         """Return the loss in float64."""
@@ -101,7 +125,10 @@ class TorchSide:
 
         # only the plain attention kernel has second derivatives
         with sdpa_kernel(SDPBackend.MATH):
-            return functional_call(self.at(dtype), {**params, **buffers}, tuple(x.clone() for x in inputs))
+            tensors = {name: (params if own in params else buffers)[own] for name, own in self.places.items()}
+            copies = tuple(x.clone() for x in inputs)
+            # torch's own search for tied weights sets a module that has two names twice, and leaves ours in it
+            return functional_call(self.at(dtype), tensors, copies, tie_weights=False)
 
     def loss(self, dtype: str, buffers: dict[str, Any], detach_buffers: bool = True) -> Any:
         """Return ``loss(params, *batch)``; the module's buffers are copied for each call."""
@@ -119,6 +146,22 @@ class TorchSide:
             x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
         )
         return tuple(to_torch(x, _np(dtype)) for x in wide)
+
+
+def _is_statistic(name: str) -> bool:
+    """Say whether a buffer is a running statistic of a norm."""
+    return name.endswith(("running_mean", "running_var"))
+
+
+def _places(module: Any) -> dict[str, str]:
+    """Return every place of a tensor, each under one name, and the name that stands for the tensor."""
+    owners: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for path, part in module.named_modules(remove_duplicate=True):
+        for name, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+            key = f"{path}.{name}" if path else name
+            found[key] = owners.setdefault(id(tensor), key)
+    return found
 
 
 def split(batch: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -13,6 +13,7 @@ from jaxgrad.verify._judge import NOISE_MULTIPLE, NOISE_MULTIPLE_OF_A_NUMBER
 from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf, floor_of, measure, relative
+from jaxgrad.verify._pair._outputs import renamed
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Result
@@ -59,10 +60,14 @@ class _Judge:
     def __call__(self, name: str, key: str, computed: dict[str, Any], spent: float) -> Result:
         """Give the verdict on a quantity, one of those that were computed together under ``key``."""
         theirs, ours = _pick(computed, name, key)
-        want, hint = theirs["float64"], self.scale if name in SECOND else 0.0
-        leaves = measure(
-            ours["float64"], want, lambda n: self.bound.jax_path(n) or n, tolerance=self.tolerance, hint=hint
-        )
+        hint = self.scale if name in SECOND else 0.0
+        # whole numbers are apart: their size says nothing about the digits of the others, and they do not round
+        whole = {n for n, x in {**ours["float64"], **theirs["float64"]}.items() if x.dtype.kind in "biu"}
+        leaves = []
+        for names in ({*ours["float64"], *theirs["float64"]} - whole, whole):
+            both = ({n: x for n, x in side["float64"].items() if n in names} for side in (ours, theirs))
+            leaves += measure(*both, lambda n: self.bound.jax_path(n) or n, tolerance=self.tolerance, hint=hint)
+        want = {n: x for n, x in theirs["float64"].items() if n not in whole}
         if name == "gradient":
             self.scale = 1e-3 * float(np.sqrt(sum(np.sum(g**2) for g in want.values())))
         for dtype in self.lower:
@@ -112,7 +117,20 @@ def _pick(computed: dict[str, Any], name: str, key: str) -> tuple[dict[str, Name
     """Return one quantity's arrays in float64 by precision: torch's, and JAX's laid out as torch has them."""
     theirs = {d: _arrays(_part(pair[0], name, key)) for d, pair in computed.items()}
     ours = {d: _arrays(_part(pair[1], name, key)) for d, pair in computed.items()}
-    return theirs, {d: lay_out(x, theirs[d]) if name == "value" else x for d, x in ours.items()}
+    if name == "value":
+        ours = {d: _outputs_laid_out(x, theirs[d]) for d, x in ours.items()}
+    return tuple({d: {n: _real(x) for n, x in named.items()} for d, named in side.items()} for side in (theirs, ours))
+
+
+def _outputs_laid_out(got: Named, want: Named) -> Named:
+    """Give JAX's outputs torch's names and the order of its axes."""
+    outputs = renamed(*({n: x for n, x in side.items() if n != "loss"} for side in (got, want)))
+    return lay_out({"loss": got["loss"], **outputs}, want)
+
+
+def _real(array: np.ndarray) -> np.ndarray:
+    """Return complex numbers as pairs of real ones."""
+    return np.stack([array.real, array.imag], axis=-1) if array.dtype.kind == "c" else array
 
 
 def _part(quantity: Any, name: str, key: str) -> Any:
@@ -121,10 +139,17 @@ def _part(quantity: Any, name: str, key: str) -> Any:
 
 
 def _arrays(named: Any) -> Named:
-    """Return arrays or tensors as NumPy's float64."""
-    return {
-        n: np.asarray(x.detach().double().cpu() if hasattr(x, "detach") else x, np.float64) for n, x in named.items()
-    }
+    """Return arrays or tensors as NumPy's float64; whole numbers and complex ones stay what they are."""
+    return {n: _array(x) for n, x in named.items()}
+
+
+def _array(x: Any) -> np.ndarray:
+    """Return one array, tensor or number."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu().resolve_conj().resolve_neg()
+        x = (x.double() if x.is_floating_point() else x).numpy()
+    array = np.asarray(x)
+    return array if array.dtype.kind in "biuc" else array.astype(np.float64)
 
 
 def lay_out(got: Named, want: Named) -> Named:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgrad.verify._pair._outputs import exchange, main
 from jaxgrad.verify._pair._program import run_once
 from jaxgrad.verify._pair._torch_side import split
 
@@ -77,17 +78,16 @@ class _Counter:
 
 
 def main_array(output: Any) -> Any:
-    """Return the array that stands for an output: the first; of a recurrent cell's ``(carry, y)`` the last."""
+    """Return the array that stands for an output; of a recurrent cell's ``(carry, y)`` the last."""
     if isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], tuple):
         return output[1] if _is_float(output[1]) else None
-    leaves = [leaf for leaf in jax.tree.leaves(output) if _is_float(leaf)]
-    return leaves[0] if leaves else None
+    return main(output)
 
 
 def replace_main(output: Any, array: Any) -> Any:
     """Return an output with its main array exchanged."""
     held = main_array(output)
-    return jax.tree.map(lambda leaf: array if leaf is held else leaf, output)
+    return exchange(output, lambda leaf: array if leaf is held else leaf)
 
 
 def _is_float(leaf: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify._pair._outputs import main
 from jaxgrad.verify._pair._torch_side import split
 
 __all__ = ["Call", "Trace", "capture", "execution_order"]
@@ -20,12 +21,16 @@ class Call:
     start: int
     """Its place in the order of events; every call has a start and an end."""
     parent: "Call | None"
+    cell: bool = False
+    """Whether it is a recurrent cell of torch, which takes ``(x, state)`` where Flax's take ``(carry, x)``."""
     inputs: list[np.ndarray | None] = dataclasses.field(default_factory=list)
     """Positional tensors, ``None`` for what is no tensor; equal tensors are one, noted in `same`."""
     same: list[int] = dataclasses.field(default_factory=list)
     """For every input, the first input that is the same tensor."""
     given: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)
     """Tensors of the caller, and the copies of them that the layer was given; kept until the call ends."""
+    tracked: set[int] = dataclasses.field(default_factory=set)
+    """The inputs that a gradient can reach; one that is made of integers or of the batch alone has none."""
     input_grads: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     output: np.ndarray | None = None
     output_grad: np.ndarray | None = None
@@ -118,8 +123,11 @@ class _Watcher:
     def before(self, name: str) -> Callable[..., Any]:
         """Return the hook before a call of the module of that name."""
 
+        from torch.nn import RNNCellBase
+
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            call = Call(name, type(module).__name__, self.tick(), self.stack[-1] if self.stack else None)
+            parent = self.stack[-1] if self.stack else None
+            call = Call(name, type(module).__name__, self.tick(), parent, isinstance(module, RNNCellBase))
             self.calls.append(call)
             self.stack.append(call)
             aliases: dict[int, tuple[int, Any]] = {}
@@ -153,6 +161,7 @@ class _Watcher:
             alias = value.clone()
             alias.register_hook(lambda grad: _keep(call.input_grads, index, grad))
             call.given.append((value, alias))
+            call.tracked.add(index)
         aliases[id(value)] = (index, alias)
         return alias
 
@@ -168,7 +177,7 @@ class _Watcher:
             if alias._version:
                 value.copy_(alias)
         call.given.clear()
-        tensor = first_tensor(output)
+        tensor = main(output)
         if tensor is None:
             return None
         call.output = _array(tensor)
@@ -178,19 +187,6 @@ class _Watcher:
             output = tensor = output.clone()
         tensor.register_hook(lambda grad: _keep_output(call, grad))
         return output
-
-
-def first_tensor(output: Any) -> Any:
-    """Return the first floating-point tensor of an output."""
-    import torch
-
-    if isinstance(output, torch.Tensor):
-        return output if output.is_floating_point() else None
-    if isinstance(output, dict):
-        output = list(output.values())
-    if isinstance(output, tuple | list):
-        return next((t for item in output if (t := first_tensor(item)) is not None), None)
-    return None
 
 
 def _keep(grads: dict[int, Any], index: int, grad: Any) -> None:

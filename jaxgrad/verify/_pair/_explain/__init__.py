@@ -91,7 +91,7 @@ def _loss(bound: Any, passes: Passes | None, results: list[Result]) -> list[Caus
     """Explain the loss from the reference's output."""
     import torch
 
-    from jaxgrad.verify._pair._quantities_torch import main
+    from jaxgrad.verify._pair._outputs import main
 
     if passes is not None:
         output = main(passes.trace.output).detach().numpy()
