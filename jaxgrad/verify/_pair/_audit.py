@@ -149,6 +149,9 @@ def _conflicts(bound: Any) -> list[str]:
         rivals = [(p, _likeness(key, p)) for p in bound.mapping.unfilled if key.endswith("bias") == p.endswith("bias")]
         if rivals and key in tensors:
             path = max(rivals, key=lambda item: item[1])[0]
+            if tensors[key].shape == np.shape(leaves[path]):
+                # left over for another reason
+                continue
             found.append(f"{key} {tensors[key].shape} and {path} {np.shape(leaves[path])}")
     return found
 

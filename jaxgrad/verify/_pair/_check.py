@@ -23,6 +23,7 @@ from jaxgrad.verify._pair._what import FIRST, INSIDE, SECOND, names_of, steps_of
 __all__ = ["check", "first_of_results"]
 
 
+NO_STEP = "an optimizer was given, and no step was compared: ask for what=[..., 'step']"
 TIED = "tied in torch, leaves of their own in JAX: the first training step moves them apart"
 
 
@@ -60,7 +61,10 @@ def check(
         settle_flattening(bound)
         sides = {d: (TorchQuantities(bound, d), JaxQuantities(bound, d)) for d in ("float64", *lower)}
         wanted = [n for n in names if n in (*FIRST, *SECOND)]
+        absent = [n for n in names if n in SECOND or n.startswith("step")] if not bound.torch.params else []
+        names, wanted = ([n for n in given if n not in absent] for given in (names, wanted))
         results = judge_quantities(bound, sides, wanted, tolerance, noise, tell)
+        results += [Result(n, [], "agree", "the torch model has no parameters") for n in absent]
         results += _unmapped(bound)
         results += _steps(bound, sides["float64"][1], [n for n in names if n.startswith("step")], tolerance, tell)
         differs = any(r.verdict in ("differ", "failed") for r in results)
@@ -79,7 +83,8 @@ def check(
             report.causes = _causes(bound, passes, results, first, tolerance)
     order = {name: i for i, name in enumerate(names)}
     report.results.sort(key=lambda r: order.get(r.name, len(order)))
-    report.meta = _meta(bound, tolerance, noise, dtypes, time.perf_counter() - begun)
+    remarks = [NO_STEP] if bound.options["optimizer"] and not any(n.startswith("step") for n in names) else []
+    report.meta = {"remarks": remarks} | _meta(bound, tolerance, noise, dtypes, time.perf_counter() - begun)
     tell("done", 1.0)
     return report
 
@@ -148,7 +153,10 @@ def _inside(names: list[str], passes: Passes | None, rows: list[Layer], toleranc
     for name in (n for n in names if n in INSIDE):
         if passes is None:
             verdict = "failed" if failure else "agree"
-            note = failure or "a plain function shows no layers: give the module itself to compare them"
+            note = (
+                failure
+                or "a plain function or a scripted module shows no layers: give the module itself to compare them"
+            )
             results.append(Result(name, [], verdict, note))
             continue
         forward = name == "activations"

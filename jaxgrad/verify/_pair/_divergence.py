@@ -72,8 +72,8 @@ class Passes:
 
 
 def watch(bound: Any, dtype: str = "float64") -> Passes | None:
-    """Run both models under observation, or return ``None`` where the JAX side shows nothing inside."""
-    if bound.jax.kind == "function":
+    """Run both models under observation, or return ``None`` where a side shows nothing inside."""
+    if bound.jax.kind == "function" or bound.torch.opaque:
         return None
     trace = _watch_torch.capture(bound.torch, bound.batch, dtype)
     outline = _watch_jax.outline(bound, dtype)
@@ -116,10 +116,7 @@ def layers(passes: Passes, *, unread: bool = False) -> list[Layer]:
                 error(passes.natural.outputs[slot], ref.output, *both),
                 error(passes.forced.outputs[slot], ref.output, *both) if slot in passes.forced.outputs else 0.0,
                 max(
-                    (
-                        error(arrived[i], ref.inputs[i], ref.input_cotangents.get(i), sent.get(i))
-                        for i in arrived
-                    ),
+                    (error(arrived[i], ref.inputs[i], ref.input_cotangents.get(i), sent.get(i)) for i in arrived),
                     default=0.0,
                 ),
                 relative(passes.natural.cotangents[slot], ref.cotangent, floor),

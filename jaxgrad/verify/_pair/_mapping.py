@@ -97,6 +97,8 @@ class Mapping:
             leaves: JAX arrays by path; a leading axis more than the parameters have is kept (rows of gradients).
             shapes: The shapes of the torch tensors.
         """
+        if not leaves:
+            return {}
         dtype = next(iter(leaves.values())).dtype
         like = {key: jax.ShapeDtypeStruct(shape, dtype) for key, shape in shapes.items()}
         held = {e.jax for e in self.entries} & leaves.keys()

@@ -16,7 +16,6 @@ from jaxgrad.verify._pair._outputs import named, renamed
 from jaxgrad.verify._pair._program import run_once
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
-from jaxgrad.verify._pair._torch_side import split
 
 __all__ = ["compare_weights", "first_examples", "proofs", "trace"]
 
@@ -24,15 +23,21 @@ __all__ = ["compare_weights", "first_examples", "proofs", "trace"]
 def first_examples(bound: Any) -> Any:
     """Return the pair with two examples of its batch, which prove as much as all."""
     small = copy.copy(bound)
-    if bound.options["mode"] == "eval":
+    lengths = {len(a) if a.ndim else 0 for a in bound.batch}
+    # an edge list or a mask for all examples has no axis of examples, and neither have the nodes that it goes with
+    if bound.options["mode"] == "eval" and len(lengths) == 1 and min(lengths) > 2:
         small.batch = tuple(a[:2] for a in bound.batch)
+        try:
+            bound.torch.value(small.batch)
+        except Exception:
+            small.batch = bound.batch
     return small
 
 
 def trace(bound: Any) -> tuple[Any, tuple[Any, ...]]:
     """Return the jaxpr of the JAX model's outputs in float64, and its arguments."""
     params, rest = bound.weights("float64")
-    inputs, _ = split(bound.adapt(*bound.data("float64")))
+    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data("float64")))
 
     def forward(params: Any, rest: Any, *inputs: Any) -> dict[str, Any]:
         return named(bound.jax.apply(params, rest, *inputs)[0])

@@ -13,8 +13,7 @@ from jaxgrad.verify._pair._directions import direction
 from jaxgrad.verify._pair._jax_side import cast
 from jaxgrad.verify._pair._outputs import named
 from jaxgrad.verify._pair._program import quick, run_once
-from jaxgrad.verify._pair._quantities_torch import EXAMPLES, RATE, STEPS
-from jaxgrad.verify._pair._torch_side import split
+from jaxgrad.verify._pair._quantities_torch import EXAMPLES, RATE, STEPS, examples
 from jaxgrad.verify._pair._watch_jax import main_array, replace_main
 
 __all__ = ["JaxQuantities"]
@@ -59,7 +58,7 @@ class JaxQuantities:
 
     def _output(self, params: Any, rest: Any, *batch: Any) -> tuple[Any, tuple[Any, ...], Any]:
         """The model's output, the loss's targets, and the collections as the call leaves them."""
-        inputs, targets = split(self.bound.adapt(*batch))
+        inputs, targets = self.bound.torch.parts.split(self.bound.adapt(*batch))
         output, changed = self.bound.jax.apply(params, rest, *inputs)
         # a dict loses its order on the way out of a program
         self.names = list(named(output))
@@ -72,7 +71,7 @@ class JaxQuantities:
 
     def _gradient(self, params: Any, rest: Any, *batch: Any) -> tuple[Any, Any, Any, Any, Any]:
         """The loss, the output, the collections, and the loss's gradients with respect to parameters and inputs."""
-        inputs, _ = split(batch)
+        inputs, _ = self.bound.torch.parts.split(batch)
         floating = {i: x for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.floating)}
 
         def loss(params: Any, floating: Any) -> Any:
@@ -138,8 +137,11 @@ class JaxQuantities:
 
     def per_example(self) -> Named:
         """A gradient for every example, one at a time by one program."""
-        count = min(len(self.batch[0]), EXAMPLES)
-        ones = [[np.asarray(x)[i : i + 1] for x in self.batch] for i in range(count)]
+        whole = examples(self.batch)
+        ones = [
+            [np.asarray(x)[i : i + 1] if x.ndim and len(x) == whole else x for x in self.batch]
+            for i in range(min(whole, EXAMPLES))
+        ]
         rows = [self.gradient(self.params, self.rest, *one)[3] for one in ones]
         return self.back_rows(on_host(lambda *leaves: np.stack(leaves), *rows))
 

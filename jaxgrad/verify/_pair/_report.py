@@ -110,6 +110,7 @@ class Report:
             d = self.first_divergence
             lines += ["", f"first divergence, {d.stage}: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}"]
         lines += [f"cause: {cause}" for cause in self.causes]
+        lines += [f"note: {remark}" for remark in self.meta.get("remarks", [])]
         lines += ["", self.verdict]
         return "\n".join(lines)
 

@@ -15,11 +15,12 @@ from jaxgrad.verify._pair._flattening import settle_flattening
 from jaxgrad.verify._pair._inputs import check_batch, check_mode, check_options, need
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf, measure
+from jaxgrad.verify._pair._parts import parts_of
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Report, Result
 from jaxgrad.verify._pair._stored import StoredTorch, facts
-from jaxgrad.verify._pair._torch_side import TorchSide
+from jaxgrad.verify._pair._torch_side import TorchSide, unwrapped
 from jaxgrad.verify._pair._verdicts import add_noise, judge_result, lay_out
 from jaxgrad.verify._pair._what import FIRST, SECOND, names_of
 
@@ -46,9 +47,11 @@ def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> 
     need("torch")
     given = {**DEFAULTS, **spec}
     check_options(given["weights"], given["mode"])
-    batch = check_batch(given["batch"])
-    check_mode(given["torch"], given["mode"])
-    side = TorchSide(given["torch"], _losses.one(given["loss"], 0), train=given["mode"] == "train")
+    loss = _losses.one(given["loss"], 0)
+    whole, parts = parts_of(given["batch"], (loss,))
+    batch = check_batch(whole)
+    check_mode(unwrapped(given["torch"]), given["mode"])
+    side = TorchSide(given["torch"], loss, train=given["mode"] == "train", parts=parts, kwargs=given["torch_kwargs"])
     if given["excite"] and given["weights"] == "torch":
         side.excite()
     side.order(batch)

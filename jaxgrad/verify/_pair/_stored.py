@@ -1,11 +1,13 @@
 """The torch half of a pair as a run on disk holds it: for an environment in which torch is not installed."""
 
+import dataclasses
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from jaxgrad.verify._pair._inputs import PairError
+from jaxgrad.verify._pair._parts import Parts
 
 __all__ = ["StoredTorch", "facts"]
 
@@ -27,6 +29,7 @@ def facts(side: Any, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, A
         "order": side.order(batch),
         "images": {path: list(image) for path, image in side.images(batch).items()},
         "value": side.value(batch),
+        "parts": dataclasses.asdict(side.parts),
         "constants": sorted(side.constants(side.outline, batch)),
         "train": side.train,
     }
@@ -50,6 +53,8 @@ class StoredTorch:
         self.aliases, self.frozen, self.train = plain["aliases"], set(plain["frozen"]), plain["train"]
         self.outline = {name: tuple(shape) for name, shape in plain["outline"].items()}
         self.kinds, self.plain = plain["kinds"], plain
+        parts = plain.get("parts", {})
+        self.parts = Parts(parts.get("targets", 1), tuple(parts.get("names", ())))
 
     def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
         """Return the order in which torch's layers ran."""

@@ -1,6 +1,7 @@
 """The torch half of a pair: a private copy of the module, called with parameters given by name."""
 
 import copy
+import warnings
 import zlib
 from collections.abc import Collection
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._pair._inputs import PairError, first_line
+from jaxgrad.verify._pair._parts import Parts
 
 __all__ = ["TorchSide"]
 
@@ -18,8 +20,17 @@ NORMS_WITH_STATISTICS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatch
 class TorchSide:
     """A torch module, copied once for each dtype; the user's own is never touched."""
 
-    def __init__(self, module: Any, loss: Any, *, train: bool = False) -> None:
-        self.module, self.loss_fn, self.train = module, loss, train
+    def __init__(
+        self,
+        module: Any,
+        loss: Any,
+        *,
+        train: bool = False,
+        parts: Parts = Parts(),  # noqa: B008 - frozen
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        module = unwrapped(module)
+        self.module, self.loss_fn, self.train, self.parts, self.kwargs = module, loss, train, parts, kwargs or {}
         self.copies: dict[str, Any] = {}
         named = dict(module.named_parameters(remove_duplicate=True))
         owners = {id(p): name for name, p in named.items()}
@@ -30,14 +41,16 @@ class TorchSide:
         self.frozen = {name for name, p in named.items() if not p.requires_grad}
         self.buffers = {name: _numpy(b) for name, b in module.named_buffers()}
         self.places = _places(module)
+        self.opaque = _is_scripted(module)
+        """Whether nothing can be seen inside: torch hangs no hooks on scripted modules."""
         self.excited: list[str] = []
         shapes = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
         shapes |= {name: b.shape for name, b in self.buffers.items()}
         place = {name: i for i, name in enumerate(module.state_dict())}
         self.outline = dict(sorted(shapes.items(), key=lambda item: place.get(item[0], len(place))))
         """The shape of every tensor, tied names included, in the order of ``state_dict``."""
-        self.kinds = {name: type(m).__name__ for name, m in module.named_modules()}
-        """The class of every module by path."""
+        self.kinds = {name: kind_of(m) for name, m in module.named_modules()}
+        """The class of every module by path: torch's own where it is one of them by another name."""
 
     def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
         """Return the order in which the layers first ran, and evaluate the loss once on the way.
@@ -49,6 +62,8 @@ class TorchSide:
 
         try:
             return execution_order(self, batch)
+        except PairError:
+            raise
         except Exception as error:  # whatever a user's code raises on a batch that it was not made for
             shapes = ", ".join(str(a.shape) for a in batch)
             message = f"the torch model or its loss fails on the batch (shapes {shapes}): {first_line(error)}"
@@ -75,7 +90,7 @@ class TorchSide:
         """Return the linear layers that take a flattened image, with its channels, height and width."""
         from jaxgrad.verify._pair import _align, _watch_torch
 
-        if not any(kind.startswith("Conv") for kind in self.kinds.values()):
+        if self.opaque or not any(kind.startswith("Conv") for kind in self.kinds.values()):
             return {}
         return _align.flattened_images(_watch_torch.capture(self, batch).calls)
 
@@ -106,8 +121,13 @@ class TorchSide:
         import torch
 
         if dtype not in self.copies:
-            copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
-            self.copies[dtype] = copied.train(self.train)
+            with warnings.catch_warnings():
+                # the parameters of a scripted module's copy are no leaves, and are never used
+                warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+                copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
+            # an exported module refuses to be told a mode, and has none
+            training = any(m.training for m in copied.modules())
+            self.copies[dtype] = copied if not training and not self.train else copied.train(self.train)
         return self.copies[dtype]
 
     def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -120,22 +140,26 @@ class TorchSide:
 
         The inputs are copied: a model may change them in place.
         """
+        import torch
         from torch.func import functional_call
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         # only the plain attention kernel has second derivatives
-        with sdpa_kernel(SDPBackend.MATH):
+        # and no compiled function has any
+        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
             tensors = {name: (params if own in params else buffers)[own] for name, own in self.places.items()}
             copies = tuple(x.clone() for x in inputs)
             # torch's own search for tied weights sets a module that has two names twice, and leaves ours in it
-            return functional_call(self.at(dtype), tensors, copies, tie_weights=False)
+            args, named = self.parts.arguments(copies)
+            options = {name: _as_tensor(value, dtype) for name, value in self.kwargs.items()}
+            return functional_call(self.at(dtype), tensors, args, {**options, **named}, tie_weights=False)
 
     def loss(self, dtype: str, buffers: dict[str, Any], detach_buffers: bool = True) -> Any:
         """Return ``loss(params, *batch)``; the module's buffers are copied for each call."""
 
         def evaluate(params: dict[str, Any], *batch: Any) -> Any:
             held = {name: b.clone() for name, b in buffers.items()} if detach_buffers else buffers
-            inputs, targets = split(batch)
+            inputs, targets = self.parts.split(batch)
             return self.loss_fn(self.call(dtype, params, held, *inputs), *targets)
 
         return evaluate
@@ -146,6 +170,46 @@ class TorchSide:
             x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
         )
         return tuple(to_torch(x, _np(dtype)) for x in wide)
+
+
+def _is_scripted(module: Any) -> bool:
+    """Say whether a module or a part of it is scripted or traced."""
+    import torch
+
+    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
+
+
+def kind_of(module: Any) -> str:
+    """Return the name of torch's own layer that a module is or is derived from, or else of its class.
+
+    A class of the user's that is no such layer may go by its name: ``Conv1D`` of GPT-2 is a linear layer.
+    """
+    from torch import nn
+
+    for base in type(module).__mro__:
+        if base.__module__.startswith("torch.nn.modules") and base is not nn.Module:
+            return base.__name__
+    name = type(module).__name__
+    return f"own {name}" if hasattr(nn, name) or name.startswith("Conv") else name
+
+
+def unwrapped(module: Any) -> Any:
+    """Return the module inside of what only changes how it runs: DataParallel, or torch.compile."""
+    from torch import nn
+
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod"):
+        module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
+    return module
+
+
+def _as_tensor(value: Any, dtype: str) -> Any:
+    """Return an argument of the user's with its arrays as tensors, floating-point ones in a dtype."""
+    import torch
+
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.array(value))
+    floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.detach().to(getattr(torch, dtype)) if floating else value
 
 
 def _is_statistic(name: str) -> bool:
@@ -162,11 +226,6 @@ def _places(module: Any) -> dict[str, str]:
             key = f"{path}.{name}" if path else name
             found[key] = owners.setdefault(id(tensor), key)
     return found
-
-
-def split(batch: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split a batch into the model's inputs and the loss's target, which is the last array of two or more."""
-    return (batch, ()) if len(batch) == 1 else (batch[:-1], batch[-1:])
 
 
 def _jittered(array: np.ndarray, dtype: str, seed: int | None) -> np.ndarray:

@@ -20,7 +20,6 @@ import numpy as np
 
 from jaxgrad.verify._pair._outputs import exchange, main
 from jaxgrad.verify._pair._program import run_once
-from jaxgrad.verify._pair._torch_side import split
 
 __all__ = ["Forced", "Natural", "Reference", "Slot", "force", "outline", "run"]
 
@@ -98,7 +97,7 @@ def _is_float(leaf: Any) -> bool:
 def outline(bound: Any, dtype: str) -> list[tuple[Slot, tuple[int, ...] | None]]:
     """Return every call in order, with the shape of its output, from an abstract trace."""
     params, rest = bound.weights(dtype)
-    inputs, _ = split(bound.adapt(*bound.data(dtype)))
+    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data(dtype)))
     found: list[tuple[Slot, tuple[int, ...] | None]] = []
     counter = _Counter()
 
@@ -133,7 +132,7 @@ def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str
             outputs[slot] = shifted
             return replace_main(output, shifted)
 
-        inputs, targets = split(bound.adapt(*batch))
+        inputs, targets = bound.torch.parts.split(bound.adapt(*batch))
         output, _ = bound.jax.apply(params, rest, *inputs, watch=watch)
         return bound.jax_loss(output, *targets), (outputs, arrived, output)
 
@@ -182,7 +181,7 @@ def force(bound: Any, plan: dict[Slot, Reference], dtype: str = "float64") -> Fo
             terms.append(jnp.vdot(ref["g"], array))
             return replace_main(output, (ref["y"] + zeros[slot]).astype(array.dtype))
 
-        inputs, targets = split(bound.adapt(*batch))
+        inputs, targets = bound.torch.parts.split(bound.adapt(*batch))
         output, _ = bound.jax.apply(params, rest, *inputs, watch=watch)
         loss = bound.jax_loss(output, *targets)
         return sum(terms, loss), (arrived, outputs, loss)

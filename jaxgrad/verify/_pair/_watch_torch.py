@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify._pair._inputs import PairError
 from jaxgrad.verify._pair._outputs import main
-from jaxgrad.verify._pair._torch_side import split
 
 __all__ = ["Call", "Trace", "capture", "execution_order"]
 
@@ -51,20 +51,24 @@ class Trace:
 
 def execution_order(side: Any, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
     """Return the order in which the layers first ran, and evaluate the loss once on the way."""
-    import torch
-
     handles = []
     order: dict[str, int] = {}
-    for name, module in side.at("float32").named_modules():
+    for name, module in () if side.opaque else side.at("float32").named_modules():
         hook: Callable[..., None] = lambda *_, name=name: _note(order, name)  # noqa: E731
         handles.append(module.register_forward_pre_hook(hook))
     try:
-        with torch.no_grad():
-            params, buffers = side.tensors("float32")
-            side.loss("float32", buffers)(params, *side.batch(batch, "float32"))
+        params, buffers = side.tensors("float32")
+        live = [p.requires_grad_() for n, p in params.items() if n not in side.frozen]
+        loss = side.loss("float32", buffers)(params, *side.batch(batch, "float32"))
     finally:
         for handle in handles:
             handle.remove()
+    if live and not loss.requires_grad:
+        message = (
+            "torch's loss has no gradient: the model's forward runs under torch.no_grad or inference_mode, or the loss"
+            " leaves the graph (.item(), .detach()); compare without that decorator, model.forward.__wrapped__"
+        )
+        raise PairError(message)
     return order
 
 
@@ -88,7 +92,7 @@ def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> 
     params, buffers = side.tensors(dtype)
     params = {name: p.requires_grad_(name not in side.frozen) for name, p in params.items()}
     batch = side.batch(data, dtype)
-    inputs, targets = split(batch)
+    inputs, targets = side.parts.split(batch)
     inputs = tuple(x.requires_grad_() if x.is_floating_point() else x for x in inputs)
     try:
         output = side.call(dtype, params, buffers, *inputs)
@@ -97,7 +101,7 @@ def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> 
         for handle in handles:
             handle.remove()
     wanted = [p for n, p in params.items() if n not in side.frozen] + [x for x in inputs if x.requires_grad]
-    found = iter(torch.autograd.grad(loss, wanted, materialize_grads=True))
+    found = iter(torch.autograd.grad(loss, wanted, materialize_grads=True) if wanted else ())
     gradients = {n: next(found).numpy() for n in params if n not in side.frozen}
     input_gradients = [next(found).numpy() if x.requires_grad else None for x in inputs]
     for call in watcher.calls:
@@ -122,7 +126,6 @@ class _Watcher:
 
     def before(self, name: str) -> Callable[..., Any]:
         """Return the hook before a call of the module of that name."""
-
         from torch.nn import RNNCellBase
 
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

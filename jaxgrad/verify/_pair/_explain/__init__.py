@@ -58,10 +58,15 @@ def _at(bound: Any, passes: Passes | None, results: list[Result], first: Diverge
         return []
     holds_others = any(a.call.parent is evidence.pair.call for a in passes.aligned)
     if first.where == "input":
-        return between(evidence)
-    if holds_others:
-        return between(evidence) or in_layer(evidence)
-    return in_layer(evidence) or between(evidence)
+        found = between(evidence)
+    elif holds_others:
+        found = between(evidence) or in_layer(evidence)
+    else:
+        found = in_layer(evidence) or between(evidence)
+    if found or not evidence.failed:
+        return found
+    text = f"no known cause fits the residual; could not be tried here: {'; '.join(evidence.failed)}."
+    return [Cause("unknown", text, "", first.path)]
 
 
 def _other_count(passes: Passes) -> list[Cause]:
