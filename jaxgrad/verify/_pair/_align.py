@@ -103,7 +103,9 @@ def _apart(calls: list[Call], natural: Natural, order: list[Slot], torch: str, j
     """Return how far the first outputs of two modules lie apart."""
     theirs = next((c.output for c in calls if c.path == torch and c.output is not None), None)
     ours = next((natural.outputs[slot] for slot in order if slot[0] == jax and slot in natural.outputs), None)
-    layout = None if theirs is None or ours is None else layout_of(theirs, ours)
+    if theirs is None or ours is None:
+        return np.inf
+    layout = layout_of(theirs, ours)
     return np.inf if layout is None else relative(ours, theirs.transpose(layout))
 
 

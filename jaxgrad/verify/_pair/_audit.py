@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jaxgrad.verify._pair._flattening import settle_flattening
+from jaxgrad.verify._pair._inputs import first_line
 from jaxgrad.verify._pair._jax_side import flatten, precision
 from jaxgrad.verify._pair._proofs import agrees, first_examples, proofs, trace
 from jaxgrad.verify._pair._report import _plain
@@ -104,13 +106,19 @@ def audit(bound: Any, *, prove: bool = True) -> Audit:
     with precision():
         settle_flattening(bound)
         small = first_examples(bound)
-        traced = trace(small)
         # weights of the port's own are judged one by one; torch's need a proof only where shapes prove nothing
         own = bound.options["weights"] == "own"
-        shown = proofs(small, traced) if prove and (own or any(e.ambiguous for e in bound.mapping.entries)) else {}
-        differing = settings(bound, traced[0][0])
-        if any(s.name in MADE_UP_FOR and not s.harmless for s in differing) and agrees(small, traced):
-            differing = [_made_up_for(s) if s.name in MADE_UP_FOR else s for s in differing]
+        asked = prove and (own or any(e.ambiguous for e in bound.mapping.entries))
+        traced, failure = _attempt(trace, small)
+        shown: dict[str, str] = {}
+        if asked and (traced is not None or own):
+            shown, wrong = _attempt(proofs, small, traced)
+            shown, failure = shown or {}, failure or wrong
+        differing = settings(bound, None if traced is None else traced[0][0])
+        if traced is not None and any(s.name in MADE_UP_FOR and not s.harmless for s in differing):
+            same, wrong = _attempt(agrees, small, traced)
+            failure = failure or wrong
+            differing = [_made_up_for(s) if same and s.name in MADE_UP_FOR else s for s in differing]
     entries = [
         {"jax": e.jax, "torch": list(e.torch), "rule": e.rule, "ambiguous": e.ambiguous,
          "proof": shown.get(e.jax, "") if e.ambiguous or own else ""}
@@ -122,10 +130,18 @@ def audit(bound: Any, *, prove: bool = True) -> Audit:
         list(mapping.unfilled),
         _conflicts(bound),
         differing,
-        _notes(bound),
+        _notes(bound) + ([f"nothing is proven by running the models: {failure}"] if failure else []),
     )
     found.seconds = time.perf_counter() - begun
     return found
+
+
+def _attempt(run: Callable[..., Any], *args: Any) -> tuple[Any, str]:
+    """Run the models, and return what comes out, or in words why nothing does: an audit stands without."""
+    try:
+        return run(*args), ""
+    except Exception as error:
+        return None, first_line(error)
 
 
 MADE_UP_FOR = ("padding", "stride", "dilation", "num_groups", "num_heads")

@@ -153,10 +153,7 @@ def _inside(names: list[str], passes: Passes | None, rows: list[Layer], toleranc
     for name in (n for n in names if n in INSIDE):
         if passes is None:
             verdict = "failed" if failure else "agree"
-            note = (
-                failure
-                or "a plain function or a scripted module shows no layers: give the module itself to compare them"
-            )
+            note = failure or "a plain function shows no layers: give the module itself to compare them"
             results.append(Result(name, [], verdict, note))
             continue
         forward = name == "activations"

@@ -72,8 +72,8 @@ class Passes:
 
 
 def watch(bound: Any, dtype: str = "float64") -> Passes | None:
-    """Run both models under observation, or return ``None`` where a side shows nothing inside."""
-    if bound.jax.kind == "function" or bound.torch.opaque:
+    """Run both models under observation, or return ``None`` where the JAX side shows nothing inside."""
+    if bound.jax.kind == "function":
         return None
     trace = _watch_torch.capture(bound.torch, bound.batch, dtype)
     outline = _watch_jax.outline(bound, dtype)

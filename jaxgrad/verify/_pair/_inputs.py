@@ -102,7 +102,16 @@ def check_complex(side: str, dtypes: dict[str, str]) -> None:
 
 
 def check_mode(module: Any, mode: str) -> None:
-    """Refuse a model whose answer would be random, or not the one that is asked for."""
+    """Refuse a model whose answer would be random, not the one that is asked for, or of which torch shows nothing."""
+    scripted = [
+        n or "the model itself" for n, m in module.named_modules() if type(m).__module__.startswith("torch.jit")
+    ]
+    if scripted:
+        message = (
+            f"the torch model is scripted or traced ({scripted[0]}), and torch neither shows its layers nor takes other"
+            " weights for it: give the nn.Module that it was made from"
+        )
+        raise PairError(message)
     training = [name or "the model itself" for name, m in module.named_modules() if m.training]
     if mode == "eval" and training:
         message = (

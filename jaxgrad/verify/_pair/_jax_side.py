@@ -35,8 +35,9 @@ class JaxSide:
         self.params, self.rest = params, rest
 
     def arguments(self, params: Any, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return what the model is called with: inputs by position or name, and the user's options, arrays in the dtype
-        of the parameters.
+        """Return what the model is called with: its inputs, and the user's options.
+
+        Arrays among the options take the dtype of the parameters.
         """
         args, named = self.parts.arguments(inputs)
         wide = _dtype_of(params)

@@ -36,9 +36,9 @@ def exchange(output: Any, fun: Callable[[Any], Any]) -> Any:
     if _is_array(output):
         return fun(output)
     if isinstance(output, Mapping):
-        made = copy.copy(output) if hasattr(output, "__setitem__") else dict(output)
-        made.update({key: exchange(part, fun) for key, part in output.items()})  # type: ignore[attr-defined]
-        return made
+        held: Any = copy.copy(output) if hasattr(output, "__setitem__") else dict(output)
+        held.update({key: exchange(part, fun) for key, part in output.items()})
+        return held
     if dataclasses.is_dataclass(output) and not isinstance(output, type):
         made = copy.copy(output)
         for key, part in (_parts(output) or {}).items():

@@ -21,7 +21,7 @@ from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Report, Result
 from jaxgrad.verify._pair._stored import StoredTorch, facts
 from jaxgrad.verify._pair._torch_side import TorchSide, unwrapped
-from jaxgrad.verify._pair._verdicts import add_noise, judge_result, lay_out
+from jaxgrad.verify._pair._verdicts import add_noise, judge_result, outputs_laid_out, real_numbers, to_array
 from jaxgrad.verify._pair._what import FIRST, SECOND, names_of
 
 __all__ = ["compare_runs", "dump_jax", "dump_torch", "dumped_names"]
@@ -103,15 +103,8 @@ def _quantities(make: Callable[[str], Any], names: list[str], dtypes: Sequence[s
         source = make(dtype)
         for name in names:
             found = source.get("basic")[name] if name in FIRST else source.get(name)
-            groups[f"{name}@{dtype}"] = {n: _array(x) for n, x in found.items()}
+            groups[f"{name}@{dtype}"] = {n: real_numbers(to_array(x)) for n, x in found.items()}
     return groups
-
-
-def _array(x: Any) -> np.ndarray:
-    """Return an array of either framework in NumPy."""
-    if type(x).__module__.split(".")[0] == "torch":
-        return x.detach().double().cpu().numpy()
-    return np.asarray(x, np.float64)
 
 
 def compare_runs(
@@ -132,7 +125,7 @@ def compare_runs(
         raise ValueError(message)
     results: list[Result] = []
     for name in names:
-        exact, lay = want[f"{name}@float64"], lay_out if name == "value" else _as_it_is
+        exact, lay = want[f"{name}@float64"], outputs_laid_out if name == "value" else _as_it_is
         leaves: list[Leaf] = measure(
             lay(got[f"{name}@float64"], exact), exact, lambda n: paths.get(n, n), tolerance=tolerance
         )

@@ -29,7 +29,7 @@ def settings(bound: Any, program: Any) -> list[Setting]:
 
     Args:
         bound: The pair.
-        program: The jaxpr of the JAX model.
+        program: The jaxpr of the JAX model; ``None`` where it cannot be traced in float64.
     """
     theirs, ours = torch_configs(bound.torch.module), jax_configs(bound.jax)
     found: list[Setting] = []
@@ -61,7 +61,7 @@ def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, A
             effect = f"running statistics move {(1 - j['momentum']) / (1 - kept):.3g} times as far in a step"
             note("momentum", f"{t['momentum']:g} (keeps {kept:g})", f"keeps {j['momentum']:g}", effect,
                  harmless=bound.options["mode"] == "eval")  # fmt: skip
-        n = bound.batch[0].shape[0] * math.prod(bound.batch[0].shape[2:])
+        n = math.prod(bound.batch[0].shape[:1] + bound.batch[0].shape[2:])
         note("running variance", "unbiased", "biased", f"its step is N/(N-1) = {n / max(n - 1, 1):.4g} times larger in"
              " torch", harmless=True)  # fmt: skip
     if t.get("transposed") is False and "strides" in j:
@@ -119,7 +119,7 @@ def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
 def _gelu(theirs: dict[str, dict[str, Any]], program: Any) -> list[Setting]:
     """Compare torch's GELU modules with what the JAX program contains: erf, tanh, or both."""
     forms = {t.get("approximate") for t in theirs.values() if t["kind"] == "GELU"}
-    if len(forms) != 1:
+    if len(forms) != 1 or program is None:
         return []
     exact = "erf" in str(program)
     if (forms == {"none"}) == exact:
@@ -148,8 +148,8 @@ def _dropout(theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]])
         return [Setting(a, b, "dropout rate", f"{p:g}", f"{q:g}", effect) for (a, p), (b, q) in pairs if p != q]
     if not second or not first or {*first.values()} == {*second.values()}:
         return []
-    words = [", ".join(f"{rate:g}" for rate in sorted({*rates.values()})) for rates in (first, second)]
-    return [Setting(next(iter(first)), next(iter(second)), "dropout rates", *words, effect)]
+    theirs_, ours_ = (", ".join(f"{rate:g}" for rate in sorted({*rates.values()})) for rates in (first, second))
+    return [Setting(next(iter(first)), next(iter(second)), "dropout rates", theirs_, ours_, effect)]
 
 
 def _rates(layers: dict[str, dict[str, Any]]) -> dict[str, float]:

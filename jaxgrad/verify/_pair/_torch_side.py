@@ -1,7 +1,7 @@
 """The torch half of a pair: a private copy of the module, called with parameters given by name."""
 
+import contextlib
 import copy
-import warnings
 import zlib
 from collections.abc import Collection
 from typing import Any
@@ -41,8 +41,6 @@ class TorchSide:
         self.frozen = {name for name, p in named.items() if not p.requires_grad}
         self.buffers = {name: _numpy(b) for name, b in module.named_buffers()}
         self.places = _places(module)
-        self.opaque = _is_scripted(module)
-        """Whether nothing can be seen inside: torch hangs no hooks on scripted modules."""
         self.excited: list[str] = []
         shapes = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
         shapes |= {name: b.shape for name, b in self.buffers.items()}
@@ -90,7 +88,7 @@ class TorchSide:
         """Return the linear layers that take a flattened image, with its channels, height and width."""
         from jaxgrad.verify._pair import _align, _watch_torch
 
-        if self.opaque or not any(kind.startswith("Conv") for kind in self.kinds.values()):
+        if not any(kind.startswith("Conv") for kind in self.kinds.values()):
             return {}
         return _align.flattened_images(_watch_torch.capture(self, batch).calls)
 
@@ -109,7 +107,10 @@ class TorchSide:
     def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
         """Return those of the names that are no weights: masks and tables, and what the loss does not depend on."""
         held = {n for n in names if (n in self.buffers and not _is_statistic(n)) or n in self.frozen}
-        return held | (self.unreached(batch) & set(names) if set(names) - held else set())
+        with contextlib.suppress(Exception):
+            # a model that fails in float64 is told where its quantities are asked for
+            return held | (self.unreached(batch) & set(names) if set(names) - held else set())
+        return held
 
     def value(self, batch: tuple[np.ndarray, ...]) -> float:
         """Return the loss in float64."""
@@ -121,10 +122,7 @@ class TorchSide:
         import torch
 
         if dtype not in self.copies:
-            with warnings.catch_warnings():
-                # the parameters of a scripted module's copy are no leaves, and are never used
-                warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-                copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
+            copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
             # an exported module refuses to be told a mode, and has none
             training = any(m.training for m in copied.modules())
             self.copies[dtype] = copied if not training and not self.train else copied.train(self.train)
@@ -170,13 +168,6 @@ class TorchSide:
             x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
         )
         return tuple(to_torch(x, _np(dtype)) for x in wide)
-
-
-def _is_scripted(module: Any) -> bool:
-    """Say whether a module or a part of it is scripted or traced."""
-    import torch
-
-    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
 
 
 def kind_of(module: Any) -> str:

@@ -19,7 +19,7 @@ from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Result
 from jaxgrad.verify._pair._what import FIRST, SECOND
 
-__all__ = ["Progress", "add_noise", "judge_quantities", "judge_result", "lay_out"]
+__all__ = ["Progress", "add_noise", "judge_quantities", "judge_result", "outputs_laid_out", "real_numbers", "to_array"]
 
 Progress = Callable[[str, float], None]
 Sides = dict[str, tuple[TorchQuantities, JaxQuantities]]
@@ -65,8 +65,8 @@ class _Judge:
         whole = {n for n, x in {**ours["float64"], **theirs["float64"]}.items() if x.dtype.kind in "biu"}
         leaves = []
         for names in ({*ours["float64"], *theirs["float64"]} - whole, whole):
-            both = ({n: x for n, x in side["float64"].items() if n in names} for side in (ours, theirs))
-            leaves += measure(*both, lambda n: self.bound.jax_path(n) or n, tolerance=self.tolerance, hint=hint)
+            got, expected = ({n: x for n, x in side["float64"].items() if n in names} for side in (ours, theirs))
+            leaves += measure(got, expected, lambda n: self.bound.jax_path(n) or n, tolerance=self.tolerance, hint=hint)
         want = {n: x for n, x in theirs["float64"].items() if n not in whole}
         if name == "gradient":
             self.scale = 1e-3 * float(np.sqrt(sum(np.sum(g**2) for g in want.values())))
@@ -118,17 +118,18 @@ def _pick(computed: dict[str, Any], name: str, key: str) -> tuple[dict[str, Name
     theirs = {d: _arrays(_part(pair[0], name, key)) for d, pair in computed.items()}
     ours = {d: _arrays(_part(pair[1], name, key)) for d, pair in computed.items()}
     if name == "value":
-        ours = {d: _outputs_laid_out(x, theirs[d]) for d, x in ours.items()}
-    return tuple({d: {n: _real(x) for n, x in named.items()} for d, named in side.items()} for side in (theirs, ours))
+        ours = {d: outputs_laid_out(x, theirs[d]) for d, x in ours.items()}
+    real = [{d: {n: real_numbers(x) for n, x in named.items()} for d, named in side.items()} for side in (theirs, ours)]
+    return real[0], real[1]
 
 
-def _outputs_laid_out(got: Named, want: Named) -> Named:
+def outputs_laid_out(got: Named, want: Named) -> Named:
     """Give JAX's outputs torch's names and the order of its axes."""
     outputs = renamed(*({n: x for n, x in side.items() if n != "loss"} for side in (got, want)))
     return lay_out({"loss": got["loss"], **outputs}, want)
 
 
-def _real(array: np.ndarray) -> np.ndarray:
+def real_numbers(array: np.ndarray) -> np.ndarray:
     """Return complex numbers as pairs of real ones."""
     return np.stack([array.real, array.imag], axis=-1) if array.dtype.kind == "c" else array
 
@@ -140,10 +141,10 @@ def _part(quantity: Any, name: str, key: str) -> Any:
 
 def _arrays(named: Any) -> Named:
     """Return arrays or tensors as NumPy's float64; whole numbers and complex ones stay what they are."""
-    return {n: _array(x) for n, x in named.items()}
+    return {n: to_array(x) for n, x in named.items()}
 
 
-def _array(x: Any) -> np.ndarray:
+def to_array(x: Any) -> np.ndarray:
     """Return one array, tensor or number."""
     if hasattr(x, "detach"):
         x = x.detach().cpu().resolve_conj().resolve_neg()

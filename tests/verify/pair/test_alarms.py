@@ -192,8 +192,15 @@ class JaxHeads(fnn.Module):
         return self.make(phase=phase, label=(self.sign * a).argmax(-1), aux=b, logits=a)
 
 
-HEADS = {"torch": Heads().eval(), "batch": (X,),
-         "loss": (lambda o: o.logits.pow(2).mean(), lambda o: ((o["logits"] if isinstance(o, dict) else o.logits) ** 2).mean())}  # fmt: skip
+def logits(output):
+    return output["logits"] if isinstance(output, dict) else output.logits
+
+
+HEADS = {
+    "torch": Heads().eval(),
+    "batch": (X,),
+    "loss": (lambda o: logits(o).pow(2).mean(), lambda o: (logits(o) ** 2).mean()),
+}
 
 
 def test_outputs_with_names_are_compared_by_name():
@@ -276,15 +283,22 @@ class PadsItself(nn.Conv2d):
 
 VOLUME, SIGNAL = np.ones((2, 3, 4, 5, 4), np.float32) * IMAGE[0, 0, 0, 0], IMAGE[:, :, 0]
 TOKENS = np.array([[1, 2, 3], [4, 5, 8]])
+THREE, TWO, ONE = ({"kernel_size": (3,) * n} for n in (3, 2, 1))
 FORMS = {
     "an embedding of NNX": (nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 9)), Embedded(nnx.Rngs(0)), TOKENS),
-    "one number for three axes": (nn.Conv3d(3, 4, 3, padding=1), Convolved({"kernel_size": (3, 3, 3), "padding": 1}), VOLUME),
+    "one number for three axes": (nn.Conv3d(3, 4, 3, padding=1), Convolved({**THREE, "padding": 1}), VOLUME),
     "a border by hand": (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), Convolved({"by_hand": True}), IMAGE),
-    "a layer that pads itself": (PadsItself(3, 4, 3, 2),
-                                 Convolved({"kernel_size": (3, 3), "strides": 2, "padding": ((1, 1), (1, 1))}), IMAGE),
-    "a signal": (nn.Conv1d(3, 4, 3, 2, 1),
-                 Convolved({"kernel_size": (3,), "strides": (2,), "kernel_dilation": (1,), "padding": ((1, 1),)}), SIGNAL),
-}  # fmt: skip
+    "a layer that pads itself": (
+        PadsItself(3, 4, 3, 2),
+        Convolved({**TWO, "strides": 2, "padding": ((1, 1), (1, 1))}),
+        IMAGE,
+    ),
+    "a signal": (
+        nn.Conv1d(3, 4, 3, 2, 1),
+        Convolved({**ONE, "strides": (2,), "kernel_dilation": (1,), "padding": ((1, 1),)}),
+        SIGNAL,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -328,8 +342,13 @@ def test_what_padded_queries_return_counts_where_it_is_read(read):
     pad = np.zeros((2, 5), bool)
     pad[1, 3:] = True
     x = np.random.default_rng(0).normal(size=(2, 5, 6)).astype(np.float32)
-    report = check(["value", "activations"], torch=Attention().eval(), jax=JaxAttention(read), batch={"x": x, "pad": pad, "y": pad},
-                   loss=(lambda o, y: o.pow(2).mean(), lambda o, y: (o**2).mean()))  # fmt: skip
+    report = check(
+        ["value", "activations"],
+        torch=Attention().eval(),
+        jax=JaxAttention(read),
+        batch=(x, pad),
+        loss=(lambda o: o.pow(2).mean(), lambda o: (o**2).mean()),
+    )
     assert report.ok != read, report
 
 

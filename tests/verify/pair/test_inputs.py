@@ -54,15 +54,14 @@ def weighted(library):
     return lambda o, y, w: (((o - y) ** 2).mean(-1) * w).mean()
 
 
-HALF, MASK = jnp.asarray(X, jnp.bfloat16), (X > 0).astype(np.float32)
+HALF, OPTIONS = jnp.asarray(X, jnp.bfloat16), {"mask": (X > 0).astype(np.float32), "scale": 0.5}
 ACCEPTED = {
     "names": {"batch": {"labels": Y, "x": X, "mask": X > 0}},
-    "options": {"batch": (X, Y), "torch_kwargs": {"mask": MASK, "scale": 0.5}, "jax_kwargs": {"mask": MASK, "scale": 0.5}},
+    "options": {"batch": (X, Y), "torch_kwargs": OPTIONS, "jax_kwargs": OPTIONS},
     "several targets": {"batch": (X, Y, np.arange(4.0)), "loss": (weighted("torch"), weighted("jax"))},
     "bfloat16": {"batch": (HALF, torch.from_numpy(Y).bfloat16().requires_grad_())},
     "edges and a scalar": {"batch": (X, EDGES, np.float32(0.5), Y), "torch": Graph().eval(), "jax": JaxGraph()},
-    "edges as many as nodes": {"batch": (X, EDGES[:, :4].T[:, :2].copy().reshape(4, 2).T.copy(), np.float32(2), Y),
-                               "torch": Graph().eval(), "jax": JaxGraph()},
+    "ignored labels": {"batch": (X, np.array([0, -100, 2, 1])), "loss": "cross_entropy"},
     "DataParallel": {"batch": (X, Y), "torch": nn.DataParallel(Net()).eval()},
 }  # fmt: skip
 
@@ -75,29 +74,16 @@ def test_batches_and_models_as_people_have_them(name):
     assert report.ok, report
 
 
-def test_a_scripted_module_and_one_without_parameters():
-    class Plain(fnn.Module):
-        @fnn.compact
-        def __call__(self, x):
-            return fnn.Dense(3, name="0")(x)
+class Nothing(fnn.Module):
+    def __call__(self, x):
+        return jnp.tanh(x)
 
-    with pytest.warns(DeprecationWarning):
-        script = torch.jit.script(nn.Sequential(nn.Linear(6, 3)).eval())
-    assert (
-        pair(torch=script, jax=Plain(), loss="mse", batch=(X, Y))
-        .check(["value", "activations"], dtypes=("float64",))
-        .ok
-    )
 
-    class Nothing(fnn.Module):
-        def __call__(self, x):
-            return jnp.tanh(x)
-
-    report = pair(torch=nn.Tanh().eval(), jax=Nothing(), loss="mean_square", batch=(X,)).check(
-        "all", dtypes=("float64",)
-    )
+def test_models_without_parameters_are_compared():
+    bound = pair(torch=nn.Tanh().eval(), jax=Nothing(), loss="mean_square", batch=(X,))
+    report = bound.check("all", dtypes=("float64",))
     assert report.ok, report
-    assert any("no parameters" in r.reason for r in report.results)
+    assert {r.name for r in report.results if "no parameters" in r.reason} >= {"hvp", "meta", "step"}
 
 
 def test_wrappers_that_only_change_how_a_model_runs_are_taken_off():
@@ -106,6 +92,11 @@ def test_wrappers_that_only_change_how_a_model_runs_are_taken_off():
     compiled = nn.Module()
     compiled._orig_mod = wrapped
     assert unwrapped(compiled) is net
+
+
+def scripted():
+    with pytest.warns(DeprecationWarning, match="script"):
+        return torch.jit.script(nn.Sequential(nn.Linear(6, 3)))
 
 
 class NoGradient(Net):
@@ -121,7 +112,12 @@ class Complex(Net):
 
 
 @pytest.mark.parametrize(
-    ("net", "words"), [(NoGradient, "inference_mode"), (Complex, r"complex parameters \(phase\).*two parameters")]
+    ("net", "words"),
+    [
+        (NoGradient, "inference_mode"),
+        (Complex, r"complex parameters \(phase\).*two parameters"),
+        (scripted, "scripted or traced.*give the nn.Module"),
+    ],
 )
 def test_models_that_cannot_be_compared_are_refused_in_a_sentence(net, words):
     with pytest.raises(ValueError, match=words) as caught:
@@ -201,3 +197,22 @@ def test_a_layer_of_a_known_name_that_computes_something_else_raises_nothing():
     assert report.differs
     assert report.first_divergence.path == "1"
     assert "failed" not in report.explain()
+
+
+class OnlyFloat32(Net):
+    def forward(self, x):
+        return self.fc(x) @ torch.eye(3)
+
+
+class Unproven(fnn.Module):
+    @fnn.compact
+    def __call__(self, x):
+        return fnn.Dense(3, name="fc")(x)
+
+
+def test_a_model_that_fails_in_float64_is_told_and_audited_all_the_same():
+    bound = pair(torch=OnlyFloat32().eval(), jax=Unproven(), loss="mse", batch=(X, Y))
+    assert bound.audit().ok
+    report = bound.check(["value"], dtypes=("float64",))
+    assert [r.verdict for r in report.results] == ["failed"]
+    assert "torch fails in float64: RuntimeError" in report.results[0].reason
