@@ -91,8 +91,14 @@ def _levels(
     return [(inner_t, inner_j), *_nested(outer_t, outer_j, apart)]
 
 
+LONGEST_CHAIN = 6
+"""How many modules around the same weights are tried in every combination."""
+
+
 def _nested(torch: list[str], jax: list[str], apart: Callable[[str, str], float]) -> list[tuple[list[str], list[str]]]:
     """Pair two chains of modules, each inside of the one before, by the likeness of what they return."""
+    # a layer shared by many has as many wrappers, which are no chain: only the outermost are paired
+    torch, jax = ((chain if len(chain) <= LONGEST_CHAIN else chain[:1]) for chain in (torch, jax))
     count = min(len(torch), len(jax))
     options = itertools.product(itertools.combinations(torch, count), itertools.combinations(jax, count))
     best = min(options, key=lambda both: sum(min(apart(t, j), 1e9) for t, j in zip(*both, strict=True)))

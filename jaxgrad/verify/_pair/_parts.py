@@ -45,7 +45,7 @@ def parts_of(batch: Any, losses: tuple[Any, ...]) -> tuple[Any, Parts]:
 
 
 def _targets(loss: Any) -> int:
-    """Return how many targets a loss takes: its arguments without a default, less the output."""
+    """Return how many targets a loss takes: its arguments that have no default or a target's name, less the output."""
     try:
         given = inspect.signature(getattr(loss, "forward", loss)).parameters.values()
     except (TypeError, ValueError):
@@ -53,4 +53,5 @@ def _targets(loss: Any) -> int:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in given):
         return 1
-    return max(sum(p.kind in kinds and p.default is inspect.Parameter.empty for p in given) - 1, 0)
+    asked = [p for p in given if p.kind in kinds and (p.default is inspect.Parameter.empty or p.name in TARGETS)]
+    return max(len(asked) - 1, 0)

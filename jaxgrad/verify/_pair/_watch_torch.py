@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxgrad.verify._pair._inputs import PairError
 from jaxgrad.verify._pair._outputs import main
+from jaxgrad.verify._pair._torch_side import kind_of
 
 __all__ = ["Call", "Trace", "capture", "execution_order"]
 
@@ -130,7 +131,7 @@ class _Watcher:
 
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             parent = self.stack[-1] if self.stack else None
-            call = Call(name, type(module).__name__, self.tick(), parent, isinstance(module, RNNCellBase))
+            call = Call(name, kind_of(module), self.tick(), parent, isinstance(module, RNNCellBase))
             self.calls.append(call)
             self.stack.append(call)
             aliases: dict[int, tuple[int, Any]] = {}
