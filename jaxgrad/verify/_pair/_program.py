@@ -1,10 +1,12 @@
 """Programs of a check: what it needs of XLA is a short compilation."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgrad import _jaxpr
 
@@ -48,17 +50,36 @@ def run_once(fun: Callable[..., Any], *args: Any) -> Any:
 def _compile(traced: Any) -> Any:
     """Compile a traced program, shortly where that cannot be noticed."""
     short = jax.default_backend() == "cpu" and not compares(traced.jaxpr.jaxpr)
-    return traced.lower().compile(compiler_options=QUICK if short else None)
+    return traced.lower().compile(compiler_options=_known() if short else None)
+
+
+@functools.cache
+def _known() -> dict[str, Any]:
+    """Return the options that this XLA has: jax 0.12 has lost one."""
+    nothing = jax.jit(lambda x: x).lower(np.float32(0))  # noqa: TID251 - compiled once, to be asked
+
+    def accepted(options: dict[str, Any]) -> bool:
+        try:
+            nothing.compile(compiler_options=options)
+        except Exception:
+            return False
+        return True
+
+    return QUICK if accepted(QUICK) else {name: value for name, value in QUICK.items() if accepted({name: value})}
 
 
 def compares(program: Any) -> bool:
-    """Say whether a program compares two floating-point numbers, neither of which is written in it."""
+    """Say whether a program compares two floating-point numbers, neither of which is written in it.
+
+    A number that is compared with itself is asked whether it is NaN, which rounding does not change.
+    """
 
     def wanted(eqn: Any) -> bool:
         if eqn.primitive.name not in COMPARISONS:
             return False
         computed = [v for v in eqn.invars if not isinstance(v, _jaxpr.Literal)]
-        return len(computed) == 2 and jnp.issubdtype(computed[0].aval.dtype, jnp.floating)
+        two = len(computed) == 2 and computed[0] is not computed[1]
+        return two and jnp.issubdtype(computed[0].aval.dtype, jnp.floating)
 
     # a softmax takes the derivative of a maximum that it then leaves alone
     live, _ = _jaxpr.needed(program, [True] * len(program.outvars))
