@@ -1,5 +1,6 @@
 """Tests are stricter than users: x64, strict promotion, warnings are errors, four CPU devices."""
 
+import gc
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -99,6 +100,25 @@ def _functions_of_other_tests_do_not_count() -> None:
     from jaxgrad import _jit
 
     _jit._crowds.clear()
+
+
+MAPPINGS = 25_000
+"""Linux gives a process 65530 mappings of memory, a compiled program takes some, and XLA crashes where they end."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_earlier_modules_are_dropped() -> Iterator[None]:
+    """Drop every compiled program where many have come together; what is run again comes from the cache on disk."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MAPPINGS:
+        from tests.contract.house import public_functions
+
+        for function in public_functions().values():
+            if hasattr(function, "programs"):
+                function.programs.kept.clear()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

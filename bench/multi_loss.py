@@ -152,7 +152,7 @@ TRUNK = "trunk 4 x 512, batch 256"
 ROWS = [
     Row("gradients", f"2 heads, {TRUNK}", functools.partial(gradients_problem, 2)),
     Row("gradients", f"8 heads, {TRUNK}", functools.partial(gradients_problem, 8)),
-    Row("retained_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "retained_updates")),
-    Row("fresh_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "fresh_updates")),
+    Row("simultaneous_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "simultaneous_updates")),
+    Row("sequential_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "sequential_updates")),
     Row("init_states", f"Adam, 2 heads, {TRUNK}", states_problem),
 ]

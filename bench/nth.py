@@ -309,7 +309,7 @@ PROBES = 16
 
 def stde(fun: Callable[..., Any], x: Any, params: Any) -> Any:
     """The Laplacian estimated from sixteen directions."""
-    return nth.estimate_operator(fun, x, params, key=jax.random.key(0), num_samples=PROBES)[0]
+    return nth.stochastic_operator(fun, x, params, key=jax.random.key(0), num_samples=PROBES)[0]
 
 
 def stde_by_jvp(fun: Callable[..., Any], x: Any, params: Any) -> Any:
@@ -348,7 +348,7 @@ def laplacian_row(dim: int, training: bool) -> Row:
 
 def estimate_row(dim: int) -> Row:
     """Return the row of the estimate beside the exact operator."""
-    return Row("estimate_operator", f"MLP 4 x 128, 8 points, d = {dim}", lambda q: exact_or_estimated(dim, q))
+    return Row("stochastic_operator", f"MLP 4 x 128, 8 points, d = {dim}", lambda q: exact_or_estimated(dim, q))
 
 
 ROWS = [
@@ -376,6 +376,6 @@ ROWS = [
     operator_row("jet", "d = 16, n = 4", jet_along, 16, {"nested jvp": jvp_along(4), "jax's jet": jax_jet_along}),
     operator_row("mixed_partial", "d = 2, orders (2, 1)", mixed, 2, {"nested jvp": mixed_by_jvp}),
     operator_row("divergence", "of a gradient, d = 16", divergence, 16, rivals_of(trace_of_hessian=hessian_trace)),
-    operator_row("estimate_operator", "Laplacian, d = 1000", stde, 1000, {"nested jvp": stde_by_jvp}),
+    operator_row("stochastic_operator", "Laplacian, d = 1000", stde, 1000, {"nested jvp": stde_by_jvp}),
     *[estimate_row(dim) for dim in (1_000, 10_000)],
 ]

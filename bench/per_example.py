@@ -162,15 +162,15 @@ def values_problem(quick: bool) -> Problem:
     return small_problem("values", {}, torch_ref.per_example.values, rival, quick)
 
 
-def project_problem(quick: bool) -> Problem:
+def random_projection_problem(quick: bool) -> Problem:
     """Random projections against directions drawn alike and multiplied with the rows."""
     network, key, dim = small_network(), jax.random.key(0), 16 if quick else 128
     params, batch = to_jax((network.params, network.batch), np.float32)
-    ours = functools.partial(per_example.project, network.loss, key=key, dim=dim)
+    ours = functools.partial(per_example.random_projection, network.loss, key=key, dim=dim)
     gradient = plain_gradient(network)
 
     def formed(params: Any, *batch: Any) -> Any:
-        from jaxgrad.per_example._project import direction
+        from jaxgrad.per_example._random_projection import direction
 
         signs = jax.vmap(lambda k: jnp.concatenate([x.ravel() for x in jax.tree.leaves(direction(k, params))]))
         return flat(network.loss, params, *batch) @ signs(jax.random.split(key, dim)).T / jnp.sqrt(dim)
@@ -241,6 +241,6 @@ ROWS = [
     row("gram", T.gram, lambda *a: flat(*a) @ flat(*a).T),
     row("moments", T.moments, moments_of_rows),
     row("noise_scale", T.noise_scale, noise_scale_of_rows),
-    Row("project", "MLP 64-128-10, batch 32", project_problem),
+    Row("random_projection", "MLP 64-128-10, batch 32", random_projection_problem),
     Row("empirical_fisher", "MLP 16-16-4, batch 32", fisher_problem),
 ]

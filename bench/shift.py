@@ -133,22 +133,20 @@ def sam_problem(quick: bool) -> Problem:
     )
 
 
-def lookahead_problem(quick: bool) -> Problem:
+def extragradient_problem(quick: bool) -> Problem:
     """The extragradient against the in-place form."""
     s = setting(quick)
     place = InPlace(s.params_torch, s.data_torch)
     return Problem(
         [
-            ours(functools.partial(shift.lookahead_gradient, loss, learning_rate=0.1), s.params, *s.data),
+            ours(functools.partial(shift.extragradient, loss, learning_rate=0.1), s.params, *s.data),
             Contender(
                 "torch in place", "torch", lambda: place.tree(place.at(torch._foreach_mul(place.gradient(), -0.1)))
             ),
             Contender(
                 "torch_ref",
                 "torch",
-                lambda: torch_ref.shift.lookahead_gradient(
-                    loss_torch, s.params_torch, *s.data_torch, learning_rate=0.1
-                ),
+                lambda: torch_ref.shift.extragradient(loss_torch, s.params_torch, *s.data_torch, learning_rate=0.1),
             ),
         ],
         gradient=s.gradient,
@@ -222,7 +220,7 @@ def random_problem(quick: bool) -> Problem:
 ROWS = [
     Row("gradient", "MLP 784-512-512-10, batch 256", gradient_problem),
     Row("sam_gradient", "MLP 784-512-512-10, batch 256", sam_problem),
-    Row("lookahead_gradient", "MLP 784-512-512-10, batch 256", lookahead_problem),
+    Row("extragradient", "MLP 784-512-512-10, batch 256", extragradient_problem),
     Row("expected_gradient", "MLP 784-512-512-10, batch 256, 8 shifts", expected_problem),
     Row("random_shifts", "MLP 784-512-512-10, 8 shifts", random_problem),
 ]

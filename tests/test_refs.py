@@ -32,7 +32,7 @@ def loss_with(change):
 in_place, anew = loss_with(doubled_first), loss_with(doubled_first_anew)
 
 EXACT = {
-    "value_and_gradient": lambda loss: gradient.value_and_gradient(loss, PARAMS, X[0]),
+    "value_and_grad": lambda loss: gradient.value_and_grad(loss, PARAMS, X[0]),
     "sam_gradient": lambda loss: shift.sam_gradient(loss, PARAMS, X[0], radius=0.1),
     "hvp": lambda loss: curvature.hvp(loss, PARAMS, PARAMS, X[0]),
     "norms": lambda loss: per_example.norms(loss, PARAMS, X),
@@ -41,11 +41,11 @@ EXACT = {
     "moments": lambda loss: per_example.moments(loss, PARAMS, X),
     "weighted_sum": lambda loss: per_example.weighted_sum(loss, PARAMS, X, weights=jnp.array([2.0, -1.0])),
     "empirical_fisher_product": lambda loss: per_example.empirical_fisher_product(loss, PARAMS, PARAMS, X),
-    "project": lambda loss: per_example.project(loss, PARAMS, X, key=jax.random.key(0), dim=2),
+    "random_projection": lambda loss: per_example.random_projection(loss, PARAMS, X, key=jax.random.key(0), dim=2),
 }
 EXACT |= {
     f"clipped_sum, {mode}": lambda loss, mode=mode: per_example.clipped_sum(loss, PARAMS, X, clip_norm=0.5, mode=mode)
-    for mode in ("auto", "ghost", "book-keeping", "materialise")
+    for mode in ("auto", "ghost", "book-keeping", "vmap")
 }
 
 SGD = {"optimizer": optax.sgd(0.1), "num_steps": 1}

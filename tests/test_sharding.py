@@ -54,9 +54,9 @@ FUNCTIONS = {
     ),
     "gradients": lambda loss, *given, **options: multi_loss.gradients(two_losses(loss), *given, **options),
     "an array's updates": lambda loss, *given, **options: updates(
-        multi_loss.retained_updates, loss, *given, losses=one_array, wrt="layer1", **options
+        multi_loss.simultaneous_updates, loss, *given, losses=one_array, wrt="layer1", **options
     ),
-    "updates": lambda loss, *given, **options: updates(multi_loss.fresh_updates, loss, *given, **options),
+    "updates": lambda loss, *given, **options: updates(multi_loss.sequential_updates, loss, *given, **options),
 }
 
 

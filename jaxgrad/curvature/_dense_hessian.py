@@ -57,11 +57,12 @@ def dense_hessian(
 
     .. math:: H_{ij} = \frac{\partial^2 L}{\partial\theta_i \, \partial\theta_j}
 
-    with :math:`\theta` the leaves of ``params`` in tree order, each raveled in C order. A custom
-    rule that hides its derivative counts as in `hvp`.
+    with :math:`\theta` the leaves of ``params`` in tree order, each raveled in C order; ``gradient.hessian`` gives the
+    blocks by name instead, for a function with any results. A custom rule that hides its derivative counts as in `hvp`.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays with ``P`` numbers in all.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.

@@ -60,7 +60,8 @@ def hvp(
     `jaxgrad.nth` the rule counts at every order. The two agree where a rule returns the value of the function itself.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         vector: Pytree with the structure, shapes and dtypes of ``params``.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.

@@ -1,5 +1,8 @@
 """Gradients by parameters, by input, by name and of gradients; penalties, clipping, a descent step."""
 
+from typing import TYPE_CHECKING
+
+from jaxgrad._deprecated import old_names as _old_names
 from jaxgrad.gradient._clipping import clip_by_global_norm as clip_by_global_norm
 from jaxgrad.gradient._clipping import clip_by_value as clip_by_value
 from jaxgrad.gradient._clipping import global_norm as global_norm
@@ -14,7 +17,7 @@ from jaxgrad.gradient._mixed_jacobian import mixed_jacobian as mixed_jacobian
 from jaxgrad.gradient._mixed_jacobian import mixed_product as mixed_product
 from jaxgrad.gradient._named_gradients import named_gradients as named_gradients
 from jaxgrad.gradient._parameter_gradient import parameter_gradient as parameter_gradient
-from jaxgrad.gradient._parameter_gradient import value_and_gradient as value_and_gradient
+from jaxgrad.gradient._parameter_gradient import value_and_grad as value_and_grad
 
 __all__ = [
     "clip_by_global_norm",
@@ -31,5 +34,10 @@ __all__ = [
     "named_gradients",
     "parameter_gradient",
     "squared_norm_gradient",
-    "value_and_gradient",
+    "value_and_grad",
 ]
+
+if TYPE_CHECKING:
+    value_and_gradient = value_and_grad
+else:
+    __getattr__ = _old_names(__name__)

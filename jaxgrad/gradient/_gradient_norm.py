@@ -10,7 +10,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.gradient._clipping import global_norm
-from jaxgrad.gradient._parameter_gradient import value_and_gradient
+from jaxgrad.gradient._parameter_gradient import value_and_grad
 
 __all__ = ["gradient_norm", "squared_norm_gradient"]
 
@@ -50,7 +50,8 @@ def gradient_norm(
     Where the gradient is zero the derivative is taken to be zero, as torch takes it; the raw formula gives NaN.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -86,7 +87,7 @@ def gradient_norm(
         Zhao, Zhang and Hu (2022), Penalizing gradient norm for efficiently improving generalization, ICML, eq. 2-5.
     """
     options: Any = {"has_aux": has_aux, "wrt": wrt, "axis_name": axis_name}
-    value, gradient = value_and_gradient(loss_fn, params, *data, **options)
+    value, gradient = value_and_grad(loss_fn, params, *data, **options)
     norm = global_norm(gradient)
     return (norm, value[1]) if has_aux else norm
 
@@ -129,7 +130,8 @@ def squared_norm_gradient(
     2 H_{cc}\, g_c`. The derivative of the whole sum with respect to one leaf is that leaf of the whole result.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.

@@ -57,7 +57,8 @@ def gradient_penalty(
     it; the raw formula gives NaN.
 
     Args:
-        fun: ``fun(params, x, *data) -> ()``, the critic on ONE example. Static: pass a named function.
+        fun: ``fun(params, x, *data) -> ()``, the critic on ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of arrays, the critic's parameters.
         x: Pytree of floating-point arrays with a leading batch axis.
         *data: Pytrees with the same leading axis, such as labels, one row an example; not differentiated.

@@ -48,7 +48,8 @@ def input_gradient(
     x))(batch)``.
 
     Args:
-        fun: ``fun(params, x, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        fun: ``fun(params, x, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Any pytree; not differentiated.
         x: Pytree of floating-point arrays, the input.
         *data: Pytrees handed on to ``fun``; not differentiated.

@@ -54,7 +54,7 @@ def jacobian(
 
     Args:
         fun: ``fun(params, *data)`` returns any pytree of floating-point arrays. Static: pass a named function, and
-            arrays through ``data``.
+            arrays through ``data``. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``fun``; not differentiated.
         has_aux: Whether ``fun`` returns the pair ``(result, aux)``; ``aux`` is any pytree of arrays.
@@ -135,12 +135,12 @@ def hessian(
 
     .. math:: H_{oij} = \frac{\partial^2 f_o}{\partial \theta_i \, \partial \theta_j}(\theta)
 
-    For the Hessian of one loss as one matrix see ``curvature.dense_hessian``, for products with it
-    ``curvature.hvp``.
+    The result is a tree of blocks, by the names of the leaves, as from ``jax.hessian``; ``curvature.dense_hessian`` is
+    the Hessian of one loss as one matrix, ready for a solver, and ``curvature.hvp`` a product with it.
 
     Args:
         fun: ``fun(params, *data)`` returns any pytree of floating-point arrays. Static: pass a named function, and
-            arrays through ``data``.
+            arrays through ``data``. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``fun``; not differentiated.
         has_aux: Whether ``fun`` returns the pair ``(result, aux)``; ``aux`` is any pytree of arrays.

@@ -57,7 +57,8 @@ def mixed_jacobian(
     .. math:: J_{ik} = \frac{\partial}{\partial x_k} \frac{\partial f}{\partial \theta_i}(\theta, x)
 
     Args:
-        fun: ``fun(params, x, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        fun: ``fun(params, x, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         x: Pytree of floating-point arrays, the input.
         *data: Pytrees handed on to ``fun``; not differentiated.
@@ -161,7 +162,8 @@ def mixed_product(
     has no forward rule.
 
     Args:
-        fun: ``fun(params, x, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        fun: ``fun(params, x, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         vector: Pytree with the structure, shapes and dtypes of ``params``.
         x: Pytree of floating-point arrays, the input.

@@ -10,7 +10,7 @@ import jax
 from jaxgrad import _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
-from jaxgrad.gradient._parameter_gradient import value_and_gradient
+from jaxgrad.gradient._parameter_gradient import value_and_grad
 
 __all__ = ["named_gradients"]
 
@@ -55,7 +55,8 @@ def named_gradients(
     ``jaxgrad.models`` gives torch's layout).
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -101,7 +102,7 @@ def named_gradients(
         raise ValueError(message)
     counted = {path for path, keep in zip(paths, _tree.selected(params, wrt), strict=True) if keep}
     options: Any = {"has_aux": has_aux, "wrt": wrt, "axis_name": axis_name}
-    value, found = value_and_gradient(loss_fn, params, *data, **options)
+    value, found = value_and_grad(loss_fn, params, *data, **options)
     gradient = dict(zip(paths, jax.tree.leaves(found), strict=True))
     pairs = [(path, path) for path in paths if path in counted]
     parts: OrderedDict[str, list[Any]] = OrderedDict()

@@ -10,11 +10,11 @@ from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 
-__all__ = ["parameter_gradient", "value_and_gradient"]
+__all__ = ["parameter_gradient", "value_and_grad"]
 
 
 @overload
-def value_and_gradient(
+def value_and_grad(
     loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
@@ -23,7 +23,7 @@ def value_and_gradient(
     axis_name: AxisName = None,
 ) -> tuple[Array, T]: ...
 @overload
-def value_and_gradient(
+def value_and_grad(
     loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
@@ -32,7 +32,7 @@ def value_and_gradient(
     axis_name: AxisName = None,
 ) -> tuple[tuple[Array, Aux], T]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
-def value_and_gradient(
+def value_and_grad(
     loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
@@ -45,7 +45,8 @@ def value_and_gradient(
     .. math:: \left(L(\theta),\ \nabla_\theta L(\theta)\right)
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -72,7 +73,7 @@ def value_and_gradient(
         >>> import jaxgrad
         >>> def loss(params, x):
         ...     return jnp.sum(params["w"] * x) ** 2
-        >>> value, gradient = jaxgrad.gradient.value_and_gradient(loss, {"w": jnp.ones(2)}, jnp.array([1.0, 3.0]))
+        >>> value, gradient = jaxgrad.gradient.value_and_grad(loss, {"w": jnp.ones(2)}, jnp.array([1.0, 3.0]))
         >>> value.item(), gradient["w"].tolist()
         (16.0, [8.0, 24.0])
 
@@ -119,7 +120,8 @@ def parameter_gradient(
     A part of the loss that must not carry gradient is written with ``jax.lax.stop_gradient``.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the point.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -160,5 +162,5 @@ def parameter_gradient(
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 3.2.
     """
     options: Any = {"has_aux": has_aux, "wrt": wrt, "axis_name": axis_name}
-    value, gradient = value_and_gradient(loss_fn, params, *data, **options)
+    value, gradient = value_and_grad(loss_fn, params, *data, **options)
     return (gradient, value[1]) if has_aux else gradient

@@ -33,6 +33,7 @@ def coordinate_derivatives(field_fn: Function[T, Array, Array], params: T, point
     Args:
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``. It must treat every
             point by itself: a dense network does; one with batch statistics does not. Static: pass a named function.
+            More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         points: Floating-point array of shape ``(..., d)``, a batch of points or one. Points of 16 bits are taken in
             float32, by JAX's standard promotion; make them so: bfloat16 has 256 numbers from 0.5 to 1 at the most.

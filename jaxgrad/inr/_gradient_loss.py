@@ -31,7 +31,7 @@ def gradient_loss(
 
     Args:
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``, which treats every
-            point by itself. Static: pass a named function.
+            point by itself. Static: pass a named function. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         points: Floating-point array of shape ``(..., d)``; of 16 bits, taken in float32 as in
             `coordinate_derivatives`.

@@ -36,7 +36,7 @@ def psnr(
         reference: Array of the same shape and dtype.
         align: ``"none"``, ``"mean"`` or ``"affine"``.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which every mean over pixels is that over all
-            devices' pixels; ``None``: over the device's own.
+            devices' pixels; ``None``: over the device's own. More in ``help(jaxgrad)``.
 
     Returns:
         The ratio, of shape ``()``, computed in float32 or wider; infinite where the two are equal.

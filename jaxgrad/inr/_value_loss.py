@@ -28,7 +28,7 @@ def value_loss(
 
     Args:
         field_fn: ``field_fn(params, points) -> values``, from shape ``(..., d)`` to ``(..., c)``. Static: pass a
-            named function.
+            named function. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         points: Floating-point array of shape ``(..., d)``; of 16 bits, taken in float32 as in
             `coordinate_derivatives`.

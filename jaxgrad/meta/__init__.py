@@ -1,17 +1,26 @@
 """Adaptation by a few optimizer steps, and gradients through it."""
 
+from typing import TYPE_CHECKING
+
+from jaxgrad._deprecated import old_names as _old_names
 from jaxgrad.meta._adapt import adapt as adapt
 from jaxgrad.meta._first_order import first_order_gradient as first_order_gradient
-from jaxgrad.meta._first_order import first_order_value_and_gradient as first_order_value_and_gradient
+from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
-from jaxgrad.meta._maml import maml_value_and_gradient as maml_value_and_gradient
+from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradient
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
 
 __all__ = [
     "adapt",
     "first_order_gradient",
-    "first_order_value_and_gradient",
     "maml_gradient",
-    "maml_value_and_gradient",
     "step_gradient",
+    "value_and_first_order_gradient",
+    "value_and_maml_gradient",
 ]
+
+if TYPE_CHECKING:
+    first_order_value_and_gradient = value_and_first_order_gradient
+    maml_value_and_gradient = value_and_maml_gradient
+else:
+    __getattr__ = _old_names(__name__)

@@ -62,7 +62,7 @@ def adapt(
 
     Args:
         loss_fn: ``loss_fn(params, *support) -> ()`` where ``support`` is a plain tuple, ``loss_fn(params, support)``
-            where it is any other pytree. Static: pass a named function.
+            where it is any other pytree. Static: pass a named function. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where the steps start.
         support: The data of one task.
         optimizer: An optax transformation; its state starts afresh, and it gets ``value``, ``grad`` and ``value_fn``

@@ -13,11 +13,11 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task
 
-__all__ = ["first_order_gradient", "first_order_value_and_gradient"]
+__all__ = ["first_order_gradient", "value_and_first_order_gradient"]
 
 
 @overload
-def first_order_value_and_gradient(
+def value_and_first_order_gradient(
     loss_fn: Callable[Concatenate[T, ...], Array],
     params: T,
     support: Tree,
@@ -31,7 +31,7 @@ def first_order_value_and_gradient(
     axis_name: AxisName = None,
 ) -> tuple[Array, T]: ...
 @overload
-def first_order_value_and_gradient(
+def value_and_first_order_gradient(
     loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
     params: T,
     support: Tree,
@@ -45,7 +45,7 @@ def first_order_value_and_gradient(
     axis_name: AxisName = None,
 ) -> tuple[tuple[Array, Aux], T]: ...
 @jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", "axis_name")
-def first_order_value_and_gradient(
+def value_and_first_order_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
     support: Tree,
@@ -64,12 +64,12 @@ def first_order_value_and_gradient(
               \theta_K^{(t)} = \text{adapt}(\theta;\, \text{support}_t)
 
     First-order MAML: the inner steps count as constants, so this is no gradient of the meta-loss, and much cheaper
-    than `maml_value_and_gradient`. The optimizer need not be differentiable.
+    than `value_and_maml_gradient`. The optimizer need not be differentiable.
 
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``, the loss of ONE task, for both levels. ``data`` are the items of
             ``support`` or ``query`` where that is a plain tuple; any other pytree is handed on as one argument.
-            Static: pass a named function.
+            Static: pass a named function. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where every task starts.
         support: What the tasks adapt to; tasks along the leading axis of every leaf.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
@@ -105,7 +105,7 @@ def first_order_value_and_gradient(
         >>> def loss(params, target):
         ...     return 0.5 * (params["w"] - target) ** 2
         >>> params, targets = {"w": jnp.array(0.0)}, jnp.array([1.0, 3.0])
-        >>> value, gradient = jaxgrad.meta.first_order_value_and_gradient(
+        >>> value, gradient = jaxgrad.meta.value_and_first_order_gradient(
         ...     loss, params, targets, targets, optimizer=optax.sgd(0.5), num_steps=1
         ... )
         >>> value.item(), gradient["w"].item()
@@ -177,10 +177,11 @@ def first_order_gradient(
 ) -> Any:
     r"""Return the mean over tasks of the gradient AT the adapted parameters: first-order MAML.
 
-    The second value of `first_order_value_and_gradient`, which explains the arguments at length.
+    The second value of `value_and_first_order_gradient`, which explains the arguments at length.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``, the loss of one task, for both levels. Static.
+        loss_fn: ``loss_fn(params, *data) -> ()``, the loss of one task, for both levels. Static. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where every task starts.
         support: What the tasks adapt to; tasks along the leading axis of every leaf.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
@@ -195,14 +196,14 @@ def first_order_gradient(
     Returns:
         The first-order gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient,
         aux)``: the aux of the query loss at the adapted parameters, tasks along its leading axis, as in
-        `first_order_value_and_gradient`.
+        `value_and_first_order_gradient`.
 
     Raises:
-        ValueError: As `first_order_value_and_gradient`.
-        TypeError: As `first_order_value_and_gradient`.
+        ValueError: As `value_and_first_order_gradient`.
+        TypeError: As `value_and_first_order_gradient`.
 
     Cost:
-        As `first_order_value_and_gradient`.
+        As `value_and_first_order_gradient`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -227,5 +228,5 @@ def first_order_gradient(
     """
     options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "axis_name": axis_name}
-    value, gradient = first_order_value_and_gradient(loss_fn, params, support, query, **options, **which)
+    value, gradient = value_and_first_order_gradient(loss_fn, params, support, query, **options, **which)
     return (gradient, value[1]) if has_aux else gradient

@@ -11,13 +11,13 @@ import optax
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task, value_and_gradient
+from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task, value_and_grad
 
-__all__ = ["maml_gradient", "maml_value_and_gradient"]
+__all__ = ["maml_gradient", "value_and_maml_gradient"]
 
 
 @overload
-def maml_value_and_gradient(
+def value_and_maml_gradient(
     loss_fn: Callable[Concatenate[T, ...], Array],
     params: T,
     support: Tree,
@@ -31,7 +31,7 @@ def maml_value_and_gradient(
     axis_name: AxisName = None,
 ) -> tuple[Array, T]: ...
 @overload
-def maml_value_and_gradient(
+def value_and_maml_gradient(
     loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
     params: T,
     support: Tree,
@@ -45,7 +45,7 @@ def maml_value_and_gradient(
     axis_name: AxisName = None,
 ) -> tuple[tuple[Array, Aux], T]: ...
 @jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", "axis_name")
-def maml_value_and_gradient(
+def value_and_maml_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
     support: Tree,
@@ -66,7 +66,7 @@ def maml_value_and_gradient(
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``, the loss of ONE task, for both levels. ``data`` are the items of
             ``support`` or ``query`` where that is a plain tuple; any other pytree is handed on as one argument.
-            Static: pass a named function.
+            Static: pass a named function. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where every task starts.
         support: What the tasks adapt to; tasks along the leading axis of every leaf.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
@@ -104,7 +104,7 @@ def maml_value_and_gradient(
         >>> def loss(params, target):
         ...     return 0.5 * (params["w"] - target) ** 2
         >>> params, targets = {"w": jnp.array(0.0)}, jnp.array([1.0, 3.0])
-        >>> value, gradient = jaxgrad.meta.maml_value_and_gradient(
+        >>> value, gradient = jaxgrad.meta.value_and_maml_gradient(
         ...     loss, params, targets, targets, optimizer=optax.sgd(0.5), num_steps=1
         ... )
         >>> value.item(), gradient["w"].item()
@@ -129,7 +129,7 @@ def maml_value_and_gradient(
 
     subset = _tree.restrict(meta_loss, params, wrt, (), axis_name, has_aux=True)
     _check.differentiable(params=subset.active)
-    (value, aux), gradient = value_and_gradient(subset.pair, subset.active)
+    (value, aux), gradient = value_and_grad(subset.pair, subset.active)
     return (value, aux) if has_aux else value, subset.embed(gradient)
 
 
@@ -177,10 +177,11 @@ def maml_gradient(
 ) -> Any:
     r"""Return the gradient of the meta-loss, differentiated through every inner step.
 
-    The second value of `maml_value_and_gradient`, which explains the arguments at length.
+    The second value of `value_and_maml_gradient`, which explains the arguments at length.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``, the loss of one task, for both levels. Static.
+        loss_fn: ``loss_fn(params, *data) -> ()``, the loss of one task, for both levels. Static. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where every task starts.
         support: What the tasks adapt to; tasks along the leading axis of every leaf.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
@@ -194,14 +195,14 @@ def maml_gradient(
 
     Returns:
         The gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient, aux)``: the
-        aux of the query loss at the adapted parameters, tasks along its leading axis, as in `maml_value_and_gradient`.
+        aux of the query loss at the adapted parameters, tasks along its leading axis, as in `value_and_maml_gradient`.
 
     Raises:
-        ValueError: As `maml_value_and_gradient`.
-        TypeError: As `maml_value_and_gradient`.
+        ValueError: As `value_and_maml_gradient`.
+        TypeError: As `value_and_maml_gradient`.
 
     Cost:
-        As `maml_value_and_gradient`.
+        As `value_and_maml_gradient`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -226,5 +227,5 @@ def maml_gradient(
     """
     options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "axis_name": axis_name}
-    value, gradient = maml_value_and_gradient(loss_fn, params, support, query, **options, **which)
+    value, gradient = value_and_maml_gradient(loss_fn, params, support, query, **options, **which)
     return (gradient, value[1]) if has_aux else gradient

@@ -10,7 +10,7 @@ import optax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, Params, T, Ts, Wrt
-from jaxgrad.meta._engine._descent import descend, value_and_gradient
+from jaxgrad.meta._engine._descent import descend, value_and_grad
 
 __all__ = ["step_gradient"]
 
@@ -56,7 +56,8 @@ def step_gradient(
               \text{truncated: } \nabla L(\theta').
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, before the step.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         optimizer: An optax transformation, as in `adapt`. Static.
@@ -109,5 +110,5 @@ def step_gradient(
         ahead = _tree.restrict(loss, step(subset.active), wrt, data, None, has_aux)
         gradient, aux = jax.grad(ahead.pair, has_aux=True)(ahead.active, *data)
     else:
-        (_, aux), gradient = value_and_gradient(lambda active: whole.pair(step(active), *data), subset.active)
+        (_, aux), gradient = value_and_grad(lambda active: whole.pair(step(active), *data), subset.active)
     return (subset.embed(gradient), aux) if has_aux else subset.embed(gradient)

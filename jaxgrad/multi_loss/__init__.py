@@ -1,9 +1,18 @@
 """One forward and several backwards: a gradient for each of several losses."""
 
-from jaxgrad.multi_loss._fresh_updates import fresh_updates as fresh_updates
+from typing import TYPE_CHECKING
+
+from jaxgrad._deprecated import old_names as _old_names
 from jaxgrad.multi_loss._gradients import gradients as gradients
 from jaxgrad.multi_loss._gradients import losses_and_gradients as losses_and_gradients
 from jaxgrad.multi_loss._init_states import init_states as init_states
-from jaxgrad.multi_loss._retained_updates import retained_updates as retained_updates
+from jaxgrad.multi_loss._sequential_updates import sequential_updates as sequential_updates
+from jaxgrad.multi_loss._simultaneous_updates import simultaneous_updates as simultaneous_updates
 
-__all__ = ["fresh_updates", "gradients", "init_states", "losses_and_gradients", "retained_updates"]
+__all__ = ["gradients", "init_states", "losses_and_gradients", "sequential_updates", "simultaneous_updates"]
+
+if TYPE_CHECKING:
+    fresh_updates = sequential_updates
+    retained_updates = simultaneous_updates
+else:
+    __getattr__ = _old_names(__name__)

@@ -9,7 +9,7 @@ import jax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Aux, AxisName, Function, T, Ts, Wrt
-from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._linearize import linearize
 from jaxgrad.multi_loss._losses import L
 
 __all__ = ["gradients", "losses_and_gradients"]
@@ -56,7 +56,8 @@ def gradients(
 
     Args:
         losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses: an array of shape ``(K,)``, or a tuple, list or
-            dictionary of scalars of one dtype. Static: pass a named function, and arrays through ``data``.
+            dictionary of scalars of one dtype. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *data: Pytrees handed on to ``losses_fn``; not differentiated.
         chunk: How many rows of an array of losses to compute at a time; ``None`` for all. Fewer take less memory.
@@ -141,6 +142,7 @@ def losses_and_gradients(
 
     Args:
         losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses, as in `gradients`. Static: pass a named function.
+            More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *data: Pytrees handed on to ``losses_fn``; not differentiated.
         chunk: How many rows of an array of losses to compute at a time; ``None`` for all.
@@ -180,7 +182,7 @@ def losses_and_gradients(
         chunk = _check.count(chunk, "chunk", least=1)
     subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
     _check.differentiable(params=subset.active)
-    start = forward(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
     rows = jax.tree.unflatten(jax.tree.structure(subset.active), start.rows(chunk))
     value = (start.losses, start.aux) if has_aux else start.losses
     return value, jax.vmap(subset.embed)(rows)

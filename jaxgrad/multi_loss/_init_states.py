@@ -18,14 +18,14 @@ def init_states(optimizer: optax.GradientTransformation, params: Params) -> Tree
 
     .. math:: s_i = \text{init}(\theta_i)
 
-    `retained_updates` and `fresh_updates` take such states. With a state of its own, a leaf that a loss does not touch
-    keeps its moments and its count of steps, as parameters do in PyTorch. An optimizer that combines leaves, such as
-    ``optax.clip_by_global_norm``, then sees one leaf at a time: the norm is that of the leaf; one that draws random
-    numbers draws the same ones for leaves of one shape.
+    `simultaneous_updates` and `sequential_updates` take such states. With a state of its own, a leaf that a loss does
+    not touch keeps its moments and its count of steps, as parameters do in PyTorch. An optimizer that combines leaves,
+    such as ``optax.clip_by_global_norm``, then sees one leaf at a time: the norm is that of the leaf; one that draws
+    random numbers draws the same ones for leaves of one shape.
 
     Args:
         optimizer: An optax transformation. Static, and told apart by identity: build it once, outside of loops.
-        params: Pytree of arrays.
+        params: Pytree of arrays. More in ``help(jaxgrad)``.
 
     Returns:
         A tree like ``params`` with a state in the place of each leaf.

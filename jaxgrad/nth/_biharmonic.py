@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, R, Ts
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 from jaxgrad.nth._laplacian import laplacian
 
 __all__ = ["biharmonic"]
@@ -20,7 +20,7 @@ def biharmonic(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts) -> R:
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
 
@@ -46,4 +46,4 @@ def biharmonic(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts) -> R:
     References:
         Dangel et al. (2025), Collapsing Taylor mode automatic differentiation, NeurIPS.
     """
-    return laplacian(lambda point: laplacian(fun, point, *data), _line.check_vector(x))
+    return laplacian(lambda point: laplacian(fun, point, *data), _taylor_line.check_vector(x))

@@ -12,14 +12,14 @@ from jax.typing import ArrayLike
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, R, Tree, Ts
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 
 __all__ = ["derivative", "derivatives"]
 
 
 @jit("fun", "order", "max_order")
 def derivatives(
-    fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts, max_order: int = _line.MAX_ORDER
+    fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts, max_order: int = _taylor_line.MAX_ORDER
 ) -> R:
     r"""Return a function's value and its derivatives of order 1 to n.
 
@@ -30,7 +30,7 @@ def derivatives(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
             elementwise: an entry of the output may depend on its own entry of ``x`` alone. This cannot be checked;
             for another function the result is the derivative along the vector of ones. Complex for a holomorphic
@@ -66,12 +66,12 @@ def derivatives(
         Bettencourt, Johnson and Duvenaud (2019), Taylor-mode automatic differentiation for higher-order derivatives.
     """
     rows, step = _coefficients(fun, x, order, data, max_order)
-    return jax.tree.map(lambda c: _line.times_factorials(c, step), _line.stack(rows))
+    return jax.tree.map(lambda c: _taylor_line.times_factorials(c, step), _taylor_line.stack(rows))
 
 
 @jit("fun", "order", "max_order")
 def derivative(
-    fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts, max_order: int = _line.MAX_ORDER
+    fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts, max_order: int = _taylor_line.MAX_ORDER
 ) -> R:
     r"""Return the derivative of order n of a function, and nothing else.
 
@@ -79,7 +79,7 @@ def derivative(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a floating-point scalar; map over a batch with `jax.vmap`. An array only where ``fun`` is
             elementwise and complex only where it is holomorphic, as in `derivatives`.
         order: The order n, a Python integer; 0 is the value.
@@ -108,15 +108,15 @@ def derivative(
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
     """
     rows, step = _coefficients(fun, x, order, data, max_order)
-    return jax.tree.map(lambda c: _line.times_factorial(c, order, step), rows[-1])
+    return jax.tree.map(lambda c: _taylor_line.times_factorial(c, order, step), rows[-1])
 
 
 def _coefficients(
     fun: Callable[..., Tree], point: ArrayLike, order: int, data: tuple[Any, ...], max_order: int
 ) -> tuple[list[Tree], float]:
     """Return the Taylor coefficients 0 to ``order`` along a step, entry by entry of the point, and the step."""
-    order, x = _line.check_order(order, max_order), _line.check_point(point, complex_too=True)
-    rows, step = _line.stretched_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
+    order, x = _taylor_line.check_order(order, max_order), _taylor_line.check_point(point, complex_too=True)
+    rows, step = _taylor_line.stretched_along(lambda point: fun(point, *data), x, jnp.ones_like(x), order)
     for path, leaf in jax.tree_util.tree_leaves_with_path(rows[0]):
         if jnp.shape(leaf)[: x.ndim] != x.shape:
             message = (

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, R, Tree, Ts, X
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 
 __all__ = ["directional", "taylor_coefficients"]
 
@@ -21,7 +21,7 @@ def directional(
     direction: ArrayLike,
     order: int,
     *data: *Ts,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> R: ...
 @overload
 def directional(
@@ -30,7 +30,7 @@ def directional(
     direction: X,
     order: int,
     *data: *Ts,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> R: ...
 @jit("fun", "order", "max_order")
 def directional(
@@ -39,7 +39,7 @@ def directional(
     direction: Tree,
     order: int,
     *data: *Ts,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> R:
     r"""Return the derivative of order n of a function along a direction.
 
@@ -50,7 +50,7 @@ def directional(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a pytree of real or complex floating-point arrays; t is real, also where they are complex.
         direction: The direction v, a pytree with the structure, shapes and dtypes of ``x``; not normalised.
         order: The order n, a Python integer; 0 is the value.
@@ -81,10 +81,10 @@ def directional(
         Griewank, Utke and Walther (2000), Evaluating higher derivative tensors by forward propagation of univariate
         Taylor series, Mathematics of Computation 69.
     """
-    order = _line.check_order(order, max_order)
+    order = _taylor_line.check_order(order, max_order)
     _check.moving(x=x, complex_too=True)
     _check.mirrors(x=x, direction=direction)
-    return _line.derivatives_along(lambda point: fun(point, *data), x, direction, order)[-1]
+    return _taylor_line.derivatives_along(lambda point: fun(point, *data), x, direction, order)[-1]
 
 
 @overload
@@ -94,7 +94,7 @@ def taylor_coefficients(
     direction: ArrayLike,
     order: int,
     *data: *Ts,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> R: ...
 @overload
 def taylor_coefficients(
@@ -103,7 +103,7 @@ def taylor_coefficients(
     direction: X,
     order: int,
     *data: *Ts,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> R: ...
 @jit("fun", "order", "max_order")
 def taylor_coefficients(
@@ -112,7 +112,7 @@ def taylor_coefficients(
     direction: Tree,
     order: int,
     *data: *Ts,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> R:
     r"""Return the Taylor coefficients of a function along a direction.
 
@@ -121,7 +121,7 @@ def taylor_coefficients(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a pytree of real or complex floating-point arrays; t is real, also where they are complex.
         direction: The direction v, a pytree with the structure, shapes and dtypes of ``x``; not normalised.
         order: The highest order n, a Python integer.
@@ -147,7 +147,7 @@ def taylor_coefficients(
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
     """
-    order = _line.check_order(order, max_order)
+    order = _taylor_line.check_order(order, max_order)
     _check.moving(x=x, complex_too=True)
     _check.mirrors(x=x, direction=direction)
-    return _line.stack(_line.coefficients_along(lambda point: fun(point, *data), x, direction, order))
+    return _taylor_line.stack(_taylor_line.coefficients_along(lambda point: fun(point, *data), x, direction, order))

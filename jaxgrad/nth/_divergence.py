@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, Ts
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 
 __all__ = ["divergence"]
 
@@ -23,7 +23,7 @@ def divergence(fun: Function[Array, *Ts, Array], x: ArrayLike, *data: *Ts) -> Ar
 
     Args:
         fun: ``fun(x, *data)``, returning an array whose first axis has length d. Static: pass a named function, and
-            arrays through ``data``.
+            arrays through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
 
@@ -48,13 +48,13 @@ def divergence(fun: Function[Array, *Ts, Array], x: ArrayLike, *data: *Ts) -> Ar
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 3.
     """
-    x = _line.check_vector(x)
+    x = _taylor_line.check_vector(x)
 
     if x.size == 0:
         return jnp.sum(_entries(fun(x, *data), x), axis=0).astype(x.dtype)
 
     def own(i: Array, direction: Array) -> Array:
-        slopes = _entries(_line.derivatives_along(lambda point: fun(point, *data), x, direction, 1)[1], x)
+        slopes = _entries(_taylor_line.derivatives_along(lambda point: fun(point, *data), x, direction, 1)[1], x)
         # a field of integers has no slope
         return jnp.zeros(slopes.shape[1:], x.dtype) if slopes.dtype == jax.dtypes.float0 else slopes[i]
 

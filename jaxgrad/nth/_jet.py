@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _static
 from jaxgrad._jit import jit
 from jaxgrad._types import AnyData, Array, Function, R, Tree, Ts
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 from jaxgrad.nth._engine import Mode, Series, taylor
 
 __all__ = ["jet"]
@@ -56,7 +56,8 @@ def jet(
         f(h(t)) = f(x) + \sum_{k=1}^n \frac{y_k}{k!} t^k + O(t^{n+1})
 
     Args:
-        fun: ``fun(*primals)``, returning an array or a pytree of arrays. Static: pass a named function.
+        fun: ``fun(*primals)``, returning an array or a pytree of arrays. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         primals: The point, one array (or pytree) for each argument of ``fun``. Integers and bools are constants. With
             complex ones the series are complex and t is real: along it a function need not be holomorphic.
         series: For each argument the list of :math:`h_1, \dots, h_n`, each like the argument or one number for all
@@ -101,8 +102,10 @@ def _of_leaves(fun: Callable[..., Tree], primals: Any, series: Any, factorial_sc
     leaves, treedef = jax.tree.flatten(primals)
     structure: Any = treedef
     rows = [[leaf for terms in series for leaf in terms[k]] for k in range(len(series[0]))]
-    step = _line.stretch([leaf for leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)], len(rows))
-    factors = [step**k / (_line.factorial(k) if factorial_scaled else 1) for k in range(len(rows) + 1)]
+    step = _taylor_line.stretch(
+        [leaf for leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)], len(rows)
+    )
+    factors = [step**k / (_taylor_line.factorial(k) if factorial_scaled else 1) for k in range(len(rows) + 1)]
     operands = [
         (leaf, *[_multiplied(row[i], leaf, factor) for row, factor in zip(rows, factors[1:], strict=True)])
         for i, leaf in enumerate(leaves)
@@ -175,9 +178,9 @@ def _multiplied(term: Any, primal: Any, factor: float) -> Any:
     if term is None:
         return None
     whole = jnp.broadcast_to(jnp.asarray(term, jnp.result_type(primal)), jnp.shape(primal))
-    return _line.multiplied(factor, whole)
+    return _taylor_line.multiplied(factor, whole)
 
 
 def _terms(series: Series, factors: Sequence[float]) -> list[Any]:
     """Return the coefficients beyond the value as the caller counts them."""
-    return [_line.multiplied(1 / factors[k], _line.stored(series, k)) for k in range(1, len(series))]
+    return [_taylor_line.multiplied(1 / factors[k], _taylor_line.stored(series, k)) for k in range(1, len(series))]

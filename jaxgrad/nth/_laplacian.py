@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, R, Tree, Ts
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 
 __all__ = ["laplacian", "second_derivatives", "value_gradient_laplacian", "weighted_laplacian"]
 
@@ -27,7 +27,7 @@ def laplacian(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, chunk: int
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
@@ -58,8 +58,8 @@ def laplacian(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, chunk: int
         Laplacian, Nature Machine Intelligence 6.
         Dangel et al. (2025), Collapsing Taylor mode automatic differentiation, NeurIPS.
     """
-    x = _line.check_vector(x)
-    return _line.second_order(fun, x, jnp.eye(x.size, dtype=x.dtype), None, data, chunk)[2]
+    x = _taylor_line.check_vector(x)
+    return _taylor_line.second_order(fun, x, jnp.eye(x.size, dtype=x.dtype), None, data, chunk)[2]
 
 
 @jit("fun", "chunk")
@@ -72,7 +72,7 @@ def value_gradient_laplacian(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
@@ -102,9 +102,9 @@ def value_gradient_laplacian(
         Li et al. (2024), A computational framework for neural network-based variational Monte Carlo with forward
         Laplacian, Nature Machine Intelligence 6.
     """
-    x = _line.check_vector(x)
-    value, slopes, total = _line.second_order(fun, x, jnp.eye(x.size, dtype=x.dtype), None, data, chunk)
-    last = _line.unless_float0(lambda leaf: jnp.moveaxis(leaf, 0, -1), lambda shape: (*shape[1:], shape[0]))
+    x = _taylor_line.check_vector(x)
+    value, slopes, total = _taylor_line.second_order(fun, x, jnp.eye(x.size, dtype=x.dtype), None, data, chunk)
+    last = _taylor_line.unless_float0(lambda leaf: jnp.moveaxis(leaf, 0, -1), lambda shape: (*shape[1:], shape[0]))
     return value, jax.tree.map(last, slopes), total
 
 
@@ -123,7 +123,7 @@ def weighted_laplacian(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         weights: The diagonal of C, shape ``(d,)``, or all of C, shape ``(d, d)``, of which the symmetric part counts.
             Any signs; differentiable.
@@ -155,17 +155,17 @@ def weighted_laplacian(
     References:
         Dangel et al. (2025), Collapsing Taylor mode automatic differentiation, NeurIPS, section 3.
     """
-    x = _line.check_vector(x)
+    x = _taylor_line.check_vector(x)
     _check.differentiable(weights=weights)
     weights, unit = _in_range_of(x.dtype, jnp.asarray(weights))
     eye = jnp.eye(x.size, dtype=x.dtype)
     if factored and weights.ndim == 2 and weights.shape[0] == x.size:
-        return _restored(_restored(_line.second_order(fun, x, weights.T, None, data, chunk)[2], unit), unit)
+        return _restored(_restored(_taylor_line.second_order(fun, x, weights.T, None, data, chunk)[2], unit), unit)
     if not factored and weights.shape == x.shape:
-        return _restored(_line.second_order(fun, x, eye, weights, data, chunk)[2], unit)
+        return _restored(_taylor_line.second_order(fun, x, eye, weights, data, chunk)[2], unit)
     if not factored and weights.shape == (x.size, x.size):
         # halves are added, for a sum of two large entries may overflow
-        return _restored(_line.sum_of_mixed(fun, x, eye, weights / 2 + weights.T / 2, data, chunk), unit)
+        return _restored(_taylor_line.sum_of_mixed(fun, x, eye, weights / 2 + weights.T / 2, data, chunk), unit)
     expected = f"({x.size}, r)" if factored else f"({x.size},) or ({x.size}, {x.size})"
     message = f"weights must have the shape {expected} for x of length {x.size}; got {weights.shape}"
     raise ValueError(message)
@@ -188,7 +188,7 @@ def _restored(total: Tree, unit: Array | None) -> Tree:
         wide = jnp.promote_types(c.dtype, unit.dtype)
         return (c.astype(wide) * unit.astype(wide)).astype(c.dtype)
 
-    return jax.tree.map(_line.unless_float0(whole), total)
+    return jax.tree.map(_taylor_line.unless_float0(whole), total)
 
 
 @jit("fun", "chunk")
@@ -199,7 +199,7 @@ def second_derivatives(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, c
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         chunk: How many directions are followed at once, all where it is ``None``: fewer take less memory and repeat the
@@ -226,10 +226,10 @@ def second_derivatives(fun: Function[Array, *Ts, R], x: ArrayLike, *data: *Ts, c
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 13.
     """
-    x = _line.check_vector(x)
+    x = _taylor_line.check_vector(x)
 
     def pure(number: Array, direction: Array) -> tuple[None, None, Tree]:
         del number
-        return None, None, _line.derivatives_along(lambda point: fun(point, *data), x, direction, 2)[-1]
+        return None, None, _taylor_line.derivatives_along(lambda point: fun(point, *data), x, direction, 2)[-1]
 
-    return _line.over_directions(pure, (jnp.eye(x.size, dtype=x.dtype),), chunk)[2]
+    return _taylor_line.over_directions(pure, (jnp.eye(x.size, dtype=x.dtype),), chunk)[2]

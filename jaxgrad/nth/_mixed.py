@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, R, Tree, Ts
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 
 __all__ = ["all_mixed", "mixed_partial"]
 
@@ -25,7 +25,7 @@ def mixed_partial(
     x: ArrayLike,
     orders: Sequence[int],
     *data: *Ts,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> R:
     r"""Return one mixed partial derivative of a function of several variables.
 
@@ -33,7 +33,7 @@ def mixed_partial(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         orders: One order for every entry of ``x``, Python integers.
         *data: Pytrees handed on to ``fun``; not differentiated.
@@ -63,15 +63,15 @@ def mixed_partial(
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 13.3.
     """
-    x = _line.check_vector(x)
+    x = _taylor_line.check_vector(x)
     if not isinstance(orders, Sequence):
         message = f"orders must be a sequence, one order for each of the {x.size} entries of x; got {orders!r}"
         raise TypeError(message)
     if len(orders) != x.size:
         message = f"orders must have one entry for each of the {x.size} entries of x; got {len(orders)}: {orders!r}"
         raise ValueError(message)
-    counted = [_line.check_order(order, max_order, f"orders[{i}]") for i, order in enumerate(orders)]
-    _line.check_order(sum(counted), max_order, "the sum of orders")
+    counted = [_taylor_line.check_order(order, max_order, f"orders[{i}]") for i, order in enumerate(orders)]
+    _taylor_line.check_order(sum(counted), max_order, "the sum of orders")
 
     def partial(point: Array, i: int) -> Tree:
         """Differentiate by the first ``i`` entries."""
@@ -80,7 +80,9 @@ def mixed_partial(
         if counted[i - 1] == 0:
             return partial(point, i - 1)
         direction = jnp.zeros_like(point).at[i - 1].set(1)
-        return _line.derivatives_along(lambda p: partial(p, i - 1), point, direction, counted[i - 1], sum(counted))[-1]
+        return _taylor_line.derivatives_along(
+            lambda p: partial(p, i - 1), point, direction, counted[i - 1], sum(counted)
+        )[-1]
 
     return partial(x, x.size)
 
@@ -97,7 +99,7 @@ def all_mixed(fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         order: The total order n, a Python integer.
         *data: Pytrees handed on to ``fun``; not differentiated.
@@ -126,7 +128,7 @@ def all_mixed(fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 13.3.
     """
-    x, order = _line.check_vector(x), _line.check_order(order)
+    x, order = _taylor_line.check_vector(x), _taylor_line.check_order(order)
     if x.size == 0:
         message = "x must have an entry; got a vector of length 0, which has no partial derivatives"
         raise ValueError(message)
@@ -168,7 +170,7 @@ def _partials(
         def inner(p: Array) -> Tree:
             return partial(p, directions, level + 1)
 
-        return _line.derivatives_along(inner, point, directions[level], parts[level], sum(parts))[-1]
+        return _taylor_line.derivatives_along(inner, point, directions[level], parts[level], sum(parts))[-1]
 
     rows = np.eye(x.size)[np.array(axes).astype(int).reshape(len(points), len(parts))]
     return jax.vmap(lambda directions: partial(x, directions, 0))(jnp.asarray(rows, x.dtype))

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, Tree, Ts, X
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 from jaxgrad.nth._engine import Mode, evaluate, scale
 
 __all__ = ["ode_series"]
@@ -26,7 +26,7 @@ def ode_series(
     *data: *Ts,
     t: None = None,
     factorial_scaled: bool = True,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> Array: ...
 @overload
 def ode_series(
@@ -36,7 +36,7 @@ def ode_series(
     *data: *Ts,
     t: ArrayLike,
     factorial_scaled: bool = True,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> Array: ...
 @overload
 def ode_series(
@@ -46,7 +46,7 @@ def ode_series(
     *data: *Ts,
     t: None = None,
     factorial_scaled: bool = True,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> X: ...
 @overload
 def ode_series(
@@ -56,7 +56,7 @@ def ode_series(
     *data: *Ts,
     t: ArrayLike,
     factorial_scaled: bool = True,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> X: ...
 @jit("field", "order", "factorial_scaled", "max_order")
 def ode_series(
@@ -66,7 +66,7 @@ def ode_series(
     *data: *Ts,
     t: ArrayLike | None = None,
     factorial_scaled: bool = True,
-    max_order: int = _line.MAX_ORDER,
+    max_order: int = _taylor_line.MAX_ORDER,
 ) -> Tree:
     r"""Return the derivatives by time, or the Taylor coefficients, of the solution of an ODE from one point.
 
@@ -77,7 +77,7 @@ def ode_series(
 
     Args:
         field: The right-hand side, ``field(x, *data)``, or ``field(t, x, *data)`` where ``t`` is given. It returns a
-            pytree like ``x``. Static: pass a named function, and arrays through ``data``.
+            pytree like ``x``. Static: pass a named function, and arrays through ``data``. More in ``help(jaxgrad)``.
         x: The state, a pytree of real or complex floating-point arrays.
         order: The highest order n, a Python integer.
         *data: Pytrees handed on to ``field``; they do not move.
@@ -111,7 +111,7 @@ def ode_series(
         Jorba and Zou (2005), A software package for the numerical integration of ODEs by means of high-order Taylor
         methods, Experimental Mathematics 14.
     """
-    order = _line.check_order(order, max_order)
+    order = _taylor_line.check_order(order, max_order)
     _check.moving(x=x, complex_too=True)
     leaves, treedef = jax.tree.flatten(jax.tree.map(jnp.asarray, x))
     structure: Any = treedef
@@ -122,7 +122,7 @@ def ode_series(
     )(*clock, *leaves)
     _check.mirrors(x=structure.unflatten(leaves), **{"field's value": value})
     # in time counted in steps coefficients are about as large as derivatives; asked for themselves, they stay
-    step = _line.stretch(leaves, order) if factorial_scaled else 1.0
+    step = _taylor_line.stretch(leaves, order) if factorial_scaled else 1.0
     series: list[tuple[Any, ...]] = [(leaf,) for leaf in leaves]
     for k in range(order):
         # one degree more than is read: XLA merges a coefficient with that of the next round only where neither is
@@ -130,9 +130,11 @@ def ode_series(
         time = [(now, jnp.full_like(now, step), *[None] * k) for now in clock]
         slopes = evaluate(closed.jaxpr, closed.consts, [*time, *[(*own, None) for own in series]], Mode(k + 1))
         series = [(*own, scale(step / (k + 1), slope[k])) for own, slope in zip(series, slopes, strict=True)]
-    rows = [structure.unflatten([_line.stored(own, k) for own in series]) for k in range(order + 1)]
-    stacked = _line.stack(rows)
-    return jax.tree.map(lambda rows: _line.times_factorials(rows, step), stacked) if factorial_scaled else stacked
+    rows = [structure.unflatten([_taylor_line.stored(own, k) for own in series]) for k in range(order + 1)]
+    stacked = _taylor_line.stack(rows)
+    return (
+        jax.tree.map(lambda rows: _taylor_line.times_factorials(rows, step), stacked) if factorial_scaled else stacked
+    )
 
 
 def _check_time(t: Any) -> Array:

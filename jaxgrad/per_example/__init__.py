@@ -1,5 +1,8 @@
 """One gradient for every example, and what can be had without materialising them."""
 
+from typing import TYPE_CHECKING
+
+from jaxgrad._deprecated import old_names as _old_names
 from jaxgrad.per_example._clipped_sum import ClippedInfo as ClippedInfo
 from jaxgrad.per_example._clipped_sum import clipped_sum as clipped_sum
 from jaxgrad.per_example._dp_aggregate import Gathered as Gathered
@@ -17,7 +20,7 @@ from jaxgrad.per_example._moments import moments as moments
 from jaxgrad.per_example._noise_scale import NoiseScale as NoiseScale
 from jaxgrad.per_example._noise_scale import noise_scale as noise_scale
 from jaxgrad.per_example._norms import norms as norms
-from jaxgrad.per_example._project import project as project
+from jaxgrad.per_example._random_projection import random_projection as random_projection
 from jaxgrad.per_example._values import values as values
 from jaxgrad.per_example._weighted_sum import weighted_sum as weighted_sum
 
@@ -39,7 +42,12 @@ __all__ = [
     "moments",
     "noise_scale",
     "norms",
-    "project",
+    "random_projection",
     "values",
     "weighted_sum",
 ]
+
+if TYPE_CHECKING:
+    project = random_projection
+else:
+    __getattr__ = _old_names(__name__)

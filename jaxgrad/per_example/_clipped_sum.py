@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxgrad import _sharding, _tree
+from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, LossFn, Params, T, Tree, Ts, Wrt
-from jaxgrad.per_example._engine._batch import Mode, Problem, clip_and_sum, measure, problem_of, together
+from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, Problem, clip_and_sum, measure, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["ClippedInfo", "clipped_sum"]
@@ -57,6 +58,7 @@ def clipped_sum(
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, ClippedInfo], Aux]: ...
+@renamed(mode=OLD_MODES)
 @jit(
     "loss_fn",
     "mode",
@@ -86,14 +88,15 @@ def clipped_sum(
               g_i = \nabla_\theta\, \ell(\theta, x_i)
 
     In ``mode="book-keeping"`` one backward pass leaves the inputs and cotangents of every weight; they give the norms
-    as in `norms`, and then the sum. In ``"ghost"`` a second backward pass gives the sum; in ``"materialise"`` the
+    as in `norms`, and then the sum. In ``"ghost"`` a second backward pass gives the sum; in ``"vmap"`` the
     gradients are formed by ``vmap(grad)``. Norms, scales and the sum are kept in float32 at the least, and the sum is
     rounded once. A loss that computes in 16 bits, or in float32 for float64 parameters, would round scaled cotangents
     anew in a second pass, and some rules cannot be transposed over a batch: there ``"ghost"`` keeps books. The results
     agree to rounding.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         clip_norm: The largest norm: a number or a traced scalar; a prefix of ``params`` of such numbers, which clips
@@ -102,7 +105,7 @@ def clipped_sum(
             whose norm is not finite, and the scale of these is zero whatever it returns: summarise the others with
             ``jnp.nanmean`` or ``jnp.nanmedian``. A function may say its bound in an attribute ``sensitivity``.
         is_padding: Booleans of shape ``(B,)``: examples that add nothing and are not counted.
-        mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"materialise"``.
+        mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"vmap"``.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;

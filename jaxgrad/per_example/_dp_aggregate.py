@@ -13,8 +13,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
+from jaxgrad._deprecated import renamed
 from jaxgrad._types import Array, AxisName, Key, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._clipped_sum import accumulated_sum, parts_of
+from jaxgrad.per_example._engine._batch import OLD_MODES
 
 __all__ = ["Gathered", "PrivateState", "dp_aggregate"]
 
@@ -51,6 +53,7 @@ class PrivateState(NamedTuple):
     """The state of ``optimizer``."""
 
 
+@renamed(mode=OLD_MODES)
 def dp_aggregate(
     loss_fn: LossFn,
     *,
@@ -96,14 +99,16 @@ def dp_aggregate(
     The count is paid for: the gradients get the noise :math:`z_\Delta = (z^{-2} - (2\sigma_b)^{-2})^{-1/2}` in place
     of :math:`z` = ``noise_multiplier``, so that both together are one mechanism of ``noise_multiplier``.
 
-    *Inside of optax.* ``optax.apply_if_finite``, ``nnx.Optimizer`` and other wrappers that insist on a tree get
-    ``params`` in the place of ``None``. ``optax.masked`` and ``optax.partition`` hide leaves from the loss, and are
-    refused: ``wrt`` chooses leaves. In ``optax.inject_hyperparams`` name the functions and counts as static, and give
-    ``hyperparam_dtype=jnp.float32``, so that the noise is not rounded to the 16 bits of parameters:
+    *Inside of optax.* ``optax.apply_if_finite``, ``nnx.Optimizer`` and others that insist on a tree, such as a type
+    checker that reads optax's annotations, get ``params`` in the place of ``None``. ``optax.masked`` and
+    ``optax.partition`` hide leaves from the loss, and are refused: ``wrt`` chooses leaves. In
+    ``optax.inject_hyperparams`` name the functions and counts as static, and give ``hyperparam_dtype=jnp.float32``, so
+    that the noise is not rounded to the 16 bits of parameters:
     ``inject_hyperparams(dp_aggregate, static_args=("loss_fn", "microbatch"), hyperparam_dtype=jnp.float32)``.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Pass a named function. More in
+            ``help(jaxgrad)``.
         clip_norm: As for `clipped_sum`: the largest norm ``C``; a prefix of ``params`` of such norms, one for each
             part, together of the norm ``C``; or a function of the norms, which scales each example by its own norm
             alone, and says in an attribute ``sensitivity`` the most ``C`` that one example can add; it is held to it.

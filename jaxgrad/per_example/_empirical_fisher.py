@@ -12,7 +12,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
 from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad.per_example._map_examples import map_examples, subset_of
 from jaxgrad.per_example._slopes import from_slopes
 
 __all__ = ["empirical_fisher", "empirical_fisher_product"]
@@ -57,7 +57,8 @@ def empirical_fisher(
     It is the Fisher matrix's empirical stand-in, with the labels of the data; the two differ away from the optimum.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays with ``P`` numbers in all.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         max_bytes: The most memory to take, in bytes, for the matrix and the ``B`` gradients together.
@@ -149,7 +150,8 @@ def empirical_fisher_product(
     The inner products are one directional derivative of the losses, and the sum is one gradient weighted by them.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         vector: Pytree with the structure, shapes and dtypes of ``params``.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
@@ -171,7 +173,8 @@ def empirical_fisher_product(
             ``has_aux``, or none with it.
 
     Cost:
-        About 5/3 of a gradient of the batch, and its memory; more for a loss with a ``jax.custom_vjp``, see `project`.
+        About 5/3 of a gradient of the batch, and its memory; more for a loss with a ``jax.custom_vjp``, see
+        `random_projection`.
 
     Example:
         >>> import jax.numpy as jnp

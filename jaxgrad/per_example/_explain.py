@@ -6,8 +6,9 @@ import math
 from typing import Any, NamedTuple
 
 from jaxgrad import _check, _tree
+from jaxgrad._deprecated import renamed
 from jaxgrad._types import Function, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import Mode, chunk_length, problem_of
+from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, chunk_length, problem_of
 from jaxgrad.per_example._engine._plan import LeafPlan
 
 __all__ = ["Explanation", "LeafExplanation", "explain"]
@@ -53,6 +54,7 @@ class Explanation(NamedTuple):
         return "\n".join([*table, f"{self.microbatch} examples at once hold {self.bytes_held:,} bytes"])
 
 
+@renamed(mode=OLD_MODES)
 def explain(
     loss_fn: Function[T, *Ts, Any],
     params: T,
@@ -69,7 +71,7 @@ def explain(
     comes out of the backward pass, exactly.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, or of their shapes.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``, or their shapes.
         mode: As for `clipped_sum`.

@@ -9,7 +9,7 @@ import jax
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, Params, T, Tree, Ts, Wrt
 from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad.per_example._map_examples import map_examples, subset_of
 
 __all__ = ["gradients"]
 
@@ -47,7 +47,8 @@ def gradients(
     the other functions of this family need far less.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.

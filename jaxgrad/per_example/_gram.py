@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
+from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, T, Ts, Wrt
 from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._batch import Mode, problem_of
+from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, problem_of
 from jaxgrad.per_example._engine._factors import Factor, dtype_of_sum
-from jaxgrad.per_example._engine._ledger import Ledger, keep_books
+from jaxgrad.per_example._engine._gradient_factors import GradientFactors, gradient_factors
 from jaxgrad.per_example._engine._plan import LeafPlan
 from jaxgrad.per_example._explicit import laid_out
 
@@ -41,6 +42,7 @@ def gram(
     has_aux: Literal[True],
     wrt: Wrt = None,
 ) -> tuple[Array, Aux]: ...
+@renamed(mode=OLD_MODES)
 @jit("loss_fn", "mode", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def gram(
@@ -60,11 +62,12 @@ def gram(
     the diversity of gradients.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         other: A tuple like ``batch`` with the second examples, of any length; ``None``: the batch itself.
-        mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"materialise"``.
+        mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"vmap"``.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
 
@@ -96,8 +99,8 @@ def gram(
         Pruthi et al. (2020), Estimating training data influence by tracing gradient descent, arXiv:2002.08484, eq. 1.
     """
     problem = problem_of(loss_fn, params, batch, wrt, mode, has_aux=has_aux)
-    first = keep_books(problem.plan, problem.leaves, batch)
-    second = first if other is None else keep_books(problem.plan, problem.leaves, _like(batch, other))
+    first = gradient_factors(problem.plan, problem.leaves, batch)
+    second = first if other is None else gradient_factors(problem.plan, problem.leaves, _like(batch, other))
     result = sum_of_products(problem.plan.leaves, first, second)
     return (result, first.aux) if has_aux else result
 
@@ -114,7 +117,7 @@ def _like(batch: tuple[Any, ...], other: Any) -> tuple[Any, ...]:
     return other
 
 
-def sum_of_products(plans: tuple[LeafPlan, ...], first: Ledger, second: Ledger) -> Array:
+def sum_of_products(plans: tuple[LeafPlan, ...], first: GradientFactors, second: GradientFactors) -> Array:
     """Add the inner products of all leaves."""
     pairs = zip(plans, first.entries, second.entries, strict=True)
     products = [_product(plan, a, b) for plan, a, b in pairs if a is not None]

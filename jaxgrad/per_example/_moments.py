@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding
+from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._batch import Mode, chunk_length, problem_of
+from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, chunk_length, problem_of
 from jaxgrad.per_example._engine._chunks import over_chunks
 from jaxgrad.per_example._engine._factors import Factors, OneHot, dtype_of_sum, wide
-from jaxgrad.per_example._engine._ledger import keep_books, weighted_sum
+from jaxgrad.per_example._engine._gradient_factors import gradient_factors, weighted_sum
 from jaxgrad.per_example._engine._plan import LeafPlan
 from jaxgrad.per_example._explicit import laid_out
 
@@ -54,6 +55,7 @@ def moments(
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> tuple[Moments[T], Aux]: ...
+@renamed(mode=OLD_MODES)
 @jit("loss_fn", "mode", "microbatch", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: Moments(at.weights, at.weights, at.weights))
 def moments(
@@ -74,10 +76,11 @@ def moments(
     is formed.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
-        mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"materialise"``.
+        mode: ``"auto"``, ``"book-keeping"`` or ``"ghost"`` (the same here), or ``"vmap"``.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all;
@@ -116,11 +119,11 @@ def moments(
     size = _check.batch(batch)
 
     def step(chunk: Any, real: Array) -> tuple[Tree, Tree]:
-        ledger = keep_books(problem.plan, problem.leaves, chunk)
-        ones = real.astype(wide(ledger.losses.dtype))
-        sums = weighted_sum(problem.plan, ledger, [ones] * len(problem.leaves))
-        entries = zip(problem.plan.leaves, ledger.entries, strict=True)
-        return (sums, [_sum_of_squares(plan, entry, ones) for plan, entry in entries]), ledger.aux
+        factors = gradient_factors(problem.plan, problem.leaves, chunk)
+        ones = real.astype(wide(factors.losses.dtype))
+        sums = weighted_sum(problem.plan, factors, [ones] * len(problem.leaves))
+        entries = zip(problem.plan.leaves, factors.entries, strict=True)
+        return (sums, [_sum_of_squares(plan, entry, ones) for plan, entry in entries]), factors.aux
 
     (sums, squares), aux = over_chunks(step, batch, jnp.ones(size, bool), chunk_length(problem, microbatch, size))
     mean, second = (jax.tree.map(lambda x: x / size, _sharding.mean_over(part, axis_name)) for part in (sums, squares))

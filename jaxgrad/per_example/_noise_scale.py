@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
+from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import Mode, clip_and_sum, problem_of, together
+from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, clip_and_sum, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["NoiseScale", "noise_scale"]
@@ -49,6 +50,7 @@ def noise_scale(
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> tuple[NoiseScale, Aux]: ...
+@renamed(mode=OLD_MODES)
 @jit("loss_fn", "mode", "microbatch", "has_aux", "wrt", "axis_name")
 @laid_out(lambda at: at.single)
 def noise_scale(
@@ -69,10 +71,11 @@ def noise_scale(
               \widehat{\lVert G \rVert^2} = \lVert \bar g \rVert^2 - \frac1B \operatorname{tr} \hat\Sigma
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``, at least 2.
-        mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"materialise"``.
+        mode: ``"auto"``, ``"book-keeping"``, ``"ghost"`` or ``"vmap"``.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.

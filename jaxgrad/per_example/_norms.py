@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, overload
 
+from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import Mode, measure, problem_of, together
+from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, measure, problem_of, together
 from jaxgrad.per_example._explicit import laid_out
 
 __all__ = ["norms"]
@@ -56,6 +57,7 @@ def norms(
     has_aux: Literal[True],
     wrt: Wrt = None,
 ) -> tuple[T, Aux]: ...
+@renamed(mode=OLD_MODES)
 @jit("loss_fn", "per_leaf", "mode", "microbatch", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
 def norms(
@@ -78,11 +80,12 @@ def norms(
     leaf is held. The norms can be differentiated.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         per_leaf: Whether to return the norms of every leaf apart.
-        mode: ``"auto"``, ``"ghost"`` or ``"book-keeping"`` (the same for norms), or ``"materialise"``, by
+        mode: ``"auto"``, ``"ghost"`` or ``"book-keeping"`` (the same for norms), or ``"vmap"``, by
             ``vmap(grad)``.
         microbatch: How many examples are taken at once; ``None`` chooses.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.

@@ -10,7 +10,7 @@ from jaxgrad import _jaxpr, _tree
 from jaxgrad._types import Array, Tree
 from jaxgrad.per_example._engine._batch import Problem, chunk_length
 from jaxgrad.per_example._engine._chunks import over_chunks
-from jaxgrad.per_example._engine._ledger import keep_books
+from jaxgrad.per_example._engine._gradient_factors import gradient_factors
 
 __all__ = ["Slopes", "from_slopes"]
 
@@ -29,8 +29,11 @@ def from_slopes(problem: Problem, batch: tuple[Any, ...], use: Callable[[Slopes]
         return use(pushforward), aux
 
     def step(chunk: Any, _: Array) -> tuple[Any, tuple[Array, Tree]]:
-        ledger = keep_books(problem.plan, problem.leaves, chunk)
-        return (), (use(lambda direction: jax.vmap(_tree.dot, (0, None))(list(ledger.entries), direction)), ledger.aux)
+        factors = gradient_factors(problem.plan, problem.leaves, chunk)
+        return (), (
+            use(lambda direction: jax.vmap(_tree.dot, (0, None))(list(factors.entries), direction)),
+            factors.aux,
+        )
 
     size = jax.tree.leaves(batch)[0].shape[0]
     return over_chunks(step, batch, jnp.ones(size, bool), chunk_length(problem, None, size))[1]

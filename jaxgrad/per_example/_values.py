@@ -8,7 +8,7 @@ from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Function, T, Ts
 from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._one import map_examples, one_example
+from jaxgrad.per_example._map_examples import map_examples, one_example
 
 __all__ = ["values"]
 
@@ -25,7 +25,7 @@ def values(fun: Function[T, *Ts, R], params: T, *batch: *Ts) -> R:
 
     Args:
         fun: ``fun(params, *example)`` returns any tree of arrays, such as the pair ``(loss, aux)``. Static: pass a
-            named function.
+            named function. More in ``help(jaxgrad)``.
         params: Any pytree, shared by the examples.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
 

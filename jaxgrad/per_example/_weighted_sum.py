@@ -54,7 +54,8 @@ def weighted_sum(
     One backward pass whose cotangents are the weights: nothing is formed for a single example.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         weights: Of shape ``(B,)``, of any sign.

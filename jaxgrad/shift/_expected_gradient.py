@@ -53,7 +53,8 @@ def expected_gradient(
     .. math:: g = \frac{1}{K} \sum_{k=1}^K \nabla L(w + a_k) \approx \mathbb E_a\, \nabla L(w + a)
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         shifts: The shifts, along a new leading axis of length ``K`` of every leaf, for example from `random_shifts`.
             Keys of dictionaries may be absent and leaves or whole nodes ``None``; what is left out is not moved.

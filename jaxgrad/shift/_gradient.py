@@ -11,7 +11,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.shift import _partial
 
-__all__ = ["gradient", "value_and_gradient"]
+__all__ = ["gradient", "value_and_grad"]
 
 
 @overload
@@ -51,7 +51,8 @@ def gradient(
     The model is not edited: it is applied to ``w + a``. A zero shift gives the plain gradient.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         shift: The shift ``a``: leaves with the paths, shapes and dtypes of those of ``params``. Keys of dictionaries
             may be absent and leaves or whole nodes ``None``; what is left out is not moved.
@@ -90,12 +91,12 @@ def gradient(
         Foret et al. (2021), Sharpness-aware minimization, ICLR, equation 3 (a shift along the gradient).
     """
     options: Any = {"has_aux": has_aux, "wrt": wrt, "axis_name": axis_name}
-    value, slopes = value_and_gradient(loss_fn, params, shift, *data, **options)
+    value, slopes = value_and_grad(loss_fn, params, shift, *data, **options)
     return (slopes, value[1]) if has_aux else slopes
 
 
 @overload
-def value_and_gradient(
+def value_and_grad(
     loss_fn: Function[T, *Ts, Array],
     params: T,
     shift: Tree,
@@ -105,7 +106,7 @@ def value_and_gradient(
     axis_name: AxisName = None,
 ) -> tuple[Array, T]: ...
 @overload
-def value_and_gradient(
+def value_and_grad(
     loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     shift: Tree,
@@ -115,7 +116,7 @@ def value_and_gradient(
     axis_name: AxisName = None,
 ) -> tuple[tuple[Array, Aux], T]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name")
-def value_and_gradient(
+def value_and_grad(
     loss_fn: Function[T, *Ts, Any],
     params: T,
     shift: Tree,
@@ -129,7 +130,8 @@ def value_and_gradient(
     .. math:: \left(L(w + a),\ \nabla_w L(w + a)\right)
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         shift: The shift ``a``, as in `gradient`: it may leave leaves out.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
@@ -158,7 +160,7 @@ def value_and_gradient(
         >>> import jaxgrad
         >>> def loss(w):
         ...     return jnp.sum(w**2)
-        >>> value, slope = jaxgrad.shift.value_and_gradient(loss, jnp.array([1.0, 2.0]), jnp.array([1.0, -2.0]))
+        >>> value, slope = jaxgrad.shift.value_and_grad(loss, jnp.array([1.0, 2.0]), jnp.array([1.0, -2.0]))
         >>> value.item(), slope.tolist()
         (4.0, [4.0, 0.0])
 

@@ -45,7 +45,7 @@ def random_shifts(
     and scaled in float32 or wider, then rounded.
 
     Args:
-        params: Pytree of floating-point arrays; only shapes and dtypes count.
+        params: Pytree of floating-point arrays; only shapes and dtypes count. More in ``help(jaxgrad)``.
         key: Random key.
         num_shifts: How many shifts, ``K``, a positive Python integer.
         distribution: ``"normal"`` or ``"uniform"``.

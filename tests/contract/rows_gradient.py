@@ -45,8 +45,8 @@ def mean_net(params, x):
     return mlp_jax(params, x).mean(0)
 
 
-def value_and_gradient(params, x, y, **options):
-    return gradient.value_and_gradient(mean_square, params, x, y, **options)
+def value_and_grad(params, x, y, **options):
+    return gradient.value_and_grad(mean_square, params, x, y, **options)
 
 
 def parameter_gradient(params, x, y, **options):
@@ -122,9 +122,7 @@ def fresh_step(array):
 NO_BATCH = {"refuses": ("axis_name",), "reason": "there is no batch to take a mean over"}
 
 ROWS = {
-    "gradient.value_and_gradient": Example(
-        value_and_gradient, inputs, of_a_loss(gradient.value_and_gradient), sharded=(1, 2)
-    ),
+    "gradient.value_and_grad": Example(value_and_grad, inputs, of_a_loss(gradient.value_and_grad), sharded=(1, 2)),
     "gradient.parameter_gradient": Example(
         parameter_gradient, inputs, of_a_loss(gradient.parameter_gradient), sharded=(1, 2)
     ),

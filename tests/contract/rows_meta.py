@@ -55,8 +55,8 @@ def to_one_task(loss_fn):
 ROWS = {
     "meta.adapt": Example(to_one_task(loss), one_task, lambda array: to_one_task(fresh_loss(array)), sharded=(1, 2)),
     "meta.maml_gradient": row("maml_gradient", inputs, (1, 2), **STEPS),
-    "meta.maml_value_and_gradient": row("maml_value_and_gradient", inputs, (1, 2), **STEPS),
+    "meta.value_and_maml_gradient": row("value_and_maml_gradient", inputs, (1, 2), **STEPS),
     "meta.first_order_gradient": row("first_order_gradient", inputs, (1, 2), **STEPS),
-    "meta.first_order_value_and_gradient": row("first_order_value_and_gradient", inputs, (1, 2), **STEPS),
+    "meta.value_and_first_order_gradient": row("value_and_first_order_gradient", inputs, (1, 2), **STEPS),
     "meta.step_gradient": row("step_gradient", one_task, (1, 2), **STEP),
 }

@@ -57,22 +57,22 @@ def fresh_losses_and_gradients(array):
     return lambda params, x, y: multi_loss.losses_and_gradients(fresh, params, x, y)
 
 
-def retained_updates(params, states, x, y, **options):
-    return multi_loss.retained_updates(losses, params, states, x, y, optimizer=MOMENTUM, **options)
+def simultaneous_updates(params, states, x, y, **options):
+    return multi_loss.simultaneous_updates(losses, params, states, x, y, optimizer=MOMENTUM, **options)
 
 
-def fresh_retained_updates(array):
+def fresh_simultaneous_updates(array):
     fresh = fresh_losses(array)
-    return lambda params, states, x, y: multi_loss.retained_updates(fresh, params, states, x, y, optimizer=MOMENTUM)
+    return lambda params, states, x, y: multi_loss.simultaneous_updates(fresh, params, states, x, y, optimizer=MOMENTUM)
 
 
-def fresh_updates(params, states, x, y, **options):
-    return multi_loss.fresh_updates(losses, params, states, x, y, optimizer=MOMENTUM, **options)
+def sequential_updates(params, states, x, y, **options):
+    return multi_loss.sequential_updates(losses, params, states, x, y, optimizer=MOMENTUM, **options)
 
 
-def fresh_fresh_updates(array):
+def fresh_sequential_updates(array):
     fresh = fresh_losses(array)
-    return lambda params, states, x, y: multi_loss.fresh_updates(fresh, params, states, x, y, optimizer=MOMENTUM)
+    return lambda params, states, x, y: multi_loss.sequential_updates(fresh, params, states, x, y, optimizer=MOMENTUM)
 
 
 def init_states(params):
@@ -92,10 +92,12 @@ ROWS = {
     "multi_loss.losses_and_gradients": Example(
         losses_and_gradients, inputs, fresh_losses_and_gradients, sharded=(1, 2)
     ),
-    "multi_loss.retained_updates": Example(
-        retained_updates, inputs_with_states, fresh_retained_updates, sharded=(2, 3)
+    "multi_loss.simultaneous_updates": Example(
+        simultaneous_updates, inputs_with_states, fresh_simultaneous_updates, sharded=(2, 3)
     ),
-    "multi_loss.fresh_updates": Example(fresh_updates, inputs_with_states, fresh_fresh_updates, sharded=(2, 3)),
+    "multi_loss.sequential_updates": Example(
+        sequential_updates, inputs_with_states, fresh_sequential_updates, sharded=(2, 3)
+    ),
     "multi_loss.init_states": Example(
         init_states,
         lambda: inputs()[:1],

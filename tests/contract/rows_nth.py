@@ -91,7 +91,7 @@ def probes_row():
     """The probes are an input, by keyword."""
 
     def bind(fun):
-        return lambda x, probes, params: nth.estimate_operator(fun, x, params, probes=probes)
+        return lambda x, probes, params: nth.stochastic_operator(fun, x, params, probes=probes)
 
     return Example(bind(of_point), two_points, lambda array: bind(fresh_of(of_point)(array)), **OF_POINTS)
 
@@ -108,7 +108,7 @@ ROWS = {
     "nth.derivatives": row(nth.derivatives, of_numbers, numbers, 3, sharded=(0,)),
     "nth.directional": row(nth.directional, loss, parameters, 3, at=2, sharded=(2,)),
     "nth.divergence": row(nth.divergence, field, square),
-    "nth.estimate_operator": probes_row(),
+    "nth.stochastic_operator": probes_row(),
     "nth.jet": jet_row(),
     "nth.laplacian": row(nth.laplacian, of_point, point),
     "nth.mixed_partial": row(nth.mixed_partial, of_point, point, (1, 0, 2)),

@@ -122,13 +122,13 @@ def fresh_noise_scale(array):
     return lambda params, x, y: per_example.noise_scale(loss, params, x, y)
 
 
-def project(params, x, y):
-    return per_example.project(mean_square, params, x, y, key=jax.random.key(0), dim=3)
+def random_projection(params, x, y):
+    return per_example.random_projection(mean_square, params, x, y, key=jax.random.key(0), dim=3)
 
 
-def fresh_project(array):
+def fresh_random_projection(array):
     loss = fresh_loss(array)
-    return lambda params, x, y: per_example.project(loss, params, x, y, key=jax.random.key(0), dim=3)
+    return lambda params, x, y: per_example.random_projection(loss, params, x, y, key=jax.random.key(0), dim=3)
 
 
 ROWS_OF_EXAMPLES = {
@@ -149,5 +149,7 @@ ROWS = {
     "per_example.gram": Example(gram, inputs, fresh_gram, sharded=(1, 2), **ROWS_OF_EXAMPLES),
     "per_example.moments": Example(moments, inputs, fresh_moments, sharded=(1, 2)),
     "per_example.noise_scale": Example(noise_scale, inputs, fresh_noise_scale, sharded=(1, 2)),
-    "per_example.project": Example(project, inputs, fresh_project, sharded=(1, 2), **ROWS_OF_EXAMPLES),
+    "per_example.random_projection": Example(
+        random_projection, inputs, fresh_random_projection, sharded=(1, 2), **ROWS_OF_EXAMPLES
+    ),
 }

@@ -42,13 +42,13 @@ def fresh_gradient(array):
     return lambda params, a, x, y: shift.gradient(loss, params, a, x, y)
 
 
-def value_and_gradient(params, a, x, y, **options):
-    return shift.value_and_gradient(mean_square, params, a, x, y, **options)
+def value_and_grad(params, a, x, y, **options):
+    return shift.value_and_grad(mean_square, params, a, x, y, **options)
 
 
-def fresh_value_and_gradient(array):
+def fresh_value_and_grad(array):
     loss = fresh_loss(array)
-    return lambda params, a, x, y: shift.value_and_gradient(loss, params, a, x, y)
+    return lambda params, a, x, y: shift.value_and_grad(loss, params, a, x, y)
 
 
 def expected_gradient(params, shifts, x, y, **options):
@@ -60,22 +60,22 @@ def fresh_expected_gradient(array):
     return lambda params, shifts, x, y: shift.expected_gradient(loss, params, shifts, x, y)
 
 
-def lookahead_gradient(params, x, y, **options):
-    return shift.lookahead_gradient(mean_square, params, x, y, learning_rate=0.1, **options)
+def extragradient(params, x, y, **options):
+    return shift.extragradient(mean_square, params, x, y, learning_rate=0.1, **options)
 
 
-def fresh_lookahead_gradient(array):
+def fresh_extragradient(array):
     loss = fresh_loss(array)
-    return lambda params, x, y: shift.lookahead_gradient(loss, params, x, y, learning_rate=0.1)
+    return lambda params, x, y: shift.extragradient(loss, params, x, y, learning_rate=0.1)
 
 
-def value_and_lookahead_gradient(params, x, y, **options):
-    return shift.value_and_lookahead_gradient(mean_square, params, x, y, learning_rate=0.1, **options)
+def value_and_extragradient(params, x, y, **options):
+    return shift.value_and_extragradient(mean_square, params, x, y, learning_rate=0.1, **options)
 
 
-def fresh_value_and_lookahead_gradient(array):
+def fresh_value_and_extragradient(array):
     loss = fresh_loss(array)
-    return lambda params, x, y: shift.value_and_lookahead_gradient(loss, params, x, y, learning_rate=0.1)
+    return lambda params, x, y: shift.value_and_extragradient(loss, params, x, y, learning_rate=0.1)
 
 
 def sam_gradient(params, x, y, **options):
@@ -115,13 +115,11 @@ def fresh_random_shifts(array):
 
 ROWS = {
     "shift.gradient": Example(gradient, inputs_with_a_shift, fresh_gradient, sharded=(2, 3)),
-    "shift.value_and_gradient": Example(
-        value_and_gradient, inputs_with_a_shift, fresh_value_and_gradient, sharded=(2, 3)
-    ),
+    "shift.value_and_grad": Example(value_and_grad, inputs_with_a_shift, fresh_value_and_grad, sharded=(2, 3)),
     "shift.expected_gradient": Example(expected_gradient, inputs_with_shifts, fresh_expected_gradient, sharded=(2, 3)),
-    "shift.lookahead_gradient": Example(lookahead_gradient, inputs, fresh_lookahead_gradient, sharded=(1, 2)),
-    "shift.value_and_lookahead_gradient": Example(
-        value_and_lookahead_gradient, inputs, fresh_value_and_lookahead_gradient, sharded=(1, 2)
+    "shift.extragradient": Example(extragradient, inputs, fresh_extragradient, sharded=(1, 2)),
+    "shift.value_and_extragradient": Example(
+        value_and_extragradient, inputs, fresh_value_and_extragradient, sharded=(1, 2)
     ),
     "shift.sam_gradient": Example(sam_gradient, inputs, fresh_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT),
     "shift.value_and_sam_gradient": Example(

@@ -94,15 +94,15 @@ def at_every_start(aux, params, task):
 
 POINTS = {
     "shift.gradient": at_the_shift,
-    "shift.value_and_gradient": at_the_shift,
+    "shift.value_and_grad": at_the_shift,
     "shift.expected_gradient": at_every_shift,
     "curvature.hvp": past_the_vector,
     "gradient.mixed_product": past_the_vector,
     "gradient.gradient_penalty": of_every_example,
     **{name: of_every_example for name in FUNCTIONS if name.startswith("per_example.")},
     "per_example.empirical_fisher_product": past_the_vector_of_every_example,
-    "multi_loss.retained_updates": past_the_vector,
-    "multi_loss.fresh_updates": past_the_vector,
+    "multi_loss.simultaneous_updates": past_the_vector,
+    "multi_loss.sequential_updates": past_the_vector,
     **{name: of_every_adapted_task for name in FUNCTIONS if name.startswith("meta.")},
     "meta.adapt": at_every_start,
     "meta.step_gradient": after_the_step,
@@ -209,8 +209,8 @@ def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
     assert_parity(aux, jax.tree.map(lambda *leaves: jnp.stack(leaves), *own))
 
 
-# the first forward of fresh_updates is that of one loss, and the aux here is of both
-@pytest.mark.parametrize("name", [p for p in GIVEN if p.values[0] != "multi_loss.fresh_updates"])
+# the first forward of sequential_updates is that of one loss, and the aux here is of both
+@pytest.mark.parametrize("name", [p for p in GIVEN if p.values[0] != "multi_loss.sequential_updates"])
 def test_there_is_no_second_forward(name, aux_row):
     """The networks of the rows are made of tanh; what is not needed is left out of a program before it is counted."""
     row, _ = aux_row(name)

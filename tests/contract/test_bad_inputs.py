@@ -60,19 +60,19 @@ OF_A_LOSS = {
     "gradient.named_gradients": lambda f, p: gradient.named_gradients(f, p, X),
     "gradient.parameter_gradient": lambda f, p: gradient.parameter_gradient(f, p, X),
     "gradient.squared_norm_gradient": lambda f, p: gradient.squared_norm_gradient(f, p, X),
-    "gradient.value_and_gradient": lambda f, p: gradient.value_and_gradient(f, p, X),
+    "gradient.value_and_grad": lambda f, p: gradient.value_and_grad(f, p, X),
     "meta.adapt": lambda f, p: meta.adapt(f, p, (X,), **INNER),
     "meta.first_order_gradient": lambda f, p: meta.first_order_gradient(f, p, TASKS, TASKS, **INNER),
-    "meta.first_order_value_and_gradient": lambda f, p: meta.first_order_value_and_gradient(
+    "meta.value_and_first_order_gradient": lambda f, p: meta.value_and_first_order_gradient(
         f, p, TASKS, TASKS, **INNER
     ),
     "meta.maml_gradient": lambda f, p: meta.maml_gradient(f, p, TASKS, TASKS, **INNER),
-    "meta.maml_value_and_gradient": lambda f, p: meta.maml_value_and_gradient(f, p, TASKS, TASKS, **INNER),
+    "meta.value_and_maml_gradient": lambda f, p: meta.value_and_maml_gradient(f, p, TASKS, TASKS, **INNER),
     "meta.step_gradient": lambda f, p: meta.step_gradient(f, p, X, optimizer=SGD),
-    "multi_loss.fresh_updates": lambda f, p: multi_loss.fresh_updates(both(f), p, STATES, X, **TOUCHES),
+    "multi_loss.sequential_updates": lambda f, p: multi_loss.sequential_updates(both(f), p, STATES, X, **TOUCHES),
     "multi_loss.gradients": lambda f, p: multi_loss.gradients(both(f), p, X),
     "multi_loss.losses_and_gradients": lambda f, p: multi_loss.losses_and_gradients(both(f), p, X),
-    "multi_loss.retained_updates": lambda f, p: multi_loss.retained_updates(both(f), p, STATES, X, **TOUCHES),
+    "multi_loss.simultaneous_updates": lambda f, p: multi_loss.simultaneous_updates(both(f), p, STATES, X, **TOUCHES),
     "per_example.clipped_sum": lambda f, p: per_example.clipped_sum(f, p, X, clip_norm=1.0),
     "per_example.dp_aggregate": update_with_dp,
     "per_example.empirical_fisher": lambda f, p: per_example.empirical_fisher(f, p, X),
@@ -83,14 +83,14 @@ OF_A_LOSS = {
     "per_example.moments": lambda f, p: per_example.moments(f, p, X),
     "per_example.noise_scale": lambda f, p: per_example.noise_scale(f, p, X),
     "per_example.norms": lambda f, p: per_example.norms(f, p, X),
-    "per_example.project": lambda f, p: per_example.project(f, p, X, key=KEY, dim=2),
+    "per_example.random_projection": lambda f, p: per_example.random_projection(f, p, X, key=KEY, dim=2),
     "per_example.weighted_sum": lambda f, p: per_example.weighted_sum(f, p, X, weights=WEIGHTS),
     "shift.expected_gradient": lambda f, p: shift.expected_gradient(f, p, {"w": jnp.zeros((2, 2))}, X),
     "shift.gradient": lambda f, p: shift.gradient(f, p, W, X),
-    "shift.lookahead_gradient": lambda f, p: shift.lookahead_gradient(f, p, X, learning_rate=0.1),
+    "shift.extragradient": lambda f, p: shift.extragradient(f, p, X, learning_rate=0.1),
     "shift.sam_gradient": lambda f, p: shift.sam_gradient(f, p, X, radius=0.1),
-    "shift.value_and_gradient": lambda f, p: shift.value_and_gradient(f, p, W, X),
-    "shift.value_and_lookahead_gradient": lambda f, p: shift.value_and_lookahead_gradient(f, p, X, learning_rate=0.1),
+    "shift.value_and_grad": lambda f, p: shift.value_and_grad(f, p, W, X),
+    "shift.value_and_extragradient": lambda f, p: shift.value_and_extragradient(f, p, X, learning_rate=0.1),
     "shift.value_and_sam_gradient": lambda f, p: shift.value_and_sam_gradient(f, p, X, radius=0.1),
 }
 """Calls with a real scalar loss, or two, and parameters that are differentiated."""
@@ -110,7 +110,7 @@ OF_AN_INPUT = {
     "nth.derivatives": ("x", lambda f, x: nth.derivatives(jnp.sin, x["w"][0], 2)),
     "nth.directional": ("x", lambda f, x: nth.directional(f, x, W, 2)),
     "nth.divergence": ("x", lambda f, x: nth.divergence(jnp.sin, x["w"])),
-    "nth.estimate_operator": ("x", lambda f, x: nth.estimate_operator(f, x["w"], key=KEY, num_samples=2)),
+    "nth.stochastic_operator": ("x", lambda f, x: nth.stochastic_operator(f, x["w"], key=KEY, num_samples=2)),
     "nth.jet": ("primals", lambda f, x: nth.jet(jnp.sin, (x["w"],), ([jnp.ones(2)],))),
     "nth.laplacian": ("x", lambda f, x: nth.laplacian(f, x["w"])),
     "nth.mixed_partial": ("x", lambda f, x: nth.mixed_partial(f, x["w"], (1, 1))),
@@ -132,7 +132,10 @@ OF_A_TANGENT = {
     "curvature.hvp": ("vector", lambda t: curvature.hvp(loss, W, t, X)),
     "gradient.mixed_product": ("vector", lambda t: gradient.mixed_product(loss, W, t, X)),
     "nth.directional": ("direction", lambda t: nth.directional(loss, W, t, 2, X)),
-    "nth.estimate_operator": ("probes", lambda t: nth.estimate_operator(loss, W["w"], probes=np.stack([t["w"]] * 2))),
+    "nth.stochastic_operator": (
+        "probes",
+        lambda t: nth.stochastic_operator(loss, W["w"], probes=np.stack([t["w"]] * 2)),
+    ),
     "nth.jet": ("series", lambda t: nth.jet(jnp.sin, (W["w"],), ([t["w"]],))),
     "nth.taylor_coefficients": ("direction", lambda t: nth.taylor_coefficients(loss, W, t, 2, X)),
     "nth.weighted_laplacian": ("weights", lambda t: nth.weighted_laplacian(loss, W["w"], t["w"])),
@@ -146,7 +149,7 @@ OF_A_TANGENT = {
         lambda t: shift.expected_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X),
     ),
     "shift.gradient": ("shift", lambda t: shift.gradient(loss, W, t, X)),
-    "shift.value_and_gradient": ("shift", lambda t: shift.value_and_gradient(loss, W, t, X)),
+    "shift.value_and_grad": ("shift", lambda t: shift.value_and_grad(loss, W, t, X)),
 }
 """Calls with a tangent: what mirrors the parameters, or multiplies them."""
 
@@ -162,7 +165,7 @@ INTEGERS = {
     "a JAX array": jnp.array([1, 2]),
     "bools": np.array([True, False]),
 }
-EXACT_IN_INTEGERS = ("nth.estimate_operator", "nth.jet", "per_example.weighted_sum")
+EXACT_IN_INTEGERS = ("nth.stochastic_operator", "nth.jet", "per_example.weighted_sum")
 """Functions whose numbers are cast to the dtype of the point: 1 and 1.0 are the same there."""
 
 NO_TANGENT = {

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 LADDER = (
     ("_types", "_interrupt", "_frames", "__version__"),
-    ("_jaxpr", "_sharding"),
+    ("_jaxpr", "_sharding", "_deprecated"),
     ("_tree",),
     ("_check",),
     ("_static",),

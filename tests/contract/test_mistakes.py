@@ -23,8 +23,8 @@ FIRST = {name: next(iter(inspect.signature(thing).parameters), "") for name, thi
 OF_A_FUNCTION = {name for name, first in FIRST.items() if first in ("loss_fn", "losses_fn", "fun", "field_fn", "field")}
 WITH_WRT = {name for name, thing in FUNCTIONS.items() if "wrt" in inspect.signature(thing).parameters}
 WITH_KEY = {
-    "nth.estimate_operator": lambda key: nth.estimate_operator(loss, X[0], key=key, num_samples=2),
-    "per_example.project": lambda key: per_example.project(loss, W, X, key=key, dim=2),
+    "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),
+    "per_example.random_projection": lambda key: per_example.random_projection(loss, W, X, key=key, dim=2),
     "shift.random_shifts": lambda key: shift.random_shifts(W, key=key, num_shifts=2),
 }
 
@@ -99,7 +99,7 @@ def rowwise(params, x, y):
     return jnp.mean((x[:, 0] * params["w"][0] - y[:]) ** 2)
 
 
-META = ["first_order_gradient", "first_order_value_and_gradient", "maml_gradient", "maml_value_and_gradient"]
+META = ["first_order_gradient", "value_and_first_order_gradient", "maml_gradient", "value_and_maml_gradient"]
 
 
 @pytest.mark.parametrize("name", META)

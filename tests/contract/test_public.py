@@ -1,13 +1,17 @@
 """Every public name is documented in the fixed order, typed, and exported on purpose."""
 
 import inspect
+import itertools
 
 import pytest
 
+import jaxgrad
 from tests.contract.house import EAGER, FACED, is_function, public_functions
 
 ALIASES = {"wrt": "Wrt", "axis_name": "AxisName"}
 SECTIONS = ("Args:", "Returns:", "Cost:", "Example:", "References:")
+SHARED = ("loss_fn", "losses_fn", "fun", "field_fn", "params", "*data", "*batch", "has_aux", "wrt", "axis_name")
+"""The arguments that mean the same in every function; the docstring of the package explains them."""
 PUBLIC = public_functions()
 FUNCTIONS = sorted(name for name, thing in PUBLIC.items() if is_function(thing))
 
@@ -24,6 +28,42 @@ def test_docstring_has_every_section_in_order(name):
     assert [heading for heading in found if heading != "Raises:"] == list(SECTIONS)
     if "Raises:" in found:
         assert found.index("Raises:") == found.index("Returns:") + 1
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_section_of_a_docstring_is_empty(name):
+    lines = [line.strip() for line in inspect.getdoc(PUBLIC[name]).splitlines()]
+    headings = [i for i, line in enumerate(lines) if line in {*SECTIONS, "Raises:"}]
+    for start, end in itertools.pairwise([*headings, len(lines)]):
+        assert sum(map(str.isalpha, "".join(lines[start + 1 : end]))) >= 8, lines[start]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_docstring_leads_to_what_is_said_once(name):
+    arguments = inspect.getdoc(PUBLIC[name]).split("Args:")[1].split("Returns:")[0]
+    shared = set(inspect.signature(PUBLIC[name]).parameters) & {argument.strip("*") for argument in SHARED}
+    assert arguments.count("``help(jaxgrad)``") == bool(shared)
+
+
+def test_the_package_explains_the_arguments_that_functions_share():
+    explained = inspect.getdoc(jaxgrad)
+    assert all(f"``{argument}``" in explained for argument in SHARED)
+    own = [part for part in explained.split("\n\n") if part.startswith("``")]
+    assert [part.splitlines()[0].strip("`") for part in own] == [
+        "loss_fn",
+        "params",
+        "*data",
+        "has_aux",
+        "wrt",
+        "axis_name",
+    ]
+    assert min(map(len, own)) > 300
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if ".value_and_" in name])
+def test_what_gives_the_value_too_has_the_name_of_the_gradient(name):
+    family, own = name.split(".")
+    assert own == "value_and_grad" or f"{family}.{own.removeprefix('value_and_')}" in FUNCTIONS
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

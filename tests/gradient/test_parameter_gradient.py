@@ -1,4 +1,4 @@
-"""`gradient.parameter_gradient` and `value_and_gradient`: parity, leaves held, stopped values, refusals."""
+"""`gradient.parameter_gradient` and `value_and_grad`: parity, leaves held, stopped values, refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import torch_ref.gradient
-from jaxgrad.gradient import parameter_gradient, value_and_gradient
+from jaxgrad.gradient import parameter_gradient, value_and_grad
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
 
 
 def test_matches_torch():
     problem = regression()
-    got = value_and_gradient(mean_square, problem.params, *problem.data)
-    want = torch_ref.gradient.value_and_gradient(mean_square_torch, problem.params_torch, *problem.data_torch)
+    got = value_and_grad(mean_square, problem.params, *problem.data)
+    want = torch_ref.gradient.value_and_grad(mean_square_torch, problem.params_torch, *problem.data_torch)
     assert_parity(got, want, dtypes=True)
     assert_parity(parameter_gradient(mean_square, problem.params, *problem.data), want[1], dtypes=True)
 
@@ -139,7 +139,7 @@ def test_gradient_and_its_products_with_ones():
 )
 def test_rejects_a_loss_that_is_no_real_scalar(loss, error, complaint):
     with pytest.raises(error, match=complaint):
-        value_and_gradient(loss, {"w": jnp.ones(3)})
+        value_and_grad(loss, {"w": jnp.ones(3)})
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def after_every_task(**options):
 
 MEAN = {
     "maml_gradient": meta.maml_gradient,
-    "maml_value_and_gradient": meta.maml_value_and_gradient,
+    "value_and_maml_gradient": meta.value_and_maml_gradient,
     "first_order_gradient": meta.first_order_gradient,
-    "first_order_value_and_gradient": meta.first_order_value_and_gradient,
+    "value_and_first_order_gradient": meta.value_and_first_order_gradient,
 }
 
 

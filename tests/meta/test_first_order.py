@@ -7,7 +7,7 @@ import pytest
 
 import torch_ref.meta
 from jaxgrad import _tree
-from jaxgrad.meta import adapt, first_order_gradient, first_order_value_and_gradient, maml_gradient
+from jaxgrad.meta import adapt, first_order_gradient, maml_gradient, value_and_first_order_gradient
 from tests.bridge import assert_parity
 from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, QUERY, QUERY_TORCH, SUPPORT, SUPPORT_TORCH
 from tests.problems import mean_square, mean_square_torch
@@ -18,9 +18,9 @@ SGD = OPTIMIZERS["sgd"][0]
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_matches_torch(name):
     ours, theirs = OPTIMIZERS[name]
-    got = first_order_value_and_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=ours, num_steps=3)
+    got = value_and_first_order_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=ours, num_steps=3)
     tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
-    want = torch_ref.meta.first_order_value_and_gradient(mean_square_torch, *tasks, optimizer=theirs, num_steps=3)
+    want = torch_ref.meta.value_and_first_order_gradient(mean_square_torch, *tasks, optimizer=theirs, num_steps=3)
     assert_parity(got, want)
 
 

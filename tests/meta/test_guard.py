@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import torch_ref.meta
-from jaxgrad.meta import adapt, maml_gradient, maml_value_and_gradient
+from jaxgrad.meta import adapt, maml_gradient, value_and_maml_gradient
 from jaxgrad.meta._engine._guard import guarded
 from tests.bridge import assert_parity, to_jax, to_torch
 from torch_ref.meta import _optimizers
@@ -83,7 +83,7 @@ def test_meta_gradient_is_finite_and_right(name):
     def both(params, direction):
         def meta_loss(t):
             moved = jax.tree.map(lambda p, d: p + t * d, params, direction)
-            return maml_value_and_gradient(loss, moved, TASK, TASK, optimizer=ALL[name], num_steps=2)[0]
+            return value_and_maml_gradient(loss, moved, TASK, TASK, optimizer=ALL[name], num_steps=2)[0]
 
         h = 1e-4
         near, far = meta_loss(h) - meta_loss(-h), meta_loss(2 * h) - meta_loss(-2 * h)

@@ -1,4 +1,4 @@
-"""`maml_gradient` and `maml_value_and_gradient` against torch, a closed form, their laws, and what they refuse."""
+"""`maml_gradient` and `value_and_maml_gradient` against torch, a closed form, their laws, and what they refuse."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import torch_ref.meta
-from jaxgrad.meta import adapt, maml_gradient, maml_value_and_gradient
+from jaxgrad.meta import adapt, maml_gradient, value_and_maml_gradient
 from tests.bridge import assert_parity
 from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, QUERY, QUERY_TORCH, SUPPORT, SUPPORT_TORCH
 from tests.problems import mean_square, mean_square_torch
@@ -18,15 +18,15 @@ SGD = OPTIMIZERS["sgd"][0]
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_matches_torch(name, steps):
     ours, theirs = OPTIMIZERS[name]
-    got = maml_value_and_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=ours, num_steps=steps)
+    got = value_and_maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=ours, num_steps=steps)
     tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
-    want = torch_ref.meta.maml_value_and_gradient(mean_square_torch, *tasks, optimizer=theirs, num_steps=steps)
+    want = torch_ref.meta.value_and_maml_gradient(mean_square_torch, *tasks, optimizer=theirs, num_steps=steps)
     assert_parity(got, want)
 
 
 def test_gradient_is_the_second_value():
     got = maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
-    _, want = maml_value_and_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
+    _, want = value_and_maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
     assert_parity(got, want, tolerance=0.0)
 
 
@@ -44,7 +44,7 @@ def test_closed_form_of_a_quadratic():
     """Every step shrinks the distance by 0.9, and the derivative of the moved weights by the same factor."""
     w, targets = np.array([1.0, -1.0]), np.array([[2.0, 0.5], [-1.0, 3.0], [0.0, 0.0], [1.5, 1.0]])
     start, tasks = {"w": jnp.asarray(w)}, jnp.asarray(targets)
-    value, gradient = maml_value_and_gradient(squared_distance, start, tasks, tasks, optimizer=SGD, num_steps=5)
+    value, gradient = value_and_maml_gradient(squared_distance, start, tasks, tasks, optimizer=SGD, num_steps=5)
     assert_parity(value, 0.5 * (0.9**10 * (w - targets) ** 2).sum(1).mean())
     assert_parity(gradient, {"w": 0.9**10 * (w - targets).mean(0)})
 

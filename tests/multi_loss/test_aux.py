@@ -53,8 +53,12 @@ def states():
 CALLS = {
     "gradients": lambda f, p, x, **o: multi_loss.gradients(f, p, x, **o),
     "losses_and_gradients": lambda f, p, x, **o: multi_loss.losses_and_gradients(f, p, x, **o),
-    "retained_updates": lambda f, p, x, **o: multi_loss.retained_updates(f, p, states(), x, optimizer=MOMENTUM, **o),
-    "fresh_updates": lambda f, p, x, **o: multi_loss.fresh_updates(f, p, states(), x, optimizer=MOMENTUM, **o),
+    "simultaneous_updates": lambda f, p, x, **o: multi_loss.simultaneous_updates(
+        f, p, states(), x, optimizer=MOMENTUM, **o
+    ),
+    "sequential_updates": lambda f, p, x, **o: multi_loss.sequential_updates(
+        f, p, states(), x, optimizer=MOMENTUM, **o
+    ),
 }
 
 

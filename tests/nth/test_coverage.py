@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgrad.nth import _line, taylor_coefficients
+from jaxgrad.nth import _taylor_line, taylor_coefficients
 from tests.bridge import assert_parity
 from tests.nth.functions import FUNCTIONS, REFUSED, V, X
 
@@ -33,7 +33,7 @@ def by_nested_jvp(fun, order):
     for _ in range(order):
         orders.append(lambda t, last=orders[-1]: jax.jvp(last, (t,), (1.0,))[1])
     values = jax.jit(lambda t: [each(t) for each in orders])(0.0)
-    return jnp.stack([value / _line.factorial(k) for k, value in enumerate(values)])
+    return jnp.stack([value / _taylor_line.factorial(k) for k, value in enumerate(values)])
 
 
 def check(name, order):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxgrad.nth import _line, derivatives, laplacian
+from jaxgrad.nth import _taylor_line, derivatives, laplacian
 from tests.bridge import assert_parity
 
 INF = np.inf
@@ -161,7 +161,7 @@ def test_closed_form_to_order_twenty(name):
         got = np.asarray(derivatives(fun, jnp.array(0.7), 20))
     want = mpmath_orders(exact, 0.7, 20)
     # a derivative that passes near zero is measured against its neighbours, in units of its factorial
-    unit = np.array([_line.factorial(k) for k in range(21)])
+    unit = np.array([_taylor_line.factorial(k) for k in range(21)])
     scale = np.maximum(np.abs(want / unit), 1e-3 * np.abs(want / unit).max(initial=0, where=np.arange(21) > 0))
     assert np.max(np.abs(got - want) / unit / scale) < 1e-10
 
@@ -172,4 +172,4 @@ def test_factorials_are_exact(order):
     with jax.disable_jit():
         got = derivatives(lambda x: x**order, jnp.array(1.0), order)[order]
     assert float(got) == float(np.prod([float(k) for k in range(1, order + 1)])) or order > 22
-    assert abs(float(got) / _line.factorial(order) - 1) < 1e-15
+    assert abs(float(got) / _taylor_line.factorial(order) - 1) < 1e-15

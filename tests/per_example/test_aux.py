@@ -125,12 +125,12 @@ CALLS = {
     "moments, in chunks": functools.partial(per_example.moments, microbatch=3),
     "noise_scale": per_example.noise_scale,
     "gram": per_example.gram,
-    "project": lambda *a, **o: per_example.project(*a, key=KEYS[4], dim=3, **o),
+    "random_projection": lambda *a, **o: per_example.random_projection(*a, key=KEYS[4], dim=3, **o),
     "empirical_fisher": per_example.empirical_fisher,
     "empirical_fisher_product": product,
     "clipped_sum": clipped(clip_norm=0.3),
     "clipped_sum, ghost": clipped(clip_norm=0.3, mode="ghost"),
-    "clipped_sum, materialise, in chunks": clipped(clip_norm=0.3, mode="materialise", microbatch=3),
+    "clipped_sum, vmap, in chunks": clipped(clip_norm=0.3, mode="vmap", microbatch=3),
     "clipped_sum, book-keeping, in chunks": clipped(clip_norm=0.3, mode="book-keeping", microbatch=3),
     "clipped_sum, by the norms, in chunks": clipped(clip_norm=by_norm, microbatch=3),
 }
@@ -164,7 +164,7 @@ def test_aux_is_that_of_plain_calls_and_the_result_is_as_it_was(call, loss):
 
 @pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("loss", [n for n in LOSSES if n != "everything"])
-@pytest.mark.parametrize("mode", ["auto", "ghost", "materialise"])
+@pytest.mark.parametrize("mode", ["auto", "ghost", "vmap"])
 def test_losses_of_many_kinds_in_every_mode(loss, mode):
     call = clipped(clip_norm=0.5, mode=mode, microbatch=3)
     (total, info), aux = call(LOSSES[loss], PARAMS, *BATCH, has_aux=True)
@@ -191,7 +191,7 @@ def flops(call, loss, p, *batch, **options):
     return run.lower(p, *batch).compile().cost_analysis()["flops"]
 
 
-@pytest.mark.parametrize("mode", ["book-keeping", "ghost", "materialise"])
+@pytest.mark.parametrize("mode", ["book-keeping", "ghost", "vmap"])
 @pytest.mark.parametrize("microbatch", [None, 4])
 def test_flops_do_not_grow(mode, microbatch):
     call = clipped(clip_norm=0.3, mode=mode, microbatch=microbatch)
@@ -216,7 +216,7 @@ def _data(leaf):
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-@pytest.mark.parametrize("mode", ["auto", "ghost", "materialise"])
+@pytest.mark.parametrize("mode", ["auto", "ghost", "vmap"])
 def test_a_device_of_shard_map_has_its_own_examples(mode):
     """With ``axis_name`` too, where the sum is that of all."""
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
@@ -241,12 +241,12 @@ def test_a_device_of_shard_map_has_its_own_examples(mode):
 def test_a_loss_that_has_only_gradients_in_shard_map():
     """They are formed in a loop over chunks, whose rows vary as the examples do."""
 
-    def project(p, *batch):
-        return per_example.project(reverse_only, p, *batch, key=KEYS[4], dim=3, has_aux=True)
+    def random_projection(p, *batch):
+        return per_example.random_projection(reverse_only, p, *batch, key=KEYS[4], dim=3, has_aux=True)
 
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
-    spread = jax.shard_map(project, mesh=mesh, in_specs=(P(), P("d"), P("d"), P("d")), out_specs=P("d"))
-    assert_parity(jax.jit(spread)(PARAMS, *BATCH), project(PARAMS, *BATCH))
+    spread = jax.shard_map(random_projection, mesh=mesh, in_specs=(P(), P("d"), P("d"), P("d")), out_specs=P("d"))
+    assert_parity(jax.jit(spread)(PARAMS, *BATCH), random_projection(PARAMS, *BATCH))
 
 
 def test_padding_has_an_aux_and_adds_nothing():
@@ -284,15 +284,17 @@ def test_a_narrow_aux_does_not_change_how_a_sum_is_made():
 def test_gradients_of_one_chunk_serve_all_directions():
     """A loss that has only gradients is run once, however many directions there are."""
 
-    def project(dim):
-        run = jax.jit(lambda p, *b: per_example.project(reverse_only, p, *b, key=KEYS[4], dim=dim, has_aux=True))
+    def random_projection(dim):
+        run = jax.jit(
+            lambda p, *b: per_example.random_projection(reverse_only, p, *b, key=KEYS[4], dim=dim, has_aux=True)
+        )
         text = run.lower(PARAMS, *BATCH).as_text()
         before, loop = text.split("stablehlo.while", 1)
         return before.count(".tanh "), loop.count(".tanh ")
 
-    assert project(3) == project(30)
-    assert project(3)[0] > 0
-    assert project(3)[1] == 0
+    assert random_projection(3) == random_projection(30)
+    assert random_projection(3)[0] > 0
+    assert random_projection(3)[1] == 0
 
 
 def test_aux_is_not_differentiated():
@@ -342,7 +344,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.parametrize("call", ["gradients", "norms", "project", "empirical_fisher", "clipped_sum, ghost"])
+@pytest.mark.parametrize("call", ["gradients", "norms", "random_projection", "empirical_fisher", "clipped_sum, ghost"])
 def test_refusals(call, name):
     loss, options, error, match = REFUSED[name]
     with pytest.raises(error, match=match):

@@ -107,7 +107,7 @@ def test_takes_a_list_as_a_mask():
     assert_parity(total, {"a": jnp.array([3.0, 4.0]), "b": jnp.array([0.0, 2.0])})
 
 
-@pytest.mark.parametrize("mode", ["book-keeping", "ghost", "materialise"])
+@pytest.mark.parametrize("mode", ["book-keeping", "ghost", "vmap"])
 def test_padding_and_examples_that_are_not_finite_add_nothing(mode):
     problem = regression()
     x, y = map(np.array, problem.data)

@@ -72,4 +72,4 @@ def test_foretells_the_temporaries_and_never_takes_more_than_materialising(name)
         network = NETWORKS[name]()
         forecast, taken = forecast_and_temporaries(network, "auto")
         assert taken / 2 < forecast < 2 * taken
-        assert taken <= forecast_and_temporaries(network, "materialise")[1]
+        assert taken <= forecast_and_temporaries(network, "vmap")[1]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxgrad import per_example
-from jaxgrad.per_example._engine import _algebra, _ledger, _norms, _plan, _rules
+from jaxgrad.per_example._engine import _algebra, _gradient_factors, _norms, _plan, _rules
 from jaxgrad.per_example._engine._factors import Factors, OneHot
-from jaxgrad.per_example._project import direction
+from jaxgrad.per_example._random_projection import direction
 from tests.per_example import losses
 from tests.per_example.losses import draw
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 DEPTH = 40
 """How many roundings of one unit add up: a piece is a chain of ten operations with sums of a dozen terms."""
 
-MODES = ("auto", "book-keeping", "ghost", "materialise")
-OTHERS = ("per_leaf", "moments", "gram", "weighted_sum", "project", "fisher", "noise_scale", "gradients")
+MODES = ("auto", "book-keeping", "ghost", "vmap")
+OTHERS = ("per_leaf", "moments", "gram", "weighted_sum", "random_projection", "fisher", "noise_scale", "gradients")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def programs(case, limit, which, weights, key):
         "moments": lambda p, b: per_example.moments(loss, p, *b),
         "gram": lambda p, b: per_example.gram(loss, p, *b),
         "weighted_sum": lambda p, b: per_example.weighted_sum(loss, p, *b, weights=weights),
-        "project": lambda p, b: per_example.project(loss, p, *b, key=key, dim=2),
+        "random_projection": lambda p, b: per_example.random_projection(loss, p, *b, key=key, dim=2),
         "fisher": lambda p, b: per_example.empirical_fisher_product(loss, p, vector, *b),
         "noise_scale": lambda p, b: per_example.noise_scale(loss, p, *b) if len(b[0]) > 1 else (),
         "gradients": lambda p, b: per_example.gradients(loss, p, *b),
@@ -219,7 +219,7 @@ FAULTS = {
     "imaginary parts are left out": (_rules, "real_pair", without_imaginary_parts, "spectrum", SINGLE),
     "scales are rounded to 16 bits": (_algebra, "cut_rows", rounded_scales, "dense", SINGLE | {"size": 1.0}),
     "the narrower dtype decides": (
-        _ledger,
+        _gradient_factors,
         "in_one_dtype",
         narrowest,
         "vector",

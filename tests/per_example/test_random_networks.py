@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxgrad.per_example._engine._ledger import keep_books, weighted_sum
+from jaxgrad.per_example._engine._gradient_factors import gradient_factors, weighted_sum
 from jaxgrad.per_example._engine._norms import norms_of_groups
 from jaxgrad.per_example._engine._plan import make_plan
 from tests.bridge import assert_parity
@@ -84,10 +84,10 @@ def check(network):
     @jax.jit
     def both(leaves, batch):
         plan = make_plan(loss, leaves, (jax.ShapeDtypeStruct((LENGTH, WIDTH), jnp.float64),))
-        ledger = keep_books(plan, leaves, batch)
-        norms = norms_of_groups(plan, ledger, [[0], [1], [2]])
+        factors = gradient_factors(plan, leaves, batch)
+        norms = norms_of_groups(plan, factors, [[0], [1], [2]])
         rows, aux = jax.vmap(jax.grad(loss, has_aux=True), (None, 0))(leaves, *batch)
-        return norms, weighted_sum(plan, ledger, [scales] * 3), rows, (ledger.aux, aux)
+        return norms, weighted_sum(plan, factors, [scales] * 3), rows, (factors.aux, aux)
 
     norms, total, rows, aux = both(leaves, batch)
     assert_parity(*aux)

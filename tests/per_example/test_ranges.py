@@ -10,7 +10,7 @@ from jaxgrad.per_example._engine import _batch
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-MODES = ["auto", "book-keeping", "ghost", "materialise"]
+MODES = ["auto", "book-keeping", "ghost", "vmap"]
 
 
 def linear(params, x):
@@ -94,7 +94,7 @@ def test_infinite_scales_are_caught_where_they_are_cut(monkeypatch):
     assert jnp.isnan(total["w"]).all()
 
 
-@pytest.mark.parametrize("mode", ["auto", "materialise"])
+@pytest.mark.parametrize("mode", ["auto", "vmap"])
 def test_float16_squares_are_taken_in_float32(mode):
     x = jnp.asarray([[300.0, 1.0, 0.5], [400.0, 2.0, 0.25]], jnp.float16)
     got = moments(rows_of_16_bits, {"w": jnp.zeros((3, 1), jnp.float16)}, x, mode=mode)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgrad.per_example import empirical_fisher_product, project, weighted_sum
-from jaxgrad.per_example._project import direction
+from jaxgrad.per_example import empirical_fisher_product, random_projection, weighted_sum
+from jaxgrad.per_example._random_projection import direction
 from tests.bridge import assert_parity
 from tests.per_example.losses import bent, held
 
@@ -41,4 +41,4 @@ def test_sums_and_products(loss):
 @pytest.mark.parametrize("loss", [branch, reverse])
 def test_projections(loss, key):
     signs = np.stack([direction(k, PARAMS)["w"] for k in jax.random.split(key, 4)])
-    assert_parity(project(loss, PARAMS, X, key=key, dim=4), rows_of(loss) @ signs.T / 2)
+    assert_parity(random_projection(loss, PARAMS, X, key=key, dim=4), rows_of(loss) @ signs.T / 2)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import torch_ref.shift
 from jaxgrad import _tree
-from jaxgrad.shift import gradient, value_and_gradient
+from jaxgrad.shift import gradient, value_and_grad
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
 from tests.zoo import PAIRS, pair, tensors
@@ -17,10 +17,8 @@ from tests.zoo import PAIRS, pair, tensors
 def test_matches_torch():
     problem = regression()
     shift = random_like(problem.params, 1)
-    got = value_and_gradient(mean_square, problem.params, shift, *problem.data)
-    want = torch_ref.shift.value_and_gradient(
-        mean_square_torch, problem.params_torch, to_torch(shift), *problem.data_torch
-    )
+    got = value_and_grad(mean_square, problem.params, shift, *problem.data)
+    want = torch_ref.shift.value_and_grad(mean_square_torch, problem.params_torch, to_torch(shift), *problem.data_torch)
     assert_parity(got, want)
     assert_parity(gradient(mean_square, problem.params, shift, *problem.data), want[1])
 
@@ -41,7 +39,7 @@ def test_matches_torch_on_networks_that_nobody_rewrites(name, api):
 
 
 def test_closed_form_of_a_cubic():
-    value, slope = value_and_gradient(lambda w: jnp.sum(w**3), jnp.array([1.0, -2.0]), jnp.array([1.0, 0.5]))
+    value, slope = value_and_grad(lambda w: jnp.sum(w**3), jnp.array([1.0, -2.0]), jnp.array([1.0, 0.5]))
     assert_parity(value, 8.0 - 3.375)
     assert_parity(slope, jnp.array([12.0, 6.75]))
 

@@ -35,7 +35,7 @@ assert_type(gradient.parameter_gradient(loss, params, x, y), Dict)
 assert_type(gradient.parameter_gradient(loss, params, x, y, wrt="w"), Dict)
 assert_type(gradient.parameter_gradient(loss, params, x, y, wrt=["w", "b"], axis_name=("data", "model")), Dict)
 assert_type(gradient.parameter_gradient(loss, params, x, y, wrt=lambda path, leaf: leaf.ndim > 1), Dict)
-assert_type(gradient.value_and_gradient(loss, params, x, y), tuple[jax.Array, Dict])
+assert_type(gradient.value_and_grad(loss, params, x, y), tuple[jax.Array, Dict])
 assert_type(gradient.descent_step(loss, params, x, y, learning_rate=0.1), Dict)
 assert_type(gradient.descent_step(loss, params, x, y, learning_rate=jnp.array(0.1)), Dict)
 assert_type(gradient.gradient_norm(loss, params, x, y), jax.Array)
@@ -48,11 +48,11 @@ assert_type(gradient.clip_by_value(params, 1), Dict)
 gradient.mixed_jacobian(loss, params, x, y, mode="forward")
 gradient.named_gradients(loss, params, x, y)["w"].sum()
 assert_type(shift.gradient(loss, params, {"w": jnp.zeros(3)}, x, y), Dict)
-assert_type(shift.value_and_gradient(loss, params, {}, x, y), tuple[jax.Array, Dict])
+assert_type(shift.value_and_grad(loss, params, {}, x, y), tuple[jax.Array, Dict])
 assert_type(shift.sam_gradient(loss, params, x, y, radius=0.05, adaptive=True), Dict)
 assert_type(shift.value_and_sam_gradient(loss, params, x, y, radius=0.05), tuple[jax.Array, Dict])
-assert_type(shift.lookahead_gradient(loss, params, x, y, learning_rate=0.1), Dict)
-assert_type(shift.value_and_lookahead_gradient(loss, params, x, y, learning_rate=0.1), tuple[jax.Array, Dict])
+assert_type(shift.extragradient(loss, params, x, y, learning_rate=0.1), Dict)
+assert_type(shift.value_and_extragradient(loss, params, x, y, learning_rate=0.1), tuple[jax.Array, Dict])
 shifts = shift.random_shifts(params, key=jax.random.key(0), num_shifts=4, distribution="uniform")
 assert_type(shifts, Dict)
 assert_type(shift.expected_gradient(loss, params, shifts, x, y, unroll=True), Dict)
@@ -75,7 +75,7 @@ def reporting(params: Dict, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Repo
 
 assert_type(gradient.parameter_gradient(reporting, params, x, y, has_aux=True), tuple[Dict, Report])
 assert_type(gradient.parameter_gradient(loss, params, x, y, has_aux=False), Dict)
-(value, report), slope = gradient.value_and_gradient(reporting, params, x, y, has_aux=True)
+(value, report), slope = gradient.value_and_grad(reporting, params, x, y, has_aux=True)
 assert_type(value, jax.Array)
 assert_type(report.logits, jax.Array)
 assert_type(slope, Dict)
@@ -318,8 +318,8 @@ assert_type(nth.divergence(jax.grad(bowl), np.ones(3)), jax.Array)
 assert_type(nth.mixed_partial(bowl, point, (1, 0, 2)), jax.Array)
 assert_type(nth.mixed_partial(of_point, point, [1, 0, 0], params), Dict)
 assert_type(nth.all_mixed(of_point, point, 2, params, max_directions=100), Dict)
-assert_type(nth.estimate_operator(bowl, point, key=jax.random.key(0)), tuple[jax.Array, jax.Array])
-assert_type(nth.estimate_operator(of_point, point, params, operator="diagonal", order=3, probes=x), tuple[Dict, Dict])
+assert_type(nth.stochastic_operator(bowl, point, key=jax.random.key(0)), tuple[jax.Array, jax.Array])
+assert_type(nth.stochastic_operator(of_point, point, params, operator="diagonal", order=3, probes=x), tuple[Dict, Dict])
 
 
 # the flow of a differential equation
@@ -430,7 +430,7 @@ assert_type(per_example.moments(loss, params, x, y).variance, Dict)
 assert_type(per_example.moments(of_one, params, x, y, has_aux=True)[0].mean, Dict)
 assert_type(per_example.noise_scale(loss, params, x, y), per_example.NoiseScale)
 assert_type(per_example.gram(loss, params, x, y, other=(x, y)), jax.Array)
-assert_type(per_example.project(loss, params, x, y, key=jax.random.key(0), dim=2), jax.Array)
+assert_type(per_example.random_projection(loss, params, x, y, key=jax.random.key(0), dim=2), jax.Array)
 assert_type(per_example.empirical_fisher(loss, params, x, y), jax.Array)
 assert_type(per_example.empirical_fisher_product(loss, params, params, x, y), Dict)
 assert_type(per_example.empirical_fisher_product(of_one, params, params, x, y, has_aux=True), tuple[Dict, Report])
@@ -459,9 +459,9 @@ assert_type(multi_loss.losses_and_gradients(two, params, x, y), tuple[Pair, Dict
 assert_type(
     multi_loss.losses_and_gradients(two_and_report, params, x, y, has_aux=True), tuple[tuple[Pair, Report], Dict]
 )
-assert_type(multi_loss.retained_updates(two, params, states, x, y, optimizer=sgd)[0], Dict)
-assert_type(multi_loss.fresh_updates(two, params, states, x, y, optimizer=sgd, touches=("w", None))[2], Pair)
-assert_type(multi_loss.fresh_updates(two_and_report, params, states, x, y, optimizer=sgd, has_aux=True)[1], Report)
+assert_type(multi_loss.simultaneous_updates(two, params, states, x, y, optimizer=sgd)[0], Dict)
+assert_type(multi_loss.sequential_updates(two, params, states, x, y, optimizer=sgd, touches=("w", None))[2], Pair)
+assert_type(multi_loss.sequential_updates(two_and_report, params, states, x, y, optimizer=sgd, has_aux=True)[1], Report)
 
 
 # tasks
@@ -472,7 +472,7 @@ assert_type(meta.adapt(loss, params, (x, y), optimizer=sgd, num_steps=2), Dict)
 assert_type(meta.adapt(reporting, params, (x, y), optimizer=sgd, num_steps=2, has_aux=True), tuple[Dict, Report])
 assert_type(meta.maml_gradient(loss, params, support, query, optimizer=sgd, num_steps=2, inner_wrt="w"), Dict)
 assert_type(
-    meta.maml_value_and_gradient(reporting, params, support, query, optimizer=sgd, num_steps=2, has_aux=True),
+    meta.value_and_maml_gradient(reporting, params, support, query, optimizer=sgd, num_steps=2, has_aux=True),
     tuple[tuple[jax.Array, Report], Dict],
 )
 assert_type(
@@ -480,8 +480,15 @@ assert_type(
     tuple[Dict, Report],
 )
 assert_type(
-    meta.first_order_value_and_gradient(loss, params, support, query, optimizer=sgd, num_steps=2),
+    meta.value_and_first_order_gradient(loss, params, support, query, optimizer=sgd, num_steps=2),
     tuple[jax.Array, Dict],
 )
 assert_type(meta.step_gradient(loss, params, x, y, optimizer=sgd, truncated=True), Dict)
 assert_type(meta.step_gradient(reporting, params, x, y, optimizer=sgd, has_aux=True), tuple[Dict, Report])
+
+# old spellings have the type of the new ones
+assert_type(shift.lookahead_gradient(loss, params, x, y, learning_rate=0.1), Dict)
+assert_type(gradient.value_and_gradient(loss, params, x, y), tuple[jax.Array, Dict])
+assert_type(
+    meta.maml_value_and_gradient(loss, params, support, query, optimizer=sgd, num_steps=2), tuple[jax.Array, Dict]
+)

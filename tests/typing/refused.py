@@ -27,18 +27,18 @@ x, y = jnp.ones((4, 3)), jnp.ones((4,))
 
 # arguments in the wrong places
 gradient.parameter_gradient(weights, loss, x, y)  # refused
-gradient.value_and_gradient(weights, loss, x, y)  # refused
+gradient.value_and_grad(weights, loss, x, y)  # refused
 shift.sam_gradient(weights, loss, x, y, radius=0.1)  # refused
 curvature.hvp(weights, loss, weights, x, y)  # refused
 gradient.parameter_gradient(loss, x, weights, y)  # refused
 gradient.input_gradient(loss, x, weights, y)  # refused
-shift.lookahead_gradient(loss, x, weights, y, learning_rate=0.1)  # refused
+shift.extragradient(loss, x, weights, y, learning_rate=0.1)  # refused
 
 # too few, and too many
 gradient.parameter_gradient(loss, weights, x)  # refused
 gradient.parameter_gradient(loss, weights)  # refused
 gradient.parameter_gradient(loss)  # refused
-gradient.value_and_gradient(loss, weights, x, y, y)  # refused
+gradient.value_and_grad(loss, weights, x, y, y)  # refused
 gradient.descent_step(loss, weights, x, learning_rate=0.1)  # refused
 gradient.descent_step(loss, weights, x, y)  # refused
 gradient.gradient_norm(loss, weights, x)  # refused
@@ -70,7 +70,7 @@ curvature.hvp(loss, weights, weights, x, y, has_aux=True)  # refused
 
 # results taken for what they are not
 one: jax.Array = gradient.parameter_gradient(loss, weights, x, y)  # refused
-two: Weights = gradient.value_and_gradient(loss, weights, x, y)  # refused
+two: Weights = gradient.value_and_grad(loss, weights, x, y)  # refused
 three: Weights = gradient.parameter_gradient(pair, weights, x, y, has_aux=True)  # refused
 four: Weights = curvature.dense_hessian(loss, weights, x, y)  # refused
 gradient.parameter_gradient(loss, weights, x, y)["w"]  # refused
@@ -136,9 +136,9 @@ nth.mixed_partial(wave, x, 2)  # refused
 nth.mixed_partial(of_point, x, (1, 2))  # refused
 nth.all_mixed(wave, x, (1, 2))  # refused
 nth.all_mixed(of_point, x, 2)  # refused
-nth.estimate_operator(wave, x, key=jax.random.key(0), operator="trace")  # refused
-nth.estimate_operator(of_point, x, key=jax.random.key(0))  # refused
-nth.estimate_operator(wave, x, probes="many")  # refused
+nth.stochastic_operator(wave, x, key=jax.random.key(0), operator="trace")  # refused
+nth.stochastic_operator(of_point, x, key=jax.random.key(0))  # refused
+nth.stochastic_operator(wave, x, probes="many")  # refused
 nth.ode_series(forced, weights, 3)  # refused
 nth.ode_series(wave, weights, 3)  # refused
 nth.ode_series(forced, x, 3, t=0.5)  # refused
@@ -158,7 +158,7 @@ inr.sine(weights)  # refused
 eight: Weights = nth.derivatives(wave, 0.5, 3)  # refused
 nine: jax.Array = nth.laplacian(of_point, x, weights)  # refused
 ten = nth.value_gradient_laplacian(wave, np.ones(3)).laplacian  # refused
-eleven: Weights = nth.estimate_operator(of_point, x, weights, probes=x)  # refused
+eleven: Weights = nth.stochastic_operator(of_point, x, weights, probes=x)  # refused
 twelve: jax.Array = nth.ode_series(forced, weights, 3, t=0.5)  # refused
 thirteen = inr.image_targets(x).colours  # refused
 
@@ -181,17 +181,22 @@ per_example.weighted_sum(loss, weights, x, weights=y)  # refused
 per_example.moments(loss, weights, x, y, y)  # refused
 per_example.noise_scale(loss, weights, x, y, microbatch="all")  # refused
 per_example.gram(loss, weights, x, y, other=x)  # refused
-per_example.project(loss, weights, x, y, key=jax.random.key(0))  # refused
+per_example.random_projection(loss, weights, x, y, key=jax.random.key(0))  # refused
 per_example.empirical_fisher(loss, weights)  # refused
 per_example.empirical_fisher_product(loss, weights, x, y)  # refused
 per_example.values(loss, x, weights, y)  # refused
 multi_loss.gradients(weights, loss, x, y)  # refused
 multi_loss.gradients(loss, weights, x)  # refused
 multi_loss.losses_and_gradients(loss, weights, x, y, has_aux=True)  # refused
-multi_loss.retained_updates(loss, weights, (), x, y)  # refused
+multi_loss.simultaneous_updates(loss, weights, (), x, y)  # refused
 meta.adapt(weights, loss, (x, y), optimizer=sgd, num_steps=1)  # refused
 meta.adapt(loss, weights, (x, y), optimizer=sgd)  # refused
 meta.maml_gradient(loss, x, weights, tasks, optimizer=sgd, num_steps=1)  # refused
-meta.maml_value_and_gradient(loss, weights, tasks, optimizer=sgd, num_steps=1)  # refused
+meta.value_and_maml_gradient(loss, weights, tasks, optimizer=sgd, num_steps=1)  # refused
 meta.first_order_gradient(loss, weights, tasks, tasks, optimizer=sgd, num_steps=1, has_aux=True)  # refused
 meta.step_gradient(loss, weights, x, optimizer=sgd)  # refused
+
+# no name but those that are there, and no old words
+shift.lookback_gradient(loss, weights, x, y, learning_rate=0.1)  # refused
+shift.lookahead_gradient(loss, x, weights, y, learning_rate=0.1)  # refused
+per_example.norms(loss, weights, x, y, mode="materialise")  # refused

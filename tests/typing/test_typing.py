@@ -1,4 +1,4 @@
-"""mypy and pyright take what is right, the README's examples too, and refuse every line that is wrong."""
+"""mypy and pyright take what is right, the README's examples and whole scripts too, and refuse what is wrong."""
 
 import importlib.util
 import json
@@ -11,6 +11,15 @@ import pytest
 from tests.test_readme import BLOCKS
 
 HERE = Path(__file__).parent
+# what people would write at length, and what it imports
+SCRIPTS = [
+    HERE.parent / "scripts" / f"{name}.py"
+    for name in (
+        "data",
+        "common",
+        *(f"{kind}_{framework}" for kind in ("networks", "train") for framework in ("linen", "nnx", "equinox")),
+    )
+]
 COMMANDS = {
     # a cache of its own: with other settings than those of the library's own check each would empty the other's
     "mypy": ["mypy", "--config-file", HERE / "mypy.ini", "--cache-dir", ".mypy_cache/typing", "--output", "json"],
@@ -39,7 +48,7 @@ def errors(request, tmp_path_factory):
     """Return the errors of a checker, a dictionary from line to message for each file."""
     readme = tmp_path_factory.mktemp("typing") / "readme.py"
     readme.write_text("\n".join(code for code, _ in BLOCKS))
-    files = [HERE / "accepted.py", HERE / "refused.py", readme]
+    files = [HERE / "accepted.py", HERE / "refused.py", readme, *SCRIPTS]
     command = [sys.executable, "-m", *COMMANDS[request.param], *files]
     done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr  # there are errors, and nothing else went wrong
@@ -50,7 +59,7 @@ def errors(request, tmp_path_factory):
 
 
 @pytest.mark.xdist_group("typing")
-@pytest.mark.parametrize("file", ["accepted.py", "readme.py"])
+@pytest.mark.parametrize("file", ["accepted.py", "readme.py", *(file.name for file in SCRIPTS)])
 def test_takes_what_is_right(errors, file):
     assert errors[file] == {}
 

@@ -14,7 +14,7 @@ from torch_ref.gradient._mixed_jacobian import mixed_jacobian as mixed_jacobian
 from torch_ref.gradient._mixed_jacobian import mixed_product as mixed_product
 from torch_ref.gradient._named_gradients import named_gradients as named_gradients
 from torch_ref.gradient._parameter_gradient import parameter_gradient as parameter_gradient
-from torch_ref.gradient._parameter_gradient import value_and_gradient as value_and_gradient
+from torch_ref.gradient._parameter_gradient import value_and_grad as value_and_grad
 
 __all__ = [
     "clip_by_global_norm",
@@ -31,5 +31,5 @@ __all__ = [
     "named_gradients",
     "parameter_gradient",
     "squared_norm_gradient",
-    "value_and_gradient",
+    "value_and_grad",
 ]

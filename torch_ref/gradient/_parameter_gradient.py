@@ -6,7 +6,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 
-def value_and_gradient(loss_fn: Any, params: Any, *data: Any) -> tuple[torch.Tensor, Any]:
+def value_and_grad(loss_fn: Any, params: Any, *data: Any) -> tuple[torch.Tensor, Any]:
     """Return the loss and its gradient, both with their graph; a leaf the loss ignores gives zeros."""
     leaves, structure = pytree.tree_flatten(track(params))
     loss = loss_fn(pytree.tree_unflatten(leaves, structure), *data)
@@ -16,7 +16,7 @@ def value_and_gradient(loss_fn: Any, params: Any, *data: Any) -> tuple[torch.Ten
 
 def parameter_gradient(loss_fn: Any, params: Any, *data: Any) -> Any:
     """Return the gradient alone."""
-    return value_and_gradient(loss_fn, params, *data)[1]
+    return value_and_grad(loss_fn, params, *data)[1]
 
 
 def track(tree: Any) -> Any:

@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 from torch_ref.meta._adapt import adapt, call
 
 
-def first_order_value_and_gradient(
+def value_and_first_order_gradient(
     loss_fn: Any, params: Any, support: Any, query: Any, *, optimizer: Any, num_steps: int
 ) -> tuple[torch.Tensor, Any]:
     """Cut the graph at the fast weights of every task, and take the mean of the gradients there."""
@@ -29,4 +29,4 @@ def first_order_value_and_gradient(
 
 def first_order_gradient(loss_fn: Any, params: Any, support: Any, query: Any, *, optimizer: Any, num_steps: int) -> Any:
     """Drop the value."""
-    return first_order_value_and_gradient(loss_fn, params, support, query, optimizer=optimizer, num_steps=num_steps)[1]
+    return value_and_first_order_gradient(loss_fn, params, support, query, optimizer=optimizer, num_steps=num_steps)[1]

@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 from torch_ref.meta._adapt import adapt, call
 
 
-def maml_value_and_gradient(
+def value_and_maml_gradient(
     loss_fn: Any, params: Any, support: Any, query: Any, *, optimizer: Any, num_steps: int
 ) -> tuple[torch.Tensor, Any]:
     """Add up the losses at the fast weights of every task, and go back through all of it at once."""
@@ -28,4 +28,4 @@ def maml_value_and_gradient(
 
 def maml_gradient(loss_fn: Any, params: Any, support: Any, query: Any, *, optimizer: Any, num_steps: int) -> Any:
     """Drop the value."""
-    return maml_value_and_gradient(loss_fn, params, support, query, optimizer=optimizer, num_steps=num_steps)[1]
+    return value_and_maml_gradient(loss_fn, params, support, query, optimizer=optimizer, num_steps=num_steps)[1]

@@ -6,7 +6,6 @@ from torch_ref.nth._derivatives import derivatives as derivatives
 from torch_ref.nth._directional import directional as directional
 from torch_ref.nth._directional import taylor_coefficients as taylor_coefficients
 from torch_ref.nth._divergence import divergence as divergence
-from torch_ref.nth._estimate_operator import estimate_operator as estimate_operator
 from torch_ref.nth._jet import jet as jet
 from torch_ref.nth._laplacian import laplacian as laplacian
 from torch_ref.nth._laplacian import second_derivatives as second_derivatives
@@ -15,6 +14,7 @@ from torch_ref.nth._laplacian import weighted_laplacian as weighted_laplacian
 from torch_ref.nth._mixed import all_mixed as all_mixed
 from torch_ref.nth._mixed import mixed_partial as mixed_partial
 from torch_ref.nth._ode_series import ode_series as ode_series
+from torch_ref.nth._stochastic_operator import stochastic_operator as stochastic_operator
 
 __all__ = [
     "all_mixed",
@@ -23,12 +23,12 @@ __all__ = [
     "derivatives",
     "directional",
     "divergence",
-    "estimate_operator",
     "jet",
     "laplacian",
     "mixed_partial",
     "ode_series",
     "second_derivatives",
+    "stochastic_operator",
     "taylor_coefficients",
     "value_gradient_laplacian",
     "weighted_laplacian",

@@ -8,7 +8,7 @@ from torch_ref.per_example._gram import gram as gram
 from torch_ref.per_example._moments import moments as moments
 from torch_ref.per_example._noise_scale import noise_scale as noise_scale
 from torch_ref.per_example._norms import norms as norms
-from torch_ref.per_example._project import project as project
+from torch_ref.per_example._random_projection import random_projection as random_projection
 from torch_ref.per_example._values import values as values
 from torch_ref.per_example._weighted_sum import weighted_sum as weighted_sum
 
@@ -21,7 +21,7 @@ __all__ = [
     "moments",
     "noise_scale",
     "norms",
-    "project",
+    "random_projection",
     "values",
     "weighted_sum",
 ]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils import _pytree as pytree
 
-from torch_ref.per_example._gradients import examples, value_and_gradient
+from torch_ref.per_example._gradients import examples, value_and_grad
 from torch_ref.per_example._norms import global_norm
 
 
@@ -23,7 +23,7 @@ def clipped_sum(loss_fn: Any, params: Any, *batch: Any, clip_norm: float) -> Any
     total = pytree.tree_map(torch.zeros_like, params)
     losses, norms, clipped = [], [], []
     for example in examples(batch):
-        loss, gradient = value_and_gradient(loss_fn, params, example)
+        loss, gradient = value_and_grad(loss_fn, params, example)
         norm = global_norm(gradient)
         scale = clip_norm / norm if norm > clip_norm else torch.ones_like(norm)
         total = pytree.tree_map(lambda t, g, s=scale: t + s * g, total, gradient)

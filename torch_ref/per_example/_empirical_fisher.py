@@ -5,14 +5,14 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from torch_ref.per_example._gradients import examples, value_and_gradient
+from torch_ref.per_example._gradients import examples, value_and_grad
 
 
 def empirical_fisher(loss_fn: Any, params: Any, *batch: Any) -> torch.Tensor:
     """Average the outer products of the flat gradients."""
     flat = []
     for example in examples(batch):
-        _, gradient = value_and_gradient(loss_fn, params, example)
+        _, gradient = value_and_grad(loss_fn, params, example)
         flat.append(torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(gradient)]))
     return sum(torch.outer(g, g) for g in flat) / len(flat)
 

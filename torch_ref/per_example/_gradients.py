@@ -12,7 +12,7 @@ def examples(batch: Any) -> list[Any]:
     return [pytree.tree_map(lambda leaf, i=i: leaf[i], batch) for i in range(size)]
 
 
-def value_and_gradient(loss_fn: Any, params: Any, example: Any) -> Any:
+def value_and_grad(loss_fn: Any, params: Any, example: Any) -> Any:
     """Return the loss of one example and its gradient, a tree; a leaf the loss ignores gives zeros."""
     leaves, structure = pytree.tree_flatten(params)
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]
@@ -28,4 +28,4 @@ def stack(trees: Any) -> Any:
 
 def gradients(loss_fn: Any, params: Any, *batch: Any) -> Any:
     """Differentiate one example after the other, and stack."""
-    return stack([value_and_gradient(loss_fn, params, example)[1] for example in examples(batch)])
+    return stack([value_and_grad(loss_fn, params, example)[1] for example in examples(batch)])

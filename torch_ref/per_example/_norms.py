@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from torch_ref.per_example._gradients import examples, value_and_gradient
+from torch_ref.per_example._gradients import examples, value_and_grad
 
 
 def global_norm(tree: Any) -> torch.Tensor:
@@ -15,4 +15,4 @@ def global_norm(tree: Any) -> torch.Tensor:
 
 def norms(loss_fn: Any, params: Any, *batch: Any) -> torch.Tensor:
     """Return the norm of each gradient in turn."""
-    return torch.stack([global_norm(value_and_gradient(loss_fn, params, e)[1]) for e in examples(batch)])
+    return torch.stack([global_norm(value_and_grad(loss_fn, params, e)[1]) for e in examples(batch)])

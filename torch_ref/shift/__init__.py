@@ -1,21 +1,21 @@
 """The gradient at moved parameters, w + a, with respect to w."""
 
 from torch_ref.shift._expected_gradient import expected_gradient as expected_gradient
+from torch_ref.shift._extragradient import extragradient as extragradient
+from torch_ref.shift._extragradient import value_and_extragradient as value_and_extragradient
 from torch_ref.shift._gradient import gradient as gradient
-from torch_ref.shift._gradient import value_and_gradient as value_and_gradient
-from torch_ref.shift._lookahead_gradient import lookahead_gradient as lookahead_gradient
-from torch_ref.shift._lookahead_gradient import value_and_lookahead_gradient as value_and_lookahead_gradient
+from torch_ref.shift._gradient import value_and_grad as value_and_grad
 from torch_ref.shift._random_shifts import random_shifts as random_shifts
 from torch_ref.shift._sam_gradient import sam_gradient as sam_gradient
 from torch_ref.shift._sam_gradient import value_and_sam_gradient as value_and_sam_gradient
 
 __all__ = [
     "expected_gradient",
+    "extragradient",
     "gradient",
-    "lookahead_gradient",
     "random_shifts",
     "sam_gradient",
-    "value_and_gradient",
-    "value_and_lookahead_gradient",
+    "value_and_extragradient",
+    "value_and_grad",
     "value_and_sam_gradient",
 ]

@@ -19,10 +19,10 @@ def moved(params: Any, shift: Any) -> Any:
 
 def gradient(loss_fn: Any, params: Any, shift: Any, *data: Any) -> Any:
     """Return the gradient at the moved parameters; a leaf that the loss ignores gives zeros."""
-    return value_and_gradient(loss_fn, params, shift, *data)[1]
+    return value_and_grad(loss_fn, params, shift, *data)[1]
 
 
-def value_and_gradient(loss_fn: Any, params: Any, shift: Any, *data: Any) -> Any:
+def value_and_grad(loss_fn: Any, params: Any, shift: Any, *data: Any) -> Any:
     """Return the loss and its gradient at the moved parameters."""
     leaves, structure = pytree.tree_flatten(params)
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]

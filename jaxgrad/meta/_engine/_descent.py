@@ -15,7 +15,7 @@ from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._guard import guarded
 from jaxgrad.meta._engine._singular import undefined_where_not_finite
 
-__all__ = ["arguments", "check_tasks", "descend", "of_one_task", "value_and_gradient"]
+__all__ = ["arguments", "check_tasks", "descend", "of_one_task", "value_and_grad"]
 
 
 def arguments(data: Tree) -> tuple[Any, ...]:
@@ -142,7 +142,7 @@ def check_tasks(support: Tree, query: Tree) -> None:
         raise ValueError(message)
 
 
-def value_and_gradient(pair: Callable[[Params], Any], params: Params) -> tuple[tuple[Array, Tree], Params]:
+def value_and_grad(pair: Callable[[Params], Any], params: Params) -> tuple[tuple[Array, Tree], Params]:
     """Return the value and the gradient of what follows inner steps; beside the value stands the second of the pair.
 
     Raises:

@@ -12,14 +12,15 @@ from jax import lax
 from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._engine._chunks import over_chunks
-from jaxgrad.per_example._engine._ledger import Ledger, keep_books, weighted_sum
+from jaxgrad.per_example._engine._gradient_factors import GradientFactors, gradient_factors, weighted_sum
 from jaxgrad.per_example._engine._norms import norms_of_groups
-from jaxgrad.per_example._engine._plan import Plan, make_plan, materialising_plan
+from jaxgrad.per_example._engine._plan import Plan, make_plan, vmap_plan
 from jaxgrad.per_example._engine._program import narrows
-from jaxgrad.per_example._one import map_examples, subset_of
+from jaxgrad.per_example._map_examples import map_examples, subset_of
 
 __all__ = [
     "MODES",
+    "OLD_MODES",
     "Mode",
     "Problem",
     "chunk_length",
@@ -30,10 +31,13 @@ __all__ = [
     "together",
 ]
 
-Mode = Literal["auto", "book-keeping", "ghost", "materialise"]
+Mode = Literal["auto", "book-keeping", "ghost", "vmap"]
 """How the gradients of a batch are held; see `clipped_sum`."""
 
 MODES: tuple[str, ...] = get_args(Mode)
+
+OLD_MODES = {"materialise": "vmap"}
+"""Modes that had another name, for one release."""
 
 CACHE = 16 * 2**20
 """Bytes that a chunk may hold on a CPU, activations and all; an estimate: more of them at once is slower."""
@@ -80,8 +84,8 @@ def problem_of(
     def fun(active: list[Array], *example: Any) -> tuple[Array, Tree]:
         return subset.pair(treedef.unflatten(active), *example)
 
-    held = materialising_plan(fun, leaves)
-    if plan and mode != "materialise":
+    held = vmap_plan(fun, leaves)
+    if plan and mode != "vmap":
         made = make_plan(fun, leaves, one_of(batch))
         held = made if made.sites or mode != "auto" else held
 
@@ -137,8 +141,8 @@ def measure(
     size = _check.batch(batch)
 
     def step(chunk: Any, _: Array) -> tuple[Tree, Tree]:
-        ledger = keep_books(problem.plan, problem.leaves, chunk)
-        return (), (norms_of_groups(problem.plan, ledger, groups), ledger.aux)
+        factors = gradient_factors(problem.plan, problem.leaves, chunk)
+        return (), (norms_of_groups(problem.plan, factors, groups), factors.aux)
 
     return over_chunks(step, batch, jnp.ones(size, bool), chunk_length(problem, microbatch, size))[1]
 
@@ -166,12 +170,12 @@ def clip_and_sum(
 
     def step(both: Any, real: Array) -> tuple[Tree, Tree]:
         chunk, rows_given = both
-        ledger = keep_books(problem.plan, problem.leaves, chunk)
-        norms = norms_of_groups(problem.plan, ledger, groups)
-        finite = functools.reduce(jnp.logical_and, map(jnp.isfinite, [ledger.losses, *norms]))
+        factors = gradient_factors(problem.plan, problem.leaves, chunk)
+        norms = norms_of_groups(problem.plan, factors, groups)
+        finite = functools.reduce(jnp.logical_and, map(jnp.isfinite, [factors.losses, *norms]))
         scales, rows = scale_fn(norms, rows_given)
         cut = [_cut(scale, norm, real & finite) for scale, norm in zip(scales, norms, strict=True)]
-        return _scaled_sum(problem, chunk, ledger, groups, cut, finite, mode), (ledger.losses, rows, ledger.aux)
+        return _scaled_sum(problem, chunk, factors, groups, cut, finite, mode), (factors.losses, rows, factors.aux)
 
     size = real.shape[0]
     length = chunk_length(problem, microbatch, size)
@@ -187,7 +191,7 @@ def _cut(scale: Array, norm: Array, counts: Array) -> Array:
 def _scaled_sum(
     problem: Problem,
     batch: tuple[Any, ...],
-    ledger: Ledger,
+    factors: GradientFactors,
     groups: Sequence[Sequence[int]],
     scales: list[Array],
     finite: Array,
@@ -198,7 +202,7 @@ def _scaled_sum(
         with contextlib.suppress(NotImplementedError):
             return second_pass(problem, batch, groups, scales, finite)
     of_leaf = {i: scale for group, scale in zip(groups, scales, strict=True) for i in group}
-    return weighted_sum(problem.plan, ledger, [of_leaf[i] for i in range(len(problem.leaves))])
+    return weighted_sum(problem.plan, factors, [of_leaf[i] for i in range(len(problem.leaves))])
 
 
 def second_pass(
@@ -237,9 +241,9 @@ def sum_with_weights(problem: Problem, batch: tuple[Any, ...], weights: Array) -
 
     def step(both: Any, real: Array) -> tuple[Tree, Tree]:
         chunk, given = both
-        ledger = keep_books(planned.plan, planned.leaves, chunk)
+        factors = gradient_factors(planned.plan, planned.leaves, chunk)
         scales = jnp.where(real, given, jnp.zeros_like(given)).astype(kept)
-        return weighted_sum(planned.plan, ledger, [scales] * len(planned.leaves)), ledger.aux
+        return weighted_sum(planned.plan, factors, [scales] * len(planned.leaves)), factors.aux
 
     length = chunk_length(planned, None, weights.shape[0])
     return over_chunks(step, (batch, weights), jnp.ones(weights.shape, bool), length)

@@ -14,29 +14,29 @@ from jaxgrad._types import Array
 from jaxgrad.per_example._engine import _algebra
 from jaxgrad.per_example._engine._algebra import Square
 from jaxgrad.per_example._engine._factors import balanced, wide
-from jaxgrad.per_example._engine._ledger import Ledger
+from jaxgrad.per_example._engine._gradient_factors import GradientFactors
 from jaxgrad.per_example._engine._plan import LeafPlan, Plan
 
 __all__ = ["norms_of_groups"]
 
 
-def norms_of_groups(plan: Plan, ledger: Ledger, groups: Sequence[Sequence[int]]) -> list[Array]:
+def norms_of_groups(plan: Plan, factors: GradientFactors, groups: Sequence[Sequence[int]]) -> list[Array]:
     """Return the norms of the gradients of each group of leaves, each of shape ``(B,)``, float32 at the least.
 
     They are the roots of sums of squares. Where such a sum leaves its range, or has cancelled, the gradient of the
     example is measured anew, scaled and formed.
     """
-    squared = [_square(leaf, entry) for leaf, entry in zip(plan.leaves, ledger.entries, strict=True)]
-    kept = _tree.accumulator(ledger.losses.dtype, *(s.total.dtype for s in squared if s))
+    squared = [_square(leaf, entry) for leaf, entry in zip(plan.leaves, factors.entries, strict=True)]
+    kept = _tree.accumulator(factors.losses.dtype, *(s.total.dtype for s in squared if s))
     members = [[s for i in group if (s := squared[i])] for group in groups]
-    blank = jnp.zeros(ledger.losses.shape, kept)
+    blank = jnp.zeros(factors.losses.shape, kept)
     totals = [_sum([s.total for s in group], kept) if group else blank for group in members]
     doubts = [_doubt(total, group) for total, group in zip(totals, members, strict=True) if group]
     if not doubts:
         return totals
     doubt = functools.reduce(jnp.logical_or, doubts)
     # flat: XLA copies what enters a branch with axes of length 1
-    flat = jax.tree.map(_algebra.flat_rows, ledger.entries)
+    flat = jax.tree.map(_algebra.flat_rows, factors.entries)
     # what enters a conditional varies as its choice does: mapped, JAX casts it, and does not look inside the branches
     axes = _sharding.varying((doubt, totals, flat))
     doubt, totals, flat = _sharding.vary((doubt, totals, flat), axes)
@@ -44,7 +44,7 @@ def norms_of_groups(plan: Plan, ledger: Ledger, groups: Sequence[Sequence[int]])
 
     def entry_of(i: Array) -> Any:
         return jax.tree.map(
-            lambda x, like: lax.dynamic_slice_in_dim(x, i, 1).reshape(1, *like.shape[1:]), flat, ledger.entries
+            lambda x, like: lax.dynamic_slice_in_dim(x, i, 1).reshape(1, *like.shape[1:]), flat, factors.entries
         )
 
     return lax.cond(_some(doubt), lambda: _anew(entry_of, plan, groups, totals, doubt), roots)

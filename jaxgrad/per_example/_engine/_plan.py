@@ -13,7 +13,7 @@ from jaxgrad.per_example._engine._rules import Split, outer_factors, split_of
 from jaxgrad.per_example._engine._views import Path, Site
 from jaxgrad.per_example._engine._walk import walk
 
-__all__ = ["LeafPlan", "Plan", "Use", "make_plan", "materialising_plan"]
+__all__ = ["LeafPlan", "ParamUse", "Plan", "make_plan", "vmap_plan"]
 
 TRAFFIC = 16
 """What writing and reading an entry of a per-example gradient costs, in multiply-adds.
@@ -23,7 +23,7 @@ at 16, and 1.1 to 1.5 times as much at twice that.
 """
 
 
-class Use(NamedTuple):
+class ParamUse(NamedTuple):
     """One site of one leaf."""
 
     path: Path
@@ -45,7 +45,7 @@ class LeafPlan(NamedTuple):
     """How many outer products make up the gradient of one example."""
     split: Split | None = None
     """The groups, rows and columns of the leaf seen as matrices."""
-    uses: tuple[Use, ...] = ()
+    uses: tuple[ParamUse, ...] = ()
     patches: int = 0
     """How many entries of its left factors are made for them: the windows of convolutions."""
 
@@ -84,7 +84,7 @@ class Plan(NamedTuple):
 
     @property
     def bytes_of_example(self) -> int:
-        """The bytes that one example holds: its activations, and what the ledger has of its leaves."""
+        """The bytes that one example holds: its activations, and what is held of its leaves."""
         activations = self.program.activation_bytes(len(self.leaves)) if self.program else 0
         return activations + sum(leaf.bytes_held for leaf in self.leaves)
 
@@ -113,7 +113,7 @@ def make_plan(fun: Callable[..., Any], leaves: Sequence[Any], example: Any) -> P
     """
     program = linear_program(fun, leaves, example)
     if program is None:
-        return materialising_plan(fun, leaves)
+        return vmap_plan(fun, leaves)
     found = walk(program.linear, [leaf.shape for leaf in leaves])
     plans = [_plan_leaf(i, leaf, found.sites, found.escapes) for i, leaf in enumerate(leaves)]
     # a site that joins several leaves needs its tap for all of them or for none
@@ -134,9 +134,9 @@ def make_plan(fun: Callable[..., Any], leaves: Sequence[Any], example: Any) -> P
     return Plan(fun, program, sites, tuple(plans))
 
 
-def materialising_plan(fun: Callable[..., Any], leaves: Sequence[Any]) -> Plan:
+def vmap_plan(fun: Callable[..., Any], leaves: Sequence[Any]) -> Plan:
     """Return the plan that forms the gradient of every example by ``vmap(grad)``."""
-    plans = [LeafPlan("tap", "materialise", tuple(leaf.shape), leaf.dtype) for leaf in leaves]
+    plans = [LeafPlan("tap", "vmap(grad)", tuple(leaf.shape), leaf.dtype) for leaf in leaves]
     return Plan(fun, None, {}, tuple(plans))
 
 
@@ -156,7 +156,7 @@ def _plan_leaf(index: int, leaf: Any, sites: dict[Path, Site], escapes: dict[int
     base = _oriented(splits[0])
     if any(_oriented(split) != base for split in splits):
         return LeafPlan("tap", "its uses split its axes in different ways", shape, dtype)
-    uses = tuple(Use(site.path, k, split != base) for (site, k), split in zip(places, splits, strict=True))
+    uses = tuple(ParamUse(site.path, k, split != base) for (site, k), split in zip(places, splits, strict=True))
     counts = [_count(site, k) for site, k in places]
     patches = sum(size for (site, _), (_, size) in zip(places, counts, strict=True) if site.makes_patches)
     plan = LeafPlan("ghost", "", shape, dtype, sum(rows for rows, _ in counts), base, uses, patches)

@@ -1,7 +1,8 @@
 """Zero taps: one transposition of the linear program gives every cotangent that the algebra needs.
 
-A tap takes the place of a leaf's tangent, and its cotangent is that leaf's gradient; or it takes the place of the
-output of a site, and its cotangent is the right factor there. No weight gradient is contracted at a tapped site.
+A tap is a perturbation of zero, such as flax's ``Module.perturb`` makes. It takes the place of a leaf's tangent, where
+its cotangent is that leaf's gradient, or of the output of a site, where its cotangent is the right factor. No weight
+gradient is contracted at a tapped site.
 """
 
 from collections.abc import Callable, Iterable, Sequence

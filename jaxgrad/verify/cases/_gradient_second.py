@@ -136,15 +136,15 @@ def penalties(dtype: np.dtype) -> list[Quantity | Criterion]:
 
         return Quantity(
             name,
-            lambda: gradient.value_and_gradient(penalty, p, x),
-            lambda: torch_ref.gradient.value_and_gradient(penalty_torch, pt, xt),
+            lambda: gradient.value_and_grad(penalty, p, x),
+            lambda: torch_ref.gradient.value_and_grad(penalty_torch, pt, xt),
         )
 
     def wgan(params: Any, x: Any) -> Any:
         return gradient.gradient_penalty(critic, params, x)
 
     def at_zero() -> tuple[bool, str]:
-        value, slope = gradient.value_and_gradient(wgan, dead, x)
+        value, slope = gradient.value_and_grad(wgan, dead, x)
         finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(slope))
         return finite and float(value) == 1, f"penalty {float(value)}, gradient {'finite' if finite else 'not finite'}"
 

@@ -77,8 +77,8 @@ def maml(dtype: np.dtype) -> list[Quantity | Criterion]:
     return [
         Quantity(
             "meta-loss and gradient",
-            lambda: meta.maml_value_and_gradient(output, p, support, query, optimizer=SMALL_STEP, num_steps=1),
-            lambda: torch_ref.meta.maml_value_and_gradient(output_torch, *theirs, **inner),
+            lambda: meta.value_and_maml_gradient(output, p, support, query, optimizer=SMALL_STEP, num_steps=1),
+            lambda: torch_ref.meta.value_and_maml_gradient(output_torch, *theirs, **inner),
         ),
         Quantity("weights after three outer Adam steps", after_outer_steps, after_outer_steps_torch),
     ]

@@ -122,7 +122,7 @@ def updated_torch(update: Callable[..., Any], params: Any, x: Any) -> Any:
 
 
 @case("B2", "Two updates in a row, both gradients from the first forward")
-def retained(dtype: np.dtype) -> list[Quantity | Criterion]:
+def simultaneous(dtype: np.dtype) -> list[Quantity | Criterion]:
     """Adam with a state for each leaf: the trunk makes two steps a round, each head one."""
     import torch_ref.multi_loss
 
@@ -130,22 +130,22 @@ def retained(dtype: np.dtype) -> list[Quantity | Criterion]:
     (p, point), (pt, xt) = to_jax((params, x), dtype), to_torch((params, x), dtype)
 
     def counts() -> tuple[bool, str]:
-        states = updated(multi_loss.retained_updates, p, point)["states"]
+        states = updated(multi_loss.simultaneous_updates, p, point)["states"]
         steps = {name: int(tree["layer0"]["weight"]["steps"]) for name, tree in states.items()}
         return steps == {"trunk": 2 * ROUNDS, "head0": ROUNDS, "head1": ROUNDS}, f"after {ROUNDS} rounds {steps}"
 
     return [
         Quantity(
             "parameters and states of Adam",
-            lambda: updated(multi_loss.retained_updates, p, point),
-            lambda: updated_torch(torch_ref.multi_loss.retained_updates, pt, xt),
+            lambda: updated(multi_loss.simultaneous_updates, p, point),
+            lambda: updated_torch(torch_ref.multi_loss.simultaneous_updates, pt, xt),
         ),
         Criterion("the trunk makes two steps, each head one", counts),
     ]
 
 
 @case("B3", "Two updates in a row, a fresh forward between them")
-def fresh(dtype: np.dtype) -> list[Quantity | Criterion]:
+def sequential(dtype: np.dtype) -> list[Quantity | Criterion]:
     """As B2, but the second gradient is taken where the first update led."""
     import torch_ref.multi_loss
 
@@ -153,15 +153,17 @@ def fresh(dtype: np.dtype) -> list[Quantity | Criterion]:
     (p, point), (pt, xt) = to_jax((params, x), dtype), to_torch((params, x), dtype)
 
     def distance() -> tuple[bool, str]:
-        one, other = (updated(f, p, point)["params"] for f in (multi_loss.retained_updates, multi_loss.fresh_updates))
+        one, other = (
+            updated(f, p, point)["params"] for f in (multi_loss.simultaneous_updates, multi_loss.sequential_updates)
+        )
         gap = gradient.global_norm(jax.tree.map(jnp.subtract, one, other)) / gradient.global_norm(other)
         return bool(gap > 1e-6), f"relative distance {gap:.1e}"
 
     return [
         Quantity(
             "parameters and states of Adam",
-            lambda: updated(multi_loss.fresh_updates, p, point),
-            lambda: updated_torch(torch_ref.multi_loss.fresh_updates, pt, xt),
+            lambda: updated(multi_loss.sequential_updates, p, point),
+            lambda: updated_torch(torch_ref.multi_loss.sequential_updates, pt, xt),
         ),
         Criterion("differs from B2", distance),
     ]

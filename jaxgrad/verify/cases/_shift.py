@@ -201,7 +201,7 @@ def norms(dtype: np.dtype) -> list[Quantity | Criterion]:
     return [Quantity("three norms", ours, theirs)]
 
 
-@case("S6", "The expected gradient over random shifts; SAM, ASAM, look-ahead")
+@case("S6", "The expected gradient over random shifts; SAM, ASAM, extragradient")
 def random_and_chosen_shifts(dtype: np.dtype) -> list[Quantity | Criterion]:
     """The same shifts on both sides, drawn once in float32 so that every precision gets the same numbers."""
     import torch_ref.shift
@@ -241,8 +241,8 @@ def random_and_chosen_shifts(dtype: np.dtype) -> list[Quantity | Criterion]:
         expected("weight noise: 8 normal shifts of the weights alone", "normal", weights),
         chosen("SAM", "sam_gradient", radius=0.05),
         chosen("ASAM", "sam_gradient", radius=0.5, adaptive=True),
-        chosen("look-ahead", "lookahead_gradient", learning_rate=0.1),
+        chosen("extragradient", "extragradient", learning_rate=0.1),
         chosen("SAM with the loss", "value_and_sam_gradient", radius=0.05),
-        chosen("look-ahead with the loss", "value_and_lookahead_gradient", learning_rate=0.1),
+        chosen("extragradient with the loss", "value_and_extragradient", learning_rate=0.1),
         Criterion("SAM where the gradient is zero gives zero, not NaN", at_rest),
     ]

@@ -82,7 +82,7 @@ def errors(params: Any, steps: tuple[int, ...]) -> list[float]:
     grid = np.linspace(-5.0, 5.0, 101)[:, None]
     support, query = jax.tree.map(np.float32, draw_tasks(np.random.default_rng(ROUNDS), 100, grid))
     return [
-        meta.first_order_value_and_gradient(loss, params, support, query, optimizer=INNER, num_steps=k)[0].item()
+        meta.value_and_first_order_gradient(loss, params, support, query, optimizer=INNER, num_steps=k)[0].item()
         for k in steps
     ]
 

@@ -1,4 +1,4 @@
-"""`multi_loss.retained_updates` against torch with Adam, plain SGD, and which leaves a loss is seen to touch."""
+"""`multi_loss.simultaneous_updates` against torch with Adam, plain SGD, and which leaves a loss is seen to touch."""
 
 import functools
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import torch_ref.multi_loss
-from jaxgrad.multi_loss import gradients, init_states, retained_updates
+from jaxgrad.multi_loss import gradients, init_states, simultaneous_updates
 from jaxgrad.verify.cases._multi_loss import adam_states, adam_states_torch
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs, outputs_torch
@@ -24,8 +24,8 @@ def test_matches_torch_for_two_rounds_of_three_heads():
     params_torch = problem.params_torch
     states_torch = torch_ref.multi_loss.init_states(ADAM_TORCH, params_torch)
     for _ in range(2):
-        params, states, losses = retained_updates(outputs, params, states, problem.x, optimizer=ADAM)
-        params_torch, states_torch, losses_torch = torch_ref.multi_loss.retained_updates(
+        params, states, losses = simultaneous_updates(outputs, params, states, problem.x, optimizer=ADAM)
+        params_torch, states_torch, losses_torch = torch_ref.multi_loss.simultaneous_updates(
             outputs_torch, params_torch, states_torch, problem.x_torch, optimizer=ADAM_TORCH
         )
         assert_parity(losses, losses_torch)
@@ -39,10 +39,10 @@ def test_weight_decay_does_not_reach_an_untouched_leaf():
     problem = heads()
     adamw = optax.adamw(1e-2, weight_decay=0.1)
     adamw_torch = functools.partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1)
-    got, _, _ = retained_updates(
+    got, _, _ = simultaneous_updates(
         outputs, problem.params, init_states(adamw, problem.params), problem.x, optimizer=adamw
     )
-    want, _, _ = torch_ref.multi_loss.retained_updates(
+    want, _, _ = torch_ref.multi_loss.simultaneous_updates(
         outputs_torch,
         problem.params_torch,
         torch_ref.multi_loss.init_states(adamw_torch, problem.params_torch),
@@ -54,14 +54,16 @@ def test_weight_decay_does_not_reach_an_untouched_leaf():
 
 def test_with_plain_descent_it_is_one_step_along_the_sum():
     problem, sgd = heads(), optax.sgd(0.1)
-    got, _, _ = retained_updates(outputs, problem.params, init_states(sgd, problem.params), problem.x, optimizer=sgd)
+    got, _, _ = simultaneous_updates(
+        outputs, problem.params, init_states(sgd, problem.params), problem.x, optimizer=sgd
+    )
     rows = gradients(outputs, problem.params, problem.x)
     assert_parity(got, jax.tree.map(lambda w, g: w - 0.1 * g.sum(0), problem.params, rows))
 
 
 def moved(losses_fn, params, **options):
     """Return how often each leaf was stepped."""
-    _, states, _ = retained_updates(losses_fn, params, init_states(ADAM, params), optimizer=ADAM, **options)
+    _, states, _ = simultaneous_updates(losses_fn, params, init_states(ADAM, params), optimizer=ADAM, **options)
     structure = jax.tree.structure(params)
     return structure.unflatten([state[0].count.item() for state in structure.flatten_up_to(states)])
 
@@ -117,7 +119,7 @@ def test_an_optimizer_sees_one_leaf_at_a_time():
     """Each leaf is clipped by its own norm, as documented."""
     clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
     params = {"a": jnp.zeros(2), "b": jnp.zeros(2)}
-    got, _, _ = retained_updates(
+    got, _, _ = simultaneous_updates(
         lambda p: (3 * p["a"].sum() + 4 * p["b"].sum(),), params, init_states(clipped, params), optimizer=clipped
     )
     assert_parity(got, jax.tree.map(lambda leaf: jnp.full_like(leaf, -(0.5**0.5)), params))
@@ -128,9 +130,9 @@ def test_rejects_a_state_of_the_whole_tree():
     with pytest.raises(
         ValueError, match=r"states must have the structure.*of multi_loss.init_states\(optimizer, params"
     ):
-        retained_updates(outputs, problem.params, ADAM.init(problem.params), problem.x, optimizer=ADAM)
+        simultaneous_updates(outputs, problem.params, ADAM.init(problem.params), problem.x, optimizer=ADAM)
 
 
 def test_rejects_what_is_no_optimizer():
     with pytest.raises(TypeError, match=r"optimizer must be an optax transformation.*got a NoneType"):
-        retained_updates(outputs, THREE, THREE, optimizer=None)
+        simultaneous_updates(outputs, THREE, THREE, optimizer=None)

@@ -6,10 +6,10 @@ import torch
 from torch.utils import _pytree as pytree
 
 from torch_ref.multi_loss._gradients import in_order
-from torch_ref.multi_loss._retained_updates import restored, step
+from torch_ref.multi_loss._simultaneous_updates import restored, step
 
 
-def fresh_updates(losses_fn: Any, params: Any, states: Any, *data: Any, optimizer: Any) -> Any:
+def sequential_updates(losses_fn: Any, params: Any, states: Any, *data: Any, optimizer: Any) -> Any:
     """For each loss in turn: forward, gradient, step."""
     leaves, structure = pytree.tree_flatten(params)
     leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]

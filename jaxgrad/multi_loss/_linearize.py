@@ -17,11 +17,11 @@ from jaxgrad._jaxpr import ClosedJaxpr, Jaxpr
 from jaxgrad._types import Array, AxisName, Params, Tree
 from jaxgrad.multi_loss import _losses
 
-__all__ = ["Forward", "forward"]
+__all__ = ["Linearized", "linearize"]
 
 
 @dataclass(frozen=True)
-class Forward:
+class Linearized:
     """The losses at some parameters, and their derivative."""
 
     losses: Tree
@@ -99,9 +99,9 @@ class Forward:
         return [next(found) if hit else jnp.zeros_like(leaf) for leaf, hit in zip(self.leaves, used, strict=True)]
 
 
-def forward(
+def linearize(
     losses_fn: Callable[..., Any], params: Params, *data: Any, axis_name: AxisName = None, has_aux: bool = False
-) -> Forward:
+) -> Linearized:
     """Evaluate the losses once, and keep their derivative with respect to ``params``."""
     fun = _losses.checked(losses_fn, has_aux)
     given, treedef = jax.tree.flatten(params)
@@ -113,7 +113,7 @@ def forward(
     _jaxpr.refuse_refs(linear.jaxpr, "losses_fn")
     if _losses.is_array(losses) and _unstack(linear.jaxpr, linear.consts, leaves) is not None:
         linear = jax.make_jaxpr(lambda *ts: _unstack(linear.jaxpr, linear.consts, ts))(*leaves)
-    return Forward(_sharding.mean_over(losses, axis_name), aux, leaves, linear, cast, axis_name)
+    return Linearized(_sharding.mean_over(losses, axis_name), aux, leaves, linear, cast, axis_name)
 
 
 def _unstack(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Array] | None:

@@ -1,19 +1,19 @@
-"""`shift.lookahead_gradient` against torch, on a quadratic, and where plain descent diverges."""
+"""`shift.extragradient` against torch, on a quadratic, and where plain descent diverges."""
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 import torch_ref.shift
-from jaxgrad.shift import lookahead_gradient, value_and_lookahead_gradient
+from jaxgrad.shift import extragradient, value_and_extragradient
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
 
 
 def test_matches_torch():
     problem = regression()
-    got = lookahead_gradient(mean_square, problem.params, *problem.data, learning_rate=0.1)
-    want = torch_ref.shift.lookahead_gradient(
+    got = extragradient(mean_square, problem.params, *problem.data, learning_rate=0.1)
+    want = torch_ref.shift.extragradient(
         mean_square_torch, problem.params_torch, *problem.data_torch, learning_rate=0.1
     )
     assert_parity(got, want)
@@ -21,8 +21,8 @@ def test_matches_torch():
 
 def test_value_and_gradient_match_torch():
     problem = regression()
-    got = value_and_lookahead_gradient(mean_square, problem.params, *problem.data, learning_rate=0.1)
-    want = torch_ref.shift.value_and_lookahead_gradient(
+    got = value_and_extragradient(mean_square, problem.params, *problem.data, learning_rate=0.1)
+    want = torch_ref.shift.value_and_extragradient(
         mean_square_torch, problem.params_torch, *problem.data_torch, learning_rate=0.1
     )
     assert_parity(got, want)
@@ -31,26 +31,26 @@ def test_value_and_gradient_match_torch():
 def test_closed_form_of_a_quadratic():
     """H (w - r H w) for the loss w . H w / 2."""
     H, w = jnp.array([[2.0, 1.0], [1.0, 3.0]]), jnp.array([1.0, -1.0])
-    got = lookahead_gradient(lambda w, H: w @ H @ w / 2, w, H, learning_rate=0.1)
+    got = extragradient(lambda w, H: w @ H @ w / 2, w, H, learning_rate=0.1)
     assert_parity(got, H @ (w - 0.1 * H @ w))
-    got = value_and_lookahead_gradient(lambda w, H: w @ H @ w / 2, w, H, learning_rate=0.1)
+    got = value_and_extragradient(lambda w, H: w @ H @ w / 2, w, H, learning_rate=0.1)
     assert_parity(got, (w @ H @ w / 2, H @ (w - 0.1 * H @ w)))
 
 
 def test_no_step_is_the_plain_gradient():
     problem = regression()
-    got = lookahead_gradient(mean_square, problem.params, *problem.data, learning_rate=0.0)
+    got = extragradient(mean_square, problem.params, *problem.data, learning_rate=0.0)
     assert_parity(got, jax.grad(mean_square)(problem.params, *problem.data))
 
 
 def test_is_differentiable_in_the_rate():
     """d/dr (w - r w) = -w."""
-    slope = jax.grad(lambda r: lookahead_gradient(lambda w: w**2 / 2, jnp.array(3.0), learning_rate=r))(0.25)
+    slope = jax.grad(lambda r: extragradient(lambda w: w**2 / 2, jnp.array(3.0), learning_rate=r))(0.25)
     assert_parity(slope, jnp.array(-3.0))
 
 
 def test_wrt_moves_only_what_it_selects():
-    got = lookahead_gradient(
+    got = extragradient(
         lambda p: (p["a"] * p["b"]) ** 2 / 2, {"a": jnp.array(1.0), "b": jnp.array(2.0)}, learning_rate=0.1, wrt="a"
     )
     assert_parity(got, {"a": jnp.array(2.4), "b": jnp.array(0.0)})
@@ -58,6 +58,6 @@ def test_wrt_moves_only_what_it_selects():
 
 def test_rejects_a_negative_rate_and_one_with_axes():
     with pytest.raises(ValueError, match="learning_rate must not be negative or NaN; got -1"):
-        lookahead_gradient(jnp.sum, jnp.ones(2), learning_rate=-1.0)
+        extragradient(jnp.sum, jnp.ones(2), learning_rate=-1.0)
     with pytest.raises(ValueError, match=r"learning_rate must be one number.*float64\[2\]"):
-        lookahead_gradient(jnp.sum, jnp.ones(2), learning_rate=jnp.ones(2))
+        extragradient(jnp.sum, jnp.ones(2), learning_rate=jnp.ones(2))

@@ -12,15 +12,15 @@ from jax.typing import ArrayLike
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, Key, R, Tree, Ts
-from jaxgrad.nth import _line
+from jaxgrad.nth import _taylor_line
 
-__all__ = ["estimate_operator"]
+__all__ = ["stochastic_operator"]
 
 OPERATORS = ("laplacian", "biharmonic", "diagonal")
 
 
 @jit("fun", "operator", "order", "num_samples")
-def estimate_operator(
+def stochastic_operator(
     fun: Function[Array, *Ts, R],
     x: ArrayLike,
     *data: *Ts,
@@ -39,7 +39,7 @@ def estimate_operator(
 
     Args:
         fun: ``fun(x, *data)``, returning an array or a pytree of arrays. Static: pass a named function, and arrays
-            through ``data``.
+            through ``data``. More in ``help(jaxgrad)``.
         x: The point, a real floating-point vector of length d; map over a batch with `jax.vmap`.
         *data: Pytrees handed on to ``fun``; not differentiated.
         operator: ``"laplacian"``, ``"biharmonic"`` or ``"diagonal"``.
@@ -66,7 +66,7 @@ def estimate_operator(
         >>> import jaxgrad
         >>> def bowl(x):
         ...     return jnp.sum(x**2)
-        >>> estimate, error = jaxgrad.nth.estimate_operator(bowl, jnp.ones(1000), key=jax.random.key(0))
+        >>> estimate, error = jaxgrad.nth.stochastic_operator(bowl, jnp.ones(1000), key=jax.random.key(0))
         >>> estimate.item(), error.item()
         (2000.0, 0.0)
 
@@ -75,19 +75,19 @@ def estimate_operator(
         Hutchinson (1990), A stochastic estimator of the trace of the influence matrix.
     """
     _check.choice(operator, "operator", OPERATORS)
-    x = _line.check_vector(x)
-    degree = {"laplacian": 2, "biharmonic": 4}.get(operator) or _line.check_order(order, least=1)
+    x = _taylor_line.check_vector(x)
+    degree = {"laplacian": 2, "biharmonic": 4}.get(operator) or _taylor_line.check_order(order, least=1)
     directions = _directions(x, operator, degree, probes, key, num_samples)
     scale = 1 / 3 if operator == "biharmonic" else 1.0
 
     def sample(direction: Array) -> Tree:
-        top = _line.derivatives_along(lambda point: fun(point, *data), x, direction, degree)[-1]
-        return jax.tree.map(_line.unless_float0(lambda leaf: scale * leaf), top)
+        top = _taylor_line.derivatives_along(lambda point: fun(point, *data), x, direction, degree)[-1]
+        return jax.tree.map(_taylor_line.unless_float0(lambda leaf: scale * leaf), top)
 
     samples, count = jax.vmap(sample)(directions), directions.shape[0]
 
     def summary(of: Callable[[Array], Array]) -> Tree:
-        return jax.tree.map(_line.unless_float0(of, lambda shape: shape[1:]), samples)
+        return jax.tree.map(_taylor_line.unless_float0(of, lambda shape: shape[1:]), samples)
 
     return (
         summary(lambda s: jnp.mean(s, axis=0)),

@@ -9,16 +9,16 @@ import optax
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params, Tree, Wrt
-from jaxgrad.multi_loss._forward import Forward
+from jaxgrad.multi_loss._linearize import Linearized
 
-__all__ = ["Steps", "Touches", "begin"]
+__all__ = ["LeafUpdates", "Touches", "start_updates"]
 
 Touches = Sequence[Wrt] | Mapping[str, Wrt] | None
 """Which leaves each loss moves: patterns or a predicate for each of them, by index or key; or what it depends on."""
 
 
 @dataclass(frozen=True)
-class Steps:
+class LeafUpdates:
     """Parameters on their way through several steps."""
 
     optimizer: Any
@@ -27,7 +27,7 @@ class Steps:
     chosen: list[bool]
     """Which leaves count."""
 
-    def take(self, gradient: list[Array], touched: list[bool]) -> "Steps":
+    def take(self, gradient: list[Array], touched: list[bool]) -> "LeafUpdates":
         """Move the leaves that are touched; both lists run over the leaves that count."""
         structure: Any = jax.tree.structure(self.params)
         leaves, states = jax.tree.leaves(self.params), structure.flatten_up_to(self.states)
@@ -35,7 +35,7 @@ class Steps:
         for i, slope, hit in zip(places, gradient, touched, strict=True):
             if hit:
                 leaves[i], states[i] = self._move(slope, states[i], leaves[i])
-        return Steps(self.optimizer, structure.unflatten(leaves), structure.unflatten(states), self.chosen)
+        return LeafUpdates(self.optimizer, structure.unflatten(leaves), structure.unflatten(states), self.chosen)
 
     def _move(self, slope: Array, state: Any, leaf: Array) -> tuple[Array, Any]:
         """Take one step with one leaf; optax is written for JAX's standard promotion of dtypes."""
@@ -43,7 +43,7 @@ class Steps:
             update, new = self.optimizer.update(slope, state, leaf)
             return optax.apply_updates(leaf, update), jax.tree.map(_keep_dtype, new, state)
 
-    def touched_by(self, k: int, here: Forward, touches: Touches) -> list[bool]:
+    def touched_by(self, k: int, here: Linearized, touches: Touches) -> list[bool]:
         """Say of every leaf that counts whether loss ``k`` moves it."""
         if touches is None:
             return here.touches(k)
@@ -51,7 +51,7 @@ class Steps:
         return [mark for mark, counts in zip(marks, self.chosen, strict=True) if counts]
 
 
-def begin(optimizer: Any, params: Params, states: Tree, wrt: Wrt) -> Steps:
+def start_updates(optimizer: Any, params: Params, states: Tree, wrt: Wrt) -> LeafUpdates:
     """Return the start of several steps, after refusing states that do not belong to the parameters.
 
     Raises:
@@ -60,7 +60,7 @@ def begin(optimizer: Any, params: Params, states: Tree, wrt: Wrt) -> Steps:
     """
     wanted = jax.eval_shape(lambda tree: jax.tree.map(_check.optimizer(optimizer).init, tree), params)
     _check.mirrors(**{"multi_loss.init_states(optimizer, params)": wanted, "states": states})
-    return Steps(optimizer, params, states, _tree.selected(params, wrt))
+    return LeafUpdates(optimizer, params, states, _tree.selected(params, wrt))
 
 
 def _keep_dtype(new: Any, old: Any) -> Any:
@@ -68,7 +68,7 @@ def _keep_dtype(new: Any, old: Any) -> Any:
     return new if new.dtype == old.dtype else new.astype(old.dtype)
 
 
-def _entries(touches: Any, here: Forward) -> list[Wrt]:
+def _entries(touches: Any, here: Linearized) -> list[Wrt]:
     """Return what the user says of each loss, in the order of the rows.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The gradient after a look-ahead step, alone or with the loss."""
+"""The gradient where a descent step would lead, the extragradient, alone or with the loss."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 
-__all__ = ["lookahead_gradient", "value_and_lookahead_gradient"]
+__all__ = ["extragradient", "value_and_extragradient"]
 
 
 @overload
-def lookahead_gradient(
+def extragradient(
     loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
@@ -26,7 +26,7 @@ def lookahead_gradient(
     axis_name: AxisName = None,
 ) -> T: ...
 @overload
-def lookahead_gradient(
+def extragradient(
     loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
@@ -36,7 +36,7 @@ def lookahead_gradient(
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name", non_negative=("learning_rate",))
-def lookahead_gradient(
+def extragradient(
     loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
@@ -49,12 +49,15 @@ def lookahead_gradient(
 
     .. math:: g = \nabla L\left(w - \eta\, \nabla L(w)\right)
 
-    It is the gradient at a shift, as in `gradient`; the factor that the chain rule would add, one minus the rate
-    times the Hessian, is left out, as in Korpelevich's method (`meta.maml_gradient` has it). The function itself is
-    differentiable as it stands, in ``params``, ``data`` and ``learning_rate``.
+    It is also called the extrapolated or the look-ahead gradient; what optimizers call Lookahead, an average of slow
+    and fast weights (``optax.lookahead``), is another algorithm. It is the gradient at a shift, as in `gradient`; the
+    factor that the chain rule would add, one minus the rate times the Hessian, is left out, as in Korpelevich's method
+    (`meta.maml_gradient` has it). The function itself is differentiable as it stands, in ``params``, ``data`` and
+    ``learning_rate``.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         *data: Pytrees handed on to ``loss_fn``, the same for both gradients; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -83,7 +86,7 @@ def lookahead_gradient(
         >>> import jaxgrad
         >>> def loss(w):
         ...     return jnp.sum(w**2)
-        >>> jaxgrad.shift.lookahead_gradient(loss, jnp.array([1.0, 4.0]), learning_rate=0.25).tolist()
+        >>> jaxgrad.shift.extragradient(loss, jnp.array([1.0, 4.0]), learning_rate=0.25).tolist()
         [1.0, 4.0]
 
     References:
@@ -91,12 +94,12 @@ def lookahead_gradient(
         Gidel et al. (2019), A variational inequality perspective on GANs, ICLR, equations 10 and 11.
     """
     options: Any = {"has_aux": has_aux, "learning_rate": learning_rate, "wrt": wrt, "axis_name": axis_name}
-    value, slopes = value_and_lookahead_gradient(loss_fn, params, *data, **options)
+    value, slopes = value_and_extragradient(loss_fn, params, *data, **options)
     return (slopes, value[1]) if has_aux else slopes
 
 
 @overload
-def value_and_lookahead_gradient(
+def value_and_extragradient(
     loss_fn: Function[T, *Ts, Array],
     params: T,
     *data: *Ts,
@@ -106,7 +109,7 @@ def value_and_lookahead_gradient(
     axis_name: AxisName = None,
 ) -> tuple[Array, T]: ...
 @overload
-def value_and_lookahead_gradient(
+def value_and_extragradient(
     loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *data: *Ts,
@@ -116,7 +119,7 @@ def value_and_lookahead_gradient(
     axis_name: AxisName = None,
 ) -> tuple[tuple[Array, Aux], T]: ...
 @jit("loss_fn", "has_aux", "wrt", "axis_name", non_negative=("learning_rate",))
-def value_and_lookahead_gradient(
+def value_and_extragradient(
     loss_fn: Function[T, *Ts, Any],
     params: T,
     *data: *Ts,
@@ -129,10 +132,11 @@ def value_and_lookahead_gradient(
 
     .. math:: \left(L(w),\ \nabla L\left(w - \eta\, \nabla L(w)\right)\right)
 
-    The value, and the aux, are those of the first pass, at ``w`` itself; the gradient is that of `lookahead_gradient`.
+    The value, and the aux, are those of the first pass, at ``w`` itself; the gradient is that of `extragradient`.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``.
+        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, ``w``.
         *data: Pytrees handed on to ``loss_fn``, the same for both gradients; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
@@ -162,7 +166,7 @@ def value_and_lookahead_gradient(
         >>> def loss(w):
         ...     return jnp.sum(w**2)
         >>> w = jnp.array([1.0, 4.0])
-        >>> value, slope = jaxgrad.shift.value_and_lookahead_gradient(loss, w, learning_rate=0.25)
+        >>> value, slope = jaxgrad.shift.value_and_extragradient(loss, w, learning_rate=0.25)
         >>> value.item(), slope.tolist()
         (17.0, [1.0, 4.0])
 

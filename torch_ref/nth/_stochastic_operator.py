@@ -7,7 +7,7 @@ import torch
 from torch_ref.nth._directional import directional
 
 
-def estimate_operator(
+def stochastic_operator(
     fun: Any, x: torch.Tensor, *data: Any, operator: str = "laplacian", order: int = 2, probes: Any = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mean of the derivatives along the probes and its standard error."""

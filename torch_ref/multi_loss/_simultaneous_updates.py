@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 from torch_ref.multi_loss._gradients import in_order
 
 
-def retained_updates(losses_fn: Any, params: Any, states: Any, *data: Any, optimizer: Any) -> Any:
+def simultaneous_updates(losses_fn: Any, params: Any, states: Any, *data: Any, optimizer: Any) -> Any:
     """Take all gradients first, since torch refuses a backward after an in-place step; then step after step."""
     leaves, structure = pytree.tree_flatten(params)
     leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]

@@ -1,26 +1,23 @@
-"""Several updates in a row, each from the gradient of a fresh forward."""
+"""Several updates in a row, all from the gradients of one forward."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, overload
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Aux, AxisName, Function, T, Tree, Ts, Wrt
-from jaxgrad.multi_loss import _losses
-from jaxgrad.multi_loss._forward import forward
+from jaxgrad.multi_loss._leaf_updates import Touches, start_updates
+from jaxgrad.multi_loss._linearize import linearize
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._steps import Touches, begin
 
-__all__ = ["fresh_updates"]
+__all__ = ["simultaneous_updates"]
 
 
 @overload
-def fresh_updates(
+def simultaneous_updates(
     losses_fn: Function[T, *Ts, L],
     params: T,
     states: Tree,
@@ -32,7 +29,7 @@ def fresh_updates(
     axis_name: AxisName = None,
 ) -> tuple[T, Tree, L]: ...
 @overload
-def fresh_updates(
+def simultaneous_updates(
     losses_fn: Function[T, *Ts, tuple[L, Aux]],
     params: T,
     states: Tree,
@@ -44,7 +41,7 @@ def fresh_updates(
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, Tree, L], Aux]: ...
 @jit("losses_fn", "optimizer", "touches", "has_aux", "wrt", "axis_name")
-def fresh_updates(
+def simultaneous_updates(
     losses_fn: Function[T, *Ts, Any],
     params: T,
     states: Tree,
@@ -55,20 +52,29 @@ def fresh_updates(
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> Any:
-    r"""Update the parameters once for each loss, each gradient taken where the updates before have led.
+    r"""Update the parameters once for each loss, all gradients taken at the start.
 
     .. math:: \theta_k = \theta_{k-1} + u_k, \qquad
-              (u_k, s_k) = \text{update}\big(\nabla L_k(\theta_{k-1}),\ s_{k-1},\ \theta_{k-1}\big),
-              \qquad k = 1, \dots, K
+              (u_k, s_k) = \text{update}\big(\nabla L_k(\theta_0),\ s_{k-1},\ \theta_{k-1}\big), \qquad k = 1, \dots, K
 
-    `retained_updates` takes all gradients at the start instead, from one forward; it says when the two differ. Which
-    leaves a loss touches is found as there.
+    This is what several ``backward(retain_graph=True)`` with an optimizer step after each would give if PyTorch
+    allowed it: the second step uses the gradient of the first forward. In numerical analysis it is the order of Jacobi,
+    and in games simultaneous gradient descent. `sequential_updates` takes each gradient where the updates before have
+    led. The two differ as soon as an update moves a leaf on which a later loss's gradient depends; they agree where the
+    losses share no leaf, and for small steps the difference is of the order of the step. This one costs a single
+    forward; with plain SGD it does not depend on the order of the losses.
+
+    A leaf that a loss does not touch does not move in its step, and neither does its optimizer state: each leaf counts
+    its own steps, as in PyTorch. A loss touches the leaves that its derivative reads, found from the program and not
+    from numbers: not through ``stop_gradient``, and for an array of losses that is no stack of scalars all leaves that
+    the array depends on.
 
     Args:
         losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses, as in `gradients`. Static: pass a named function.
+            More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         states: One optimizer state for each leaf, from `init_states`.
-        *data: Pytrees handed on to ``losses_fn``, the same in every forward.
+        *data: Pytrees handed on to ``losses_fn``.
         optimizer: An optax transformation. Static, and told apart by identity: build it once, outside of loops. It
             sees one leaf at a time, so ``optax.clip_by_global_norm`` clips each leaf by itself.
         touches: Which leaves each loss moves, where its dependence is not what you want: one entry for each loss, in a
@@ -81,11 +87,10 @@ def fresh_updates(
             losses; ``None``: each is the device's own.
 
     Returns:
-        The new parameters, the new states, and the losses, each where its gradient was taken, in the form that
-        ``losses_fn`` returns. The updates are made in the order of the losses; for a dictionary in the order of its
-        sorted keys. With ``has_aux``, ``((params, states, losses), aux)``: the aux of the first forward, at the
-        ``params`` that were given, as in `retained_updates`; inside of `jax.shard_map` it is the device's own, with
-        ``axis_name`` too.
+        The new parameters, the new states, and the losses at the start, as ``losses_fn`` returned them. The updates are
+        made in the order of the losses; for a dictionary in the order of its sorted keys. With ``has_aux``, ``((params,
+        states, losses), aux)``: the aux of the one forward, at the start; inside of `jax.shard_map` it is the device's
+        own, with ``axis_name`` too.
 
     Raises:
         ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there is
@@ -95,7 +100,7 @@ def fresh_updates(
             ``has_aux``.
 
     Cost:
-        ``K`` forwards and ``K`` backwards, each without the other losses, and an optimizer step for each.
+        One forward, ``K`` backwards, and an optimizer step for each.
 
     Example:
         >>> import jax.numpy as jnp
@@ -106,27 +111,20 @@ def fresh_updates(
         >>> params = {"trunk": jnp.array(1.0), "a": jnp.array(2.0), "b": jnp.array(3.0)}
         >>> sgd = optax.sgd(0.1)
         >>> states = jaxgrad.multi_loss.init_states(sgd, params)
-        >>> params, states, _ = jaxgrad.multi_loss.fresh_updates(losses, params, states, optimizer=sgd)
+        >>> params, states, _ = jaxgrad.multi_loss.simultaneous_updates(losses, params, states, optimizer=sgd)
         >>> {name: round(leaf.item(), 4) for name, leaf in params.items()}
-        {'a': 1.9, 'b': 2.92, 'trunk': 0.5}
+        {'a': 1.9, 'b': 2.9, 'trunk': 0.5}
 
     References:
-        Bertsekas and Tsitsiklis (1989), Parallel and Distributed Computation, section 3.2 (the Gauss-Seidel and the
-        Jacobi order);
+        Paszke et al. (2019), PyTorch, NeurIPS (``backward(retain_graph=True)``);
         Kingma and Ba (2015), Adam, ICLR, algorithm 1.
     """
     params, states = _sharding.replicated((params, states), axis_name)
     subset = _tree.held(losses_fn, params, wrt)
     _check.differentiable(params=subset.active)
-    steps = begin(optimizer, params, states, wrt)
-    start = here = forward(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
-    values = [start.loss(0)]
+    updates = start_updates(optimizer, params, states, wrt)
+    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
     for k in range(start.count):
-        if k > 0:
-            here = forward(subset.fun, subset.pick(steps.params), *data, axis_name=axis_name, has_aux=has_aux)
-            values.append(here.loss(k))
-        steps = steps.take(here.row(k), steps.touched_by(k, here, touches))
-    stacked = _losses.is_array(start.losses)
-    losses = jnp.stack(values) if stacked else jax.tree.unflatten(jax.tree.structure(start.losses), values)
-    result = steps.params, steps.states, losses
+        updates = updates.take(start.row(k), updates.touched_by(k, start, touches))
+    result = updates.params, updates.states, start.losses
     return (result, start.aux) if has_aux else result

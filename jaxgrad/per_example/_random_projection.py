@@ -15,11 +15,11 @@ from jaxgrad.per_example._engine._batch import problem_of
 from jaxgrad.per_example._explicit import laid_out
 from jaxgrad.per_example._slopes import Slopes, from_slopes
 
-__all__ = ["project"]
+__all__ = ["random_projection"]
 
 
 @overload
-def project(
+def random_projection(
     loss_fn: Function[T, *Ts, Array],
     params: T,
     *batch: *Ts,
@@ -29,7 +29,7 @@ def project(
     wrt: Wrt = None,
 ) -> Array: ...
 @overload
-def project(
+def random_projection(
     loss_fn: Function[T, *Ts, tuple[Array, Aux]],
     params: T,
     *batch: *Ts,
@@ -40,7 +40,7 @@ def project(
 ) -> tuple[Array, Aux]: ...
 @jit("loss_fn", "dim", "has_aux", "wrt")
 @laid_out(lambda at: at.rows)
-def project(
+def random_projection(
     loss_fn: Function[T, *Ts, Any],
     params: T,
     *batch: *Ts,
@@ -59,7 +59,8 @@ def project(
     neither a gradient nor the matrix of directions is formed. Batches projected with one key can be compared.
 
     Args:
-        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function.
+        loss_fn: ``loss_fn(params, *example) -> ()``, the loss of ONE example. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays.
         *batch: Pytrees whose leaves have the examples along their leading axis, of length ``B``.
         key: Random key of the directions.
@@ -87,7 +88,8 @@ def project(
         >>> import jaxgrad
         >>> def loss(w, x):
         ...     return w * x
-        >>> y = jaxgrad.per_example.project(loss, jnp.array(1.0), jnp.array([1.0, -3.0]), key=jax.random.key(0), dim=4)
+        >>> key, x = jax.random.key(0), jnp.array([1.0, -3.0])
+        >>> y = jaxgrad.per_example.random_projection(loss, jnp.array(1.0), x, key=key, dim=4)
         >>> (y @ y.T).tolist()
         [[1.0, -3.0], [-3.0, 9.0]]
 

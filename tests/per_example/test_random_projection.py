@@ -1,12 +1,12 @@
-"""`per_example.project` on the same directions as the reference; inner products survive in expectation."""
+"""`per_example.random_projection` on the same directions as the reference; inner products survive in expectation."""
 
 import jax
 import numpy as np
 import pytest
 
 import torch_ref.per_example
-from jaxgrad.per_example import gram, project
-from jaxgrad.per_example._project import direction
+from jaxgrad.per_example import gram, random_projection
+from jaxgrad.per_example._random_projection import direction
 from tests.bridge import assert_parity, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
 
@@ -15,10 +15,10 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 def test_matches_torch_on_the_same_directions(key):
     problem = regression()
-    got = project(mean_square, problem.params, *problem.data, key=key, dim=5)
+    got = random_projection(mean_square, problem.params, *problem.data, key=key, dim=5)
     signs = jax.jit(direction)
     directions = [to_torch(signs(k, problem.params)) for k in jax.random.split(key, 5)]
-    want = torch_ref.per_example.project(
+    want = torch_ref.per_example.random_projection(
         mean_square_torch, problem.params_torch, *problem.data_torch, directions=directions
     )
     assert_parity(got, want)
@@ -26,7 +26,7 @@ def test_matches_torch_on_the_same_directions(key):
 
 def test_inner_products_survive(key):
     problem = regression()
-    features = np.asarray(project(mean_square, problem.params, *problem.data, key=key, dim=4000))
+    features = np.asarray(random_projection(mean_square, problem.params, *problem.data, key=key, dim=4000))
     exact = np.asarray(gram(mean_square, problem.params, *problem.data))
     assert np.abs(features @ features.T - exact).max() < 0.1 * exact.diagonal().max()
 
@@ -34,4 +34,4 @@ def test_inner_products_survive(key):
 def test_rejects_no_direction(key):
     problem = regression()
     with pytest.raises(ValueError, match="dim must be at least 1"):
-        project(mean_square, problem.params, *problem.data, key=key, dim=0)
+        random_projection(mean_square, problem.params, *problem.data, key=key, dim=0)

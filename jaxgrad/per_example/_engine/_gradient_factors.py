@@ -1,4 +1,4 @@
-"""The ledger of a batch: what one backward pass leaves, enough for norms and for any weighted sum."""
+"""What one backward pass of a batch leaves: enough of every gradient for norms, and for any weighted sum."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from jaxgrad.per_example._engine._plan import LeafPlan, Plan
 from jaxgrad.per_example._engine._rules import outer_factors
 from jaxgrad.per_example._engine._taps import Tapped, run
 
-__all__ = ["Ledger", "keep_books", "weighted_sum"]
+__all__ = ["GradientFactors", "gradient_factors", "weighted_sum"]
 
 
-class Ledger(NamedTuple):
+class GradientFactors(NamedTuple):
     """The losses of a batch, aux and, for every leaf, its gradients in the form that the plan chose."""
 
     losses: Array
@@ -26,13 +26,13 @@ class Ledger(NamedTuple):
     """A list of `Factors`, a stack of gradients, or ``None`` where the loss does not depend on the leaf."""
 
 
-def keep_books(plan: Plan, leaves: Sequence[Array], batch: Any) -> Ledger:
+def gradient_factors(plan: Plan, leaves: Sequence[Array], batch: Any) -> GradientFactors:
     """Run a batch forward and backward once."""
     if plan.program is None:
         # everything is materialised, by JAX's own transposition
         both = jax.value_and_grad(plan.fun, has_aux=True)
         (losses, aux), rows = jax.vmap(both, in_axes=(None,) + (0,) * len(batch))(leaves, *batch)
-        return Ledger(losses, aux, tuple(rows))
+        return GradientFactors(losses, aux, tuple(rows))
     program = plan.program
 
     def one(*example: Any) -> tuple[Array, Tree, tuple[Any, ...]]:
@@ -40,7 +40,7 @@ def keep_books(plan: Plan, leaves: Sequence[Array], batch: Any) -> Ledger:
         return tapped.loss, tapped.aux, tuple(_entry(plan, i, tapped) for i in range(len(leaves)))
 
     losses, aux, entries = jax.vmap(one)(*batch)
-    return Ledger(
+    return GradientFactors(
         losses,
         aux,
         tuple(
@@ -51,7 +51,7 @@ def keep_books(plan: Plan, leaves: Sequence[Array], batch: Any) -> Ledger:
 
 
 def _entry(plan: Plan, index: int, tapped: Tapped) -> Any:
-    """Return what one example adds to the ledger of one leaf."""
+    """Return what one example adds to what is held of one leaf."""
     leaf = plan.leaves[index]
     if leaf.method in {"tap", "unused"}:
         return tapped.gradients.get(index)
@@ -63,14 +63,14 @@ def _entry(plan: Plan, index: int, tapped: Tapped) -> Any:
     return in_one_dtype(factors, leaf.dtype)
 
 
-def weighted_sum(plan: Plan, ledger: Ledger, scales: Sequence[Array]) -> list[Array]:
+def weighted_sum(plan: Plan, factors: GradientFactors, scales: Sequence[Array]) -> list[Array]:
     """Return the sum over the examples of each leaf's gradients, scaled by ``scales[leaf]`` of shape ``(B,)``.
 
     The sums come in float32 at the least. A scale of zero cuts an example out, whatever its entries are: zero times
     NaN would be NaN.
     """
     return [
-        _leaf_sum(leaf, entry, scale) for leaf, entry, scale in zip(plan.leaves, ledger.entries, scales, strict=True)
+        _leaf_sum(leaf, entry, scale) for leaf, entry, scale in zip(plan.leaves, factors.entries, scales, strict=True)
     ]
 
 

@@ -1,0 +1,127 @@
+"""Six ways to train beyond `jax.grad`, each with a linen module: `python -m tests.scripts.train_linen`."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax import Array
+
+from jaxgrad import curvature, meta, models, multi_loss, nth, per_example, shift
+from tests.scripts import data
+from tests.scripts.common import cross_entropy, fit, fit_with_stats, judge, show
+from tests.scripts.networks_linen import MLP, Dense, Normed, TwoHeads
+
+Params = dict[str, Any]
+
+key = jax.random.key(0)
+(x_train, y_train), (x_test, y_test) = data.digits()
+
+
+def sam() -> tuple[Array, Array]:
+    """Minimise sharpness; BatchNorm keeps the statistics of the pass at the weights as they are."""
+    apply_fn, params, stats = models.from_linen_with_state(Normed(), x_train, key=key, train=True)
+
+    def loss_fn(params: Params, stats: Params, x: Array, y: Array) -> tuple[Array, Params]:
+        logits, stats = apply_fn(params, stats, x)
+        return cross_entropy(logits, y), stats
+
+    gradient_fn = partial(shift.sam_gradient, loss_fn, radius=0.05, has_aux=True)
+    batches = data.batches(x_train, y_train, size=128, steps=60)
+    params, stats = fit_with_stats(gradient_fn, params, stats, batches)
+    logits, _ = apply_fn(params, stats, x_test, train=False)
+    return judge(logits, y_test, at_least=0.85)
+
+
+def private() -> tuple[Array, Array]:
+    """Clip the gradient of every example, and add noise; a batch is sampled, and filled up with padding."""
+    apply_fn, params = models.from_linen(MLP(10), x_train, key=key)
+
+    def loss_fn(params: Params, x: Array, y: Array) -> Array:
+        return cross_entropy(apply_fn(params, x), y)
+
+    optimizer = optax.chain(
+        per_example.dp_aggregate(loss_fn, clip_norm=1.0, noise_multiplier=1.0, expected_batch_size=128.0, key=key),
+        optax.adam(1e-2),
+    )
+
+    @jax.jit
+    def step(params: Params, state: Any, x: Array, y: Array, is_padding: Array) -> Any:
+        updates, state = optimizer.update(params, state, params, batch=(x, y), is_padding=is_padding)
+        return optax.apply_updates(params, updates), state
+
+    state = optimizer.init(params)
+    for batch in data.sampled_batches(x_train, y_train, rate=0.1, size=176, steps=60):
+        params, state = step(params, state, *batch)
+    return judge(apply_fn(params, x_test), y_test, at_least=0.75)
+
+
+def top_eigenvalue() -> Array:
+    """Find the largest curvature of softmax regression at zero weights, by power iteration."""
+    apply_fn, params = models.from_linen(Dense(10, kernel_init=nn.initializers.zeros), x_train, key=key)
+
+    def loss_fn(params: Params) -> Array:
+        return cross_entropy(apply_fn(params, x_train), y_train)
+
+    product = optax.tree.random_like(key, params)
+    for _ in range(30):
+        product = curvature.hvp(loss_fn, params, optax.tree.scale(1 / optax.tree.norm(product), product))
+    assert abs(optax.tree.norm(product) - 1.1437) < 1e-4  # that of x.T @ x / n, with a column of ones, over ten
+    return optax.tree.norm(product)
+
+
+def poisson() -> Array:
+    """Let a network that is zero on the border solve a Poisson problem; the Laplacian's residual is its loss."""
+    apply_fn, params = models.from_linen(MLP(1), jnp.ones(2), key=key)
+
+    def solution(point: Array, params: Params) -> Array:
+        return jnp.prod(point * (1 - point)) * apply_fn(params, point)[0]
+
+    def residual(params: Params, point: Array) -> Array:
+        return nth.laplacian(solution, point, params) + data.source(point)
+
+    def loss_fn(params: Params, points: Array) -> Array:
+        return jnp.mean(jax.vmap(residual, (None, 0))(params, points) ** 2)
+
+    points = data.points(64)
+    params = fit(jax.grad(loss_fn), params, [(points,)] * 300)
+    error = jnp.max(jnp.abs(jax.vmap(solution, (0, None))(points, params) - data.solution(points)))
+    assert error < 0.05
+    return error
+
+
+def maml() -> tuple[Array, Array]:
+    """Learn to tell two digits apart from few pictures of them, among 0 to 5; try it with 6 to 9."""
+    apply_fn, params = models.from_linen(MLP(2), x_train, key=key)
+    inner = optax.sgd(0.5)
+
+    def loss_fn(params: Params, x: Array, y: Array) -> Array:
+        return cross_entropy(apply_fn(params, x), y)
+
+    learn = partial(meta.maml_gradient, loss_fn, optimizer=inner, num_steps=3)
+    params = fit(learn, params, data.tasks(x_train, y_train, among=range(6), count=8, shots=3, steps=60))
+    ((support, query),) = data.tasks(x_test, y_test, among=range(6, 10), count=50, shots=3, steps=1)
+    adapted = jax.vmap(partial(meta.adapt, loss_fn, params, optimizer=inner, num_steps=3))(support)
+    return judge(jax.vmap(apply_fn)(adapted, query[0]), query[1], at_least=0.8)
+
+
+def two_losses() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Let each of two losses take its own step, the trunk both, from one forward pass."""
+    apply_fn, params = models.from_linen(TwoHeads(), x_train, key=key)
+    optimizer = optax.adam(1e-2)
+
+    def losses_fn(params: Params, x: Array, y: Array) -> tuple[Array, Array]:
+        digit, odd = apply_fn(params, x)
+        return cross_entropy(digit, y), cross_entropy(odd, y % 2)
+
+    states = multi_loss.init_states(optimizer, params)
+    for x, y in data.batches(x_train, y_train, size=128, steps=60):
+        params, states, _ = multi_loss.simultaneous_updates(losses_fn, params, states, x, y, optimizer=optimizer)
+    digit, odd = apply_fn(params, x_test)
+    return judge(digit, y_test, at_least=0.85), judge(odd, y_test % 2, at_least=0.85)
+
+
+if __name__ == "__main__":
+    show(sam, private, top_eigenvalue, poisson, maml, two_losses)
