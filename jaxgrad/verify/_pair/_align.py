@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,8 @@ def align(bound: Any, calls: list[Call], natural: Natural, order: list[Slot]) ->
     for leaves, paths in theirs.items():
         if not leaves or leaves not in ours:
             continue
-        for group_t, group_j in _levels([p for p in paths if p], [p for p in ours[leaves] if p]):
+        apart = functools.partial(_apart, calls, natural, order)
+        for group_t, group_j in _levels([p for p in paths if p], [p for p in ours[leaves] if p], leaves, apart):
             found += _zip_calls(group_t, group_j, calls, natural, order)
             pairs |= dict(zip(group_t, group_j, strict=False))
     found += _by_name(theirs.get(frozenset(), []), ours.get(frozenset(), []), pairs, calls, natural, order)
@@ -67,8 +70,14 @@ def _leaves_below(bound: Any) -> tuple[Any, Any]:
     return torch, jax
 
 
-def _levels(torch: list[str], jax: list[str]) -> list[tuple[list[str], list[str]]]:
-    """Split paths that hold the same weights into the innermost ones and those around them."""
+def _levels(
+    torch: list[str], jax: list[str], leaves: frozenset[str], apart: Callable[[str, str], float]
+) -> list[tuple[list[str], list[str]]]:
+    """Split paths that hold the same weights into the innermost ones and those around them.
+
+    Where one side has more wrappers than the other, as a residual around a Sequential has, the values tell which is
+    which.
+    """
 
     def inner(paths: list[str], mark: str) -> tuple[list[str], list[str]]:
         innermost = [p for p in paths if not any(q.startswith(f"{p}{mark}") for q in paths)]
@@ -77,8 +86,34 @@ def _levels(torch: list[str], jax: list[str]) -> list[tuple[list[str], list[str]
     (inner_t, outer_t), (inner_j, outer_j) = inner(torch, "."), inner(jax, "/")
     if not inner_t or not inner_j:
         return []
-    around = [([outer_t[0]], [outer_j[0]])] if outer_t and outer_j else []
-    return [(inner_t, inner_j), *around]
+    holds_its_own = any(leaf.removeprefix(f"{inner_j[0]}/").count("/") == 0 for leaf in leaves)
+    if len(inner_t) == len(inner_j) == 1 and not holds_its_own and len(outer_t) != len(outer_j):
+        return _nested([*outer_t, *inner_t], [*outer_j, *inner_j], apart)
+    return [(inner_t, inner_j), *_nested(outer_t, outer_j, apart)]
+
+
+LONGEST_CHAIN = 6
+"""How many modules around the same weights are tried in every combination."""
+
+
+def _nested(torch: list[str], jax: list[str], apart: Callable[[str, str], float]) -> list[tuple[list[str], list[str]]]:
+    """Pair two chains of modules, each inside of the one before, by the likeness of what they return."""
+    # a layer shared by many has as many wrappers, which are no chain: only the outermost are paired
+    torch, jax = ((chain if len(chain) <= LONGEST_CHAIN else chain[:1]) for chain in (torch, jax))
+    count = min(len(torch), len(jax))
+    options = itertools.product(itertools.combinations(torch, count), itertools.combinations(jax, count))
+    best = min(options, key=lambda both: sum(min(apart(t, j), 1e9) for t, j in zip(*both, strict=True)))
+    return [([t], [j]) for t, j in zip(*best, strict=True)]
+
+
+def _apart(calls: list[Call], natural: Natural, order: list[Slot], torch: str, jax: str) -> float:
+    """Return how far the first outputs of two modules lie apart."""
+    theirs = next((c.output for c in calls if c.path == torch and c.output is not None), None)
+    ours = next((natural.outputs[slot] for slot in order if slot[0] == jax and slot in natural.outputs), None)
+    if theirs is None or ours is None:
+        return np.inf
+    layout = layout_of(theirs, ours)
+    return np.inf if layout is None else relative(ours, theirs.transpose(layout))
 
 
 def _zip_calls(
@@ -144,21 +179,36 @@ def reference(bound: Any, aligned: list[Aligned], natural: Natural) -> dict[Slot
     for pair in aligned:
         call, taken = pair.call, natural.inputs.get(pair.slot, [])
         inputs, cotangents = {}, {}
-        # a recurrent cell takes its input first in torch, and its carry first in Flax
-        turned = call.kind.endswith("Cell") and len(taken) == 2
+        places = _argument_places(call, taken)
         for i, value in enumerate(call.inputs):
-            place = 1 - i if turned and i < 2 else i
+            place = places.get(i, i)
             if value is None or call.same[i] != i or value.dtype.kind != "f" or place >= len(taken):
                 continue
             given = taken[place]
             layout = None if given is None else _input_layout(bound, pair, value, given)
             if layout is not None:
                 inputs[place] = layout(value)
-                cotangents[place] = layout(call.input_grads.get(i, np.zeros_like(value)))
+                if i in call.tracked:
+                    cotangents[place] = layout(call.input_grads.get(i, np.zeros_like(value)))
         assert call.output is not None
         grad = np.zeros_like(call.output) if call.output_grad is None else call.output_grad
         plan[pair.slot] = Reference(inputs, cotangents, call.output.transpose(pair.layout), grad.transpose(pair.layout))
     return plan
+
+
+def _argument_places(call: Call, taken: list[np.ndarray | None]) -> dict[int, int]:
+    """Return where JAX takes an argument that torch takes elsewhere: a recurrent cell's state and input change places.
+
+    A cell may be written either way, so that the values decide; where neither fits, Flax's order is taken.
+    """
+    if not (call.cell or call.kind.endswith("Cell")) or len(call.inputs) > 2 or len(taken) < 2:
+        return {}
+    x = call.inputs[0]
+
+    def distance(given: np.ndarray | None) -> float:
+        return np.inf if x is None or given is None or given.shape != x.shape else float(np.linalg.norm(given - x))
+
+    return {} if distance(taken[0]) < distance(taken[1]) else {0: 1, 1: 0}
 
 
 def _input_layout(bound: Any, pair: Aligned, value: np.ndarray, taken: np.ndarray) -> Any:

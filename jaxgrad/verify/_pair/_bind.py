@@ -1,17 +1,21 @@
 """A torch side and a JAX model made one pair: the layout of the batch, a trial run, the mapping of the weights."""
 
+import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxgrad import _jaxpr
 from jaxgrad.verify._pair import _jax_side, _losses, _mapping
 from jaxgrad.verify._pair._configs import jax_configs
 from jaxgrad.verify._pair._inputs import (
     PairError,
     check_batch,
+    check_complex,
     check_mode,
     check_options,
     check_pairs,
@@ -22,7 +26,8 @@ from jaxgrad.verify._pair._jax_side import cast, flatten, framework_default, pre
 from jaxgrad.verify._pair._layout import choose_layout, narrow
 from jaxgrad.verify._pair._mapping import Mapping, Rule
 from jaxgrad.verify._pair._pair import Pair
-from jaxgrad.verify._pair._torch_side import TorchSide, split
+from jaxgrad.verify._pair._parts import Parts, parts_of
+from jaxgrad.verify._pair._torch_side import TorchSide, unwrapped
 from jaxgrad.verify._pair._what import SECOND
 
 __all__ = ["DEFAULTS", "bind", "pair"]
@@ -37,6 +42,7 @@ def pair(
     mapping: str | Sequence[Rule | tuple[Any, ...]] = "auto",
     weights: str = "torch",
     mode: str = "eval",
+    torch_kwargs: dict[str, Any] | None = None,
     jax_kwargs: dict[str, Any] | None = None,
     adapt: Callable[..., tuple[Any, ...]] | None = None,
     optimizer: tuple[Any, Any] | None = None,
@@ -53,14 +59,18 @@ def pair(
         torch: A ``torch.nn.Module``, in evaluation mode unless ``mode="train"``. It is copied, never changed.
         jax: A linen module, ``(linen module, variables)``, an NNX module, or ``(apply_fn, params)`` with
             ``apply_fn(params, *inputs)``.
-        batch: NumPy arrays, one or a tuple: the inputs, and as the last of several the target of the loss. In
-            torch's layout; images go over with channels last where the JAX model takes them so.
+        batch: NumPy arrays, one or a tuple: the inputs, and as the last of several the target of the loss, or as many
+            targets as the loss takes. In torch's layout; images go over with channels last where the JAX model takes
+            them so. A dict gives both models their inputs by name, and the target under ``"target"`` or
+            ``"labels"``, or last. Arrays of another length than the rest (edge lists, masks) are shared.
         loss: ``(torch function, JAX function)`` of ``(output, target)``, or ``"mse"``, ``"cross_entropy"`` (integer
             labels, classes last), ``"mean_square"`` (of the output alone, for a batch without a target).
         mapping: ``"auto"``, or rules `Rule` (or their tuples) for what the automatic mapping cannot know.
         weights: ``"torch"`` gives the port torch's weights; ``"own"`` judges the weights that the port holds.
         mode: ``"eval"`` or ``"train"``; dropout must have the rate 0 in the latter.
-        jax_kwargs: Keyword arguments of every call of the JAX model, such as ``{"train": False}``.
+        torch_kwargs: Keyword arguments of every call of the torch model; arrays become tensors, floating-point ones
+            of the precision that is compared.
+        jax_kwargs: The same of the JAX model, such as ``{"train": False}``; arrays as the JAX model takes them.
         adapt: ``adapt(*batch)`` gives the batch as the JAX side takes it; traceable.
         optimizer: ``(make, transformation)``: ``make(parameters)`` returns a torch optimizer, and the other is an
             optax transformation; for ``what="step"``.
@@ -95,9 +105,12 @@ def pair(
     check_options(weights, mode)
     check_pairs(own, SECOND, optimizer=optimizer, clip=clip)
     losses = _losses.named(loss)
-    arrays = check_batch(batch)
+    whole, parts = parts_of(batch, losses)
+    arrays = check_batch(whole)
+    torch = unwrapped(torch)
     check_mode(torch, mode)
-    side = TorchSide(torch, losses[0], train=mode == "train")
+    check_complex("torch", {n: str(p.dtype) for n, p in torch.named_parameters()})
+    side = TorchSide(torch, losses[0], train=mode == "train", parts=parts, kwargs=torch_kwargs)
     if excite and weights == "torch":
         side.excite()
     given = {"mapping": mapping, "weights": weights, "mode": mode, "jax_kwargs": jax_kwargs, "adapt": adapt,
@@ -132,22 +145,23 @@ def bind(side: Any, model: Any, loss: Any, batch: tuple[np.ndarray, ...], given:
     options = {name: given[name] for name in ("weights", "mode", "optimizer", "clip")} | {"own": given["own"] or {}}
     # the models are made and tried as a user runs them, with x64 off
     with precision(), framework_default():
-        adapt = given["adapt"] or choose_layout(side.kinds.values(), model, batch, kwargs)
-        inputs = _inputs(adapt, batch)
-        ours = _jax_side.make(model, kwargs, inputs, train=given["mode"] == "train")
+        adapt = given["adapt"] or choose_layout(side, model, batch, kwargs)
+        inputs = _inputs(adapt, batch, side.parts)
+        ours = _jax_side.make(model, kwargs, inputs, train=given["mode"] == "train", parts=side.parts)
+        check_complex("JAX", {p: str(getattr(x, "dtype", "")) for p, x in flatten(ours.params).items()})
         bound = Pair(side, ours, loss, batch, adapt, options)
         bound.mapping = _find_mapping(bound, rules, side.order(batch), _try_jax(bound, inputs))
     return bound
 
 
-def _inputs(adapt: Callable[..., Any], batch: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+def _inputs(adapt: Callable[..., Any], batch: tuple[np.ndarray, ...], parts: Parts) -> tuple[Any, ...]:
     """Return the inputs of the JAX model, as a user has them.
 
     Raises:
         PairError: If ``adapt`` fails.
     """
     try:
-        return split(adapt(*(narrow(cast(x, "float32")) for x in batch)))[0]
+        return parts.split(adapt(*(narrow(cast(x, "float32")) for x in batch)))[0]
     except Exception as error:
         message = f"adapt fails on the batch: {first_line(error)}"
         raise PairError(message) from error
@@ -170,7 +184,7 @@ def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:
         output = jax.eval_shape(
             lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], *bound.jax.outline("float32"), *inputs
         )
-        _, targets = split(bound.adapt(*bound.data("float32")))
+        _, targets = bound.torch.parts.split(bound.adapt(*bound.data("float32")))
         jax.eval_shape(bound.jax_loss, output, *targets)
     except Exception as error:
         message = f"the JAX model or its loss fails on the batch (shapes {given}): {first_line(error)}"
@@ -183,6 +197,30 @@ def _find_mapping(bound: Pair, rules: list[Rule], torch_order: dict[str, int], j
     side = bound.torch
     statistics = {p: np.shape(x) for p, x in flatten(bound.jax.rest).items() if p.endswith(("/mean", "/var"))}
     ours = _jax_side.shapes(bound.jax.params) | statistics
-    return _mapping.automatic(
+    found = _mapping.automatic(
         side.outline, side.kinds, side.aliases, ours, jax_configs(bound.jax), rules, torch_order, jax_order
     )
+    return _without_constants(bound, found, ours)
+
+
+def _without_constants(bound: Pair, mapping: Mapping, ours: dict[str, tuple[int, ...]]) -> Mapping:
+    """Take out of what is left over what is no weight: it needs no counterpart, and its values are judged anyway."""
+    unread = _unread(bound, mapping.unfilled) if mapping.unfilled else set()
+    unfilled = tuple(path for path in mapping.unfilled if path not in unread)
+    constant = bound.torch.constants(mapping.unused, bound.batch) if mapping.unused else set()
+    # one that a JAX leaf still waits for is a weight after all
+    waiting = {math.prod(ours[path]) for path in unfilled}
+    constant = {key for key in constant if math.prod(bound.torch.outline[key]) not in waiting}
+    unused = tuple(key for key in mapping.unused if key not in constant)
+    return dataclasses.replace(
+        mapping, unused=unused, unfilled=unfilled, constants=(*sorted(constant), *sorted(unread))
+    )
+
+
+def _unread(bound: Pair, paths: Sequence[str]) -> set[str]:
+    """Return the JAX leaves among ``paths`` that the loss does not depend on."""
+    arguments = (*bound.jax.outline("float32"), *bound.data("float32"))
+    program = jax.make_jaxpr(lambda params, rest, *batch: bound.jax_loss_of(rest)(params, *batch))(*arguments)
+    _, used = _jaxpr.needed(program.jaxpr, [True])
+    read = dict(zip(flatten(arguments[:2]), used, strict=False))
+    return {path for path in paths if not read.get(f"0/{path}", read.get(f"1/{path}", True))}

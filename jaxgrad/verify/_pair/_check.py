@@ -10,12 +10,13 @@ import numpy as np
 from jaxgrad.verify._pair import _divergence, _explain, _training
 from jaxgrad.verify._pair._divergence import Divergence, Layer, Passes
 from jaxgrad.verify._pair._flattening import settle_flattening
+from jaxgrad.verify._pair._inputs import first_line
 from jaxgrad.verify._pair._islands import settle
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
-from jaxgrad.verify._pair._report import Report, Result
+from jaxgrad.verify._pair._report import Cause, Report, Result
 from jaxgrad.verify._pair._verdicts import Progress, judge_quantities, judge_result
 from jaxgrad.verify._pair._what import FIRST, INSIDE, SECOND, names_of, steps_of
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
@@ -23,6 +24,7 @@ from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 __all__ = ["check", "first_of_results"]
 
 
+NO_STEP = "an optimizer was given, and no step was compared: ask for what=[..., 'step']"
 TIED = "tied in torch, leaves of their own in JAX: the first training step moves them apart"
 
 
@@ -61,7 +63,10 @@ def check(
         settle_flattening(bound)
         sides = {d: (TorchQuantities(bound, d), JaxQuantities(bound, d)) for d in ("float64", *lower)}
         wanted = [n for n in names if n in (*FIRST, *SECOND)]
+        absent = [n for n in names if n in SECOND or n.startswith("step")] if not bound.torch.params else []
+        names, wanted = ([n for n in given if n not in absent] for given in (names, wanted))
         results = judge_quantities(bound, sides, wanted, tolerance, noise, tell)
+        results += [Result(n, [], "agree", "the torch model has no parameters") for n in absent]
         results += _unmapped(bound)
         results += _steps(bound, sides["float64"][1], [n for n in names if n.startswith("step")], tolerance, tell)
         differs = any(r.verdict in ("differ", "failed") for r in results)
@@ -69,18 +74,32 @@ def check(
         rows: list[Layer] = []
         if differs or any(n in INSIDE for n in names):
             tell("layer by layer", 0.8)
-            passes, rows, failure = _watch(bound)
+            value = next((r for r in results if r.name == "value"), None)
+            passes, rows, failure = _watch(bound, unread=value is None or value.verdict != "agree")
             results += _inside(names, passes, rows, tolerance, failure)
-        found = _divergences(bound, passes, rows, results, tolerance)
+        differs = any(r.verdict in ("differ", "failed") for r in results)
+        found = _divergences(bound, passes, rows, results, tolerance) if differs else []
         tell("causes", 0.95)
         report = Report(results, rows, found[0] if found else None, [], {}, found)
         if report.differs:
-            report.causes = _explain.explain(bound, passes, results, found, tolerance)
+            report.causes = _causes(bound, passes, results, found, tolerance)
     order = {name: i for i, name in enumerate(names)}
     report.results.sort(key=lambda r: order.get(r.name, len(order)))
-    report.meta = _meta(bound, tolerance, noise, dtypes, time.perf_counter() - begun)
+    remarks = [NO_STEP] if bound.options["optimizer"] and not any(n.startswith("step") for n in names) else []
+    report.meta = {"remarks": remarks} | _meta(bound, tolerance, noise, dtypes, time.perf_counter() - begun)
     tell("done", 1.0)
     return report
+
+
+def _causes(
+    bound: Any, passes: Passes | None, results: list[Result], found: list[Divergence], tolerance: float
+) -> list[Cause]:
+    """Explain what differs; an explanation that fails is told, and what was found stands."""
+    try:
+        return _explain.explain(bound, passes, results, found, tolerance)
+    except Exception as error:
+        text = f"the search for a cause failed ({first_line(error)}); what was found stands."
+        return [Cause("unknown", text, "Please report it.", found[0].path if found else "")]
 
 
 def _unmapped(bound: Any) -> list[Result]:
@@ -111,7 +130,7 @@ def _steps(bound: Any, ours: JaxQuantities, names: list[str], tolerance: float, 
         try:
             leaves = _training.compare_steps(bound, ours, longest, tolerance)
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).splitlines()[:1]}"[:300]
+            reason = first_line(error)[:300]
             return [Result(name, [], "failed", reason) for name in names]
         spent = (time.perf_counter() - begun) / len(names)
     for name in names:
@@ -123,14 +142,13 @@ def _steps(bound: Any, ours: JaxQuantities, names: list[str], tolerance: float, 
     return results
 
 
-def _watch(bound: Any) -> tuple[Passes | None, list[Layer], str]:
+def _watch(bound: Any, *, unread: bool) -> tuple[Passes | None, list[Layer], str]:
     """Run both models layer by layer."""
     try:
         passes = _divergence.watch(bound)
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return None, [], f"cannot be watched layer by layer: {type(error).__name__}: {lines[0] if lines else ''}"
-    return passes, _divergence.layers(passes) if passes is not None else [], ""
+        return None, [], f"cannot be watched layer by layer: {first_line(error)}"
+    return passes, _divergence.layers(passes, unread=unread) if passes is not None else [], ""
 
 
 def _inside(names: list[str], passes: Passes | None, rows: list[Layer], tolerance: float, failure: str) -> list[Result]:

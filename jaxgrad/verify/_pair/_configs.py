@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from jaxgrad.verify._pair._jax_side import JaxSide
+from jaxgrad.verify._pair._torch_side import kind_of
 
 __all__ = ["jax_configs", "torch_configs"]
 
@@ -25,6 +26,9 @@ NNX_SETTINGS = [
     "transpose_kernel",
     "num_heads",
     "rate",
+    "dropout_rate",
+    "drop_prob",
+    "drop_rate",
     "use_running_average",
     "input_dilation",
     "axis",
@@ -74,9 +78,12 @@ TORCH_SETTINGS = [
     "count_include_pad",
     "ceil_mode",
     "p",
+    "drop_prob",
+    "drop_rate",
     "inplace",
     "bias",
     "output_padding",
+    "transposed",
     "alpha",
     "beta",
     "threshold",
@@ -92,13 +99,6 @@ def torch_configs(module: Any) -> dict[str, dict[str, Any]]:
     for path, layer in module.named_modules():
         values = {name: getattr(layer, name) for name in TORCH_SETTINGS if hasattr(layer, name)}
         plain = {n: v for n, v in values.items() if isinstance(v, int | float | str | tuple | bool | type(None))}
-        found[path] = {"kind": _kind(layer), **plain}
+        # a norm that a model brings along goes by its name here: its settings have the same names too
+        found[path] = {"kind": kind_of(layer).removeprefix("own "), **plain}
     return found
-
-
-def _kind(layer: Any) -> str:
-    """Return the class of a torch layer; a user's subclass of one of torch's layers is that layer."""
-    theirs = (
-        c.__name__ for c in type(layer).__mro__ if c.__module__.startswith("torch.nn.") and c.__name__ != "Module"
-    )
-    return next(theirs, type(layer).__name__)

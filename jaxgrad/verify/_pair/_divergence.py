@@ -90,9 +90,20 @@ def watch(bound: Any, dtype: str = "float64") -> Passes | None:
     return Passes(trace, natural, forced, aligned, plan, gradients)
 
 
-def layers(passes: Passes) -> list[Layer]:
-    """Return a row for every pair of calls, in the order of execution."""
+def layers(passes: Passes, *, unread: bool = False) -> list[Layer]:
+    """Return a row for every pair of calls, in the order of execution.
+
+    Args:
+        passes: What both models did.
+        unread: Whether entries count that no gradient comes back to on either side. Where the outputs agree they do
+            not: nobody reads what an attention returns for its padding.
+    """
     rows = []
+
+    def error(got: np.ndarray, want: np.ndarray, *back: Any) -> float:
+        read = unread or not back or any(b is None or b.shape != want.shape for b in back)
+        return relative(got, want) if read else _of_read(got, want, back)
+
     scale = max(map(size, passes.trace.gradients.values()), default=0.0)
     for pair in passes.aligned:
         ref, slot = passes.plan[pair.slot], pair.slot
@@ -100,15 +111,19 @@ def layers(passes: Passes) -> list[Layer]:
         floor = NO_COTANGENT * size(ref.cotangent)
         weights = _own_weights(passes, pair.call.path, SMALL_LEAF * scale)
         inner = [a for a in passes.aligned if a.call.parent is pair.call]
+        both, sent = (ref.cotangent, passes.natural.cotangents[slot]), passes.forced.input_cotangents.get(slot, {})
         rows.append(
             Layer(
                 pair.call.path,
                 slot[0],
                 pair.call.kind,
                 pair.call.start,
-                relative(passes.natural.outputs[slot], ref.output),
-                relative(passes.forced.outputs[slot], ref.output) if slot in passes.forced.outputs else 0.0,
-                max((relative(arrived[i], ref.inputs[i]) for i in arrived), default=0.0),
+                error(passes.natural.outputs[slot], ref.output, *both),
+                error(passes.forced.outputs[slot], ref.output, *both) if slot in passes.forced.outputs else 0.0,
+                max(
+                    (error(arrived[i], ref.inputs[i], ref.input_cotangents.get(i), sent.get(i)) for i in arrived),
+                    default=0.0,
+                ),
                 relative(passes.natural.cotangents[slot], ref.cotangent, floor),
                 max(
                     (
@@ -122,6 +137,14 @@ def layers(passes: Passes) -> list[Layer]:
             )
         )
     return rows
+
+
+def _of_read(got: np.ndarray, want: np.ndarray, back: tuple[np.ndarray, ...]) -> float:
+    """Return the error of the entries that a gradient comes back to on either side."""
+    read = np.any([b != 0 for b in back], axis=0)
+    if got.shape != want.shape or read.all() or not read.any():
+        return relative(got, want) if got.shape != want.shape or read.all() else 0.0
+    return relative(got[read], want[read], floor=0.0)
 
 
 def _back_floor(passes: Passes, pair: Aligned, cotangent: np.ndarray) -> float:

@@ -1,5 +1,7 @@
 """Linear layers behind a flattened image: torch sees its channels first, and most JAX models see them last."""
 
+import contextlib
+import copy
 import dataclasses
 from typing import Any
 
@@ -14,9 +16,16 @@ __all__ = ["settle_flattening"]
 
 def settle_flattening(bound: Any) -> None:
     """Find out whether linear layers behind a flattened image see its channels first or last, by their values."""
-    if bound.options.get("settled") or bound.options["weights"] != "torch":
+    if bound.options.get("settled"):
         return
     bound.options["settled"] = True
+    # a model that fails in float64 is told where its quantities are asked for
+    with contextlib.suppress(Exception):
+        _settle(bound)
+
+
+def _settle(bound: Any) -> None:
+    """Turn the kernels behind an image, where that makes the losses equal."""
     images = bound.torch.images(bound.batch)
     entries = [
         (path, entry) for path in images for entry in bound.mapping.entries
@@ -25,9 +34,13 @@ def settle_flattening(bound: Any) -> None:
     if not entries:
         return
     plain = bound.mapping
+    # what the code of the port takes is asked with torch's weights, also where its own are judged afterwards
+    asked = copy.copy(bound)
+    asked.options = {**bound.options, "weights": "torch"}
 
     def loss() -> float:
-        params, rest = bound.weights("float64")
+        asked.mapping = bound.mapping
+        params, rest = asked.weights("float64")
         value = run_once(bound.wide(bound.jax_loss_of(rest)), params, *bound.data("float64"))
         return float(value)
 

@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PairError", "check_batch", "check_mode", "check_options", "check_pairs", "first_line", "need"]
+__all__ = [
+    "PairError",
+    "check_batch",
+    "check_complex",
+    "check_mode",
+    "check_options",
+    "check_pairs",
+    "first_line",
+    "need",
+]
 
 
 class PairError(ValueError):
@@ -49,9 +58,9 @@ def check_pairs(own: Any, known: Collection[str], **pairs: Any) -> None:
 
 
 def check_batch(batch: Any) -> tuple[np.ndarray, ...]:
-    """Return the batch as a tuple of NumPy arrays."""
+    """Return the batch as a tuple of NumPy arrays; bfloat16, which NumPy does not have, becomes float32."""
     parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-    arrays = tuple(np.asarray(part) for part in parts)
+    arrays = tuple(_array(part) for part in parts)
     bad = [f"batch[{i}] is {a.dtype}" for i, a in enumerate(arrays) if a.dtype.kind not in "fiub"]
     if bad or not arrays:
         message = (
@@ -65,14 +74,44 @@ def check_batch(batch: Any) -> tuple[np.ndarray, ...]:
     if any(a.ndim and len(a) == 0 for a in arrays):
         message = "the batch is empty: its leading axis has length 0"
         raise PairError(message)
-    if len(arrays) > 1 and len({len(a) for a in arrays if a.ndim}) > 1:
-        message = f"the arrays of the batch have different lengths: {[a.shape for a in arrays]}"
-        raise PairError(message)
     return arrays
 
 
+def _array(part: Any) -> np.ndarray:
+    """Return one array of a batch."""
+    if hasattr(part, "detach"):
+        part = part.detach().cpu()
+        part = part.float() if str(part.dtype) == "torch.bfloat16" else part
+    array = np.asarray(part)
+    return array.astype(np.float32) if array.dtype.name.startswith(("bfloat16", "float8")) else array
+
+
+def check_complex(side: str, dtypes: dict[str, str]) -> None:
+    """Refuse complex parameters.
+
+    Raises:
+        PairError: With what to write instead.
+    """
+    wrong = [name for name, dtype in dtypes.items() if "complex" in dtype]
+    if wrong:
+        message = (
+            f"the {side} model has complex parameters ({', '.join(wrong[:3])}), of which the frameworks define the"
+            " gradient differently: hold the real and the imaginary part as two parameters"
+        )
+        raise PairError(message)
+
+
 def check_mode(module: Any, mode: str) -> None:
-    """Refuse a model whose answer would be random, or not the one that is asked for."""
+    """Refuse a model whose answer would be random, not the one that is asked for, or of which torch shows nothing."""
+    scripted = [
+        n or "the model itself" for n, m in module.named_modules() if type(m).__module__.startswith("torch.jit")
+    ]
+    if scripted:
+        message = (
+            f"the torch model is scripted or traced ({scripted[0]}), and torch neither shows its layers nor takes other"
+            " weights for it: give the nn.Module that it was made from"
+        )
+        raise PairError(message)
     training = [name or "the model itself" for name, m in module.named_modules() if m.training]
     if mode == "eval" and training:
         message = (

@@ -13,7 +13,6 @@ import numpy as np
 
 from jaxgrad.verify._pair import _lift_jax
 from jaxgrad.verify._pair._inputs import first_line
-from jaxgrad.verify._pair._torch_side import split
 from jaxgrad.verify.judge import size
 from jaxgrad.verify.judge._tolerances import F32_UNIT, OFF_BY_AN_ISLAND
 
@@ -48,7 +47,7 @@ def _find(bound: Any) -> Islands:
     notes = [f"torch computes in float32 at {path or 'the model itself'} ({name}): judged in float64"
              for path, name in casts.items()]  # fmt: skip
     params, rest = bound.weights("float64")
-    inputs, _ = split(bound.adapt(*bound.data("float64")))
+    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data("float64")))
 
     def forward(params: Any, rest: Any, *inputs: Any) -> Any:
         return jax.tree.leaves(bound.jax.apply(params, rest, *inputs)[0])

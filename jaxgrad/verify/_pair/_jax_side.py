@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
+from jaxgrad.verify._pair._inputs import PairError, first_line
+from jaxgrad.verify._pair._parts import Parts
 from jaxgrad.verify._pair._wide import follow, wide_attention
 
 __all__ = ["JaxSide", "Watch", "flatten", "unflatten"]
@@ -26,8 +28,21 @@ class JaxSide:
     kind: str = "function"
     """``"linen"``, ``"nnx"`` or ``"function"``; only the first two can be watched inside."""
 
+    parts: Parts = Parts()
+    kwargs: dict[str, Any]
+
     def __init__(self, params: Any, rest: Any) -> None:
         self.params, self.rest = params, rest
+
+    def arguments(self, params: Any, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the model is called with: its inputs, and the user's options.
+
+        Arrays among the options take the dtype of the parameters.
+        """
+        args, named = self.parts.arguments(inputs)
+        wide = _dtype_of(params)
+        options = {n: cast(x, wide) if wide is not None and _is_array(x) else x for n, x in self.kwargs.items()}
+        return args, {**options, **named}
 
     def apply(self, params: Any, rest: Any, *inputs: Any, watch: Watch | None = None) -> tuple[Any, Any]:
         """Apply the model."""
@@ -53,13 +68,21 @@ class LinenSide(JaxSide):
     kind = "linen"
 
     def __init__(
-        self, module: Any, variables: Any, kwargs: dict[str, Any], inputs: tuple[Any, ...], *, train: bool
+        self, module: Any, variables: Any, kwargs: dict[str, Any], inputs: tuple[Any, ...], *, train: bool, parts: Parts
     ) -> None:
-        self.module, self.kwargs, self.train = module, kwargs, train
+        self.module, self.kwargs, self.train, self.parts = module, kwargs, train, parts
         self.found: dict[str, Any] = {}
         self.fresh = variables is None
         if variables is None:
-            variables = _initialise(module, inputs, kwargs)
+            args, named = parts.arguments(inputs)
+            try:
+                variables = _initialise(module, args, {**kwargs, **named})
+            except Exception as error:
+                message = (
+                    f"the JAX model cannot be initialised on the batch: {first_line(error)}. What it takes by keyword"
+                    ' goes into jax_kwargs, or into a batch with names, {"x": ..., "mask": ..., "target": ...}'
+                )
+                raise PairError(message) from error
         variables = {name: _plain(tree) for name, tree in dict(variables).items()}
         super().__init__(variables.get("params", {}), {k: v for k, v in variables.items() if k != "params"})
 
@@ -86,7 +109,8 @@ class LinenSide(JaxSide):
 
         with nn.intercept_methods(intercept):
             # a port that writes its statistics in evaluation mode is to be compared, not to fail
-            output, changed = self.module.apply({"params": params, **rest}, *inputs, mutable=list(rest), **self.kwargs)
+            args, named = self.arguments(params, inputs)
+            output, changed = self.module.apply({"params": params, **rest}, *args, mutable=list(rest), **named)
         return output, {**rest, **_plain(changed)} if self.train else rest
 
     def modules(self) -> dict[str, Any]:
@@ -111,10 +135,10 @@ class NnxSide(JaxSide):
 
     kind = "nnx"
 
-    def __init__(self, module: Any, kwargs: dict[str, Any], *, train: bool) -> None:
+    def __init__(self, module: Any, kwargs: dict[str, Any], *, train: bool, parts: Parts) -> None:
         from flax import nnx
 
-        self.kwargs, self.fresh = kwargs, False
+        self.kwargs, self.fresh, self.parts = kwargs, False, parts
         self.graph, params, rest = nnx.split(module, nnx.Param, ...)
         self.state_params, self.state_rest = params, rest
         self.train = train
@@ -132,7 +156,8 @@ class NnxSide(JaxSide):
             follow(node, _dtype_of(params))
         if watch is not None:
             _watch_nnx(module, watch)
-        output = module(*inputs, **self.kwargs)
+        args, named = self.arguments(params, inputs)
+        output = module(*args, **named)
         changed = nnx.to_pure_dict(nnx.split(module, nnx.Param, ...)[2]) if self.train else rest
         return output, changed
 
@@ -144,17 +169,25 @@ class NnxSide(JaxSide):
 class FunctionSide(JaxSide):
     """A plain ``apply_fn(params, *inputs)``, nothing of which can be seen inside."""
 
-    def __init__(self, apply_fn: Callable[..., Any], params: Any, kwargs: dict[str, Any]) -> None:
-        self.apply_fn, self.kwargs, self.fresh = apply_fn, kwargs, False
+    def __init__(self, apply_fn: Callable[..., Any], params: Any, kwargs: dict[str, Any], *, parts: Parts) -> None:
+        self.apply_fn, self.kwargs, self.fresh, self.parts = apply_fn, kwargs, False, parts
         super().__init__(params, {})
 
     def apply(self, params: Any, rest: Any, *inputs: Any, watch: Watch | None = None) -> tuple[Any, Any]:
         """Call the function."""
         del watch
-        return self.apply_fn(params, *inputs, **self.kwargs), rest
+        args, named = self.arguments(params, inputs)
+        return self.apply_fn(params, *args, **named), rest
 
 
-def make(jax_model: Any, kwargs: dict[str, Any], inputs: tuple[Any, ...], *, train: bool) -> JaxSide:
+def make(
+    jax_model: Any,
+    kwargs: dict[str, Any],
+    inputs: tuple[Any, ...],
+    *,
+    train: bool,
+    parts: Parts = Parts(),  # noqa: B008
+) -> JaxSide:
     """Return the side of what the user gave: a linen module, ``(module, variables)``, NNX, ``(apply_fn, params)``.
 
     Raises:
@@ -165,16 +198,21 @@ def make(jax_model: Any, kwargs: dict[str, Any], inputs: tuple[Any, ...], *, tra
 
     first, second = jax_model if isinstance(jax_model, tuple) and len(jax_model) == 2 else (jax_model, None)
     if isinstance(first, nn.Module):
-        return LinenSide(first, second, kwargs, inputs, train=train)
+        return LinenSide(first, second, kwargs, inputs, train=train, parts=parts)
     if isinstance(first, nnx.Module) and second is None:
-        return NnxSide(first, kwargs, train=train)
+        return NnxSide(first, kwargs, train=train, parts=parts)
     if callable(first) and second is not None:
-        return FunctionSide(first, second, kwargs)
+        return FunctionSide(first, second, kwargs, parts=parts)
     message = (
         "jax must be a linen module, (linen module, variables), an NNX module or (apply_fn, params);"
         f" got {type(jax_model).__name__}"
     )
     raise TypeError(message)
+
+
+def _is_array(value: Any) -> bool:
+    """Say whether an option is an array, which follows the precision, and no setting."""
+    return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, np.generic)
 
 
 def flatten(tree: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The batch as the JAX side takes it: images with channels last, integers of 32 bits."""
 
-from collections.abc import Iterable
+import math
+from collections import Counter
 from typing import Any
 
 import jax
@@ -9,7 +10,6 @@ import numpy as np
 
 from jaxgrad.verify._pair import _jax_side
 from jaxgrad.verify._pair._jax_side import cast
-from jaxgrad.verify._pair._torch_side import split
 
 __all__ = ["as_it_is", "choose_layout", "narrow"]
 
@@ -24,23 +24,46 @@ def channels_last(*batch: Any) -> tuple[Any, ...]:
     return tuple(jnp.moveaxis(x, 1, -1) if x.ndim >= 4 else x for x in batch)
 
 
+def signals_last(*batch: Any) -> tuple[Any, ...]:
+    """Move the channels of signals and images (arrays of three axes or more) last."""
+    return tuple(jnp.moveaxis(x, 1, -1) if x.ndim >= 3 else x for x in batch)
+
+
 def as_it_is(*batch: Any) -> tuple[Any, ...]:
     """Leave the batch in torch's layout."""
     return batch
 
 
-def choose_layout(kinds: Iterable[str], model: Any, arrays: tuple[np.ndarray, ...], kwargs: dict[str, Any]) -> Any:
-    """Give images with channels last, unless the JAX model only takes them first."""
-    images = any(a.ndim >= 4 for a in arrays)
-    convolves = any(kind.startswith(("Conv", "LazyConv")) or kind.endswith(("2d", "3d")) for kind in kinds)
-    if not images or not convolves:
+def choose_layout(side: Any, model: Any, arrays: tuple[np.ndarray, ...], kwargs: dict[str, Any]) -> Any:
+    """Give images with channels last, unless the JAX model only takes them first; signals as its weights have it.
+
+    Args:
+        side: The torch side.
+        model: The JAX model.
+        arrays: The batch, in torch's layout.
+        kwargs: The JAX model's keyword arguments.
+    """
+    kinds, parts = set(side.kinds.values()), side.parts
+    sizes = Counter(math.prod(shape) for shape in side.outline.values())
+    images = any(a.ndim >= 4 for a in arrays) and any(
+        kind.startswith(("Conv", "LazyConv")) or kind.endswith(("2d", "3d")) for kind in kinds
+    )
+    signals = any(a.ndim == 3 for a in arrays) and "Conv1d" in kinds
+    if not images and not signals:
         return as_it_is
-    for layout in (channels_last, as_it_is):
-        inputs, _ = split(layout(*(narrow(cast(x, "float32")) for x in arrays)))
+    options: list[Any] = [channels_last] * images + [as_it_is] + [signals_last] * signals
+    best: tuple[int, Any] = (-1, options[0])
+    for layout in options:
+        inputs, _ = parts.split(layout(*(narrow(cast(x, "float32")) for x in arrays)))
         try:
-            side = _jax_side.make(model, kwargs, inputs, train=False)
-            jax.eval_shape(lambda p, r, *x, side=side: side.apply(p, r, *x)[0], *side.outline("float32"), *inputs)
+            made = _jax_side.make(model, kwargs, inputs, train=False, parts=parts)
+            jax.eval_shape(lambda p, r, *x, made=made: made.apply(p, r, *x)[0], *made.outline("float32"), *inputs)
         except Exception:
             continue
-        return layout
-    return channels_last
+        # a fresh linen model takes its channels from where it finds them: in the right layout its weights are torch's
+        ours = Counter(int(np.size(x)) for x in jax.tree.leaves((made.params, made.rest.get("batch_stats", {}))))
+        fitting = (ours & sizes).total()
+        if fitting == ours.total():
+            return layout
+        best = max(best, (fitting, layout), key=lambda option: option[0])
+    return best[1]

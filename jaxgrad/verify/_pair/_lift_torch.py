@@ -133,11 +133,9 @@ def watch(side: Any, batch: tuple[np.ndarray, ...]) -> Watch:
     """Run a model and its loss once in float64, and return what they asked of float32, and which tables they made."""
     import torch
 
-    from jaxgrad.verify._pair._torch_side import split
-
     params, buffers = side.tensors("float64")
     arrays = side.batch(batch, "float64")
-    inputs, targets = split(arrays)
+    inputs, targets = side.parts.split(arrays)
     seen = Watch([*params.values(), *arrays])
     handles = []
     for name, module in side.at("float64").named_modules():

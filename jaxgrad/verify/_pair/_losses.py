@@ -8,6 +8,10 @@ import jax.numpy as jnp
 __all__ = ["named", "names"]
 
 
+IGNORED = -100
+"""The label that torch's cross-entropy leaves out of its mean, unless it is told another one."""
+
+
 def _mse_torch(output: Any, target: Any) -> Any:
     """The mean of squared differences."""
     return ((output - target) ** 2).mean()
@@ -27,8 +31,9 @@ def _cross_entropy_torch(output: Any, target: Any) -> Any:
 
 def _cross_entropy_jax(output: Any, target: Any) -> Any:
     """The mean negative log-likelihood of integer labels; classes lie along the last axis."""
-    rows = jax.nn.log_softmax(output, axis=-1)
-    return -jnp.mean(jnp.take_along_axis(rows, target[..., None], axis=-1))
+    rows, kept = jax.nn.log_softmax(output, axis=-1), target != IGNORED
+    found = jnp.take_along_axis(rows, jnp.where(kept, target, 0)[..., None], axis=-1)[..., 0]
+    return -jnp.sum(jnp.where(kept, found, 0)) / jnp.sum(kept).astype(found.dtype)
 
 
 def _mean_square_torch(output: Any, *target: Any) -> Any:

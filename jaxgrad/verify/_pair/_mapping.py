@@ -83,6 +83,8 @@ class Mapping:
     """JAX leaves that get nothing."""
     links: tuple[tuple[str, str], ...] = ()
     """Layers that correspond: torch path, JAX path."""
+    constants: tuple[str, ...] = ()
+    """Torch keys and JAX leaves without a counterpart that are no weights: constants, and what no loss depends on."""
 
     def fill(self, tensors: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
         """Return JAX leaves made from torch tensors, for the paths asked for."""
@@ -96,6 +98,8 @@ class Mapping:
             leaves: JAX arrays by path; a leading axis more than the parameters have is kept (rows of gradients).
             shapes: The shapes of the torch tensors.
         """
+        if not leaves:
+            return {}
         dtype = next(iter(leaves.values())).dtype
         like = {key: jax.ShapeDtypeStruct(shape, dtype) for key, shape in shapes.items()}
         held = {e.jax for e in self.entries} & leaves.keys()

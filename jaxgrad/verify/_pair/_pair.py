@@ -11,7 +11,6 @@ from jaxgrad.verify._pair._jax_side import JaxSide, cast, flatten, unflatten
 from jaxgrad.verify._pair._layout import narrow
 from jaxgrad.verify._pair._lift_jax import lifted
 from jaxgrad.verify._pair._mapping import Mapping
-from jaxgrad.verify._pair._torch_side import split
 
 __all__ = ["Pair"]
 
@@ -61,7 +60,7 @@ class Pair:
         """Return ``loss(params, *batch)`` on the JAX side; the batch comes in torch's layout."""
 
         def evaluate(params: Any, *batch: Any) -> Any:
-            inputs, targets = split(self.adapt(*batch))
+            inputs, targets = self.torch.parts.split(self.adapt(*batch))
             output, _ = self.jax.apply(params, rest, *inputs)
             return self.jax_loss(output, *targets)
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._jax_side import flatten
+from jaxgrad.verify._pair._outputs import named, renamed
 from jaxgrad.verify._pair._program import run_once
-from jaxgrad.verify._pair._quantities_jax import JaxQuantities, outputs
+from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
-from jaxgrad.verify._pair._torch_side import split
 from jaxgrad.verify.judge import floor_of, ratio_and_cosine, relative
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, OWN_WEIGHT, RECOGNISED
 
@@ -22,18 +22,24 @@ __all__ = ["compare_weights", "first_examples", "proofs", "trace"]
 def first_examples(bound: Any) -> Any:
     """Return the pair with two examples of its batch, which prove as much as all."""
     small = copy.copy(bound)
-    if bound.options["mode"] == "eval":
+    lengths = {len(a) if a.ndim else 0 for a in bound.batch}
+    # an edge list or a mask for all examples has no axis of examples, and neither have the nodes that it goes with
+    if bound.options["mode"] == "eval" and len(lengths) == 1 and min(lengths) > 2:
         small.batch = tuple(a[:2] for a in bound.batch)
+        try:
+            bound.torch.value(small.batch)
+        except Exception:
+            small.batch = bound.batch
     return small
 
 
 def trace(bound: Any) -> tuple[Any, tuple[Any, ...]]:
     """Return the jaxpr of the JAX model's outputs in float64, and its arguments."""
     params, rest = bound.weights("float64")
-    inputs, _ = split(bound.adapt(*bound.data("float64")))
+    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data("float64")))
 
     def forward(params: Any, rest: Any, *inputs: Any) -> dict[str, Any]:
-        return outputs(bound.jax.apply(params, rest, *inputs)[0])
+        return named(bound.jax.apply(params, rest, *inputs)[0])
 
     return jax.make_jaxpr(forward, return_shape=True)(params, rest, *inputs), (params, rest, *inputs)
 
@@ -68,19 +74,30 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
     return found
 
 
+def agrees(bound: Any, traced: Any) -> bool:
+    """Say whether both models return the same in float64."""
+    return _same_output(TorchQuantities(bound, "float64").basic()["value"], traced, bound.wide)
+
+
 def _same_output(theirs: dict[str, Any], traced: Any, wide: Any) -> bool:
     """Say whether both models return the same, by running the jaxpr that was traced."""
-    (program, _), arguments = traced
-    names = sorted(n for n in theirs if n != "loss")
-    ours = run_once(wide(jax.extend.core.jaxpr_as_fun(program)), *jax.tree.leaves(arguments))
-    if len(names) != len(ours):
+    (program, shapes), arguments = traced
+    made = run_once(wide(jax.extend.core.jaxpr_as_fun(program)), *jax.tree.leaves(arguments))
+    expected = {name: _numpy(x) for name, x in theirs.items() if name != "loss"}
+    ours = renamed(dict(zip(sorted(shapes), made, strict=True)), expected)
+    if ours.keys() != expected.keys():
         return False
-    for name, array in zip(names, ours, strict=True):
-        want, got = theirs[name].detach().numpy(), np.asarray(array)
+    for name, array in ours.items():
+        want, got = expected[name], np.asarray(array)
         axes = _align.layout_of(want, got)
         if axes is None or not relative(got, want.transpose(axes)) <= DEFINITION_F64:
             return False
     return True
+
+
+def _numpy(x: Any) -> np.ndarray:
+    """Return a tensor or a number as NumPy."""
+    return x.detach().numpy() if hasattr(x, "detach") else np.asarray(x)
 
 
 def compare_weights(bound: Any) -> list[dict[str, Any]]:

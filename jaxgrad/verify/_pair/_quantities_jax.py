@@ -11,9 +11,9 @@ import numpy as np
 from jaxgrad import curvature, nth
 from jaxgrad.verify._pair._directions import direction
 from jaxgrad.verify._pair._jax_side import cast
+from jaxgrad.verify._pair._outputs import named
 from jaxgrad.verify._pair._program import quick, run_once
-from jaxgrad.verify._pair._quantities_torch import EXAMPLES, RATE, STEPS
-from jaxgrad.verify._pair._torch_side import split
+from jaxgrad.verify._pair._quantities_torch import EXAMPLES, RATE, STEPS, examples
 from jaxgrad.verify._pair._watch_jax import main_array, replace_main
 
 __all__ = ["JaxQuantities"]
@@ -31,6 +31,7 @@ class JaxQuantities:
     def __init__(self, bound: Any, dtype: str) -> None:
         self.bound, self.dtype = bound, dtype
         self.kept: dict[str, Any] = {}
+        self.names: list[str] = []
         self.params, self.rest = bound.weights(dtype)
         self.batch = bound.data(dtype)
         self.output = bound.wide(jax.jit(self._output), dtype)  # noqa: TID251 - goes with this object
@@ -58,8 +59,10 @@ class JaxQuantities:
 
     def _output(self, params: Any, rest: Any, *batch: Any) -> tuple[Any, tuple[Any, ...], Any]:
         """The model's output, the loss's targets, and the collections as the call leaves them."""
-        inputs, targets = split(self.bound.adapt(*batch))
+        inputs, targets = self.bound.torch.parts.split(self.bound.adapt(*batch))
         output, changed = self.bound.jax.apply(params, rest, *inputs)
+        # a dict loses its order on the way out of a program
+        self.names = list(named(output))
         return output, targets, changed
 
     def _loss(self, params: Any, *batch: Any) -> Any:
@@ -69,7 +72,7 @@ class JaxQuantities:
 
     def _gradient(self, params: Any, rest: Any, *batch: Any) -> tuple[Any, Any, Any, Any, Any]:
         """The loss, the output, the collections, and the loss's gradients with respect to parameters and inputs."""
-        inputs, _ = split(batch)
+        inputs, _ = self.bound.torch.parts.split(batch)
         floating = {i: x for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.floating)}
 
         def loss(params: Any, floating: Any) -> Any:
@@ -90,8 +93,9 @@ class JaxQuantities:
     def basic(self) -> dict[str, Named]:
         """Output, loss, and the gradients of parameters and inputs."""
         value, output, _, gradient, ours = self.gradient(self.params, self.rest, *self.batch)
+        found = named(output)
         return {
-            "value": {"loss": value, **outputs(output)},
+            "value": {"loss": value, **{name: found[name] for name in self.names}},
             "gradient": self.back(gradient),
             "input_gradient": {f"input[{i}]": g for i, g in ours.items()},
         }
@@ -134,8 +138,11 @@ class JaxQuantities:
 
     def per_example(self) -> Named:
         """A gradient for every example, one at a time by one program."""
-        count = min(len(self.batch[0]), EXAMPLES)
-        ones = [[np.asarray(x)[i : i + 1] for x in self.batch] for i in range(count)]
+        whole = examples(self.batch)
+        ones = [
+            [np.asarray(x)[i : i + 1] if x.ndim and len(x) == whole else x for x in self.batch]
+            for i in range(min(whole, EXAMPLES))
+        ]
         rows = [self.gradient(self.params, self.rest, *one)[3] for one in ones]
         return self.back_rows(on_host(lambda *leaves: np.stack(leaves), *rows))
 
@@ -214,9 +221,3 @@ class JaxQuantities:
 def on_host(fun: Any, *trees: Any) -> Any:
     """Map leaves in NumPy: an eager operation of JAX would compile a program for every shape."""
     return jax.tree.map(lambda *leaves: fun(*map(np.asarray, leaves)), *trees)
-
-
-def outputs(output: Any) -> Named:
-    """Return the floating-point arrays of an output, numbered where there are several."""
-    leaves = [x for x in jax.tree.leaves(output) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
-    return {"output" if len(leaves) == 1 else f"output[{i}]": leaf for i, leaf in enumerate(leaves)}

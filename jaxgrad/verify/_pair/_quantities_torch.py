@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxgrad.verify._pair._torch_side import split
+from jaxgrad.verify._pair._outputs import exchange, main, named
 from jaxgrad.verify.judge._tolerances import LAYER_EPSILON
 
 __all__ = ["TorchQuantities"]
@@ -41,6 +41,8 @@ class TorchQuantities:
 
     def grad(self, value: Any, live: Named, **options: Any) -> Named:
         """The gradient of a scalar by name."""
+        if not live:
+            return {}
         found = self.torch.autograd.grad(value, list(live.values()), materialize_grads=True, **options)
         return dict(zip(live, found, strict=True))
 
@@ -56,16 +58,17 @@ class TorchQuantities:
 
     def basic(self) -> dict[str, Named]:
         """Output, loss, and the gradients of parameters and inputs."""
-        inputs, targets = split(self.batch)
+        inputs, targets = self.side.parts.split(self.batch)
         inputs = tuple(x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs)
         held = {n: b.clone() for n, b in self.buffers.items()}
         output = self.side.call(self.dtype, {**self.live, **self.held}, held, *inputs)
         loss = self.side.loss_fn(output, *targets)
         wanted = {f"input[{i}]": x for i, x in enumerate(inputs) if x.requires_grad}
-        found = self.torch.autograd.grad(loss, [*self.live.values(), *wanted.values()], materialize_grads=True)
+        every = [*self.live.values(), *wanted.values()]
+        found = self.torch.autograd.grad(loss, every, materialize_grads=True) if every else []
         gradient = dict(zip(self.live, found, strict=False))
         ours = dict(zip(wanted, found[len(self.live) :], strict=True))
-        return {"value": {"loss": loss, **outputs(output)}, "gradient": gradient, "input_gradient": ours}
+        return {"value": {"loss": loss, **named(output)}, "gradient": gradient, "input_gradient": ours}
 
     def hvp(self) -> Named:
         """Double backward."""
@@ -79,7 +82,7 @@ class TorchQuantities:
     def ggn(self) -> Named:
         """``J^T H J v`` with the Jacobian of the output by double backward."""
         torch = self.torch
-        inputs, targets = split(self.batch)
+        inputs, targets = self.side.parts.split(self.batch)
         held = {n: b.clone() for n, b in self.buffers.items()}
         whole = self.side.call(self.dtype, {**self.live, **self.held}, held, *inputs)
         output = main(whole)
@@ -112,8 +115,8 @@ class TorchQuantities:
     def per_example(self) -> Named:
         """A gradient for every example, one at a time."""
         rows = []
-        for i in range(min(len(self.batch[0]), EXAMPLES)):
-            one = tuple(x[i : i + 1] for x in self.batch)
+        for i in range(min(examples(self.batch), EXAMPLES)):
+            one = tuple(x[i : i + 1] if x.ndim and len(x) == examples(self.batch) else x for x in self.batch)
             rows.append(self.grad(self.loss(self.live, *one), self.live))
         return {n: self.torch.stack([row[n] for row in rows]) for n in self.live}
 
@@ -149,7 +152,7 @@ class TorchQuantities:
 
     def multi_loss(self) -> Named:
         """Gradients of three losses from one forward: the loss, the squared output, and their square."""
-        inputs, targets = split(self.batch)
+        inputs, targets = self.side.parts.split(self.batch)
         held = {n: b.clone() for n, b in self.buffers.items()}
         output = self.side.call(self.dtype, {**self.live, **self.held}, held, *inputs)
         loss = self.side.loss_fn(output, *targets)
@@ -165,6 +168,11 @@ class TorchQuantities:
 
 EXAMPLES, STEPS, RATE = 4, 2, 0.05
 """How many examples have their own gradient taken; the number and the rate of the inner steps."""
+
+
+def examples(batch: tuple[Any, ...]) -> int:
+    """Return how many examples a batch holds; arrays of another length are shared by all."""
+    return next((len(x) for x in (*batch[-1:], *batch) if x.ndim), 1)
 
 
 def composite_norms() -> Any:
@@ -204,27 +212,7 @@ def composite_norms() -> Any:
     return Composite()
 
 
-def outputs(output: Any) -> Named:
-    """Return the floating-point tensors of an output, numbered where there are several."""
-    from torch.utils import _pytree as pytree
-
-    leaves = [leaf for leaf in pytree.tree_leaves(output) if hasattr(leaf, "is_floating_point")]
-    leaves = [leaf for leaf in leaves if leaf.is_floating_point()]
-    return {"output" if len(leaves) == 1 else f"output[{i}]": leaf for i, leaf in enumerate(leaves)}
-
-
-def main(output: Any) -> Any:
-    """Return the first floating-point tensor of an output."""
-    return next(iter(outputs(output).values()))
-
-
 def replace_main(output: Any, tensor: Any) -> Any:
     """Return an output with its main tensor exchanged, and the others held."""
-    from torch.utils import _pytree as pytree
-
     held = main(output)
-
-    def exchange(leaf: Any) -> Any:
-        return tensor if leaf is held else leaf.detach() if hasattr(leaf, "detach") else leaf
-
-    return pytree.tree_map(exchange, output)
+    return exchange(output, lambda leaf: tensor if leaf is held else leaf.detach())

@@ -126,6 +126,7 @@ class Report:
             lines.append(f"... and {len(self.divergences) - SHOWN} more divergences")
         lines += [f"cause: {cause}" for cause in self.causes]
         lines += [f"note: {note}" for note in self.meta.get("islands", ())]
+        lines += [f"note: {remark}" for remark in self.meta.get("remarks", [])]
         lines += ["", self.verdict]
         return "\n".join(lines)
 

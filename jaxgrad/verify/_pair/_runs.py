@@ -15,12 +15,13 @@ from jaxgrad.verify._pair._inputs import check_batch, check_mode, check_options,
 from jaxgrad.verify._pair._islands import settle
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf, measure
+from jaxgrad.verify._pair._parts import parts_of
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Report, Result
 from jaxgrad.verify._pair._stored import StoredTorch, facts
-from jaxgrad.verify._pair._torch_side import TorchSide
-from jaxgrad.verify._pair._verdicts import add_noise, judge_result, lay_out
+from jaxgrad.verify._pair._torch_side import TorchSide, unwrapped
+from jaxgrad.verify._pair._verdicts import add_noise, judge_result, outputs_laid_out, real_numbers, to_array
 from jaxgrad.verify._pair._what import FIRST, SECOND, names_of
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 
@@ -47,9 +48,11 @@ def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> 
     need("torch")
     given = {**DEFAULTS, **spec}
     check_options(given["weights"], given["mode"])
-    batch = check_batch(given["batch"])
-    check_mode(given["torch"], given["mode"])
-    side = TorchSide(given["torch"], _losses.one(given["loss"], 0), train=given["mode"] == "train")
+    loss = _losses.one(given["loss"], 0)
+    whole, parts = parts_of(given["batch"], (loss,))
+    batch = check_batch(whole)
+    check_mode(unwrapped(given["torch"]), given["mode"])
+    side = TorchSide(given["torch"], loss, train=given["mode"] == "train", parts=parts, kwargs=given["torch_kwargs"])
     if given["excite"] and given["weights"] == "torch":
         side.excite()
     side.order(batch)
@@ -102,15 +105,8 @@ def _quantities(make: Callable[[str], Any], names: list[str], dtypes: Sequence[s
         source = make(dtype)
         for name in names:
             found = source.get("basic")[name] if name in FIRST else source.get(name)
-            groups[f"{name}@{dtype}"] = {n: _array(x) for n, x in found.items()}
+            groups[f"{name}@{dtype}"] = {n: real_numbers(to_array(x)) for n, x in found.items()}
     return groups
-
-
-def _array(x: Any) -> np.ndarray:
-    """Return an array of either framework in NumPy."""
-    if type(x).__module__.split(".")[0] == "torch":
-        return x.detach().double().cpu().numpy()
-    return np.asarray(x, np.float64)
 
 
 def compare_runs(
@@ -131,7 +127,7 @@ def compare_runs(
         raise ValueError(message)
     results: list[Result] = []
     for name in names:
-        exact, lay = want[f"{name}@float64"], lay_out if name == "value" else _as_it_is
+        exact, lay = want[f"{name}@float64"], outputs_laid_out if name == "value" else _as_it_is
         leaves: list[Leaf] = measure(
             lay(got[f"{name}@float64"], exact), exact, lambda n: paths.get(n, n), tolerance=tolerance
         )

@@ -30,7 +30,7 @@ def settings(bound: Any, program: Any) -> list[Setting]:
 
     Args:
         bound: The pair.
-        program: The jaxpr of the JAX model.
+        program: The jaxpr of the JAX model; ``None`` where it cannot be traced in float64.
     """
     theirs, ours = torch_configs(bound.torch.module), jax_configs(bound.jax)
     found: list[Setting] = []
@@ -41,7 +41,7 @@ def settings(bound: Any, program: Any) -> list[Setting]:
     effect = "the first training step moves them apart"
     apart = [Setting(key, ", ".join(paths), "tied weights", "one tensor", f"{len(paths)} leaves", effect)
              for key, paths in bound.untied().items()]  # fmt: skip
-    return found + apart + _gelu(theirs, program) + _dtypes(ours)
+    return found + apart + _gelu(theirs, program) + _dropout(theirs, ours) + _dtypes(ours)
 
 
 def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, Any]) -> list[Setting]:
@@ -62,13 +62,15 @@ def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, A
             effect = f"running statistics move {(1 - j['momentum']) / (1 - kept):.3g} times as far in a step"
             note("momentum", f"{t['momentum']:g} (keeps {kept:g})", f"keeps {j['momentum']:g}", effect,
                  harmless=bound.options["mode"] == "eval")  # fmt: skip
-        n = bound.batch[0].shape[0] * math.prod(bound.batch[0].shape[2:])
+        n = math.prod(bound.batch[0].shape[:1] + bound.batch[0].shape[2:])
         note("running variance", "unbiased", "biased", f"its step is N/(N-1) = {n / max(n - 1, 1):.4g} times larger in"
              " torch", harmless=True)  # fmt: skip
-    if t["kind"].startswith("Conv") and not t["kind"].startswith("ConvTranspose"):
+    if t.get("transposed") is False and "strides" in j:
         _convolution(t, j, note)
     if "num_groups" in t and j.get("num_groups") not in (None, t["num_groups"]):
         note("num_groups", t["num_groups"], j["num_groups"], "every output differs")
+    if "dropout" in t and "num_heads" in t and j.get("dropout_rate", t["dropout"]) != t["dropout"]:
+        note("dropout rate", t["dropout"], j["dropout_rate"], "training drops another part of the attention")
     if "num_heads" in t and j.get("num_heads") not in (None, t["num_heads"]):
         note("num_heads", t["num_heads"], j["num_heads"], "every output differs")
     if j.get("use_fast_variance"):
@@ -85,11 +87,12 @@ def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, A
 
 def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
     """Compare the geometry of a convolution."""
-    n = 2 if t["kind"] == "Conv2d" else 1
+    n = len(t["kernel_size"])
 
-    def spread(value: Any, default: int = 1) -> tuple[int, ...]:
+    def spread(value: Any, default: int = 1) -> tuple[Any, ...]:
         value = default if value is None else value
-        return (value,) * n if isinstance(value, int) else tuple(value)
+        values = (value,) if isinstance(value, int) else tuple(value)
+        return values * n if len(values) == 1 else values
 
     size, stride, dilation = spread(t["kernel_size"]), spread(t["stride"]), spread(t["dilation"])
     for name, a, b in (("stride", stride, spread(j.get("strides"))),
@@ -109,9 +112,7 @@ def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
         if padding.upper() in ("SAME", "VALID") and (ours != pads or uneven):
             note("padding", t["padding"], padding, "border pixels differ" if not uneven else "every output may differ")
         return
-    shown = [
-        (p, p) if isinstance(p, int) else tuple(p) for p in ([padding] * n if isinstance(padding, int) else padding)
-    ]
+    shown = [(p, p) if isinstance(p, int) else tuple(p) for p in spread(padding)]
     if shown != pads:
         note("padding", pads, shown, "border pixels differ")
 
@@ -119,7 +120,7 @@ def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
 def _gelu(theirs: dict[str, dict[str, Any]], program: Any) -> list[Setting]:
     """Compare torch's GELU modules with what the JAX program contains: erf, tanh, or both."""
     forms = {t.get("approximate") for t in theirs.values() if t["kind"] == "GELU"}
-    if len(forms) != 1:
+    if len(forms) != 1 or program is None:
         return []
     exact = "erf" in str(program)
     if (forms == {"none"}) == exact:
@@ -129,12 +130,48 @@ def _gelu(theirs: dict[str, dict[str, Any]], program: Any) -> list[Setting]:
     return [Setting(path, "", "GELU", *names, "up to 0.0005 absolute")]
 
 
+RATES = ("p", "rate", "drop_prob", "drop_rate", "dropout_rate", "prob")
+"""What layers that drop call the part that they drop."""
+
+
+def _dropout(theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> list[Setting]:
+    """Compare the rates of dropout and stochastic depth, which evaluation does not show.
+
+    The layers have no weights that would link them: they are paired in their order, or by their rates where one side
+    calls one layer where the other has several.
+    """
+    first, second = (_rates(layers) for layers in (theirs, ours))
+    effect = "training drops another part; evaluation does not show it"
+    if len(first) == len(second):
+        pairs = list(zip(first.items(), second.items(), strict=True))
+        if sorted(first.values()) == sorted(second.values()):
+            return []
+        return [Setting(a, b, "dropout rate", f"{p:g}", f"{q:g}", effect) for (a, p), (b, q) in pairs if p != q]
+    if not second or not first or {*first.values()} == {*second.values()}:
+        return []
+    theirs_, ours_ = (", ".join(f"{rate:g}" for rate in sorted({*rates.values()})) for rates in (first, second))
+    return [Setting(next(iter(first)), next(iter(second)), "dropout rates", theirs_, ours_, effect)]
+
+
+def _rates(layers: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Return the rate of every layer that drops something, by path."""
+    found = {}
+    for path, settings_ in layers.items():
+        rate = next((settings_[name] for name in RATES if isinstance(settings_.get(name), int | float)), 0.0)
+        if any(word in settings_["kind"].lower() for word in ("drop", "stochasticdepth")) and rate:
+            found[path] = float(rate)
+    # a model that takes the rate as an option, and is called after it, does not drop itself
+    return {p: rate for p, rate in found.items() if not any(q != p and q.startswith(p) for q in found)}
+
+
 def _dtypes(ours: dict[str, dict[str, Any]]) -> list[Setting]:
     """Name layers that compute in a dtype of their own."""
     found = []
     for path, settings_ in ours.items():
         dtype = settings_.get("dtype")
-        if dtype is not None and not isinstance(dtype, str):
+        # NNX's embedding notes the dtype that its table was made in, and a check lets it follow the table
+        follows = settings_["kind"] == "Embed" and dtype == settings_.get("param_dtype")
+        if dtype is not None and not isinstance(dtype, str) and not follows:
             name = getattr(dtype, "__name__", str(dtype))
             found.append(Setting("", path, "dtype", "that of the input", name, "rounds to it whatever it is given"))
     return found

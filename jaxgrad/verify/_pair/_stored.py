@@ -1,10 +1,13 @@
 """The torch half of a pair as a run on disk holds it: for an environment in which torch is not installed."""
 
+import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from jaxgrad.verify._pair._inputs import PairError
+from jaxgrad.verify._pair._parts import Parts
 
 __all__ = ["StoredTorch", "facts"]
 
@@ -26,6 +29,8 @@ def facts(side: Any, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, A
         "order": side.order(batch),
         "images": {path: list(image) for path, image in side.images(batch).items()},
         "value": side.value(batch),
+        "parts": dataclasses.asdict(side.parts),
+        "constants": sorted(side.constants(side.outline, batch)),
         "train": side.train,
         "casts": side.islands(batch)[0],
     }
@@ -49,6 +54,8 @@ class StoredTorch:
         self.aliases, self.frozen, self.train = plain["aliases"], set(plain["frozen"]), plain["train"]
         self.outline = {name: tuple(shape) for name, shape in plain["outline"].items()}
         self.kinds, self.plain = plain["kinds"], plain
+        parts = plain.get("parts", {})
+        self.parts = Parts(parts.get("targets", 1), tuple(parts.get("names", ())))
 
     def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
         """Return the order in which torch's layers ran."""
@@ -69,6 +76,11 @@ class StoredTorch:
         """Return no tables: what torch computed with its own is on disk already."""
         del taken
         return {}
+
+    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+        """Return those of the names that are no weights."""
+        del batch
+        return set(self.plain.get("constants", ())) & set(names)
 
     def value(self, batch: tuple[np.ndarray, ...]) -> float:
         """Return torch's loss in float64."""

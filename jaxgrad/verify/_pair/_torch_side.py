@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import zlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._pair import _lift_torch
 from jaxgrad.verify._pair._inputs import PairError, first_line
+from jaxgrad.verify._pair._parts import Parts
 
 __all__ = ["TorchSide"]
 
@@ -19,8 +21,17 @@ NORMS_WITH_STATISTICS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatch
 class TorchSide:
     """A torch module, copied once for each dtype; the user's own is never touched."""
 
-    def __init__(self, module: Any, loss: Any, *, train: bool = False) -> None:
-        self.module, self.plain_loss, self.train = module, loss, train
+    def __init__(
+        self,
+        module: Any,
+        loss: Any,
+        *,
+        train: bool = False,
+        parts: Parts = Parts(),  # noqa: B008 - frozen
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        module = unwrapped(module)
+        self.module, self.plain_loss, self.train, self.parts, self.kwargs = module, loss, train, parts, kwargs or {}
         self.settled: dict[str, np.ndarray] = {}
         """Float64 values of tensors that were made in float32, for the stage that judges definitions."""
         self.copies: dict[str, Any] = {}
@@ -32,14 +43,15 @@ class TorchSide:
         self.params = {name: _numpy(p) for name, p in named.items()}
         self.frozen = {name for name, p in named.items() if not p.requires_grad}
         self.buffers = {name: _numpy(b) for name, b in module.named_buffers()}
+        self.places = _places(module)
         self.excited: list[str] = []
         shapes = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
         shapes |= {name: b.shape for name, b in self.buffers.items()}
         place = {name: i for i, name in enumerate(module.state_dict())}
         self.outline = dict(sorted(shapes.items(), key=lambda item: place.get(item[0], len(place))))
         """The shape of every tensor, tied names included, in the order of ``state_dict``."""
-        self.kinds = {name: type(m).__name__ for name, m in module.named_modules()}
-        """The class of every module by path."""
+        self.kinds = {name: kind_of(m) for name, m in module.named_modules()}
+        """The class of every module by path: torch's own where it is one of them by another name."""
 
     def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
         """Return the order in which the layers first ran, and evaluate the loss once on the way.
@@ -51,14 +63,21 @@ class TorchSide:
 
         try:
             return execution_order(self, batch)
+        except PairError:
+            raise
         except Exception as error:  # whatever a user's code raises on a batch that it was not made for
             shapes = ", ".join(str(a.shape) for a in batch)
             message = f"the torch model or its loss fails on the batch (shapes {shapes}): {first_line(error)}"
             raise PairError(message) from error
 
     def excite(self) -> None:
-        """Move tensors that are constant, as fresh scales, biases and statistics are: they would hide differences."""
-        for name, array in [*self.params.items(), *self.buffers.items()]:
+        """Move tensors that are constant, as fresh scales, biases and statistics are: they would hide differences.
+
+        Frozen tensors and other buffers stay: a port may have them as constants of its own.
+        """
+        moving = {n: p for n, p in self.params.items() if n not in self.frozen}
+        statistics = {n: b for n, b in self.buffers.items() if _is_statistic(n)}
+        for name, array in [*moving.items(), *statistics.items()]:
             hides = array.size > 1 or not array.any()
             if array.dtype != np.float64 or not array.size or not hides or np.ptp(array) > 0:
                 continue
@@ -76,6 +95,26 @@ class TorchSide:
             return {}
         return _align.flattened_images(_watch_torch.capture(self, batch).calls)
 
+    def unreached(self, batch: tuple[np.ndarray, ...]) -> set[str]:
+        """Return the parameters that the loss does not depend on."""
+        import torch
+
+        params, buffers = self.tensors("float64")
+        live = {n: p.requires_grad_() for n, p in params.items() if n not in self.frozen}
+        loss = self.loss("float64", buffers)(params, *self.batch(batch, "float64"))
+        if not live or not loss.requires_grad:
+            return set(live)
+        found = torch.autograd.grad(loss, list(live.values()), allow_unused=True)
+        return {name for name, slope in zip(live, found, strict=True) if slope is None}
+
+    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+        """Return those of the names that are no weights: masks and tables, and what the loss does not depend on."""
+        held = {n for n in names if (n in self.buffers and not _is_statistic(n)) or n in self.frozen}
+        with contextlib.suppress(Exception):
+            # a model that fails in float64 is told where its quantities are asked for
+            return held | (self.unreached(batch) & set(names) if set(names) - held else set())
+        return held
+
     def value(self, batch: tuple[np.ndarray, ...]) -> float:
         """Return the loss in float64."""
         params, buffers = self.tensors("float64")
@@ -87,7 +126,9 @@ class TorchSide:
 
         if dtype not in self.copies:
             copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
-            self.copies[dtype] = copied.train(self.train)
+            # an exported module refuses to be told a mode, and has none
+            training = any(m.training for m in copied.modules())
+            self.copies[dtype] = copied if not training and not self.train else copied.train(self.train)
         return self.copies[dtype]
 
     def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -127,26 +168,33 @@ class TorchSide:
     def call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
         """Apply the module to tensors, with the parameters given, in float64 throughout where that is asked for.
 
-        Buffers are updated in place in training mode.
+        Buffers are updated in place in training mode. The inputs are copied: a model may change them in place.
         """
         with _lift_torch.widened() if dtype == "float64" else contextlib.nullcontext():
             return self.plain_call(dtype, params, buffers, *inputs)
 
     def plain_call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
         """Apply the module to tensors, with the parameters given; what it computes in float32 itself stays so."""
+        import torch
         from torch.func import functional_call
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         # only the plain attention kernel has second derivatives
-        with sdpa_kernel(SDPBackend.MATH):
-            return functional_call(self.at(dtype), {**params, **buffers}, inputs)
+        # and no compiled function has any
+        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
+            tensors = {name: (params if own in params else buffers)[own] for name, own in self.places.items()}
+            copies = tuple(x.clone() for x in inputs)
+            # torch's own search for tied weights sets a module that has two names twice, and leaves ours in it
+            args, named = self.parts.arguments(copies)
+            options = {name: _as_tensor(value, dtype) for name, value in self.kwargs.items()}
+            return functional_call(self.at(dtype), tensors, args, {**options, **named}, tie_weights=False)
 
     def loss(self, dtype: str, buffers: dict[str, Any], detach_buffers: bool = True) -> Any:
         """Return ``loss(params, *batch)``; the module's buffers are copied for each call."""
 
         def evaluate(params: dict[str, Any], *batch: Any) -> Any:
             held = {name: b.clone() for name, b in buffers.items()} if detach_buffers else buffers
-            inputs, targets = split(batch)
+            inputs, targets = self.parts.split(batch)
             return self.loss_fn(self.call(dtype, params, held, *inputs), *targets)
 
         return evaluate
@@ -159,9 +207,53 @@ class TorchSide:
         return tuple(to_torch(x, _np(dtype)) for x in wide)
 
 
-def split(batch: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split a batch into the model's inputs and the loss's target, which is the last array of two or more."""
-    return (batch, ()) if len(batch) == 1 else (batch[:-1], batch[-1:])
+def kind_of(module: Any) -> str:
+    """Return the name of torch's own layer that a module is or is derived from, or else of its class.
+
+    A class of the user's that is no such layer may go by its name: ``Conv1D`` of GPT-2 is a linear layer.
+    """
+    from torch import nn
+
+    for base in type(module).__mro__:
+        if base.__module__.startswith("torch.nn.modules") and base is not nn.Module:
+            return base.__name__
+    name = type(module).__name__
+    return f"own {name}" if hasattr(nn, name) or name.startswith("Conv") else name
+
+
+def unwrapped(module: Any) -> Any:
+    """Return the module inside of what only changes how it runs: DataParallel, or torch.compile."""
+    from torch import nn
+
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod"):
+        module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
+    return module
+
+
+def _as_tensor(value: Any, dtype: str) -> Any:
+    """Return an argument of the user's with its arrays as tensors, floating-point ones in a dtype."""
+    import torch
+
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.array(value))
+    floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.detach().to(getattr(torch, dtype)) if floating else value
+
+
+def _is_statistic(name: str) -> bool:
+    """Say whether a buffer is a running statistic of a norm."""
+    return name.endswith(("running_mean", "running_var"))
+
+
+def _places(module: Any) -> dict[str, str]:
+    """Return every place of a tensor, each under one name, and the name that stands for the tensor."""
+    owners: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for path, part in module.named_modules(remove_duplicate=True):
+        for name, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+            key = f"{path}.{name}" if path else name
+            found[key] = owners.setdefault(id(tensor), key)
+    return found
 
 
 def _jittered(array: np.ndarray, dtype: str, seed: int | None) -> np.ndarray:

@@ -11,13 +11,14 @@ import numpy as np
 from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._jax_side import precision
 from jaxgrad.verify._pair._measure import Leaf, measure
+from jaxgrad.verify._pair._outputs import renamed
 from jaxgrad.verify._pair._quantities_jax import JaxQuantities
 from jaxgrad.verify._pair._quantities_torch import TorchQuantities
 from jaxgrad.verify._pair._report import Result
 from jaxgrad.verify._pair._what import FIRST, SECOND
 from jaxgrad.verify.judge import allowed_multiple, floor_of, multiples
 
-__all__ = ["Progress", "add_noise", "judge_quantities", "judge_result", "lay_out"]
+__all__ = ["Progress", "add_noise", "judge_quantities", "judge_result", "outputs_laid_out", "real_numbers", "to_array"]
 
 Progress = Callable[[str, float], None]
 Sides = dict[str, tuple[TorchQuantities, JaxQuantities]]
@@ -58,17 +59,22 @@ class _Judge:
     def __call__(self, name: str, key: str, computed: dict[str, Any], spent: float) -> Result:
         """Give the verdict on a quantity, one of those that were computed together under ``key``."""
         theirs, ours = _pick(computed, name, key)
-        want, hint = theirs["float64"], self.scale if name in SECOND else 0.0
-        leaves = measure(
-            ours["float64"], want, lambda n: self.bound.jax_path(n) or n, tolerance=self.tolerance, hint=hint
-        )
+        hint = self.scale if name in SECOND else 0.0
+        # whole numbers are apart: their size says nothing about the digits of the others, and they do not round
+        whole = {n for n, x in {**ours["float64"], **theirs["float64"]}.items() if x.dtype.kind in "biu"}
+        leaves = []
+        for names in ({*ours["float64"], *theirs["float64"]} - whole, whole):
+            got, expected = ({n: x for n, x in side["float64"].items() if n in names} for side in (ours, theirs))
+            leaves += measure(got, expected, lambda n: self.bound.jax_path(n) or n, tolerance=self.tolerance, hint=hint)
+        want = {n: x for n, x in theirs["float64"].items() if n not in whole}
         if name == "gradient":
             self.scale = floor_of(want.values())
         for dtype in self.lower:
             both = theirs[dtype], ours[dtype]
             add_noise(leaves, want, both, dtype, hint)
             if any(not leaf.noise_by.get(dtype, 0.0) <= allowed_multiple(leaf.size, self.limit) for leaf in leaves):
-                again = [_arrays(_part(other.get(key), name, key)) for other in self._nearby(dtype)]
+                nearby = [_arrays(_part(other.get(key), name, key)) for other in self._nearby(dtype)]
+                again = [{n: real_numbers(x) for n, x in named.items()} for named in nearby]
                 add_noise(leaves, want, both, dtype, hint, again)
         return judge_result(name, leaves, self.tolerance, self.limit, spent)
 
@@ -111,7 +117,21 @@ def _pick(computed: dict[str, Any], name: str, key: str) -> tuple[dict[str, Name
     """Return one quantity's arrays in float64 by precision: torch's, and JAX's laid out as torch has them."""
     theirs = {d: _arrays(_part(pair[0], name, key)) for d, pair in computed.items()}
     ours = {d: _arrays(_part(pair[1], name, key)) for d, pair in computed.items()}
-    return theirs, {d: lay_out(x, theirs[d]) if name == "value" else x for d, x in ours.items()}
+    if name == "value":
+        ours = {d: outputs_laid_out(x, theirs[d]) for d, x in ours.items()}
+    real = [{d: {n: real_numbers(x) for n, x in named.items()} for d, named in side.items()} for side in (theirs, ours)]
+    return real[0], real[1]
+
+
+def outputs_laid_out(got: Named, want: Named) -> Named:
+    """Give JAX's outputs torch's names and the order of its axes."""
+    outputs = renamed(*({n: x for n, x in side.items() if n != "loss"} for side in (got, want)))
+    return lay_out({"loss": got["loss"], **outputs}, want)
+
+
+def real_numbers(array: np.ndarray) -> np.ndarray:
+    """Return complex numbers as pairs of real ones."""
+    return np.stack([array.real, array.imag], axis=-1) if array.dtype.kind == "c" else array
 
 
 def _part(quantity: Any, name: str, key: str) -> Any:
@@ -120,10 +140,17 @@ def _part(quantity: Any, name: str, key: str) -> Any:
 
 
 def _arrays(named: Any) -> Named:
-    """Return arrays or tensors as NumPy's float64."""
-    return {
-        n: np.asarray(x.detach().double().cpu() if hasattr(x, "detach") else x, np.float64) for n, x in named.items()
-    }
+    """Return arrays or tensors as NumPy's float64; whole numbers and complex ones stay what they are."""
+    return {n: to_array(x) for n, x in named.items()}
+
+
+def to_array(x: Any) -> np.ndarray:
+    """Return one array, tensor or number."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu().resolve_conj().resolve_neg()
+        x = (x.double() if x.is_floating_point() else x).numpy()
+    array = np.asarray(x)
+    return array if array.dtype.kind in "biuc" else array.astype(np.float64)
 
 
 def lay_out(got: Named, want: Named) -> Named:

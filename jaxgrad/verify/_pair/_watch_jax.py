@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgrad.verify._pair._outputs import exchange, main
 from jaxgrad.verify._pair._program import quick, run_once
-from jaxgrad.verify._pair._torch_side import split
 from jaxgrad.verify.judge import relative
 from jaxgrad.verify.judge._tolerances import NOT_ZERO
 
@@ -79,17 +79,16 @@ class _Counter:
 
 
 def main_array(output: Any) -> Any:
-    """Return the array that stands for an output: the first; of a recurrent cell's ``(carry, y)`` the last."""
+    """Return the array that stands for an output; of a recurrent cell's ``(carry, y)`` the last."""
     if isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], tuple):
         return output[1] if _is_float(output[1]) else None
-    leaves = [leaf for leaf in jax.tree.leaves(output) if _is_float(leaf)]
-    return leaves[0] if leaves else None
+    return main(output)
 
 
 def replace_main(output: Any, array: Any) -> Any:
     """Return an output with its main array exchanged."""
     held = main_array(output)
-    return jax.tree.map(lambda leaf: array if leaf is held else leaf, output)
+    return exchange(output, lambda leaf: array if leaf is held else leaf)
 
 
 def _is_float(leaf: Any) -> bool:
@@ -100,7 +99,7 @@ def _is_float(leaf: Any) -> bool:
 def outline(bound: Any, dtype: str) -> list[tuple[Slot, tuple[int, ...] | None]]:
     """Return every call in order, with the shape of its output, from an abstract trace."""
     params, rest = bound.weights(dtype)
-    inputs, _ = split(bound.adapt(*bound.data(dtype)))
+    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data(dtype)))
     found: list[tuple[Slot, tuple[int, ...] | None]] = []
     counter = _Counter()
 
@@ -135,7 +134,7 @@ def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str
             outputs[slot] = shifted
             return replace_main(output, shifted)
 
-        inputs, targets = split(bound.adapt(*batch))
+        inputs, targets = bound.torch.parts.split(bound.adapt(*batch))
         output, _ = bound.jax.apply(params, rest, *inputs, watch=watch)
         return bound.jax_loss(output, *targets), (outputs, arrived, output)
 
@@ -184,7 +183,7 @@ def force(bound: Any, plan: dict[Slot, Reference], dtype: str = "float64") -> Fo
             terms.append(jnp.vdot(ref["g"], array))
             return replace_main(output, (ref["y"] + zeros[slot]).astype(array.dtype))
 
-        inputs, targets = split(bound.adapt(*batch))
+        inputs, targets = bound.torch.parts.split(bound.adapt(*batch))
         output, _ = bound.jax.apply(params, rest, *inputs, watch=watch)
         loss = bound.jax_loss(output, *targets)
         return sum(terms, loss), (arrived, outputs, loss)
@@ -229,7 +228,7 @@ def alone(bound: Any, plan: dict[Slot, Reference], forced: Forced, places: list[
             place, missing = mend[slot]["output"]
             return replace_main(output, main_array(output) + (on @ place) * missing)
 
-        inputs, _ = split(bound.adapt(*batch))
+        inputs, _ = bound.torch.parts.split(bound.adapt(*batch))
         return main_array(bound.jax.apply(params, rest, *inputs, watch=watch)[0])
 
     program = quick(bound.wide(passes))

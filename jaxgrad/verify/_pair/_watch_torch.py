@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify._pair._torch_side import split
+from jaxgrad.verify._pair._inputs import PairError
+from jaxgrad.verify._pair._outputs import main
+from jaxgrad.verify._pair._torch_side import kind_of
 
 __all__ = ["Call", "Trace", "capture", "execution_order"]
 
@@ -20,10 +22,16 @@ class Call:
     start: int
     """Its place in the order of events; every call has a start and an end."""
     parent: "Call | None"
+    cell: bool = False
+    """Whether it is a recurrent cell of torch, which takes ``(x, state)`` where Flax's take ``(carry, x)``."""
     inputs: list[np.ndarray | None] = dataclasses.field(default_factory=list)
     """Positional tensors, ``None`` for what is no tensor; equal tensors are one, noted in `same`."""
     same: list[int] = dataclasses.field(default_factory=list)
     """For every input, the first input that is the same tensor."""
+    given: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)
+    """Tensors of the caller, and the copies of them that the layer was given; kept until the call ends."""
+    tracked: set[int] = dataclasses.field(default_factory=set)
+    """The inputs that a gradient can reach; one that is made of integers or of the batch alone has none."""
     input_grads: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     output: np.ndarray | None = None
     output_grad: np.ndarray | None = None
@@ -44,20 +52,24 @@ class Trace:
 
 def execution_order(side: Any, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
     """Return the order in which the layers first ran, and evaluate the loss once on the way."""
-    import torch
-
     handles = []
     order: dict[str, int] = {}
     for name, module in side.at("float32").named_modules():
         hook: Callable[..., None] = lambda *_, name=name: _note(order, name)  # noqa: E731
         handles.append(module.register_forward_pre_hook(hook))
     try:
-        with torch.no_grad():
-            params, buffers = side.tensors("float32")
-            side.loss("float32", buffers)(params, *side.batch(batch, "float32"))
+        params, buffers = side.tensors("float32")
+        live = [p.requires_grad_() for n, p in params.items() if n not in side.frozen]
+        loss = side.loss("float32", buffers)(params, *side.batch(batch, "float32"))
     finally:
         for handle in handles:
             handle.remove()
+    if live and not loss.requires_grad:
+        message = (
+            "torch's loss has no gradient: the model's forward runs under torch.no_grad or inference_mode, or the loss"
+            " leaves the graph (.item(), .detach()); compare without that decorator, model.forward.__wrapped__"
+        )
+        raise PairError(message)
     return order
 
 
@@ -69,8 +81,8 @@ def _note(order: dict[str, int], name: str) -> None:
 def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> Trace:
     """Run forward and backward once, and keep what every call saw.
 
-    The hooks give each call an alias of its inputs and outputs, so that the gradients of one tensor that goes to
-    several layers are told apart.
+    The hooks give each call a copy of its inputs and outputs, so that the gradients of one tensor that goes to several
+    layers are told apart. A copy and no view: a view that is changed in place has no gradient of its own any more.
     """
     import torch
 
@@ -81,16 +93,16 @@ def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> 
     params, buffers = side.tensors(dtype)
     params = {name: p.requires_grad_(name not in side.frozen) for name, p in params.items()}
     batch = side.batch(data, dtype)
-    inputs, targets = split(batch)
+    inputs, targets = side.parts.split(batch)
     inputs = tuple(x.requires_grad_() if x.is_floating_point() else x for x in inputs)
     try:
-        output = side.call(dtype, params, buffers, *(x.clone() if x.is_floating_point() else x for x in inputs))
+        output = side.call(dtype, params, buffers, *inputs)
         loss = side.loss_fn(output, *targets)
     finally:
         for handle in handles:
             handle.remove()
     wanted = [p for n, p in params.items() if n not in side.frozen] + [x for x in inputs if x.requires_grad]
-    found = iter(torch.autograd.grad(loss, wanted, materialize_grads=True))
+    found = iter(torch.autograd.grad(loss, wanted, materialize_grads=True) if wanted else ())
     gradients = {n: next(found).numpy() for n in params if n not in side.frozen}
     input_gradients = [next(found).numpy() if x.requires_grad else None for x in inputs]
     for call in watcher.calls:
@@ -115,9 +127,11 @@ class _Watcher:
 
     def before(self, name: str) -> Callable[..., Any]:
         """Return the hook before a call of the module of that name."""
+        from torch.nn import RNNCellBase
 
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            call = Call(name, type(module).__name__, self.tick(), self.stack[-1] if self.stack else None)
+            parent = self.stack[-1] if self.stack else None
+            call = Call(name, kind_of(module), self.tick(), parent, isinstance(module, RNNCellBase))
             self.calls.append(call)
             self.stack.append(call)
             aliases: dict[int, tuple[int, Any]] = {}
@@ -132,7 +146,7 @@ class _Watcher:
         return hook
 
     def _input(self, call: Call, index: int, value: Any, aliases: dict[int, tuple[int, Any]]) -> Any:
-        """Note one argument, and return an alias of it that has a gradient of its own."""
+        """Note one argument, and return a copy of it that has a gradient of its own."""
         import torch
 
         if not isinstance(value, torch.Tensor):
@@ -148,8 +162,10 @@ class _Watcher:
         call.same.append(index)
         alias = value
         if value.requires_grad:
-            alias = value.view_as(value)
+            alias = value.clone()
             alias.register_hook(lambda grad: _keep(call.input_grads, index, grad))
+            call.given.append((value, alias))
+            call.tracked.add(index)
         aliases[id(value)] = (index, alias)
         return alias
 
@@ -160,29 +176,21 @@ class _Watcher:
 
         call = self.stack.pop()
         call.end = self.tick()
-        tensor = first_tensor(output)
+        for value, alias in call.given:
+            # fresh from the hook a copy has version 0: a layer that changes its input in place changes the caller's
+            if alias._version:
+                value.copy_(alias)
+        call.given.clear()
+        tensor = main(output)
         if tensor is None:
             return None
         call.output = _array(tensor)
         if not tensor.requires_grad:
             return None
         if isinstance(output, torch.Tensor):
-            output = tensor = output.view_as(output)
+            output = tensor = output.clone()
         tensor.register_hook(lambda grad: _keep_output(call, grad))
         return output
-
-
-def first_tensor(output: Any) -> Any:
-    """Return the first floating-point tensor of an output."""
-    import torch
-
-    if isinstance(output, torch.Tensor):
-        return output if output.is_floating_point() else None
-    if isinstance(output, dict):
-        output = list(output.values())
-    if isinstance(output, tuple | list):
-        return next((t for item in output if (t := first_tensor(item)) is not None), None)
-    return None
 
 
 def _keep(grads: dict[int, Any], index: int, grad: Any) -> None:

@@ -28,7 +28,7 @@ def given(**changed):
         ({"batch": (np.ones((3, 5)), Y)}, PairError, r"torch model or its loss fails on the batch \(shapes \(3, 5\)"),
         ({"jax": fnn.Sequential([fnn.Dense(5)])}, PairError, "the JAX model or its loss fails on the batch"),
         ({"batch": (X[:0], Y[:0])}, PairError, "the batch is empty"),
-        ({"batch": (X, Y[:2])}, PairError, r"different lengths: \[\(3, 4\), \(2, 2\)\]"),
+        ({"batch": (X, Y[:2])}, PairError, r"fails on the batch \(shapes \(3, 4\), \(2, 2\)\)"),
         ({"batch": (np.array(["a"]), Y)}, PairError, r"batch\[0\] is <U1"),
         ({"torch": nn.Linear(4, 2)}, PairError, "is in training mode .*: call .eval"),
         ({"torch": "model"}, TypeError, "torch must be a torch.nn.Module; got str"),

@@ -1,6 +1,7 @@
 """From a residual to its cause: what is tried is computed again on the reference's numbers, not guessed from a name."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,21 +41,23 @@ def explain(
         return _noise(bound, results) or [_unknown(None)]
     found = _weights_apart(bound, first)
     for place in [] if found else divergences[:EXPLAINED]:
+        tried: list[str] = []
         found += (
             _precision(bound, place)
-            or _at(bound, passes, results, place, tolerance)
+            or _at(bound, passes, results, place, tolerance, tried)
             or _alone(bound, place)
-            or [_unknown(place)]
+            or [_unknown(place, tried)]
         )
     if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
         found += in_step(bound, tolerance)
     return sorted(_merged(found), key=lambda cause: cause.id in UNAVOIDABLE)
 
 
-def _unknown(place: Divergence | None) -> Cause:
-    """Say that nothing known fits."""
+def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:
+    """Say that nothing known fits, and which searches could not be made."""
     where = f" at {place.path} ({place.stage}, {place.where})" if place is not None else ""
-    return Cause("unknown", f"no known cause fits the residual{where}.", "", place.path if place else "")
+    untried = f"; could not be tried here: {'; '.join(failed)}" if failed else ""
+    return Cause("unknown", f"no known cause fits the residual{where}{untried}.", "", place.path if place else "")
 
 
 def _merged(causes: list[Cause]) -> list[Cause]:
@@ -69,8 +72,15 @@ def _merged(causes: list[Cause]) -> list[Cause]:
     ]
 
 
-def _at(bound: Any, passes: Passes | None, results: list[Result], first: Divergence, tolerance: float) -> list[Cause]:
-    """Return the causes at the first divergence."""
+def _at(
+    bound: Any,
+    passes: Passes | None,
+    results: list[Result],
+    first: Divergence,
+    tolerance: float,
+    failed: list[str],
+) -> list[Cause]:
+    """Return the causes at a divergence, and note in ``failed`` the searches that raised."""
     if first.stage == "step":
         return in_step(bound, tolerance)
     if first.where == "tied weights":
@@ -90,10 +100,13 @@ def _at(bound: Any, passes: Passes | None, results: list[Result], first: Diverge
         return []
     holds_others = any(a.call.parent is evidence.pair.call for a in passes.aligned)
     if first.where == "input":
-        return between(evidence)
-    if holds_others:
-        return between(evidence) or in_layer(evidence)
-    return in_layer(evidence) or between(evidence)
+        found = between(evidence)
+    elif holds_others:
+        found = between(evidence) or in_layer(evidence)
+    else:
+        found = in_layer(evidence) or between(evidence)
+    failed += evidence.failed
+    return found
 
 
 def _other_count(passes: Passes) -> list[Cause]:
@@ -114,7 +127,7 @@ def _loss(bound: Any, passes: Passes | None, results: list[Result]) -> list[Caus
     """Explain the loss from the reference's output."""
     import torch
 
-    from jaxgrad.verify._pair._quantities_torch import main
+    from jaxgrad.verify._pair._outputs import main
 
     if passes is not None:
         output = main(passes.trace.output).detach().numpy()

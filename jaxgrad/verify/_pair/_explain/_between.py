@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._pair._configs import torch_configs
-from jaxgrad.verify._pair._explain._evidence import Evidence
+from jaxgrad.verify._pair._explain._evidence import Evidence, attempt
 from jaxgrad.verify._pair._explain._functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
 from jaxgrad.verify._pair._explain._sequences import recurrent
 from jaxgrad.verify._pair._report import Cause
@@ -22,7 +22,7 @@ NAMES = (("gelu", "gelu-form"), ("leaky", "negative-slope"), ("softmax", "softma
 def between(e: Evidence) -> list[Cause]:
     """Return the causes of an error of the code between two layers."""
     for find in (_recurrent_layer, _activation, _sum, _scaled, _pool, _resize, _axes, _parts):
-        found = find(e)
+        found = attempt(find, e)
         if found:
             return found
     return []

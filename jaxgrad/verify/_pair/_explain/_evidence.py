@@ -1,6 +1,7 @@
 """What the first divergence leaves to work with, in torch's layout."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from jaxgrad.verify._pair import _align
 from jaxgrad.verify._pair._align import Aligned
 from jaxgrad.verify._pair._configs import jax_configs, torch_configs
 from jaxgrad.verify._pair._divergence import Divergence, Passes
+from jaxgrad.verify._pair._inputs import first_line
 from jaxgrad.verify._pair._report import Cause
 from jaxgrad.verify._pair._watch_torch import Call
 
-__all__ = ["Evidence", "gather", "proven"]
+__all__ = ["Evidence", "attempt", "gather", "proven"]
 
 
 @dataclasses.dataclass
@@ -34,6 +36,8 @@ class Evidence:
     """Those of the JAX layer."""
     lone: Call | None = None
     """A torch layer without a JAX partner, which the code between two layers stands for."""
+    failed: list[str] = dataclasses.field(default_factory=list)
+    """Searches that raised on what this model holds; the others go on."""
 
     def weight(self, name: str) -> np.ndarray | None:
         """Return a weight or buffer of the torch layer."""
@@ -46,6 +50,15 @@ class Evidence:
 def proven(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
     """Return one proven cause at the layer."""
     return [Cause(name, text, mend, e.pair.call.path, proven=True)]
+
+
+def attempt(find: Callable[[Evidence], list[Cause]], e: Evidence) -> list[Cause]:
+    """Return what a search finds, or nothing where it was not made for such a layer."""
+    try:
+        return find(e)
+    except Exception as error:
+        e.failed.append(f"{find.__name__.strip('_').replace('_', ' ')}: {first_line(error)}")
+        return []
 
 
 def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evidence | None:

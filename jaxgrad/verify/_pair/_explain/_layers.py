@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxgrad.verify._pair._explain._convolutions import convolution
-from jaxgrad.verify._pair._explain._evidence import Evidence, proven
+from jaxgrad.verify._pair._explain._evidence import Evidence, attempt, proven
 from jaxgrad.verify._pair._explain._functions import ratio, recognise, same, special_ratio
 from jaxgrad.verify._pair._explain._norms import batch_norm, norm
 from jaxgrad.verify._pair._explain._sequences import attention, recurrent
@@ -26,9 +26,9 @@ def in_layer(e: Evidence) -> list[Cause]:
         (("LSTM", "GRU"), recurrent),
     ]
     for kinds, find in table:
-        if kind in kinds and (found := find(e)):
+        if kind in kinds and (found := attempt(find, e)):
             return found
-    return _general(e)
+    return attempt(_general, e)
 
 
 def _general(e: Evidence) -> list[Cause]:

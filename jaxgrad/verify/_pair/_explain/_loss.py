@@ -21,6 +21,9 @@ def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str =
     sizes = {"the batch size": len(output), "the number of outputs": output.size, "the last axis": output.shape[-1]}
     if output.ndim > 1:
         sizes["axis 1"] = output.shape[1]
+    if np.isnan(got) != np.isnan(want):
+        nan = "JAX" if np.isnan(got) else "torch"
+        return [Cause("nan", f"the loss is NaN only in {nan}.", "Look at ignored labels and empty means.", path)]
     factor = special_ratio(got / want, sizes) if want else ""
     if theirs and ours and theirs[0] != ours[0]:
         name = "half-square" if "half" in (theirs[0] + ours[0]) else "loss-form"
@@ -35,9 +38,6 @@ def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str =
         name = "half-square" if factor != "-1" else "sign"
         mend = "optax.l2_loss halves the square; use jnp.mean((a - b) ** 2)." if name == "half-square" else "Negate it."
         return [Cause(name, f"JAX's loss is {factor} times torch's.", mend, path)]
-    if np.isnan(got) != np.isnan(want):
-        nan = "JAX" if np.isnan(got) else "torch"
-        return [Cause("nan", f"the loss is NaN only in {nan}.", "Look at ignored labels and empty means.", path)]
     return []
 
 

@@ -27,6 +27,9 @@ def norm(e: Evidence) -> list[Cause]:
     kind, eps = e.torch["kind"], e.torch.get("eps") or float(np.finfo(np.float64).eps)
     groups = e.torch.get("num_groups", 1)
     tail = len(e.torch["normalized_shape"]) if "normalized_shape" in e.torch else 1
+    if kind in ("LayerNorm", "RMSNorm") and scale is not None and scale.shape != x.shape[x.ndim - tail :]:
+        # a layer of that name which normalises another axis
+        return []
 
     def normal(eps: float, ddof: int, groups: int, centre: bool, use: tuple[bool, bool]) -> np.ndarray:
         shaped = x
