@@ -43,7 +43,9 @@ def x64_is_on() -> bool:
 def describe(leaf: Any) -> str:
     """Return a leaf's dtype and shape, ``float32[3,4]``, or its Python type."""
     if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
-        return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        # NumPy calls float0 by what it is made of
+        name = "float0" if leaf.dtype == jax.dtypes.float0 else leaf.dtype
+        return f"{name}[{','.join(map(str, leaf.shape))}]"
     return f"a {type(leaf).__name__}"
 
 

@@ -121,7 +121,8 @@ def _leave(number: int) -> None:
     try:
         whole.acquire(timeout=GRACE)
         error = _silence()
-        for name, remove in reversed(unfinished.items()):
+        # a copy: should the writer have held `whole` for longer than GRACE, it may still be at work on these
+        for name, remove in reversed(list(unfinished.items())):
             _try(remove, name)
         _try(_stop_children)
         _say(error, WORDS[number])

@@ -64,9 +64,9 @@ def value_loss(
     def mean(params: Params) -> Array:
         field, wide = at_wide_points(field_fn, params, points)
         found = _tree.widened(field(wide))
-        _check.floating(field_values=found, values=values)
+        _check.floating(**{"what field_fn returns": found, "values": values})
         wanted = _tree.widened(values)
-        _check.mirrors(field_values=found, values=wanted)
+        _check.mirrors(**{"what field_fn returns": found, "values": wanted})
         return jnp.mean(jnp.square(wanted - found))
 
     return _sharding.mean_of(mean, axis_name)(params)

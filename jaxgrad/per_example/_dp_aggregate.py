@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _check, _sharding, _static, _tree
 from jaxgrad._deprecated import renamed
 from jaxgrad._types import Array, AxisName, Key, LossFn, Params, Tree, Wrt
 from jaxgrad.per_example._clipped_sum import accumulated_sum, parts_of
@@ -76,10 +77,11 @@ def dp_aggregate(
     .. math:: \tilde g = \frac{1}{L} \Bigl( \sum_i \min\bigl(1, C / \lVert g_i \rVert\bigr)\, g_i
               + \mathcal N(0, \sigma^2 C^2 I) \Bigr)
 
-    It computes the gradients itself: call ``update(None, state, params, batch=(x, y))``, alone or at the head of an
-    ``optax.chain``, with ``is_padding=`` where a sampled batch is filled up to a fixed length. An empty batch, which
-    Poisson sampling may give, gives the noise alone. The sum is divided by the *expected* batch size ``L``, so that
-    the sensitivity does not depend on the data.
+    It computes the gradients itself: call ``update(params, state, params, batch=(x, y))``, with ``params`` in the place
+    of gradients (``None`` will do where no wrapper wants a tree), alone or at the head of an ``optax.chain``, with
+    ``is_padding=`` where a sampled batch is filled up to a fixed length. An empty batch, which Poisson sampling may
+    give, gives the noise alone. The sum is divided by the *expected* batch size ``L``, so that the sensitivity does not
+    depend on the data.
 
     *What is private:* the updates, and ``state.clip_norm``, when one example is added to the data or removed from
     them. ``mean_loss``, ``fraction_clipped`` and ``gathered`` of the state are *not*: they are for debugging, and a
@@ -154,7 +156,7 @@ def dp_aggregate(
         ...     loss, clip_norm=1.0, noise_multiplier=0.0, expected_batch_size=2.0, key=jax.random.key(0)
         ... )
         >>> w, batch = jnp.ones(2), (jnp.array([[0.6, 0.8], [0.0, 5.0]]),)
-        >>> update, _ = private.update(None, private.init(w), w, batch=batch)
+        >>> update, _ = private.update(w, private.init(w), w, batch=batch)
         >>> [round(float(u), 4) for u in update]
         [0.3, 0.9]
 
@@ -166,6 +168,7 @@ def dp_aggregate(
     rule = _checked(
         _Rule(clip_norm, noise_multiplier, expected_batch_size, target_quantile, clip_learning_rate, count_noise, wrt)
     )
+    _static.refuse_no_function(loss_fn, "dp_aggregate: loss_fn", {})
     _check.key(key, "key")
     _check_accumulation(accumulate_every, optimizer)
     if callable(clip_norm):
@@ -191,6 +194,7 @@ def dp_aggregate(
         **extra: Any,
     ) -> tuple[Params, PrivateState]:
         _refuse_misuse(updates, state, params, batch, misplaced)
+        _refuse_misspelt(extra)
         if (state.gathered is None, state.clip_norm is None) != (step_is_a_call, target_quantile is None):
             message = "state must come from init of this dp_aggregate; its options were others when it was made"
             raise ValueError(message)
@@ -253,7 +257,8 @@ def _checked(rule: _Rule) -> _Rule:
         ValueError: If a number is out of its range, or the noise has no bound to be a multiple of.
     """
     for name, value in rule._asdict().items():
-        if name not in ("wrt", "clip_norm") and value is not None:
+        may_be_absent = value is None and name in ("target_quantile", "count_noise")
+        if name not in ("wrt", "clip_norm") and not may_be_absent:
             _check.number(value, name)
             _check.non_negative(value, name)
             if name in ("noise_multiplier", "count_noise") and jnp.result_type(value).itemsize < 4:
@@ -308,7 +313,8 @@ def _check_quantile(rule: _Rule) -> None:
     if known and rule.noise_multiplier > 0 and 2 * rule.count_noise <= rule.noise_multiplier:
         message = (
             f"count_noise must be more than noise_multiplier / 2, or nothing is left for the gradients; got"
-            f" {rule.count_noise!r} for noise_multiplier={rule.noise_multiplier!r}"
+            f" {rule.count_noise!r} for noise_multiplier={rule.noise_multiplier!r} (where none is given it is"
+            " expected_batch_size / 20)"
         )
         raise ValueError(message)
 
@@ -348,10 +354,10 @@ def _refuse_misuse(updates: Any, state: Any, params: Params, batch: Any, misplac
         TypeError: If the batch is no tuple or comes without its name, or the state is another's.
     """
     if misplaced:
-        message = "batch must be given by name: update(None, state, params, batch=(x, y))"
+        message = "batch must be given by name: update(params, state, params, batch=(x, y))"
         raise TypeError(message)
     if params is None:
-        message = "params must be given, since update computes the gradients: update(None, state, params, batch=...)"
+        message = "params must be given, since update computes the gradients: update(params, state, params, batch=...)"
         raise ValueError(message)
     _refuse_masks(params)
     if not isinstance(state, PrivateState):
@@ -365,11 +371,26 @@ def _refuse_misuse(updates: Any, state: Any, params: Params, batch: Any, misplac
         )
         raise ValueError(message)
     if batch is None:
-        message = "batch must be given, since update computes the gradients: update(None, state, params, batch=(x, y))"
+        message = (
+            "batch must be given, since update computes the gradients: update(params, state, params, batch=(x, y))"
+        )
         raise ValueError(message)
     if not isinstance(batch, tuple | list):
         message = f"batch must be a tuple of what follows params in loss_fn; got {_check.describe(batch)}: batch=(x,)"
         raise TypeError(message)
+
+
+def _refuse_misspelt(extra: dict[str, Any]) -> None:
+    """Refuse a name that is nearly one of ours: optax hands every name on, so that it would be lost without a word.
+
+    Raises:
+        TypeError: With the name that was meant.
+    """
+    for name in extra:
+        near = difflib.get_close_matches(name, ["is_padding", "batch"], 1, 0.7)
+        if near:
+            message = f"{name} is no argument of update; did you mean {near[0]}?"
+            raise TypeError(message)
 
 
 def _is_same(tree: Tree, other: Tree) -> bool:

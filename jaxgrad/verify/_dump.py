@@ -65,9 +65,11 @@ def write_together(files: Mapping[Path, Callable[[Any], None]]) -> None:
                 with _told(path):
                     os.replace(name, path)
     finally:
-        for name in staged.values():
-            Path(name).unlink(missing_ok=True)
-            _interrupt.unfinished.pop(name, None)
+        # held, so that an interrupt removes either all of what is left or nothing
+        with _interrupt.whole:
+            for name in staged.values():
+                Path(name).unlink(missing_ok=True)
+                _interrupt.unfinished.pop(name, None)
 
 
 def _stage(path: Path) -> tuple[int, str]:

@@ -201,6 +201,22 @@ def test_a_folder_that_was_made_for_a_run_goes_with_it(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir() if entry.name != "__pycache__"] == ["spec.py"]
 
 
+def test_a_writer_that_ends_meanwhile_keeps_neither_the_line_nor_what_is_left_from_going(tmp_path):
+    """The writer forgets a file while the file is removed: that must not end the list of what is to be removed."""
+    plant = """
+def folder(name):
+    os.rmdir(name)
+def file(name):
+    _interrupt.unfinished.pop(name)
+made = {made!r}
+os.mkdir(made)
+_interrupt.unfinished.update({{made: folder, made + "/.a.tmp": file}})
+interrupt()
+"""
+    assert_interrupted(planted("from jaxgrad import _interrupt" + plant.format(made=str(tmp_path / "run")), "doctor"))
+    assert not any(tmp_path.iterdir())
+
+
 WORKERS = """
 import multiprocessing, time
 def wait(file):

@@ -211,6 +211,9 @@ def test_the_accountants_know_both_mechanisms_as_one():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
+        ({"noise_multiplier": None}, TypeError, "noise_multiplier must be a real number; got a NoneType"),
+        ({"expected_batch_size": None}, TypeError, "expected_batch_size must be a real number; got a NoneType"),
+        ({"loss_fn": {"w": 1.0}}, TypeError, "dp_aggregate: loss_fn must be a function; got a dict"),
         ({"target_quantile": -0.5}, ValueError, "target_quantile must not be negative"),
         (
             {"target_quantile": 50},

@@ -205,11 +205,16 @@ def test_an_optimizer_inside_is_one_behind(key):
 
 MISUSE = [
     (lambda r, s: r.update(None, s, batch=PROBLEM.data), ValueError, "params must be given, since update computes"),
+    (
+        lambda r, s: r.update(None, s, PARAMS, batch=PROBLEM.data, is_paddin=jnp.ones(7, bool)),
+        TypeError,
+        "is_paddin is no argument of update; did you mean is_padding",
+    ),
     (lambda r, s: r.update(None, s, PARAMS), ValueError, "batch must be given, since update computes the gradients"),
     (
         lambda r, s: r.update(None, s, PARAMS, PROBLEM.data),
         TypeError,
-        "batch must be given by name: update.None, state",
+        "batch must be given by name: update.params, state",
     ),
     (lambda r, s: r.update(None, PARAMS, s, batch=PROBLEM.data), TypeError, "state must be the PrivateState .* a dict"),
     (
