@@ -199,15 +199,29 @@ def test_a_layer_of_a_known_name_that_computes_something_else_raises_nothing():
     assert "failed" not in report.explain()
 
 
-class OnlyFloat32(Net):
+class Island(Net):
     def forward(self, x):
         return self.fc(x) @ torch.eye(3)
+
+
+class OnlyFloat32(Net):
+    def forward(self, x):
+        if x.dtype != torch.float32:
+            message = "a kernel of its own takes float32 only"
+            raise RuntimeError(message)
+        return self.fc(x)
 
 
 class Unproven(fnn.Module):
     @fnn.compact
     def __call__(self, x):
         return fnn.Dense(3, name="fc")(x)
+
+
+def test_a_model_that_makes_its_tables_in_float32_runs_in_float64():
+    bound = pair(torch=Island().eval(), jax=Unproven(), loss="mse", batch=(X, Y))
+    assert bound.audit().ok
+    assert bound.check(["value"], dtypes=("float64",)).ok
 
 
 def test_a_model_that_fails_in_float64_is_told_and_audited_all_the_same():
