@@ -187,9 +187,14 @@ class _Jax:
         return (new_state, state[1]), update, optax.apply_updates(params, update)
 
     def _carried(self, tensors: dict[str, np.ndarray], own: Any) -> Any:
-        """Return torch's gradient as a tree like JAX's; where two of torch's tensors are one sum, either is its own."""
+        """Return torch's gradient as a tree like JAX's; where two of torch's tensors are one sum, either is its own.
+
+        A leaf of which torch holds every tensor frozen keeps JAX's own: that it is trained is to be seen.
+        """
         sums = {e.jax: len(e.torch) for e in self.bound.mapping.entries}
-        made = self.bound.mapping.fill(tensors, self.bound.jax_paths)
+        frozen = {e.jax for e in self.bound.mapping.entries if not any(k in tensors for k in e.torch)}
+        tensors = {n: np.zeros(shape) for n, shape in self.bound.torch.outline.items()} | tensors
+        made = self.bound.mapping.fill(tensors, [p for p in self.bound.jax_paths if p not in frozen])
         back = self._back(self.bound.push(tensors, own))
         double = {
             e.jax for e in self.bound.mapping.entries if sums[e.jax] > 1 and self._doubled(e.torch, tensors, back)

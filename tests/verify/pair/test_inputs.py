@@ -60,15 +60,16 @@ ACCEPTED = {
     "options": {"batch": (X, Y), "torch_kwargs": OPTIONS, "jax_kwargs": OPTIONS},
     "several targets": {"batch": (X, Y, np.arange(4.0)), "loss": (weighted("torch"), weighted("jax"))},
     "bfloat16": {"batch": (HALF, torch.from_numpy(Y).bfloat16().requires_grad_())},
-    "edges and a scalar": {"batch": (X, EDGES, np.float32(0.5), Y), "torch": Graph().eval(), "jax": JaxGraph()},
+    "edges and a scalar": {"batch": (X, EDGES, np.float32(0.5), Y), "torch": Graph, "jax": JaxGraph()},
     "ignored labels": {"batch": (X, np.array([0, -100, 2, 1])), "loss": "cross_entropy"},
-    "DataParallel": {"batch": (X, Y), "torch": nn.DataParallel(Net()).eval()},
+    "DataParallel": {"batch": (X, Y), "torch": lambda: nn.DataParallel(Net())},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_batches_and_models_as_people_have_them(name):
-    bound = pair(**{"torch": Net().eval(), "jax": Port(), "loss": "mse", **ACCEPTED[name]})
+    given = {"torch": Net, "jax": Port(), "loss": "mse", **ACCEPTED[name]}
+    bound = pair(**{**given, "torch": given["torch"]().eval()})
     assert bound.audit().ok
     report = bound.check(["value", "gradient"], dtypes=("float64",))
     assert report.ok, report

@@ -101,6 +101,14 @@ def test_decay_of_groups_and_a_schedule_off_by_a_step_are_named():
         assert found.ok if words is None else (found.causes[0].id == "schedule" and words in found.causes[0].text)
 
 
+def test_a_layer_that_torch_holds_frozen_is_named_by_the_search_for_causes():
+    net = Deep()
+    net.fc1.weight.requires_grad_(False)
+    port = JaxDeep(epsilon=1e-5, act=lambda x: fnn.gelu(x, approximate=False))
+    found = trained(net, port, lambda p: torch.optim.SGD(p, 0.1), optax.sgd(0.1))
+    assert [cause.id for cause in found.causes] == ["frozen"]
+
+
 class Tied(nn.Module):
     """An embedding that is the head too."""
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxgrad.verify._pair._explain._functions import ratio, same, special_ratio
@@ -190,7 +191,8 @@ def _schedule(bound: Any, theirs: Any) -> list[Cause]:
     rounds, (_, gradient) = 4, theirs.given
     reference, ours = _Torch(bound, "float64"), _Jax(bound, JaxQuantities(bound, "float64"))
     name = max(gradient, key=lambda n: size(gradient[n]))
-    tree, state, params = ours._carried(gradient, ours.params), ours.state, ours.params
+    none = jax.tree.map(np.zeros_like, ours.params)
+    tree, state, params = ours._carried(gradient, none), ours.state, ours.params
     torchs, jaxs = [], []
     for _ in range(rounds):
         before = reference.params[name].detach().clone()
