@@ -9,7 +9,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxgrad import curvature, gradient, inr, meta, multi_loss, shift
+from jaxgrad import curvature, gradient, inr, meta, multi_loss, nth, per_example, shift
 from tests.bridge import assert_parity, random_like
 from tests.problems import mean_square, regression
 
@@ -278,3 +278,50 @@ def test_mapped_and_pushed_forward_without_jit_on_explicit_axes_that_are_not_set
 
     for fun in (mapped, pushed):
         assert_parity(fun(params, x, y), fun(PARAMS, X, Y))
+
+
+def scaled(tree, factor):
+    return jax.tree.map(lambda leaf: leaf * factor, tree)
+
+
+REVERSE = {"mode": "reverse-over-reverse"}
+OPERANDS = {
+    "vector": lambda e, p, x, y: curvature.hvp(mean_square, p, scaled(VECTOR, e), x, y),
+    "vector, reverse": lambda e, p, x, y: curvature.hvp(mean_square, p, scaled(VECTOR, e), x, y, **REVERSE),
+    "mixed vector": lambda e, p, x, y: gradient.mixed_product(mean_square, p, scaled(VECTOR, e), x, y),
+    "mixed vector, reverse": lambda e, p, x, y: gradient.mixed_product(
+        mean_square, p, scaled(VECTOR, e), x, y, **REVERSE
+    ),
+    "shift": lambda e, p, x, y: shift.gradient(mean_square, p, scaled(VECTOR, e), x, y),
+    "radius": lambda e, p, x, y: shift.sam_gradient(mean_square, p, x, y, radius=0.1 * e),
+    "learning rate": lambda e, p, x, y: shift.extragradient(mean_square, p, x, y, learning_rate=0.1 * e),
+    "shifts": lambda e, p, x, y: shift.expected_gradient(
+        mean_square, p, jax.tree.map(lambda v: jnp.stack([v * e, -v]), VECTOR), x, y
+    ),
+    "input": lambda e, p, x, y: gradient.input_gradient(mean_square, p, x * e, y),
+    "support": lambda e, p, x, y: meta.maml_gradient(
+        mean_square, p, (x[None] * e, y[None]), (x[None], y[None]), optimizer=optax.sgd(0.1), num_steps=2
+    ),
+    "labels": lambda e, p, x, y: multi_loss.gradients(two_losses(mean_square), p, x, y * e),
+    "directions": lambda e, p, x, y: nth.directional(lambda q: mean_square(q, x, y), p, scaled(VECTOR, e), 3),
+    "clip norm": lambda e, p, x, y: per_example.clipped_sum(mean_square, p, x, y, clip_norm=0.1 * e),
+    "Fisher vector": lambda e, p, x, y: per_example.empirical_fisher_product(mean_square, p, scaled(VECTOR, e), x, y),
+}
+
+
+@pytest.mark.parametrize("call", OPERANDS.values(), ids=OPERANDS)
+def test_an_operand_that_alone_varies_over_another_axis(call):
+    """Each row of a 2x2 mesh has examples of its own, each column a factor on one operand: nothing is added up."""
+    mesh = jax.make_mesh((2, 2), ("d", "m"), axis_types=(AxisType.Auto,) * 2)
+
+    def device(e, p, x, y):
+        return jax.tree.map(lambda leaf: leaf[None, None], call(e[0], p, x, y))
+
+    specs = (P("m"), P(), P("d"), P("d"))
+    factors = jnp.array([1.0, 2.0])
+    got = jax.jit(jax.shard_map(device, mesh=mesh, in_specs=specs, out_specs=P("d", "m")))(factors, PARAMS, X, Y)
+    alone = jax.jit(call)
+    for i in range(2):
+        for j in range(2):
+            want = alone(factors[j], PARAMS, X[4 * i : 4 * i + 4], Y[4 * i : 4 * i + 4])
+            assert_parity(jax.tree.map(lambda leaf, i=i, j=j: leaf[i, j], got), want)

@@ -207,6 +207,8 @@ def mixed_product(
     x = _sharding.own(lambda x: subset.fun(subset.active, x, *data), x)
     vector = _sharding.replicated(vector, axis_name)
     active, direction = _sharding.along(subset.fun, subset.active, subset.pick(vector), x, *data)
+    # where the vector alone differs from device to device, the gradients by x of the devices must not be added up
+    x = _sharding.vary(x, _sharding.varying((active, direction)))
     if mode == "forward-over-reverse":
         slope_of = jax.grad(subset.pair, argnums=1, has_aux=True)
         _, product, aux = jax.jvp(lambda active: slope_of(active, x, *data), (active,), (direction,), has_aux=True)

@@ -120,14 +120,10 @@ def noise_scale(
     total, _, norms, aux = clip_and_sum(problem, batch, jnp.ones(own, bool), groups, keep_all, mode, microbatch)
     # the squares of the norms may be out of range where their ratio is not
     unit = _tree.power_of_two(_sharding.largest(jnp.max(norms), axis_name))
-    total = _sharding.sum_over(_in_dtype(total, norms.dtype), axis_name)
-    mean_square = jnp.square(_tree.scaled_norm(total) / unit / size)
+    # in this unit no entry of the sum exceeds twice the size, and what its square loses is nothing beside the trace
+    scaled = _sharding.sum_over(jax.tree.map(lambda leaf: leaf.astype(norms.dtype) * (1 / unit), total), axis_name)
+    mean_square = _tree.dot(scaled, scaled) / size**2
     trace = (_sharding.mean_over(jnp.mean(jnp.square(norms / unit)), axis_name) - mean_square) * size / (size - 1)
     signal = mean_square - trace / size
     result = NoiseScale(trace / signal, trace * unit * unit, signal * unit * unit)
     return (result, aux) if has_aux else result
-
-
-def _in_dtype(tree: Any, dtype: Any) -> Any:
-    """Return a tree with leaves of one dtype."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)

@@ -228,3 +228,33 @@ def test_every_device_takes_private_steps_by_itself(kind):
 
     want = [jax.jit(train)(PARAMS, X[i : i + 2], Y[i : i + 2]) for i in range(0, 8, 2)]
     assert_parity(over_line(device, PARAMS, X, Y, out=P("d")), jax.tree.map(lambda *leaves: jnp.stack(leaves), *want))
+
+
+def narrow(p, x, y):
+    """A loss whose one backward pass is narrower than the sum: weighted examples are summed from their factors."""
+    return jnp.sum(jnp.tanh(x.astype(jnp.bfloat16) @ p["w"].astype(jnp.bfloat16)).astype(jnp.float64)) * y
+
+
+@pytest.mark.parametrize("loss", [dense, narrow])
+@pytest.mark.parametrize("placed", ["batch and weights", "weights"])
+def test_weights_that_vary_over_other_axes_than_the_parameters(loss, placed):
+    """Each column of a 2x2 mesh has parameters of its own, each row weights of its own, and examples or not."""
+    mesh = jax.make_mesh((2, 2), ("d", "m"), axis_types=(AxisType.Auto,) * 2)
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf / 2]), PARAMS)
+    weights = jnp.linspace(-1.0, 2.0, 8)
+    rows = slice(None) if placed == "weights" else None
+
+    def device(p, x, y, w):
+        own = jax.tree.map(lambda leaf: leaf[0], p)
+        data = (x[:4], y[:4]) if rows else (x, y)
+        return jax.tree.map(lambda leaf: leaf[None, None], per_example.weighted_sum(loss, own, *data, weights=w))
+
+    of_batch = P() if rows else P("d")
+    specs = (P("m"), of_batch, of_batch, P("d"))
+    got = jax.jit(jax.shard_map(device, mesh=mesh, in_specs=specs, out_specs=P("d", "m")))(both, X, Y, weights)
+    for i in range(2):
+        for j in range(2):
+            mine = slice(0, 4) if rows else slice(4 * i, 4 * i + 4)
+            own = jax.tree.map(lambda leaf, j=j: leaf[j], both)
+            want = per_example.weighted_sum(loss, own, X[mine], Y[mine], weights=weights[4 * i : 4 * i + 4])
+            assert_parity(jax.tree.map(lambda leaf, i=i, j=j: leaf[i, j], got), want)

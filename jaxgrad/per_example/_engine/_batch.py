@@ -233,10 +233,13 @@ def sum_with_weights(problem: Problem, batch: tuple[Any, ...], weights: Array) -
         The sums of the leaves, and aux.
     """
     kept = _tree.accumulator(*(leaf.dtype for leaf in problem.leaves))
+    # the losses must vary over the devices wherever their weights do, and the weights wherever the losses do
+    problem = problem._replace(leaves=_sharding.vary(problem.leaves, _sharding.varying(weights)))
+    weights = _sharding.vary(weights, _sharding.varying((problem.leaves, batch)))
     if not narrows(_loss_alone(problem, batch), kept):
         with contextlib.suppress(NotImplementedError):
             losses, pullback, aux = jax.vjp(problem.of_batch(batch), problem.leaves, has_aux=True)
-            return pullback(weights.astype(losses.dtype))[0], aux
+            return pullback(_sharding.like(weights.astype(losses.dtype), losses))[0], aux
     planned = problem._replace(plan=make_plan(problem.fun, problem.leaves, one_of(batch)))
 
     def step(both: Any, real: Array) -> tuple[Tree, Tree]:
