@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bench import _opacus
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 __all__ = ["Network", "cnn", "language_model", "lstm", "mlp", "stack", "transformer"]
 

@@ -13,7 +13,7 @@ import torch_ref.curvature
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import curvature
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxgrad import curvature, gradient, per_example, shift
 from jaxgrad.verify._bridge import to_jax
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from jaxgrad.verify.judge import compare, worst
 
 __all__ = ["Row", "measure", "rows"]

@@ -15,7 +15,7 @@ import torch_ref.gradient
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import gradient
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 LARGE, SMALL = ((784, 512, 512, 10), 256), ((64, 128, 10), 32)
 

@@ -14,7 +14,7 @@ import torch_ref.inr
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import inr
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._siren import siren_jax, siren_params, siren_torch
+from jaxgrad.verify.cases.families._siren import siren_jax, siren_params, siren_torch
 
 
 def field(quick: bool) -> tuple[Any, np.ndarray]:

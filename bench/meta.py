@@ -14,7 +14,7 @@ import torch_ref.meta
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import meta
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 from torch_ref.meta import _optimizers
 
 RATE = 0.01

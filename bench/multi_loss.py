@@ -14,8 +14,8 @@ import torch_ref.multi_loss
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import multi_loss
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._multi_loss import heads_params
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_torch
+from jaxgrad.verify.cases.families._multi_loss import heads_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_torch
 
 
 def losses(params: Any, x: Any) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ import torch_ref.nth
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import nth
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 
 def of_numbers(x: Any, params: Any) -> Any:

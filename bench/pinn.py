@@ -22,7 +22,7 @@ from rich.progress import Progress
 
 from jaxgrad import nth
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 from jaxgrad.verify.judge import compare, worst
 
 SIZES = (1, 64, 64, 64, 1)

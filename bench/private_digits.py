@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from jaxgrad import per_example
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:

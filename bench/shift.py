@@ -12,7 +12,7 @@ import torch_ref.shift
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import shift
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:

@@ -15,7 +15,7 @@ from jaxgrad.cli._junit import to_junit
 from jaxgrad.cli._report import Report
 from jaxgrad.cli._text import show
 from jaxgrad.verify import CannotRun
-from jaxgrad.verify._dump import write_atomically
+from jaxgrad.verify._files import write_atomically
 
 __all__ = ["FORMATS", "check_writable", "put", "replace", "standard_output", "write"]
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from jaxgrad.cli import AGREE, DIFFER, WRONG_USAGE
 from jaxgrad.cli._formats import check_writable, put, replace, standard_output
 from jaxgrad.verify import CannotRun, doctor, kinks
-from jaxgrad.verify._dump import DumpError, read_run, write_run
-from jaxgrad.verify._pair._inputs import first_line
+from jaxgrad.verify._errors import first_line
+from jaxgrad.verify.port.dumps._files import DumpError, read_run, write_run
 
 __all__ = ["register"]
 
@@ -94,15 +94,15 @@ def dump(
     if output.exists() and not output.is_dir():
         message = f"{output} is a file; name a folder"
         raise CannotRun(message)
-    from jaxgrad.verify._pair import _runs
-    from jaxgrad.verify._pair._spec import parts
+    from jaxgrad.verify.port._spec_file import parts
+    from jaxgrad.verify.port.dumps import _dump
 
-    names, dtypes = _run(lambda: _runs.dumped_names(what)), _check_dtypes(dtype)
+    names, dtypes = _run(lambda: _dump.dumped_names(what)), _check_dtypes(dtype)
     if like is None:
-        groups, about = _run(lambda: _runs.dump_torch(parts(spec, "torch", "loss", "batch"), names, dtypes))
+        groups, about = _run(lambda: _dump.dump_torch(parts(spec, "torch", "loss", "batch"), names, dtypes))
     else:
         run = _run(lambda: read_run(like))
-        groups, about = _run(lambda: _runs.dump_jax(parts(spec, "jax", "loss"), run, names, dtypes))
+        groups, about = _run(lambda: _dump.dump_jax(parts(spec, "jax", "loss"), run, names, dtypes))
     _run(lambda: write_run(output, groups, about))
     # not wrapped: a path in two lines cannot be copied
     Console(stderr=True, soft_wrap=True).print(f"{len(groups)} groups written to {output}", highlight=False)
@@ -117,7 +117,7 @@ def diff(
 ) -> int:
     """Compare two dumped runs; torch is not needed."""
     _prepare(format, output)
-    from jaxgrad.verify._pair._runs import compare_runs
+    from jaxgrad.verify.port.dumps._dump import compare_runs
 
     report = _run(lambda: compare_runs(*_torch_last(read_run(run_a), read_run(run_b))))
     _write(report, format, output)
@@ -208,7 +208,7 @@ def _check_dtypes(text: str) -> list[str]:
 
 def _load(spec: Path) -> Any:
     """Return the pair of a spec."""
-    from jaxgrad.verify._pair._spec import load
+    from jaxgrad.verify.port._spec_file import load
 
     return _run(lambda: load(spec))
 

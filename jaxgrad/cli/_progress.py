@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jaxgrad.verify import Row
-from jaxgrad.verify._case import Case
+from jaxgrad.verify.cases._case import Case
 
 __all__ = ["follow"]
 

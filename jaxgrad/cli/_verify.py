@@ -12,9 +12,10 @@ from jaxgrad.cli import AGREE, DIFFER
 from jaxgrad.cli._formats import FORMATS, check_writable, put, replace, write
 from jaxgrad.cli._progress import follow
 from jaxgrad.cli._report import Report
-from jaxgrad.verify import CannotRun, Plant, readme, select
-from jaxgrad.verify._case import Case
-from jaxgrad.verify._run import prepare, run_case
+from jaxgrad.verify import CannotRun, Plant, select
+from jaxgrad.verify.cases import _readme
+from jaxgrad.verify.cases._case import Case
+from jaxgrad.verify.cases._run import prepare, run_case
 
 __all__ = ["verify"]
 
@@ -60,7 +61,7 @@ def verify(
     report = _run(chosen, device, Plant.parse(plant) if plant is not None else None, figures)
     write(report, format, output, verbose=verbose)
     if readme_file is not None:
-        replace(readme_file, readme.insert(readme_file.read_text("utf-8"), readme.table(report.rows)))
+        replace(readme_file, _readme.insert(readme_file.read_text("utf-8"), _readme.table(report.rows)))
     return DIFFER if report.differing else AGREE
 
 
@@ -92,7 +93,7 @@ def _refuse_document(document: Path, *, whole: bool) -> None:
         message = f"--readme: there is no file {document}"
         raise CannotRun(message)
     check_writable(document)
-    readme.insert(document.read_text("utf-8"), "")
+    _readme.insert(document.read_text("utf-8"), "")
 
 
 def _run(cases: list[Case], device: str | None, plant: Plant | None, figures: Path | None) -> Report:

@@ -13,7 +13,7 @@ __all__ = ["models_equivalent"]
 def models_equivalent(tmp_path: Path) -> Callable[..., Any]:
     """Return `jaxgrad.verify.assert_equivalent`; on a failure the page of the report lies in ``tmp_path``."""
     from jaxgrad.verify import pair
-    from jaxgrad.verify._pair._assert import assert_equivalent
+    from jaxgrad.verify.port._assert import assert_equivalent
 
     def check(**given: Any) -> Any:
         try:

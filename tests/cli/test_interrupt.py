@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from jaxgrad.verify._dump import read_run
+from jaxgrad.verify.port.dumps._files import read_run
 from tests.cli.processes import ENVIRONMENT, interrupt_after, planted, script, start
 
 PROGRESS = re.compile(r"[A-Z]\d+ .*: agree|\s*\d+% .*|\d+ groups written to .*")

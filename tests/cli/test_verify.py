@@ -10,9 +10,9 @@ from rich.console import Console
 from jaxgrad.cli import _verify
 from jaxgrad.cli._app import call
 from jaxgrad.cli._progress import follow
-from jaxgrad.verify import readme
-from jaxgrad.verify._case import Case, Quantity
-from jaxgrad.verify._run import run_case
+from jaxgrad.verify.cases import _readme
+from jaxgrad.verify.cases._case import Case, Quantity
+from jaxgrad.verify.cases._run import run_case
 from tests.verify.fakes import CRITERIA, RIGHT, WRONG, ours, theirs
 
 
@@ -152,7 +152,7 @@ def test_pictures_are_saved(cases, tmp_path, capsys):
 
 def test_the_readme_is_rewritten(cases, tmp_path, capsys):
     document = tmp_path / "README.md"
-    document.write_text(f"# Title\n{readme.BEGIN}\nold\n{readme.END}\nrest\n")
+    document.write_text(f"# Title\n{_readme.BEGIN}\nold\n{_readme.END}\nrest\n")
     assert call(["verify", "--readme", str(document)]) == 0
     text = document.read_text()
     assert "| T1 | right | 0 | 0.0x torch's | agree |" in text

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 
 from jaxgrad import meta
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 
 STEPS = {"optimizer": optax.sgd(0.1, momentum=0.9), "num_steps": 2}

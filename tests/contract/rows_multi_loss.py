@@ -6,7 +6,7 @@ import numpy as np
 import optax
 
 from jaxgrad import multi_loss
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 from tests.problems import mean_square
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import nth
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 
 OF_POINTS = {"refuses": ("axis_name",), "reason": "a result belongs to one point, and to the function as it is given"}

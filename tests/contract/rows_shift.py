@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import shift
-from jaxgrad.verify.cases._networks import mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_params
 from tests.contract._example import Example
 from tests.problems import mean_square
 

@@ -7,7 +7,7 @@ import pytest
 
 import torch_ref.gradient
 from jaxgrad.gradient import descent_step
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.bridge import assert_parity, to_jax
 from tests.problems import mean_square, mean_square_torch, regression
 

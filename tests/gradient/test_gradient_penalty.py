@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 import torch_ref.gradient
 from jaxgrad.gradient import gradient_penalty, parameter_gradient
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_torch
 from tests.bridge import assert_parity
 from tests.problems import regression
 

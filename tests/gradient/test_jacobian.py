@@ -7,7 +7,7 @@ import pytest
 
 import torch_ref.gradient
 from jaxgrad.gradient import hessian, jacobian
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_torch
 from tests.bridge import assert_parity
 from tests.problems import mean_square, regression
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._siren import siren_jax, siren_params, siren_torch
+from jaxgrad.verify.cases.families._siren import siren_jax, siren_params, siren_torch
 
 __all__ = ["Field", "field", "siren_jax", "siren_torch"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import optax
 
-from jaxgrad.verify.cases._networks import mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_params
 from tests.bridge import to_jax, to_torch
 from torch_ref.meta import _optimizers
 

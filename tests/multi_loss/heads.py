@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._multi_loss import heads_params, outputs, outputs_torch
+from jaxgrad.verify.cases.families._multi_loss import heads_params, outputs, outputs_torch
 
 __all__ = ["Heads", "heads", "outputs", "outputs_torch"]
 

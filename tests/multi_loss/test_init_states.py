@@ -9,7 +9,7 @@ import torch
 
 import torch_ref.multi_loss
 from jaxgrad.multi_loss import init_states
-from jaxgrad.verify.cases._multi_loss import adam_states, adam_states_torch
+from jaxgrad.verify.cases.families._multi_loss import adam_states, adam_states_torch
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads
 

@@ -10,7 +10,7 @@ import torch
 
 import torch_ref.multi_loss
 from jaxgrad.multi_loss import gradients, init_states, simultaneous_updates
-from jaxgrad.verify.cases._multi_loss import adam_states, adam_states_torch
+from jaxgrad.verify.cases.families._multi_loss import adam_states, adam_states_torch
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs, outputs_torch
 

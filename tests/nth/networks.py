@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params, mlp_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 
 def of_numbers(x, params):

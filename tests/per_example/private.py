@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgrad.verify.cases._networks import mlp_jax, mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 
 __all__ = ["Regression", "mean_square", "regression"]
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import torch
 
-from jaxgrad.verify._case import Case, Criterion, Quantity
+from jaxgrad.verify.cases._case import Case, Criterion, Quantity
 
 
 def ours(dtype, factor=1.0):

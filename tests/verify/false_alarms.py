@@ -18,12 +18,12 @@ from rich.console import Console  # noqa: E402
 from torch import nn  # noqa: E402
 
 from jaxgrad.verify import pair  # noqa: E402
-from jaxgrad.verify._pair._flattening import settle_flattening  # noqa: E402
-from jaxgrad.verify._pair._jax_side import precision  # noqa: E402
-from jaxgrad.verify._pair._quantities_jax import JaxQuantities  # noqa: E402
-from jaxgrad.verify._pair._quantities_torch import TorchQuantities  # noqa: E402
-from jaxgrad.verify._pair._verdicts import judge_quantities  # noqa: E402
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE  # noqa: E402
+from jaxgrad.verify.port.frameworks._jax_model import precision  # noqa: E402
+from jaxgrad.verify.port.mapping._flatten_order import settle_flattening  # noqa: E402
+from jaxgrad.verify.port.quantities._jax import JaxQuantities  # noqa: E402
+from jaxgrad.verify.port.quantities._torch import TorchQuantities  # noqa: E402
+from jaxgrad.verify.port.quantities._verdicts import judge_quantities  # noqa: E402
 from tests.verify.ports import in_linen, in_torch  # noqa: E402
 
 WORDS, WIDTH, TAGS = 11, 16, 4

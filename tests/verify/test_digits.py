@@ -4,19 +4,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgrad.verify import _digits
+from jaxgrad.verify.cases import _trained
 from tests.bridge import assert_parity
 
 
 def test_digits_are_all_there():
-    images, labels = _digits.digits()
+    images, labels = _trained.digits()
     assert images.shape == (1797, 8, 8, 1)
     assert images.dtype == np.float64
     assert (images.min(), images.max()) == (0, 1)
     assert sorted(set(labels)) == list(range(10))
 
 
-@pytest.mark.parametrize(("make", "api"), [(_digits.mlp, "linen"), (_digits.mlp, "nnx"), (_digits.cnn, "nnx")])
+@pytest.mark.parametrize(("make", "api"), [(_trained.mlp, "linen"), (_trained.mlp, "nnx"), (_trained.cnn, "nnx")])
 def test_networks_have_learned_and_agree(make, api):
     network = make(api)
     assert network.accuracy > 0.9
@@ -26,7 +26,7 @@ def test_networks_have_learned_and_agree(make, api):
 
 
 def test_casts_keep_labels_and_give_both_frameworks_one_dtype():
-    (p, x, y), (pt, xt, _) = _digits.mlp().cast(np.float32)
+    (p, x, y), (pt, xt, _) = _trained.mlp().cast(np.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves((p, x))} == {np.dtype(np.float32)}
     assert {str(leaf.dtype) for leaf in jax.tree.leaves((pt, xt))} == {"torch.float32"}
     assert y.dtype == np.int32

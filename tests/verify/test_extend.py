@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxgrad.verify import _case, _run, _select
+from jaxgrad.verify.cases import _case, _run, _select
 from tests.verify.fakes import RIGHT, right, wrong
 
 

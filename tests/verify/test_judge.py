@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgrad.verify._pair._explain._functions import ratio, same
-from jaxgrad.verify._pair._measure import measure
-from jaxgrad.verify._pair._verdicts import add_noise
 from jaxgrad.verify.judge import compare, judge, noise_multiple, size, to_numpy, worst
 from jaxgrad.verify.judge._tolerances import NOISE_MULTIPLE_OF_A_NUMBER
+from jaxgrad.verify.port.diagnosis._known_functions import ratio, same
+from jaxgrad.verify.port.quantities._measure import measure
+from jaxgrad.verify.port.quantities._verdicts import add_noise
 
 TRUE = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([0.5])}
 

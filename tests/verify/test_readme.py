@@ -2,7 +2,8 @@
 
 import pytest
 
-from jaxgrad.verify import CannotRun, Row, readme
+from jaxgrad.verify import CannotRun, Row
+from jaxgrad.verify.cases import _readme
 
 ROWS = [
     Row("T1", "right", "r", "agree", error_f64=2.3e-16, noise_f32=1.25),
@@ -21,19 +22,19 @@ LINES = """\
 
 
 def test_a_line_for_every_case():
-    assert readme.table(ROWS) == LINES
+    assert _readme.table(ROWS) == LINES
 
 
 def test_only_the_part_between_the_markers_changes():
-    text = f"# Title\n{readme.BEGIN}\nold\n{readme.END}\nrest\n"
-    once = readme.insert(text, "new")
-    assert once == f"# Title\n{readme.BEGIN}\nnew\n{readme.END}\nrest\n"
-    assert readme.insert(once, "new") == once
+    text = f"# Title\n{_readme.BEGIN}\nold\n{_readme.END}\nrest\n"
+    once = _readme.insert(text, "new")
+    assert once == f"# Title\n{_readme.BEGIN}\nnew\n{_readme.END}\nrest\n"
+    assert _readme.insert(once, "new") == once
 
 
 @pytest.mark.parametrize(
-    "text", ["", readme.BEGIN, readme.END, readme.END + readme.BEGIN, 2 * (readme.BEGIN + readme.END)]
+    "text", ["", _readme.BEGIN, _readme.END, _readme.END + _readme.BEGIN, 2 * (_readme.BEGIN + _readme.END)]
 )
 def test_a_document_without_its_markers_is_refused(text):
     with pytest.raises(CannotRun, match="must hold the markers"):
-        readme.insert(text, "new")
+        _readme.insert(text, "new")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxgrad import verify
-from jaxgrad.verify._case import Case, Quantity
-from jaxgrad.verify._plant import Plant, perturb
-from jaxgrad.verify._run import prepare, run_case
+from jaxgrad.verify.cases._case import Case, Quantity
+from jaxgrad.verify.cases._fault_injection import Plant, perturb
+from jaxgrad.verify.cases._run import prepare, run_case
 from tests.verify.fakes import CRITERIA, RIGHT, WRONG, ours, theirs
 
 

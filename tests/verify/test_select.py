@@ -3,7 +3,7 @@
 import pytest
 
 from jaxgrad import verify
-from jaxgrad.verify import _select
+from jaxgrad.verify.cases import _select
 
 COUNTS = {"B": 4, "F": 6, "G": 10, "H": 2, "I": 4, "M": 5, "N": 5, "P": 3, "S": 6}
 """How many cases each family has."""

@@ -1,1 +1,1 @@
-"""The built-in cases, a module a family; importing this package registers them all."""
+"""Cases: what a case is, how it is run, and the built-in ones."""

@@ -1,0 +1,122 @@
+"""Which cases there are, and which of them a list of patterns means."""
+
+import difflib
+import fnmatch
+import importlib
+import pkgutil
+import re
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jaxgrad.verify._errors import CannotRun
+from jaxgrad.verify.cases import families
+from jaxgrad.verify.cases._case import CASES, EXTENSIONS, Case, Criterion, Quantity
+
+__all__ = ["PACKAGES", "need", "select"]
+
+PACKAGES = {
+    "torch": ("PyTorch", "torch"),
+    "torch_ref": ("jaxgrad's reference torch_ref", "torch"),
+    "sklearn": ("scikit-learn", "cli"),
+    "skimage": ("scikit-image", "cli"),
+    "matplotlib": ("Matplotlib", "cli"),
+}
+"""The packages that cases need beside jaxgrad's own: their names, and the extra that installs them."""
+
+
+def need(*packages: str) -> None:
+    """Refuse to go on without some packages.
+
+    Raises:
+        CannotRun: With the command that installs the first one that does not import.
+    """
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise missing(error) or error from None
+
+
+def missing(error: BaseException) -> CannotRun | None:
+    """Return the one line about an optional package that was not found; ``None`` for any other error."""
+    package = (getattr(error, "name", None) or "").split(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or package not in PACKAGES:
+        return None
+    name, extra = PACKAGES[package]
+    return CannotRun(f"{name} is not installed, and verify needs it: pip install 'jaxgrad[{extra}]'")
+
+
+def select(patterns: str | Sequence[str] | None = None) -> list[Case]:
+    """Return the built-in cases whose ids match.
+
+    Args:
+        patterns: Ids, or patterns of them such as ``N*``, in a list or separated by commas; small letters match
+            too. ``None`` means every case.
+
+    Returns:
+        The cases in the order of their ids, each once.
+
+    Raises:
+        CannotRun: If a pattern matches no case.
+
+    Cost:
+        Imports the modules of the cases once; nothing is computed.
+
+    Example:
+        >>> from jaxgrad import verify
+        >>> [case.id for case in verify.select("H*")]
+        ['H1', 'H2']
+
+    References:
+        The table of cases in the README.
+    """
+    known = _discover()
+    if patterns is None:
+        return list(known.values())
+    words = [p.strip() for p in (patterns.split(",") if isinstance(patterns, str) else patterns)]
+    for word in words:
+        if not _matching(word, known):
+            close = difflib.get_close_matches(word.upper(), known, n=4, cutoff=0.3)
+            hint = f"did you mean {', '.join(close)}?" if close else f"write one of {', '.join(known)}"
+            message = f"no case is called {word!r}; {hint} (jaxgrad verify --list shows them all)"
+            raise CannotRun(message)
+    chosen = {name for word in words for name in _matching(word, known)}
+    return [case for name, case in known.items() if name in chosen]
+
+
+def _matching(pattern: str, known: dict[str, Case]) -> list[str]:
+    """Return the ids that a pattern matches, small letters or capital ones."""
+    return [name for name in known if fnmatch.fnmatchcase(name.upper(), pattern.upper())]
+
+
+def _discover() -> dict[str, Case]:
+    """Import every module of cases, and return the cases by id, in natural order."""
+    broken = {}
+    # a module may hold JAX constants, which must not lose their float64
+    with jax.enable_x64(True):
+        for module in pkgutil.iter_modules(families.__path__):
+            try:
+                importlib.import_module(f"{families.__name__}.{module.name}")
+            except Exception as error:
+                if line := missing(error):
+                    raise line from None
+                broken[module.name] = _broken(module.name, error)
+    for name in EXTENSIONS.keys() - CASES.keys():
+        broken[name] = _broken(name, ValueError(f"a module extends case {name}, which no module defines"))
+    return dict(sorted((CASES | broken).items(), key=lambda item: _natural(item[0])))
+
+
+def _broken(module: str, error: Exception) -> Case:
+    """Return a case that stands for a module that does not import, so that the run shows it."""
+
+    def build(dtype: np.dtype) -> list[Quantity | Criterion]:  # noqa: ARG001
+        raise error
+
+    return Case(module, "a module of cases that does not import", build)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return the key that puts N2 before N10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]

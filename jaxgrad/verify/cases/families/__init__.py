@@ -1,0 +1,1 @@
+"""The built-in cases, a module a family; `select` imports them all."""

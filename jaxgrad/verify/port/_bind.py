@@ -1,0 +1,226 @@
+"""A torch side and a JAX model made one pair: the layout of the batch, a trial run, the mapping of the weights."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgrad import _jaxpr
+from jaxgrad.verify._errors import PairError, first_line
+from jaxgrad.verify.port._pair import Pair
+from jaxgrad.verify.port.frameworks import _jax_model, _losses
+from jaxgrad.verify.port.frameworks._batch import choose_layout, narrow
+from jaxgrad.verify.port.frameworks._jax_model import cast, flatten, framework_default, precision
+from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
+from jaxgrad.verify.port.frameworks._parts import Parts, parts_of
+from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
+from jaxgrad.verify.port.frameworks._validate import (
+    check_batch,
+    check_complex,
+    check_mode,
+    check_options,
+    check_pairs,
+    need,
+)
+from jaxgrad.verify.port.mapping import _search
+from jaxgrad.verify.port.mapping._search import Mapping, Rule
+from jaxgrad.verify.port.quantities._names import SECOND
+
+__all__ = ["DEFAULTS", "bind", "pair"]
+
+
+def pair(
+    *,
+    torch: Any,
+    jax: Any,
+    batch: Any,
+    loss: Any = None,
+    mapping: str | Sequence[Rule | tuple[Any, ...]] = "auto",
+    weights: str = "torch",
+    mode: str = "eval",
+    torch_kwargs: dict[str, Any] | None = None,
+    jax_kwargs: dict[str, Any] | None = None,
+    adapt: Callable[..., tuple[Any, ...]] | None = None,
+    optimizer: tuple[Any, Any] | None = None,
+    clip: tuple[Any, Any] | None = None,
+    own: dict[str, tuple[Any, Any]] | None = None,
+    excite: bool = True,
+) -> Pair:
+    r"""Bind a torch model and its JAX port for comparison.
+
+    .. math:: f_\text{torch}(\theta, x) = f_\text{JAX}(M\theta, x)
+              \quad\text{and so}\quad \nabla_\theta f_\text{torch} = M^\top \nabla f_\text{JAX}
+
+    Args:
+        torch: A ``torch.nn.Module``, in evaluation mode unless ``mode="train"``. It is copied, never changed.
+        jax: A linen module, ``(linen module, variables)``, an NNX module, or ``(apply_fn, params)`` with
+            ``apply_fn(params, *inputs)``.
+        batch: NumPy arrays, one or a tuple: the inputs, and as the last of several the target of the loss, or as many
+            targets as the loss takes. In torch's layout; images go over with channels last where the JAX model takes
+            them so. A dict gives both models their inputs by name, and the target under ``"target"`` or
+            ``"labels"``, or last. Arrays of another length than the rest (edge lists, masks) are shared.
+        loss: ``(torch function, JAX function)`` of ``(output, target)``, or ``"mse"``, ``"cross_entropy"`` (integer
+            labels, classes last), ``"mean_square"`` (of the output alone, for a batch without a target).
+        mapping: ``"auto"``, or rules `Rule` (or their tuples) for what the automatic mapping cannot know.
+        weights: ``"torch"`` gives the port torch's weights; ``"own"`` judges the weights that the port holds.
+        mode: ``"eval"`` or ``"train"``; dropout must have the rate 0 in the latter.
+        torch_kwargs: Keyword arguments of every call of the torch model; arrays become tensors, floating-point ones
+            of the precision that is compared.
+        jax_kwargs: The same of the JAX model, such as ``{"train": False}``; arrays as the JAX model takes them.
+        adapt: ``adapt(*batch)`` gives the batch as the JAX side takes it; traceable.
+        optimizer: ``(make, transformation)``: ``make(parameters)`` returns a torch optimizer, and the other is an
+            optax transformation; for ``what="step"``.
+        clip: ``(torch function of parameters, optax transformation)`` that clips gradients in that step.
+        own: Functions of the user's own for a quantity, such as ``{"meta": (torch_fn, jax_fn)}``; each is called
+            as ``fn(loss_fn, params, *batch)`` and returns a tree like ``params``.
+        excite: Whether tensors that are constant (fresh scales of 1, biases and statistics of 0) are moved a little
+            on both sides, since they would hide what is done to them. Only with ``weights="torch"``.
+
+    Returns:
+        A `Pair`, with ``audit()`` and ``check()``.
+
+    Raises:
+        PairError: If the batch does not fit a model, a model is in the wrong mode, or no loss is given.
+        MappingError: If a rule does not fit.
+        ModuleNotFoundError: If torch or flax is missing.
+        TypeError: If an argument is of another kind.
+
+    Cost:
+        One forward of the torch model and one abstract trace of the other.
+    """
+    need("torch")
+    need("flax")
+    import torch as framework
+
+    if not isinstance(torch, framework.nn.Module):
+        message = f"torch must be a torch.nn.Module; got {type(torch).__name__}"
+        raise TypeError(message)
+    if loss is None:
+        message = f"no loss was given: pass loss=(torch function, JAX function), or one of {_losses.names()}"
+        raise PairError(message)
+    check_options(weights, mode)
+    check_pairs(own, SECOND, optimizer=optimizer, clip=clip)
+    losses = _losses.named(loss)
+    whole, parts = parts_of(batch, losses)
+    arrays = check_batch(whole)
+    torch = unwrapped(torch)
+    check_mode(torch, mode)
+    check_complex("torch", {n: str(p.dtype) for n, p in torch.named_parameters()})
+    side = TorchSide(torch, losses[0], train=mode == "train", parts=parts, kwargs=torch_kwargs)
+    if excite and weights == "torch":
+        side.excite()
+    given = {"mapping": mapping, "weights": weights, "mode": mode, "jax_kwargs": jax_kwargs, "adapt": adapt,
+             "optimizer": optimizer, "clip": clip, "own": own}  # fmt: skip
+    return bind(side, jax, losses[1], arrays, given)
+
+
+DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(pair).parameters.items()
+    if parameter.default is not inspect.Parameter.empty
+}
+"""What `pair` takes where a spec says nothing; a dump of one side takes the same."""
+
+
+def bind(side: Any, model: Any, loss: Any, batch: tuple[np.ndarray, ...], given: dict[str, Any]) -> Pair:
+    """Return the pair of a torch side and a JAX model.
+
+    Args:
+        side: The torch side, or what a run on disk holds of it.
+        model: The JAX model in any of its forms.
+        loss: The loss on the JAX side.
+        batch: In torch's layout.
+        given: The other arguments of `jaxgrad.verify.pair`.
+
+    Raises:
+        PairError: If the batch does not fit a model.
+        MappingError: If a rule does not fit.
+    """
+    kwargs, mapping = dict(given["jax_kwargs"] or {}), given["mapping"]
+    rules = _search.rules(mapping)
+    options = {name: given[name] for name in ("weights", "mode", "optimizer", "clip")} | {"own": given["own"] or {}}
+    # the models are made and tried as a user runs them, with x64 off
+    with precision(), framework_default():
+        adapt = given["adapt"] or choose_layout(side, model, batch, kwargs)
+        inputs = _inputs(adapt, batch, side.parts)
+        ours = _jax_model.make(model, kwargs, inputs, train=given["mode"] == "train", parts=side.parts)
+        check_complex("JAX", {p: str(getattr(x, "dtype", "")) for p, x in flatten(ours.params).items()})
+        bound = Pair(side, ours, loss, batch, adapt, options)
+        bound.mapping = _find_mapping(bound, rules, side.order(batch), _try_jax(bound, inputs))
+    return bound
+
+
+def _inputs(adapt: Callable[..., Any], batch: tuple[np.ndarray, ...], parts: Parts) -> tuple[Any, ...]:
+    """Return the inputs of the JAX model, as a user has them.
+
+    Raises:
+        PairError: If ``adapt`` fails.
+    """
+    try:
+        return parts.split(adapt(*(narrow(cast(x, "float32")) for x in batch)))[0]
+    except Exception as error:
+        message = f"adapt fails on the batch: {first_line(error)}"
+        raise PairError(message) from error
+
+
+def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:
+    """Trace the JAX model and its loss once, and note in which order the layers ran.
+
+    Raises:
+        PairError: If the batch does not fit.
+    """
+    given = ", ".join(str(a.shape) for a in bound.batch)
+    order: dict[str, int] = {}
+
+    def watch(path: str, call: Any, args: Any, kwargs: Any) -> Any:
+        order.setdefault(path, len(order))
+        return call(*args, **kwargs)
+
+    try:
+        output = jax.eval_shape(
+            lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], *bound.jax.outline("float32"), *inputs
+        )
+        _, targets = bound.torch.parts.split(bound.adapt(*bound.data("float32")))
+        jax.eval_shape(bound.jax_loss, output, *targets)
+    except Exception as error:
+        message = f"the JAX model or its loss fails on the batch (shapes {given}): {first_line(error)}"
+        raise PairError(message) from error
+    return order
+
+
+def _find_mapping(bound: Pair, rules: list[Rule], torch_order: dict[str, int], jax_order: dict[str, int]) -> Mapping:
+    """Find the mapping of parameters and statistics."""
+    side = bound.torch
+    statistics = {p: np.shape(x) for p, x in flatten(bound.jax.rest).items() if p.endswith(("/mean", "/var"))}
+    ours = _jax_model.shapes(bound.jax.params) | statistics
+    found = _search.automatic(
+        side.outline, side.kinds, side.aliases, ours, jax_configs(bound.jax), rules, torch_order, jax_order
+    )
+    return _without_constants(bound, found, ours)
+
+
+def _without_constants(bound: Pair, mapping: Mapping, ours: dict[str, tuple[int, ...]]) -> Mapping:
+    """Take out of what is left over what is no weight: it needs no counterpart, and its values are judged anyway."""
+    unread = _unread(bound, mapping.unfilled) if mapping.unfilled else set()
+    unfilled = tuple(path for path in mapping.unfilled if path not in unread)
+    constant = bound.torch.constants(mapping.unused, bound.batch) if mapping.unused else set()
+    # one that a JAX leaf still waits for is a weight after all
+    waiting = {math.prod(ours[path]) for path in unfilled}
+    constant = {key for key in constant if math.prod(bound.torch.outline[key]) not in waiting}
+    unused = tuple(key for key in mapping.unused if key not in constant)
+    return dataclasses.replace(
+        mapping, unused=unused, unfilled=unfilled, constants=(*sorted(constant), *sorted(unread))
+    )
+
+
+def _unread(bound: Pair, paths: Sequence[str]) -> set[str]:
+    """Return the JAX leaves among ``paths`` that the loss does not depend on."""
+    arguments = (*bound.jax.outline("float32"), *bound.data("float32"))
+    program = jax.make_jaxpr(lambda params, rest, *batch: bound.jax_loss_of(rest)(params, *batch))(*arguments)
+    _, used = _jaxpr.needed(program.jaxpr, [True])
+    read = dict(zip(flatten(arguments[:2]), used, strict=False))
+    return {path for path in paths if not read.get(f"0/{path}", read.get(f"1/{path}", True))}

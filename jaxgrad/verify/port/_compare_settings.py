@@ -1,0 +1,177 @@
+"""Settings of paired layers that differ, and what the difference does to the numbers."""
+
+import dataclasses
+import math
+from typing import Any
+
+from jaxgrad.verify.judge._tolerances import F32_UNIT, RECOGNISED
+from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
+
+__all__ = ["Setting", "settings"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting that differs."""
+
+    torch: str
+    jax: str
+    name: str
+    torch_value: str
+    jax_value: str
+    effect: str
+    """What it does to the numbers, with a size."""
+    harmless: bool = False
+    """Whether a comparison with equal weights is not touched by it."""
+
+
+def settings(bound: Any, program: Any) -> list[Setting]:
+    """Compare the settings of layers that the mapping links, and the forms of functions without weights.
+
+    Args:
+        bound: The pair.
+        program: The jaxpr of the JAX model; ``None`` where it cannot be traced in float64.
+    """
+    theirs, ours = torch_configs(bound.torch.module), jax_configs(bound.jax)
+    found: list[Setting] = []
+    for path, other in bound.mapping.links:
+        path = path.split("#")[0]
+        if path in theirs and other in ours:
+            found += _linked(bound, path, other, theirs[path], ours[other])
+    effect = "the first training step moves them apart"
+    apart = [Setting(key, ", ".join(paths), "tied weights", "one tensor", f"{len(paths)} leaves", effect)
+             for key, paths in bound.untied().items()]  # fmt: skip
+    return found + apart + _gelu(theirs, program) + _dropout(theirs, ours) + _dtypes(ours)
+
+
+def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, Any]) -> list[Setting]:
+    """Compare one pair of layers."""
+    found = []
+
+    def note(name: str, a: Any, b: Any, effect: str, *, harmless: bool = False) -> None:
+        found.append(Setting(path, other, name, str(a), str(b), effect, harmless))
+
+    if "epsilon" in j and "eps" in t:
+        eps = t["eps"] if t["eps"] is not None else F32_UNIT
+        if not math.isclose(eps, float(j["epsilon"]), rel_tol=RECOGNISED):
+            effect = f"about {abs(eps - float(j['epsilon'])) / 2:.1e} of the output at unit variance"
+            note("epsilon", f"{eps:g}", f"{float(j['epsilon']):g}", effect)
+    if "BatchNorm" in t["kind"]:
+        kept = None if t.get("momentum") is None else 1 - t["momentum"]
+        if kept is not None and "momentum" in j and not math.isclose(kept, j["momentum"], rel_tol=RECOGNISED):
+            effect = f"running statistics move {(1 - j['momentum']) / (1 - kept):.3g} times as far in a step"
+            note("momentum", f"{t['momentum']:g} (keeps {kept:g})", f"keeps {j['momentum']:g}", effect,
+                 harmless=bound.options["mode"] == "eval")  # fmt: skip
+        n = math.prod(bound.batch[0].shape[:1] + bound.batch[0].shape[2:])
+        note("running variance", "unbiased", "biased", f"its step is N/(N-1) = {n / max(n - 1, 1):.4g} times larger in"
+             " torch", harmless=True)  # fmt: skip
+    if t.get("transposed") is False and "strides" in j:
+        _convolution(t, j, note)
+    if "num_groups" in t and j.get("num_groups") not in (None, t["num_groups"]):
+        note("num_groups", t["num_groups"], j["num_groups"], "every output differs")
+    if "dropout" in t and "num_heads" in t and j.get("dropout_rate", t["dropout"]) != t["dropout"]:
+        note("dropout rate", t["dropout"], j["dropout_rate"], "training drops another part of the attention")
+    if "num_heads" in t and j.get("num_heads") not in (None, t["num_heads"]):
+        note("num_heads", t["num_heads"], j["num_heads"], "every output differs")
+    if j.get("use_fast_variance"):
+        note("variance", "two passes", "E[x^2] - E[x]^2", "loses digits where the mean is large", harmless=True)
+    if "kernel_init" in j and t["kind"] in ("Linear", "Conv2d", "Conv1d"):
+        kernel = bound.torch.params.get(f"{path}.weight")
+        if kernel is not None and kernel.ndim > 1:
+            fan = kernel.size // kernel.shape[0]
+            a, b = (3 * fan) ** -0.5, fan**-0.5
+            note("initial weights", f"std {a:.3g}", f"std {b:.3g} (lecun normal)", f"{b / a:.2f} times larger in JAX",
+                 harmless=True)  # fmt: skip
+    return found
+
+
+def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
+    """Compare the geometry of a convolution."""
+    n = len(t["kernel_size"])
+
+    def spread(value: Any, default: int = 1) -> tuple[Any, ...]:
+        value = default if value is None else value
+        values = (value,) if isinstance(value, int) else tuple(value)
+        return values * n if len(values) == 1 else values
+
+    size, stride, dilation = spread(t["kernel_size"]), spread(t["stride"]), spread(t["dilation"])
+    for name, a, b in (("stride", stride, spread(j.get("strides"))),
+                       ("dilation", dilation, spread(j.get("kernel_dilation")))):  # fmt: skip
+        if a != b:
+            note(name, a, b, "every output differs")
+    padding = j.get("padding")
+    if isinstance(t["padding"], str) or padding is None:
+        return
+    pads = [(p, p) for p in spread(t["padding"], 0)]
+    if isinstance(padding, str):
+        total = [d * (k - 1) for k, d in zip(size, dilation, strict=True)]
+        # with a stride SAME depends on the size of the image, and pads more at the end
+        even = all(s == 1 and w % 2 == 0 for s, w in zip(stride, total, strict=True))
+        ours = [(w // 2, w - w // 2) for w in total] if padding.upper() == "SAME" else [(0, 0)] * n
+        uneven = padding.upper() == "SAME" and not even and any(w for w in total)
+        if padding.upper() in ("SAME", "VALID") and (ours != pads or uneven):
+            note("padding", t["padding"], padding, "border pixels differ" if not uneven else "every output may differ")
+        return
+    shown = [(p, p) if isinstance(p, int) else tuple(p) for p in spread(padding)]
+    if shown != pads:
+        note("padding", pads, shown, "border pixels differ")
+
+
+def _gelu(theirs: dict[str, dict[str, Any]], program: Any) -> list[Setting]:
+    """Compare torch's GELU modules with what the JAX program contains: erf, tanh, or both."""
+    forms = {t.get("approximate") for t in theirs.values() if t["kind"] == "GELU"}
+    if len(forms) != 1 or program is None:
+        return []
+    exact = "erf" in str(program)
+    if (forms == {"none"}) == exact:
+        return []
+    names = ("erf", "tanh") if forms == {"none"} else ("tanh", "erf")
+    path = next(p for p, t in theirs.items() if t["kind"] == "GELU")
+    return [Setting(path, "", "GELU", *names, "up to 0.0005 absolute")]
+
+
+RATES = ("p", "rate", "drop_prob", "drop_rate", "dropout_rate", "prob")
+"""What layers that drop call the part that they drop."""
+
+
+def _dropout(theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> list[Setting]:
+    """Compare the rates of dropout and stochastic depth, which evaluation does not show.
+
+    The layers have no weights that would link them: they are paired in their order, or by their rates where one side
+    calls one layer where the other has several.
+    """
+    first, second = (_rates(layers) for layers in (theirs, ours))
+    effect = "training drops another part; evaluation does not show it"
+    if len(first) == len(second):
+        pairs = list(zip(first.items(), second.items(), strict=True))
+        if sorted(first.values()) == sorted(second.values()):
+            return []
+        return [Setting(a, b, "dropout rate", f"{p:g}", f"{q:g}", effect) for (a, p), (b, q) in pairs if p != q]
+    if not second or not first or {*first.values()} == {*second.values()}:
+        return []
+    theirs_, ours_ = (", ".join(f"{rate:g}" for rate in sorted({*rates.values()})) for rates in (first, second))
+    return [Setting(next(iter(first)), next(iter(second)), "dropout rates", theirs_, ours_, effect)]
+
+
+def _rates(layers: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Return the rate of every layer that drops something, by path."""
+    found = {}
+    for path, settings_ in layers.items():
+        rate = next((settings_[name] for name in RATES if isinstance(settings_.get(name), int | float)), 0.0)
+        if any(word in settings_["kind"].lower() for word in ("drop", "stochasticdepth")) and rate:
+            found[path] = float(rate)
+    # a model that takes the rate as an option, and is called after it, does not drop itself
+    return {p: rate for p, rate in found.items() if not any(q != p and q.startswith(p) for q in found)}
+
+
+def _dtypes(ours: dict[str, dict[str, Any]]) -> list[Setting]:
+    """Name layers that compute in a dtype of their own."""
+    found = []
+    for path, settings_ in ours.items():
+        dtype = settings_.get("dtype")
+        # NNX's embedding notes the dtype that its table was made in, and a check lets it follow the table
+        follows = settings_["kind"] == "Embed" and dtype == settings_.get("param_dtype")
+        if dtype is not None and not isinstance(dtype, str) and not follows:
+            name = getattr(dtype, "__name__", str(dtype))
+            found.append(Setting("", path, "dtype", "that of the input", name, "rounds to it whatever it is given"))
+    return found

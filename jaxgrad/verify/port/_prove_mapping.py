@@ -1,0 +1,126 @@
+"""Proof of the entries of a mapping that shapes alone do not prove: by value, or by the gradients of both models."""
+
+import copy
+from typing import Any
+
+import jax
+import jax.extend.core
+import numpy as np
+
+from jaxgrad.verify.judge import floor_of, ratio_and_cosine, relative
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, OWN_WEIGHT, RECOGNISED
+from jaxgrad.verify.port.frameworks._compile import run_once
+from jaxgrad.verify.port.frameworks._jax_model import flatten
+from jaxgrad.verify.port.frameworks._outputs import named, renamed
+from jaxgrad.verify.port.quantities._jax import JaxQuantities
+from jaxgrad.verify.port.quantities._torch import TorchQuantities
+from jaxgrad.verify.port.tracing import _match_calls
+
+__all__ = ["compare_weights", "first_examples", "proofs", "trace"]
+
+
+def first_examples(bound: Any) -> Any:
+    """Return the pair with two examples of its batch, which prove as much as all."""
+    small = copy.copy(bound)
+    lengths = {len(a) if a.ndim else 0 for a in bound.batch}
+    # an edge list or a mask for all examples has no axis of examples, and neither have the nodes that it goes with
+    if bound.options["mode"] == "eval" and len(lengths) == 1 and min(lengths) > 2:
+        small.batch = tuple(a[:2] for a in bound.batch)
+        try:
+            bound.torch.value(small.batch)
+        except Exception:
+            small.batch = bound.batch
+    return small
+
+
+def trace(bound: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the jaxpr of the JAX model's outputs in float64, and its arguments."""
+    params, rest = bound.weights("float64")
+    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data("float64")))
+
+    def forward(params: Any, rest: Any, *inputs: Any) -> dict[str, Any]:
+        return named(bound.jax.apply(params, rest, *inputs)[0])
+
+    return jax.make_jaxpr(forward, return_shape=True)(params, rest, *inputs), (params, rest, *inputs)
+
+
+def proofs(bound: Any, traced: Any) -> dict[str, str]:
+    """Say of every JAX leaf how its entry is proven, or that it is not.
+
+    With weights of its own the port is compared by value. Otherwise torch's generic weights are: equal outputs prove
+    every entry that the loss depends on. Where the outputs differ, the gradients tell which entries are right.
+    """
+    if bound.options["weights"] == "own":
+        return {
+            row["jax"]: "proven by value" if row["error"] < OWN_WEIGHT else f"wrong by value: {row['note']}"
+            for row in compare_weights(bound)
+        }
+    theirs = TorchQuantities(bound, "float64").basic()
+    want = {n: g.numpy() for n, g in theirs["gradient"].items()}
+    by_output = _same_output(theirs["value"], traced, bound.wide)
+    got = want if by_output else JaxQuantities(bound, "float64").basic()["gradient"]
+    floor = floor_of(want.values())
+    found = {}
+    for entry in bound.mapping.entries:
+        keys = [k for k in entry.torch if k in want]
+        if not any(want[k].any() for k in keys):
+            found[entry.jax] = "not proven: it has no gradient"
+        elif by_output:
+            found[entry.jax] = "proven by value"
+        elif max(relative(np.asarray(got[k]), want[k], floor) for k in keys) < RECOGNISED:
+            found[entry.jax] = "proven by gradient"
+        else:
+            found[entry.jax] = "not proven: the gradients differ, here or further on"
+    return found
+
+
+def agrees(bound: Any, traced: Any) -> bool:
+    """Say whether both models return the same in float64."""
+    return _same_output(TorchQuantities(bound, "float64").basic()["value"], traced, bound.wide)
+
+
+def _same_output(theirs: dict[str, Any], traced: Any, wide: Any) -> bool:
+    """Say whether both models return the same, by running the jaxpr that was traced."""
+    (program, shapes), arguments = traced
+    made = run_once(wide(jax.extend.core.jaxpr_as_fun(program)), *jax.tree.leaves(arguments))
+    expected = {name: _numpy(x) for name, x in theirs.items() if name != "loss"}
+    ours = renamed(dict(zip(sorted(shapes), made, strict=True)), expected)
+    if ours.keys() != expected.keys():
+        return False
+    for name, array in ours.items():
+        want, got = expected[name], np.asarray(array)
+        axes = _match_calls.layout_of(want, got)
+        if axes is None or not relative(got, want.transpose(axes)) <= DEFINITION_F64:
+            return False
+    return True
+
+
+def _numpy(x: Any) -> np.ndarray:
+    """Return a tensor or a number as NumPy."""
+    return x.detach().numpy() if hasattr(x, "detach") else np.asarray(x)
+
+
+def compare_weights(bound: Any) -> list[dict[str, Any]]:
+    """Compare the port's own weights with torch's, and name rearrangements."""
+    tensors: dict[str, Any] = {**bound.torch.params, **bound.torch.buffers}
+    own = {**flatten(bound.jax.params), **flatten(bound.jax.rest)}
+    rows = []
+    for entry in bound.mapping.entries:
+        want, got = np.asarray(entry.make(*(tensors[k] for k in entry.torch))), np.asarray(own[entry.jax], np.float64)
+        error = relative(got, want)
+        note = "" if error < OWN_WEIGHT else _rearrangement(got, want)
+        rows.append({"jax": entry.jax, "torch": list(entry.torch), "error": error, "note": note})
+    return rows
+
+
+def _rearrangement(got: np.ndarray, want: np.ndarray) -> str:
+    """Say how one array is a rearrangement of another."""
+    if got.ndim >= 2 and got.shape == got.T.shape and relative(got, want.T) < OWN_WEIGHT:
+        return "it is the transpose"
+    for axis in range(got.ndim):
+        if relative(np.flip(got, axis), want) < OWN_WEIGHT:
+            return f"it is reversed along axis {axis}"
+    if relative(np.sort(got.ravel()), np.sort(want.ravel())) < OWN_WEIGHT:
+        return "it holds the same numbers in another order"
+    ratio, _ = ratio_and_cosine(got, want)
+    return f"it holds other numbers (the ratio of the norms is {ratio:.3g})"

@@ -1,0 +1,226 @@
+"""Causes in the code between layers: activations, sums, pools, resizing, the order of axes."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify.judge._tolerances import NO_ADDEND, RECOGNISED
+from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt
+from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
+from jaxgrad.verify.port.diagnosis._sequences import recurrent
+from jaxgrad.verify.port.frameworks._layer_settings import torch_configs
+from jaxgrad.verify.report._records import Cause
+
+__all__ = ["between"]
+
+NAMES = (("gelu", "gelu-form"), ("leaky", "negative-slope"), ("softmax", "softmax-axis"),
+         ("standard", "ddof"), ("hard sigmoid", "hard-sigmoid"))  # fmt: skip
+
+
+def between(e: Evidence) -> list[Cause]:
+    """Return the causes of an error of the code between two layers."""
+    for find in (_recurrent_layer, _activation, _sum, _scaled, _pool, _resize, _axes, _parts):
+        found = attempt(find, e)
+        if found:
+            return found
+    return []
+
+
+def _cause(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
+    """Return one proven cause."""
+    return [Cause(name, text, mend, e.first.path, proven=True)]
+
+
+def _recurrent_layer(e: Evidence) -> list[Cause]:
+    """A recurrent layer whose JAX counterpart cannot be told from its cell: its output is what arrives here."""
+    if e.lone is None or e.lone.kind not in ("LSTM", "GRU") or e.lone.inputs[0] is None:
+        return []
+    settings = torch_configs(e.bound.torch.module)[e.lone.path]
+    pair = dataclasses.replace(e.pair, call=e.lone)
+    return recurrent(dataclasses.replace(e, pair=pair, inputs=[e.lone.inputs[0]], torch=settings))
+
+
+def _activation(e: Evidence) -> list[Cause]:
+    """Both sides apply a known function to the same array, but not the same one; or to different arrays."""
+    # a torch layer without a partner returns what is wanted here: look behind it first
+    behind = {name: x for name, x in e.sources.items() if x.shape != e.want.shape or not same(x, e.want)}
+    theirs = recognise(e.want, behind) or recognise(e.want, e.sources)
+    ours = recognise(e.got, behind) or recognise(e.got, e.sources)
+    if theirs is None or ours is None or theirs == ours:
+        return _after_function(e) if theirs is None or ours is None else []
+    if theirs[0] == ours[0]:
+        return _cause(e, "wiring", f"JAX takes {ours[1]} where torch takes {theirs[1]}.", f"Feed it {theirs[1]}.")
+    alike = [name for word, name in NAMES if word in theirs[0] and word in ours[0]]
+    alike += ["alpha"] if theirs[0].startswith("elu") and ours[0].startswith("elu") else []
+    name = alike[0] if alike else "activation-missing" if ours[0] == "the identity" else "activation"
+    return _cause(e, name, f"JAX applies {ours[0]} where torch applies {theirs[0]}.", f"Apply {theirs[0]} in JAX.")
+
+
+def _after_function(e: Evidence) -> list[Cause]:
+    """One side is a known function of the other."""
+    with np.errstate(all="ignore"):
+        for label, fun in ELEMENTWISE.items():
+            if label == "the identity":
+                continue
+            if same(fun(e.want), e.got):
+                return _cause(e, "activation", f"JAX applies {label} where torch does not.", "Leave it out.")
+            if same(fun(e.got), e.want):
+                return _cause(e, "activation-missing", f"torch applies {label}, JAX does not.", f"Apply {label}.")
+    return []
+
+
+def _sum(e: Evidence) -> list[Cause]:
+    """A residual left out, added twice, or taken from another place; a dropped addend."""
+    for a, x, b, y in pairs_of(e.sources):
+        for label, fun in (("", ELEMENTWISE["the identity"]), ("relu of ", ELEMENTWISE["relu"])):
+            if not same(fun(x + y), e.want):
+                continue
+            for words, made in ((a, x), (b, y)):
+                if same(fun(made), e.got) or same(made, e.got):
+                    return _cause(e, "residual", f"JAX passes {words} on alone; torch adds {b if words == a else a}.",
+                                  "Add the residual.")  # fmt: skip
+            for words, made in ((f"{a} twice", 2 * x + y), (f"{b} twice", x + 2 * y)):
+                if same(fun(made), e.got):
+                    return _cause(e, "residual", f"JAX adds {words}.", "Add it once.")
+            if same(x + ELEMENTWISE["relu"](y), e.got) or same(y + ELEMENTWISE["relu"](x), e.got) or same(x + y, e.got):
+                return _cause(e, "residual-order", f"torch takes {label}the sum, JAX applies it before or not at all.",
+                              "Apply the activation after the addition.")  # fmt: skip
+            for name, z in e.sources.items():
+                for words, made in ((a, x), (b, y)):
+                    if z.shape == x.shape and same(fun(made + z), e.got):
+                        return _cause(e, "residual", f"JAX adds {name} to {words}.", f"Add {b if words == a else a}.")
+    return []
+
+
+def _scaled(e: Evidence) -> list[Cause]:
+    """A constant factor, also of one addend."""
+    sizes = {"the width": e.want.shape[-1]} if e.want.ndim else {}
+    factor = ratio(e.got, e.want)
+    if factor is not None:
+        return _cause(
+            e, "scale", f"JAX's array is {special_ratio(factor, sizes)} times torch's.", "Use the same factor."
+        )
+    for name, source in e.sources.items():
+        if source.shape != e.want.shape:
+            continue
+        rest, other = e.want - source, e.got - source
+        factor = ratio(other, rest) if rest.any() else None
+        if factor is not None:
+            if abs(factor) < NO_ADDEND:
+                return _cause(e, "addend-missing", f"torch adds something to {name}, JAX does not.", "Add it.")
+            text = f"what JAX adds to {name} is {special_ratio(factor, sizes)} times what torch adds."
+            return _cause(e, "scale", text, "Use the same factor.")
+        factor = ratio(e.got - e.want, source) if source.any() else None
+        if factor is not None:
+            text = f"JAX has {special_ratio(factor, sizes)} times {name} more than torch."
+            return _cause(e, "scale", text, f"Scale {name} as torch does.")
+    return []
+
+
+def _pool(e: Evidence) -> list[Cause]:
+    """Maximum against mean, padding counted or not, the border."""
+    import torch
+
+    if e.lone is None or "Pool" not in e.lone.kind or e.lone.inputs[0] is None or e.lone.inputs[0].ndim != 4:
+        return []
+    f, x = torch.nn.functional, torch.from_numpy(e.lone.inputs[0].copy())
+    module = dict(e.bound.torch.module.named_modules())[e.lone.path]
+    size, stride = getattr(module, "kernel_size", 2), getattr(module, "stride", 2)
+    pad = getattr(module, "padding", 0)
+    target = _laid_like(e.got, e.lone.output)
+    for name, words, run in (
+        ("pool-kind", "takes the mean", lambda: f.avg_pool2d(x, size, stride, pad)),
+        ("pool-count", "leaves the padding out of the mean",
+         lambda: f.avg_pool2d(x, size, stride, pad, count_include_pad=False)),
+        ("pool-kind", "takes the maximum", lambda: f.max_pool2d(x, size, stride, pad)),
+        ("pool-kind", "takes the maximum of everything", lambda: x.amax((2, 3), keepdim=True)),
+    ):  # fmt: skip
+        try:
+            made = run().numpy()
+        except RuntimeError:
+            continue
+        if target is not None and (same(made, target) or same(made.reshape(len(made), -1), e.got)):
+            return _cause(e, name, f"the pool of JAX {words}; torch's is {module}.", "Pool alike.")
+    return []
+
+
+def _laid_like(array: np.ndarray, like: Any) -> np.ndarray | None:
+    """Return an array of channels last in torch's layout."""
+    if like is None or array.ndim != like.ndim:
+        return None if like is None or array.size != like.size else array.reshape(like.shape)
+    moved = np.moveaxis(array, -1, 1) if array.ndim == 4 else array
+    return moved if moved.shape == like.shape else array
+
+
+def _resize(e: Evidence) -> list[Cause]:
+    """Interpolation: antialiasing, corners, the cubic kernel, pixel centres."""
+    import jax
+    import torch
+
+    for name, source in e.sources.items():
+        if source.ndim != 4 or e.got.ndim != 4 or source.shape == e.got.shape:
+            continue
+        # an image before its resizing keeps torch's layout, for nothing of JAX's has its size
+        for image, (want, got) in itertools.product(
+            _channels_first(source), zip(*map(_channels_first, (e.want, e.got)), strict=True)
+        ):
+            if image.shape[:2] != want.shape[:2] or want.shape != got.shape:
+                continue
+            x, size = torch.from_numpy(image.copy()), want.shape[2:]
+            theirs = [
+                f"{mode}{', align_corners' if corners else ''}"
+                for mode in ("nearest", "nearest-exact", "bilinear", "bicubic")
+                for corners in ((False, True) if mode.startswith("bi") else (None,))
+                if same(torch.nn.functional.interpolate(x, size, mode=mode, align_corners=corners).numpy(), want)
+            ]
+            ours = [
+                f"{mode}, antialias={anti}"
+                for mode, anti in itertools.product(("nearest", "linear", "cubic"), (True, False))
+                if same(np.asarray(jax.image.resize(image, (*image.shape[:2], *size), mode, antialias=anti)), got)
+            ]
+            if theirs and ours:
+                text = f"torch interpolates {name} by {theirs[0]}, JAX by jax.image.resize with {ours[0]}."
+                return _cause(e, "interpolation", text, "Use antialias=False, and write corners and kernels out.")
+    return []
+
+
+def _channels_first(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image as it would be with its channels first: they may lie there, or last."""
+    return image, np.moveaxis(image, -1, 1)
+
+
+def _axes(e: Evidence) -> list[Cause]:
+    """The same numbers in another order: axes exchanged, rolled, flattened otherwise."""
+    if e.want.shape != e.got.shape:
+        return []
+    for axis in range(e.want.ndim):
+        for step in (1, -1):
+            if same(np.roll(e.want, step, axis), e.got):
+                return _cause(e, "shift", f"JAX's array is shifted by one along axis {axis}.", "Align the positions.")
+        if e.want.shape[axis] > 1 and same(np.flip(e.want, axis), e.got):
+            return _cause(e, "axis-order", f"JAX's array is reversed along axis {axis}.", "Reverse it back.")
+    for name, source in e.sources.items():
+        if source.shape != e.want.shape:
+            continue
+        added, other = e.want - source, e.got - source
+        for axis, step in itertools.product(range(e.want.ndim), (1, -1)):
+            if same(np.roll(added, step, axis), other):
+                text = f"what JAX adds to {name} is shifted by one along axis {axis}."
+                return _cause(e, "shift", text, "Align the positions.")
+    if same(np.sort(e.want.ravel()), np.sort(e.got.ravel())):
+        text = "JAX has the same numbers in another order: axes are flattened, split or stacked otherwise."
+        return _cause(e, "axis-order", text, "Move the channels to where torch has them before the reshape.")
+    return []
+
+
+def _parts(e: Evidence) -> list[Cause]:
+    """Only some positions differ."""
+    if e.want.shape != e.got.shape or e.want.ndim < 3:
+        return []
+    bad = np.abs(e.got - e.want).max(axis=tuple(range(2, e.want.ndim))) > RECOGNISED * np.abs(e.want).max()
+    if 0 < bad.mean() <= 0.5:
+        rows = [int(i) for i in np.flatnonzero(bad.any(0))[:5]]
+        return [Cause("positions", f"only some positions differ (along axis 1: {rows}).", "", e.first.path)]
+    return []

@@ -1,0 +1,225 @@
+"""From a residual to its cause: what is tried is computed again on the reference's numbers, not guessed from a name."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify.judge import relative
+from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, ROUNDED, UNLIKE_WEIGHT
+from jaxgrad.verify.port.diagnosis._backward import in_backward, in_quantities, one_weight
+from jaxgrad.verify.port.diagnosis._between_layers import between
+from jaxgrad.verify.port.diagnosis._evidence import gather
+from jaxgrad.verify.port.diagnosis._layers import in_layer
+from jaxgrad.verify.port.diagnosis._loss import in_loss
+from jaxgrad.verify.port.diagnosis._training_step import in_step
+from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
+from jaxgrad.verify.port.tracing._first_divergence import Passes
+from jaxgrad.verify.report._records import Cause, Divergence, Result
+
+__all__ = ["explain", "relative"]
+
+
+EXPLAINED = 12
+"""How many divergences are explained: the weightiest."""
+
+UNAVOIDABLE = ("bn-unbiased",)
+"""What no port can mend by a setting: told, and never before what it can."""
+
+
+def explain(
+    bound: Any,
+    passes: Passes | None,
+    results: list[Result],
+    divergences: list[Divergence],
+    tolerance: float,
+) -> list[Cause]:
+    """Return the likely causes of every divergence, the weightiest first; one that says so where nothing known fits."""
+    first = divergences[0] if divergences else None
+    if first is None:
+        return _noise(bound, results) or [_unknown(None)]
+    found = _weights_apart(bound, first)
+    for place in [] if found else divergences[:EXPLAINED]:
+        tried: list[str] = []
+        found += (
+            _precision(bound, place)
+            or _at(bound, passes, results, place, tolerance, tried)
+            or _alone(bound, place)
+            or [_unknown(place, tried)]
+        )
+    if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
+        found += in_step(bound, tolerance)
+    return sorted(_merged(found), key=lambda cause: cause.id in UNAVOIDABLE)
+
+
+def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:
+    """Say that nothing known fits, and which searches could not be made."""
+    where = f" at {place.path} ({place.stage}, {place.where})" if place is not None else ""
+    untried = f"; could not be tried here: {'; '.join(failed)}" if failed else ""
+    return Cause("unknown", f"no known cause fits the residual{where}{untried}.", "", place.path if place else "")
+
+
+def _merged(causes: list[Cause]) -> list[Cause]:
+    """Tell a cause that several layers share once, at the first of them."""
+    found: dict[Any, list[Cause]] = {}
+    for cause in causes:
+        key = (cause.id, cause.text, cause.mend) if cause.id != "unknown" else cause.id
+        found.setdefault(key, []).append(cause)
+    return [
+        dataclasses.replace(same[0], also=tuple(dict.fromkeys(c.path for c in same if c.path != same[0].path)))
+        for same in found.values()
+    ]
+
+
+def _at(
+    bound: Any,
+    passes: Passes | None,
+    results: list[Result],
+    first: Divergence,
+    tolerance: float,
+    failed: list[str],
+) -> list[Cause]:
+    """Return the causes at a divergence, and note in ``failed`` the searches that raised."""
+    if first.stage == "step":
+        return in_step(bound, tolerance)
+    if first.where == "tied weights":
+        text = f"one tensor in torch fills {first.jax}, which are leaves of their own in JAX."
+        return [Cause("tied-weights", text, "Use one parameter, for example embed.attend.", first.path, proven=True)]
+    if passes is not None and (counted := _other_count(passes)):
+        return counted
+    if first.path == "loss" and first.stage == "forward":
+        return _loss(bound, passes, results)
+    if passes is None or first.where not in ("input", "output", "weights"):
+        return in_quantities(bound, results, first) or _one_leaf(bound, results, first)
+    if first.stage == "backward":
+        return in_backward(bound, passes, first) or in_quantities(bound, results, first)
+    pair = next((a for a in passes.aligned if a.slot == first.slot), None)
+    evidence = gather(bound, passes, first, pair) if pair is not None else None
+    if evidence is None:
+        return []
+    holds_others = any(a.call.parent is evidence.pair.call for a in passes.aligned)
+    if first.where == "input":
+        found = between(evidence)
+    elif holds_others:
+        found = between(evidence) or in_layer(evidence)
+    else:
+        found = in_layer(evidence) or between(evidence)
+    failed += evidence.failed
+    return found
+
+
+def _other_count(passes: Passes) -> list[Cause]:
+    """A layer that one model calls more often than the other: what follows is paired with the wrong call."""
+    links = {(a.call.path, a.slot[0]) for a in passes.aligned if a.call.path and a.slot[0]}
+    for path, other in sorted(links):
+        # a tied head is a layer of its own on one side, and a method of the embedding on the other
+        both = {p for p, q in links if q == other}, {q for p, q in links if p == path}
+        theirs = sum(call.path in both[0] for call in passes.trace.calls)
+        ours = sum(slot[0] in both[1] for slot in passes.natural.outputs)
+        if theirs != ours:
+            text = f"torch calls {path} {theirs} times, JAX calls {other} {ours} times."
+            return [Cause("call-count", text, "Apply it as often in both.", path)]
+    return []
+
+
+def _loss(bound: Any, passes: Passes | None, results: list[Result]) -> list[Cause]:
+    """Explain the loss from the reference's output."""
+    import torch
+
+    from jaxgrad.verify.port.frameworks._outputs import main
+
+    if passes is not None:
+        output = main(passes.trace.output).detach().numpy()
+        return in_loss(bound, output, passes.trace.loss, passes.forced.loss)
+    value = next((r for r in results if r.name == "value"), None)
+    if value is None:
+        return []
+    leaf = next((x for x in value.leaves if x.torch == "loss"), None)
+    with torch.no_grad():
+        params, buffers = bound.torch.tensors("float64")
+        inputs = bound.torch.batch(bound.batch, "float64")
+        output = main(bound.torch.call("float64", params, buffers, *(inputs[:-1] or inputs))).numpy()
+    return in_loss(bound, output, leaf.want, leaf.got) if leaf is not None else []
+
+
+def _one_leaf(bound: Any, results: list[Result], first: Divergence) -> list[Cause]:
+    """Explain a gradient of which only some leaves differ, where the layers cannot be watched."""
+    from jaxgrad.verify.port.quantities._jax import JaxQuantities
+    from jaxgrad.verify.port.quantities._torch import TorchQuantities
+
+    result = next((r for r in results if r.name == "gradient" and r.verdict == "differ"), None)
+    if result is None or result.worst is None:
+        return []
+    name = result.worst.torch
+    want = TorchQuantities(bound, "float64").basic()["gradient"].get(name)
+    got = JaxQuantities(bound, "float64").basic()["gradient"].get(name)
+    if want is None or got is None:
+        return []
+    return one_weight(bound, name, np.asarray(got), want.numpy(), first.path)
+
+
+def _weights_apart(bound: Any, first: Divergence) -> list[Cause]:
+    """With the port's own weights: is a leaf the transpose, a rearrangement, or just another array?"""
+    if bound.options["weights"] != "own" or first.stage != "forward":
+        return []
+    from jaxgrad.verify.port._prove_mapping import compare_weights
+
+    rows = [row for row in compare_weights(bound) if row["error"] > UNLIKE_WEIGHT]
+    below = [r for r in rows if any(k.startswith(f"{first.path}.") for k in r["torch"])] or rows
+    if not below:
+        return []
+    row = below[0]
+    name = "transposed-kernel" if "transpose" in row["note"] else "weights"
+    text = f"the port's {row['jax']} is not torch's {', '.join(row['torch'])}: {row['note']}."
+    return [
+        Cause(name, text, "Convert it by the rule that `audit` names.", first.path, proven="transpose" in row["note"])
+    ]
+
+
+def _precision(bound: Any, first: Divergence | None) -> list[Cause]:
+    """A layer that computes in a lower precision than it is given."""
+    if first is None or first.stage != "forward":
+        return []
+    for path, settings in jax_configs(bound.jax).items():
+        dtype = settings.get("dtype")
+        name = str(getattr(dtype, "__name__", dtype)).split(".")[-1]
+        below = path == first.jax or path.startswith(f"{first.jax}/")
+        if name == "float32" and bound.islands and not bound.islands.alone:
+            continue
+        if below and name in ("float32", "bfloat16", "float16") and first.error < 0.1:
+            text = f"the JAX layer {path or 'itself'} computes in {name} whatever it is given (dtype={name})."
+            return [Cause("dtype", text, "Leave dtype=None, so that it follows its inputs.", first.path)]
+    return []
+
+
+def _alone(bound: Any, first: Divergence | None) -> list[Cause]:
+    """JAX casts to float32 where torch keeps what it is given, and nothing but that is to be seen here."""
+    islands = bound.islands
+    if first is None or first.stage != "forward" or not islands or not islands.alone or first.error > ROUNDED:
+        return []
+    text = f"JAX computes in float32 whatever it is given, torch does not ({'; '.join(islands.alone[:2])})."
+    return [Cause("dtype", text, "Compute in the dtype of the input, or cast in torch too.", first.path)]
+
+
+def _noise(bound: Any, results: list[Result]) -> list[Cause]:
+    """The same function, computed with more rounding than torch."""
+    noisy = [r for r in results if r.verdict == "noisy"]
+    if not noisy:
+        return []
+    for path, settings in jax_configs(bound.jax).items():
+        if settings.get("use_fast_variance") and _large_means(bound):
+            text = f"{path} computes its variance as E[x^2] - E[x]^2, which loses the digits of inputs far from 0."
+            return [Cause("fast-variance", text, "Set use_fast_variance=False.", path)]
+    text = f"both compute the same in float64, but JAX rounds {noisy[0].noise:.0f} times as much as torch."
+    return [Cause("precision", text, 'Set jax.config.update("jax_default_matmul_precision", "highest"), and look for'
+                  " reduced precision inside of the model (TF32, bfloat16).")]  # fmt: skip
+
+
+def _large_means(bound: Any) -> bool:
+    """Say whether a normalised array lies far from zero."""
+    from jaxgrad.verify.port.tracing._record_torch import capture
+
+    inputs = [c.inputs[0] for c in capture(bound.torch, bound.batch).calls if "Norm" in c.kind and c.inputs]
+    spread = [(np.abs(x.mean(-1)).max(), x.std(-1).min()) for x in inputs if x is not None]
+    return any(mean > FAR_FROM_ZERO * max(std, LAST_RESORT) for mean, std in spread)

@@ -1,0 +1,113 @@
+"""What the first divergence leaves to work with, in torch's layout."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify._errors import first_line
+from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
+from jaxgrad.verify.port.tracing import _match_calls
+from jaxgrad.verify.port.tracing._first_divergence import Passes
+from jaxgrad.verify.port.tracing._match_calls import Aligned
+from jaxgrad.verify.port.tracing._record_torch import Call
+from jaxgrad.verify.report._records import Cause, Divergence
+
+__all__ = ["Evidence", "attempt", "gather", "proven"]
+
+
+@dataclasses.dataclass
+class Evidence:
+    """One place, what the reference has there, and what JAX made of the same inputs."""
+
+    bound: Any
+    first: Divergence
+    pair: Aligned
+    want: np.ndarray
+    got: np.ndarray
+    sources: dict[str, np.ndarray]
+    """Arrays that the code at this place could have used, by a name in words, laid out as `want`."""
+    inputs: list[np.ndarray]
+    """The reference's inputs of the layer."""
+    torch: dict[str, Any]
+    """The settings of the torch layer."""
+    jax: dict[str, Any]
+    """Those of the JAX layer."""
+    lone: Call | None = None
+    """A torch layer without a JAX partner, which the code between two layers stands for."""
+    failed: list[str] = dataclasses.field(default_factory=list)
+    """Searches that raised on what this model holds; the others go on."""
+
+    def weight(self, name: str) -> np.ndarray | None:
+        """Return a weight or buffer of the torch layer."""
+        key = f"{self.pair.call.path}.{name}" if self.pair.call.path else name
+        key = self.bound.torch.aliases.get(key, key)
+        held = {**self.bound.torch.params, **self.bound.torch.buffers}
+        return held.get(key)
+
+
+def proven(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
+    """Return one proven cause at the layer."""
+    return [Cause(name, text, mend, e.pair.call.path, proven=True)]
+
+
+def attempt(find: Callable[[Evidence], list[Cause]], e: Evidence) -> list[Cause]:
+    """Return what a search finds, or nothing where it was not made for such a layer."""
+    try:
+        return find(e)
+    except Exception as error:
+        e.failed.append(f"{find.__name__.strip('_').replace('_', ' ')}: {first_line(error)}")
+        return []
+
+
+def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evidence | None:
+    """Collect the evidence at a place of the forward pass."""
+    ref = passes.plan[pair.slot]
+    theirs = torch_configs(bound.torch.module)
+    ours = jax_configs(bound.jax)
+    settings = theirs.get(pair.call.path, {}), ours.get(pair.slot[0], {})
+    inputs = [x for x in pair.call.inputs if x is not None]
+    if first.where == "input":
+        arrived = passes.forced.arrived.get(pair.slot, {})
+        index = max(arrived, key=lambda i: float(np.linalg.norm(arrived[i] - ref.inputs[i])), default=None)
+        if index is None:
+            return None
+        want, got = ref.inputs[index], arrived[index]
+        sources = _sources(bound, passes, pair.call.parent, pair.call.start, want)
+    else:
+        want, got = ref.output, passes.forced.outputs[pair.slot]
+        sources = _sources(bound, passes, pair.call, pair.call.end, want)
+        back = tuple(int(i) for i in np.argsort(pair.layout))
+        turned = {n: s.transpose(back) if s.ndim == len(back) else s for n, s in sources.items()}
+        want, got, sources = want.transpose(back), got.transpose(back), turned
+    lone = next((c for c in passes.trace.calls if c.path == first.path and c is not pair.call), None)
+    return Evidence(bound, first, pair, want, got, sources, inputs, *settings, lone=lone)
+
+
+def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what ran before a time below one parent, latest first, and the parent's own input."""
+    del bound
+    calls = [c for c in passes.trace.calls if c.parent is parent and c.end < time and c.output is not None]
+    found: dict[str, np.ndarray] = {}
+    for call in sorted(calls, key=lambda c: -c.end):
+        for name, array in (
+            (call.path, call.output),
+            (f"the input of {call.path}", call.inputs[0] if call.inputs else None),
+        ):
+            laid = None if array is None or array.dtype.kind != "f" else _laid_out(array, like)
+            if laid is not None:
+                found.setdefault(name, laid)
+    if parent is not None and parent.inputs and parent.inputs[0] is not None and parent.inputs[0].dtype.kind == "f":
+        laid = _laid_out(parent.inputs[0], like)
+        if laid is not None:
+            found.setdefault(f"the input of {parent.path or 'the model'}", laid)
+    return dict(list(found.items())[:12])
+
+
+def _laid_out(array: np.ndarray, like: np.ndarray) -> np.ndarray | None:
+    """Return an array in the layout of another of the same numbers, or as it is where the shapes cannot be matched."""
+    if array.shape == like.shape and array.ndim < 4:
+        return array
+    axes = _match_calls.layout_of(array, like)
+    return array if axes is None else array.transpose(axes)

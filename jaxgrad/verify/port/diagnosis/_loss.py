@@ -1,0 +1,100 @@
+"""Causes in the loss: factors, reductions, and losses that go by nearly the same name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify.judge._tolerances import NOT_ZERO, RECOGNISED
+from jaxgrad.verify.port.diagnosis._known_functions import special_ratio
+from jaxgrad.verify.report._records import Cause
+
+__all__ = ["in_loss", "known_losses"]
+
+
+def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str = "loss") -> list[Cause]:
+    """Return the causes of a loss that differs although both sides have the same output."""
+    target = bound.batch[-1] if len(bound.batch) > 1 else None
+    losses = known_losses(output, target)
+    theirs = [name for name, value in losses.items() if _close(value, want)]
+    ours = [name for name, value in losses.items() if _close(value, got)]
+    sizes = {"the batch size": len(output), "the number of outputs": output.size, "the last axis": output.shape[-1]}
+    if output.ndim > 1:
+        sizes["axis 1"] = output.shape[1]
+    if np.isnan(got) != np.isnan(want):
+        nan = "JAX" if np.isnan(got) else "torch"
+        return [Cause("nan", f"the loss is NaN only in {nan}.", "Look at ignored labels and empty means.", path)]
+    factor = special_ratio(got / want, sizes) if want else ""
+    if theirs and ours and theirs[0] != ours[0]:
+        name = "half-square" if "half" in (theirs[0] + ours[0]) else "loss-form"
+        if ("sum" in ours[0]) != ("sum" in theirs[0]) or ("per example" in ours[0]) != ("per example" in theirs[0]):
+            name = "reduction"
+        return [
+            Cause(name, f"JAX computes {ours[0]}, torch {theirs[0]}.", f"Use {theirs[0]} in JAX.", path, proven=True)
+        ]
+    if factor and any(c.isalpha() for c in factor):
+        return [Cause("reduction", f"JAX's loss is {factor} times torch's.", "Reduce over the same axes.", path)]
+    if factor in ("0.5", "2", "-1"):
+        name = "half-square" if factor != "-1" else "sign"
+        mend = "optax.l2_loss halves the square; use jnp.mean((a - b) ** 2)." if name == "half-square" else "Negate it."
+        return [Cause(name, f"JAX's loss is {factor} times torch's.", mend, path)]
+    return []
+
+
+def _close(a: float, b: float) -> bool:
+    """Say whether two losses are the same to rounding."""
+    return bool(abs(a - b) <= RECOGNISED * max(abs(b), NOT_ZERO))
+
+
+def known_losses(z: np.ndarray, t: Any) -> dict[str, float]:
+    """Return the losses that go with an output and a target."""
+    z = np.asarray(z, np.float64)
+    if t is None:
+        return {"the mean square": float((z**2).mean()), "half the mean square": float((z**2).mean() / 2)}
+    found: dict[str, Callable[[], Any]] = {}
+    if t.shape == z.shape and t.dtype.kind == "f":
+        d, n = z - t, len(z)
+        found = {
+            "the mean square": lambda: (d**2).mean(),
+            "half the mean square": lambda: (d**2).mean() / 2,
+            "the sum of squares": lambda: (d**2).sum(),
+            "half the sum of squares": lambda: (d**2).sum() / 2,
+            "the sum of squares per example": lambda: (d**2).sum() / n,
+            "the root of the mean square": lambda: np.sqrt((d**2).mean()),
+            "the mean absolute error": lambda: np.abs(d).mean(),
+            "the sum of absolute errors": lambda: np.abs(d).sum(),
+            "the mean log-cosh": lambda: np.log(np.cosh(d)).mean(),
+        }
+        for beta in (0.1, 0.5, 1.0, 2.0):
+            huber = np.where(np.abs(d) < beta, d**2 / 2, beta * (np.abs(d) - beta / 2)).mean()
+            found[f"huber(delta={beta})"] = _constant(huber)
+            found[f"smooth_l1(beta={beta})"] = _constant(huber / beta)
+    elif t.dtype.kind in "iu" and t.shape == z.shape[:-1]:
+        found = _classification(z, t)
+    with np.errstate(all="ignore"):
+        return {name: float(fun()) for name, fun in found.items()}
+
+
+def _constant(value: Any) -> Callable[[], Any]:
+    """Return a function of nothing."""
+    return lambda: value
+
+
+def _classification(z: np.ndarray, t: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """Return cross-entropies of integer labels."""
+    top = z.max(-1, keepdims=True)
+    logp = z - top - np.log(np.exp(z - top).sum(-1, keepdims=True))
+    kept = t >= 0
+    nll = -np.take_along_axis(logp, np.where(kept, t, 0)[..., None], -1)[..., 0]
+    found: dict[str, Callable[[], Any]] = {
+        "the mean cross-entropy": lambda: nll.mean() if kept.all() else np.nan,
+        "the mean cross-entropy of the kept labels": lambda: nll[kept].mean(),
+        "the cross-entropy of the kept labels over all": lambda: nll[kept].sum() / nll.size,
+        "the sum of cross-entropies": lambda: nll.sum(),
+        "the sum of cross-entropies per example": lambda: nll.sum() / len(nll),
+        "the mean cross-entropy without label 0": lambda: nll[t != 0].mean(),
+    }
+    for s in (0.05, 0.1, 0.2):
+        smooth = (1 - s) * nll - s * logp.mean(-1)
+        found[f"the mean cross-entropy with label smoothing {s}"] = _constant(smooth.mean())
+    return found

@@ -1,0 +1,156 @@
+"""A side of a pair as a run on disk, and the comparison of two runs without either framework's models."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify._environment import doctor
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
+from jaxgrad.verify.port._bind import DEFAULTS, bind
+from jaxgrad.verify.port._check import first_of_results
+from jaxgrad.verify.port.dumps._stored import StoredTorch, facts
+from jaxgrad.verify.port.frameworks import _losses
+from jaxgrad.verify.port.frameworks._islands import settle
+from jaxgrad.verify.port.frameworks._jax_model import precision
+from jaxgrad.verify.port.frameworks._parts import parts_of
+from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
+from jaxgrad.verify.port.frameworks._validate import check_batch, check_mode, check_options, need
+from jaxgrad.verify.port.mapping._flatten_order import settle_flattening
+from jaxgrad.verify.port.quantities._jax import JaxQuantities
+from jaxgrad.verify.port.quantities._measure import measure
+from jaxgrad.verify.port.quantities._names import FIRST, SECOND, names_of
+from jaxgrad.verify.port.quantities._torch import TorchQuantities
+from jaxgrad.verify.port.quantities._verdicts import add_noise, judge_result, outputs_laid_out, real_numbers, to_array
+from jaxgrad.verify.report._records import Leaf, Report, Result
+
+__all__ = ["compare_runs", "dump_jax", "dump_torch", "dumped_names"]
+
+Groups = dict[str, dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass
+class _TorchOnly:
+    """A torch side without a partner: what `TorchQuantities` reads of a pair."""
+
+    torch: TorchSide
+    batch: tuple[np.ndarray, ...]
+    options: dict[str, Any]
+
+
+def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> tuple[Groups, dict[str, Any]]:
+    """Return torch's quantities, weights and batch, without a JAX model.
+
+    Raises:
+        PairError: If the spec lacks something, or the batch does not fit.
+    """
+    need("torch")
+    given = {**DEFAULTS, **spec}
+    check_options(given["weights"], given["mode"])
+    loss = _losses.one(given["loss"], 0)
+    whole, parts = parts_of(given["batch"], (loss,))
+    batch = check_batch(whole)
+    check_mode(unwrapped(given["torch"]), given["mode"])
+    side = TorchSide(given["torch"], loss, train=given["mode"] == "train", parts=parts, kwargs=given["torch_kwargs"])
+    if given["excite"] and given["weights"] == "torch":
+        side.excite()
+    side.order(batch)
+    bound = _TorchOnly(side, batch, {"own": given["own"] or {}})
+    with precision():
+        groups = _quantities(lambda dtype: TorchQuantities(bound, dtype), what, dtypes)
+        arrays, plain = facts(side, batch)
+    return groups | arrays, {"side": "torch", "torch": plain, "doctor": doctor()}
+
+
+def dump_jax(
+    spec: dict[str, Any], run: tuple[Groups, dict[str, Any]], what: list[str], dtypes: Sequence[str]
+) -> tuple[Groups, dict[str, Any]]:
+    """Return JAX's quantities with the weights and the batch of a torch run; torch is not needed.
+
+    Raises:
+        PairError: If the spec or the run lacks something, or the batch does not fit.
+    """
+    need("flax")
+    side = StoredTorch(run[0], run[1].get("torch", {}))
+    given = {**DEFAULTS, **spec, "mode": "train" if side.train else "eval"}
+    bound = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
+    with precision():
+        settle(bound)
+        settle_flattening(bound)
+        groups = _quantities(lambda dtype: JaxQuantities(bound, dtype), what, dtypes)
+    left = {"unused": bound.mapping.unused, "unfilled": bound.mapping.unfilled}
+    paths = {n: bound.jax_path(n) for n in side.params}
+    return groups, {"side": "jax", "paths": paths, "left": left, "doctor": doctor()}
+
+
+def dumped_names(what: str | None) -> list[str]:
+    """Return the quantities that a dump takes.
+
+    Raises:
+        ValueError: If a name is no quantity that can be dumped.
+    """
+    names = names_of(what) if what else [*FIRST, "hvp"]
+    wrong = [n for n in names if n not in (*FIRST, *SECOND)]
+    if wrong and what != "all":
+        message = f"{', '.join(wrong)} cannot be dumped; choose among {', '.join((*FIRST, *SECOND))}"
+        raise ValueError(message)
+    return [n for n in names if n not in wrong]
+
+
+def _quantities(make: Callable[[str], Any], names: list[str], dtypes: Sequence[str]) -> Groups:
+    """Return one side's quantities at every precision, by torch name."""
+    groups: Groups = {}
+    for dtype in dtypes:
+        source = make(dtype)
+        for name in names:
+            found = source.get("basic")[name] if name in FIRST else source.get(name)
+            groups[f"{name}@{dtype}"] = {n: real_numbers(to_array(x)) for n, x in found.items()}
+    return groups
+
+
+def compare_runs(
+    ours: tuple[Groups, dict[str, Any]], theirs: tuple[Groups, dict[str, Any]], tolerance: float = DEFINITION_F64
+) -> Report:
+    """Compare two runs, whichever frameworks they come from; the second is the reference.
+
+    Raises:
+        ValueError: If they share no quantity in float64.
+    """
+    (got, about), (want, other) = ours, theirs
+    paths = {**other.get("paths", {}), **about.get("paths", {})}
+    names = [g.split("@")[0] for g in want if g.endswith("@float64") and g in got]
+    if not names:
+        message = (
+            f"the runs share no quantity in float64: {', '.join(got) or 'none'} against {', '.join(want) or 'none'}"
+        )
+        raise ValueError(message)
+    results: list[Result] = []
+    for name in names:
+        exact, lay = want[f"{name}@float64"], outputs_laid_out if name == "value" else _as_it_is
+        leaves: list[Leaf] = measure(
+            lay(got[f"{name}@float64"], exact), exact, lambda n: paths.get(n, n), tolerance=tolerance
+        )
+        for group in (g for g in want if "@" in g):
+            quantity, dtype = group.split("@")
+            if quantity == name and dtype != "float64" and group in got:
+                add_noise(leaves, exact, (want[group], lay(got[group], exact)), dtype, 0.0)
+        results.append(judge_result(name, leaves, tolerance, NOISE_MULTIPLE, 0.0))
+    for group in sorted({g for g in {*got, *want} if g.endswith("@float64")} - {f"{n}@float64" for n in names}):
+        side = (about if group in got else other).get("side", "one")
+        reason = f"only the {side} run holds it: dump both with the same --what"
+        results.append(Result(group.split("@")[0], [], "failed", reason))
+    left = [*about.get("left", {}).get("unused", []), *about.get("left", {}).get("unfilled", [])]
+    if left:
+        lost = [Leaf(name, "", np.inf, note="without a counterpart") for name in left]
+        results.append(Result("mapping", lost, "differ", f"{len(left)} weights without a counterpart: {left[0]}"))
+    versions = other.get("doctor", {}).get("versions", {})
+    meta = {"versions": versions, "notes": [], "backend": "", "dtypes": ["float64"], "tolerance_f64": tolerance,
+            "parameters": 0, "batch": [], "mode": "dumped", "seconds": 0.0}  # fmt: skip
+    return Report(results, [], first_of_results(results, tolerance), [], meta)
+
+
+def _as_it_is(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Leave what the mapping has carried to torch's layout."""
+    del want
+    return got

@@ -1,0 +1,88 @@
+"""The torch half of a pair as a run on disk holds it: for an environment in which torch is not installed."""
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify._errors import PairError
+from jaxgrad.verify.port.frameworks._parts import Parts
+
+__all__ = ["StoredTorch", "facts"]
+
+WEIGHTS, BUFFERS, BATCH = "weights", "buffers", "batch"
+"""The groups of a run that hold what the models are given."""
+
+Groups = dict[str, dict[str, np.ndarray]]
+
+
+def facts(side: Any, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, Any]]:
+    """Return what the JAX side needs to know of a torch model: arrays, and plain data."""
+    groups = {WEIGHTS: dict(side.params), BUFFERS: dict(side.buffers)}
+    groups[BATCH] = {str(i): array for i, array in enumerate(batch)}
+    plain = {
+        "aliases": side.aliases,
+        "frozen": sorted(side.frozen),
+        "outline": {name: list(shape) for name, shape in side.outline.items()},
+        "kinds": side.kinds,
+        "order": side.order(batch),
+        "images": {path: list(image) for path, image in side.images(batch).items()},
+        "value": side.value(batch),
+        "parts": dataclasses.asdict(side.parts),
+        "constants": sorted(side.constants(side.outline, batch)),
+        "train": side.train,
+        "casts": side.islands(batch)[0],
+    }
+    return groups, plain
+
+
+class StoredTorch:
+    """What `TorchSide` knows of a module, read from a run; it can compute nothing."""
+
+    def __init__(self, groups: Groups, plain: dict[str, Any]) -> None:
+        """Read the groups and the plain data that `facts` made.
+
+        Raises:
+            PairError: If the run is not one of torch's.
+        """
+        if WEIGHTS not in groups or not plain:
+            message = "the run holds no torch weights: make it with `jaxgrad dump torch`"
+            raise PairError(message)
+        self.params, self.buffers = groups[WEIGHTS], groups.get(BUFFERS, {})
+        self.batch = tuple(groups[BATCH].values())
+        self.aliases, self.frozen, self.train = plain["aliases"], set(plain["frozen"]), plain["train"]
+        self.outline = {name: tuple(shape) for name, shape in plain["outline"].items()}
+        self.kinds, self.plain = plain["kinds"], plain
+        parts = plain.get("parts", {})
+        self.parts = Parts(parts.get("targets", 1), tuple(parts.get("names", ())))
+
+    def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
+        """Return the order in which torch's layers ran."""
+        del batch
+        return self.plain["order"]
+
+    def images(self, batch: tuple[np.ndarray, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the linear layers that take a flattened image."""
+        del batch
+        return {path: tuple(image) for path, image in self.plain["images"].items()}
+
+    def islands(self, batch: tuple[np.ndarray, ...]) -> tuple[dict[str, str], list[np.ndarray]]:
+        """Return where torch computed in float32 whatever it was given."""
+        del batch
+        return self.plain.get("casts", {}), []
+
+    def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
+        """Return no tables: what torch computed with its own is on disk already."""
+        del taken
+        return {}
+
+    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+        """Return those of the names that are no weights."""
+        del batch
+        return set(self.plain.get("constants", ())) & set(names)
+
+    def value(self, batch: tuple[np.ndarray, ...]) -> float:
+        """Return torch's loss in float64."""
+        del batch
+        return self.plain["value"]

@@ -1,0 +1,1 @@
+"""Each side of a pair behind one protocol."""

@@ -1,0 +1,140 @@
+"""Float32 islands of both sides, settled before the float64 stage judges: what is rounded there is not the definition.
+
+Casts and creations inside of the programs are computed in float64 (`_lift_jax`, `_lift_torch`). A table that one side
+made in float32 before cannot be: where the other side has the same table, to the rounding that it shows itself, it
+stands for both. A table with another definition is left as it is, and found.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgrad.verify._errors import first_line
+from jaxgrad.verify.judge import size
+from jaxgrad.verify.judge._tolerances import F32_UNIT, OFF_BY_AN_ISLAND
+from jaxgrad.verify.port.frameworks import _lift_jax
+
+__all__ = ["Islands", "settle"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Islands:
+    """What is computed in float32 whatever is given, and how the float64 stage takes it."""
+
+    data: bool = False
+    """Whether torch computes on weights or inputs in float32: then JAX may too, and both are lifted."""
+    known: dict[Any, np.ndarray] = dataclasses.field(default_factory=dict)
+    """Float64 values of constants that JAX holds in float32."""
+    notes: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    """The lines at which JAX computes on weights or inputs in float32, and torch nowhere does."""
+
+
+def settle(bound: Any) -> None:
+    """Find the islands of a pair, and let either side's tables that are the same be the same numbers."""
+    if bound.islands is None:
+        try:
+            bound.islands = _find(bound)
+        except Exception as error:  # a model that fails in float64 fails again where its quantities are told
+            bound.islands = Islands(notes=(f"float32 islands were not looked for: {first_line(error)}",))
+
+
+def _find(bound: Any) -> Islands:
+    """Find the islands, and settle torch's tables."""
+    casts, made = bound.torch.islands(bound.batch)
+    notes = [f"torch computes in float32 at {path or 'the model itself'} ({name}): judged in float64"
+             for path, name in casts.items()]  # fmt: skip
+    params, rest = bound.weights("float64")
+    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data("float64")))
+
+    def forward(params: Any, rest: Any, *inputs: Any) -> Any:
+        return jax.tree.leaves(bound.jax.apply(params, rest, *inputs)[0])
+
+    program = _lift_jax.trace(forward, (params, rest, *inputs))
+    theirs, rounded = bound.torch.tables(_taken(bound)), _lift_jax.rounded(program)
+    candidates = _lift_jax.tables(program) if theirs else []
+    candidates += [_lift_jax.Table(array, array.astype(_wide(array))) for array in (*rounded, *_own(bound))]
+    for name, held in theirs.items():
+        found = _settled(held, candidates)
+        if found is not None:
+            bound.torch.settle(name, found)
+            off = size(found - held) / max(size(held) * F32_UNIT, np.finfo(float).tiny)
+            notes.append(f"torch holds {name} in float32, {off:.2g} roundings off: judged as JAX's table in float64")
+    known = {}
+    for array in rounded:
+        options = [_lift_jax.Table(x.astype(array.dtype), x) for x in made]
+        found = _settled(array.astype(_wide(array)), options)
+        if found is not None and found.any() and not np.array_equal(found, array):
+            known[_lift_jax.key_of(array)] = found
+            notes.append(f"JAX holds a table of shape {array.shape} in float32: judged as torch's in float64")
+    alone = () if casts else tuple(_lift_jax.narrow_lines(program))
+    return Islands(bool(casts), known, tuple(notes), alone)
+
+
+def _wide(array: np.ndarray) -> Any:
+    """Return the dtype in which an array is judged."""
+    return np.complex128 if np.iscomplexobj(array) else np.float64
+
+
+def _taken(bound: Any) -> set[str]:
+    """Return the torch tensors that the mapping carries to JAX: these are the same on both sides."""
+    return {key for entry in bound.mapping.entries for key in entry.torch}
+
+
+def _own(bound: Any) -> list[np.ndarray]:
+    """Return JAX's own float32 arrays that no torch tensor fills."""
+    from jaxgrad.verify.port.frameworks._jax_model import flatten
+
+    filled = {entry.jax for entry in bound.mapping.entries}
+    leaves = {path: x for path, x in flatten(bound.jax.rest).items() if path not in filled and hasattr(x, "dtype")}
+    arrays = [np.asarray(x) for x in leaves.values() if x.dtype in _lift_jax.WIDER]
+    return [x for x in arrays if x.size > 1]
+
+
+def _settled(held: np.ndarray, tables: list[_lift_jax.Table]) -> np.ndarray | None:
+    """Return a rounded table as the other side has it in float64, or ``None`` if it has none like it.
+
+    The other side may use the first positions only, may keep the real and the imaginary part apart, and may have the
+    columns once where they are repeated here.
+    """
+    if np.iscomplexobj(held):
+        whole = _settled_real(held, [t for t in tables if np.iscomplexobj(t.wide)])
+        real, imaginary = (_settled(part, tables) for part in (held.real, held.imag))
+        return whole if whole is not None or real is None or imaginary is None else real + 1j * imaginary
+    return _settled_real(held, [t for t in tables if not np.iscomplexobj(t.wide)])
+
+
+def _settled_real(held: np.ndarray, tables: list[_lift_jax.Table]) -> np.ndarray | None:
+    """Settle a table column by column."""
+    for blocks in (1, 2):
+        if held.ndim == 0 or held.shape[-1] % blocks:
+            continue
+        width = held.shape[-1] // blocks
+        for columns in ([slice(i * width, (i + 1) * width) for i in range(blocks)],
+                        [slice(i, None, blocks) for i in range(blocks)]):  # fmt: skip
+            found = held.copy()
+            parts = [_nearest(held[..., part], tables) for part in columns]
+            if all(part is not None for part in parts):
+                for part, values in zip(columns, parts, strict=True):
+                    found[..., part] = values
+                return found
+    return None
+
+
+def _nearest(held: np.ndarray, tables: list[_lift_jax.Table]) -> np.ndarray | None:
+    """Return a table with its first rows as the closest of the others has them, if that is close enough."""
+    best, least = None, np.inf
+    for table in tables:
+        theirs, narrow = np.squeeze(table.wide), np.squeeze(table.narrow).astype(table.wide.dtype)
+        ours = np.squeeze(held)
+        if not theirs.ndim or theirs.shape[1:] != ours.shape[1:] or len(theirs) > len(ours):
+            continue
+        rows = ours[: len(theirs)]
+        # a table shows how much it is rounded: by a unit, and by as much as its own steps in float32 lose
+        allowed = OFF_BY_AN_ISLAND * max(np.abs(narrow - theirs).max(), F32_UNIT * np.abs(theirs).max())
+        off = float(np.abs(rows - theirs).max())
+        if off <= allowed and off < least:
+            best, least = np.concatenate([theirs, ours[len(theirs) :]]).reshape(held.shape), off
+    return best

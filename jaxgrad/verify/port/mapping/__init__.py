@@ -1,0 +1,1 @@
+"""Which torch tensor fills which JAX leaf."""

@@ -1,0 +1,1 @@
+"""What is compared: both frameworks' numbers, and the verdict on them."""

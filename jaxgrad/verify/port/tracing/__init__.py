@@ -1,0 +1,1 @@
+"""What either model did, layer by layer, laid side by side."""

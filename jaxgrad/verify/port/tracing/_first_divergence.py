@@ -1,0 +1,212 @@
+"""Where two models part first, forward and backward, and whose error it is."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify.judge import relative, size
+from jaxgrad.verify.judge._tolerances import MAIN_PART, NO_COTANGENT, SMALL_LEAF
+from jaxgrad.verify.port.frameworks._compile import quick
+from jaxgrad.verify.port.tracing import _match_calls, _record_jax, _record_torch
+from jaxgrad.verify.port.tracing._match_calls import Aligned
+from jaxgrad.verify.port.tracing._record_jax import Forced, Natural, Reference
+from jaxgrad.verify.port.tracing._record_torch import Call, Trace
+from jaxgrad.verify.report._records import Divergence, Layer, Slot
+
+__all__ = ["Passes", "find_all", "layers", "watch"]
+
+
+@dataclasses.dataclass
+class Passes:
+    """Everything that both models did, laid side by side."""
+
+    trace: Trace
+    natural: Natural
+    forced: Forced
+    aligned: list[Aligned]
+    plan: dict[Slot, Reference]
+    gradients: dict[str, np.ndarray]
+    """The layers' own weight gradients, by torch name."""
+
+
+def watch(bound: Any, dtype: str = "float64") -> Passes | None:
+    """Run both models under observation, or return ``None`` where the JAX side shows nothing inside."""
+    if bound.jax.kind == "function":
+        return None
+    trace = _record_torch.capture(bound.torch, bound.batch, dtype)
+    outline = _record_jax.outline(bound, dtype)
+    natural = _record_jax.run(bound, outline, dtype)
+    aligned = _match_calls.align(bound, trace.calls, natural, [slot for slot, _ in outline])
+    plan = _match_calls.reference(bound, aligned, natural)
+    forced = _record_jax.force(bound, plan, dtype)
+    gradients = {n: np.asarray(g) for n, g in quick(bound.pull_back)(forced.gradients).items()}
+    return Passes(trace, natural, forced, aligned, plan, gradients)
+
+
+def layers(passes: Passes, *, unread: bool = False) -> list[Layer]:
+    """Return a row for every pair of calls, in the order of execution.
+
+    Args:
+        passes: What both models did.
+        unread: Whether entries count that no gradient comes back to on either side. Where the outputs agree they do
+            not: nobody reads what an attention returns for its padding.
+    """
+    rows = []
+
+    def error(got: np.ndarray, want: np.ndarray, *back: Any) -> float:
+        read = unread or not back or any(b is None or b.shape != want.shape for b in back)
+        return relative(got, want) if read else _of_read(got, want, back)
+
+    scale = max(map(size, passes.trace.gradients.values()), default=0.0)
+    for pair in passes.aligned:
+        ref, slot = passes.plan[pair.slot], pair.slot
+        arrived = passes.forced.arrived.get(slot, {})
+        floor = NO_COTANGENT * size(ref.cotangent)
+        weights = _own_weights(passes, pair.call.path, SMALL_LEAF * scale)
+        inner = [a for a in passes.aligned if a.call.parent is pair.call]
+        both, sent = (ref.cotangent, passes.natural.cotangents[slot]), passes.forced.input_cotangents.get(slot, {})
+        rows.append(
+            Layer(
+                pair.call.path,
+                slot[0],
+                pair.call.kind,
+                pair.call.start,
+                error(passes.natural.outputs[slot], ref.output, *both),
+                error(passes.forced.outputs[slot], ref.output, *both) if slot in passes.forced.outputs else 0.0,
+                max(
+                    (error(arrived[i], ref.inputs[i], ref.input_cotangents.get(i), sent.get(i)) for i in arrived),
+                    default=0.0,
+                ),
+                relative(passes.natural.cotangents[slot], ref.cotangent, floor),
+                max(
+                    (
+                        relative(passes.forced.input_cotangents[slot][i], h, _back_floor(passes, pair, h))
+                        for i, h in ref.input_cotangents.items()
+                    ),
+                    default=0.0,
+                ),
+                relative(passes.forced.output_cotangents[slot], ref.cotangent, floor),
+                0.0 if inner else weights,
+            )
+        )
+    return rows
+
+
+def _of_read(got: np.ndarray, want: np.ndarray, back: tuple[np.ndarray, ...]) -> float:
+    """Return the error of the entries that a gradient comes back to on either side."""
+    read = np.any([b != 0 for b in back], axis=0)
+    if got.shape != want.shape or read.all() or not read.any():
+        return relative(got, want) if got.shape != want.shape or read.all() else 0.0
+    return relative(got[read], want[read], floor=0.0)
+
+
+def _back_floor(passes: Passes, pair: Aligned, cotangent: np.ndarray) -> float:
+    """Return a size below which an input's cotangent is noise: a millionth of what came in at the output."""
+    del cotangent
+    return NO_COTANGENT * size(passes.plan[pair.slot].cotangent)
+
+
+def _own_weights(passes: Passes, path: str, floor: float) -> float:
+    """Return the error of the gradients of a layer's own weights."""
+    prefix = f"{path}." if path else ""
+    names = [n for n in passes.trace.gradients if n.startswith(prefix)]
+    if not path:
+        names = [n for n in names if not any(n.startswith(f"{a.call.path}.") for a in passes.aligned if a.call.path)]
+    found = [(passes.gradients.get(n), passes.trace.gradients[n]) for n in names]
+    return max((relative(g, w, floor) if g is not None else np.inf for g, w in found), default=0.0)
+
+
+def find_all(bound: Any, passes: Passes, rows: list[Layer], tolerance: float) -> list[Divergence]:
+    """Return every own error of the forward pass, the weightiest first; or else the first of the backward pass."""
+    found = _forward(passes, rows, tolerance)
+    if not found:
+        first = _first_backward(passes, rows, tolerance)
+        return [first] if first is not None else []
+    return ranked(bound, passes, found) if len(found) > 1 else found
+
+
+def ranked(bound: Any, passes: Passes, found: list[Divergence]) -> list[Divergence]:
+    """Order divergences by what each explains of the output's error; those that explain much, as they come to pass.
+
+    A difference of 5e-9 at the input must not stand before a wrong activation behind it. Which of two large ones comes
+    first says more: what follows may be its consequence.
+    """
+    inside = [d for d in found if d.slot is not None]
+    try:
+        alone = _record_jax.alone(bound, passes.plan, passes.forced, [(d.slot, d.where) for d in inside if d.slot])
+    except Exception:  # the corrected model may leave the domain of its own code: then the order is what we have
+        return found
+    parts = dict(zip(map(id, inside), alone, strict=True))
+    found = [dataclasses.replace(d, explains=parts.get(id(d), d.error)) for d in found]
+    most = max(d.explains for d in found)
+    main = [d for d in found if d.explains >= MAIN_PART * most]
+    return main + sorted((d for d in found if d not in main), key=lambda d: -d.explains)
+
+
+def _forward(passes: Passes, rows: list[Layer], tolerance: float) -> list[Divergence]:
+    """Return the own errors in the order of the forward pass; none of them is inherited."""
+    events: list[tuple[float, Divergence]] = []
+    for row, pair in zip(rows, passes.aligned, strict=True):
+        if row.own_input > tolerance:
+            path = _between(passes, pair) or row.torch
+            events.append((pair.call.start, Divergence(path, "forward", "input", row.jax, row.own_input, pair.slot)))
+        if row.own_forward > tolerance:
+            path = row.torch or _trailing(passes, pair) or "(model)"
+            events.append((pair.call.end, Divergence(path, "forward", "output", row.jax, row.own_forward, pair.slot)))
+    loss = relative(np.asarray(passes.forced.loss), np.asarray(passes.trace.loss))
+    if loss > tolerance:
+        events.append((np.inf, Divergence("loss", "forward", "output", "loss", loss)))
+    return [divergence for _, divergence in sorted(events, key=lambda event: event[0])]
+
+
+def _first_backward(passes: Passes, rows: list[Layer], tolerance: float) -> Divergence | None:
+    """Return the last place in forward order at which a pull-back differs: the first in backward order."""
+    events: list[tuple[float, Divergence]] = []
+    for row, pair in zip(rows, passes.aligned, strict=True):
+        call = pair.call
+        if row.own_behind > tolerance:
+            path = "loss" if not row.torch else _behind(passes, call)
+            events.append((call.end, Divergence(path, "backward", "input", row.jax, row.own_behind)))
+        inside = max(row.own_backward, row.own_weights)
+        if inside > tolerance:
+            where = "output" if row.own_backward >= row.own_weights else "weights"
+            events.append((call.start + 0.5, Divergence(row.torch or "(model)", "backward", where, row.jax, inside)))
+    return max(events, key=lambda event: event[0])[1] if events else None
+
+
+def _between(passes: Passes, pair: Aligned) -> str:
+    """Return the torch layer without a JAX partner that ran just before a call, if one did."""
+    return _lone(passes, pair.call.start, pair.call.parent)
+
+
+def _trailing(passes: Passes, pair: Aligned) -> str:
+    """Return the torch layer without a partner that ended a model."""
+    return _lone(passes, pair.call.end, pair.call)
+
+
+def _lone(passes: Passes, time: float, parent: Call | None) -> str:
+    """Return the last unpaired layer that changed its input between the last paired one and a time."""
+    paired = {id(a.call) for a in passes.aligned}
+    siblings = [c for c in passes.trace.calls if c.parent is parent and c.end < time]
+    lone = []
+    for call in sorted(siblings, key=lambda c: -c.end):
+        if id(call) in paired:
+            break
+        same = (
+            bool(call.inputs)
+            and call.output is not None
+            and call.inputs[0] is not None
+            and np.array_equal(call.inputs[0], call.output)
+        )
+        if not same and call.kind not in ("Flatten", "Unflatten", "Identity"):
+            lone.append(call.path)
+    return lone[0] if lone else ""
+
+
+def _behind(passes: Passes, call: Call) -> str:
+    """Return the torch layer that takes what a call returns."""
+    later = [c for c in passes.trace.calls if c.parent is call.parent and c.start > call.end]
+    if later:
+        return min(later, key=lambda c: c.start).path
+    return (call.parent.path if call.parent is not None else "") or "(model)"

@@ -1,0 +1,243 @@
+"""Which call of a torch layer is which call of a JAX layer, and in which order their axes lie."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify.judge import relative
+from jaxgrad.verify.judge._tolerances import LIKE_VALUES
+from jaxgrad.verify.port.tracing._record_jax import Natural, Reference
+from jaxgrad.verify.port.tracing._record_torch import Call
+from jaxgrad.verify.report._records import Slot
+
+__all__ = ["Aligned", "align", "layout_of", "reference"]
+
+
+@dataclasses.dataclass
+class Aligned:
+    """Two calls that should compute the same."""
+
+    call: Call
+    slot: Slot
+    layout: tuple[int, ...]
+    """The axes of torch's output in JAX's order."""
+
+
+def align(bound: Any, calls: list[Call], natural: Natural, order: list[Slot]) -> list[Aligned]:
+    """Pair calls by the weights below them, then by names below paired parents, then the roots."""
+    below_torch, below_jax = _leaves_below(bound)
+    ours: dict[frozenset[str], list[str]] = {}
+    for path in dict.fromkeys(path for path, _ in order):
+        ours.setdefault(below_jax(path), []).append(path)
+    theirs: dict[frozenset[str], list[str]] = {}
+    for path in dict.fromkeys(call.path for call in calls):
+        theirs.setdefault(below_torch(path), []).append(path)
+    pairs: dict[str, str] = {"": ""}
+    found: list[Aligned] = []
+    for leaves, paths in theirs.items():
+        if not leaves or leaves not in ours:
+            continue
+        apart = functools.partial(_apart, calls, natural, order)
+        for group_t, group_j in _levels([p for p in paths if p], [p for p in ours[leaves] if p], leaves, apart):
+            found += _zip_calls(group_t, group_j, calls, natural, order)
+            pairs |= dict(zip(group_t, group_j, strict=False))
+    found += _by_name(theirs.get(frozenset(), []), ours.get(frozenset(), []), pairs, calls, natural, order)
+    found += _zip_calls([""], [""], calls, natural, order)
+    return sorted(found, key=lambda a: a.call.start)
+
+
+def _leaves_below(bound: Any) -> tuple[Any, Any]:
+    """Return two functions: the JAX leaves that the weights below a torch path fill, and those below a JAX path."""
+    filled: dict[str, set[str]] = {}
+    for entry in bound.mapping.entries:
+        for key in entry.torch:
+            filled.setdefault(key, set()).add(entry.jax)
+    for alias, owner in bound.torch.aliases.items():
+        filled[alias] = set(filled.get(owner, ()))
+    leaves = {e.jax: e.jax.removeprefix("batch_stats/") for e in bound.mapping.entries}
+
+    def torch(path: str) -> frozenset[str]:
+        prefix = f"{path}." if path else ""
+        return frozenset(leaf for key, found in filled.items() if key.startswith(prefix) for leaf in found)
+
+    def jax(path: str) -> frozenset[str]:
+        prefix = f"{path}/" if path else ""
+        return frozenset(leaf for leaf, bare in leaves.items() if bare.startswith(prefix))
+
+    return torch, jax
+
+
+def _levels(
+    torch: list[str], jax: list[str], leaves: frozenset[str], apart: Callable[[str, str], float]
+) -> list[tuple[list[str], list[str]]]:
+    """Split paths that hold the same weights into the innermost ones and those around them.
+
+    Where one side has more wrappers than the other, as a residual around a Sequential has, the values tell which is
+    which.
+    """
+
+    def inner(paths: list[str], mark: str) -> tuple[list[str], list[str]]:
+        innermost = [p for p in paths if not any(q.startswith(f"{p}{mark}") for q in paths)]
+        return innermost, [p for p in paths if p not in innermost]
+
+    (inner_t, outer_t), (inner_j, outer_j) = inner(torch, "."), inner(jax, "/")
+    if not inner_t or not inner_j:
+        return []
+    holds_its_own = any(leaf.removeprefix(f"{inner_j[0]}/").count("/") == 0 for leaf in leaves)
+    if len(inner_t) == len(inner_j) == 1 and not holds_its_own and len(outer_t) != len(outer_j):
+        return _nested([*outer_t, *inner_t], [*outer_j, *inner_j], apart)
+    return [(inner_t, inner_j), *_nested(outer_t, outer_j, apart)]
+
+
+LONGEST_CHAIN = 6
+"""How many modules around the same weights are tried in every combination."""
+
+
+def _nested(torch: list[str], jax: list[str], apart: Callable[[str, str], float]) -> list[tuple[list[str], list[str]]]:
+    """Pair two chains of modules, each inside of the one before, by the likeness of what they return."""
+    # a layer shared by many has as many wrappers, which are no chain: only the outermost are paired
+    torch, jax = ((chain if len(chain) <= LONGEST_CHAIN else chain[:1]) for chain in (torch, jax))
+    count = min(len(torch), len(jax))
+    options = itertools.product(itertools.combinations(torch, count), itertools.combinations(jax, count))
+    best = min(options, key=lambda both: sum(min(apart(t, j), 1e9) for t, j in zip(*both, strict=True)))
+    return [([t], [j]) for t, j in zip(*best, strict=True)]
+
+
+def _apart(calls: list[Call], natural: Natural, order: list[Slot], torch: str, jax: str) -> float:
+    """Return how far the first outputs of two modules lie apart."""
+    theirs = next((c.output for c in calls if c.path == torch and c.output is not None), None)
+    ours = next((natural.outputs[slot] for slot in order if slot[0] == jax and slot in natural.outputs), None)
+    if theirs is None or ours is None:
+        return np.inf
+    layout = layout_of(theirs, ours)
+    return np.inf if layout is None else relative(ours, theirs.transpose(layout))
+
+
+def _zip_calls(
+    torch: list[str], jax: list[str], calls: list[Call], natural: Natural, order: list[Slot]
+) -> list[Aligned]:
+    """Pair the calls of two groups of modules in order, where their outputs can be laid over one another."""
+    theirs = [c for c in calls if c.path in torch and c.output is not None]
+    ours = [slot for slot in order if slot[0] in jax and slot in natural.outputs]
+    found, rest = [], iter(ours)
+    for call in theirs:
+        for slot in rest:
+            assert call.output is not None
+            layout = layout_of(call.output, natural.outputs[slot])
+            if layout is not None:
+                found.append(Aligned(call, slot, layout))
+                break
+    return found
+
+
+def _by_name(
+    torch: list[str], jax: list[str], pairs: dict[str, str], calls: list[Call], natural: Natural, order: list[Slot]
+) -> list[Aligned]:
+    """Pair layers without weights whose parents are paired and whose own names are alike."""
+    found = []
+    for path in torch:
+        parent, _, name = path.rpartition(".")
+        if parent not in pairs:
+            continue
+        wanted = "/".join(filter(None, (pairs[parent], name)))
+        if wanted in jax:
+            found += _zip_calls([path], [wanted], calls, natural, order)
+    return found
+
+
+def layout_of(torch: np.ndarray, jax: np.ndarray) -> tuple[int, ...] | None:
+    """Return the axes of a torch array in the order of a JAX array of the same numbers, or ``None``.
+
+    Where several orders fit the shapes, channels of an image go last, and otherwise the better fit of values wins.
+    """
+    if torch.ndim != jax.ndim or sorted(torch.shape) != sorted(jax.shape):
+        return None
+    n = torch.ndim
+    if n < 2:
+        return tuple(range(n))
+    same, last = tuple(range(n)), (0, *range(2, n), 1)
+    swapped = (1, 0, *range(2, n))
+    options = [order for order in (same, last, swapped) if tuple(torch.shape[a] for a in order) == jax.shape]
+    options = list(dict.fromkeys(options))
+    if not options:
+        return None
+    if len(options) == 1 or (n == 2 and same in options):
+        return same if same in options and n == 2 else options[0]
+    errors = [relative(torch.transpose(order), jax) for order in options]
+    best = int(np.argmin(errors))
+    if errors[best] > LIKE_VALUES and last in options and n >= 4:
+        return last
+    return options[best]
+
+
+def reference(bound: Any, aligned: list[Aligned], natural: Natural) -> dict[Slot, Reference]:
+    """Return what the reference saw in every paired call, laid out as JAX has it."""
+    plan = {}
+    for pair in aligned:
+        call, taken = pair.call, natural.inputs.get(pair.slot, [])
+        inputs, cotangents = {}, {}
+        places = _argument_places(call, taken)
+        for i, value in enumerate(call.inputs):
+            place = places.get(i, i)
+            if value is None or call.same[i] != i or value.dtype.kind != "f" or place >= len(taken):
+                continue
+            given = taken[place]
+            layout = None if given is None else _input_layout(bound, pair, value, given)
+            if layout is not None:
+                inputs[place] = layout(value)
+                if i in call.tracked:
+                    cotangents[place] = layout(call.input_grads.get(i, np.zeros_like(value)))
+        assert call.output is not None
+        grad = np.zeros_like(call.output) if call.output_grad is None else call.output_grad
+        plan[pair.slot] = Reference(inputs, cotangents, call.output.transpose(pair.layout), grad.transpose(pair.layout))
+    return plan
+
+
+def _argument_places(call: Call, taken: list[np.ndarray | None]) -> dict[int, int]:
+    """Return where JAX takes an argument that torch takes elsewhere: a recurrent cell's state and input change places.
+
+    A cell may be written either way, so that the values decide; where neither fits, Flax's order is taken.
+    """
+    if not (call.cell or call.kind.endswith("Cell")) or len(call.inputs) > 2 or len(taken) < 2:
+        return {}
+    x = call.inputs[0]
+
+    def distance(given: np.ndarray | None) -> float:
+        return np.inf if x is None or given is None or given.shape != x.shape else float(np.linalg.norm(given - x))
+
+    return {} if distance(taken[0]) < distance(taken[1]) else {0: 1, 1: 0}
+
+
+def _input_layout(bound: Any, pair: Aligned, value: np.ndarray, taken: np.ndarray) -> Any:
+    """Return the function that lays an input out as JAX has it; a flattened image may need its axes turned."""
+    image = bound.flattened.get(pair.call.path)
+    if image is not None and value.shape == taken.shape:
+        return functools.partial(_turn, image=image)
+    axes = layout_of(value, taken)
+    return None if axes is None else functools.partial(np.transpose, axes=axes)
+
+
+def _turn(x: np.ndarray, image: tuple[int, ...]) -> np.ndarray:
+    """Return flattened images with their channels last."""
+    return x.reshape(len(x), *image).transpose(0, 2, 3, 1).reshape(x.shape)
+
+
+def flattened_images(calls: list[Call]) -> dict[str, tuple[int, ...]]:
+    """Return the linear layers whose input is a flattened image, with its channels, height and width."""
+    found: dict[str, tuple[int, ...]] = {}
+    ended = sorted(calls, key=lambda c: c.end)
+    for call in calls:
+        value = call.inputs[0] if call.inputs else None
+        if call.kind != "Linear" or value is None or value.ndim != 2:
+            continue
+        before = [c for c in ended if c.end < call.start]
+        images = [c.output for c in before if c.output is not None and c.output.ndim == 4]
+        for image in reversed(images):
+            if image.shape[0] == len(value) and image[0].size == value.shape[1] and np.prod(image.shape[2:]) > 1:
+                found[call.path] = image.shape[1:]
+                break
+    return found

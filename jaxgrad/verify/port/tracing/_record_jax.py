@@ -1,0 +1,245 @@
+r"""What every layer of the JAX model takes, returns and is told by the backward pass, without an edit of the model.
+
+Two passes. The natural pass adds a zero perturbation to every output: the gradient with respect to it is the
+cotangent of that output. The forced pass feeds every layer the reference's input and hands the reference's output on,
+so that the error of a layer, or of the code between two layers, is its own and not inherited. There
+
+.. math:: S = \sum_c \langle g_c, y_c \rangle + \sum_c \langle h_c, a_c \rangle + L
+
+with the own output ``y``, the arriving input ``a`` and the reference's cotangents ``g`` of outputs and ``h`` of
+inputs. Every call starts from constants, so one gradient of ``S`` gives every layer's own pull-back.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad.verify.judge import relative
+from jaxgrad.verify.judge._tolerances import NOT_ZERO
+from jaxgrad.verify.port.frameworks._compile import quick, run_once
+from jaxgrad.verify.port.frameworks._outputs import exchange, main
+from jaxgrad.verify.report._records import Slot
+
+__all__ = ["Forced", "Natural", "Reference", "alone", "force", "outline", "run"]
+
+
+@dataclasses.dataclass
+class Natural:
+    """The natural pass."""
+
+    outputs: dict[Slot, np.ndarray]
+    inputs: dict[Slot, list[np.ndarray | None]]
+    cotangents: dict[Slot, np.ndarray]
+    loss: float
+    output: Any
+
+
+@dataclasses.dataclass
+class Reference:
+    """What the reference saw in one call, in JAX's layout."""
+
+    inputs: dict[int, np.ndarray]
+    input_cotangents: dict[int, np.ndarray]
+    output: np.ndarray
+    cotangent: np.ndarray
+
+
+@dataclasses.dataclass
+class Forced:
+    """The forced pass: everything here is a layer's own."""
+
+    arrived: dict[Slot, dict[int, np.ndarray]]
+    """Inputs as the code between the layers made them from the reference's outputs."""
+    outputs: dict[Slot, np.ndarray]
+    output_cotangents: dict[Slot, np.ndarray]
+    """What the code behind a layer sends back to its output."""
+    input_cotangents: dict[Slot, dict[int, np.ndarray]]
+    """What a layer sends back to its input."""
+    gradients: dict[str, Any]
+    loss: float
+
+
+class _Counter:
+    """Numbers the calls of each module."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, int] = {}
+
+    def next(self, path: str) -> Slot:
+        """Return the slot of the next call of a module."""
+        count = self.seen.get(path, 0)
+        self.seen[path] = count + 1
+        return path, count
+
+
+def main_array(output: Any) -> Any:
+    """Return the array that stands for an output; of a recurrent cell's ``(carry, y)`` the last."""
+    if isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], tuple):
+        return output[1] if _is_float(output[1]) else None
+    return main(output)
+
+
+def replace_main(output: Any, array: Any) -> Any:
+    """Return an output with its main array exchanged."""
+    held = main_array(output)
+    return exchange(output, lambda leaf: array if leaf is held else leaf)
+
+
+def _is_float(leaf: Any) -> bool:
+    """Say whether a leaf is a floating-point array."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def outline(bound: Any, dtype: str) -> list[tuple[Slot, tuple[int, ...] | None]]:
+    """Return every call in order, with the shape of its output, from an abstract trace."""
+    params, rest = bound.weights(dtype)
+    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data(dtype)))
+    found: list[tuple[Slot, tuple[int, ...] | None]] = []
+    counter = _Counter()
+
+    def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        slot, place = counter.next(path), len(found)
+        found.append((slot, None))
+        output = call(*args, **kwargs)
+        array = main_array(output)
+        found[place] = (slot, None if array is None else array.shape)
+        return output
+
+    jax.eval_shape(lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], params, rest, *inputs)
+    return found
+
+
+def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str) -> Natural:
+    """Run the natural pass, compiled once."""
+    params, rest = bound.weights(dtype)
+    zeros = {slot: np.zeros(shape, dtype) for slot, shape in calls if shape is not None}
+
+    def passes(zeros: Any, params: Any, rest: Any, *batch: Any) -> Any:
+        counter, outputs, arrived = _Counter(), {}, {}
+
+        def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            slot = counter.next(path)
+            arrived[slot] = [a if _is_float(a) else None for a in args]
+            output = call(*args, **kwargs)
+            array = main_array(output)
+            if array is None or slot not in zeros:
+                return output
+            shifted = array + zeros[slot].astype(array.dtype)
+            outputs[slot] = shifted
+            return replace_main(output, shifted)
+
+        inputs, targets = bound.torch.parts.split(bound.adapt(*batch))
+        output, _ = bound.jax.apply(params, rest, *inputs, watch=watch)
+        return bound.jax_loss(output, *targets), (outputs, arrived, output)
+
+    # keys of a dictionary under jit must sort, and slots do: pairs of a string and a number
+    program = jax.value_and_grad(bound.wide(passes, dtype), has_aux=True)
+    (loss, (outputs, arrived, output)), cotangents = run_once(program, zeros, params, rest, *bound.data(dtype))
+    outputs, arrived, cotangents = jax.tree.map(np.asarray, (outputs, arrived, cotangents))
+    return Natural(outputs, arrived, cotangents, float(loss), output)
+
+
+def force(bound: Any, plan: dict[Slot, Reference], dtype: str = "float64") -> Forced:
+    """Run the forced pass over the calls of the plan, compiled once."""
+    params, rest = bound.weights(dtype)
+    known = {
+        slot: {
+            "x": r.inputs,
+            "h": r.input_cotangents,
+            "y": r.output,
+            "g": r.cotangent,
+        }
+        for slot, r in plan.items()
+    }
+    deltas = {slot: {i: np.zeros_like(x) for i, x in r.inputs.items()} for slot, r in plan.items()}
+    zeros = {slot: np.zeros_like(r.output) for slot, r in plan.items()}
+
+    def passes(free: Any, known: Any, rest: Any, *batch: Any) -> Any:
+        params, zeros, deltas = free
+        counter, outputs, arrived = _Counter(), {}, {}
+        terms: list[Any] = []
+
+        def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            slot = counter.next(path)
+            if slot not in known:
+                return call(*args, **kwargs)
+            ref = known[slot]
+            arrived[slot] = {i: args[i] for i in ref["x"] if _fits(args, i, ref["x"][i])}
+            terms.extend(jnp.vdot(ref["h"][i], a) for i, a in arrived[slot].items() if i in ref["h"])
+            fed = [
+                (ref["x"][i] + deltas[slot][i]).astype(a.dtype) if i in arrived[slot] else a for i, a in enumerate(args)
+            ]
+            output = call(*fed, **kwargs)
+            array = main_array(output)
+            if array is None or array.shape != ref["y"].shape:
+                return output
+            outputs[slot] = array
+            terms.append(jnp.vdot(ref["g"], array))
+            return replace_main(output, (ref["y"] + zeros[slot]).astype(array.dtype))
+
+        inputs, targets = bound.torch.parts.split(bound.adapt(*batch))
+        output, _ = bound.jax.apply(params, rest, *inputs, watch=watch)
+        loss = bound.jax_loss(output, *targets)
+        return sum(terms, loss), (arrived, outputs, loss)
+
+    program = jax.grad(bound.wide(passes, dtype), has_aux=True)
+    grads, (arrived, outputs, loss) = run_once(program, (params, zeros, deltas), known, rest, *bound.data(dtype))
+    gradients, back_out, back_in = grads
+    arrived, outputs, back_out, back_in = jax.tree.map(np.asarray, (arrived, outputs, back_out, back_in))
+    return Forced(arrived, outputs, back_out, back_in, gradients, float(loss))
+
+
+def alone(bound: Any, plan: dict[Slot, Reference], forced: Forced, places: list[tuple[Slot, str]]) -> list[float]:
+    """Return what each of several errors does to the output, the others taken away, in parts of what all of them do.
+
+    Args:
+        bound: The pair.
+        plan: What the reference saw.
+        forced: The layers' own errors.
+        places: Calls, each with ``"input"`` for the code before it or ``"output"`` for the layer itself.
+    """
+    params, rest = bound.weights("float64")
+    mend: dict[Slot, dict[str, Any]] = {}
+    for i, (slot, where) in enumerate(places):
+        ref, arrived = plan[slot], forced.arrived.get(slot, {})
+        missing: Any = {j: ref.inputs[j] - a for j, a in arrived.items()}
+        mend.setdefault(slot, {})[where] = (np.eye(len(places))[i], missing if where == "input" else
+                                            ref.output - forced.outputs[slot])  # fmt: skip
+
+    def passes(on: Any, mend: Any, params: Any, rest: Any, *batch: Any) -> Any:
+        counter = _Counter()
+
+        def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            slot = counter.next(path)
+            if slot not in mend:
+                return call(*args, **kwargs)
+            if "input" in mend[slot]:
+                place, missing = mend[slot]["input"]
+                args = tuple(a + (on @ place) * missing[j] if j in missing else a for j, a in enumerate(args))
+            output = call(*args, **kwargs)
+            if "output" not in mend[slot]:
+                return output
+            place, missing = mend[slot]["output"]
+            return replace_main(output, main_array(output) + (on @ place) * missing)
+
+        inputs, _ = bound.torch.parts.split(bound.adapt(*batch))
+        return main_array(bound.jax.apply(params, rest, *inputs, watch=watch)[0])
+
+    program = quick(bound.wide(passes))
+
+    def output(on: np.ndarray) -> np.ndarray:
+        return np.asarray(program(on, mend, params, rest, *bound.data("float64")))
+
+    right, every = output(np.ones(len(places))), np.eye(len(places))
+    whole = relative(output(np.zeros(len(places))), right)
+    shares = [relative(output(1 - row), right) for row in every]
+    return [share / max(whole, *shares, NOT_ZERO) for share in shares]
+
+
+def _fits(args: tuple[Any, ...], index: int, wanted: Any) -> bool:
+    """Say whether an argument is a floating-point array of the reference's shape."""
+    return index < len(args) and _is_float(args[index]) and args[index].shape == wanted.shape

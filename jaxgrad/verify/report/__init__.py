@@ -1,0 +1,1 @@
+"""What was found, as data, and its forms for people and machines."""
