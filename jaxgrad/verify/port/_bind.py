@@ -150,7 +150,9 @@ def bind(side: Any, model: Any, loss: Any, batch: tuple[np.ndarray, ...], given:
         ours = _jax_model.make(model, kwargs, inputs, train=given["mode"] == "train", parts=side.parts)
         check_complex("JAX", {p: str(getattr(x, "dtype", "")) for p, x in flatten(ours.params).items()})
         bound = Pair(side, ours, loss, batch, adapt, options)
-        bound.mapping = _find_mapping(bound, rules, side.order(batch), _try_jax(bound, inputs))
+        run = side.first_run(batch)
+        bound.images = dict(run.images)
+        bound.mapping = _find_mapping(bound, rules, dict(run.order), _try_jax(bound, inputs))
     return bound
 
 

@@ -33,8 +33,10 @@ class Pair:
         self.mapping: Mapping = Mapping((), (), ())
         self.islands: Islands | None = None
         """What either side computes in float32 itself, once it was looked for."""
+        self.images: dict[str, tuple[int, ...]] = {}
+        """Torch layers that take a flattened image: its channels, height and width."""
         self.flattened: dict[str, tuple[int, ...]] = {}
-        """Torch layers behind a flatten of an image: their inputs' channels, height and width."""
+        """Those of them whose kernels were turned for an image with its channels last."""
 
     @functools.cached_property
     def jax_paths(self) -> list[str]:

@@ -7,16 +7,16 @@ import jax
 import jax.extend.core
 import numpy as np
 
-from jaxgrad.verify.judge import floor_of, ratio_and_cosine, relative
+from jaxgrad.verify.judge import floor_of, relative
+from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, OWN_WEIGHT, RECOGNISED
 from jaxgrad.verify.port.frameworks._compile import run_once
-from jaxgrad.verify.port.frameworks._jax_model import flatten
 from jaxgrad.verify.port.frameworks._outputs import named, renamed
+from jaxgrad.verify.port.mapping._compare_weights import compare_weights
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
-from jaxgrad.verify.port.tracing import _match_calls
 
-__all__ = ["compare_weights", "first_examples", "proofs", "trace"]
+__all__ = ["first_examples", "proofs", "trace"]
 
 
 def first_examples(bound: Any) -> Any:
@@ -89,7 +89,7 @@ def _same_output(theirs: dict[str, Any], traced: Any, wide: Any) -> bool:
         return False
     for name, array in ours.items():
         want, got = expected[name], np.asarray(array)
-        axes = _match_calls.layout_of(want, got)
+        axes = layout_of(want, got)
         if axes is None or not relative(got, want.transpose(axes)) <= DEFINITION_F64:
             return False
     return True
@@ -98,29 +98,3 @@ def _same_output(theirs: dict[str, Any], traced: Any, wide: Any) -> bool:
 def _numpy(x: Any) -> np.ndarray:
     """Return a tensor or a number as NumPy."""
     return x.detach().numpy() if hasattr(x, "detach") else np.asarray(x)
-
-
-def compare_weights(bound: Any) -> list[dict[str, Any]]:
-    """Compare the port's own weights with torch's, and name rearrangements."""
-    tensors: dict[str, Any] = {**bound.torch.params, **bound.torch.buffers}
-    own = {**flatten(bound.jax.params), **flatten(bound.jax.rest)}
-    rows = []
-    for entry in bound.mapping.entries:
-        want, got = np.asarray(entry.make(*(tensors[k] for k in entry.torch))), np.asarray(own[entry.jax], np.float64)
-        error = relative(got, want)
-        note = "" if error < OWN_WEIGHT else _rearrangement(got, want)
-        rows.append({"jax": entry.jax, "torch": list(entry.torch), "error": error, "note": note})
-    return rows
-
-
-def _rearrangement(got: np.ndarray, want: np.ndarray) -> str:
-    """Say how one array is a rearrangement of another."""
-    if got.ndim >= 2 and got.shape == got.T.shape and relative(got, want.T) < OWN_WEIGHT:
-        return "it is the transpose"
-    for axis in range(got.ndim):
-        if relative(np.flip(got, axis), want) < OWN_WEIGHT:
-            return f"it is reversed along axis {axis}"
-    if relative(np.sort(got.ravel()), np.sort(want.ravel())) < OWN_WEIGHT:
-        return "it holds the same numbers in another order"
-    ratio, _ = ratio_and_cosine(got, want)
-    return f"it holds other numbers (the ratio of the norms is {ratio:.3g})"

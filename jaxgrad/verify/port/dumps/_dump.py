@@ -55,7 +55,7 @@ def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> 
     side = TorchSide(given["torch"], loss, train=given["mode"] == "train", parts=parts, kwargs=given["torch_kwargs"])
     if given["excite"] and given["weights"] == "torch":
         side.excite()
-    side.order(batch)
+    side.first_run(batch)
     bound = _TorchOnly(side, batch, {"own": given["own"] or {}})
     with precision():
         groups = _quantities(lambda dtype: TorchQuantities(bound, dtype), what, dtypes)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._errors import PairError
+from jaxgrad.verify.port.frameworks._first_run import FirstRun
 from jaxgrad.verify.port.frameworks._parts import Parts
 
 __all__ = ["StoredTorch", "facts"]
@@ -19,6 +20,7 @@ Groups = dict[str, dict[str, np.ndarray]]
 
 def facts(side: Any, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, Any]]:
     """Return what the JAX side needs to know of a torch model: arrays, and plain data."""
+    run = side.first_run(batch)
     groups = {WEIGHTS: dict(side.params), BUFFERS: dict(side.buffers)}
     groups[BATCH] = {str(i): array for i, array in enumerate(batch)}
     plain = {
@@ -26,8 +28,8 @@ def facts(side: Any, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, A
         "frozen": sorted(side.frozen),
         "outline": {name: list(shape) for name, shape in side.outline.items()},
         "kinds": side.kinds,
-        "order": side.order(batch),
-        "images": {path: list(image) for path, image in side.images(batch).items()},
+        "order": dict(run.order),
+        "images": {path: list(image) for path, image in run.images.items()},
         "value": side.value(batch),
         "parts": dataclasses.asdict(side.parts),
         "constants": sorted(side.constants(side.outline, batch)),
@@ -57,15 +59,11 @@ class StoredTorch:
         parts = plain.get("parts", {})
         self.parts = Parts(parts.get("targets", 1), tuple(parts.get("names", ())))
 
-    def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
-        """Return the order in which torch's layers ran."""
+    def first_run(self, batch: tuple[np.ndarray, ...]) -> FirstRun:
+        """Return in which order torch's layers ran, and what they saw."""
         del batch
-        return self.plain["order"]
-
-    def images(self, batch: tuple[np.ndarray, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the linear layers that take a flattened image."""
-        del batch
-        return {path: tuple(image) for path, image in self.plain["images"].items()}
+        images = {path: tuple(image) for path, image in self.plain["images"].items()}
+        return FirstRun(self.plain["order"], images)
 
     def islands(self, batch: tuple[np.ndarray, ...]) -> tuple[dict[str, str], list[np.ndarray]]:
         """Return where torch computed in float32 whatever it was given."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.port.frameworks import _lift_torch
+from jaxgrad.verify.port.frameworks._first_run import FirstRun, first_run
 from jaxgrad.verify.port.frameworks._parts import Parts
 
 __all__ = ["TorchSide"]
@@ -53,16 +54,14 @@ class TorchSide:
         self.kinds = {name: kind_of(m) for name, m in module.named_modules()}
         """The class of every module by path: torch's own where it is one of them by another name."""
 
-    def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
-        """Return the order in which the layers first ran, and evaluate the loss once on the way.
+    def first_run(self, batch: tuple[np.ndarray, ...]) -> FirstRun:
+        """Return in which order the layers first ran, and what they saw; the loss is evaluated once on the way.
 
         Raises:
             PairError: If the batch does not fit the model or the loss.
         """
-        from jaxgrad.verify.port.tracing._record_torch import execution_order
-
         try:
-            return execution_order(self, batch)
+            return first_run(self, batch)
         except PairError:
             raise
         except Exception as error:  # whatever a user's code raises on a batch that it was not made for
@@ -86,14 +85,6 @@ class TorchSide:
             held = self.params if name in self.params else self.buffers
             held[name] = array + (np.abs(noise) if name.endswith("running_var") else noise)
             self.excited.append(name)
-
-    def images(self, batch: tuple[np.ndarray, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the linear layers that take a flattened image, with its channels, height and width."""
-        from jaxgrad.verify.port.tracing import _match_calls, _record_torch
-
-        if not any(kind.startswith("Conv") for kind in self.kinds.values()):
-            return {}
-        return _match_calls.flattened_images(_record_torch.capture(self, batch).calls)
 
     def unreached(self, batch: tuple[np.ndarray, ...]) -> set[str]:
         """Return the parameters that the loss does not depend on."""

@@ -26,7 +26,7 @@ def settle_flattening(bound: Any) -> None:
 
 def _settle(bound: Any) -> None:
     """Turn the kernels behind an image, where that makes the losses equal."""
-    images = bound.torch.images(bound.batch)
+    images = bound.images
     entries = [
         (path, entry) for path in images for entry in bound.mapping.entries
         if entry.torch == (f"{path}.weight",) and entry.links and entry.links[0].layout.axes == (1, 0)

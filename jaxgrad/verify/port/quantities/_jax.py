@@ -11,10 +11,9 @@ import numpy as np
 from jaxgrad import curvature, nth
 from jaxgrad.verify.port.frameworks._compile import quick, run_once
 from jaxgrad.verify.port.frameworks._jax_model import cast
-from jaxgrad.verify.port.frameworks._outputs import named
+from jaxgrad.verify.port.frameworks._outputs import main_array, named, replace_main
 from jaxgrad.verify.port.quantities._directions import direction
 from jaxgrad.verify.port.quantities._torch import EXAMPLES, RATE, STEPS, examples
-from jaxgrad.verify.port.tracing._record_jax import main_array, replace_main
 
 __all__ = ["JaxQuantities"]
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify.judge import allowed_multiple, floor_of, multiples
+from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.port.frameworks._jax_model import precision
 from jaxgrad.verify.port.frameworks._outputs import renamed
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
 from jaxgrad.verify.port.quantities._names import FIRST, SECOND
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
-from jaxgrad.verify.port.tracing import _match_calls
 from jaxgrad.verify.report._records import Leaf, Result
 
 __all__ = ["Progress", "add_noise", "judge_quantities", "judge_result", "outputs_laid_out", "real_numbers", "to_array"]
@@ -157,7 +157,7 @@ def lay_out(got: Named, want: Named) -> Named:
     """Lay JAX's outputs out as torch has them, where only the order of the axes differs."""
     laid = dict(got)
     for name, array in got.items():
-        axes = _match_calls.layout_of(want[name], array) if name in want else None
+        axes = layout_of(want[name], array) if name in want else None
         laid[name] = array if axes is None else array.transpose(np.argsort(axes))
     return laid
 

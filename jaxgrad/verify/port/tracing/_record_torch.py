@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify._errors import PairError
 from jaxgrad.verify.port.frameworks._outputs import main
 from jaxgrad.verify.port.frameworks._torch_module import kind_of
 
-__all__ = ["Call", "Trace", "capture", "execution_order"]
+__all__ = ["Call", "Trace", "capture"]
 
 
 @dataclasses.dataclass
@@ -48,34 +47,6 @@ class Trace:
     gradients: dict[str, np.ndarray]
     input_gradients: list[np.ndarray | None]
     buffers: dict[str, np.ndarray]
-
-
-def execution_order(side: Any, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
-    """Return the order in which the layers first ran, and evaluate the loss once on the way."""
-    handles = []
-    order: dict[str, int] = {}
-    for name, module in side.at("float32").named_modules():
-        hook: Callable[..., None] = lambda *_, name=name: _note(order, name)  # noqa: E731
-        handles.append(module.register_forward_pre_hook(hook))
-    try:
-        params, buffers = side.tensors("float32")
-        live = [p.requires_grad_() for n, p in params.items() if n not in side.frozen]
-        loss = side.loss("float32", buffers)(params, *side.batch(batch, "float32"))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if live and not loss.requires_grad:
-        message = (
-            "torch's loss has no gradient: the model's forward runs under torch.no_grad or inference_mode, or the loss"
-            " leaves the graph (.item(), .detach()); compare without that decorator, model.forward.__wrapped__"
-        )
-        raise PairError(message)
-    return order
-
-
-def _note(order: dict[str, int], name: str) -> None:
-    """Remember when a layer first ran."""
-    order.setdefault(name, len(order))
 
 
 def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> Trace:
