@@ -2,17 +2,27 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-__all__ = ["to_numpy"]
+__all__ = ["flatten", "to_numpy", "unflatten"]
+
+
+def flatten(tree: Any) -> dict[str, Any]:
+    """Return the leaves by path, keys joined by ``/``."""
+    return {jtu.keystr(p, simple=True, separator="/"): leaf for p, leaf in jtu.tree_leaves_with_path(tree)}
+
+
+def unflatten(like: Any, leaves: dict[str, Any]) -> Any:
+    """Return a tree of the structure of ``like`` with the leaves of a dictionary by path."""
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[path] for path in flatten(like)])
 
 
 def to_numpy(tree: Any) -> dict[str, np.ndarray]:
     """Return every leaf by its path, as NumPy, from a tree of JAX, torch or NumPy arrays or numbers."""
-    leaves = jtu.tree_leaves_with_path(tree)
-    return {jtu.keystr(path, simple=True, separator="/"): _leaf_to_numpy(leaf) for path, leaf in leaves}
+    return {path: _leaf_to_numpy(leaf) for path, leaf in flatten(tree).items()}
 
 
 def _leaf_to_numpy(leaf: Any) -> np.ndarray:

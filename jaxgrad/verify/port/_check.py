@@ -10,9 +10,8 @@ import numpy as np
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 from jaxgrad.verify.port.diagnosis import _diagnose
-from jaxgrad.verify.port.frameworks._islands import settle
-from jaxgrad.verify.port.frameworks._jax_model import precision
-from jaxgrad.verify.port.mapping._flatten_order import settle_flattening
+from jaxgrad.verify.port.frameworks._contexts import precision
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities import _training_steps
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._names import FIRST, INSIDE, SECOND, names_of, steps_of
@@ -30,7 +29,7 @@ TIED = "tied in torch, leaves of their own in JAX: the first training step moves
 
 
 def check(
-    bound: Any,
+    bound: ModelPair,
     what: Sequence[str] | str | None = None,
     *,
     dtypes: Sequence[str] = ("float64", "float32"),
@@ -60,8 +59,7 @@ def check(
     begun = time.perf_counter()
     with precision():
         # a flattened image is mapped one way or the other; the values decide
-        settle(bound)
-        settle_flattening(bound)
+        bound = bound.prepared
         sides = {d: (TorchQuantities(bound, d), JaxQuantities(bound, d)) for d in ("float64", *lower)}
         wanted = [n for n in names if n in (*FIRST, *SECOND)]
         absent = [n for n in names if n in SECOND or n.startswith("step")] if not bound.torch.params else []
@@ -86,7 +84,7 @@ def check(
             report.causes = _causes(bound, passes, results, found, tolerance)
     order = {name: i for i, name in enumerate(names)}
     report.results.sort(key=lambda r: order.get(r.name, len(order)))
-    remarks = [NO_STEP] if bound.options["optimizer"] and not any(n.startswith("step") for n in names) else []
+    remarks = [NO_STEP] if bound.options.optimizer and not any(n.startswith("step") for n in names) else []
     report.meta = {"remarks": remarks} | _meta(bound, tolerance, noise, dtypes, time.perf_counter() - begun)
     tell("done", 1.0)
     return report
@@ -208,9 +206,9 @@ def _meta(bound: Any, tolerance: float, noise: float, dtypes: Sequence[str], sec
         "noise_limit": noise,
         "parameters": count,
         "batch": [list(a.shape) for a in bound.batch],
-        "mode": bound.options["mode"],
-        "weights": bound.options["weights"],
-        "excited": bound.torch.excited,
+        "mode": bound.options.mode,
+        "weights": bound.options.weights,
+        "perturbed": list(bound.torch.perturbed),
         "islands": list(bound.islands.notes),
         "seconds": seconds,
     }

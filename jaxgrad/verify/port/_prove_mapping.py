@@ -1,6 +1,6 @@
 """Proof of the entries of a mapping that shapes alone do not prove: by value, or by the gradients of both models."""
 
-import copy
+import dataclasses
 from typing import Any
 
 import jax
@@ -21,16 +21,16 @@ __all__ = ["first_examples", "proofs", "trace"]
 
 def first_examples(bound: Any) -> Any:
     """Return the pair with two examples of its batch, which prove as much as all."""
-    small = copy.copy(bound)
     lengths = {len(a) if a.ndim else 0 for a in bound.batch}
     # an edge list or a mask for all examples has no axis of examples, and neither have the nodes that it goes with
-    if bound.options["mode"] == "eval" and len(lengths) == 1 and min(lengths) > 2:
-        small.batch = tuple(a[:2] for a in bound.batch)
+    if bound.options.mode == "eval" and len(lengths) == 1 and min(lengths) > 2:
+        few = tuple(a[:2] for a in bound.batch)
         try:
-            bound.torch.value(small.batch)
+            bound.torch.value(few)
         except Exception:
-            small.batch = bound.batch
-    return small
+            return bound
+        return dataclasses.replace(bound, batch=few)
+    return bound
 
 
 def trace(bound: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -50,7 +50,7 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
     With weights of its own the port is compared by value. Otherwise torch's generic weights are: equal outputs prove
     every entry that the loss depends on. Where the outputs differ, the gradients tell which entries are right.
     """
-    if bound.options["weights"] == "own":
+    if bound.options.weights == "own":
         return {
             row["jax"]: "proven by value" if row["error"] < OWN_WEIGHT else f"wrong by value: {row['note']}"
             for row in compare_weights(bound)

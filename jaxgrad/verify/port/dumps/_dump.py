@@ -1,6 +1,5 @@
 """A side of a pair as a run on disk, and the comparison of two runs without either framework's models."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,16 +7,15 @@ import numpy as np
 
 from jaxgrad.verify._environment import doctor
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
-from jaxgrad.verify.port._bind import DEFAULTS, bind
+from jaxgrad.verify.port._bind import bind, with_defaults
 from jaxgrad.verify.port._check import first_of_results
 from jaxgrad.verify.port.dumps._stored import StoredTorch, facts
 from jaxgrad.verify.port.frameworks import _losses
-from jaxgrad.verify.port.frameworks._islands import settle
-from jaxgrad.verify.port.frameworks._jax_model import precision
+from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.frameworks._parts import parts_of
 from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
 from jaxgrad.verify.port.frameworks._validate import check_batch, check_mode, check_options, need
-from jaxgrad.verify.port.mapping._flatten_order import settle_flattening
+from jaxgrad.verify.port.mapping._model_pair import PairOptions, TorchHalf
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
 from jaxgrad.verify.port.quantities._names import FIRST, SECOND, names_of
@@ -30,15 +28,6 @@ __all__ = ["compare_runs", "dump_jax", "dump_torch", "dumped_names"]
 Groups = dict[str, dict[str, np.ndarray]]
 
 
-@dataclasses.dataclass
-class _TorchOnly:
-    """A torch side without a partner: what `TorchQuantities` reads of a pair."""
-
-    torch: TorchSide
-    batch: tuple[np.ndarray, ...]
-    options: dict[str, Any]
-
-
 def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> tuple[Groups, dict[str, Any]]:
     """Return torch's quantities, weights and batch, without a JAX model.
 
@@ -46,19 +35,19 @@ def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> 
         PairError: If the spec lacks something, or the batch does not fit.
     """
     need("torch")
-    given = {**DEFAULTS, **spec}
+    given = with_defaults(**spec)
     check_options(given["weights"], given["mode"])
     loss = _losses.one(given["loss"], 0)
     whole, parts = parts_of(given["batch"], (loss,))
     batch = check_batch(whole)
     check_mode(unwrapped(given["torch"]), given["mode"])
-    side = TorchSide(given["torch"], loss, train=given["mode"] == "train", parts=parts, kwargs=given["torch_kwargs"])
-    if given["excite"] and given["weights"] == "torch":
-        side.excite()
+    side = TorchSide.of(given["torch"], loss, train=given["mode"] == "train", parts=parts, kwargs=given["torch_kwargs"])
+    if given["perturb_constants"] and given["weights"] == "torch":
+        side = side.perturb_constants()
     side.first_run(batch)
-    bound = _TorchOnly(side, batch, {"own": given["own"] or {}})
+    half = TorchHalf(torch=side, batch=batch, options=PairOptions(own=given["own"] or {}))
     with precision():
-        groups = _quantities(lambda dtype: TorchQuantities(bound, dtype), what, dtypes)
+        groups = _quantities(lambda dtype: TorchQuantities(half, dtype), what, dtypes)
         arrays, plain = facts(side, batch)
     return groups | arrays, {"side": "torch", "torch": plain, "doctor": doctor()}
 
@@ -72,15 +61,14 @@ def dump_jax(
         PairError: If the spec or the run lacks something, or the batch does not fit.
     """
     need("flax")
-    side = StoredTorch(run[0], run[1].get("torch", {}))
-    given = {**DEFAULTS, **spec, "mode": "train" if side.train else "eval"}
-    bound = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
+    side = StoredTorch.of(run[0], run[1].get("torch", {}))
+    given = {**with_defaults(**spec), "mode": "train" if side.train else "eval"}
+    pair = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
     with precision():
-        settle(bound)
-        settle_flattening(bound)
-        groups = _quantities(lambda dtype: JaxQuantities(bound, dtype), what, dtypes)
-    left = {"unused": bound.mapping.unused, "unfilled": bound.mapping.unfilled}
-    paths = {n: bound.jax_path(n) for n in side.params}
+        prepared = pair.prepared
+        groups = _quantities(lambda dtype: JaxQuantities(prepared, dtype), what, dtypes)
+    left = {"unused": prepared.mapping.unused, "unfilled": prepared.mapping.unfilled}
+    paths = {n: prepared.jax_path(n) for n in side.params}
     return groups, {"side": "jax", "paths": paths, "left": left, "doctor": doctor()}
 
 

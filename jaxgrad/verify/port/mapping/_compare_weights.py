@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify.judge import ratio_and_cosine, relative
+from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.judge._tolerances import OWN_WEIGHT
-from jaxgrad.verify.port.frameworks._jax_model import flatten
 
 __all__ = ["compare_weights"]
 

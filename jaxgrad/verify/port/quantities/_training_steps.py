@@ -7,9 +7,11 @@ import numpy as np
 import optax
 
 from jaxgrad.verify.judge import floor_of, relative, size
+from jaxgrad.verify.judge._arrays import flatten, unflatten
 from jaxgrad.verify.judge._tolerances import NO_GRADIENT, RECOGNISED, SMALL_LEAF, UPDATE_OF_ROUNDING
 from jaxgrad.verify.port.frameworks._compile import quick
-from jaxgrad.verify.port.frameworks._jax_model import flatten, unflatten
+from jaxgrad.verify.port.frameworks._torch_module import running
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
 from jaxgrad.verify.report._records import Leaf
@@ -33,7 +35,7 @@ STATE_NAMES = {
 """torch's names of an optimizer's state, and optax's."""
 
 
-def compare_steps(bound: Any, ours: JaxQuantities, steps: int, tolerance: float) -> list[Leaf]:
+def compare_steps(bound: ModelPair, ours: JaxQuantities, steps: int, tolerance: float) -> list[Leaf]:
     """Train both sides for a number of steps, and compare every stage of each.
 
     Args:
@@ -70,7 +72,7 @@ def compare_steps(bound: Any, ours: JaxQuantities, steps: int, tolerance: float)
     return found
 
 
-def _without_gradient(bound: Any, gradient: dict[str, np.ndarray]) -> set[str]:
+def _without_gradient(bound: ModelPair, gradient: dict[str, np.ndarray]) -> set[str]:
     """Return the JAX leaves whose gradient is zero but for rounding, such as the bias of an attention's keys."""
     nothing = NO_GRADIENT * floor_of(gradient.values()) / SMALL_LEAF
     still = {n for n, g in gradient.items() if size(g) <= nothing}
@@ -80,13 +82,13 @@ def _without_gradient(bound: Any, gradient: dict[str, np.ndarray]) -> set[str]:
 class _Torch:
     """Training in torch; parameters and updates are given in JAX's layout, for there they are compared."""
 
-    def __init__(self, bound: Any, dtype: str) -> None:
+    def __init__(self, bound: ModelPair, dtype: str) -> None:
         import torch
 
-        self.torch, self.bound, self.side, self.dtype = torch, bound, bound.torch, dtype
+        self.torch, self.bound, self.side, self.dtype = torch, bound, running(bound.torch), dtype
         params, self.buffers = self.side.tensors(dtype)
         self.params = {n: torch.nn.Parameter(p, n not in self.side.frozen) for n, p in params.items()}
-        make = (bound.options["optimizer"] or (lambda p: torch.optim.Adam(p, lr=0.001), None))[0]
+        make = (bound.options.optimizer or (lambda p: torch.optim.Adam(p, lr=0.001), None))[0]
         self.optimizer = make([p for p in self.params.values() if p.requires_grad])
         self.batch = self.side.batch(bound.batch, dtype)
         self.given: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
@@ -99,7 +101,7 @@ class _Torch:
         loss = self.side.loss(self.dtype, self.buffers, detach_buffers=False)(self.params, *self.batch)
         loss.backward()
         gradient = self._gradients()
-        clip = self.bound.options["clip"]
+        clip = self.bound.options.clip
         if clip is not None:
             clip[0]([p for p in self.params.values() if p.requires_grad])
         clipped = self._gradients()
@@ -143,11 +145,11 @@ class _Torch:
 class _Jax:
     """Training in JAX."""
 
-    def __init__(self, bound: Any, quantities: JaxQuantities) -> None:
+    def __init__(self, bound: ModelPair, quantities: JaxQuantities) -> None:
         self.bound, self.quantities = bound, quantities
         self.params, self.rest = quantities.params, quantities.rest
-        self.optimizer = bound.options["optimizer"][1] if bound.options["optimizer"] else optax.adam(0.001)
-        self.clip = bound.options["clip"][1] if bound.options["clip"] else optax.identity()
+        self.optimizer = bound.options.optimizer[1] if bound.options.optimizer else optax.adam(0.001)
+        self.clip = bound.options.clip[1] if bound.options.clip else optax.identity()
         self.state = quick(lambda p: (self.optimizer.init(p), self.clip.init(p)))(self.params)
         self.descend, self.use = quick(self._descend), quick(self._use)
 
@@ -165,7 +167,9 @@ class _Jax:
         if given is not None:
             state, update, params = self.use(self.params, self.state, self._carried(given[1], clipped))
         self.params, self.rest, self.state = params, rest, state
-        names = set(self.bound.mapping.fill({**self.bound.torch.params, **self.bound.torch.buffers}, flatten(rest)))
+        names = set(
+            self.bound.mapping.fill({**self.bound.torch.params, **self.bound.torch.buffers}, list(flatten(rest)))
+        )
         filled = {e.jax for e in self.bound.mapping.entries}
         return {
             "loss": {"": loss},

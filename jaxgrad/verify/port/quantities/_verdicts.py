@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxgrad.verify.judge import allowed_multiple, floor_of, multiples
 from jaxgrad.verify.judge._axes import layout_of
-from jaxgrad.verify.port.frameworks._jax_model import precision
+from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.frameworks._outputs import renamed
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
 from jaxgrad.verify.port.quantities._names import FIRST, SECOND
@@ -28,7 +29,7 @@ JITTERS = 8
 
 
 def judge_quantities(
-    bound: Any, sides: Sides, names: list[str], tolerance: float, limit: float, tell: Progress
+    bound: ModelPair, sides: Sides, names: list[str], tolerance: float, limit: float, tell: Progress
 ) -> list[Result]:
     """Compute and judge every quantity at every precision; ``float64`` is the first."""
     judge = _Judge(bound, sides, tolerance, limit)
@@ -51,7 +52,7 @@ def judge_quantities(
 class _Judge:
     """Judges one quantity after the other; what the gradient's size is tells which digits of the others are noise."""
 
-    def __init__(self, bound: Any, sides: Sides, tolerance: float, limit: float) -> None:
+    def __init__(self, bound: ModelPair, sides: Sides, tolerance: float, limit: float) -> None:
         self.bound, self.lower = bound, [d for d in sides if d != "float64"]
         self.tolerance, self.limit, self.scale = tolerance, limit, 0.0
         self.jittered: dict[str, list[TorchQuantities]] = {}
