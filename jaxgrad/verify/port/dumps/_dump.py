@@ -8,7 +8,7 @@ import numpy as np
 from jaxgrad.verify._environment import doctor
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 from jaxgrad.verify.port._bind import bind, with_defaults
-from jaxgrad.verify.port._check import first_of_results
+from jaxgrad.verify.port._divergences import first_of_results
 from jaxgrad.verify.port.dumps._stored import StoredTorch, facts
 from jaxgrad.verify.port.frameworks import _losses
 from jaxgrad.verify.port.frameworks._contexts import precision

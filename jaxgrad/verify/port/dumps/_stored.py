@@ -50,6 +50,7 @@ class StoredTorch:
     plain: dict[str, Any]
     """What `facts` noted beside the arrays."""
     perturbed: tuple[str, ...] = ()
+    settled: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, groups: Groups, plain: dict[str, Any]) -> Self:

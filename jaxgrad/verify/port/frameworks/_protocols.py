@@ -53,6 +53,10 @@ class TorchModel(Protocol):
     def perturbed(self) -> Collection[str]:
         """Constant tensors that were moved a little."""
 
+    @property
+    def settled(self) -> Mapping[str, np.ndarray]:
+        """Tensors that were made in float32, as they are in float64."""
+
     def first_run(self, batch: Batch) -> FirstRun:
         """Return in which order the layers ran, and what they saw."""
 

@@ -1,11 +1,14 @@
 """One optimizer step taken apart, and several steps: the first stage at which two trainings part."""
 
+import dataclasses
+import time
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
+from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge import floor_of, relative, size
 from jaxgrad.verify.judge._arrays import flatten, unflatten
 from jaxgrad.verify.judge._tolerances import NO_GRADIENT, RECOGNISED, SMALL_LEAF, UPDATE_OF_ROUNDING
@@ -14,9 +17,11 @@ from jaxgrad.verify.port.frameworks._torch_module import running
 from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
-from jaxgrad.verify.report._records import Leaf
+from jaxgrad.verify.port.quantities._names import steps_of
+from jaxgrad.verify.port.quantities._verdicts import judge_result
+from jaxgrad.verify.report._records import Leaf, Result
 
-__all__ = ["STAGES", "compare_steps"]
+__all__ = ["STAGES", "compare_steps", "first_stage", "judge_steps", "stage_of"]
 
 STAGES = ("loss", "buffers", "gradient", "clipped gradient", "optimizer state", "update", "parameters")
 
@@ -70,6 +75,26 @@ def compare_steps(bound: ModelPair, ours: JaxQuantities, steps: int, tolerance: 
         if any(not leaf.error <= tolerance for leaf in found):
             break
     return found
+
+
+def judge_steps(bound: ModelPair, ours: JaxQuantities, names: list[str], tolerance: float) -> list[Result]:
+    """Compare training steps, and judge them by name; a single step is the first of several."""
+    if not names:
+        return []
+    begun = time.perf_counter()
+    try:
+        leaves = compare_steps(bound, ours, max(map(steps_of, names)), tolerance)
+    except Exception as error:
+        reason = first_line(error)[:300]
+        return [Result(name, [], "failed", reason) for name in names]
+    spent = (time.perf_counter() - begun) / len(names)
+    results = []
+    for name in names:
+        taken = [leaf for leaf in leaves if int(leaf.torch.split(":")[0].split()[1]) <= steps_of(name)]
+        stage = first_stage(taken, tolerance)
+        judged = judge_result(name, taken, tolerance, np.inf, spent)
+        results.append(dataclasses.replace(judged, reason=f"first differs at {stage}" if stage else ""))
+    return results
 
 
 def _without_gradient(bound: ModelPair, gradient: dict[str, np.ndarray]) -> set[str]:

@@ -19,7 +19,16 @@ from jaxgrad.verify.port.quantities._names import FIRST, SECOND
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
 from jaxgrad.verify.report._records import Leaf, Result
 
-__all__ = ["Progress", "add_noise", "judge_quantities", "judge_result", "outputs_laid_out", "real_numbers", "to_array"]
+__all__ = [
+    "Progress",
+    "Sides",
+    "add_noise",
+    "judge_quantities",
+    "judge_result",
+    "outputs_laid_out",
+    "real_numbers",
+    "to_array",
+]
 
 Progress = Callable[[str, float], None]
 Sides = dict[str, tuple[TorchQuantities, JaxQuantities]]
