@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-__all__ = ["flatten", "to_numpy", "unflatten"]
+__all__ = ["flatten", "to_array", "to_float64", "to_numpy", "unflatten"]
 
 
 def flatten(tree: Any) -> dict[str, Any]:
@@ -22,11 +22,17 @@ def unflatten(like: Any, leaves: dict[str, Any]) -> Any:
 
 def to_numpy(tree: Any) -> dict[str, np.ndarray]:
     """Return every leaf by its path, as NumPy, from a tree of JAX, torch or NumPy arrays or numbers."""
-    return {path: _leaf_to_numpy(leaf) for path, leaf in flatten(tree).items()}
+    return {path: to_array(leaf) for path, leaf in flatten(tree).items()}
 
 
-def _leaf_to_numpy(leaf: Any) -> np.ndarray:
-    """Return one leaf as a NumPy array of the same dtype."""
+def to_float64(leaf: Any) -> np.ndarray:
+    """Return a copy of an array, a tensor or a number in float64; whole numbers and complex ones stay what they are."""
+    array = to_array(leaf)
+    return np.array(array, array.dtype if array.dtype.kind in "biuc" else np.float64)
+
+
+def to_array(leaf: Any) -> np.ndarray:
+    """Return an array, a tensor or a number as a NumPy array of the same dtype."""
     if type(leaf).__module__.split(".")[0] != "torch":
         return np.asarray(leaf)
     leaf = leaf.detach().cpu().resolve_conj().resolve_neg()

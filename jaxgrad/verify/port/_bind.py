@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgrad import _jaxpr
 from jaxgrad._deprecated import renamed
-from jaxgrad.verify._errors import PairError, first_line
+from jaxgrad.verify._errors import PairError, first_line, require
 from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.port._pair import Pair
 from jaxgrad.verify.port.frameworks import _jax_forms, _losses
@@ -28,7 +28,6 @@ from jaxgrad.verify.port.frameworks._validate import (
     check_mode,
     check_options,
     check_pairs,
-    need,
 )
 from jaxgrad.verify.port.mapping import _search
 from jaxgrad.verify.port.mapping._model_pair import ModelPair, PairOptions
@@ -36,6 +35,10 @@ from jaxgrad.verify.port.mapping._search import Mapping, Rule
 from jaxgrad.verify.port.quantities._names import SECOND
 
 __all__ = ["bind", "pair", "with_defaults"]
+
+
+TWO_DUMPS = "Without it, compare two dumps: jaxgrad diff A B"
+"""What to do where one of the frameworks is not there."""
 
 
 @renamed(perturb_constants="excite")
@@ -92,14 +95,13 @@ def pair(
     Raises:
         PairError: If the batch does not fit a model, a model is in the wrong mode, or no loss is given.
         MappingError: If a rule does not fit.
-        ModuleNotFoundError: If torch or flax is missing.
+        ModuleNotFoundError: If torch is missing.
         TypeError: If an argument is of another kind.
 
     Cost:
         One forward of the torch model and one abstract trace of the other.
     """
-    need("torch")
-    need("flax")
+    require("torch", otherwise=TWO_DUMPS)
     import torch as framework
 
     if not isinstance(torch, framework.nn.Module):

@@ -8,6 +8,7 @@ import jax.extend.core
 import numpy as np
 
 from jaxgrad.verify.judge import floor_of, relative
+from jaxgrad.verify.judge._arrays import to_array
 from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, OWN_WEIGHT, RECOGNISED
 from jaxgrad.verify.port.frameworks._compile import run_once
@@ -83,7 +84,7 @@ def _same_output(theirs: dict[str, Any], traced: Any, wide: Any) -> bool:
     """Say whether both models return the same, by running the jaxpr that was traced."""
     (program, shapes), arguments = traced
     made = run_once(wide(jax.extend.core.jaxpr_as_fun(program)), *jax.tree.leaves(arguments))
-    expected = {name: _numpy(x) for name, x in theirs.items() if name != "loss"}
+    expected = {name: to_array(x) for name, x in theirs.items() if name != "loss"}
     ours = renamed(dict(zip(sorted(shapes), made, strict=True)), expected)
     if ours.keys() != expected.keys():
         return False
@@ -93,8 +94,3 @@ def _same_output(theirs: dict[str, Any], traced: Any, wide: Any) -> bool:
         if axes is None or not relative(got, want.transpose(axes)) <= DEFINITION_F64:
             return False
     return True
-
-
-def _numpy(x: Any) -> np.ndarray:
-    """Return a tensor or a number as NumPy."""
-    return x.detach().numpy() if hasattr(x, "detach") else np.asarray(x)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._environment import doctor
+from jaxgrad.verify._errors import require
+from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 from jaxgrad.verify.port._bind import bind, with_defaults
 from jaxgrad.verify.port._divergences import first_of_results
@@ -14,13 +16,13 @@ from jaxgrad.verify.port.frameworks import _losses
 from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.frameworks._parts import parts_of
 from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
-from jaxgrad.verify.port.frameworks._validate import check_batch, check_mode, check_options, need
+from jaxgrad.verify.port.frameworks._validate import check_batch, check_mode, check_options
 from jaxgrad.verify.port.mapping._model_pair import PairOptions, TorchHalf
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
 from jaxgrad.verify.port.quantities._names import FIRST, SECOND, names_of
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
-from jaxgrad.verify.port.quantities._verdicts import add_noise, judge_result, outputs_laid_out, real_numbers, to_array
+from jaxgrad.verify.port.quantities._verdicts import add_noise, judge_result, outputs_laid_out, real_numbers
 from jaxgrad.verify.report._records import Leaf, Report, Result
 
 __all__ = ["compare_runs", "dump_jax", "dump_torch", "dumped_names"]
@@ -34,7 +36,7 @@ def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> 
     Raises:
         PairError: If the spec lacks something, or the batch does not fit.
     """
-    need("torch")
+    require("torch")
     given = with_defaults(**spec)
     check_options(given["weights"], given["mode"])
     loss = _losses.one(given["loss"], 0)
@@ -60,7 +62,6 @@ def dump_jax(
     Raises:
         PairError: If the spec or the run lacks something, or the batch does not fit.
     """
-    need("flax")
     side = StoredTorch.of(run[0], run[1].get("torch", {}))
     given = {**with_defaults(**spec), "mode": "train" if side.train else "eval"}
     pair = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
@@ -93,7 +94,7 @@ def _quantities(make: Callable[[str], Any], names: list[str], dtypes: Sequence[s
         source = make(dtype)
         for name in names:
             found = source.get("basic")[name] if name in FIRST else source.get(name)
-            groups[f"{name}@{dtype}"] = {n: real_numbers(to_array(x)) for n, x in found.items()}
+            groups[f"{name}@{dtype}"] = {n: real_numbers(to_float64(x)) for n, x in found.items()}
     return groups
 
 

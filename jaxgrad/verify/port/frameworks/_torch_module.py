@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._errors import PairError, first_line
+from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.port.frameworks import _lift_torch
 from jaxgrad.verify.port.frameworks._first_run import FirstRun, first_run
 from jaxgrad.verify.port.frameworks._parts import Parts
@@ -51,8 +52,10 @@ class TorchSide:
     ) -> Self:
         """Return the side of a module and a loss of ``(output, *targets)``."""
         module = unwrapped(module)
-        params = {name: _numpy(p) for name, p in module.named_parameters()}
-        return cls(module, loss, train, parts, kwargs or {}, params, {n: _numpy(b) for n, b in module.named_buffers()})
+        params = {name: to_float64(p) for name, p in module.named_parameters()}
+        return cls(
+            module, loss, train, parts, kwargs or {}, params, {n: to_float64(b) for n, b in module.named_buffers()}
+        )
 
     @functools.cached_property
     def aliases(self) -> dict[str, str]:
@@ -250,7 +253,7 @@ def _as_tensor(value: Any, dtype: str) -> Any:
     import torch
 
     if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.array(value))
+        value = torch.fromto_float64(np.array(value))
     floating = isinstance(value, torch.Tensor) and value.is_floating_point()
     return value.detach().to(getattr(torch, dtype)) if floating else value
 
@@ -310,11 +313,3 @@ def _np(dtype: str) -> Any:
     import jax.numpy as jnp
 
     return jnp.dtype(dtype)
-
-
-def _numpy(tensor: Any) -> np.ndarray:
-    """Return a tensor's values; half precision is widened."""
-    tensor = tensor.detach().cpu()
-    if tensor.is_floating_point():
-        tensor = tensor.double()
-    return tensor.numpy().copy()

@@ -10,7 +10,7 @@ import optax
 
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge import floor_of, relative, size
-from jaxgrad.verify.judge._arrays import flatten, unflatten
+from jaxgrad.verify.judge._arrays import flatten, to_float64, unflatten
 from jaxgrad.verify.judge._tolerances import NO_GRADIENT, RECOGNISED, SMALL_LEAF, UPDATE_OF_ROUNDING
 from jaxgrad.verify.port.frameworks._compile import quick
 from jaxgrad.verify.port.frameworks._torch_module import running
@@ -121,7 +121,7 @@ class _Torch:
 
     def step(self) -> dict[str, dict[str, np.ndarray]]:
         """Take a step, and return its stages."""
-        before = {n: _array(p) for n, p in self.params.items()}
+        before = {n: to_float64(p) for n, p in self.params.items()}
         self.optimizer.zero_grad()
         loss = self.side.loss(self.dtype, self.buffers, detach_buffers=False)(self.params, *self.batch)
         loss.backward()
@@ -132,7 +132,7 @@ class _Torch:
         clipped = self._gradients()
         self.given = gradient, clipped
         self.optimizer.step()
-        after = {n: _array(p) for n, p in self.params.items()}
+        after = {n: to_float64(p) for n, p in self.params.items()}
         paths = [e.jax for e in self.bound.mapping.entries]
         held = set(self.bound.jax_paths)
 
@@ -140,10 +140,10 @@ class _Torch:
             return self.bound.mapping.fill(tensors, [p for p in paths if p in held])
 
         statistics = self.bound.mapping.fill(
-            {n: _array(b) for n, b in self.buffers.items()}, [p for p in paths if p not in held]
+            {n: to_float64(b) for n, b in self.buffers.items()}, [p for p in paths if p not in held]
         )
         return {
-            "loss": {"": _array(loss)},
+            "loss": {"": to_float64(loss)},
             "gradient": gradient,
             "clipped gradient": clipped,
             "optimizer state": self._state(),
@@ -155,7 +155,7 @@ class _Torch:
     def _gradients(self) -> dict[str, np.ndarray]:
         """Return the gradients; a parameter that the loss does not reach has none, and counts as zero."""
         live = {n: p for n, p in self.params.items() if p.requires_grad}
-        return {n: np.zeros(p.shape) if p.grad is None else _array(p.grad) for n, p in live.items()}
+        return {n: np.zeros(p.shape) if p.grad is None else to_float64(p.grad) for n, p in live.items()}
 
     def _state(self) -> dict[str, np.ndarray]:
         """Return the optimizer's state under optax's names."""
@@ -163,7 +163,7 @@ class _Torch:
         for name, param in self.params.items():
             for key, value in self.optimizer.state.get(param, {}).items():
                 if key in STATE_NAMES and self.torch.is_tensor(value):
-                    found[f"{STATE_NAMES[key]} of {name}"] = _array(value)
+                    found[f"{STATE_NAMES[key]} of {name}"] = to_float64(value)
         return found
 
 
@@ -261,11 +261,6 @@ class _Jax:
 
         walk(state)
         return found
-
-
-def _array(tensor: Any) -> np.ndarray:
-    """Return a tensor's values as they are now."""
-    return tensor.detach().double().cpu().numpy().copy()
 
 
 def first_stage(leaves: list[Leaf], tolerance: float) -> str:

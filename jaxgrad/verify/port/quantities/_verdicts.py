@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge import allowed_multiple, floor_of, multiples
+from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.frameworks._outputs import renamed
@@ -27,7 +29,6 @@ __all__ = [
     "judge_result",
     "outputs_laid_out",
     "real_numbers",
-    "to_array",
 ]
 
 Progress = Callable[[str, float], None]
@@ -119,8 +120,7 @@ def _attempt(framework: str, dtype: str, side: Any, key: str) -> Any:
         with precision():
             return side.get(key)
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return f"{framework} fails in {dtype}: {type(error).__name__}: {lines[0] if lines else ''}"[:300]
+        return f"{framework} fails in {dtype}: {first_line(error)}"[:300]
 
 
 def _pick(computed: dict[str, Any], name: str, key: str) -> tuple[dict[str, Named], dict[str, Named]]:
@@ -151,16 +151,7 @@ def _part(quantity: Any, name: str, key: str) -> Any:
 
 def _arrays(named: Any) -> Named:
     """Return arrays or tensors as NumPy's float64; whole numbers and complex ones stay what they are."""
-    return {n: to_array(x) for n, x in named.items()}
-
-
-def to_array(x: Any) -> np.ndarray:
-    """Return one array, tensor or number."""
-    if hasattr(x, "detach"):
-        x = x.detach().cpu().resolve_conj().resolve_neg()
-        x = (x.double() if x.is_floating_point() else x).numpy()
-    array = np.asarray(x)
-    return array if array.dtype.kind in "biuc" else array.astype(np.float64)
+    return {n: to_float64(x) for n, x in named.items()}
 
 
 def lay_out(got: Named, want: Named) -> Named:

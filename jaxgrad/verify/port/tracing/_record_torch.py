@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.port.frameworks._outputs import main
 from jaxgrad.verify.port.frameworks._torch_module import kind_of
 
@@ -77,9 +78,9 @@ def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> 
     gradients = {n: next(found).numpy() for n in params if n not in side.frozen}
     input_gradients = [next(found).numpy() if x.requires_grad else None for x in inputs]
     for call in watcher.calls:
-        call.input_grads = {i: _array(g) for i, g in call.input_grads.items()}
-        call.output_grad = None if call.output_grad is None else _array(call.output_grad)
-    after = {n: _array(b) for n, b in buffers.items()}
+        call.input_grads = {i: to_float64(g) for i, g in call.input_grads.items()}
+        call.output_grad = None if call.output_grad is None else to_float64(call.output_grad)
+    after = {n: to_float64(b) for n, b in buffers.items()}
     return Trace(watcher.calls, output, float(loss.detach()), gradients, input_gradients, after)
 
 
@@ -129,7 +130,7 @@ class _Watcher:
             call.inputs.append(call.inputs[first])
             call.same.append(first)
             return alias
-        call.inputs.append(_array(value))
+        call.inputs.append(to_float64(value))
         call.same.append(index)
         alias = value
         if value.requires_grad:
@@ -155,7 +156,7 @@ class _Watcher:
         tensor = main(output)
         if tensor is None:
             return None
-        call.output = _array(tensor)
+        call.output = to_float64(tensor)
         if not tensor.requires_grad:
             return None
         if isinstance(output, torch.Tensor):
@@ -173,9 +174,3 @@ def _keep_output(call: Call, grad: Any) -> None:
     """Add up the gradients that reach an output."""
     kept = grad.detach().clone()
     call.output_grad = kept if call.output_grad is None else call.output_grad + kept
-
-
-def _array(tensor: Any) -> Any:
-    """Return a tensor's values as they are now."""
-    tensor = tensor.detach()
-    return (tensor.double() if tensor.is_floating_point() else tensor).cpu().numpy().copy()
