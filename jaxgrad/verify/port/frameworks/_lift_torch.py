@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxgrad.verify.judge._arrays import to_array
 from jaxgrad.verify.judge._leaf import wide
+from jaxgrad.verify.port.frameworks._protocols import Batch, RunningTorch
 
 __all__ = ["Watch", "attributes", "set_attribute", "watch", "widened"]
 
@@ -131,7 +132,7 @@ class Watch:
         self.made += [_array(x) for x in results if x.dtype in (torch.float64, torch.complex128) and x.numel() > 1]
 
 
-def watch(side: Any, batch: tuple[np.ndarray, ...]) -> Watch:
+def watch(side: RunningTorch, batch: Batch) -> Watch:
     """Run a model and its loss once in float64, and return what they asked of float32, and which tables they made."""
     import torch
 
