@@ -247,7 +247,7 @@ def _as_tensor(value: Any, dtype: str) -> Any:
     import torch
 
     if isinstance(value, np.ndarray):
-        value = torch.fromto_float64(np.array(value))
+        value = torch.from_numpy(np.array(value))
     floating = isinstance(value, torch.Tensor) and value.is_floating_point()
     return value.detach().to(getattr(torch, dtype)) if floating else value
 
