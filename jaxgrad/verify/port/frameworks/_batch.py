@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgrad.verify.port.frameworks import _jax_model
+from jaxgrad.verify.port.frameworks import _jax_forms
 from jaxgrad.verify.port.frameworks._jax_model import cast
 
-__all__ = ["as_it_is", "choose_layout", "narrow"]
+__all__ = ["as_it_is", "choose_layout", "to_int32"]
 
 
-def narrow(x: Any) -> Any:
+def to_int32(x: Any) -> Any:
     """Return integers as int32, which every JAX function takes."""
     return jnp.asarray(np.asarray(x, np.int32)) if jnp.issubdtype(x.dtype, jnp.integer) else x
 
@@ -54,9 +54,9 @@ def choose_layout(side: Any, model: Any, arrays: tuple[np.ndarray, ...], kwargs:
     options: list[Any] = [channels_last] * images + [as_it_is] + [signals_last] * signals
     best: tuple[int, Any] = (-1, options[0])
     for layout in options:
-        inputs, _ = parts.split(layout(*(narrow(cast(x, "float32")) for x in arrays)))
+        inputs, _ = parts.split(layout(*(to_int32(cast(x, "float32")) for x in arrays)))
         try:
-            made = _jax_model.make(model, kwargs, inputs, train=False, parts=parts)
+            made = _jax_forms.make(model, kwargs, inputs, train=False, parts=parts)
             jax.eval_shape(lambda p, r, *x, made=made: made.apply(p, r, *x)[0], *made.outline("float32"), *inputs)
         except Exception:
             continue

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge._arrays import to_array
+from jaxgrad.verify.judge._leaf import wide
+
 __all__ = ["Watch", "attributes", "set_attribute", "watch", "widened"]
 
 
@@ -95,8 +98,7 @@ def _attributes(module: Any) -> list[tuple[str, Any, str]]:
 
 def _array(tensor: Any) -> np.ndarray:
     """Return a tensor's values in float64."""
-    array = tensor.detach().cpu().numpy()
-    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+    return np.array(wide(to_array(tensor)))
 
 
 class Watch:
