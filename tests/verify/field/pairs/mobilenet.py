@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 
 class ConvNormActivation(nn.Sequential):
@@ -53,7 +52,9 @@ class MobileNet(nn.Module):
             ConvNormActivation(10, 32, 1),
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(nn.Linear(32, 24), nn.Hardswish(inplace=True), nn.Dropout(0.2), nn.Linear(24, 7))
+        self.classifier = nn.Sequential(
+            nn.Linear(32, 24), nn.Hardswish(inplace=True), nn.Dropout(0.2), nn.Linear(24, 7)
+        )
 
     def forward(self, x):
         x = self.avgpool(self.features(x))
@@ -141,7 +142,10 @@ RIGHT = {
     "SAME": ("features.0.0", "padding"),
     "bn eps": ("features.0.1", "epsilon"),
     "swish": ("features.0.2 features.1.block.0.0 features.1.block.0 features.1", "activation"),
-    "relu6": ("features.1.block.0.2 features.1.block.1 features.1.block.1.avgpool features.1.block.1.fc1", "activation"),
+    "relu6": (
+        "features.1.block.0.2 features.1.block.1 features.1.block.1.avgpool features.1.block.1.fc1",
+        "activation",
+    ),
     "act on projection": ("features.1 features.2.block.0.0 features.2", "activation activation-extra"),
     "max squeeze": ("features.1.block.1.fc1 features.1.block.1.avgpool", "pool-kind"),
     "se relu missing": ("features.1.block.1.activation features.1.block.1.fc2", "activation-missing activation"),

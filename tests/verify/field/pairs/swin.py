@@ -118,7 +118,9 @@ class JWindowAttention(fnn.Module):
     @fnn.compact
     def __call__(self, x, mask=None):
         b, n, c = x.shape
-        table = self.param("relative_position_bias_table", fnn.initializers.normal(0.02), ((2 * WINDOW - 1) ** 2, HEADS))
+        table = self.param(
+            "relative_position_bias_table", fnn.initializers.normal(0.02), ((2 * WINDOW - 1) ** 2, HEADS)
+        )
         index = np.asarray(position_index(WINDOW))
         if self.bug == "index transposed":
             index = index.T

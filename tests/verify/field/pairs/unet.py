@@ -70,7 +70,9 @@ class UNet(nn.Module):
 
 def j_embedding(t, dim, bug):
     half = dim // 2
-    freqs = jnp.exp(-math.log(10000) * jnp.arange(half, dtype=jnp.float32) / (half - 1 if bug == "freq shift" else half))
+    freqs = jnp.exp(
+        -math.log(10000) * jnp.arange(half, dtype=jnp.float32) / (half - 1 if bug == "freq shift" else half)
+    )
     angles = t[:, None].astype(jnp.float32) * freqs[None]
     parts = [jnp.cos(angles), jnp.sin(angles)]
     return jnp.concatenate(parts[::-1] if bug == "sin first" else parts, -1)
