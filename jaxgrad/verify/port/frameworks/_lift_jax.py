@@ -30,7 +30,7 @@ class Known(NamedTuple):
 
     value: Any
     fixed: bool
-    """Whether it depends on no floating-point argument of the program: steps and positions are exact in any precision."""
+    """Whether it depends on no floating-point argument of the program: integers are exact in any precision."""
 
 
 class Table(NamedTuple):

@@ -160,7 +160,7 @@ class TorchSide:
         return to_torch(params, _np(dtype)), to_torch(buffers, _np(dtype))
 
     def islands(self, batch: tuple[np.ndarray, ...]) -> tuple[dict[str, str], list[np.ndarray]]:
-        """Return where the model computes in float32 whatever it is given, and the tables and numbers it makes of none."""
+        """Return where the model computes in float32 whatever it is given, and what tables and numbers it makes."""
         seen = _lift_torch.watch(self, batch)
         return seen.casts, [*seen.made, *map(np.asarray, seen.numbers)]
 
@@ -226,7 +226,7 @@ class TorchSide:
 
 
 def _copied(module: Any) -> Any:
-    """Return a deep copy of a module; a tensor that it computed and keeps (weight norm's weight) comes without its graph."""
+    """Return a deep copy of a module; a tensor that it computed and keeps (of weight norm) comes without its graph."""
     import torch
 
     kept = [x for m in module.modules() for x in vars(m).values() if isinstance(x, torch.Tensor) and not x.is_leaf]

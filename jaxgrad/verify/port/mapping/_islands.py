@@ -86,7 +86,7 @@ def _jax_tables(rounded: list[np.ndarray], made: list[np.ndarray]) -> tuple[dict
 
 
 def _numbers(given: list[np.ndarray]) -> dict[Any, np.ndarray]:
-    """Return torch's numbers by what JAX's program holds of them: a float32, which may be the reciprocal or negative."""
+    """Return torch's numbers by the float32 that JAX's program holds of them, or of their reciprocals or negatives."""
     with np.errstate(all="ignore"):
         forms = [form for x in given if x for form in (1 / x, -1 / x, x, -x)]
         narrow = [(np.float32(form), form) for form in forms]

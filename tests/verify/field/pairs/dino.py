@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - written as people write it
 """DINO: a small vision transformer with a class token, a head with weight norm, and the loss of a student -> linen."""
 
 import flax.linen as fnn
@@ -6,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 WIDTH, HEADS, OUT = 12, 2, 9
 
@@ -43,7 +44,7 @@ class DINOHead(nn.Module):
         self.last_layer.weight_g.requires_grad = False
 
     def forward(self, x):
-        return self.last_layer(F.normalize(self.mlp(x), dim=-1, p=2))
+        return self.last_layer(functional.normalize(self.mlp(x), dim=-1, p=2))
 
 
 class Student(nn.Module):
@@ -116,8 +117,8 @@ TEACHER = np.random.default_rng(5).normal(size=(3, OUT)).astype(np.float32)
 
 
 def torch_loss(student, teacher):
-    target = F.softmax(teacher / 0.04, -1).detach()
-    return -(target * F.log_softmax(student / 0.1, -1)).sum(-1).mean()
+    target = functional.softmax(teacher / 0.04, -1).detach()
+    return -(target * functional.log_softmax(student / 0.1, -1)).sum(-1).mean()
 
 
 def jax_loss(bug):

@@ -1,11 +1,12 @@
-"""PointNet with an input transform: pointwise convolutions over (batch, channels, points), a maximum over the points -> NNX."""
+# ruff: noqa: E501 - written as people write it
+"""PointNet with an input transform: pointwise convolutions of points, and a maximum over them -> NNX."""
 
 import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class TNet(nn.Module):
@@ -16,10 +17,10 @@ class TNet(nn.Module):
         self.fc1, self.fc2 = nn.Linear(16, 8), nn.Linear(8, 9)
 
     def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = functional.relu(self.bn1(self.conv1(x)))
+        x = functional.relu(self.bn2(self.conv2(x)))
         x = torch.max(x, 2)[0]
-        x = self.fc2(F.relu(self.fc1(x)))
+        x = self.fc2(functional.relu(self.fc1(x)))
         return (x + torch.eye(3, dtype=x.dtype).view(1, 9)).view(-1, 3, 3)
 
 
@@ -34,11 +35,11 @@ class PointNet(nn.Module):
     def forward(self, x):
         transform = self.stn(x)
         x = torch.bmm(x.transpose(2, 1), transform).transpose(2, 1)
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = functional.relu(self.bn1(self.conv1(x)))
+        x = functional.relu(self.bn2(self.conv2(x)))
         x = self.bn3(self.conv3(x))
         x = torch.max(x, 2, keepdim=True)[0].view(-1, 20)
-        return F.log_softmax(self.fc2(F.relu(self.bn(self.fc1(x)))), -1)
+        return functional.log_softmax(self.fc2(functional.relu(self.bn(self.fc1(x)))), -1)
 
 
 class JTNet(nnx.Module):
@@ -78,7 +79,7 @@ class JPointNet(nnx.Module):
         x = nnx.relu(self.bn2(self.conv2(x)))
         x = self.bn3(self.conv3(x))
         x = nnx.relu(x) if self.bug == "relu before max" else x
-        x = x.max(-1) if False else x.max(1)
+        x = x.max(1)
         h = self.bn(self.fc1(x))
         h = self.fc2(nnx.leaky_relu(h, 0.01) if self.bug == "leaky" else nnx.relu(h))
         return h if self.bug == "no log softmax" else nnx.log_softmax(h, -1)
@@ -101,5 +102,5 @@ def make(bug=""):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     return {"torch": PointNet().eval(), "jax": JPointNet(bug, nnx.Rngs(0)), "adapt": lambda x, y: (x.transpose(0, 2, 1), y),
-            "loss": (F.nll_loss, lambda o, y: -jnp.take_along_axis(o, y[:, None], 1).mean()),
+            "loss": (functional.nll_loss, lambda o, y: -jnp.take_along_axis(o, y[:, None], 1).mean()),
             "batch": (rng.normal(size=(4, 3, 11)).astype(np.float32), rng.integers(0, 4, 4))}  # fmt: skip

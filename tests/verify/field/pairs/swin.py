@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - written as people write it
 """Two Swin blocks, the second with shifted windows: relative position bias, cyclic shift, patch merging -> linen."""
 
 import flax.linen as fnn
@@ -67,7 +68,7 @@ class Block(nn.Module):
         self.register_buffer("attn_mask", shift_mask(SIZE, WINDOW, shift) if shift else None)
 
     def forward(self, x):
-        b, h, v, c = x.shape
+        _, h, v, _ = x.shape
         y = self.norm1(x)
         if self.shift:
             y = torch.roll(y, (-self.shift, -self.shift), (1, 2))

@@ -1,4 +1,5 @@
-"""A small diffusion UNet: sinusoidal time embedding, residual blocks with group norm, attention, skips, nearest resize -> NNX."""
+# ruff: noqa: E501 - written as people write it
+"""A small diffusion UNet: time embedding, residual blocks with group norm, attention, skips, resizing -> NNX."""
 
 import math
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from flax import nnx
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 WIDTH, GROUPS = 8, 4
 
@@ -29,9 +30,9 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(wide, out, 1) if wide != out else nn.Identity()
 
     def forward(self, x, emb):
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.time(F.silu(emb))[:, :, None, None]
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(functional.silu(self.norm1(x)))
+        h = h + self.time(functional.silu(emb))[:, :, None, None]
+        return self.skip(x) + self.conv2(functional.silu(self.norm2(h)))
 
 
 class AttentionBlock(nn.Module):
@@ -63,9 +64,9 @@ class UNet(nn.Module):
         x = self.conv_in(x)
         skip = self.down(x, emb)
         h = self.attn(self.mid(self.pool(skip), emb))
-        h = F.interpolate(h, scale_factor=2, mode="nearest")
+        h = functional.interpolate(h, scale_factor=2, mode="nearest")
         h = self.up(torch.cat([h, skip], 1), emb)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(functional.silu(self.norm_out(h)))
 
 
 def j_embedding(t, dim, bug):
