@@ -154,7 +154,7 @@ def _made_up_for(setting: Setting) -> Setting:
     return dataclasses.replace(setting, effect=effect, harmless=True)
 
 
-def _conflicts(bound: Any) -> list[str]:
+def _conflicts(bound: ModelPair) -> list[str]:
     """Pair up what is left over on both sides by likeness of names, to say which shapes do not fit."""
     from jaxgrad.verify.port.mapping._search import _likeness
 
@@ -172,7 +172,7 @@ def _conflicts(bound: Any) -> list[str]:
     return found
 
 
-def _notes(bound: Any) -> list[str]:
+def _notes(bound: ModelPair) -> list[str]:
     """Say what else a reader should know."""
     notes = []
     if bound.torch.frozen:

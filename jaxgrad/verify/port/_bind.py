@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from jaxgrad.verify.port.frameworks._contexts import framework_default, precisio
 from jaxgrad.verify.port.frameworks._jax_model import cast, shapes
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
 from jaxgrad.verify.port.frameworks._parts import Parts, parts_of
-from jaxgrad.verify.port.frameworks._protocols import Batch, TorchModel
+from jaxgrad.verify.port.frameworks._protocols import Adapt, Batch, TorchModel
 from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
 from jaxgrad.verify.port.frameworks._validate import (
     check_batch,
@@ -53,7 +53,7 @@ def pair(
     mode: str = "eval",
     torch_kwargs: dict[str, Any] | None = None,
     jax_kwargs: dict[str, Any] | None = None,
-    adapt: Callable[..., tuple[Any, ...]] | None = None,
+    adapt: Adapt | None = None,
     optimizer: tuple[Any, Any] | None = None,
     clip: tuple[Any, Any] | None = None,
     own: dict[str, tuple[Any, Any]] | None = None,
@@ -172,7 +172,7 @@ def bind(side: TorchModel, model: Any, loss: Any, batch: Batch, given: dict[str,
         return dataclasses.replace(unmapped, mapping=found, images=run.images)
 
 
-def _inputs(adapt: Callable[..., Any], batch: Batch, parts: Parts) -> tuple[Any, ...]:
+def _inputs(adapt: Adapt, batch: Batch, parts: Parts) -> tuple[Any, ...]:
     """Return the inputs of the JAX model, as a user has them.
 
     Raises:

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from jaxgrad.verify._errors import PairError
-from jaxgrad.verify.port.frameworks._first_run import FirstRun
 from jaxgrad.verify.port.frameworks._parts import Parts
+from jaxgrad.verify.port.frameworks._protocols import Batch, FirstRun, Shape
 from jaxgrad.verify.port.frameworks._torch_module import TorchSide
 
 __all__ = ["StoredTorch", "facts"]
@@ -19,7 +19,7 @@ WEIGHTS, BUFFERS, BATCH = "weights", "buffers", "batch"
 Groups = dict[str, dict[str, np.ndarray]]
 
 
-def facts(side: TorchSide, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, Any]]:
+def facts(side: TorchSide, batch: Batch) -> tuple[Groups, dict[str, Any]]:
     """Return what the JAX side needs to know of a torch model: arrays, and plain data."""
     run = side.first_run(batch)
     groups = {WEIGHTS: dict(side.params), BUFFERS: dict(side.buffers)}
@@ -46,7 +46,7 @@ class StoredTorch:
 
     params: dict[str, np.ndarray]
     buffers: dict[str, np.ndarray]
-    batch: tuple[np.ndarray, ...]
+    batch: Batch
     plain: dict[str, Any]
     """What `facts` noted beside the arrays."""
     perturbed: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class StoredTorch:
         return self.plain["train"]
 
     @property
-    def outline(self) -> dict[str, tuple[int, ...]]:
+    def outline(self) -> dict[str, Shape]:
         """The shape of every tensor, tied names included."""
         return {name: tuple(shape) for name, shape in self.plain["outline"].items()}
 
@@ -95,13 +95,13 @@ class StoredTorch:
         parts = self.plain.get("parts", {})
         return Parts(parts.get("targets", 1), tuple(parts.get("names", ())))
 
-    def first_run(self, batch: tuple[np.ndarray, ...]) -> FirstRun:
+    def first_run(self, batch: Batch) -> FirstRun:
         """Return in which order torch's layers ran, and what they saw."""
         del batch
         images = {path: tuple(image) for path, image in self.plain["images"].items()}
         return FirstRun(self.plain["order"], images)
 
-    def islands(self, batch: tuple[np.ndarray, ...]) -> tuple[dict[str, str], list[np.ndarray]]:
+    def islands(self, batch: Batch) -> tuple[dict[str, str], list[np.ndarray]]:
         """Return where torch computed in float32 whatever it was given."""
         del batch
         return self.plain.get("casts", {}), []
@@ -116,12 +116,12 @@ class StoredTorch:
         del tables
         return self
 
-    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+    def constants(self, names: Collection[str], batch: Batch) -> set[str]:
         """Return those of the names that are no weights."""
         del batch
         return set(self.plain.get("constants", ())) & set(names)
 
-    def value(self, batch: tuple[np.ndarray, ...]) -> float:
+    def value(self, batch: Batch) -> float:
         """Return torch's loss in float64."""
         del batch
         return self.plain["value"]

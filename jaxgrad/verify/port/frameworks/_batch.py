@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxgrad.verify.port.frameworks import _jax_forms
 from jaxgrad.verify.port.frameworks._jax_model import cast
+from jaxgrad.verify.port.frameworks._protocols import Adapt, Batch, TorchModel
 
 __all__ = ["as_it_is", "choose_layout", "to_int32"]
 
@@ -34,7 +35,7 @@ def as_it_is(*batch: Any) -> tuple[Any, ...]:
     return batch
 
 
-def choose_layout(side: Any, model: Any, arrays: tuple[np.ndarray, ...], kwargs: dict[str, Any]) -> Any:
+def choose_layout(side: TorchModel, model: Any, arrays: Batch, kwargs: dict[str, Any]) -> Adapt:
     """Give images with channels last, unless the JAX model only takes them first; signals as its weights have it.
 
     Args:
@@ -51,8 +52,8 @@ def choose_layout(side: Any, model: Any, arrays: tuple[np.ndarray, ...], kwargs:
     signals = any(a.ndim == 3 for a in arrays) and "Conv1d" in kinds
     if not images and not signals:
         return as_it_is
-    options: list[Any] = [channels_last] * images + [as_it_is] + [signals_last] * signals
-    best: tuple[int, Any] = (-1, options[0])
+    options: list[Adapt] = [channels_last] * images + [as_it_is] + [signals_last] * signals
+    best: tuple[int, Adapt] = (-1, options[0])
     for layout in options:
         inputs, _ = parts.split(layout(*(to_int32(cast(x, "float32")) for x in arrays)))
         try:

@@ -1,31 +1,17 @@
 """The first run of a torch model: in which order its layers run, and which linear layers take a flattened image."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from jaxgrad.verify._errors import PairError
 from jaxgrad.verify.port.frameworks._outputs import main
+from jaxgrad.verify.port.frameworks._protocols import Batch, FirstRun, RunningTorch, Shape
 
-__all__ = ["FirstRun", "first_run"]
-
-Shape = tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class FirstRun:
-    """What the mapping needs to know of how a model runs."""
-
-    order: Mapping[str, int]
-    """The place of every layer in the order in which they first ran."""
-    images: Mapping[str, Shape]
-    """The linear layers whose input is a flattened image, with its channels, height and width."""
+__all__ = ["first_run"]
 
 
-def first_run(side: Any, batch: tuple[np.ndarray, ...]) -> FirstRun:
+def first_run(side: RunningTorch, batch: Batch) -> FirstRun:
     """Evaluate the loss once, and note which layers run and what shapes they see.
 
     Raises:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxgrad.verify.judge._arrays import to_array
 from jaxgrad.verify.judge._leaf import wide
+from jaxgrad.verify.port.frameworks._protocols import Batch, RunningTorch
 
 __all__ = ["Watch", "attributes", "set_attribute", "watch", "widened"]
 
@@ -136,7 +137,7 @@ class Watch:
         self.numbers |= {float(array) for array in made if not array.ndim and array.dtype.kind == "f"}
 
 
-def watch(side: Any, batch: tuple[np.ndarray, ...]) -> Watch:
+def watch(side: RunningTorch, batch: Batch) -> Watch:
     """Run a model and its loss once in float64, and return what they asked of float32, and which tables they made."""
     import torch
 

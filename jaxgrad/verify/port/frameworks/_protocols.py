@@ -1,17 +1,33 @@
 """What the stages of a comparison ask of torch's side: a module that runs, or what a run on disk holds of one."""
 
-from collections.abc import Collection, Mapping
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from jaxgrad.verify.port.frameworks._first_run import FirstRun
 from jaxgrad.verify.port.frameworks._parts import Parts
 
-__all__ = ["Batch", "TorchModel"]
+__all__ = ["Adapt", "Batch", "FirstRun", "RunningTorch", "Shape", "TorchModel"]
 
 Batch = tuple[np.ndarray, ...]
 """The arrays of a batch in torch's layout, inputs first."""
+
+
+Shape = tuple[int, ...]
+
+Adapt = Callable[..., tuple[Any, ...]]
+"""Gives the arrays of a batch, in torch's layout, as the JAX model takes them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstRun:
+    """What the mapping needs to know of how a model runs."""
+
+    order: Mapping[str, int]
+    """The place of every layer in the order in which they first ran."""
+    images: Mapping[str, Shape]
+    """The linear layers whose input is a flattened image, with its channels, height and width."""
 
 
 class TorchModel(Protocol):
@@ -34,7 +50,7 @@ class TorchModel(Protocol):
         """Names of tied parameters, each with the name that stands for both."""
 
     @property
-    def outline(self) -> dict[str, tuple[int, ...]]:
+    def outline(self) -> dict[str, Shape]:
         """The shape of every tensor, tied names included, in the order of ``state_dict``."""
 
     @property
@@ -74,3 +90,26 @@ class TorchModel(Protocol):
 
     def with_tables(self, tables: Mapping[str, Any]) -> Self:
         """Return the model with tables that are other numbers in float64."""
+
+
+class RunningTorch(TorchModel, Protocol):
+    """A torch model that runs; its tensors and modules are torch's own."""
+
+    @property
+    def plain_loss(self) -> Callable[..., Any]:
+        """The loss of an output and targets; what it computes in float32 itself stays so."""
+
+    def at(self, dtype: str) -> Any:
+        """Return the module in a dtype."""
+
+    def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return fresh parameters and buffers in a dtype."""
+
+    def batch(self, batch: Batch, dtype: str, jitter: int | None = None) -> tuple[Any, ...]:
+        """Return the batch as tensors."""
+
+    def loss(self, dtype: str, buffers: dict[str, Any], detach_buffers: bool = True) -> Callable[..., Any]:
+        """Return ``loss(params, *batch)``."""
+
+    def plain_call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
+        """Apply the module to tensors; what it computes in float32 itself stays so."""

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import zlib
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 
@@ -14,9 +13,10 @@ from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.port.frameworks import _lift_torch
-from jaxgrad.verify.port.frameworks._first_run import FirstRun, first_run
+from jaxgrad.verify.port.frameworks._first_run import first_run
 from jaxgrad.verify.port.frameworks._parts import Parts
-from jaxgrad.verify.port.frameworks._protocols import TorchModel
+from jaxgrad.verify.port.frameworks._perturb import is_statistic, perturb
+from jaxgrad.verify.port.frameworks._protocols import Batch, FirstRun, Shape, TorchModel
 
 __all__ = ["TorchSide", "kind_of", "running", "unwrapped"]
 
@@ -70,7 +70,7 @@ class TorchSide:
         return frozenset(name for name, p in self.module.named_parameters() if not p.requires_grad)
 
     @functools.cached_property
-    def outline(self) -> dict[str, tuple[int, ...]]:
+    def outline(self) -> dict[str, Shape]:
         """The shape of every tensor, tied names included, in the order of ``state_dict``."""
         shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters(remove_duplicate=False)}
         shapes |= {name: b.shape for name, b in self.buffers.items()}
@@ -87,7 +87,7 @@ class TorchSide:
         """Every place of a tensor, and the name that stands for the tensor."""
         return _places(self.module)
 
-    def first_run(self, batch: tuple[np.ndarray, ...]) -> FirstRun:
+    def first_run(self, batch: Batch) -> FirstRun:
         """Return in which order the layers first ran, and what they saw; the loss is evaluated once on the way.
 
         Raises:
@@ -103,17 +103,11 @@ class TorchSide:
             raise PairError(message) from error
 
     def perturb_constants(self) -> Self:
-        """Return the side with tensors that are constant moved, as fresh scales, biases and statistics are.
+        """Return the side with its constant tensors moved a little, see `perturb`."""
+        params, buffers, names = perturb(self.params, self.buffers, self.frozen)
+        return dataclasses.replace(self, params=params, buffers=buffers, perturbed=(*self.perturbed, *names))
 
-        They would hide differences. Frozen tensors and other buffers stay: a port may have them as constants.
-        """
-        moving = {n: p for n, p in self.params.items() if n not in self.frozen}
-        statistics = {n: b for n, b in self.buffers.items() if _is_statistic(n)}
-        made = {name: _perturbed(name, x) for name, x in {**moving, **statistics}.items() if _hides(x)}
-        params, buffers = ({n: made.get(n, x) for n, x in held.items()} for held in (self.params, self.buffers))
-        return dataclasses.replace(self, params=params, buffers=buffers, perturbed=(*self.perturbed, *made))
-
-    def unreached(self, batch: tuple[np.ndarray, ...]) -> set[str]:
+    def unreached(self, batch: Batch) -> set[str]:
         """Return the parameters that the loss does not depend on."""
         import torch
 
@@ -125,15 +119,15 @@ class TorchSide:
         found = torch.autograd.grad(loss, list(live.values()), allow_unused=True)
         return {name for name, slope in zip(live, found, strict=True) if slope is None}
 
-    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+    def constants(self, names: Collection[str], batch: Batch) -> set[str]:
         """Return those of the names that are no weights: masks and tables, and what the loss does not depend on."""
-        held = {n for n in names if (n in self.buffers and not _is_statistic(n)) or n in self.frozen}
+        held = {n for n in names if (n in self.buffers and not is_statistic(n)) or n in self.frozen}
         with contextlib.suppress(Exception):
             # a model that fails in float64 is told where its quantities are asked for
             return held | (self.unreached(batch) & set(names) if set(names) - held else set())
         return held
 
-    def value(self, batch: tuple[np.ndarray, ...]) -> float:
+    def value(self, batch: Batch) -> float:
         """Return the loss in float64."""
         params, buffers = self.tensors("float64")
         return float(self.loss("float64", buffers)(params, *self.batch(batch, "float64")))
@@ -159,7 +153,7 @@ class TorchSide:
         buffers = {n: settled.get(n, b) for n, b in self.buffers.items()}
         return to_torch(params, _np(dtype)), to_torch(buffers, _np(dtype))
 
-    def islands(self, batch: tuple[np.ndarray, ...]) -> tuple[dict[str, str], list[np.ndarray]]:
+    def islands(self, batch: Batch) -> tuple[dict[str, str], list[np.ndarray]]:
         """Return where the model computes in float32 whatever it is given, and what tables and numbers it makes."""
         seen = _lift_torch.watch(self, batch)
         return seen.casts, [*seen.made, *map(np.asarray, seen.numbers)]
@@ -217,7 +211,7 @@ class TorchSide:
 
         return evaluate
 
-    def batch(self, batch: tuple[np.ndarray, ...], dtype: str, jitter: int | None = None) -> tuple[Any, ...]:
+    def batch(self, batch: Batch, dtype: str, jitter: int | None = None) -> tuple[Any, ...]:
         """Return the batch as tensors; torch wants integers as int64."""
         wide = tuple(
             x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
@@ -261,21 +255,9 @@ def _as_tensor(value: Any, dtype: str) -> Any:
     import torch
 
     if isinstance(value, np.ndarray):
-        value = torch.fromto_float64(np.array(value))
+        value = torch.from_numpy(np.array(value))
     floating = isinstance(value, torch.Tensor) and value.is_floating_point()
     return value.detach().to(getattr(torch, dtype)) if floating else value
-
-
-def _hides(array: np.ndarray) -> bool:
-    """Say whether a tensor is constant, so that nothing shows what is done to it; a single number is, where it is 0."""
-    several = array.size > 1 or not array.any()
-    return array.dtype == np.float64 and bool(array.size) and several and not np.ptp(array) > 0
-
-
-def _perturbed(name: str, array: np.ndarray) -> np.ndarray:
-    """Return a constant tensor with every entry moved by its own draw; a variance only grows."""
-    noise = 0.1 * np.random.default_rng(zlib.crc32(name.encode())).normal(size=array.shape)
-    return array + (np.abs(noise) if name.endswith("running_var") else noise)
 
 
 def running(model: TorchModel) -> TorchSide:
@@ -288,11 +270,6 @@ def running(model: TorchModel) -> TorchSide:
         message = "a torch run on disk computes nothing: give the torch model itself"
         raise PairError(message)
     return model
-
-
-def _is_statistic(name: str) -> bool:
-    """Say whether a buffer is a running statistic of a norm."""
-    return name.endswith(("running_mean", "running_var"))
 
 
 def _places(module: Any) -> dict[str, str]:

@@ -7,11 +7,12 @@ import numpy as np
 from jaxgrad.verify.judge import ratio_and_cosine, relative
 from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.judge._tolerances import OWN_WEIGHT
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 
 __all__ = ["compare_weights"]
 
 
-def compare_weights(bound: Any) -> list[dict[str, Any]]:
+def compare_weights(bound: ModelPair) -> list[dict[str, Any]]:
     """Compare the port's own weights with torch's, and name rearrangements."""
     tensors: dict[str, Any] = {**bound.torch.params, **bound.torch.buffers}
     own = {**flatten(bound.jax.params), **flatten(bound.jax.rest)}

@@ -11,7 +11,7 @@ from jaxgrad.verify.judge._arrays import flatten, unflatten
 from jaxgrad.verify.port.frameworks._batch import to_int32
 from jaxgrad.verify.port.frameworks._jax_model import JaxModel, cast
 from jaxgrad.verify.port.frameworks._lift_jax import lifted
-from jaxgrad.verify.port.frameworks._protocols import Batch, TorchModel
+from jaxgrad.verify.port.frameworks._protocols import Adapt, Batch, TorchModel
 from jaxgrad.verify.port.mapping import _search
 
 __all__ = ["Islands", "ModelPair", "PairOptions", "TorchHalf"]
@@ -65,7 +65,7 @@ class ModelPair(TorchHalf):
 
     jax: JaxModel
     jax_loss: Any
-    adapt: Callable[..., tuple[Any, ...]]
+    adapt: Adapt
     """Gives the batch as the JAX model takes it."""
     mapping: _search.Mapping = NOTHING
     images: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)

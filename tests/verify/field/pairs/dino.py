@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - written as people write it
 """DINO: a small vision transformer with a class token, a head with weight norm, and the loss of a student -> linen."""
 
 import flax.linen as fnn

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - written as people write it
 """MobileNetV3: depthwise convolution, squeeze and excite, hard swish, batch norm at 1e-3 -> linen."""
 
 import flax.linen as fnn
