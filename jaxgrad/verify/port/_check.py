@@ -109,7 +109,7 @@ def _meta(pair: ModelPair, asked: Question, seconds: float) -> dict[str, Any]:
     """Return what a reader of the report needs to know about the run."""
     facts = doctor()
     return {
-        "remarks": [NO_STEP] if pair.options.optimizer and not asked.steps else [],
+        "remarks": [*([NO_STEP] if pair.options.optimizer and not asked.steps else []), *pair.torch.remarks()],
         "versions": facts["versions"],
         "notes": facts["notes"],
         "backend": jax.default_backend(),
