@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxgrad import _jaxpr
+from jaxgrad.models._facts import JaxFacts, TorchFacts
 from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.port._pair import Pair
 from jaxgrad.verify.port.frameworks import _jax_model, _losses
@@ -195,12 +196,23 @@ def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:
 def _find_mapping(bound: Pair, rules: list[Rule], torch_order: dict[str, int], jax_order: dict[str, int]) -> Mapping:
     """Find the mapping of parameters and statistics."""
     side = bound.torch
-    statistics = {p: np.shape(x) for p, x in flatten(bound.jax.rest).items() if p.endswith(("/mean", "/var"))}
-    ours = _jax_model.shapes(bound.jax.params) | statistics
-    found = _search.automatic(
-        side.outline, side.kinds, side.aliases, ours, jax_configs(bound.jax), rules, torch_order, jax_order
-    )
-    return _without_constants(bound, found, ours)
+    # what the port keeps beside its parameters needs no counterpart, but for the statistics of norms
+    others = {p: np.shape(x) for p, x in flatten(bound.jax.rest).items() if _may_be_a_weight(p, x)}
+    loose = frozenset(path for path in others if not path.endswith(("/mean", "/var")))
+    ours = JaxFacts(_jax_model.shapes(bound.jax.params) | others, jax_configs(bound.jax), jax_order, loose)
+    buffers = {n: b for n, b in side.buffers.items() if not n.endswith(("running_mean", "running_var"))}
+    integers = {name for name, buffer in buffers.items() if buffer.dtype.kind not in "fc"}
+    shapes = {name: shape for name, shape in side.outline.items() if name not in integers}
+    theirs = TorchFacts(shapes, side.kinds, side.aliases, torch_order, frozenset(buffers) - integers)
+    found = _search.automatic(theirs, ours, rules)
+    found = dataclasses.replace(found, unused=(*found.unused, *sorted(integers)))
+    return _without_constants(bound, found, ours.shapes)
+
+
+def _may_be_a_weight(path: str, leaf: Any) -> bool:
+    """Say whether what a port holds beside its parameters is a statistic of a norm, or a table of numbers."""
+    floating = jax.dtypes.issubdtype(getattr(leaf, "dtype", np.int32), np.floating)
+    return path.endswith(("/mean", "/var")) or (floating and np.size(leaf) > 1)
 
 
 def _without_constants(bound: Pair, mapping: Mapping, ours: dict[str, tuple[int, ...]]) -> Mapping:
@@ -213,7 +225,7 @@ def _without_constants(bound: Pair, mapping: Mapping, ours: dict[str, tuple[int,
     constant = {key for key in constant if math.prod(bound.torch.outline[key]) not in waiting}
     unused = tuple(key for key in mapping.unused if key not in constant)
     return dataclasses.replace(
-        mapping, unused=unused, unfilled=unfilled, constants=(*sorted(constant), *sorted(unread))
+        mapping, unused=unused, unfilled=unfilled, constants=(*mapping.constants, *sorted(constant), *sorted(unread))
     )
 
 

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
+from jaxgrad.models._facts import kind_of
 from jaxgrad.verify.port.frameworks._jax_model import JaxSide
-from jaxgrad.verify.port.frameworks._torch_module import kind_of
 
 __all__ = ["jax_configs", "torch_configs"]
 

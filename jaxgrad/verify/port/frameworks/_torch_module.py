@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.models._facts import kind_of as kind_of
+from jaxgrad.models._facts import kinds_of
 from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.port.frameworks import _lift_torch
@@ -50,7 +52,7 @@ class TorchSide:
         place = {name: i for i, name in enumerate(module.state_dict())}
         self.outline = dict(sorted(shapes.items(), key=lambda item: place.get(item[0], len(place))))
         """The shape of every tensor, tied names included, in the order of ``state_dict``."""
-        self.kinds = {name: kind_of(m) for name, m in module.named_modules()}
+        self.kinds = kinds_of(module)
         """The class of every module by path: torch's own where it is one of them by another name."""
 
     def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
@@ -205,20 +207,6 @@ class TorchSide:
             x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
         )
         return tuple(to_torch(x, _np(dtype)) for x in wide)
-
-
-def kind_of(module: Any) -> str:
-    """Return the name of torch's own layer that a module is or is derived from, or else of its class.
-
-    A class of the user's that is no such layer may go by its name: ``Conv1D`` of GPT-2 is a linear layer.
-    """
-    from torch import nn
-
-    for base in type(module).__mro__:
-        if base.__module__.startswith("torch.nn.modules") and base is not nn.Module:
-            return base.__name__
-    name = type(module).__name__
-    return f"own {name}" if hasattr(nn, name) or name.startswith("Conv") else name
 
 
 def unwrapped(module: Any) -> Any:
