@@ -162,7 +162,7 @@ def _gates_together(torch: Unit, jax: Unit, gates: tuple[str, ...]) -> Iterator[
             if f"{own}.bias" not in torch.shapes:
                 continue
             # the reset gate of a GRU scales the last third of one bias, which no sum can hold
-            scaled = len(gates) == 3 and own != side  # noqa: PLR2004
+            scaled = len(gates) == 3 and own != side
             yield (
                 _part(torch, f"{own}.bias", jax, f"{side}.bias")
                 if scaled

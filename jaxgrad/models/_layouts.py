@@ -115,9 +115,9 @@ def _orders(kind: str, role: str, shape: Shape, target: Shape) -> Iterator[tuple
         options = [(straight, n, True)]
     elif same:
         # a matrix that a model holds itself: as it is, unless that is a transpose too
-        options = [(straight, n, True), (straight[::-1], n, False)] if n == 2 else [(straight, n, True)]  # noqa: PLR2004
+        options = [(straight, n, True), (straight[::-1], n, False)] if n == 2 else [(straight, n, True)]
     else:
-        options = [(flax, n - 1, True)] + ([((0, *range(2, n), 1), n, True)] if n > 2 else [])  # noqa: PLR2004
+        options = [(flax, n - 1, True)] + ([((0, *range(2, n), 1), n, True)] if n > 2 else [])
     seen: set[tuple[Shape, Shape]] = set()
     for axes, cut, turned in options:
         layout = lies(shape, target, axes, cut)

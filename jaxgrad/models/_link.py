@@ -50,14 +50,14 @@ class Layout:
         kept = moved[self._backwards(lead)]
         if self.pad:
             array = np if isinstance(kept, np.ndarray) else jnp
-            kept = array.pad(kept.reshape(front + (-1,)), [(0, 0)] * lead + [(0, self.pad)])
+            kept = array.pad(kept.reshape((*front, -1)), [(0, 0)] * lead + [(0, self.pad)])
         return kept.reshape(front + self.jax_shape)
 
     def to_torch(self, leaf: np.ndarray, lead: int = 0) -> np.ndarray:
         """Rearrange from JAX's layout to torch's."""
         front = leaf.shape[:lead]
         if self.pad:
-            leaf = leaf.reshape(front + (-1,))[..., : -self.pad]
+            leaf = leaf.reshape((*front, -1))[..., : -self.pad]
         axes = (*range(lead), *(axis + lead for axis in np.argsort(self.axes)))
         moved = leaf.reshape(front + tuple(self.split[axis] for axis in self.axes))
         return moved[self._backwards(lead)].transpose(axes).reshape(front + self.torch_shape)

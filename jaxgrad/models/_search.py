@@ -74,7 +74,8 @@ def correspond(torch: TorchFacts, jax: JaxFacts, pinned: dict[str, str] | None =
     """
     if not shared:
         torch = dataclasses.replace(torch, shapes={k: s for k, s in torch.shapes.items() if k not in torch.aliases})
-    theirs, ours = with_tokens(torch_units(torch), "."), with_tokens(jax_units(jax), "/")
+    ran = bool(torch.order and jax.order)
+    theirs, ours = with_tokens(torch_units(torch), "."), with_tokens(jax_units(jax), "/", counted=not ran)
     first = _match(torch, jax, theirs, ours, pinned or {}, {})
     orders = _orders(first)
     matches = _match(torch, jax, theirs, ours, pinned or {}, orders) if orders else first
@@ -86,7 +87,7 @@ def correspond(torch: TorchFacts, jax: JaxFacts, pinned: dict[str, str] | None =
     partly = [link.name for m in found for link in m.links if link.layout.pad]
     return Found(
         tuple(found),
-        tuple([*unused, *partly]),
+        (*unused, *partly),
         tuple(path for path in jax.shapes if path not in filled and path not in jax.loose),
         tuple(sorted(_key_biases(theirs, ours, found) - used - filled)),
     )
@@ -176,7 +177,9 @@ def _assign(
             # a class in a name is a word of it
             sure[i, k], weak[i, k] = (alike - _clash(t, j) / NAME for alike in likeness(t.tokens, j.tokens))
             cost[i, k] = SPARE * fit.spare + STRANGE * fit.strange - NAME * weak[i, k]
-            cost[i, k] -= SAME_NAME * (words(t.path) == words(j.path))
+            # of names that are numbers alone, the same ones may mean other places
+            same = words(t.path) == words(j.path) and (sure[i, k] > 0 or not t.tokens)
+            cost[i, k] -= SAME_NAME * same
             cost[i, k] += STRANGE * (t.loose != j.loose)
     if torch.order and jax.order:
         _add_order(cost, theirs, ours, torch.order, jax.order)
@@ -184,13 +187,13 @@ def _assign(
     pairs = [(i, k) for i, k in zip(*linear_sum_assignment(cost), strict=True) if (i, k) in fits]
     for i, k in pairs:
         t, j, fit = theirs[i], ours[k], fits[i, k]
-        if certain and not (weak[i, k] >= 0.5 or (np.sum(cost[i] < NEVER) == np.sum(cost[:, k] < NEVER) == 1)):  # noqa: PLR2004
+        if certain and not (weak[i, k] >= 0.5 or (np.sum(cost[i] < NEVER) == np.sum(cost[:, k] < NEVER) == 1)):
             continue
         rivals, by_count = _rivals(i, k, pairs, sure, weak)
         if t.path in pinned:
             rivals = []
         names = tuple(ours[r].path for r in rivals)
-        several = (cost[i] < NEVER).sum() + (cost[:, k] < NEVER).sum() > 2 and words(t.path) != words(j.path)  # noqa: PLR2004
+        several = (cost[i] < NEVER).sum() + (cost[:, k] < NEVER).sum() > 2 and words(t.path) != words(j.path)
         found.append((Match(t.path, j.path, fit.links, fit.doubts, names, bool(several), by_count), fit))
     return found
 
@@ -200,10 +203,10 @@ SAME = 2.0**-20
 
 
 def _rivals(i: int, k: int, pairs: list[tuple[int, int]], sure: np.ndarray, weak: np.ndarray) -> tuple[list[int], bool]:
-    """Return the columns that row ``i`` could have as well, as far as names say, and whether numbers tell them apart."""
+    """Return the columns that row ``i`` could have as well, and whether numbers tell them apart."""
     owner = {column: row for row, column in pairs}
     rivals, counted = [], True
-    for other in np.nonzero(np.isfinite(sure[i]))[0]:
+    for other in map(int, np.nonzero(np.isfinite(sure[i]))[0]):
         row = owner.get(other)
         if other == k or (row is not None and not np.isfinite(sure[row, k])):
             continue
@@ -214,7 +217,7 @@ def _rivals(i: int, k: int, pairs: list[tuple[int, int]], sure: np.ndarray, weak
             kept_weak, swapped_weak = kept_weak + weak[row, other], swapped_weak + weak[row, k]
         if kept > swapped + SAME:
             continue
-        rivals.append(int(other))
+        rivals.append(other)
         counted = counted and kept_weak > swapped_weak + SAME and kept > swapped - SAME
     # a layer that has no partner could take this place too
     for other in np.nonzero(np.isfinite(sure[:, k]))[0]:
@@ -307,7 +310,7 @@ def _nearest(name: str, shape: Shape, free: tuple[str, ...], shapes: Shapes, tak
         return alike + (other in free) / 4 + (part is not None and part == _part(other)) / 4
 
     best = max(shapes, key=score, default=None)
-    if best is None or score(best) <= 0.75:  # noqa: PLR2004 - half a name, or a shape and the part that it plays
+    if best is None or score(best) <= 0.75:
         return ""
     why = f", which goes with {taken[best]}" if best in taken else ""
     if not why and sorted(shapes[best]) != sorted(shape):

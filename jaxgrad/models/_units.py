@@ -253,18 +253,27 @@ def _jax_cells(units: list[Unit]) -> list[Unit]:
             names = [f"{side}{gate}" for side in "ih" for gate in gates]
             if set(names) <= set(named):
                 found.append(_joined(parent, "cell", {name: named[name] for name in names}))
-        for pair in STACKED:
-            if set(pair) <= set(named):
-                found.append(_joined(parent, "cell", {"i": named[pair[0]], "h": named[pair[1]]}))
+        found.extend(
+            _joined(parent, "cell", {"i": named[pair[0]], "h": named[pair[1]]})
+            for pair in STACKED
+            if set(pair) <= set(named)
+        )
     return found
 
 
 CORE = ("kernel", "weight", "bias", "scale", "embedding", "mean", "var", "running_mean", "running_var")
 
 
-def with_tokens(units: list[Unit], separator: str) -> list[Unit]:
-    """Give the units the words of their names, with numbers placed among those of like layers."""
-    parts = {id(unit): words(_name(unit, separator)) for unit in units}
+def with_tokens(units: list[Unit], separator: str, *, counted: bool = True) -> list[Unit]:
+    """Give the units the words of their names, with numbers placed among those of like layers.
+
+    Args:
+        units: The units of one side.
+        separator: What joins the parts of a path.
+        counted: Whether numbers count that Flax gives to layers: they tell the order in which layers are made, which
+            the order in which they run overrules.
+    """
+    parts = {id(unit): words(_name(unit, separator), counted=counted) for unit in units}
     alike: dict[Any, set[int]] = {}
     for unit in units:
         for prefix, number in _numbers(parts[id(unit)]):

@@ -28,6 +28,7 @@ from jaxgrad.verify.port.frameworks._validate import (
     need,
 )
 from jaxgrad.verify.port.mapping import _search
+from jaxgrad.verify.port.mapping._first_uses import first_uses
 from jaxgrad.verify.port.mapping._search import Mapping, Rule
 from jaxgrad.verify.port.quantities._names import SECOND
 
@@ -182,15 +183,16 @@ def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:
         return call(*args, **kwargs)
 
     try:
-        output = jax.eval_shape(
-            lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], *bound.jax.outline("float32"), *inputs
+        program, output = jax.make_jaxpr(lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], return_shape=True)(
+            *bound.jax.outline("float32"), *inputs
         )
         _, targets = bound.torch.parts.split(bound.adapt(*bound.data("float32")))
         jax.eval_shape(bound.jax_loss, output, *targets)
     except Exception as error:
         message = f"the JAX model or its loss fails on the batch (shapes {given}): {first_line(error)}"
         raise PairError(message) from error
-    return order
+    # the layers of a plain function are not seen, but what it uses first comes first
+    return order or first_uses(program.jaxpr, bound.jax.params)
 
 
 def _find_mapping(bound: Pair, rules: list[Rule], torch_order: dict[str, int], jax_order: dict[str, int]) -> Mapping:

@@ -7,9 +7,9 @@ import torch
 from flax import nnx
 from torch import nn
 
-from jaxgrad.verify import pair
 from jaxgrad.models._facts import JaxFacts, TorchFacts
 from jaxgrad.models._search import correspond
+from jaxgrad.verify import pair
 
 
 class Wrapped(nn.Module):

@@ -127,7 +127,7 @@ class TorchSide:
         import torch
 
         if dtype not in self.copies:
-            copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
+            copied = _copied(self.module).to(getattr(torch, dtype))
             # an exported module refuses to be told a mode, and has none
             training = any(m.training for m in copied.modules())
             self.copies[dtype] = copied if not training and not self.train else copied.train(self.train)
@@ -207,6 +207,15 @@ class TorchSide:
             x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
         )
         return tuple(to_torch(x, _np(dtype)) for x in wide)
+
+
+def _copied(module: Any) -> Any:
+    """Return a copy of a module; what it has computed and holds beside its parameters is a constant of the copy."""
+    import torch
+
+    held = [x for part in module.modules() for x in vars(part).values() if isinstance(x, torch.Tensor)]
+    # torch's older weight norm keeps the kernel that it made, which no deepcopy takes
+    return copy.deepcopy(module, {id(x): x.detach().clone() for x in held if not x.is_leaf})
 
 
 def unwrapped(module: Any) -> Any:
