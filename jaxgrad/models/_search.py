@@ -220,7 +220,7 @@ def _rivals(i: int, k: int, pairs: list[tuple[int, int]], sure: np.ndarray, weak
         rivals.append(other)
         counted = counted and kept_weak > swapped_weak + SAME and kept > swapped - SAME
     # a layer that has no partner could take this place too
-    for other in np.nonzero(np.isfinite(sure[:, k]))[0]:
+    for other in map(int, np.nonzero(np.isfinite(sure[:, k]))[0]):
         if other not in owner.values() and other != i and sure[other, k] >= sure[i, k] - SAME:
             rivals.append(k)
             counted = False

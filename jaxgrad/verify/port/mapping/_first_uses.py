@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.extend.core
 
-from jaxgrad.verify.port.frameworks._jax_model import flatten
+from jaxgrad.verify.judge._arrays import flatten
 
 __all__ = ["first_uses"]
 
