@@ -13,6 +13,8 @@ __all__ = ["Place", "lies", "link_of", "place", "stem"]
 FLAX = ("Dense", "DenseGeneral", "Linear", "LinearGeneral", "Einsum", "Conv", "ConvLocal", "ConvTranspose")
 """Flax's own layers, which keep inputs before outputs."""
 
+KNOWN = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+
 
 class Place(NamedTuple):
     """A layout of a tensor in a leaf."""
@@ -82,7 +84,9 @@ def place(torch: Unit, role: str, jax: Unit, new: str, orders: dict[str, bool]) 
         return Place(layout, turned, False)
     wanted = _wanted(jax, new, orders)
     layout, turned = next((item for item in found if item[1] == wanted), found[0])
-    return Place(layout, turned, True, _doubt(layout))
+    # Flax's own layer for torch's own: both are documented
+    known = jax.config.get("by_flax") and not torch.kind.startswith("own ") and kind.endswith(KNOWN)
+    return Place(layout, turned, True, "" if known else _doubt(layout))
 
 
 def _doubt(layout: Layout) -> str:

@@ -193,10 +193,15 @@ def _assign(
         if t.path in pinned:
             rivals = []
         names = tuple(ours[r].path for r in rivals)
-        several = (cost[i] < NEVER).sum() + (cost[:, k] < NEVER).sum() > 2 and words(t.path) != words(j.path)
+        alone = (cost[i] < NEVER).sum() + (cost[:, k] < NEVER).sum() <= 2
+        told = words(t.path) == words(j.path) or (sure[i, k] >= CLEAR and not rivals)
+        several = not alone and not told
         found.append((Match(t.path, j.path, fit.links, fit.doubts, names, bool(several), by_count), fit))
     return found
 
+
+CLEAR = 0.8
+"""Names that have so much in common, and more than with any other layer's, leave no doubt: four words of five."""
 
 SAME = 2.0**-20
 """Names whose likeness differs by less are alike: the scores are sums of a few parts of one."""

@@ -177,6 +177,9 @@ def _notes(bound: ModelPair) -> list[str]:
     if bound.mapping.constants:
         names = ", ".join(bound.mapping.constants)
         notes.append(f"without a counterpart, and no weights (constants, or nothing that the loss depends on): {names}")
+    if bound.mapping.folded:
+        names = ", ".join(bound.mapping.folded)
+        notes.append(f"the port holds the kernel that weight norm makes: that of torch is folded too, in {names}")
     if bound.torch.perturbed:
         count = len(bound.torch.perturbed)
         notes.append(f"{count} constant tensors are moved a little on both sides, since they would hide differences")

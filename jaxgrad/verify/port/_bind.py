@@ -22,7 +22,7 @@ from jaxgrad.verify.port.frameworks._jax_model import cast, shapes
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
 from jaxgrad.verify.port.frameworks._parts import Parts, parts_of
 from jaxgrad.verify.port.frameworks._protocols import Adapt, Batch, TorchModel
-from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
+from jaxgrad.verify.port.frameworks._torch_module import TorchSide, copied, unwrapped
 from jaxgrad.verify.port.frameworks._validate import (
     check_batch,
     check_complex,
@@ -32,6 +32,7 @@ from jaxgrad.verify.port.frameworks._validate import (
 )
 from jaxgrad.verify.port.mapping import _search
 from jaxgrad.verify.port.mapping._first_uses import first_uses
+from jaxgrad.verify.port.mapping._fold_norms import folded, layers_to_fold
 from jaxgrad.verify.port.mapping._model_pair import ModelPair, PairOptions
 from jaxgrad.verify.port.mapping._search import Mapping, Rule
 from jaxgrad.verify.port.quantities._names import SECOND
@@ -120,12 +121,20 @@ def pair(
     torch = unwrapped(torch)
     check_mode(torch, mode)
     check_complex("torch", {n: str(p.dtype) for n, p in torch.named_parameters()})
-    side = TorchSide.of(torch, losses[0], train=mode == "train", parts=parts, kwargs=torch_kwargs)
-    if perturb_constants and weights == "torch":
-        side = side.perturb_constants()
+    move = perturb_constants and weights == "torch"
+
+    def half(module: Any) -> TorchSide:
+        side = TorchSide.of(module, losses[0], train=mode == "train", parts=parts, kwargs=torch_kwargs)
+        return side.perturb_constants() if move else side
+
     given = {"mapping": mapping, "weights": weights, "mode": mode, "jax_kwargs": jax_kwargs, "adapt": adapt,
              "optimizer": optimizer, "clip": clip, "own": own}  # fmt: skip
-    return bind(side, jax, losses[1], arrays, given)
+    bound = bind(half(torch), jax, losses[1], arrays, given)
+    layers = layers_to_fold(bound.mapping)
+    if not layers:
+        return bound
+    bound = bind(half(folded(torch, layers, copied)), jax, losses[1], arrays, given)
+    return dataclasses.replace(bound, mapping=dataclasses.replace(bound.mapping, folded=tuple(layers)))
 
 
 _DEFAULTS = {

@@ -20,7 +20,7 @@ from jaxgrad.verify.port.frameworks._parts import Parts
 from jaxgrad.verify.port.frameworks._perturb import is_statistic, perturb
 from jaxgrad.verify.port.frameworks._protocols import Batch, FirstRun, Shape, TorchModel
 
-__all__ = ["TorchSide", "kind_of", "running", "unwrapped"]
+__all__ = ["TorchSide", "copied", "kind_of", "running", "unwrapped"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,13 +139,13 @@ class TorchSide:
         import torch
 
         if dtype not in self.copies:
-            copied = _copied(self.module).to(getattr(torch, dtype))
+            made = copied(self.module).to(getattr(torch, dtype))
             for name, values in self.settled.items() if dtype == "float64" else ():
                 if name not in self.params and name not in self.buffers:
-                    _lift_torch.set_attribute(copied, name, values)
+                    _lift_torch.set_attribute(made, name, values)
             # an exported module refuses to be told a mode, and has none
-            training = any(m.training for m in copied.modules())
-            self.copies[dtype] = copied if not training and not self.train else copied.train(self.train)
+            training = any(m.training for m in made.modules())
+            self.copies[dtype] = made if not training and not self.train else made.train(self.train)
         return self.copies[dtype]
 
     def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -221,7 +221,7 @@ class TorchSide:
         return tuple(to_torch(x, _np(dtype)) for x in wide)
 
 
-def _copied(module: Any) -> Any:
+def copied(module: Any) -> Any:
     """Return a deep copy of a module; a tensor that it computed and keeps (of weight norm) comes without its graph."""
     import torch
 

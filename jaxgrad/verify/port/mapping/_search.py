@@ -83,6 +83,8 @@ class Mapping:
     """Torch keys and JAX leaves without a counterpart that are no weights: constants, and what no loss depends on."""
     unpaired: dict[str, str] = dataclasses.field(default_factory=dict)
     """What is told of every tensor and leaf that is left over: what is nearest to it, and why it does not fit."""
+    folded: tuple[str, ...] = ()
+    """Torch layers whose weight norm was folded into the kernel, which the port holds."""
 
     def fill(self, tensors: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
         """Return JAX leaves made from torch tensors, for the paths asked for, as far as the tensors are given."""
