@@ -30,7 +30,7 @@ class Audit:
     unfilled: list[str]
     """JAX leaves that nothing fills."""
     conflicts: list[str]
-    """Layers that belong together by name and do not fit by shape."""
+    """Of what is left over, the shape, what is nearest on the other side, and why it does not fit."""
     settings: list[Setting]
     notes: list[str]
     seconds: float = 0.0
@@ -58,9 +58,9 @@ class Audit:
         lines += [f"  {count} {proof}" for proof, count in proofs.items()]
         wrong = [e for e in self.entries if e["proof"].startswith("wrong")]
         lines += [f"differs: {', '.join(e['torch'])} <-> {e['jax']}: {e['proof']}" for e in wrong]
-        lines += [f"torch key without a place: {key}" for key in self.unused]
-        lines += [f"JAX leaf without a value: {path}" for path in self.unfilled]
-        lines += [f"shapes do not fit: {text}" for text in self.conflicts]
+        told = {text.split(" ", 1)[0]: text for text in self.conflicts}
+        lines += [f"torch key without a place: {told.get(key, key)}" for key in self.unused]
+        lines += [f"JAX leaf without a value: {told.get(path, path)}" for path in self.unfilled]
         lines += _grouped(self.settings)
         lines += [f"note: {note}" for note in self.notes]
         open_ = sum(entry["proof"].startswith("not proven") for entry in self.ambiguous)
@@ -155,20 +155,15 @@ def _made_up_for(setting: Setting) -> Setting:
 
 
 def _conflicts(bound: ModelPair) -> list[str]:
-    """Pair up what is left over on both sides by likeness of names, to say which shapes do not fit."""
-    from jaxgrad.verify.port.mapping._search import _likeness
-
+    """Say of what is left over on both sides which tensor is nearest, with the shapes."""
     tensors = {**bound.torch.params, **bound.torch.buffers}
     leaves = {**flatten(bound.jax.params), **flatten(bound.jax.rest)}
-    found = []
-    for key in bound.mapping.unused:
-        rivals = [(p, _likeness(key, p)) for p in bound.mapping.unfilled if key.endswith("bias") == p.endswith("bias")]
-        if rivals and key in tensors:
-            path = max(rivals, key=lambda item: item[1])[0]
-            if tensors[key].shape == np.shape(leaves[path]):
-                # left over for another reason
-                continue
-            found.append(f"{key} {tensors[key].shape} and {path} {np.shape(leaves[path])}")
+    mapping, found = bound.mapping, []
+    for name in (*mapping.unused, *mapping.unfilled):
+        owner = bound.torch.aliases.get(name, name)
+        shape = np.shape(tensors[owner] if owner in tensors else leaves[name])
+        why = mapping.unpaired.get(name, "")
+        found.append(f"{name} {list(shape)}{why and ': '}{why}")
     return found
 
 
@@ -182,6 +177,9 @@ def _notes(bound: ModelPair) -> list[str]:
     if bound.mapping.constants:
         names = ", ".join(bound.mapping.constants)
         notes.append(f"without a counterpart, and no weights (constants, or nothing that the loss depends on): {names}")
+    if bound.mapping.folded:
+        names = ", ".join(bound.mapping.folded)
+        notes.append(f"the port holds the kernel that weight norm makes: that of torch is folded too, in {names}")
     if bound.torch.perturbed:
         count = len(bound.torch.perturbed)
         notes.append(f"{count} constant tensors are moved a little on both sides, since they would hide differences")
