@@ -20,7 +20,7 @@ from jaxgrad.verify.port.quantities._torch import TorchQuantities
 from jaxgrad.verify.port.quantities._verdicts import Progress, judge_quantities, judge_result
 from jaxgrad.verify.port.tracing import _first_divergence
 from jaxgrad.verify.port.tracing._first_divergence import Passes
-from jaxgrad.verify.report._records import Cause, Divergence, Layer, Leaf, Report, Result
+from jaxgrad.verify.report._records import Cause, Divergence, LayerError, Leaf, Report, Result
 
 __all__ = ["check", "first_of_results"]
 
@@ -72,7 +72,7 @@ def check(
         results += _steps(bound, sides["float64"][1], [n for n in names if n.startswith("step")], tolerance, tell)
         differs = any(r.verdict in ("differ", "failed") for r in results)
         passes: Passes | None = None
-        rows: list[Layer] = []
+        rows: list[LayerError] = []
         if differs or any(n in INSIDE for n in names):
             tell("layer by layer", 0.8)
             value = next((r for r in results if r.name == "value"), None)
@@ -143,7 +143,7 @@ def _steps(bound: Any, ours: JaxQuantities, names: list[str], tolerance: float, 
     return results
 
 
-def _watch(bound: Any, *, unread: bool) -> tuple[Passes | None, list[Layer], str]:
+def _watch(bound: Any, *, unread: bool) -> tuple[Passes | None, list[LayerError], str]:
     """Run both models layer by layer."""
     try:
         passes = _first_divergence.watch(bound)
@@ -152,7 +152,9 @@ def _watch(bound: Any, *, unread: bool) -> tuple[Passes | None, list[Layer], str
     return passes, _first_divergence.layers(passes, unread=unread) if passes is not None else [], ""
 
 
-def _inside(names: list[str], passes: Passes | None, rows: list[Layer], tolerance: float, failure: str) -> list[Result]:
+def _inside(
+    names: list[str], passes: Passes | None, rows: list[LayerError], tolerance: float, failure: str
+) -> list[Result]:
     """Judge activations and their gradients."""
     results = []
     for name in (n for n in names if n in INSIDE):
@@ -168,7 +170,7 @@ def _inside(names: list[str], passes: Passes | None, rows: list[Layer], toleranc
 
 
 def _divergences(
-    bound: Any, passes: Passes | None, rows: list[Layer], results: list[Result], tolerance: float
+    bound: Any, passes: Passes | None, rows: list[LayerError], results: list[Result], tolerance: float
 ) -> list[Divergence]:
     """Return the divergences, the weightiest first: of the passes where they show any, else that of the quantities."""
     found = _first_divergence.find_all(bound, passes, rows, tolerance) if passes is not None else []

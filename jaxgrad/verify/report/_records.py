@@ -7,7 +7,7 @@ import math
 import xml.etree.ElementTree as ET
 from typing import Any
 
-__all__ = ["Cause", "Divergence", "Layer", "Leaf", "Report", "Result", "Slot"]
+__all__ = ["Cause", "Divergence", "LayerError", "Leaf", "Report", "Result", "Slot"]
 
 SHOWN = 8
 """How many divergences the table lists."""
@@ -74,7 +74,7 @@ class Divergence:
 
 
 @dataclasses.dataclass
-class Layer:
+class LayerError:
     """One pair of calls, and its errors in either direction."""
 
     torch: str
@@ -154,7 +154,7 @@ class Report:
     """The result of ``pair.check()``."""
 
     results: list[Result]
-    layers: list[Layer]
+    layers: list[LayerError]
     first_divergence: Divergence | None
     causes: list[Cause]
     meta: dict[str, Any]
