@@ -6,7 +6,7 @@ from itertools import groupby
 from jaxgrad.verify._errors import CannotRun
 from jaxgrad.verify.cases._result import Row
 
-__all__ = ["insert", "table"]
+__all__ = ["insert", "insert_cases", "table"]
 
 BEGIN, END = "<!-- cases:begin -->", "<!-- cases:end -->"
 
@@ -37,6 +37,34 @@ def _line(rows: list[Row]) -> list[str]:
 def _cell(text: str) -> str:
     """Return a text that stays in its cell."""
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def insert_cases(text: str, rows: Iterable[Row]) -> str:
+    r"""Return a document whose table of cases, between its two markers, is written anew.
+
+    Args:
+        text: The document, Markdown.
+        rows: The rows of a run of every case.
+
+    Returns:
+        The document; everything outside of the markers is as it was.
+
+    Raises:
+        CannotRun: If it does not hold each marker once, in order.
+
+    Cost:
+        Reads and joins strings, no more.
+
+    Example:
+        >>> from jaxgrad import verify
+        >>> text = "# Cases\n<!-- cases:begin -->\n<!-- cases:end -->"
+        >>> verify.insert_cases(text, [verify.Row("F1", "A gradient", "g", "agree", 0.0)]).splitlines()[-2]
+        '| F1 | A gradient | 0 |  | agree |'
+
+    References:
+        ``make readme`` writes the table of this project's README.
+    """
+    return insert(text, table(rows))
 
 
 def insert(text: str, lines: str) -> str:

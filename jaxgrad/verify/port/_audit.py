@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._errors import first_line
+from jaxgrad.verify.port._about import about
 from jaxgrad.verify.port._compare_settings import settings
 from jaxgrad.verify.port._prove_mapping import agrees, first_examples, proofs, trace
 from jaxgrad.verify.port.frameworks._islands import settle
@@ -60,7 +61,7 @@ def audit(bound: Any, *, prove: bool = True) -> Audit:
         differing,
         _notes(bound) + ([f"nothing is proven by running the models: {failure}"] if failure else []),
     )
-    found.seconds = time.perf_counter() - begun
+    found.seconds, found.meta = time.perf_counter() - begun, about(bound)
     return found
 
 

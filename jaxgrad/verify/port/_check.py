@@ -4,11 +4,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
+from jaxgrad.verify.port._about import about
 from jaxgrad.verify.port.diagnosis import _diagnose
 from jaxgrad.verify.port.frameworks._islands import settle
 from jaxgrad.verify.port.frameworks._jax_model import precision
@@ -197,22 +197,11 @@ def first_of_results(results: list[Result], tolerance: float) -> Divergence | No
 
 def _meta(bound: Any, tolerance: float, noise: float, dtypes: Sequence[str], seconds: float) -> dict[str, Any]:
     """Return what a reader of the report needs to know about the run."""
-    from jaxgrad.verify._environment import doctor
-
-    facts = doctor()
-    count = sum(int(p.size) for p in bound.torch.params.values())
     return {
-        "versions": facts["versions"],
-        "notes": facts["notes"],
-        "backend": jax.default_backend(),
+        **about(bound),
         "dtypes": ["float64", *(d for d in dtypes if d != "float64")],
         "tolerance_f64": tolerance,
         "noise_limit": noise,
-        "parameters": count,
-        "batch": [list(a.shape) for a in bound.batch],
-        "mode": bound.options["mode"],
-        "weights": bound.options["weights"],
-        "excited": bound.torch.excited,
         "islands": list(bound.islands.notes),
         "seconds": seconds,
     }

@@ -10,7 +10,7 @@ from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.port._bind import pair
 from jaxgrad.verify.port._pair import Pair
 
-__all__ = ["load", "parts", "read_spec"]
+__all__ = ["load_pair", "parts", "read_spec"]
 
 
 def read_spec(path: str | Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def parts(path: str | Path, *names: str) -> dict[str, Any]:
     return spec
 
 
-def load(path: str | Path) -> Pair:
+def load_pair(path: str | Path) -> Pair:
     """Return the pair of a spec file.
 
     Raises:

@@ -1,10 +1,13 @@
-"""What an audit found: plain data, and its forms."""
+"""What an audit found, as plain data: the mapping of the weights, and the settings that differ."""
 
 import dataclasses
-import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from jaxgrad.verify.report._records import _plain
+from jaxgrad.verify.report._document import Column, Document, Judged, Table
+from jaxgrad.verify.report._forms import Forms
+from jaxgrad.verify.report._json import plain
+from jaxgrad.verify.report._words import compared
 
 __all__ = ["Audit", "Setting"]
 
@@ -25,7 +28,7 @@ class Setting:
 
 
 @dataclasses.dataclass
-class Audit:
+class Audit(Forms):
     """The result of ``pair.audit()``."""
 
     entries: list[dict[str, Any]]
@@ -39,6 +42,8 @@ class Audit:
     settings: list[Setting]
     notes: list[str]
     seconds: float = 0.0
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What was audited: the names of the models, versions, the day."""
 
     @property
     def ok(self) -> bool:
@@ -51,47 +56,82 @@ class Audit:
         """The entries that shapes alone do not prove."""
         return [entry for entry in self.entries if entry["ambiguous"]]
 
-    def __str__(self) -> str:
-        return self.table()
+    def document(self) -> Document:
+        """Return what every form is written from."""
+        undecided = sum(entry["proof"].startswith("not proven") for entry in self.ambiguous)
+        verdict = "the audit found nothing" if self.ok else "the audit found differences"
+        return Document(
+            command="audit",
+            ok=self.ok,
+            verdict=verdict + (f"; {undecided} leaves are not proven: run the check" if undecided else ""),
+            compared=compared(self.meta),
+            summary=list(self._summary()),
+            tables=[self._settings(), self._entries()],
+            wrong=[*self._unmapped(), *_grouped(s for s in self.settings if not s.harmless)],
+            notes=[*_grouped(s for s in self.settings if s.harmless), *self.notes],
+            judged=list(self._judged()),
+            seconds=self.seconds,
+            date=self.meta.get("date", ""),
+            data=lambda: {"ok": self.ok, **plain(self)},
+        )
 
-    def table(self) -> str:
-        """Return the audit as text."""
-        lines = [f"{len(self.entries)} JAX leaves filled, {len(self.ambiguous)} of them ambiguous by shape"]
+    def _summary(self) -> Iterator[str]:
+        """Yield how many leaves are filled, and how sure that is."""
+        yield f"{len(self.entries)} JAX leaves filled, {len(self.ambiguous)} of them ambiguous by shape"
         proofs: dict[str, int] = {}
         for entry in self.ambiguous:
             proofs[entry["proof"] or "not proven"] = proofs.get(entry["proof"] or "not proven", 0) + 1
-        lines += [f"  {count} {proof}" for proof, count in proofs.items()]
+        yield from (f"  {count} {proof}" for proof, count in proofs.items())
+
+    def _unmapped(self) -> Iterator[str]:
+        """Yield what is wrong with the mapping."""
         wrong = [e for e in self.entries if e["proof"].startswith("wrong")]
-        lines += [f"differs: {', '.join(e['torch'])} <-> {e['jax']}: {e['proof']}" for e in wrong]
-        lines += [f"torch key without a place: {key}" for key in self.unused]
-        lines += [f"JAX leaf without a value: {path}" for path in self.unfilled]
-        lines += [f"shapes do not fit: {text}" for text in self.conflicts]
-        lines += _grouped(self.settings)
-        lines += [f"note: {note}" for note in self.notes]
-        open_ = sum(entry["proof"].startswith("not proven") for entry in self.ambiguous)
-        verdict = "the audit found nothing" if self.ok else "the audit found differences"
-        return "\n".join([*lines, "", verdict + (f"; {open_} leaves are not proven: run the check" if open_ else "")])
+        yield from (f"differs: {', '.join(e['torch'])} <-> {e['jax']}: {e['proof']}" for e in wrong)
+        yield from (f"torch key without a place: {key}" for key in self.unused)
+        yield from (f"JAX leaf without a value: {path}" for path in self.unfilled)
+        yield from (f"shapes do not fit: {text}" for text in self.conflicts)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {"ok": self.ok, **_plain(self)}
+    def _settings(self) -> Table:
+        """Return a row for every setting that differs, those that change numbers first."""
+        columns = (Column("torch layer", "path"), Column("setting"), Column("torch", "path"), Column("JAX", "path"),
+                   Column("effect", "path"), Column("verdict", "verdict"), Column("JAX layer", "path"))  # fmt: skip
+        rows = [
+            (s.torch, s.name, s.torch_value, s.jax_value, s.effect, "harmless" if s.harmless else "differ", s.jax)
+            for s in sorted(self.settings, key=lambda s: s.harmless)
+        ]
+        return Table("Settings that differ", columns, rows, in_text=False)
 
-    def to_json(self) -> str:
-        """Return the audit as JSON."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1)
+    def _entries(self) -> Table:
+        """Return a row for every leaf that is filled."""
+        columns = (Column("JAX leaf", "path"), Column("torch key", "path"), Column("made by", "path"),
+                   Column("proof", "path"), Column("ambiguous", "path"))  # fmt: skip
+        rows = [(e["jax"], ", ".join(e["torch"]), e["rule"], e["proof"], e["ambiguous"]) for e in self.entries]
+        return Table("Mapping of the weights", columns, rows, folded=True, in_text=False)
+
+    def _judged(self) -> Iterator[Judged]:
+        """Yield a test case for the mapping, and one for every kind of setting."""
+        wrong, told = list(self._unmapped()), "\n".join(self._summary())
+        message = f"{wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''}" if wrong else ""
+        verdict = "differ" if wrong else "agree"
+        yield Judged("jaxgrad.audit", "mapping", verdict, self.seconds, message, "\n".join(wrong), told)
+        for name in sorted({s.name for s in self.settings}):
+            found = [s for s in self.settings if s.name == name]
+            differing = list(_grouped(s for s in found if not s.harmless))
+            harmless = "\n".join(_grouped(s for s in found if s.harmless))
+            verdict, message = "differ" if differing else "agree", differing[0] if differing else ""
+            yield Judged("jaxgrad.audit", name, verdict, 0.0, message, "\n".join(differing), harmless)
 
 
-def _grouped(found: list[Setting]) -> list[str]:
-    """Return a line for every setting; layers that share it are counted."""
+def _grouped(found: Iterable[Setting]) -> Iterator[str]:
+    """Yield a line for every setting; layers that share it are counted."""
     groups: dict[tuple[Any, ...], list[Setting]] = {}
     for s in found:
-        groups.setdefault((s.name, s.torch_value, s.jax_value, s.effect, s.harmless), []).append(s)
-    lines = []
+        groups.setdefault((s.name, s.torch_value, s.jax_value, s.effect), []).append(s)
     for first, *others in groups.values():
         where = " <-> ".join(filter(None, (first.torch, first.jax)))
         more = f" and {len(others)} more" if others else ""
-        lines.append(
-            f"{'note' if first.harmless else 'differs'}: {where}{more}: {first.name}:"
-            f" {first.torch_value} in torch, {first.jax_value} in JAX; {first.effect}"
+        differs = "" if first.harmless else "differs: "
+        yield (
+            f"{differs}{where}{more}: {first.name}: {first.torch_value} in torch, {first.jax_value} in JAX;"
+            f" {first.effect}"
         )
-    return lines

@@ -1,0 +1,134 @@
+"""A report as text, for a terminal of any width, a file, or ``print``."""
+
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
+
+from jaxgrad.verify.report._document import Column, Document, Table
+from jaxgrad.verify.report._numbers import written
+
+__all__ = ["Line", "lines", "text"]
+
+Line = list[tuple[str, str]]
+"""Pieces of a line, each with its style: ``good``, ``bad``, ``bold``, ``dim`` or none."""
+
+GAP = 2
+READABLE = 16
+"""The fewest characters to which a column of paths is folded."""
+WRAPPED = ("text", "path")
+LEFT = (*WRAPPED, "verdict")
+
+
+def text(document: Document, width: int | None = None) -> str:
+    """Return a report without colours; lines of any length where there is no width."""
+    return "\n".join("".join(piece for piece, _ in line).rstrip() for line in lines(document, width))
+
+
+def lines(document: Document, width: int | None = None) -> Iterator[Line]:
+    """Yield the lines of a report: what was compared, the tables, what differs, why, the notes, and the verdict."""
+    if document.compared:
+        yield from _prose("; ".join(f"{name} {value}" for name, value in document.compared), "dim", width)
+        yield []
+    for line in document.summary:
+        yield from _prose(line, "", width)
+    shown = [table for table in document.tables if table.in_text and table.rows]
+    for table in shown:
+        yield from _table(table, width)
+    if shown and document.legend:
+        for term, meaning in document.legend:
+            yield from _prose(f"{term}: {meaning}", "dim", width)
+        yield []
+    told = [*((line, "bad") for line in document.wrong), *((place, "bold") for place in document.places)]
+    told += [(f"cause: {fix}", "bold") for fix in document.fixes]
+    told += [(f"note: {note}", "") for note in document.notes]
+    for line, style in told:
+        yield from _prose(line, style, width)
+    if told or document.summary:
+        yield []
+    yield from _prose(document.verdict, "good" if document.ok else "bad", width)
+
+
+def _prose(line: str, style: str, width: int | None) -> Iterator[Line]:
+    """Yield a paragraph in lines that fit."""
+    for paragraph in line.splitlines() or [""]:
+        if width is None or len(paragraph) <= width:
+            yield [(paragraph, style)]
+        else:
+            found = textwrap.wrap(paragraph, width, subsequent_indent="  ", break_on_hyphens=False)
+            yield from ([(part, style)] for part in found)
+
+
+def _table(table: Table, width: int | None) -> Iterator[Line]:
+    """Yield a table, its columns as wide as their cells; what does not fit is folded, or goes under its neighbour."""
+    cells = [[written(cell, c.kind) for cell, c in zip(row, table.columns, strict=True)] for row in table.rows]
+    # a column without a word in it is left out
+    kept = [i for i in range(len(table.columns)) if any(row[i] for row in cells) or not table.columns[i].joins]
+    columns = [table.columns[i] for i in kept]
+    plain = [[row[i] for i in kept] for row in cells]
+    widths = _widths(columns, plain)
+    joined: set[int] = set()
+    if width is not None and sum(widths) + GAP * (len(widths) - 1) > width:
+        joined = {i for i, column in enumerate(columns) if column.joins and i}
+        widths = _narrowed(columns, _widths(columns, plain, joined), joined, width)
+    free = [i for i in range(len(columns)) if i not in joined]
+    head = [(columns[i].name, "bold") for i in free]
+    yield _row(head, [widths[i] for i in free], [columns[i].kind in LEFT for i in free])
+    yield [("-" * (sum(widths[i] for i in free) + GAP * (len(free) - 1)), "dim")]
+    for row in plain:
+        yield from _folded(row, free, widths, columns, joined)
+    yield []
+
+
+def _widths(columns: Sequence[Column], plain: list[list[str]], joined: Collection[int] = ()) -> list[int]:
+    """Return how wide every column is: as its widest cell, those that it takes in included."""
+    widest = [max([len(c.name), c.least, *(len(row[i]) for row in plain)]) for i, c in enumerate(columns)]
+    for i in joined:
+        widest[i - 1], widest[i] = max(widest[i - 1], *(len(row[i]) for row in plain), 0), 0
+    return widest
+
+
+def _narrowed(columns: Sequence[Column], widths: list[int], joined: Collection[int], width: int) -> list[int]:
+    """Take what is too much from the widest columns of words."""
+    free = [i for i in range(len(columns)) if i not in joined]
+    widths = list(widths)
+    over = sum(widths[i] for i in free) + GAP * (len(free) - 1) - width
+    while over > 0:
+        wide = max((i for i in free if columns[i].kind in WRAPPED), key=lambda i: widths[i], default=None)
+        if wide is None or widths[wide] <= READABLE:
+            break
+        widths[wide] -= 1
+        over -= 1
+    return widths
+
+
+def _folded(
+    row: list[str], free: list[int], widths: list[int], columns: Sequence[Column], joined: Collection[int]
+) -> Iterator[Line]:
+    """Yield the lines of one row of a table."""
+    pieces = {i: _wrap(row[i], widths[i]) + (_wrap(row[i + 1], widths[i]) if i + 1 in joined else []) for i in free}
+    own = {i: len(_wrap(row[i], widths[i])) for i in free}
+    for n in range(max(map(len, pieces.values()), default=0)):
+        found = [
+            (pieces[i][n] if n < len(pieces[i]) else "", _style(row[i], columns[i].kind) if n < own[i] else "dim")
+            for i in free
+        ]
+        yield _row(found, [widths[i] for i in free], [columns[i].kind in LEFT for i in free])
+
+
+def _wrap(cell: str, width: int) -> list[str]:
+    """Return a cell in lines; one without a word has none of its own beside others."""
+    return textwrap.wrap(cell, max(width, 1), break_on_hyphens=False) if cell else []
+
+
+def _style(cell: str, kind: str) -> str:
+    """Return the colour of a cell: verdicts have one."""
+    return ("good" if cell == "agree" else "bad") if kind == "verdict" else ""
+
+
+def _row(cells: list[tuple[str, str]], widths: list[int], left: list[bool]) -> Line:
+    """Return one line of a table."""
+    line: Line = []
+    for (cell, style), width, is_left in zip(cells, widths, left, strict=True):
+        room = " " * (width - len(cell))
+        pieces = [(cell, style), (room, "")] if is_left else [(room, ""), (cell, style)]
+        line += [*pieces, (" " * GAP, "")]
+    return line[:-1]
