@@ -6,26 +6,27 @@ from typing import Any
 import jax
 
 from jaxgrad.verify._environment import doctor
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 
 __all__ = ["about", "now"]
 
 
-def about(bound: Any) -> dict[str, Any]:
+def about(pair: ModelPair) -> dict[str, Any]:
     """Return the circumstances of a check or an audit, as plain data."""
     facts = doctor()
-    module = getattr(bound.torch, "module", None)
+    module = getattr(pair.torch, "module", None)
     return {
         "torch": type(module).__name__ if module is not None else "a run on disk",
-        "jax": _name(bound.jax),
+        "jax": _name(pair.jax),
         "date": now(),
         "versions": facts["versions"],
         "notes": facts["notes"],
         "backend": jax.default_backend(),
-        "parameters": sum(int(p.size) for p in bound.torch.params.values()),
-        "batch": [list(a.shape) for a in bound.batch],
-        "mode": bound.options["mode"],
-        "weights": bound.options["weights"],
-        "excited": bound.torch.excited,
+        "parameters": sum(int(p.size) for p in pair.torch.params.values()),
+        "batch": [list(a.shape) for a in pair.batch],
+        "mode": pair.options.mode,
+        "weights": pair.options.weights,
+        "perturbed": list(pair.torch.perturbed),
     }
 
 

@@ -18,7 +18,7 @@ def written(cell: Cell, kind: str) -> str:
     if math.isinf(cell):
         return "-inf" if cell < 0 else "inf"
     if kind == "multiple":
-        return f"{cell:.1f}x" if cell < 1000 else f"{cell:.0e}x"
+        return f"{cell:.1f}x" if cell < 100 else f"{cell:.0f}x" if cell < 1e5 else f"{cell:.0e}x"
     if kind == "number":
         return f"{cell:.6g}"
     return f"{cell:.1e}" if cell else "0"

@@ -127,8 +127,10 @@ def _style(cell: str, kind: str) -> str:
 def _row(cells: list[tuple[str, str]], widths: list[int], left: list[bool]) -> Line:
     """Return one line of a table."""
     line: Line = []
-    for (cell, style), width, is_left in zip(cells, widths, left, strict=True):
+    last = max((i for i, (cell, _) in enumerate(cells) if cell), default=-1)
+    for (cell, style), width, is_left in list(zip(cells, widths, left, strict=True))[: last + 1]:
         room = " " * (width - len(cell))
         pieces = [(cell, style), (room, "")] if is_left else [(room, ""), (cell, style)]
         line += [*pieces, (" " * GAP, "")]
-    return line[:-1]
+    # nothing stands behind the last word
+    return line[: -2 if last >= 0 and left[last] else -1]

@@ -47,7 +47,8 @@ def lifted(fun: Callable[..., Any], *, data: bool, known: Mapping[Any, np.ndarra
 
     Args:
         fun: A function of trees of arrays.
-        data: Whether what depends on an argument is lifted too; otherwise only tables are, since they are constants.
+        data: Whether what depends on an argument is lifted too; otherwise only tables are, since they are constants,
+            and what JAX's own attention rounds.
         known: Float64 values of constants that were rounded to float32 before the program saw them, by `key_of`.
     """
 
@@ -114,10 +115,10 @@ def narrow_lines(program: Any) -> list[str]:
 
     def look(eqn: Any, atoms: list[bool]) -> list[bool]:
         inner = _jaxpr.call(eqn)
-        if inner is not None:
+        if inner is not None and not _jaxs_own(eqn):
             return _jaxpr.evaluate(inner.jaxpr, inner.consts, atoms, look, lambda _: False)
         moving = any(atoms)
-        if moving and any(map(_is_narrow, eqn.outvars)):
+        if moving and any(map(_is_narrow, eqn.outvars)) and not _jaxs_own(eqn):
             found.setdefault(_jaxpr.line_of(eqn))
         return [moving] * len(eqn.outvars)
 
@@ -138,6 +139,11 @@ def _narrow(eqn: Any) -> bool:
 def _narrow_inside(jaxpr: Any) -> bool:
     """Say whether a jaxpr holds float32."""
     return _jaxpr.contains(jaxpr, lambda eqn: any(map(_is_narrow, (*eqn.invars, *eqn.outvars))))
+
+
+def _jaxs_own(eqn: Any) -> bool:
+    """Say whether an equation is part of JAX's attention, whose softmax is in float32 whatever the user gives it."""
+    return _jaxpr.traced_in(eqn, jax.nn.dot_product_attention)
 
 
 def _constant(known: Mapping[Any, np.ndarray], value: Any) -> Known:
@@ -189,10 +195,12 @@ def _operate(data: bool, lift: Callable[[Any], Known], eqn: Any, atoms: list[Kno
     """Evaluate one equation, in float64 if its island is lifted."""
     fixed = all(atom.fixed for atom in atoms) and not eqn.effects
     inner = _jaxpr.call(eqn)
+    narrow = _narrow(eqn)
+    data = data or (narrow and _jaxs_own(eqn))
     if inner is not None:
         return _jaxpr.evaluate(inner.jaxpr, inner.consts, atoms, functools.partial(_operate, data, lift), lift)
     results = None
-    if (data or fixed) and _narrow(eqn):
+    if (data or fixed) and narrow:
         results = _wide(eqn, [_widened(atom) for atom in atoms])
     if results is None:
         results = _jaxpr.bind(eqn, *map(_restored, atoms, eqn.invars))

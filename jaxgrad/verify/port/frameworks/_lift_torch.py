@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge._arrays import to_array
+from jaxgrad.verify.judge._leaf import wide
+from jaxgrad.verify.port.frameworks._protocols import Batch, RunningTorch
+
 __all__ = ["Watch", "attributes", "set_attribute", "watch", "widened"]
 
 
@@ -95,8 +99,7 @@ def _attributes(module: Any) -> list[tuple[str, Any, str]]:
 
 def _array(tensor: Any) -> np.ndarray:
     """Return a tensor's values in float64."""
-    array = tensor.detach().cpu().numpy()
-    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+    return np.array(wide(to_array(tensor)))
 
 
 class Watch:
@@ -129,7 +132,7 @@ class Watch:
         self.made += [_array(x) for x in results if x.dtype in (torch.float64, torch.complex128) and x.numel() > 1]
 
 
-def watch(side: Any, batch: tuple[np.ndarray, ...]) -> Watch:
+def watch(side: RunningTorch, batch: Batch) -> Watch:
     """Run a model and its loss once in float64, and return what they asked of float32, and which tables they made."""
     import torch
 
