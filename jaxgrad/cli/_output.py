@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from jaxgrad import _interrupt
 from jaxgrad.verify import CannotRun
 
-__all__ = ["attempt", "check_format", "check_writable", "replace", "standard_output", "write"]
+__all__ = ["attempt", "check_format", "check_writable", "standard_output", "write"]
 
 R = TypeVar("R")
 FORMATS = ("text", "json", "junit", "html")
@@ -24,12 +24,11 @@ STYLES = {"good": "bold green", "bad": "bold red", "bold": "bold", "dim": "dim",
 def write(report: Any, format: str, output: Path | None) -> None:  # noqa: A002
     """Write a report to a file, or to standard output where there is none."""
     if output is not None:
-        text = report.table(WIDTH) if format == "text" else getattr(report, f"to_{format}")()
-        replace(output, text.rstrip("\n") + "\n")
+        attempt(lambda: report.save(output, format))
     elif format == "text":
         _show(report)
     else:
-        text = getattr(report, f"to_{format}")().rstrip("\n") + "\n"
+        text = report.written(format)
         if format in ("junit", "html"):
             # both forms can name every character in ASCII, whatever the encoding of standard output is
             text = text.encode("ascii", "xmlcharrefreplace").decode()
@@ -85,21 +84,6 @@ def check_writable(path: Path) -> None:
     else:
         return
     raise CannotRun(message)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file whole: the old one stays until the new one is complete.
-
-    Raises:
-        CannotRun: If it cannot be written, with the reason of the system.
-    """
-    from jaxgrad.verify._files import write_atomically
-
-    try:
-        # what is no character, as in the name of a file that the system did not decode, is written out
-        write_atomically(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
-    except OSError as error:
-        raise CannotRun(str(error)) from None
 
 
 def attempt(action: Callable[[], R]) -> R:

@@ -11,7 +11,7 @@ import typer
 from jaxgrad import verify as library
 from jaxgrad.cli import AGREE, DIFFER
 from jaxgrad.cli._options import Format, Output
-from jaxgrad.cli._output import check_format, check_writable, replace, standard_output, write
+from jaxgrad.cli._output import attempt, check_format, check_writable, standard_output, write
 from jaxgrad.verify import CannotRun
 
 __all__ = ["verify"]
@@ -63,7 +63,7 @@ def verify(
     report = _run(library.select(patterns), device, error, figures, verbose=verbose)
     write(report, format, output)
     if readme_file is not None:
-        replace(readme_file, library.insert_cases(readme_file.read_text("utf-8"), report.rows))
+        attempt(lambda: library.insert_cases(readme_file, report.rows))
     return DIFFER if report.differing else AGREE
 
 
@@ -76,11 +76,8 @@ def _refuse_document(document: Path, *, whole: bool) -> None:
     if not whole:
         message = "--readme writes the table of every case: leave out --case and --plant"
         raise CannotRun(message)
-    if not document.is_file():
-        message = f"--readme: there is no file {document}"
-        raise CannotRun(message)
+    library.insert_cases(document, None)
     check_writable(document)
-    library.insert_cases(document.read_text("utf-8"), ())
 
 
 def _run(cases: Any, device: str | None, plant: Any, figures: Path | None, *, verbose: bool) -> Any:

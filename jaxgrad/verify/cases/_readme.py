@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from itertools import groupby
+from pathlib import Path
 
 from jaxgrad.verify._errors import CannotRun
+from jaxgrad.verify._files import write_atomically
 from jaxgrad.verify.cases._result import Row
 
 __all__ = ["insert", "insert_cases", "table"]
@@ -39,32 +41,38 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def insert_cases(text: str, rows: Iterable[Row]) -> str:
-    r"""Return a document whose table of cases, between its two markers, is written anew.
+def insert_cases(document: str | Path, rows: Iterable[Row] | None) -> None:
+    """Write the table of cases anew, between its two markers in a document.
 
     Args:
-        text: The document, Markdown.
-        rows: The rows of a run of every case.
-
-    Returns:
-        The document; everything outside of the markers is as it was.
+        document: A Markdown file; everything outside of the markers stays as it is.
+        rows: The rows of a run of every case; ``None`` only looks whether the document can take them.
 
     Raises:
-        CannotRun: If it does not hold each marker once, in order.
+        CannotRun: If there is no such file, or it does not hold each marker once, in order.
+        OSError: If the disk refuses; the old file is then unchanged.
 
     Cost:
-        Reads and joins strings, no more.
+        Reads the document, and writes it to the disk.
 
     Example:
         >>> from jaxgrad import verify
-        >>> text = "# Cases\n<!-- cases:begin -->\n<!-- cases:end -->"
-        >>> verify.insert_cases(text, [verify.Row("F1", "A gradient", "g", "agree", 0.0)]).splitlines()[-2]
-        '| F1 | A gradient | 0 |  | agree |'
+        >>> verify.insert_cases("nowhere.md", verify.run("F*"))
+        Traceback (most recent call last):
+        ...
+        jaxgrad.verify._errors.CannotRun: there is no file nowhere.md
 
     References:
         ``make readme`` writes the table of this project's README.
     """
-    return insert(text, table(rows))
+    path = Path(document)
+    if not path.is_file():
+        message = f"there is no file {path}"
+        raise CannotRun(message)
+    text = path.read_text("utf-8")
+    changed = insert(text, table(rows or ()))
+    if rows is not None:
+        write_atomically(path, lambda file: file.write(changed.encode()))
 
 
 def insert(text: str, lines: str) -> str:

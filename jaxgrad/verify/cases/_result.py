@@ -3,10 +3,11 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE, NOISE_MULTIPLE_OF_A_NUMBER
+from jaxgrad.verify.report._cells import written
 from jaxgrad.verify.report._document import Column, Document, Judged, Table
 from jaxgrad.verify.report._forms import Forms
 
@@ -92,6 +93,7 @@ class CaseReport(Forms):
     """The rows of a run of the built-in cases, and the circumstances."""
 
     rows: tuple[Row, ...]
+    """A row for everything that was compared."""
     seconds: float
     """Duration of the whole run."""
     device: str
@@ -123,12 +125,14 @@ class CaseReport(Forms):
         multiples = [(row.noise_f32, row.case) for row in self.rows if row.noise_f32 is not None]
         worst = [f"float64 error {max(errors)[0]:.1e} ({max(errors)[1]})"] if errors else []
         if multiples:
-            worst.append(f"float32 error {max(multiples)[0]:.1f}x torch's rounding ({max(multiples)[1]})")
+            worst.append(
+                f"float32 error {written(max(multiples)[0], 'multiple')} torch's rounding ({max(multiples)[1]})"
+            )
         return f"{head} Worst {', '.join(worst)}." if worst else head
 
     def document(self) -> Document:
         """Return what every form is written from."""
-        versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "jax", "jaxgrad"))
+        versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "jax", "jaxgrad"))
         compared = [
             ("cases", ", ".join(dict.fromkeys(row.case for row in self.rows))),
             ("versions", f"{versions}; jax on {self.device}, torch on cpu"),
@@ -155,6 +159,14 @@ class CaseReport(Forms):
         """Return why a row differs."""
         more = f"\n{row.traceback.rstrip()}" if self.verbose and row.traceback else ""
         return f"{row.case}, {row.quantity}: {row.reason}{more}"
+
+
+def _version(name: str) -> str:
+    """Return the version of a package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _cells(row: Row) -> tuple[str | float | None, ...]:

@@ -73,8 +73,27 @@ def parts(path: str | Path, *names: str) -> dict[str, Any]:
 def load_pair(path: str | Path) -> Pair:
     """Return the pair of a spec file.
 
+    Args:
+        path: A Python file that defines ``spec``, the arguments of `pair` in a dict, or a function that returns them.
+
+    Returns:
+        The `Pair` of its two models.
+
     Raises:
         PairError: If it does not import, lacks an argument, or does not fit.
+
+    Cost:
+        That of the file, which is run, and of `pair`.
+
+    Example:
+        >>> from jaxgrad import verify
+        >>> verify.load_pair("nowhere.py")
+        Traceback (most recent call last):
+        ...
+        jaxgrad.verify._errors.PairError: the spec nowhere.py does not exist: ...
+
+    References:
+        ``docs/verify.md`` shows a spec.
     """
     spec = parts(path, "torch", "jax", "batch", "loss")
     try:

@@ -17,10 +17,15 @@ class Setting:
     """One setting that differs."""
 
     torch: str
+    """The torch layer; empty where only the JAX model has it."""
     jax: str
+    """The JAX layer; empty where it is a function without a name."""
     name: str
+    """What is set: ``epsilon``, ``padding``, ``dropout rate``."""
     torch_value: str
+    """What it is in torch, in words."""
     jax_value: str
+    """What it is in JAX."""
     effect: str
     """What it does to the numbers, with a size."""
     harmless: bool = False
@@ -40,8 +45,11 @@ class Audit(Forms):
     conflicts: list[str]
     """Layers that belong together by name and do not fit by shape."""
     settings: list[Setting]
+    """What is set otherwise, and what that does."""
     notes: list[str]
+    """What else a reader should know."""
     seconds: float = 0.0
+    """How long the audit took."""
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What was audited: the names of the models, versions, the day."""
 

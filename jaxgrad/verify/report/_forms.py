@@ -1,8 +1,10 @@
 """The forms that every report has, whichever findings it holds."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from jaxgrad.verify._files import write_atomically
 from jaxgrad.verify.report._document import Document
 from jaxgrad.verify.report._html import to_html
 from jaxgrad.verify.report._json import to_json
@@ -10,6 +12,9 @@ from jaxgrad.verify.report._junit import to_junit
 from jaxgrad.verify.report._text import Line, lines, text
 
 __all__ = ["Forms"]
+
+WIDTH = 120
+"""The characters of a line in a file."""
 
 
 class Forms:
@@ -33,6 +38,21 @@ class Forms:
     def lines(self, width: int | None = None) -> Iterator[Line]:
         """Yield the lines of the text in pieces, each with its style: ``good``, ``bad``, ``bold``, ``dim`` or none."""
         return lines(self.document(), width)
+
+    def written(self, form: str) -> str:
+        """Return the report in a form: ``text``, ``json``, ``junit`` or ``html``."""
+        text = self.table(WIDTH) if form == "text" else getattr(self, f"to_{form}")()
+        return text.rstrip("\n") + "\n"
+
+    def save(self, path: str | Path, form: str = "html") -> None:
+        """Write the report to a file, whole or not at all.
+
+        Raises:
+            OSError: If the disk refuses; an older file is then unchanged.
+        """
+        # what is no character, as in the name of a file that the system did not decode, is written out
+        data = self.written(form).encode("utf-8", "backslashreplace")
+        write_atomically(Path(path), lambda file: file.write(data))
 
     def to_dict(self) -> Any:
         """Return plain data; an infinity is 1e300, and what is no number ``None``."""

@@ -1,18 +1,23 @@
 """The report as one page: no server, no other file, light and dark, wide and narrow, whole without JavaScript."""
 
+import html
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 from importlib import resources
 
+from jaxgrad.verify.report._cells import legal, written
 from jaxgrad.verify.report._document import Cell, Column, Document, Fix, Table
-from jaxgrad.verify.report._numbers import written
 
 __all__ = ["to_html"]
 
 NUMBERS = ("error", "multiple", "number", "seconds", "heat")
 HEATS = 5
 """How many colours an error may have, from what is allowed to a half of the value itself."""
+
+
+def escape(text: str) -> str:
+    """Return a text as the page holds it."""
+    return html.escape(legal(text))
 
 
 def to_html(document: Document) -> str:

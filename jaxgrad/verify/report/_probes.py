@@ -16,6 +16,7 @@ class DoctorReport(Forms):
     """What `doctor` found, as a report."""
 
     facts: dict[str, Any]
+    """What `doctor` returned."""
 
     def document(self) -> Document:
         """Return what every form is written from."""
@@ -53,6 +54,7 @@ class KinkReport(Forms):
     """What `kinks` found, as a report."""
 
     rows: Sequence[Any]
+    """What `kinks` returned."""
 
     def document(self) -> Document:
         """Return what every form is written from."""

@@ -32,6 +32,7 @@ class Leaf:
     error: float
     """Relative L2 error in float64; infinite where a side lacks it, has another shape, or one NaN."""
     max_abs: float = 0.0
+    """The greatest absolute difference of an entry."""
     index: tuple[int, ...] = ()
     """Where the greatest difference is."""
     got: float = 0.0
@@ -41,10 +42,13 @@ class Leaf:
     ratio: float = 1.0
     """The norm of JAX's array over torch's."""
     cosine: float = 1.0
+    """The cosine between the two arrays."""
     noise_by: dict[str, float] = dataclasses.field(default_factory=dict)
     """The error at every working precision, in multiples of torch's own error there."""
     note: str = ""
+    """What is wrong beside the numbers: a shape, a side that lacks it."""
     size: int = 0
+    """How many entries it has."""
     mismatched: int = 0
     """How many entries differ by more than the definition allows of the largest."""
 
@@ -82,9 +86,13 @@ class LayerError:
     """One pair of calls, and its errors in either direction."""
 
     torch: str
+    """The path of the torch layer; empty for the model's output."""
     jax: str
+    """The path of the JAX layer."""
     kind: str
+    """The class of the torch layer."""
     time: int
+    """How often it was called before."""
     forward: float
     """The error of its output in the whole model, inherited and own."""
     own_forward: float
@@ -136,12 +144,16 @@ class Result:
     """One quantity."""
 
     name: str
+    """Its name, one of `jaxgrad.verify.QUANTITIES`."""
     leaves: list[Leaf]
+    """What was compared, array by array."""
     verdict: str
     """``agree``, ``differ`` (another definition), ``noisy`` (the same definition, but more rounding than torch's own
     allows) or ``failed`` (one side could not compute it)."""
     reason: str = ""
+    """Why it does not agree, where the leaves do not say it."""
     seconds: float = 0.0
+    """How long it took to compute on both sides."""
 
     @property
     def error(self) -> float:
@@ -165,10 +177,15 @@ class Report(Forms):
     """The result of ``pair.check()``."""
 
     results: list[Result]
+    """The quantities, in the order in which they were asked for."""
     layers: list[LayerError]
+    """The layers, in the order of execution, where the models were run layer by layer."""
     first_divergence: Divergence | None
+    """Where they part; ``None`` where they agree."""
     causes: list[Cause]
+    """Why, and what to write instead."""
     meta: dict[str, Any]
+    """What was compared, by what: names, sizes, precisions, tolerances, versions, the day."""
     divergences: list[Divergence] = dataclasses.field(default_factory=list)
     """Every place where the models part by themselves, the one that explains most first."""
 

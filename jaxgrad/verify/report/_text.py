@@ -3,8 +3,8 @@
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
+from jaxgrad.verify.report._cells import legal, written
 from jaxgrad.verify.report._document import Column, Document, Table
-from jaxgrad.verify.report._numbers import written
 
 __all__ = ["Line", "lines", "text"]
 
@@ -49,7 +49,7 @@ def lines(document: Document, width: int | None = None) -> Iterator[Line]:
 
 def _prose(line: str, style: str, width: int | None) -> Iterator[Line]:
     """Yield a paragraph in lines that fit."""
-    for paragraph in line.splitlines() or [""]:
+    for paragraph in legal(line).splitlines() or [""]:
         if width is None or len(paragraph) <= width:
             yield [(paragraph, style)]
         else:
@@ -59,7 +59,7 @@ def _prose(line: str, style: str, width: int | None) -> Iterator[Line]:
 
 def _table(table: Table, width: int | None) -> Iterator[Line]:
     """Yield a table, its columns as wide as their cells; what does not fit is folded, or goes under its neighbour."""
-    cells = [[written(cell, c.kind) for cell, c in zip(row, table.columns, strict=True)] for row in table.rows]
+    cells = [[legal(written(cell, c.kind)) for cell, c in zip(row, table.columns, strict=True)] for row in table.rows]
     # a column without a word in it is left out
     kept = [i for i in range(len(table.columns)) if any(row[i] for row in cells) or not table.columns[i].joins]
     columns = [table.columns[i] for i in kept]

@@ -1,10 +1,19 @@
-"""How a cell is written: the same digits in the text and on the page."""
+"""How a cell is written, and a message of another's: the same digits and signs in every form."""
 
 import math
+import re
 
 from jaxgrad.verify.report._document import Cell
 
-__all__ = ["duration", "written"]
+__all__ = ["duration", "legal", "written"]
+
+ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML cannot hold and a terminal would obey: control characters, as in coloured messages, and half characters."""
+
+
+def legal(text: str) -> str:
+    """Put the sign for an unknown character in place of what no form can show, so that it is seen to be gone."""
+    return ILLEGAL.sub("\ufffd", text)
 
 
 def written(cell: Cell, kind: str) -> str:
