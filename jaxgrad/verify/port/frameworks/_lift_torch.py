@@ -111,6 +111,8 @@ class Watch:
         """Tensors that depend on parameters or inputs; they are kept, so that no other takes their id."""
         self.casts: dict[str, str] = {}
         self.made: list[np.ndarray] = []
+        self.numbers: set[float] = set()
+        """The Python numbers that torch's functions are given."""
 
     def leave(self, *_: Any) -> None:
         """Note that a module has returned."""
@@ -122,6 +124,7 @@ class Watch:
         from torch.utils import _pytree as pytree
 
         results = [x for x in pytree.tree_leaves(result) if isinstance(x, torch.Tensor)]
+        self.numbers |= {x for x in pytree.tree_leaves(given) if type(x) is float}
         moving = [x for x in pytree.tree_leaves(given) if id(x) in self.moving]
         if moving:
             self.moving |= {id(x): x for x in results}
@@ -129,7 +132,9 @@ class Watch:
             if name and any(x.is_floating_point() for x in moving):
                 self.casts.setdefault(self.path[-1], name)
             return
-        self.made += [_array(x) for x in results if x.dtype in (torch.float64, torch.complex128) and x.numel() > 1]
+        made = [_array(x) for x in results if x.dtype in (torch.float64, torch.complex128) and x.numel()]
+        self.made += [array for array in made if array.size > 1]
+        self.numbers |= {float(array) for array in made if not array.ndim and array.dtype.kind == "f"}
 
 
 def watch(side: RunningTorch, batch: Batch) -> Watch:

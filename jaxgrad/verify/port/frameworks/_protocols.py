@@ -83,7 +83,7 @@ class TorchModel(Protocol):
         """Return those of the names that are no weights."""
 
     def islands(self, batch: Batch) -> tuple[dict[str, str], list[np.ndarray]]:
-        """Return where it computes in float32 whatever it is given, and the tables that it makes of nothing."""
+        """Return where it computes in float32 whatever it is given, and the tables and numbers it makes of none."""
 
     def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
         """Return what it holds in float32 beside the tensors that the other side takes, in float64."""

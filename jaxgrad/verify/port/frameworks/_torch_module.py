@@ -137,7 +137,7 @@ class TorchSide:
         import torch
 
         if dtype not in self.copies:
-            copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
+            copied = _copied(self.module).to(getattr(torch, dtype))
             for name, values in self.settled.items() if dtype == "float64" else ():
                 if name not in self.params and name not in self.buffers:
                     _lift_torch.set_attribute(copied, name, values)
@@ -154,9 +154,9 @@ class TorchSide:
         return to_torch(params, _np(dtype)), to_torch(buffers, _np(dtype))
 
     def islands(self, batch: Batch) -> tuple[dict[str, str], list[np.ndarray]]:
-        """Return where the model computes in float32 whatever it is given, and the tables that it makes of nothing."""
+        """Return where the model computes in float32 whatever it is given, and what tables and numbers it makes."""
         seen = _lift_torch.watch(self, batch)
-        return seen.casts, seen.made
+        return seen.casts, [*seen.made, *map(np.asarray, seen.numbers)]
 
     def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
         """Return what the module holds in float32 beside the tensors that the other side takes, in float64."""
@@ -219,6 +219,14 @@ class TorchSide:
         return tuple(to_torch(x, _np(dtype)) for x in wide)
 
 
+def _copied(module: Any) -> Any:
+    """Return a deep copy of a module; a tensor that it computed and keeps (of weight norm) comes without its graph."""
+    import torch
+
+    kept = [x for m in module.modules() for x in vars(m).values() if isinstance(x, torch.Tensor) and not x.is_leaf]
+    return copy.deepcopy(module, {id(x): x.detach().clone() for x in kept})
+
+
 def kind_of(module: Any) -> str:
     """Return the name of torch's own layer that a module is or is derived from, or else of its class.
 
@@ -247,7 +255,7 @@ def _as_tensor(value: Any, dtype: str) -> Any:
     import torch
 
     if isinstance(value, np.ndarray):
-        value = torch.fromto_float64(np.array(value))
+        value = torch.from_numpy(np.array(value))
     floating = isinstance(value, torch.Tensor) and value.is_floating_point()
     return value.detach().to(getattr(torch, dtype)) if floating else value
 

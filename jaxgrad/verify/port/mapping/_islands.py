@@ -74,7 +74,8 @@ def _torch_tables(pair: ModelPair, program: Any, rounded: list[np.ndarray]) -> t
 
 def _jax_tables(rounded: list[np.ndarray], made: list[np.ndarray]) -> tuple[dict[Any, np.ndarray], list[str]]:
     """Return JAX's float32 constants as torch makes them in float64, and a note of each."""
-    known, notes = {}, []
+    known, notes = _numbers([x for x in made if not x.ndim]), []
+    made = [x for x in made if x.ndim]
     for array in rounded:
         options = [_lift_jax.Table(x.astype(array.dtype), x) for x in made]
         found = _settled(array.astype(_wide(array)), options)
@@ -82,6 +83,18 @@ def _jax_tables(rounded: list[np.ndarray], made: list[np.ndarray]) -> tuple[dict
             known[_lift_jax.key_of(array)] = found
             notes.append(f"JAX holds a table of shape {array.shape} in float32: judged as torch's in float64")
     return known, notes
+
+
+def _numbers(given: list[np.ndarray]) -> dict[Any, np.ndarray]:
+    """Return torch's numbers by the float32 that JAX's program holds of them, or of their reciprocals or negatives."""
+    with np.errstate(all="ignore"):
+        forms = [form for x in given if x for form in (1 / x, -1 / x, x, -x)]
+        narrow = [(np.float32(form), form) for form in forms]
+    return {
+        _lift_jax.key_of(short): np.asarray(form)
+        for short, form in narrow
+        if np.isfinite(short) and short and short != form
+    }
 
 
 def _wide(array: np.ndarray) -> Any:
