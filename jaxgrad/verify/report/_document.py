@@ -25,7 +25,7 @@ class Column:
     least: int = 0
     """The least width in characters."""
     joins: bool = False
-    """Whether its cells go under those of the column before it where the width is short."""
+    """Whether its cells go under those of the column of words before it where the width is short."""
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ class Report(Forms):
             error = r.error if r.leaves else None
             rows.append((r.name, r.verdict, error, r.noise, r.reason or where))
         columns = (Column("quantity", least=19), Column("verdict", "verdict"), Column("error f64", "error"),
-                   Column("rounding", "multiple"), Column("worst leaf", "path"))  # fmt: skip
+                   Column("rounding", "multiple"), Column("worst leaf", "path", joins=True))  # fmt: skip
         return Table("Quantities", columns, rows)
 
     def _leaves(self) -> Iterator[Table]:

@@ -1,7 +1,8 @@
 """A report as text, for a terminal of any width, a file, or ``print``."""
 
 import textwrap
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from jaxgrad.verify.report._cells import legal, written
 from jaxgrad.verify.report._document import Column, Document, Table
@@ -16,6 +17,7 @@ READABLE = 16
 """The fewest characters to which a column of paths is folded."""
 WRAPPED = ("text", "path")
 LEFT = (*WRAPPED, "verdict")
+NONE: Mapping[int, int] = MappingProxyType({})
 
 
 def text(document: Document, width: int | None = None) -> str:
@@ -65,9 +67,9 @@ def _table(table: Table, width: int | None) -> Iterator[Line]:
     columns = [table.columns[i] for i in kept]
     plain = [[row[i] for i in kept] for row in cells]
     widths = _widths(columns, plain)
-    joined: set[int] = set()
+    joined: dict[int, int] = {}
     if width is not None and sum(widths) + GAP * (len(widths) - 1) > width:
-        joined = {i for i, column in enumerate(columns) if column.joins and i}
+        joined = _joined(columns)
         widths = _narrowed(columns, _widths(columns, plain, joined), joined, width)
     free = [i for i in range(len(columns)) if i not in joined]
     head = [(columns[i].name, "bold") for i in free]
@@ -78,15 +80,21 @@ def _table(table: Table, width: int | None) -> Iterator[Line]:
     yield []
 
 
-def _widths(columns: Sequence[Column], plain: list[list[str]], joined: Collection[int] = ()) -> list[int]:
+def _joined(columns: Sequence[Column]) -> dict[int, int]:
+    """Return the columns that go under another where the width is short, and which that is."""
+    words = [i for i, column in enumerate(columns) if column.kind in WRAPPED and not column.joins]
+    return {i: max(j for j in words if j < i) for i, c in enumerate(columns) if c.joins and words and words[0] < i}
+
+
+def _widths(columns: Sequence[Column], plain: list[list[str]], joined: Mapping[int, int] = NONE) -> list[int]:
     """Return how wide every column is: as its widest cell, those that it takes in included."""
     widest = [max([len(c.name), c.least, *(len(row[i]) for row in plain)]) for i, c in enumerate(columns)]
-    for i in joined:
-        widest[i - 1], widest[i] = max(widest[i - 1], *(len(row[i]) for row in plain), 0), 0
+    for i, under in joined.items():
+        widest[under], widest[i] = max([widest[under], *(len(row[i]) for row in plain)]), 0
     return widest
 
 
-def _narrowed(columns: Sequence[Column], widths: list[int], joined: Collection[int], width: int) -> list[int]:
+def _narrowed(columns: Sequence[Column], widths: list[int], joined: Mapping[int, int], width: int) -> list[int]:
     """Take what is too much from the widest columns of words."""
     free = [i for i in range(len(columns)) if i not in joined]
     widths = list(widths)
@@ -101,11 +109,13 @@ def _narrowed(columns: Sequence[Column], widths: list[int], joined: Collection[i
 
 
 def _folded(
-    row: list[str], free: list[int], widths: list[int], columns: Sequence[Column], joined: Collection[int]
+    row: list[str], free: list[int], widths: list[int], columns: Sequence[Column], joined: Mapping[int, int]
 ) -> Iterator[Line]:
     """Yield the lines of one row of a table."""
-    pieces = {i: _wrap(row[i], widths[i]) + (_wrap(row[i + 1], widths[i]) if i + 1 in joined else []) for i in free}
-    own = {i: len(_wrap(row[i], widths[i])) for i in free}
+    pieces = {i: _wrap(row[i], widths[i]) for i in free}
+    own = {i: len(lines) for i, lines in pieces.items()}
+    for i, under in joined.items():
+        pieces[under] += _wrap(row[i], widths[under])
     for n in range(max(map(len, pieces.values()), default=0)):
         found = [
             (pieces[i][n] if n < len(pieces[i]) else "", _style(row[i], columns[i].kind) if n < own[i] else "dim")
