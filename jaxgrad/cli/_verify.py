@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import typer
@@ -12,10 +12,11 @@ from jaxgrad.cli import AGREE, DIFFER
 from jaxgrad.cli._formats import FORMATS, check_writable, put, replace, write
 from jaxgrad.cli._progress import follow
 from jaxgrad.cli._report import Report
-from jaxgrad.verify import CannotRun, Plant, select
+from jaxgrad.verify import CannotRun, Plant, Row, select
 from jaxgrad.verify.cases import _readme
 from jaxgrad.verify.cases._case import Case
 from jaxgrad.verify.cases._run import prepare, run_case
+from jaxgrad.verify.cases._side_by_side import Workers, is_worthwhile
 
 __all__ = ["verify"]
 
@@ -100,6 +101,14 @@ def _run(cases: list[Case], device: str | None, plant: Plant | None, figures: Pa
     """Run the cases under a display of their progress."""
     place = prepare(cases, device, plant, figures)
     start = time.perf_counter()
-    rows = follow(cases, lambda one: run_case(one, device=place, plant=plant, figures=figures), Console(stderr=True))
+    rows = _rows(cases, {"device": place, "plant": plant, "figures": figures}, Console(stderr=True))
     platform = place.platform if place is not None else jax.default_backend()
     return Report(tuple(rows), time.perf_counter() - start, platform)
+
+
+def _rows(cases: list[Case], options: dict[str, Any], console: Console) -> list[Row]:
+    """Run the cases here, or here and in a second process."""
+    if not is_worthwhile(cases, options["device"]):
+        return follow(cases, lambda one: run_case(one, **options), console)
+    with Workers(cases, **options) as workers:
+        return follow(cases, workers.run_case, console)
