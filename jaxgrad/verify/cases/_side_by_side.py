@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,8 +77,9 @@ class Workers:
             self.left.clear()
         # its end, in the middle of a case where this process has an error, ends the thread too
         self.process.kill()
-        self.process.wait()
         self.thread.join()
+        with suppress(BrokenPipeError), self.process:
+            pass
 
     def run_case(self, case: Case) -> Iterator[Row]:
         """Yield the rows of a case: computed here, or by the other process if it has taken it.
