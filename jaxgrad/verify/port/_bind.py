@@ -103,6 +103,17 @@ def pair(
 
     Cost:
         One forward of the torch model and one abstract trace of the other.
+
+    Example:
+        >>> import flax.linen as nn, numpy as np, torch
+        >>> from jaxgrad import verify
+        >>> batch = np.ones((2, 3)), np.zeros((2, 4))
+        >>> both = verify.pair(torch=torch.nn.Linear(3, 4).eval(), jax=nn.Dense(4), loss="mse", batch=batch)
+        >>> [(entry.jax, entry.torch) for entry in both.mapping.entries]
+        [('bias', ('bias',)), ('kernel', ('weight',))]
+
+    References:
+        ``docs/verify.md`` shows what a pair can be asked.
     """
     require("torch", otherwise=TWO_DUMPS)
     import torch as framework

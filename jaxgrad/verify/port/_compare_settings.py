@@ -1,28 +1,13 @@
 """Settings of paired layers that differ, and what the difference does to the numbers."""
 
-import dataclasses
 import math
 from typing import Any
 
 from jaxgrad.verify.judge._tolerances import F32_UNIT, RECOGNISED
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
+from jaxgrad.verify.report._audit import Setting
 
-__all__ = ["Setting", "settings"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One setting that differs."""
-
-    torch: str
-    jax: str
-    name: str
-    torch_value: str
-    jax_value: str
-    effect: str
-    """What it does to the numbers, with a size."""
-    harmless: bool = False
-    """Whether a comparison with equal weights is not touched by it."""
+__all__ = ["settings"]
 
 
 def settings(bound: Any, program: Any) -> list[Setting]:
