@@ -1,5 +1,6 @@
 """Runs cases in both frameworks, in float64 and float32, and yields a row for everything they compare."""
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -133,8 +134,28 @@ def run_case(
 @contextmanager
 def _settings(device: jax.Device | None) -> Iterator[None]:
     """Compute with x64, in full precision, on a device; left between rows, since a generator's caller runs there."""
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.default_device(device):
+    with (
+        jax.enable_x64(True),
+        jax.default_matmul_precision("highest"),
+        jax.default_device(device),
+        _one_thread_of_torch(),
+    ):
         yield
+
+
+@contextmanager
+def _one_thread_of_torch() -> Iterator[None]:
+    """Let torch compute on one thread: on arrays so small, several cost ten times as much in waiting for each other."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _build(case: Case, plant: Plant | None) -> list[tuple[Any, Any]]:
