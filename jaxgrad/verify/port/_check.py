@@ -107,7 +107,7 @@ def _meta(pair: ModelPair, asked: Question, seconds: float) -> dict[str, Any]:
     """Return what a reader of the report needs to know about the run."""
     return {
         **about(pair),
-        "remarks": [NO_STEP] if pair.options.optimizer and not asked.steps else [],
+        "remarks": [*([NO_STEP] if pair.options.optimizer and not asked.steps else []), *pair.torch.remarks()],
         "dtypes": list(asked.dtypes),
         "tolerance_f64": asked.tolerance,
         "noise_limit": asked.noise,

@@ -36,6 +36,7 @@ def facts(side: TorchSide, batch: Batch) -> tuple[Groups, dict[str, Any]]:
         "constants": sorted(side.constants(side.outline, batch)),
         "train": side.train,
         "casts": side.islands(batch)[0],
+        "remarks": side.remarks(),
     }
     return groups, plain
 
@@ -105,6 +106,10 @@ class StoredTorch:
         """Return where torch computed in float32 whatever it was given."""
         del batch
         return self.plain.get("casts", {}), []
+
+    def remarks(self) -> list[str]:
+        """Return what was noted of the module's own derivatives in torch."""
+        return list(self.plain.get("remarks", []))
 
     def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
         """Return no tables: what torch computed with its own is on disk already."""

@@ -85,6 +85,9 @@ class TorchModel(Protocol):
     def islands(self, batch: Batch) -> tuple[dict[str, str], list[np.ndarray]]:
         """Return where it computes in float32 whatever it is given, and the tables and numbers it makes of none."""
 
+    def remarks(self) -> list[str]:
+        """Return what a user should know of the module's own derivatives in torch."""
+
     def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
         """Return what it holds in float32 beside the tensors that the other side takes, in float64."""
 

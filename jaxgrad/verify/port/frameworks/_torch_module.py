@@ -12,7 +12,7 @@ import numpy as np
 from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.judge._arrays import to_float64
-from jaxgrad.verify.port.frameworks import _lift_torch
+from jaxgrad.verify.port.frameworks import _formulas, _lift_torch
 from jaxgrad.verify.port.frameworks._first_run import first_run
 from jaxgrad.verify.port.frameworks._parts import Parts
 from jaxgrad.verify.port.frameworks._perturb import is_statistic, perturb
@@ -158,6 +158,10 @@ class TorchSide:
         seen = _lift_torch.watch(self, batch)
         return seen.casts, [*seen.made, *map(np.asarray, seen.numbers)]
 
+    def remarks(self) -> list[str]:
+        """Return what a user should know of the module's own derivatives in torch."""
+        return _formulas.notes(self.module)
+
     def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
         """Return what the module holds in float32 beside the tensors that the other side takes, in float64."""
         held = {**self.params, **self.buffers}
@@ -193,7 +197,7 @@ class TorchSide:
 
         # only the plain attention kernel has second derivatives
         # and no compiled function has any
-        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
+        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"), _formulas.by_formula():
             tensors = {name: (params if own in params else buffers)[own] for name, own in self.places.items()}
             copies = tuple(x.clone() for x in inputs)
             # torch's own search for tied weights sets a module that has two names twice, and leaves ours in it
