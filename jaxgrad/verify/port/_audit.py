@@ -82,20 +82,15 @@ def _made_up_for(setting: Setting) -> Setting:
 
 
 def _conflicts(bound: ModelPair) -> list[str]:
-    """Pair up what is left over on both sides by likeness of names, to say which shapes do not fit."""
-    from jaxgrad.verify.port.mapping._search import _likeness
-
+    """Say of what is left over on both sides which tensor is nearest, with the shapes."""
     tensors = {**bound.torch.params, **bound.torch.buffers}
     leaves = {**flatten(bound.jax.params), **flatten(bound.jax.rest)}
-    found = []
-    for key in bound.mapping.unused:
-        rivals = [(p, _likeness(key, p)) for p in bound.mapping.unfilled if key.endswith("bias") == p.endswith("bias")]
-        if rivals and key in tensors:
-            path = max(rivals, key=lambda item: item[1])[0]
-            if tensors[key].shape == np.shape(leaves[path]):
-                # left over for another reason
-                continue
-            found.append(f"{key} {tensors[key].shape} and {path} {np.shape(leaves[path])}")
+    mapping, found = bound.mapping, []
+    for name in (*mapping.unused, *mapping.unfilled):
+        owner = bound.torch.aliases.get(name, name)
+        shape = np.shape(tensors[owner] if owner in tensors else leaves[name])
+        why = mapping.unpaired.get(name, "")
+        found.append(f"{name} {list(shape)}{why and ': '}{why}")
     return found
 
 
@@ -109,6 +104,9 @@ def _notes(bound: ModelPair) -> list[str]:
     if bound.mapping.constants:
         names = ", ".join(bound.mapping.constants)
         notes.append(f"without a counterpart, and no weights (constants, or nothing that the loss depends on): {names}")
+    if bound.mapping.folded:
+        names = ", ".join(bound.mapping.folded)
+        notes.append(f"the port holds the kernel that weight norm makes: that of torch is folded too, in {names}")
     if bound.torch.perturbed:
         count = len(bound.torch.perturbed)
         notes.append(f"{count} constant tensors are moved a little on both sides, since they would hide differences")

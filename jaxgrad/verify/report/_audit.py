@@ -43,7 +43,7 @@ class Audit(Forms):
     unfilled: list[str]
     """JAX leaves that nothing fills."""
     conflicts: list[str]
-    """Layers that belong together by name and do not fit by shape."""
+    """Of what is left over, the shape, what is nearest on the other side, and why it does not fit."""
     settings: list[Setting]
     """What is set otherwise, and what that does."""
     notes: list[str]
@@ -95,9 +95,9 @@ class Audit(Forms):
         """Yield what is wrong with the mapping."""
         wrong = [e for e in self.entries if e["proof"].startswith("wrong")]
         yield from (f"differs: {', '.join(e['torch'])} <-> {e['jax']}: {e['proof']}" for e in wrong)
-        yield from (f"torch key without a place: {key}" for key in self.unused)
-        yield from (f"JAX leaf without a value: {path}" for path in self.unfilled)
-        yield from (f"shapes do not fit: {text}" for text in self.conflicts)
+        told = {text.split(" ", 1)[0]: text for text in self.conflicts}
+        yield from (f"torch key without a place: {told.get(key, key)}" for key in self.unused)
+        yield from (f"JAX leaf without a value: {told.get(path, path)}" for path in self.unfilled)
 
     def _settings(self) -> Table:
         """Return a row for every setting that differs, those that change numbers first."""
