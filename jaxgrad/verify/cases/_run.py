@@ -12,12 +12,12 @@ import jax
 import numpy as np
 
 from jaxgrad.verify import judge
-from jaxgrad.verify._errors import CannotRun
+from jaxgrad.verify._errors import CannotRun, first_line, missing, require
 from jaxgrad.verify.cases._case import Case, Criterion, Quantity, build_all
 from jaxgrad.verify.cases._fault_injection import Plant, planted
 from jaxgrad.verify.cases._picture import save
 from jaxgrad.verify.cases._result import Row
-from jaxgrad.verify.cases._select import missing, need, select
+from jaxgrad.verify.cases._select import select
 
 __all__ = ["prepare", "run", "run_case"]
 
@@ -74,7 +74,7 @@ def prepare(cases: Sequence[Case], device: str | None, plant: Plant | None, figu
         CannotRun: If a package, the device or the folder is missing, or the planted error names a case that does not
             run.
     """
-    need("torch", "torch_ref", *(("matplotlib",) if figures else ()))
+    require("torch", "torch_ref", *(("matplotlib",) if figures else ()))
     if plant is not None and plant.case not in {case.id for case in cases}:
         message = f"the planted error names case {plant.case!r}, which is not among those that run"
         raise CannotRun(message)
@@ -229,6 +229,6 @@ def _failed(case: Case, quantity: str, error: Exception) -> Row:
         raise error
     if line := missing(error):
         raise line from None
-    reason = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
+    reason = first_line(error)
     lines = "".join(traceback.format_exception(error))
     return Row(case.id, case.title, quantity, "differ", reason=reason, traceback=lines)

@@ -10,42 +10,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxgrad.verify._errors import CannotRun
+from jaxgrad.verify._errors import CannotRun, missing
 from jaxgrad.verify.cases import families
 from jaxgrad.verify.cases._case import CASES, EXTENSIONS, Case, Criterion, Quantity
 
-__all__ = ["PACKAGES", "need", "select"]
-
-PACKAGES = {
-    "torch": ("PyTorch", "torch"),
-    "torch_ref": ("jaxgrad's reference torch_ref", "torch"),
-    "sklearn": ("scikit-learn", "cli"),
-    "skimage": ("scikit-image", "cli"),
-    "matplotlib": ("Matplotlib", "cli"),
-}
-"""The packages that cases need beside jaxgrad's own: their names, and the extra that installs them."""
-
-
-def need(*packages: str) -> None:
-    """Refuse to go on without some packages.
-
-    Raises:
-        CannotRun: With the command that installs the first one that does not import.
-    """
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise missing(error) or error from None
-
-
-def missing(error: BaseException) -> CannotRun | None:
-    """Return the one line about an optional package that was not found; ``None`` for any other error."""
-    package = (getattr(error, "name", None) or "").split(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or package not in PACKAGES:
-        return None
-    name, extra = PACKAGES[package]
-    return CannotRun(f"{name} is not installed, and verify needs it: pip install 'jaxgrad[{extra}]'")
+__all__ = ["select"]
 
 
 def select(patterns: str | Sequence[str] | None = None) -> list[Case]:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._errors import first_line
+from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.port._compare_settings import Setting, settings
 from jaxgrad.verify.port._prove_mapping import agrees, first_examples, proofs, trace
-from jaxgrad.verify.port.frameworks._islands import settle
-from jaxgrad.verify.port.frameworks._jax_model import flatten, precision
-from jaxgrad.verify.port.mapping._flatten_order import settle_flattening
+from jaxgrad.verify.port.frameworks._contexts import precision
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.report._records import _plain
 
 __all__ = ["Audit", "audit"]
@@ -92,7 +92,7 @@ def _grouped(found: list[Setting]) -> list[str]:
     return lines
 
 
-def audit(bound: Any, *, prove: bool = True) -> Audit:
+def audit(bound: ModelPair, *, prove: bool = True) -> Audit:
     """Audit mapping and settings.
 
     Args:
@@ -103,13 +103,11 @@ def audit(bound: Any, *, prove: bool = True) -> Audit:
         The findings.
     """
     begun = time.perf_counter()
-    mapping = bound.mapping
     with precision():
-        settle(bound)
-        settle_flattening(bound)
+        bound = bound.prepared
         small = first_examples(bound)
         # weights of the port's own are judged one by one; torch's need a proof only where shapes prove nothing
-        own = bound.options["weights"] == "own"
+        own = bound.options.weights == "own"
         asked = prove and (own or any(e.ambiguous for e in bound.mapping.entries))
         traced, failure = _attempt(trace, small)
         shown: dict[str, str] = {}
@@ -128,8 +126,8 @@ def audit(bound: Any, *, prove: bool = True) -> Audit:
     ]  # fmt: skip
     found = Audit(
         entries,
-        list(mapping.unused),
-        list(mapping.unfilled),
+        list(bound.mapping.unused),
+        list(bound.mapping.unfilled),
         _conflicts(bound),
         differing,
         _notes(bound) + ([f"nothing is proven by running the models: {failure}"] if failure else []),
@@ -156,7 +154,7 @@ def _made_up_for(setting: Setting) -> Setting:
     return dataclasses.replace(setting, effect=effect, harmless=True)
 
 
-def _conflicts(bound: Any) -> list[str]:
+def _conflicts(bound: ModelPair) -> list[str]:
     """Pair up what is left over on both sides by likeness of names, to say which shapes do not fit."""
     from jaxgrad.verify.port.mapping._search import _likeness
 
@@ -174,7 +172,7 @@ def _conflicts(bound: Any) -> list[str]:
     return found
 
 
-def _notes(bound: Any) -> list[str]:
+def _notes(bound: ModelPair) -> list[str]:
     """Say what else a reader should know."""
     notes = []
     if bound.torch.frozen:
@@ -184,7 +182,7 @@ def _notes(bound: Any) -> list[str]:
     if bound.mapping.constants:
         names = ", ".join(bound.mapping.constants)
         notes.append(f"without a counterpart, and no weights (constants, or nothing that the loss depends on): {names}")
-    if bound.torch.excited:
-        count = len(bound.torch.excited)
+    if bound.torch.perturbed:
+        count = len(bound.torch.perturbed)
         notes.append(f"{count} constant tensors are moved a little on both sides, since they would hide differences")
     return notes

@@ -61,7 +61,7 @@ def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, A
         if kept is not None and "momentum" in j and not math.isclose(kept, j["momentum"], rel_tol=RECOGNISED):
             effect = f"running statistics move {(1 - j['momentum']) / (1 - kept):.3g} times as far in a step"
             note("momentum", f"{t['momentum']:g} (keeps {kept:g})", f"keeps {j['momentum']:g}", effect,
-                 harmless=bound.options["mode"] == "eval")  # fmt: skip
+                 harmless=bound.options.mode == "eval")  # fmt: skip
         n = math.prod(bound.batch[0].shape[:1] + bound.batch[0].shape[2:])
         note("running variance", "unbiased", "biased", f"its step is N/(N-1) = {n / max(n - 1, 1):.4g} times larger in"
              " torch", harmless=True)  # fmt: skip

@@ -14,7 +14,7 @@ from torch import nn
 from jaxgrad.verify import pair
 from jaxgrad.verify.port.frameworks import _outputs
 from jaxgrad.verify.port.frameworks._compile import compares, quick
-from jaxgrad.verify.port.frameworks._jax_model import precision
+from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.tracing import _first_divergence
 
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)

@@ -15,6 +15,7 @@ from jaxgrad.verify.port.diagnosis._layers import in_layer
 from jaxgrad.verify.port.diagnosis._loss import in_loss
 from jaxgrad.verify.port.diagnosis._training_step import in_step
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
+from jaxgrad.verify.port.mapping._compare_weights import compare_weights
 from jaxgrad.verify.port.tracing._first_divergence import Passes
 from jaxgrad.verify.report._records import Cause, Divergence, Result
 
@@ -161,10 +162,8 @@ def _one_leaf(bound: Any, results: list[Result], first: Divergence) -> list[Caus
 
 def _weights_apart(bound: Any, first: Divergence) -> list[Cause]:
     """With the port's own weights: is a leaf the transpose, a rearrangement, or just another array?"""
-    if bound.options["weights"] != "own" or first.stage != "forward":
+    if bound.options.weights != "own" or first.stage != "forward":
         return []
-    from jaxgrad.verify.port._prove_mapping import compare_weights
-
     rows = [row for row in compare_weights(bound) if row["error"] > UNLIKE_WEIGHT]
     below = [r for r in rows if any(k.startswith(f"{first.path}.") for k in r["torch"])] or rows
     if not below:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jaxgrad.verify.port.frameworks._jax_model import JaxSide
+from jaxgrad.verify.port.frameworks._jax_model import JaxModel
 from jaxgrad.verify.port.frameworks._torch_module import kind_of
 
 __all__ = ["jax_configs", "torch_configs"]
@@ -39,7 +39,7 @@ NNX_SETTINGS = [
 ]
 
 
-def jax_configs(side: JaxSide) -> dict[str, dict[str, Any]]:
+def jax_configs(side: JaxModel) -> dict[str, dict[str, Any]]:
     """Return the settings of every JAX module by path, with its class under ``kind``."""
     return {path: {"kind": type(module).__name__, **_settings(module)} for path, module in side.modules().items()}
 
