@@ -13,7 +13,7 @@ import time
 import pytest
 
 from jaxgrad import verify
-from jaxgrad.verify.cases import _side_by_side, _worker
+from jaxgrad.verify.cases import _side_by_side
 from jaxgrad.verify.cases._fault_injection import Plant
 from tests.verify.fakes import RIGHT
 
@@ -73,7 +73,10 @@ def test_a_case_that_the_other_process_cannot_find_is_computed_here():
 def test_the_other_process_ends_in_the_middle_of_its_work_where_its_input_does():
     """As it does when this process dies, however it dies: the system closes its pipes."""
     with subprocess.Popen(
-        [sys.executable, "-P", _worker.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-P", str(_side_by_side.WORKER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         # the imports that follow the first order take seconds, and the orders for which it then waits never come
         out, err = process.communicate(json.dumps(sys.path).encode() + b"\n", timeout=60)

@@ -20,7 +20,6 @@ from typing import IO, Any
 import jax
 
 from jaxgrad.verify._errors import CannotRun
-from jaxgrad.verify.cases import _worker
 from jaxgrad.verify.cases._case import CASES, Case
 from jaxgrad.verify.cases._fault_injection import Plant
 from jaxgrad.verify.cases._result import Row
@@ -31,6 +30,9 @@ __all__ = ["Workers", "is_worthwhile"]
 
 MANY = 8
 """From so many cases on a second process is worth its imports, which take as long as a case or two."""
+
+WORKER = Path(__file__).with_name("_worker.py")
+"""What the second process runs; it imports this module in its turn."""
 
 END = object()
 """Comes after the last row of a case."""
@@ -56,7 +58,7 @@ class Workers:
         self.lock = threading.Lock()
         # a session of its own: Ctrl-C is for this process, whose end closes the pipes
         self.process = subprocess.Popen(
-            [sys.executable, "-P", _worker.__file__],
+            [sys.executable, "-P", str(WORKER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
