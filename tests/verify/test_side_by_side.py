@@ -13,9 +13,11 @@ import time
 import pytest
 
 from jaxgrad import verify
-from jaxgrad.verify.cases import _side_by_side, _worker
+from jaxgrad.cli import _verify
+from jaxgrad.cli._app import call
+from jaxgrad.verify.cases import _side_by_side
 from jaxgrad.verify.cases._fault_injection import Plant
-from tests.verify.fakes import RIGHT
+from tests.verify.fakes import RIGHT, WRONG
 
 OPTIONS = {"device": None, "plant": None, "figures": None}
 
@@ -73,7 +75,10 @@ def test_a_case_that_the_other_process_cannot_find_is_computed_here():
 def test_the_other_process_ends_in_the_middle_of_its_work_where_its_input_does():
     """As it does when this process dies, however it dies: the system closes its pipes."""
     with subprocess.Popen(
-        [sys.executable, "-P", _worker.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-P", str(_side_by_side.WORKER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         # the imports that follow the first order take seconds, and the orders for which it then waits never come
         out, err = process.communicate(json.dumps(sys.path).encode() + b"\n", timeout=60)
@@ -107,3 +112,21 @@ def test_settings_of_torch_are_left_alone():
             assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_command_has_two_workers_where_they_are_worth_it(monkeypatch, capsys):
+    started = []
+
+    class Workers(_side_by_side.Workers):
+        def __enter__(self):
+            started.append(self)
+            return self
+
+    monkeypatch.setattr(_verify, "select", lambda _: [RIGHT, WRONG])
+    monkeypatch.setattr(_verify, "is_worthwhile", lambda *_: True)
+    monkeypatch.setattr(_verify, "Workers", Workers)
+    assert call(["verify"]) == 1
+    _, err = capsys.readouterr()
+    assert [line.split()[0] for line in err.splitlines()] == ["T1", "T1", "T2", "T2", "T2"]
+    (workers,) = started
+    assert workers.process.returncode == -signal.SIGKILL

@@ -34,6 +34,9 @@ WORKER = Path(__file__).with_name("_worker.py")
 MANY = 8
 """From so many cases on a second process is worth its imports, which take as long as a case or two."""
 
+WORKER = Path(__file__).with_name("_worker.py")
+"""What the second process runs; it imports this module in its turn."""
+
 END = object()
 """Comes after the last row of a case."""
 

@@ -96,7 +96,7 @@ class _Tasks:
     def __init__(self, dtype: np.dtype) -> None:
         rng = np.random.default_rng(3)
         support, query = [(rng.normal(size=(3, n, 2)), rng.normal(size=(3, n, 1))) for n in (6, 8)]
-        trees = mlp_params((2, 8, 8, 1), 1), support, query
+        trees = mlp_params((2, 8, 1), 1), support, query
         self.jax, self.torch = to_jax(trees, dtype), to_torch(trees, dtype)
 
     def plain_gradient_torch(self) -> Any:
@@ -177,11 +177,11 @@ def one_function(dtype: np.dtype) -> list[Quantity | Criterion]:
     (params, support, query), (params_torch, support_torch, query_torch) = tasks.jax, tasks.torch
     task = to_jax(tuple(np.asarray(leaf)[0] for leaf in support))
     task_torch = tuple(leaf[0] for leaf in support_torch)
-    layers = [torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)]
+    layers = [torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)]
     module = torch.nn.Sequential(*layers).to(query_torch[0].dtype)
 
     def named(weights: Any) -> dict[str, Any]:
-        return {f"{2 * i}.{key}": leaf for i in range(3) for key, leaf in weights[f"layer{i}"].items()}
+        return {f"{2 * i}.{key}": leaf for i in range(2) for key, leaf in weights[f"layer{i}"].items()}
 
     network = jax.jit(mlp_jax)
 
