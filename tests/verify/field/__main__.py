@@ -32,7 +32,9 @@ def main() -> int:
                 row = score(module, name, bug)
             rows.append(row)
             marks = "".join("+" if row[goal] else "-" for goal in GOALS if goal in row)
-            line = f"{marks:4} {name}: {bug or '(correct)'} [{row['kind']}] {row['path']} {row['causes']} {row['failed']}"
+            line = (
+                f"{marks:4} {name}: {bug or '(correct)'} [{row['kind']}] {row['path']} {row['causes']} {row['failed']}"
+            )
             console.print(f"{line} ({row['seconds']:.0f} s)", highlight=False, markup=False, soft_wrap=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(rows, indent=1))

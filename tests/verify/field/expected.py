@@ -90,8 +90,13 @@ EXPECTED: dict[str, dict[str, Expected]] = {
         "": same(),
         "position offset": wrong("roberta.embeddings.position_embeddings", "index"),
         "position no padding": wrong("roberta.embeddings.position_embeddings", "index"),
-        "token type missing": wrong("roberta.embeddings.token_type_embeddings roberta.embeddings.LayerNorm roberta.embeddings", "addend-missing"),
-        "gelu tanh": wrong("roberta.encoder.layer.0.intermediate.intermediate_act_fn roberta.encoder.layer.0.intermediate roberta.encoder.layer.0.output.dense", "gelu-form"),
+        "token type missing": wrong(
+            "roberta.embeddings.token_type_embeddings roberta.embeddings.LayerNorm roberta.embeddings", "addend-missing"
+        ),
+        "gelu tanh": wrong(
+            "roberta.encoder.layer.0.intermediate.intermediate_act_fn roberta.encoder.layer.0.intermediate roberta.encoder.layer.0.output.dense",
+            "gelu-form",
+        ),
         "eps 1e-12": wrong("roberta.encoder.layer.0.attention.output.LayerNorm", "epsilon"),
         "mask -1e4": silent(),
         "mask missing": wrong(SELF, "mask"),

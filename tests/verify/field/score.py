@@ -18,7 +18,8 @@ FAST = ("value", "gradient", "activations", "activation_gradient")
 def load(folder: Path, name: str) -> ModuleType:
     """Import a pair from its file."""
     spec = importlib.util.spec_from_file_location(f"field_{name}", folder / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # flax asks for the module of a class while it is made
     sys.modules[spec.name] = module

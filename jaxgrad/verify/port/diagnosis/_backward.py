@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxgrad.verify.judge import floor_of, relative
 from jaxgrad.verify.judge._tolerances import LOST_SECOND_ORDER, NAMED_FACTOR, RECOGNISED
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import ratio, special_ratio
 from jaxgrad.verify.port.tracing._first_divergence import Passes
 from jaxgrad.verify.report._records import Cause, Divergence, Result
@@ -41,11 +42,11 @@ def _cotangent(bound: Any, first: Divergence, got: np.ndarray, want: np.ndarray,
     wrong = np.abs(got - want) > RECOGNISED * max(scale, float(np.abs(got).max(initial=0)))
     if not got.any() and want.any():
         return [
-            Cause("stop-gradient", "JAX sends no gradient back here.", "Remove stop_gradient.", first.path, proven=True)
+            cause("stop-gradient", "JAX sends no gradient back here.", "Remove stop_gradient.", first.path, proven=True)
         ]
     if not want.any() and got.any():
         return [
-            Cause("detach", "torch sends no gradient back here.", "Use stop_gradient in JAX.", first.path, proven=True)
+            cause("detach", "torch sends no gradient back here.", "Use stop_gradient in JAX.", first.path, proven=True)
         ]
     found = at_kinks(bound, first, wrong, value)
     if found:
@@ -54,7 +55,7 @@ def _cotangent(bound: Any, first: Divergence, got: np.ndarray, want: np.ndarray,
     if factor is not None and abs(factor - 1) > NAMED_FACTOR:
         name = special_ratio(factor, {"the batch size": len(value) if value.ndim else 1})
         return [
-            Cause("gradient-scale", f"JAX's gradient is {name} times torch's.", "Look for a custom rule.", first.path)
+            cause("gradient-scale", f"JAX's gradient is {name} times torch's.", "Look for a custom rule.", first.path)
         ]
     return []
 
@@ -73,7 +74,7 @@ def at_kinks(bound: Any, first: Divergence, wrong: np.ndarray, value: np.ndarray
     ties = _ties(value, wrong)
     if ties:
         return [
-            Cause("kink", f"{ties} maxima are ties: torch gives the gradient to one entry, JAX to all of them.",
+            cause("kink", f"{ties} maxima are ties: torch gives the gradient to one entry, JAX to all of them.",
                   "Break the ties, or use argmax and take_along_axis in JAX.", first.path, proven=True)
         ]  # fmt: skip
     return []
@@ -98,7 +99,7 @@ def _kink(count: str, point: float, path: str, words: str) -> Cause:
     known = "; ".join(f"the derivative of {k.function} is {k.torch_first:g} in torch and {k.jax_first:g} in JAX"
                       for k in rows[:3] if not isinstance(k.torch_first, str))  # fmt: skip
     mend = "Neither is wrong; to agree, write the function out with jnp.where and the side that you want."
-    return Cause("kink", f"{count}: {known}." if known else f"{count}, a kink.", mend, path, proven=True)
+    return cause("kink", f"{count}: {known}." if known else f"{count}, a kink.", mend, path, proven=True)
 
 
 def _weights(bound: Any, passes: Passes, first: Divergence) -> list[Cause]:
@@ -144,12 +145,12 @@ def in_quantities(bound: Any, results: list[Result], first: Divergence) -> list[
         leaves = wrong["meta_second_order"].leaves
         if all(leaf.ratio < LOST_SECOND_ORDER for leaf in leaves):
             return [
-                Cause("first-order-meta", "JAX's meta-gradient has no second-order part: it is first-order MAML.",
+                cause("first-order-meta", "JAX's meta-gradient has no second-order part: it is first-order MAML.",
                       "Remove stop_gradient from the inner step.", "meta", proven=True)
             ]  # fmt: skip
         if all(leaf.ratio > 1 / LOST_SECOND_ORDER for leaf in leaves):
             return [
-                Cause("first-order-meta", "torch's meta-gradient has no second-order part: it is first-order MAML.",
+                cause("first-order-meta", "torch's meta-gradient has no second-order part: it is first-order MAML.",
                       "Use create_graph=True in the inner step.", "meta", proven=True)
             ]  # fmt: skip
     for name, result in wrong.items():

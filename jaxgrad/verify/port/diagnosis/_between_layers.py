@@ -6,31 +6,34 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify.judge._tolerances import NO_ADDEND, RECOGNISED
+from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, NO_ADDEND, RECOGNISED
+from jaxgrad.verify.port.diagnosis._attention import attention_between
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt
+from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, name_of_activation
+from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
+from jaxgrad.verify.port.diagnosis._rearranged import held, joined, reduced, shuffled
 from jaxgrad.verify.port.diagnosis._sequences import recurrent
+from jaxgrad.verify.port.diagnosis._tables import sinusoids
 from jaxgrad.verify.port.frameworks._layer_settings import torch_configs
 from jaxgrad.verify.report._records import Cause
 
 __all__ = ["between"]
 
-NAMES = (("gelu", "gelu-form"), ("leaky", "negative-slope"), ("softmax", "softmax-axis"),
-         ("standard", "ddof"), ("hard sigmoid", "hard-sigmoid"))  # fmt: skip
-
 
 def between(e: Evidence) -> list[Cause]:
     """Return the causes of an error of the code between two layers."""
-    for find in (_recurrent_layer, _activation, _sum, _scaled, _pool, _resize, _axes, _parts):
+    for find in SEARCHES:
         found = attempt(find, e)
         if found:
             return found
     return []
 
 
-def _cause(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
+def _cause(e: Evidence, name: str, text: str, mend: str = "") -> list[Cause]:
     """Return one proven cause."""
-    return [Cause(name, text, mend, e.first.path, proven=True)]
+    return [cause(name, text, mend, e.first.path, proven=True)]
 
 
 def _recurrent_layer(e: Evidence) -> list[Cause]:
@@ -51,10 +54,10 @@ def _activation(e: Evidence) -> list[Cause]:
     if theirs is None or ours is None or theirs == ours:
         return _after_function(e) if theirs is None or ours is None else []
     if theirs[0] == ours[0]:
-        return _cause(e, "wiring", f"JAX takes {ours[1]} where torch takes {theirs[1]}.", f"Feed it {theirs[1]}.")
-    alike = [name for word, name in NAMES if word in theirs[0] and word in ours[0]]
-    alike += ["alpha"] if theirs[0].startswith("elu") and ours[0].startswith("elu") else []
-    name = alike[0] if alike else "activation-missing" if ours[0] == "the identity" else "activation"
+        found = attempt(wired, e)
+        text = f"JAX takes {ours[1]} where torch takes {theirs[1]}."
+        return found or _cause(e, "wiring", text, f"Feed it {theirs[1]}.")
+    name = name_of_activation(theirs[0], ours[0])
     return _cause(e, name, f"JAX applies {ours[0]} where torch applies {theirs[0]}.", f"Apply {theirs[0]} in JAX.")
 
 
@@ -98,7 +101,7 @@ def _scaled(e: Evidence) -> list[Cause]:
     """A constant factor, also of one addend."""
     sizes = {"the width": e.want.shape[-1]} if e.want.ndim else {}
     factor = ratio(e.got, e.want)
-    if factor is not None:
+    if factor is not None and not _plain(factor):
         return _cause(
             e, "scale", f"JAX's array is {special_ratio(factor, sizes)} times torch's.", "Use the same factor."
         )
@@ -109,14 +112,26 @@ def _scaled(e: Evidence) -> list[Cause]:
         factor = ratio(other, rest) if rest.any() else None
         if factor is not None:
             if abs(factor) < NO_ADDEND:
-                return _cause(e, "addend-missing", f"torch adds something to {name}, JAX does not.", "Add it.")
+                return _cause(e, "addend-missing", f"torch adds {_addend(e, rest)} to {name}, JAX does not.", "Add it.")
+            if _plain(factor):
+                continue
             text = f"what JAX adds to {name} is {special_ratio(factor, sizes)} times what torch adds."
             return _cause(e, "scale", text, "Use the same factor.")
         factor = ratio(e.got - e.want, source) if source.any() else None
-        if factor is not None:
+        if factor is not None and abs(factor) > NO_ADDEND:
             text = f"JAX has {special_ratio(factor, sizes)} times {name} more than torch."
             return _cause(e, "scale", text, f"Scale {name} as torch does.")
     return []
+
+
+def _plain(factor: float) -> bool:
+    """Say whether a factor is 1, or nothing at all: neither explains a difference."""
+    return abs(factor - 1) <= NAMED_FACTOR or abs(factor) <= NO_ADDEND
+
+
+def _addend(e: Evidence, rest: np.ndarray) -> str:
+    """Return the name of what torch adds, where it is at hand."""
+    return next((name for name, x in e.sources.items() if x.shape == rest.shape and same(x, rest)), "something")
 
 
 def _pool(e: Evidence) -> list[Cause]:
@@ -196,9 +211,6 @@ def _axes(e: Evidence) -> list[Cause]:
     if e.want.shape != e.got.shape:
         return []
     for axis in range(e.want.ndim):
-        for step in (1, -1):
-            if same(np.roll(e.want, step, axis), e.got):
-                return _cause(e, "shift", f"JAX's array is shifted by one along axis {axis}.", "Align the positions.")
         if e.want.shape[axis] > 1 and same(np.flip(e.want, axis), e.got):
             return _cause(e, "axis-order", f"JAX's array is reversed along axis {axis}.", "Reverse it back.")
     for name, source in e.sources.items():
@@ -222,5 +234,10 @@ def _parts(e: Evidence) -> list[Cause]:
     bad = np.abs(e.got - e.want).max(axis=tuple(range(2, e.want.ndim))) > RECOGNISED * np.abs(e.want).max()
     if 0 < bad.mean() <= 0.5:
         rows = [int(i) for i in np.flatnonzero(bad.any(0))[:5]]
-        return [Cause("positions", f"only some positions differ (along axis 1: {rows}).", "", e.first.path)]
+        return [cause("positions", f"only some positions differ (along axis 1: {rows}).", "", e.first.path)]
     return []
+
+
+SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, _scaled, reduced, wired, _pool, _resize,
+            sinusoids, attention_between, held, joined, shuffled, _axes, layer_left_out, other_function, _parts)  # fmt: skip
+"""What is tried in the code between two layers, the cheapest and plainest first."""

@@ -1,6 +1,7 @@
 """From a residual to its cause: what is tried is computed again on the reference's numbers, not guessed from a name."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxgrad.verify.judge import relative
 from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, ROUNDED, UNLIKE_WEIGHT
 from jaxgrad.verify.port.diagnosis._backward import in_backward, in_quantities, one_weight
 from jaxgrad.verify.port.diagnosis._between_layers import between
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import gather
 from jaxgrad.verify.port.diagnosis._layers import in_layer
 from jaxgrad.verify.port.diagnosis._loss import in_loss
@@ -23,6 +25,9 @@ __all__ = ["explain", "relative"]
 
 EXPLAINED = 12
 """How many divergences are explained: the weightiest."""
+
+NUMBERED = re.compile(r"[./_]\d+(?=[./_ ,;])[./]?")
+"""The number of a block in a path."""
 
 UNAVOIDABLE = ("bn-unbiased",)
 """What no port can mend by a setting: told, and never before what it can."""
@@ -50,22 +55,23 @@ def explain(
         )
     if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
         found += in_step(bound, tolerance)
-    return sorted(_merged(found), key=lambda cause: cause.id in UNAVOIDABLE)
+    return sorted(_merged(found), key=lambda one: one.id in UNAVOIDABLE)
 
 
 def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:
     """Say that nothing known fits, and which searches could not be made."""
     where = f" at {place.path} ({place.stage}, {place.where})" if place is not None else ""
     untried = f"; could not be tried here: {'; '.join(failed)}" if failed else ""
-    return Cause("unknown", f"no known cause fits the residual{where}{untried}.", "", place.path if place else "")
+    return cause("unknown", f"no known cause fits the residual{where}{untried}.", "", place.path if place else "")
 
 
 def _merged(causes: list[Cause]) -> list[Cause]:
     """Tell a cause that several layers share once, at the first of them."""
     found: dict[Any, list[Cause]] = {}
-    for cause in causes:
-        key = (cause.id, cause.text, cause.mend) if cause.id != "unknown" else cause.id
-        found.setdefault(key, []).append(cause)
+    for one in causes:
+        # blocks of a kind differ by their numbers only
+        key = (one.id, NUMBERED.sub(".#.", one.text), one.mend) if one.id != "unknown" else one.id
+        found.setdefault(key, []).append(one)
     return [
         dataclasses.replace(same[0], also=tuple(dict.fromkeys(c.path for c in same if c.path != same[0].path)))
         for same in found.values()
@@ -173,7 +179,7 @@ def _weights_apart(bound: Any, first: Divergence) -> list[Cause]:
     name = "transposed-kernel" if "transpose" in row["note"] else "weights"
     text = f"the port's {row['jax']} is not torch's {', '.join(row['torch'])}: {row['note']}."
     return [
-        Cause(name, text, "Convert it by the rule that `audit` names.", first.path, proven="transpose" in row["note"])
+        cause(name, text, "Convert it by the rule that `audit` names.", first.path, proven="transpose" in row["note"])
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._errors import first_line
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
 from jaxgrad.verify.port.tracing import _match_calls
 from jaxgrad.verify.port.tracing._first_divergence import Passes
@@ -36,6 +37,12 @@ class Evidence:
     """Those of the JAX layer."""
     lone: Call | None = None
     """A torch layer without a JAX partner, which the code between two layers stands for."""
+    before: list[Call] = dataclasses.field(default_factory=list)
+    """The torch calls at hand, in their order: what ran before this place inside of the same layer."""
+    around: list[Call] = dataclasses.field(default_factory=list)
+    """The torch calls that hold this place, the innermost first."""
+    passes: Passes | None = None
+    """What both models did."""
     failed: list[str] = dataclasses.field(default_factory=list)
     """Searches that raised on what this model holds; the others go on."""
 
@@ -46,10 +53,16 @@ class Evidence:
         held = {**self.bound.torch.params, **self.bound.torch.buffers}
         return held.get(key)
 
+    def under(self) -> dict[str, np.ndarray]:
+        """Return the weights and buffers of the layer that holds this place, by their names there."""
+        prefix = f"{self.around[0].path}." if self.around and self.around[0].path else ""
+        held = {**self.bound.torch.params, **self.bound.torch.buffers}
+        return {name.removeprefix(prefix): np.asarray(x) for name, x in held.items() if name.startswith(prefix)}
 
-def proven(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
+
+def proven(e: Evidence, name: str, text: str, mend: str = "") -> list[Cause]:
     """Return one proven cause at the layer."""
-    return [Cause(name, text, mend, e.pair.call.path, proven=True)]
+    return [cause(name, text, mend, e.pair.call.path, proven=True)]
 
 
 def attempt(find: Callable[[Evidence], list[Cause]], e: Evidence) -> list[Cause]:
@@ -82,7 +95,23 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evid
         turned = {n: s.transpose(back) if s.ndim == len(back) else s for n, s in sources.items()}
         want, got, sources = want.transpose(back), got.transpose(back), turned
     lone = next((c for c in passes.trace.calls if c.path == first.path and c is not pair.call), None)
-    return Evidence(bound, first, pair, want, got, sources, inputs, *settings, lone=lone)
+    inner, time = (pair.call.parent, pair.call.start) if first.where == "input" else (pair.call, pair.call.end)
+    before = [c for c in passes.trace.calls if c.output is not None and c.end < time and _inside(c, inner)]
+    around = []
+    while inner is not None:
+        around.append(inner)
+        inner = inner.parent
+    return Evidence(bound, first, pair, want, got, sources, inputs, *settings, lone=lone,
+                    before=sorted(before, key=lambda c: c.end), around=around, passes=passes)  # fmt: skip
+
+
+def _inside(call: Call, holder: Call | None) -> bool:
+    """Say whether a call ran inside of another."""
+    while call.parent is not None:
+        call = call.parent
+        if call is holder:
+            return True
+    return holder is None
 
 
 def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify.judge._tolerances import NOT_ZERO, RECOGNISED
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import special_ratio
 from jaxgrad.verify.report._records import Cause
 
@@ -30,7 +31,7 @@ def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str =
         if ("sum" in ours[0]) != ("sum" in theirs[0]) or ("per example" in ours[0]) != ("per example" in theirs[0]):
             name = "reduction"
         return [
-            Cause(name, f"JAX computes {ours[0]}, torch {theirs[0]}.", f"Use {theirs[0]} in JAX.", path, proven=True)
+            cause(name, f"JAX computes {ours[0]}, torch {theirs[0]}.", f"Use {theirs[0]} in JAX.", path, proven=True)
         ]
     if factor and any(c.isalpha() for c in factor):
         return [Cause("reduction", f"JAX's loss is {factor} times torch's.", "Reduce over the same axes.", path)]

@@ -1,0 +1,164 @@
+"""Causes found by running torch once more with one layer changed: what then arrives is what JAX has."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxgrad.verify.port.diagnosis._catalogue import cause
+from jaxgrad.verify.port.diagnosis._evidence import Evidence
+from jaxgrad.verify.port.diagnosis._gates import name_of_activation
+from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, recognise, same
+from jaxgrad.verify.port.tracing import _match_calls, _record_torch
+from jaxgrad.verify.port.tracing._match_calls import Aligned
+from jaxgrad.verify.port.tracing._record_torch import Call
+from jaxgrad.verify.report._records import Cause
+
+__all__ = ["layer_left_out", "other_function", "wired"]
+
+MOST_RUNS = 24
+"""How often torch is run again for one place at most."""
+
+
+def layer_left_out(e: Evidence) -> list[Cause]:
+    """A layer of torch that JAX lacks: with it taken away torch has what JAX has."""
+    for path in _lone_with_weights(e):
+        made = _arrives(e, path, lambda given, _: given)
+        if made is not None and same(made, e.got):
+            norm = _is_norm(e, path)
+            text = f"JAX leaves {path} out: torch without it has JAX's numbers."
+            return [
+                cause("norm-missing" if norm else "layer-missing", text, f"Apply {path} in JAX.", path, proven=True)
+            ]
+    return []
+
+
+def other_function(e: Evidence) -> list[Cause]:
+    """An activation among several layers without weights: torch with another one there has what JAX has."""
+    runs = 0
+    for call in _lone(e):
+        x = call.inputs[0] if call.inputs else None
+        if x is None or call.output is None or x.shape != call.output.shape:
+            continue
+        theirs = recognise(call.output, {"x": x})
+        if theirs is None or theirs[0] not in ELEMENTWISE:
+            continue
+        for label, fun in ELEMENTWISE.items():
+            if label == theirs[0] or runs >= MOST_RUNS:
+                continue
+            runs += 1
+            made = _arrives(e, call.path, lambda given, _, fun=fun: fun(given))
+            if made is not None and same(made, e.got):
+                name = name_of_activation(theirs[0], label)
+                text = f"JAX applies {label} where torch applies {theirs[0]}."
+                return [cause(name, text, f"Apply {theirs[0]} in JAX.", call.path, proven=True)]
+    return []
+
+
+def wired(e: Evidence) -> list[Cause]:
+    """JAX takes what another layer takes or returns, also one that runs later in torch."""
+    if e.want.shape != e.got.shape or e.passes is None:
+        return []
+    holder = e.around[0] if e.around else None
+    theirs = _origin(e, e.want, holder)
+    ours = _origin(e, e.got, holder)
+    if theirs is None or ours is None or theirs == ours:
+        return []
+    norms = [c for name, c in (theirs, ours) if c is not None and name == c.path and _is_norm(e, c.path)]
+    if norms and not (theirs[1] is not None and ours[1] is not None and theirs[0] == ours[0]):
+        called = any(a.call.path == norms[0].path for a in e.passes.aligned)
+        text = f"JAX feeds {ours[0]} where torch feeds {theirs[0]}."
+        name = "norm-order" if called else "norm-missing"
+        return [cause(name, text, f"Feed it {theirs[0]}.", e.first.path, proven=True)]
+    text = f"JAX takes {ours[0]} where torch takes {theirs[0]}."
+    return [cause("wiring", text, f"Feed it {theirs[0]}.", e.first.path, proven=True)]
+
+
+def _origin(e: Evidence, array: np.ndarray, holder: Call | None) -> tuple[str, Call | None] | None:
+    """Return which call of a layer made an array, or took it."""
+    assert e.passes is not None
+    calls = [c for c in e.passes.trace.calls if c.parent is holder]
+    for call in calls:
+        if call.output is not None and _alike(call.output, array):
+            return call.path, call
+    if holder is not None and holder.inputs and holder.inputs[0] is not None and _alike(holder.inputs[0], array):
+        return f"the input of {holder.path or 'the model'}", None
+    for call in calls:
+        if call.inputs and call.inputs[0] is not None and call is not e.pair.call and _alike(call.inputs[0], array):
+            return f"the input of {call.path}", None
+    return None
+
+
+def _alike(theirs: np.ndarray, array: np.ndarray) -> bool:
+    """Say whether two arrays hold the same, in either layout."""
+    if theirs.size != array.size or theirs.ndim != array.ndim or theirs.dtype.kind != "f":
+        return False
+    axes = _match_calls.layout_of(theirs, array)
+    return axes is not None and same(theirs.transpose(axes), array)
+
+
+def _is_norm(e: Evidence, path: str) -> bool:
+    """Say whether a layer returns normalised numbers, up to a scale and a bias along one axis."""
+    assert e.passes is not None
+    call = next((c for c in e.passes.trace.calls if c.path == path), None)
+    x = call.inputs[0] if call is not None and call.inputs else None
+    if call is None or x is None or call.output is None or x.shape != call.output.shape:
+        return False
+    prefix = f"{path}."
+    own = [w for n, w in e.bound.torch.params.items() if n.startswith(prefix)]
+    # its weights are vectors, and a multiple of its input leaves it as it is
+    return bool(own) and all(w.ndim == 1 for w in own)
+
+
+def _lone(e: Evidence) -> list[Call]:
+    """Return the calls without a JAX partner that ran before this place, the latest first."""
+    assert e.passes is not None
+    paired = {id(a.call) for a in e.passes.aligned}
+    return [c for c in e.before[::-1] if id(c) not in paired and not any(d.parent is c for d in e.before)][:4]
+
+
+def _lone_with_weights(e: Evidence) -> list[str]:
+    """Return the torch layers whose weights fill nothing in JAX, and that take and return one shape."""
+    assert e.passes is not None
+    paths = list(dict.fromkeys(key.rpartition(".")[0] for key in e.bound.mapping.unused))
+    found = []
+    for path in paths:
+        call = next((c for c in e.passes.trace.calls if c.path == path), None)
+        if call is not None and call.inputs and call.inputs[0] is not None and call.output is not None:
+            found += [path] * (call.inputs[0].shape == call.output.shape)
+    return found
+
+
+def _arrives(e: Evidence, path: str, change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray | None:
+    """Run torch with the output of a layer replaced, and return what is then at this place, laid out as `want`."""
+    import torch
+
+    assert e.passes is not None
+
+    def hook(module: Any, args: Any, output: Any) -> Any:
+        del module
+        if not args or not isinstance(args[0], torch.Tensor) or not isinstance(output, torch.Tensor):
+            return output
+        with np.errstate(all="ignore"):
+            made = change(args[0].detach().numpy(), output.detach().numpy())
+        return torch.as_tensor(made, dtype=output.dtype) + 0 * output
+
+    module = dict(e.bound.torch.at("float64").named_modules()).get(path)
+    if module is None:
+        return None
+    handle = module.register_forward_hook(hook)
+    try:
+        calls = _record_torch.capture(e.bound.torch, e.bound.batch).calls
+    finally:
+        handle.remove()
+    before = [c for c in e.passes.trace.calls if c.path == e.pair.call.path]
+    after = [c for c in calls if c.path == e.pair.call.path]
+    if len(before) != len(after):
+        return None
+    call = after[next(i for i, c in enumerate(before) if c is e.pair.call)]
+    if e.first.where != "input":
+        return call.output
+    pair = Aligned(call, e.pair.slot, e.pair.layout)
+    plan = _match_calls.reference(e.bound, [pair], e.passes.natural)
+    made = plan[e.pair.slot].inputs
+    return next((x for x in made.values() if x.shape == e.want.shape), None)
