@@ -10,7 +10,7 @@ from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, NO_ADDEND, RECOGNISED
 from jaxgrad.verify.port.diagnosis._attention import attention_between
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt
-from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, name_of_activation
+from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, name_of_activation, other_addend
 from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
 from jaxgrad.verify.port.diagnosis._rearranged import held, joined, reduced, shuffled
@@ -238,6 +238,7 @@ def _parts(e: Evidence) -> list[Cause]:
     return []
 
 
-SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, _scaled, reduced, wired, _pool, _resize,
-            sinusoids, attention_between, held, joined, shuffled, _axes, layer_left_out, other_function, _parts)  # fmt: skip
+SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, reduced, wired, _pool,
+            _resize, sinusoids, attention_between, held, joined, shuffled, _axes, layer_left_out, other_function,
+            _parts)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

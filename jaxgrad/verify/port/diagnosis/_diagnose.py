@@ -55,7 +55,7 @@ def explain(
         )
     if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
         found += in_step(bound, tolerance)
-    return sorted(_merged(found), key=lambda one: one.id in UNAVOIDABLE)
+    return sorted(_merged(_without_echoes(found)), key=lambda one: one.id in UNAVOIDABLE)
 
 
 def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:
@@ -65,12 +65,29 @@ def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:
     return cause("unknown", f"no known cause fits the residual{where}{untried}.", "", place.path if place else "")
 
 
+ECHOES = ("residual", "addend-missing", "wiring", "norm-order", "unknown")
+"""What a norm on the other side of the residual looks like at the next layers of its block."""
+
+
+def _without_echoes(causes: list[Cause]) -> list[Cause]:
+    """Leave out what is the same mistake once more: a norm moved within a block changes every sum of it."""
+    found: list[Cause] = []
+    blocks: set[str] = set()
+    for one in causes:
+        block = one.path.rpartition(".")[0]
+        if one.id in ECHOES and (block in blocks or one.path in blocks):
+            continue
+        found.append(one)
+        blocks |= {block} if one.id == "norm-order" and block else set()
+    return found
+
+
 def _merged(causes: list[Cause]) -> list[Cause]:
     """Tell a cause that several layers share once, at the first of them."""
     found: dict[Any, list[Cause]] = {}
     for one in causes:
         # blocks of a kind differ by their numbers only
-        key = (one.id, NUMBERED.sub(".#.", one.text), one.mend) if one.id != "unknown" else one.id
+        key = (one.id, NUMBERED.sub(".#.", one.text), NUMBERED.sub(".#.", one.mend)) if one.id != "unknown" else one.id
         found.setdefault(key, []).append(one)
     return [
         dataclasses.replace(same[0], also=tuple(dict.fromkeys(c.path for c in same if c.path != same[0].path)))

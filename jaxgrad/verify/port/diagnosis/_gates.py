@@ -10,7 +10,7 @@ from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["branch_scale", "gated", "name_of_activation"]
+__all__ = ["GATES", "branch_scale", "gated", "name_of_activation", "other_addend"]
 
 GATES = ("the identity", "sigmoid", "tanh", "silu", "gelu (erf)", "gelu (tanh)", "gelu (sigmoid)", "relu", "softplus",
          "mish", "hard sigmoid (x/6 + 1/2)", "hard sigmoid (x/5 + 1/2)", "hard swish", "relu6", "squared relu",
@@ -119,6 +119,27 @@ def _difference(e: Evidence, theirs: Product, ours: Product) -> Cause:
             return cause(name_of_activation(*apart[0]), text, f"Apply {apart[0][0]}.", e.first.path, proven=True)
         return cause("activation", text, "", e.first.path, proven=True)
     return cause("wiring", text, "", e.first.path, proven=True)
+
+
+def other_addend(e: Evidence) -> list[Cause]:
+    """Another activation in a sum: both sides differ by the difference of two functions of an array at hand."""
+    if e.want.shape != e.got.shape:
+        return []
+    apart = e.got - e.want
+    chosen = np.linspace(0, apart.size - 1, min(SAMPLED, apart.size)).astype(int)
+    sample = apart.ravel()[chosen]
+    for name, x in e.sources.items():
+        if x.shape != apart.shape:
+            continue
+        with np.errstate(all="ignore"):
+            made = {label: fun(x) for label, fun in ELEMENTWISE.items() if "axis" not in label}
+        few = {label: array.ravel()[chosen] for label, array in made.items()}
+        for theirs, ours in itertools.permutations(made, 2):
+            if same(few[ours] - few[theirs], sample) and same(made[ours] - made[theirs], apart):
+                text = f"JAX applies {ours} to {name} where torch applies {theirs}, before a sum."
+                mend = f"Apply {theirs} in JAX."
+                return [cause(name_of_activation(theirs, ours), text, mend, e.first.path, proven=True)]
+    return []
 
 
 def branch_scale(e: Evidence) -> list[Cause]:

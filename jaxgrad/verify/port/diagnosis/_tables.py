@@ -8,7 +8,8 @@ import numpy as np
 from jaxgrad.verify.judge._tolerances import RECOGNISED_TABLE
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
-from jaxgrad.verify.port.diagnosis._known_functions import same
+from jaxgrad.verify.port.diagnosis._gates import GATES
+from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 from jaxgrad.verify.port.diagnosis._matcher import Change, Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
@@ -56,7 +57,11 @@ def _candidates(e: Evidence) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarra
             for x in call.inputs:
                 if x is not None and x.ndim == 1 and len(x) == len(e.want) and x.dtype.kind in "iuf":
                     yield x.astype(float), e.want, e.got
-    for source in [np.zeros(e.want.shape), *(x for x in e.sources.values() if x.shape == e.want.shape)]:
+    sources = [x for x in e.sources.values() if x.shape == e.want.shape]
+    with np.errstate(all="ignore"):
+        # what the table is added to may have gone through an activation without a layer of its own
+        sources += [ELEMENTWISE[name](x) for x in sources for name in GATES[1:]]
+    for source in [np.zeros(e.want.shape), *sources]:
         want, got = e.want - source, e.got - source
         # the same for every example
         if want.ndim == 3 and same(want[:1] + 0 * want, want, RECOGNISED_TABLE):

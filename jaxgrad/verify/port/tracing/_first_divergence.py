@@ -189,19 +189,32 @@ def _lone(passes: Passes, time: float, parent: Call | None) -> str:
     """Return the last unpaired layer that changed its input between the last paired one and a time."""
     paired = {id(a.call) for a in passes.aligned}
     siblings = [c for c in passes.trace.calls if c.parent is parent and c.end < time]
-    lone = []
+    lone: list[str] = []
     for call in sorted(siblings, key=lambda c: -c.end):
         if id(call) in paired:
             break
-        same = (
-            bool(call.inputs)
-            and call.output is not None
-            and call.inputs[0] is not None
-            and np.array_equal(call.inputs[0], call.output)
-        )
-        if not same and call.kind not in ("Flatten", "Unflatten", "Identity"):
-            lone.append(call.path)
+        # a layer that only hands on what a paired one inside of it returned has been judged there
+        inner = _last_inside(passes, call)
+        if id(inner) in paired:
+            break
+        if not _returns(inner, inner.inputs[0] if inner.inputs else None) and inner.kind not in QUIET:
+            lone.append(inner.path)
     return lone[0] if lone else ""
+
+
+QUIET = ("Flatten", "Unflatten", "Identity")
+"""Layers that change no number."""
+
+
+def _last_inside(passes: Passes, call: Call) -> Call:
+    """Return the innermost call that made what a call returns."""
+    inside = [c for c in passes.trace.calls if c.parent is call and _returns(c, call.output)]
+    return _last_inside(passes, max(inside, key=lambda c: c.end)) if inside else call
+
+
+def _returns(call: Call, array: np.ndarray | None) -> bool:
+    """Say whether a call returned an array as it is."""
+    return array is not None and call.output is not None and np.array_equal(call.output, array)
 
 
 def _behind(passes: Passes, call: Call) -> str:
