@@ -12,9 +12,10 @@ from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, ROUNDED
 from jaxgrad.verify.port.diagnosis._backward import in_backward, in_quantities, one_weight
 from jaxgrad.verify.port.diagnosis._between_layers import between
 from jaxgrad.verify.port.diagnosis._catalogue import cause
-from jaxgrad.verify.port.diagnosis._evidence import gather
+from jaxgrad.verify.port.diagnosis._evidence import attempt, gather, gather_steps
 from jaxgrad.verify.port.diagnosis._layers import in_layer
 from jaxgrad.verify.port.diagnosis._loss import in_loss
+from jaxgrad.verify.port.diagnosis._sequences import recurrent
 from jaxgrad.verify.port.diagnosis._training_step import in_step
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
 from jaxgrad.verify.port.tracing._first_divergence import Passes
@@ -117,6 +118,12 @@ def _at(
         return in_quantities(bound, results, first) or _one_leaf(bound, results, first)
     if first.stage == "backward":
         return in_backward(bound, passes, first) or in_quantities(bound, results, first)
+    steps = next((one for one in passes.steps if first.slot == one.slots[0]), None)
+    if steps is not None:
+        evidence = gather_steps(bound, passes, first, steps)
+        found = attempt(recurrent, evidence)
+        failed += evidence.failed
+        return found
     pair = next((a for a in passes.aligned if a.slot == first.slot), None)
     evidence = gather(bound, passes, first, pair) if pair is not None else None
     if evidence is None:

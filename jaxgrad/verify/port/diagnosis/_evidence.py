@@ -10,12 +10,12 @@ from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
 from jaxgrad.verify.port.tracing import _match_calls
-from jaxgrad.verify.port.tracing._first_divergence import Passes
-from jaxgrad.verify.port.tracing._match_calls import Aligned
+from jaxgrad.verify.port.tracing._first_divergence import Passes, stacked
+from jaxgrad.verify.port.tracing._match_calls import Aligned, Steps
 from jaxgrad.verify.port.tracing._record_torch import Call
 from jaxgrad.verify.report._records import Cause, Divergence
 
-__all__ = ["Evidence", "attempt", "gather", "proven"]
+__all__ = ["Evidence", "attempt", "gather", "gather_steps", "proven"]
 
 
 @dataclasses.dataclass
@@ -43,6 +43,8 @@ class Evidence:
     """The torch calls that hold this place, the innermost first."""
     passes: Passes | None = None
     """What both models did."""
+    forced: bool = False
+    """Whether each step of a recurrence was given the reference's state of the step before."""
     failed: list[str] = dataclasses.field(default_factory=list)
     """Searches that raised on what this model holds; the others go on."""
 
@@ -103,6 +105,16 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evid
         inner = inner.parent
     return Evidence(bound, first, pair, want, got, sources, inputs, *settings, lone=lone,
                     before=sorted(before, key=lambda c: c.end), around=around, passes=passes)  # fmt: skip
+
+
+def gather_steps(bound: Any, passes: Passes, first: Divergence, one: Steps) -> Evidence:
+    """Collect the evidence of a recurrence that JAX writes out step by step."""
+    assert one.call.output is not None
+    pair = Aligned(one.call, one.slots[0], tuple(range(one.call.output.ndim)))
+    settings = torch_configs(bound.torch.module).get(one.call.path, {}), jax_configs(bound.jax).get(one.slots[0][0], {})
+    inputs = [x for x in one.call.inputs if x is not None]
+    return Evidence(bound, first, pair, one.call.output, stacked(passes, one), {}, inputs, *settings, passes=passes,
+                    forced=True)  # fmt: skip
 
 
 def _inside(call: Call, holder: Call | None) -> bool:

@@ -9,7 +9,7 @@ from jaxgrad.verify.judge import relative, size
 from jaxgrad.verify.judge._tolerances import MAIN_PART, NO_COTANGENT, SMALL_LEAF
 from jaxgrad.verify.port.frameworks._compile import quick
 from jaxgrad.verify.port.tracing import _match_calls, _record_jax, _record_torch
-from jaxgrad.verify.port.tracing._match_calls import Aligned
+from jaxgrad.verify.port.tracing._match_calls import Aligned, Steps
 from jaxgrad.verify.port.tracing._record_jax import Forced, Natural, Reference
 from jaxgrad.verify.port.tracing._record_torch import Call, Trace
 from jaxgrad.verify.report._records import Divergence, Layer, Slot
@@ -28,6 +28,8 @@ class Passes:
     plan: dict[Slot, Reference]
     gradients: dict[str, np.ndarray]
     """The layers' own weight gradients, by torch name."""
+    steps: list[Steps] = dataclasses.field(default_factory=list)
+    """Recurrences that JAX writes out step by step."""
 
 
 def watch(bound: Any, dtype: str = "float64") -> Passes | None:
@@ -39,9 +41,16 @@ def watch(bound: Any, dtype: str = "float64") -> Passes | None:
     natural = _record_jax.run(bound, outline, dtype)
     aligned = _match_calls.align(bound, trace.calls, natural, [slot for slot, _ in outline])
     plan = _match_calls.reference(bound, aligned, natural)
-    forced = _record_jax.force(bound, plan, dtype)
+    steps = _match_calls.steps_of(bound, trace.calls, aligned, natural, [slot for slot, _ in outline])
+    states = {slot: state for one in steps for slot, state in one.states().items()}
+    forced = _record_jax.force(bound, plan, dtype, states)
     gradients = {n: np.asarray(g) for n, g in quick(bound.pull_back)(forced.gradients).items()}
-    return Passes(trace, natural, forced, aligned, plan, gradients)
+    return Passes(trace, natural, forced, aligned, plan, gradients, steps)
+
+
+def stacked(passes: Passes, one: Steps) -> np.ndarray:
+    """Return what JAX's cells make of the reference's states, laid out as torch's output."""
+    return np.stack([passes.forced.steps[slot] for slot in one.slots], one.axis)
 
 
 def layers(passes: Passes, *, unread: bool = False) -> list[Layer]:
@@ -123,7 +132,8 @@ def find_all(bound: Any, passes: Passes, rows: list[Layer], tolerance: float) ->
     if not found:
         first = _first_backward(passes, rows, tolerance)
         return [first] if first is not None else []
-    return ranked(bound, passes, found) if len(found) > 1 else found
+    apart = _backward_apart(passes, rows, found, tolerance)
+    return (ranked(bound, passes, found) if len(found) > 1 else found) + apart
 
 
 def ranked(bound: Any, passes: Passes, found: list[Divergence]) -> list[Divergence]:
@@ -132,7 +142,8 @@ def ranked(bound: Any, passes: Passes, found: list[Divergence]) -> list[Divergen
     A difference of 5e-9 at the input must not stand before a wrong activation behind it. Which of two large ones comes
     first says more: what follows may be its consequence.
     """
-    inside = [d for d in found if d.slot is not None]
+    # a recurrence that JAX writes out has no one place at which it could be mended
+    inside = [d for d in found if d.slot in passes.plan]
     try:
         alone = _record_jax.alone(bound, passes.plan, passes.forced, [(d.slot, d.where) for d in inside if d.slot])
     except Exception:  # the corrected model may leave the domain of its own code: then the order is what we have
@@ -154,6 +165,12 @@ def _forward(passes: Passes, rows: list[Layer], tolerance: float) -> list[Diverg
         if row.own_forward > tolerance:
             path = row.torch or _trailing(passes, pair) or "(model)"
             events.append((pair.call.end, Divergence(path, "forward", "output", row.jax, row.own_forward, pair.slot)))
+    for one in passes.steps:
+        assert one.call.output is not None
+        apart = relative(stacked(passes, one), one.call.output)
+        if apart > tolerance:
+            event = Divergence(one.call.path, "forward", "output", one.slots[0][0], apart, one.slots[0])
+            events.append((one.call.end, event))
     loss = relative(np.asarray(passes.forced.loss), np.asarray(passes.trace.loss))
     if loss > tolerance:
         events.append((np.inf, Divergence("loss", "forward", "output", "loss", loss)))
@@ -173,6 +190,28 @@ def _first_backward(passes: Passes, rows: list[Layer], tolerance: float) -> Dive
             where = "output" if row.own_backward >= row.own_weights else "weights"
             events.append((call.start + 0.5, Divergence(row.torch or "(model)", "backward", where, row.jax, inside)))
     return max(events, key=lambda event: event[0])[1] if events else None
+
+
+def _backward_apart(passes: Passes, rows: list[Layer], forward: list[Divergence], tolerance: float) -> list[Divergence]:
+    """Return the layers whose weights get another gradient although they, and what holds them, agree forward."""
+    wrong = {d.path for d in forward} | {d.jax for d in forward}
+    found = []
+    for row, pair in zip(rows, passes.aligned, strict=True):
+        leaf = not any(a.call.parent is pair.call for a in passes.aligned)
+        if not leaf or row.own_weights <= tolerance or {row.torch, row.jax} & wrong or not row.torch:
+            continue
+        # the gradient of a weight that is used elsewhere too may come from there
+        names = [n for n in passes.trace.gradients if n.startswith(f"{row.torch}.")]
+        if _shared(passes, names) or row.own_behind > tolerance:
+            continue
+        found.append(Divergence(row.torch, "backward", "weights", row.jax, row.own_weights, None, 0.0))
+    return list({d.path: d for d in found}.values())
+
+
+def _shared(passes: Passes, names: list[str]) -> bool:
+    """Say whether weights are those of several layers, which a wrong one of them would spoil."""
+    shapes = [passes.trace.gradients[n].shape for n in names]
+    return not shapes
 
 
 def _between(passes: Passes, pair: Aligned) -> str:
