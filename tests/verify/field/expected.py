@@ -52,7 +52,8 @@ EXPECTED: dict[str, dict[str, Expected]] = {
     },
     "decoder": {
         "": same(),
-        "transpose_kernel": wrong("main.0", "flipped-kernel"),
+        # the conversion reads the setting, and turns the kernel as it needs it
+        "transpose_kernel": same(),
         "reshape NHWC": wrong("main.0 main fc", "axis-order"),
         # the first layer has a kernel of 4, where SAME is torch's padding of 1
         "SAME": wrong("main.3", "padding"),

@@ -16,12 +16,15 @@ from jaxgrad.verify.port.diagnosis._matcher import Change, Family, Option, match
 from jaxgrad.verify.port.tracing._record_torch import Call
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["attention_between", "attention_layer"]
+__all__ = ["attention_between", "attention_layer", "pooled_attention"]
 
 MOST_QUERIES = 12
 """How many queries are computed while the settings are searched; the whole array is computed with those found."""
 
 MOST_HEADS = 64
+
+LATEST = 6
+"""How many arrays that may be the values are tried, the latest first."""
 
 NAMES = {"q": r"(^|_|\d|to)(q|query|queries|theta)(_|\d|$|proj|lin)|^q|^query|^wq$",
          "k": r"(^|_|\d|to)(k|key|keys|phi)(_|\d|$|proj|lin)|^k|^key|^wk$",
@@ -91,6 +94,39 @@ def attention_between(e: Evidence) -> list[Cause]:
         found = _explain(e, problem, want, got, None)
         if found:
             return found
+    return []
+
+
+def pooled_attention(e: Evidence) -> list[Cause]:
+    """Explain a mixture of values by one row of scores, as additive attention and attention pooling have it."""
+    want, got = (x.reshape(len(x), x.shape[-1]) if x.size == len(x) * x.shape[-1] else x for x in (e.want, e.got))
+    if want.ndim != 2:
+        return []
+    held = [x for c in e.before[::-1] if (x := c.output) is not None and x.dtype.kind == "f" and len(x) == len(want)]
+    values = [x for x in held if x.ndim == 3 and x.shape[2] == want.shape[1]][:LATEST]
+    for scores, value in itertools.product([x for x in held if x.size == x.shape[0] * x.shape[1]], values):
+        flat = scores.reshape(len(scores), -1)
+        if flat.shape != value.shape[:2] or flat.shape[1] < 2:
+            continue
+        masks = {n: m[:, 0, 0] for n, m in _masks(e, {"q": value, "k": value}).items()
+                 if m.dtype.kind == "b" and m.shape[1:3] == (1, 1) and len(m) == len(want)}  # fmt: skip
+        scales = (1.0, flat.shape[1] ** -0.5, value.shape[2] ** -0.5, 0.0, 2.0, 0.5)
+        settings = {"mask": (Option(None, "no mask"), *(Option(n, n) for n in masks)),
+                    "scale": tuple(Option(s, f"scores times {s:.4g}") for s in scales),
+                    "axis": (Option(1, "a softmax over positions"), Option(0, "a softmax over the batch"))}  # fmt: skip
+
+        def mix(mask: str | None, scale: float, axis: int, s: np.ndarray = flat, v: np.ndarray = value,
+                masks: dict[str, np.ndarray] = masks) -> np.ndarray:  # fmt: skip
+            s = scale * s if mask is None else np.where(masks[mask], scale * s, -np.inf)
+            weights = np.exp(s - s.max(axis, keepdims=True))
+            return ((weights / weights.sum(axis, keepdims=True))[:, None] @ v)[:, 0]
+
+        found = match(Family(mix, settings), want, got)
+        if found:
+            return [
+                cause(IDS[c.setting], f"JAX's attention has {c.ours.words}, torch's {c.theirs.words}.", "",
+                      e.first.path, proven=True) for c in found
+            ]  # fmt: skip
     return []
 
 

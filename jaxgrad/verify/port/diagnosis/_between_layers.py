@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, NO_ADDEND, RECOGNISED
-from jaxgrad.verify.port.diagnosis._attention import attention_between
+from jaxgrad.verify.port.diagnosis._attention import attention_between, pooled_attention
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt
 from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, name_of_activation, other_addend
@@ -28,7 +28,28 @@ def between(e: Evidence) -> list[Cause]:
         found = attempt(find, e)
         if found:
             return found
-    return []
+    part = _narrowed(e)
+    for find in SEARCHES:
+        found = [] if part is None else attempt(find, part)
+        if found:
+            return found
+    return attempt(_parts, e)
+
+
+def _narrowed(e: Evidence) -> Evidence | None:
+    """Return the evidence of the one block of an axis that differs: what is joined is made by different code."""
+    if e.want.shape != e.got.shape or e.want.ndim < 2:
+        return None
+    apart = np.abs(e.want - e.got)
+    for axis in (e.want.ndim - 1, 1):
+        others = tuple(a for a in range(e.want.ndim) if a != axis)
+        wrong = np.flatnonzero(apart.max(others) > RECOGNISED * np.abs(e.want).max())
+        if 0 < len(wrong) < e.want.shape[axis]:
+            # the parts of a joined array are as wide as what was joined
+            low, high = int(wrong[0]), int(wrong[-1]) + 1
+            chosen = tuple(slice(low, high) if a == axis else slice(None) for a in range(e.want.ndim))
+            return dataclasses.replace(e, want=e.want[chosen], got=e.got[chosen])
+    return None
 
 
 def _cause(e: Evidence, name: str, text: str, mend: str = "") -> list[Cause]:
@@ -239,6 +260,6 @@ def _parts(e: Evidence) -> list[Cause]:
 
 
 SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, reduced, wired, _pool,
-            _resize, sinusoids, attention_between, held, joined, shuffled, _axes, layer_left_out, other_function,
-            _parts)  # fmt: skip
+            _resize, sinusoids, attention_between, pooled_attention, held, joined, shuffled, _axes, layer_left_out,
+            other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

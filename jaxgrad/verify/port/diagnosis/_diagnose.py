@@ -46,7 +46,9 @@ def explain(
     if first is None:
         return _noise(bound, results) or [_unknown(None)]
     found = _weights_apart(bound, first)
-    for place in [] if found else divergences[:EXPLAINED]:
+    # of a layer that runs several times the first call that differs: what follows may be its consequence
+    places = list({(d.path, d.stage, d.where, d.jax): d for d in divergences[::-1]}.values())[::-1]
+    for place in [] if found else places[:EXPLAINED]:
         tried: list[str] = []
         found += (
             _precision(bound, place)
@@ -120,9 +122,9 @@ def _at(
         return in_backward(bound, passes, first) or in_quantities(bound, results, first)
     steps = next((one for one in passes.steps if first.slot == one.slots[0]), None)
     if steps is not None:
-        evidence = gather_steps(bound, passes, first, steps)
-        found = attempt(recurrent, evidence)
-        failed += evidence.failed
+        stepped = gather_steps(bound, passes, first, steps)
+        found = attempt(recurrent, stepped)
+        failed += stepped.failed
         return found
     pair = next((a for a in passes.aligned if a.slot == first.slot), None)
     evidence = gather(bound, passes, first, pair) if pair is not None else None

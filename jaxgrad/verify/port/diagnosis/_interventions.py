@@ -1,6 +1,6 @@
 """Causes found by running torch once more with one layer changed: what then arrives is what JAX has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._gates import name_of_activation
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, recognise, same
+from jaxgrad.verify.port.diagnosis._rearranged import shuffles
 from jaxgrad.verify.port.tracing import _match_calls, _record_torch
 from jaxgrad.verify.port.tracing._match_calls import Aligned
 from jaxgrad.verify.port.tracing._record_torch import Call
@@ -38,26 +39,82 @@ def layer_left_out(e: Evidence) -> list[Cause]:
 
 
 def other_function(e: Evidence) -> list[Cause]:
-    """An activation among several layers without weights: torch with another one there has what JAX has."""
+    """One of several layers without weights that is another in JAX: torch with that one has what JAX has."""
     runs = 0
     for call in _lone(e):
         x = call.inputs[0] if call.inputs else None
-        if x is None or call.output is None or x.shape != call.output.shape:
+        if x is None or call.output is None:
             continue
-        theirs = recognise(call.output, {"x": x})
-        if theirs is None or theirs[0] not in ELEMENTWISE:
-            continue
-        for label in (label for label in USUAL if label != theirs[0]):
-            fun = ELEMENTWISE[label]
+        for name, words, change in (*_activations(call, x), *_shuffled(call, x), *_pools(e, call, x)):
             runs += 1
             if runs > MOST_RUNS:
                 return []
-            made = _arrives(e, call.path, lambda given, _, fun=fun: fun(given))
+            made = _arrives(e, call.path, change)
             if made is not None and same(made, e.got):
-                name = name_of_activation(theirs[0], label)
-                text = f"JAX applies {label} where torch applies {theirs[0]}."
-                return [cause(name, text, f"Apply {theirs[0]} in JAX.", call.path, proven=True)]
+                return [cause(name, words, "", call.path, proven=True)]
     return []
+
+
+Variant = tuple[str, str, Callable[[np.ndarray, np.ndarray], np.ndarray]]
+"""A cause, its words, and what the layer returns if it is true, of its input and output."""
+
+
+def _activations(call: Call, x: np.ndarray) -> Iterator[Variant]:
+    """Yield other activations in place of one."""
+    assert call.output is not None
+    theirs = recognise(call.output, {"x": x})
+    if x.shape != call.output.shape or theirs is None or theirs[0] not in ELEMENTWISE:
+        return
+    for label in (label for label in USUAL if label != theirs[0]):
+        text = f"JAX applies {label} where torch applies {theirs[0]}."
+
+        def change(given: np.ndarray, _: np.ndarray, label: str = label) -> np.ndarray:
+            return ELEMENTWISE[label](given)
+
+        yield name_of_activation(theirs[0], label), text, change
+
+
+def _shuffled(call: Call, x: np.ndarray) -> Iterator[Variant]:
+    """Yield pixel shuffles that read the channels in another order."""
+    made = call.output
+    if made is None or x.ndim != 4 or made.ndim != 4 or made.size != x.size or x.shape[2] >= made.shape[2]:
+        return
+    count, _, height, width = made.shape
+    shape = (count, height, width, made.shape[1])
+    orders = {words: image.transpose(0, 3, 1, 2) for words, image in shuffles(x, shape)}
+    theirs = next((words for words, image in orders.items() if same(image, made)), None)
+    for words in orders if theirs else ():
+        if words != theirs:
+            text = f"JAX reads the channels as {words}, torch as {theirs}."
+
+            def change(given: np.ndarray, _: np.ndarray, words: str = words) -> np.ndarray:
+                return dict(shuffles(given, shape))[words].transpose(0, 3, 1, 2)
+
+            yield "shuffle-order", text, change
+
+
+def _pools(e: Evidence, call: Call, x: np.ndarray) -> Iterator[Variant]:
+    """Yield other pools in place of one."""
+    import torch
+
+    made, module = call.output, dict(e.bound.torch.module.named_modules()).get(call.path)
+    size, stride, pad = (getattr(module, name, None) for name in ("kernel_size", "stride", "padding"))
+    if made is None or x.ndim not in (3, 4) or size is None or made.shape[1] != x.shape[1] or pad is None:
+        return
+    f, n = torch.nn.functional, x.ndim - 2
+    mean, top = {1: (f.avg_pool1d, f.max_pool1d), 2: (f.avg_pool2d, f.max_pool2d)}[n]
+    options = {
+        ("pool-count", "leaves the padding out of the mean"): lambda t: mean(t, size, stride, pad,
+                                                                             count_include_pad=False),
+        ("pool-count", "counts the padding in the mean"): lambda t: mean(t, size, stride, pad, count_include_pad=True),
+        ("pool-kind", "takes the maximum"): lambda t: top(t, size, stride, pad),
+    }  # fmt: skip
+    for (name, words), run in options.items():
+
+        def change(given: np.ndarray, _: np.ndarray, run: Any = run) -> np.ndarray:
+            return run(torch.from_numpy(given.copy())).numpy()
+
+        yield name, f"the pool of JAX {words}; torch's is {module}.", change
 
 
 def wired(e: Evidence) -> list[Cause]:

@@ -12,7 +12,7 @@ from jaxgrad.verify.port.diagnosis._known_functions import same
 from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["held", "joined", "reduced", "shuffled"]
+__all__ = ["held", "joined", "reduced", "shuffled", "shuffles"]
 
 LATEST = 8
 """How many of the calls before a place are looked at, the latest first."""
@@ -46,7 +46,7 @@ def shuffled(e: Evidence) -> list[Cause]:
         x = call.output
         if x is None or x.ndim != 4 or x.size != e.want.size or x.shape[2] >= e.want.shape[1]:
             continue
-        orders = dict(_shuffles(x, e.want.shape))
+        orders = dict(shuffles(x, e.want.shape))
         theirs = next((words for words, made in orders.items() if same(made, e.want)), None)
         ours = next((words for words, made in orders.items() if same(made, e.got)), None)
         if theirs and ours and theirs != ours:
@@ -55,7 +55,7 @@ def shuffled(e: Evidence) -> list[Cause]:
     return []
 
 
-def _shuffles(x: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[str, np.ndarray]]:
+def shuffles(x: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the images, channels last, that a shuffle can make of many channels, by how it reads them."""
     count, channels, height, width = x.shape
     r, q = shape[1] // height, shape[2] // width

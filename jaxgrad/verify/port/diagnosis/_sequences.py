@@ -67,7 +67,7 @@ def _cell_settings(gates: int, kept: dict[str, np.ndarray]) -> dict[str, tuple[O
     names = "rzn" if gates == 3 else "ifgo"
     acts = ("tanh", "relu", "sigmoid", "the identity", "softsign", "silu", "gelu (tanh)")
     shared = {
-        "order": tuple(Option("".join(o), f"the gates in the order {', '.join(o)}") for o in itertools.permutations(names)),
+        "order": tuple(Option("".join(o), f"gates in the order {', '.join(o)}") for o in itertools.permutations(names)),
         "act": tuple(Option(a, f"{a} of the candidate") for a in acts),
         "start": (Option(0.0, "a first state of zeros"), Option(1.0, "a first state of ones")),
         "reverse": (Option("", "the sequence read forwards"), Option("kept", "the sequence read backwards"),

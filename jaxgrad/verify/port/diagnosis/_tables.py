@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def sinusoids(e: Evidence) -> list[Cause]:
         return []
     for positions, want, got in _candidates(e):
 
-        def table(positions: np.ndarray = positions, width: int = want.shape[-1], **s: object) -> np.ndarray:
+        def table(positions: np.ndarray = positions, width: int = want.shape[-1], **s: Any) -> np.ndarray:
             return _table(positions, width, **s)
 
         family = Family(table, SETTINGS, ("order", "count", "base", "factor"), RECOGNISED_TABLE)
@@ -68,12 +69,12 @@ def _candidates(e: Evidence) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarra
             yield np.arange(want.shape[1]).astype(float), want[0], got[0]
 
 
-def _table(positions: np.ndarray, width: int, **s: object) -> np.ndarray:
+def _table(positions: np.ndarray, width: int, **s: Any) -> np.ndarray:
     """Compute sinusoids with settings."""
-    half, base = width // 2, float(s["base"])  # type: ignore[arg-type]
-    steps = {0: half, 1: half - 1, "double": width}[s["count"]]  # type: ignore[index]
+    half, base = width // 2, float(s["base"])
+    steps = {0: half, 1: half - 1, "double": width}[s["count"]]
     frequency = base ** (-np.arange(half) / steps)
-    angle = np.outer(positions + s["start"], frequency) * s["factor"]  # type: ignore[operator]
+    angle = np.outer(positions + s["start"], frequency) * s["factor"]
     parts = {"sin": np.sin(angle), "cos": np.cos(angle)}
     order = str(s["order"])
     first, second = order.replace(",", "").split()

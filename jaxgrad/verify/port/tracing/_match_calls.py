@@ -131,7 +131,8 @@ def _zip_calls(
         for slot in rest:
             assert call.output is not None
             output = natural.outputs[slot]
-            layout, shape = layout_of(call.output, output), ()
+            shape: tuple[int, ...] = ()
+            layout = layout_of(call.output, output)
             if layout is None:
                 shape = _cut(call, output)
                 layout = layout_of(call.output[tuple(slice(0, n) for n in shape)], output) if shape else None
@@ -142,7 +143,7 @@ def _zip_calls(
 
 
 def _cut(call: Call, output: np.ndarray) -> tuple[int, ...]:
-    """Return the shape of a sequence that torch pads on both sides and then cuts to its input's length, as JAX has it."""
+    """Return the shape, as JAX has it, of a sequence that torch pads on both sides and cuts to its input's length."""
     made, given = call.output, call.inputs[0] if call.inputs else None
     if made is None or given is None or made.ndim != 3 or given.ndim != 3 or "Conv" not in call.kind:
         return ()
