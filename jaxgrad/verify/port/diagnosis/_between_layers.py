@@ -22,6 +22,10 @@ from jaxgrad.verify.report._records import Cause
 __all__ = ["between"]
 
 
+MOST_ADDENDS = 8
+"""How many arrays a sum is taken apart into, the latest first."""
+
+
 def between(e: Evidence) -> list[Cause]:
     """Return the causes of an error of the code between two layers."""
     for find in SEARCHES:
@@ -145,6 +149,25 @@ def _scaled(e: Evidence) -> list[Cause]:
     return []
 
 
+def _combination(e: Evidence) -> list[Cause]:
+    """Sums of the same arrays with other factors."""
+    held: dict[str, np.ndarray] = {}
+    for name, x in e.sources.items():
+        if x.shape == e.want.shape and not any(same(x, y) for y in held.values()):
+            held[name] = x
+    held = dict(list(held.items())[:MOST_ADDENDS])
+    if len(held) < 2 or e.want.size <= len(held) or e.want.shape != e.got.shape:
+        return []
+    columns = np.stack([x.ravel() for x in held.values()], 1)
+    theirs, ours = (np.linalg.lstsq(columns, x.ravel())[0] for x in (e.want, e.got))
+    if not (same(columns @ theirs, e.want.ravel()) and same(columns @ ours, e.got.ravel())):
+        return []
+    rows = [(n, t, o) for n, t, o in zip(held, theirs, ours, strict=True) if abs(t - o) > NAMED_FACTOR]
+    told = "; ".join(f"{o:.6g} times {n} for torch's {t:.6g}" for n, t, o in rows)
+    left = any(abs(o) < NAMED_FACTOR or abs(t) < NAMED_FACTOR for _, t, o in rows)
+    return _cause(e, "residual" if left else "scale", f"JAX adds {told}.") if rows else []
+
+
 def _plain(factor: float) -> bool:
     """Say whether a factor is 1, or nothing at all: neither explains a difference."""
     return abs(factor - 1) <= NAMED_FACTOR or abs(factor) <= NO_ADDEND
@@ -259,7 +282,7 @@ def _parts(e: Evidence) -> list[Cause]:
     return []
 
 
-SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, reduced, wired, _pool,
+SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, _combination, reduced, wired, _pool,
             _resize, sinusoids, attention_between, pooled_attention, held, joined, shuffled, _axes, layer_left_out,
             other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

@@ -25,7 +25,7 @@ def convolution(e: Evidence) -> list[Cause]:
     if not weights or e.want.ndim not in (3, 4) or not e.inputs:
         return []
     transposed = bool(e.torch.get("transposed"))
-    settings = _transposed_settings(e) if transposed else _settings(e, weights)
+    settings = _transposed_settings(e) if transposed else _settings(e)
     shared = {
         "weight": tuple(Option(n, n) for n in weights),
         "flip": (Option(False, "the kernel as it is"), Option(True, "the kernel flipped")),
@@ -39,7 +39,8 @@ def convolution(e: Evidence) -> list[Cause]:
     found = match(family, e.want, e.got)
     if found:
         mode = f"Pad in torch's mode ({e.torch.get('padding_mode')}) before the layer, and give padding='VALID'."
-        mends = {"sides": f"Give padding={[(p, p) for p in _numbers(e, 'padding', 0)]} to the JAX layer.",
+        numbers = [(p, p) for p in _numbers(e, "padding", 0)]
+        mends = {"sides": "" if e.pair.shape else f"Give padding={numbers} to the JAX layer.",
                  "dilation": f"Give kernel_dilation={_numbers(e, 'dilation', 1)}.", "mode": mode}  # fmt: skip
         return [
             cause(IDS[c.setting], f"JAX has {c.ours.words}, torch {c.theirs.words}.",
@@ -81,36 +82,30 @@ def _numbers(e: Evidence, name: str, default: int) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, tuple) else (0 if isinstance(value, str) else value,) * n
 
 
-def _settings(e: Evidence, weights: dict[str, np.ndarray]) -> dict[str, tuple[Option, ...]]:
+def _settings(e: Evidence) -> dict[str, tuple[Option, ...]]:
     """Return what may differ in a convolution."""
     n = e.want.ndim - 2
-    pad, dil, stride = (_numbers(e, k, d) for k, d in (("padding", 0), ("dilation", 1), ("stride", 1)))
-    size = next(iter(weights.values())).shape[2:]
-    reach = tuple((k - 1) * d for k, d in zip(size, dil, strict=True))
-    uneven = []
-    for length, k, s, d in zip(e.inputs[0].shape[2:], size, stride, dil, strict=True):
-        total = max((-(-length // s) - 1) * s + (k - 1) * d + 1 - length, 0)
-        uneven.append((total // 2, total - total // 2))
+    dil, stride = (_numbers(e, k, 1) for k in ("dilation", "stride"))
     sides = {
-        "torch's padding": tuple((p, p) for p in pad),
-        "'SAME' padding, which puts more at the end": tuple(uneven),
-        "padding at the start only": tuple((r, 0) for r in reach),
-        "padding at the end only": tuple((0, r) for r in reach),
-        "no padding": ((0, 0),) * n,
-        "even padding of the dilated kernel": tuple((r // 2, r - r // 2) for r in reach),
-        "padding for a kernel without dilation, at the start": tuple((k - 1, 0) for k in size),
-        "padding for a kernel without dilation": tuple(((k - 1) // 2, k - 1 - (k - 1) // 2) for k in size),
-        "one less padding": tuple((p - 1, p - 1) for p in pad),
-        "one more padding": tuple((p + 1, p + 1) for p in pad),
-        "padding of one more at the start": tuple((p + 1, p) for p in pad),
+        "torch": "torch's padding",
+        "start": "padding at the start only",
+        "same": "'SAME' padding, which puts more at the end",
+        "even": "the padding of a centred kernel",
+        "end": "padding at the end only",
+        "none": "no padding",
+        "less": "one less padding",
+        "more": "one more padding",
+        "later": "padding of one more at the start",
     }
+    # torch pads on both sides and cuts the end off: what is left is padded at the start
+    sides = dict(sorted(sides.items(), key=lambda item: item[0] != ("start" if e.pair.shape else "torch")))
     given = "constant" if e.torch.get("padding_mode", "zeros") == "zeros" else e.torch["padding_mode"]
     modes = {"constant": "zeros", "reflect": "reflected values", "circular": "circular values",
              "replicate": "the values of the edge"}  # fmt: skip
     ordered = sorted(modes, key=lambda m: m != given)
     groups = e.torch.get("groups", 1) or 1
     return {
-        "sides": tuple(Option(s, w) for w, s in sides.items() if all(a >= 0 and b >= 0 for a, b in s)),
+        "sides": tuple(Option(name, words) for name, words in sides.items()),
         "mode": tuple(Option(m, f"{modes[m]} as padding") for m in ordered),
         "dilation": tuple(Option(d, f"a dilation of {d}") for d in dict.fromkeys((dil, (1,) * n, (2,) * n))),
         "stride": tuple(Option(s, f"strides of {s}") for s in dict.fromkeys((stride, (1,) * n, (2,) * n))),
@@ -118,6 +113,22 @@ def _settings(e: Evidence, weights: dict[str, np.ndarray]) -> dict[str, tuple[Op
                      Option("turns", "channels of the groups by turns"), Option("inputs", "inputs grouped by turns"))
         if groups > 1 else (Option("blocks", "channels as they are"),),
     }  # fmt: skip
+
+
+def _sides(
+    e: Evidence, name: str, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """Return how many entries a form of padding puts before and behind each axis."""
+    found = []
+    lengths = e.inputs[0].shape[2:]
+    for pad, k, s, d, length in zip(_numbers(e, "padding", 0), size, stride, dilation, lengths, strict=True):
+        reach = (k - 1) * d
+        total = max((-(-length // s) - 1) * s + reach + 1 - length, 0)
+        forms = {"torch": (pad, pad), "start": (reach, 0), "end": (0, reach), "none": (0, 0),
+                 "same": (total // 2, total - total // 2), "even": (reach // 2, reach - reach // 2),
+                 "less": (pad - 1, pad - 1), "more": (pad + 1, pad + 1), "later": (pad + 1, pad)}  # fmt: skip
+        found.append(forms[name])
+    return found
 
 
 def _kernel(weights: dict[str, np.ndarray], s: dict[str, Any]) -> Any:
@@ -137,7 +148,10 @@ def _plain(e: Evidence, weights: dict[str, np.ndarray], **s: Any) -> np.ndarray 
     x, w, bias = torch.from_numpy(e.inputs[0].copy()), _kernel(weights, s), e.weight("bias")
     if s["grouping"] == "inputs":
         x = x.unflatten(1, (-1, groups)).swapaxes(1, 2).flatten(1, 2)
-    padded = f.pad(x, [p for side in reversed(s["sides"]) for p in side], mode=s["mode"])
+    sides = _sides(e, s["sides"], tuple(w.shape[2:]), s["stride"], s["dilation"])
+    if any(p < 0 for side in sides for p in side):
+        return None
+    padded = f.pad(x, [p for side in reversed(sides) for p in side], mode=s["mode"])
     run = {1: f.conv1d, 2: f.conv2d}[n]
     b = torch.from_numpy(bias.copy()) if s["bias"] and bias is not None else None
     made = run(padded, w, b, s["stride"], 0, s["dilation"], groups)

@@ -111,7 +111,7 @@ def _at(
         return in_step(bound, tolerance)
     if first.where == "tied weights":
         text = f"one tensor in torch fills {first.jax}, which are leaves of their own in JAX."
-        return [Cause("tied-weights", text, "Use one parameter, for example embed.attend.", first.path, proven=True)]
+        return [cause("tied-weights", text, "Use one parameter, for example embed.attend.", first.path, proven=True)]
     if passes is not None and (counted := _other_count(passes)):
         return counted
     if first.path == "loss" and first.stage == "forward":
@@ -151,7 +151,7 @@ def _other_count(passes: Passes) -> list[Cause]:
         ours = sum(slot[0] in both[1] for slot in passes.natural.outputs)
         if theirs != ours:
             text = f"torch calls {path} {theirs} times, JAX calls {other} {ours} times."
-            return [Cause("call-count", text, "Apply it as often in both.", path)]
+            return [cause("call-count", text, "Apply it as often in both.", path)]
     return []
 
 
@@ -221,7 +221,7 @@ def _precision(bound: Any, first: Divergence | None) -> list[Cause]:
             continue
         if below and name in ("float32", "bfloat16", "float16") and first.error < 0.1:
             text = f"the JAX layer {path or 'itself'} computes in {name} whatever it is given (dtype={name})."
-            return [Cause("dtype", text, "Leave dtype=None, so that it follows its inputs.", first.path)]
+            return [cause("dtype", text, "Leave dtype=None, so that it follows its inputs.", first.path)]
     return []
 
 
@@ -231,7 +231,7 @@ def _alone(bound: Any, first: Divergence | None) -> list[Cause]:
     if first is None or first.stage != "forward" or not islands or not islands.alone or first.error > ROUNDED:
         return []
     text = f"JAX computes in float32 whatever it is given, torch does not ({'; '.join(islands.alone[:2])})."
-    return [Cause("dtype", text, "Compute in the dtype of the input, or cast in torch too.", first.path)]
+    return [cause("dtype", text, "Compute in the dtype of the input, or cast in torch too.", first.path)]
 
 
 def _noise(bound: Any, results: list[Result]) -> list[Cause]:
@@ -242,9 +242,9 @@ def _noise(bound: Any, results: list[Result]) -> list[Cause]:
     for path, settings in jax_configs(bound.jax).items():
         if settings.get("use_fast_variance") and _large_means(bound):
             text = f"{path} computes its variance as E[x^2] - E[x]^2, which loses the digits of inputs far from 0."
-            return [Cause("fast-variance", text, "Set use_fast_variance=False.", path)]
+            return [cause("fast-variance", text, "Set use_fast_variance=False.", path)]
     text = f"both compute the same in float64, but JAX rounds {noisy[0].noise:.0f} times as much as torch."
-    return [Cause("precision", text, 'Set jax.config.update("jax_default_matmul_precision", "highest"), and look for'
+    return [cause("precision", text, 'Set jax.config.update("jax_default_matmul_precision", "highest"), and look for'
                   " reduced precision inside of the model (TF32, bfloat16).")]  # fmt: skip
 
 

@@ -129,11 +129,12 @@ def _inside(call: Call, holder: Call | None) -> bool:
 def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: np.ndarray) -> dict[str, np.ndarray]:
     """Return what ran before a time below one parent, latest first, and the parent's own input."""
     del bound
+    cuts = {id(a.call): a.shape for a in passes.aligned if a.shape}
     calls = [c for c in passes.trace.calls if c.parent is parent and c.end < time and c.output is not None]
     found: dict[str, np.ndarray] = {}
     for call in sorted(calls, key=lambda c: -c.end):
         for name, array in (
-            (call.path, call.output),
+            (call.path, None if call.output is None else call.output[_slices(cuts.get(id(call), ()))]),
             (f"the input of {call.path}", call.inputs[0] if call.inputs else None),
         ):
             laid = None if array is None or array.dtype.kind != "f" else _laid_out(array, like)
@@ -146,9 +147,18 @@ def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: n
     return dict(list(found.items())[:12])
 
 
+def _slices(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return what cuts an array to a shape."""
+    return tuple(slice(0, n) for n in shape)
+
+
 def _laid_out(array: np.ndarray, like: np.ndarray) -> np.ndarray | None:
     """Return an array in the layout of another of the same numbers, or as it is where the shapes cannot be matched."""
     if array.shape == like.shape and array.ndim < 4:
         return array
     axes = _match_calls.layout_of(array, like)
-    return array if axes is None else array.transpose(axes)
+    if axes is not None:
+        return array.transpose(axes)
+    # other channels than those that are made of it: they lie last where the rest fits so
+    last = np.moveaxis(array, 1, -1) if array.ndim == like.ndim > 2 else array
+    return last if last.shape[:-1] == like.shape[:-1] != array.shape[:-1] else array

@@ -17,7 +17,7 @@ GATES = ("the identity", "sigmoid", "tanh", "silu", "gelu (erf)", "gelu (tanh)",
          "the square", "elu")  # fmt: skip
 
 FORMS = (("gelu", "gelu-form"), ("leaky", "negative-slope"), ("softmax", "softmax-axis"), ("standard", "ddof"),
-         ("hard sigmoid", "hard-sigmoid"), ("elu (", "alpha"))  # fmt: skip
+         ("hard sigmoid", "hard-sigmoid"),)  # fmt: skip
 
 MOST_OPERANDS = 10
 
@@ -31,6 +31,7 @@ Product = tuple[str, str, str, str]
 def name_of_activation(theirs: str, ours: str) -> str:
     """Return the cause of another activation: two forms of one, one left out, or just another."""
     alike = [name for word, name in FORMS if word in theirs and word in ours]
+    alike += ["alpha"] if theirs.startswith("elu") and ours.startswith("elu") else []
     return alike[0] if alike else "activation-missing" if ours == "the identity" else "activation"
 
 

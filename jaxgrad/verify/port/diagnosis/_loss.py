@@ -30,7 +30,7 @@ def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str =
         sizes["axis 1"] = output.shape[1]
     if np.isnan(got) != np.isnan(want):
         nan = "JAX" if np.isnan(got) else "torch"
-        return [Cause("nan", f"the loss is NaN only in {nan}.", "Look at ignored labels and empty means.", path)]
+        return [cause("nan", f"the loss is NaN only in {nan}.", "Look at ignored labels and empty means.", path)]
     factor = special_ratio(got / want, sizes) if want else ""
     if theirs and ours and theirs[0] != ours[0]:
         name = "half-square" if "half" in (theirs[0] + ours[0]) else "loss-form"
@@ -40,11 +40,11 @@ def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str =
             cause(name, f"JAX computes {ours[0]}, torch {theirs[0]}.", f"Use {theirs[0]} in JAX.", path, proven=True)
         ]
     if factor and any(c.isalpha() for c in factor):
-        return [Cause("reduction", f"JAX's loss is {factor} times torch's.", "Reduce over the same axes.", path)]
+        return [cause("reduction", f"JAX's loss is {factor} times torch's.", "Reduce over the same axes.", path)]
     if factor in ("0.5", "2", "-1"):
         name = "half-square" if factor != "-1" else "sign"
         mend = "optax.l2_loss halves the square; use jnp.mean((a - b) ** 2)." if name == "half-square" else "Negate it."
-        return [Cause(name, f"JAX's loss is {factor} times torch's.", mend, path)]
+        return [cause(name, f"JAX's loss is {factor} times torch's.", mend, path)]
     return []
 
 

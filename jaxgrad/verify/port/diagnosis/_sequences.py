@@ -57,9 +57,10 @@ def _one_layer(e: Evidence) -> list[Cause]:
     family = Family(cell.gru if gates == 3 else cell.lstm, _cell_settings(gates, kept))
     found = match(family, want, got)
     return [
-        cause(IDS[c.setting], f"JAX has {c.ours.words}, torch {c.theirs.words}.", "", e.pair.call.path, proven=True)
+        cause(IDS[c.setting], f"JAX has {c.ours.words}, torch {c.theirs.words}.", f"Use {c.theirs.words}.",
+              e.pair.call.path, proven=True)
         for c in found or ()
-    ]
+    ]  # fmt: skip
 
 
 def _cell_settings(gates: int, kept: dict[str, np.ndarray]) -> dict[str, tuple[Option, ...]]:
