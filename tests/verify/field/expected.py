@@ -158,7 +158,7 @@ EXPECTED: dict[str, dict[str, Expected]] = {
         "gates swapped": wrong("conv_layers.0.conv1x1_out conv_layers.0.conv1x1_skip", "gate-order"),
         "not causal": wrong("conv_layers.0.conv conv_layers.0.conv1x1_out conv_layers.0.conv1x1_skip", "padding"),
         "dilation missing": wrong("conv_layers.1.conv", "dilation"),
-        "norm over all": wrong("first_conv", "weight-norm"),
+        "norm over all": wrong("first_conv conv_layers.0.conv", "weight-norm"),
         "norm over inputs": wrong("conv_layers.0.conv", "weight-norm"),
         "sqrt half missing": wrong("conv_layers.1.conv conv_layers.1 conv_layers.0", "scale"),
     },

@@ -282,7 +282,7 @@ def _parts(e: Evidence) -> list[Cause]:
     return []
 
 
-SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, _combination, reduced, wired, _pool,
-            _resize, sinusoids, attention_between, pooled_attention, held, joined, shuffled, _axes, layer_left_out,
-            other_function)  # fmt: skip
+SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, _combination, reduced,
+            wired, _pool, _resize, sinusoids, attention_between, pooled_attention, held, joined, shuffled, _axes,
+            layer_left_out, other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

@@ -112,7 +112,7 @@ def _at(
     if first.where == "tied weights":
         text = f"one tensor in torch fills {first.jax}, which are leaves of their own in JAX."
         return [cause("tied-weights", text, "Use one parameter, for example embed.attend.", first.path, proven=True)]
-    if passes is not None and (counted := _other_count(passes)):
+    if passes is not None and (counted := _other_count(bound, passes)):
         return counted
     if first.path == "loss" and first.stage == "forward":
         return _loss(bound, passes, results)
@@ -141,12 +141,16 @@ def _at(
     return found
 
 
-def _other_count(passes: Passes) -> list[Cause]:
+def _other_count(bound: Any, passes: Passes) -> list[Cause]:
     """A layer that one model calls more often than the other: what follows is paired with the wrong call."""
     links = {(a.call.path, a.slot[0]) for a in passes.aligned if a.call.path and a.slot[0]}
     for path, other in sorted(links):
         # a tied head is a layer of its own on one side, and a method of the embedding on the other
         both = {p for p, q in links if q == other}, {q for p, q in links if p == path}
+        # which need not be paired: a head may have a bias beside the table
+        tied = {key.rpartition(".")[0] for pair in bound.torch.aliases.items() for key in pair
+                if {k.rpartition(".")[0] for k in pair} & both[0]}  # fmt: skip
+        both = both[0] | tied, both[1]
         theirs = sum(call.path in both[0] for call in passes.trace.calls)
         ours = sum(slot[0] in both[1] for slot in passes.natural.outputs)
         if theirs != ours:

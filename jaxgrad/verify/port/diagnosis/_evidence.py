@@ -18,6 +18,10 @@ from jaxgrad.verify.report._records import Cause, Divergence
 __all__ = ["Evidence", "attempt", "gather", "gather_steps", "proven"]
 
 
+SIBLINGS, INNER = 12, 6
+"""How many arrays of the calls beside a place are looked at, and how many of those inside of them, the latest first."""
+
+
 @dataclasses.dataclass
 class Evidence:
     """One place, what the reference has there, and what JAX made of the same inputs."""
@@ -140,11 +144,20 @@ def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: n
             laid = None if array is None or array.dtype.kind != "f" else _laid_out(array, like)
             if laid is not None:
                 found.setdefault(name, laid)
+    found = dict(list(found.items())[:SIBLINGS])
     if parent is not None and parent.inputs and parent.inputs[0] is not None and parent.inputs[0].dtype.kind == "f":
         laid = _laid_out(parent.inputs[0], like)
         if laid is not None:
             found.setdefault(f"the input of {parent.path or 'the model'}", laid)
-    return dict(list(found.items())[:12])
+    # what ran inside of these layers may be handed on as well, as the branches of a block are
+    inner = [c for c in passes.trace.calls if c.parent is not parent and c.end < time and _inside(c, parent)]
+    for call in sorted(inner, key=lambda c: -c.end)[:INNER]:
+        if call.output is not None and call.output.dtype.kind == "f":
+            output = call.output[_slices(cuts.get(id(call), ()))]
+            laid = _laid_out(output, like)
+            if laid is not None:
+                found.setdefault(call.path, laid)
+    return found
 
 
 def _slices(shape: tuple[int, ...]) -> tuple[slice, ...]:
