@@ -6,6 +6,7 @@ interpreters of the package know none of that: they ask here.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
@@ -77,6 +78,7 @@ __all__ = [
     "refuse_refs",
     "restricted",
     "settled",
+    "traced_in",
     "with_body",
 ]
 
@@ -412,6 +414,13 @@ def line_of(eqn: JaxprEqn) -> str:
     """Return the file, line and function that wrote an equation; empty where nobody knows."""
     found = summarize(eqn.source_info).strip()
     return "" if found.startswith("<unknown>") else found
+
+
+def traced_in(eqn: JaxprEqn, function: Callable[..., Any]) -> bool:
+    """Say whether an equation was traced while a function ran, which need not be the user's own."""
+    code, traceback = inspect.unwrap(function).__code__, eqn.source_info.traceback
+    frames: Sequence[Any] = () if traceback is None else traceback.frames
+    return any(f.function_name == code.co_name and f.file_name == code.co_filename for f in frames)
 
 
 def name_of(eqn: JaxprEqn) -> str:

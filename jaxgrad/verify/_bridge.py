@@ -20,7 +20,8 @@ def to_jax(tree: Any, dtype: Any = None) -> Any:
     if dtype is not None and jnp.dtype(dtype) == jnp.float64 and not _check.x64_is_on():
         message = "float64 was asked for while x64 is off: JAX would compute in float32"
         raise ValueError(message)
-    return jax.tree.map(lambda leaf: jnp.asarray(_cast(leaf, dtype)), tree)
+    # not jnp.asarray, which compiles a program for every shape; a copy, since what is put on a CPU may share memory
+    return jax.tree.map(lambda leaf: jax.device_put(np.array(_cast(leaf, dtype), copy=True)), tree)
 
 
 def to_torch(tree: Any, dtype: Any = None, device: Any = None) -> Any:

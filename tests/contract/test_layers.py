@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LADDER = (
-    ("_types", "_interrupt", "_frames", "__version__"),
+    ("_types", "_interrupt", "_lazy", "_frames", "__version__"),
     ("_jaxpr", "_sharding", "_deprecated"),
     ("_tree",),
     ("_check",),
@@ -26,6 +26,26 @@ LADDER = (
 """What stands on which rung; nothing on a rung imports its neighbour."""
 
 RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}
+
+ROOMS = (
+    ("_errors", "_files", "_bridge", "_environment"),
+    ("judge",),
+    ("report",),
+    ("port.frameworks",),
+    ("_nonsmooth",),
+    ("port.mapping",),
+    ("port.quantities",),
+    ("port.tracing",),
+    ("port.diagnosis",),
+    ("port",),
+    ("port.dumps",),
+    ("cases",),
+    ("__init__",),
+    ("pytest_plugin",),
+)
+"""The rooms of ``verify``, a rung for each: a stage of the pipeline knows those before it, never one behind it."""
+
+ROOM_RUNG = {name: rung for rung, names in enumerate(ROOMS) for name in names}
 
 OUTSIDE = {
     "flax": {"models", "verify", "cli"},
@@ -70,6 +90,44 @@ def top_level(tree: ast.Module) -> set[str]:
     type_checking = [n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
     body = [n for n in tree.body if not isinstance(n, ast.FunctionDef | ast.ClassDef) and n not in type_checking]
     return set().union(*[imports(node) for node in body]) if body else set()
+
+
+def room(module: str) -> str:
+    """Return the room of a module of ``verify``, named from there: ``port.mapping._search`` is in ``port.mapping``."""
+    package = module.rpartition(".")[0]
+    return next((name for name in (module, package, package.split(".")[0]) if name in ROOM_RUNG), module)
+
+
+def inside(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Return what every module of ``verify`` imports of it, inside of functions too; packages stand for their door."""
+
+    def target(name: str) -> str:
+        parts = name.removeprefix("jaxgrad.verify").strip(".").split(".")
+        paths = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+        return next((m for path in paths for m in (path, f"{path}.__init__") if m in sources), "__init__")
+
+    return {
+        module: {target(n) for n in imports(ast.parse(text)) if n.startswith("jaxgrad.verify")}
+        for module, text in sources.items()
+    }
+
+
+def upward(graph: dict[str, set[str]]) -> list[str]:
+    """List every import inside of ``verify`` that does not point to a lower rung or to the same room."""
+    return [
+        f"{room(module)} imports {other}, which is not below it"
+        for module, others in sorted(graph.items())
+        for other in sorted(others)
+        if room(other) != room(module) and ROOM_RUNG.get(room(other), 99) >= ROOM_RUNG.get(room(module), -1)
+    ]
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """Return the modules that are left when those that import nothing of the rest are taken away, again and again."""
+    left = {module: set(others) for module, others in graph.items()}
+    while free := {module for module, others in left.items() if not others & left.keys()}:
+        left = {module: others for module, others in left.items() if module not in free}
+    return set(left)
 
 
 def violations(path: Path, text: str) -> list[str]:
@@ -118,3 +176,33 @@ def test_reference_imports_torch_alone(path):
 )
 def test_a_broken_rung_is_found(file, line, complaint):
     assert complaint in " ".join(violations(ROOT / "jaxgrad" / file, line))
+
+
+VERIFY = ROOT / "jaxgrad" / "verify"
+SOURCES = {".".join(p.relative_to(VERIFY).with_suffix("").parts): p.read_text() for p in VERIFY.rglob("*.py")}
+
+
+def test_verify_is_a_house_of_rungs():
+    graph = inside(SOURCES)
+    assert sorted({room(module) for module in graph} - ROOM_RUNG.keys()) == []
+    assert upward(graph) == []
+    assert circles(graph) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "complaint"),
+    [
+        ("port.mapping._x", "def f():\n    from jaxgrad.verify.port import _check", "port.mapping imports port._check"),
+        ("judge._x", "from jaxgrad.verify.port.tracing import _record_jax", "judge imports port.tracing._record_jax"),
+        ("port.quantities._x", "def f():\n    import jaxgrad.verify.cases._run", "port.quantities imports cases._run"),
+        ("port.diagnosis._x", "from jaxgrad.verify import pair", "port.diagnosis imports __init__"),
+    ],
+)  # fmt: skip
+def test_an_import_that_points_up_is_found(module, line, complaint):
+    assert any(text.startswith(complaint) for text in upward(inside(SOURCES | {module: line})))
+
+
+def test_a_circle_is_found_though_its_imports_are_inside_of_functions():
+    lazy = "def f():\n    from jaxgrad.verify.judge import _{} as other\n    return other"
+    found = circles(inside(SOURCES | {"judge._a": lazy.format("b"), "judge._b": lazy.format("a")}))
+    assert found == {"judge._a", "judge._b"}

@@ -4,6 +4,7 @@ An architecture is compiled once; every seed brings weights and a batch of its o
 """
 
 import argparse
+import dataclasses
 import sys
 import time
 
@@ -19,8 +20,7 @@ from torch import nn  # noqa: E402
 
 from jaxgrad.verify import pair  # noqa: E402
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE  # noqa: E402
-from jaxgrad.verify.port.frameworks._jax_model import precision  # noqa: E402
-from jaxgrad.verify.port.mapping._flatten_order import settle_flattening  # noqa: E402
+from jaxgrad.verify.port.frameworks._contexts import precision  # noqa: E402
 from jaxgrad.verify.port.quantities._jax import JaxQuantities  # noqa: E402
 from jaxgrad.verify.port.quantities._torch import TorchQuantities  # noqa: E402
 from jaxgrad.verify.port.quantities._verdicts import judge_quantities  # noqa: E402
@@ -104,18 +104,16 @@ class Matched:
     def __init__(self, kind, depth, dtypes):
         self.kind, self.make, self.depth = kind, KINDS[kind], depth
         module, port, loss = self.make(depth)
-        self.bound = pair(torch=module.eval(), jax=port, loss=loss, batch=batch_of(kind, 0))
-        settle_flattening(self.bound)
+        self.bound = pair(torch=module.eval(), jax=port, loss=loss, batch=batch_of(kind, 0)).prepared
         self.sides = {d: (None, JaxQuantities(self.bound, d)) for d in ("float64", *dtypes)}
 
     def judge(self, seed):
         """Redraw weights and batch, and judge value and gradient at every precision."""
         torch.manual_seed(seed)
         drawn = self.make(self.depth)[0]
-        bound, sides = self.bound, {}
-        bound.torch.params = {n: p.detach().double().numpy() for n, p in drawn.named_parameters()}
-        bound.torch.excite()
-        bound.batch = batch_of(self.kind, seed)
+        params = {n: p.detach().double().numpy() for n, p in drawn.named_parameters()}
+        side = dataclasses.replace(self.bound.torch, params=params).perturb_constants()
+        bound, sides = dataclasses.replace(self.bound, torch=side, batch=batch_of(self.kind, seed)), {}
         with precision():
             for dtype, (_, ours) in self.sides.items():
                 ours.kept.clear()

@@ -1,5 +1,6 @@
 """Runs cases in both frameworks, in float64 and float32, and yields a row for everything they compare."""
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +12,12 @@ import jax
 import numpy as np
 
 from jaxgrad.verify import judge
-from jaxgrad.verify._errors import CannotRun
+from jaxgrad.verify._errors import CannotRun, first_line, missing, require
 from jaxgrad.verify.cases._case import Case, Criterion, Quantity, build_all
 from jaxgrad.verify.cases._fault_injection import Plant, planted
 from jaxgrad.verify.cases._picture import save
 from jaxgrad.verify.cases._result import Row
-from jaxgrad.verify.cases._select import missing, need, select
+from jaxgrad.verify.cases._select import select
 
 __all__ = ["prepare", "run", "run_case"]
 
@@ -73,7 +74,7 @@ def prepare(cases: Sequence[Case], device: str | None, plant: Plant | None, figu
         CannotRun: If a package, the device or the folder is missing, or the planted error names a case that does not
             run.
     """
-    need("torch", "torch_ref", *(("matplotlib",) if figures else ()))
+    require("torch", "torch_ref", *(("matplotlib",) if figures else ()))
     if plant is not None and plant.case not in {case.id for case in cases}:
         message = f"the planted error names case {plant.case!r}, which is not among those that run"
         raise CannotRun(message)
@@ -133,8 +134,28 @@ def run_case(
 @contextmanager
 def _settings(device: jax.Device | None) -> Iterator[None]:
     """Compute with x64, in full precision, on a device; left between rows, since a generator's caller runs there."""
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.default_device(device):
+    with (
+        jax.enable_x64(True),
+        jax.default_matmul_precision("highest"),
+        jax.default_device(device),
+        _one_thread_of_torch(),
+    ):
         yield
+
+
+@contextmanager
+def _one_thread_of_torch() -> Iterator[None]:
+    """Let torch compute on one thread: on arrays so small, several cost ten times as much in waiting for each other."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _build(case: Case, plant: Plant | None) -> list[tuple[Any, Any]]:
@@ -208,6 +229,6 @@ def _failed(case: Case, quantity: str, error: Exception) -> Row:
         raise error
     if line := missing(error):
         raise line from None
-    reason = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
+    reason = first_line(error)
     lines = "".join(traceback.format_exception(error))
     return Row(case.id, case.title, quantity, "differ", reason=reason, traceback=lines)

@@ -1,51 +1,18 @@
 """Which cases there are, and which of them a list of patterns means."""
 
-import difflib
-import fnmatch
 import importlib
 import pkgutil
-import re
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from jaxgrad.verify._errors import CannotRun
+from jaxgrad.verify._errors import missing
 from jaxgrad.verify.cases import families
 from jaxgrad.verify.cases._case import CASES, EXTENSIONS, Case, Criterion, Quantity
+from jaxgrad.verify.cases._titles import chosen, natural
 
-__all__ = ["PACKAGES", "need", "select"]
-
-PACKAGES = {
-    "torch": ("PyTorch", "torch"),
-    "torch_ref": ("jaxgrad's reference torch_ref", "torch"),
-    "sklearn": ("scikit-learn", "cli"),
-    "skimage": ("scikit-image", "cli"),
-    "matplotlib": ("Matplotlib", "cli"),
-}
-"""The packages that cases need beside jaxgrad's own: their names, and the extra that installs them."""
-
-
-def need(*packages: str) -> None:
-    """Refuse to go on without some packages.
-
-    Raises:
-        CannotRun: With the command that installs the first one that does not import.
-    """
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise missing(error) or error from None
-
-
-def missing(error: BaseException) -> CannotRun | None:
-    """Return the one line about an optional package that was not found; ``None`` for any other error."""
-    package = (getattr(error, "name", None) or "").split(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or package not in PACKAGES:
-        return None
-    name, extra = PACKAGES[package]
-    return CannotRun(f"{name} is not installed, and verify needs it: pip install 'jaxgrad[{extra}]'")
+__all__ = ["select"]
 
 
 def select(patterns: str | Sequence[str] | None = None) -> list[Case]:
@@ -73,22 +40,7 @@ def select(patterns: str | Sequence[str] | None = None) -> list[Case]:
         The table of cases in the README.
     """
     known = _discover()
-    if patterns is None:
-        return list(known.values())
-    words = [p.strip() for p in (patterns.split(",") if isinstance(patterns, str) else patterns)]
-    for word in words:
-        if not _matching(word, known):
-            close = difflib.get_close_matches(word.upper(), known, n=4, cutoff=0.3)
-            hint = f"did you mean {', '.join(close)}?" if close else f"write one of {', '.join(known)}"
-            message = f"no case is called {word!r}; {hint} (jaxgrad verify --list shows them all)"
-            raise CannotRun(message)
-    chosen = {name for word in words for name in _matching(word, known)}
-    return [case for name, case in known.items() if name in chosen]
-
-
-def _matching(pattern: str, known: dict[str, Case]) -> list[str]:
-    """Return the ids that a pattern matches, small letters or capital ones."""
-    return [name for name in known if fnmatch.fnmatchcase(name.upper(), pattern.upper())]
+    return [known[name] for name in chosen(patterns, known)]
 
 
 def _discover() -> dict[str, Case]:
@@ -105,7 +57,7 @@ def _discover() -> dict[str, Case]:
                 broken[module.name] = _broken(module.name, error)
     for name in EXTENSIONS.keys() - CASES.keys():
         broken[name] = _broken(name, ValueError(f"a module extends case {name}, which no module defines"))
-    return dict(sorted((CASES | broken).items(), key=lambda item: _natural(item[0])))
+    return dict(sorted((CASES | broken).items(), key=lambda item: natural(item[0])))
 
 
 def _broken(module: str, error: Exception) -> Case:
@@ -115,8 +67,3 @@ def _broken(module: str, error: Exception) -> Case:
         raise error
 
     return Case(module, "a module of cases that does not import", build)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return the key that puts N2 before N10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]

@@ -110,11 +110,7 @@ def _trained(module: Any, make_twin: Callable[[], Any], images: np.ndarray, hint
         shapes = jax.eval_shape(module.init, jax.random.key(0), images[:1])
     mapping = models.mapping_for(twin, shapes["params"], **(hints or {}))
     model = models.from_linen(module, variables={"params": mapping.to_jax(twin.state_dict())})
-    first = _pair(model, twin, images, mapping.to_torch(model.params), hints)
-    seen = digits()[1][:TRAINING]
-    return _pair(
-        model, twin, images, mapping.to_torch(_train(first.loss, model.params, images[:TRAINING], seen)), hints
-    )
+    return _pair(model, twin, images, _train(twin, images[:TRAINING], digits()[1][:TRAINING]), hints)
 
 
 def _pair(
@@ -130,8 +126,7 @@ def _pair(
         return optax.softmax_cross_entropy_with_integer_labels(apply_fn(params, images), labels).mean()
 
     def apply_torch(params: Any, images: Any) -> Any:
-        seen = images.movedim(-1, 1) if images.ndim == 4 else images
-        return torch.func.functional_call(twin, params, (seen,))
+        return torch.func.functional_call(twin, params, (_as_torch_sees(images),))
 
     def loss_torch(params: Any, images: Any, labels: Any) -> Any:
         return torch.nn.functional.cross_entropy(apply_torch(params, images), labels)
@@ -153,18 +148,29 @@ def _pair(
     )
 
 
-def _train(loss: Callable[..., Any], params: Any, images: np.ndarray, labels: np.ndarray) -> Any:
-    """Return the parameters after a hundred steps of Adam."""
-    optimizer = optax.adam(0.01)
-    batches = jnp.asarray(np.random.default_rng(0).integers(0, len(images), size=(STEPS, BATCH)))
-    x, y = to_jax((images, labels), np.float64)
+def _as_torch_sees(images: Any) -> Any:
+    """Return torch images with their channels where torch has them."""
+    return images.movedim(-1, 1) if images.ndim == 4 else images
 
-    def step(carry: Any, batch: Any) -> Any:
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(params, x[batch], y[batch]), state)
-        return (optax.apply_updates(params, updates), state), None
 
-    # optax counts its steps in int32 and takes powers of them, which strict promotion refuses
-    with jax.numpy_dtype_promotion("standard"):
-        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), batches)
-    return params
+def _train(twin: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the weights after a hundred steps of Adam, by torch's names.
+
+    In torch, which has nothing to compile; the twin itself keeps its initial weights.
+    """
+    import torch
+
+    from torch_ref.meta import _optimizers
+
+    batches = torch.from_numpy(np.random.default_rng(0).integers(0, len(images), size=(STEPS, BATCH)))
+    x, y = _as_torch_sees(torch.from_numpy(images)), torch.from_numpy(labels.astype(np.int64))
+    names = [name for name, _ in twin.named_parameters()]
+    leaves, rule = [leaf.detach() for leaf in twin.parameters()], _optimizers.adam(0.01)
+    state = rule.init(leaves)
+    for batch in batches:
+        leaves = [leaf.requires_grad_() for leaf in leaves]
+        logits = torch.func.functional_call(twin, dict(zip(names, leaves, strict=True)), (x[batch],))
+        slopes = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, y[batch]), leaves)
+        updates, state = rule.update(list(slopes), state)
+        leaves = [(leaf + update).detach() for leaf, update in zip(leaves, updates, strict=True)]
+    return {name: leaf.numpy() for name, leaf in zip(names, leaves, strict=True)}

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxgrad.verify.judge._tolerances import SAFE, SMALL_LEAF
 
-__all__ = ["distance", "floor_of", "ratio_and_cosine", "relative", "size", "whole"]
+__all__ = ["distance", "floor_of", "ratio_and_cosine", "relative", "size", "whole", "wide"]
 
 
 def wide(leaf: Any) -> np.ndarray:

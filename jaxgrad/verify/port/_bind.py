@@ -3,36 +3,48 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxgrad import _jaxpr
-from jaxgrad.verify._errors import PairError, first_line
+from jaxgrad._deprecated import renamed
+from jaxgrad.models._facts import JaxFacts, TorchFacts
+from jaxgrad.verify._errors import PairError, first_line, require
+from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.port._pair import Pair
-from jaxgrad.verify.port.frameworks import _jax_model, _losses
-from jaxgrad.verify.port.frameworks._batch import choose_layout, narrow
-from jaxgrad.verify.port.frameworks._jax_model import cast, flatten, framework_default, precision
+from jaxgrad.verify.port.frameworks import _jax_forms, _losses
+from jaxgrad.verify.port.frameworks._batch import choose_layout, to_int32
+from jaxgrad.verify.port.frameworks._contexts import framework_default, precision
+from jaxgrad.verify.port.frameworks._jax_model import cast, shapes
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
 from jaxgrad.verify.port.frameworks._parts import Parts, parts_of
-from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
+from jaxgrad.verify.port.frameworks._protocols import Adapt, Batch, TorchModel
+from jaxgrad.verify.port.frameworks._torch_module import TorchSide, copied, unwrapped
 from jaxgrad.verify.port.frameworks._validate import (
     check_batch,
     check_complex,
     check_mode,
     check_options,
     check_pairs,
-    need,
 )
 from jaxgrad.verify.port.mapping import _search
+from jaxgrad.verify.port.mapping._first_uses import first_uses
+from jaxgrad.verify.port.mapping._fold_norms import folded, layers_to_fold
+from jaxgrad.verify.port.mapping._model_pair import ModelPair, PairOptions
 from jaxgrad.verify.port.mapping._search import Mapping, Rule
 from jaxgrad.verify.port.quantities._names import SECOND
 
-__all__ = ["DEFAULTS", "bind", "pair"]
+__all__ = ["bind", "pair", "with_defaults"]
 
 
+TWO_DUMPS = "Without it, compare two dumps: jaxgrad diff A B"
+"""What to do where one of the frameworks is not there."""
+
+
+@renamed(perturb_constants="excite")
 def pair(
     *,
     torch: Any,
@@ -44,11 +56,11 @@ def pair(
     mode: str = "eval",
     torch_kwargs: dict[str, Any] | None = None,
     jax_kwargs: dict[str, Any] | None = None,
-    adapt: Callable[..., tuple[Any, ...]] | None = None,
+    adapt: Adapt | None = None,
     optimizer: tuple[Any, Any] | None = None,
     clip: tuple[Any, Any] | None = None,
     own: dict[str, tuple[Any, Any]] | None = None,
-    excite: bool = True,
+    perturb_constants: bool = True,
 ) -> Pair:
     r"""Bind a torch model and its JAX port for comparison.
 
@@ -77,8 +89,8 @@ def pair(
         clip: ``(torch function of parameters, optax transformation)`` that clips gradients in that step.
         own: Functions of the user's own for a quantity, such as ``{"meta": (torch_fn, jax_fn)}``; each is called
             as ``fn(loss_fn, params, *batch)`` and returns a tree like ``params``.
-        excite: Whether tensors that are constant (fresh scales of 1, biases and statistics of 0) are moved a little
-            on both sides, since they would hide what is done to them. Only with ``weights="torch"``.
+        perturb_constants: Whether tensors that are constant (fresh scales of 1, biases and statistics of 0) are moved
+            a little on both sides, since they would hide what is done to them. Only with ``weights="torch"``.
 
     Returns:
         A `Pair`, with ``audit()`` and ``check()``.
@@ -86,14 +98,24 @@ def pair(
     Raises:
         PairError: If the batch does not fit a model, a model is in the wrong mode, or no loss is given.
         MappingError: If a rule does not fit.
-        ModuleNotFoundError: If torch or flax is missing.
+        ModuleNotFoundError: If torch is missing.
         TypeError: If an argument is of another kind.
 
     Cost:
         One forward of the torch model and one abstract trace of the other.
+
+    Example:
+        >>> import flax.linen as nn, numpy as np, torch
+        >>> from jaxgrad import verify
+        >>> batch = np.ones((2, 3)), np.zeros((2, 4))
+        >>> both = verify.pair(torch=torch.nn.Linear(3, 4).eval(), jax=nn.Dense(4), loss="mse", batch=batch)
+        >>> [(entry.jax, entry.torch) for entry in both.mapping.entries]
+        [('bias', ('bias',)), ('kernel', ('weight',))]
+
+    References:
+        ``docs/verify.md`` shows what a pair can be asked.
     """
-    need("torch")
-    need("flax")
+    require("torch", otherwise=TWO_DUMPS)
     import torch as framework
 
     if not isinstance(torch, framework.nn.Module):
@@ -110,27 +132,41 @@ def pair(
     torch = unwrapped(torch)
     check_mode(torch, mode)
     check_complex("torch", {n: str(p.dtype) for n, p in torch.named_parameters()})
-    side = TorchSide(torch, losses[0], train=mode == "train", parts=parts, kwargs=torch_kwargs)
-    if excite and weights == "torch":
-        side.excite()
+    move = perturb_constants and weights == "torch"
+
+    def half(module: Any) -> TorchSide:
+        side = TorchSide.of(module, losses[0], train=mode == "train", parts=parts, kwargs=torch_kwargs)
+        return side.perturb_constants() if move else side
+
     given = {"mapping": mapping, "weights": weights, "mode": mode, "jax_kwargs": jax_kwargs, "adapt": adapt,
              "optimizer": optimizer, "clip": clip, "own": own}  # fmt: skip
-    return bind(side, jax, losses[1], arrays, given)
+    bound = bind(half(torch), jax, losses[1], arrays, given)
+    layers = layers_to_fold(bound.mapping)
+    if not layers:
+        return bound
+    bound = bind(half(folded(torch, layers, copied)), jax, losses[1], arrays, given)
+    return dataclasses.replace(bound, mapping=dataclasses.replace(bound.mapping, folded=tuple(layers)))
 
 
-DEFAULTS = {
+_DEFAULTS = {
     name: parameter.default
     for name, parameter in inspect.signature(pair).parameters.items()
     if parameter.default is not inspect.Parameter.empty
 }
-"""What `pair` takes where a spec says nothing; a dump of one side takes the same."""
+"""What `pair` takes where a spec says nothing."""
 
 
-def bind(side: Any, model: Any, loss: Any, batch: tuple[np.ndarray, ...], given: dict[str, Any]) -> Pair:
-    """Return the pair of a torch side and a JAX model.
+@renamed(perturb_constants="excite")
+def with_defaults(**spec: Any) -> dict[str, Any]:
+    """Return the arguments of `pair` with what it takes where a spec says nothing; a dump takes the same."""
+    return {**_DEFAULTS, **spec}
+
+
+def bind(side: TorchModel, model: Any, loss: Any, batch: Batch, given: dict[str, Any]) -> Pair:
+    """Return the pair of a torch model and a JAX model.
 
     Args:
-        side: The torch side, or what a run on disk holds of it.
+        side: The torch model, or what a run on disk holds of it.
         model: The JAX model in any of its forms.
         loss: The loss on the JAX side.
         batch: In torch's layout.
@@ -142,38 +178,42 @@ def bind(side: Any, model: Any, loss: Any, batch: tuple[np.ndarray, ...], given:
     """
     kwargs, mapping = dict(given["jax_kwargs"] or {}), given["mapping"]
     rules = _search.rules(mapping)
-    options = {name: given[name] for name in ("weights", "mode", "optimizer", "clip")} | {"own": given["own"] or {}}
+    asked = {name: given[name] for name in ("weights", "mode", "optimizer", "clip")}
+    options = PairOptions(**asked, own=given["own"] or {})
     # the models are made and tried as a user runs them, with x64 off
     with precision(), framework_default():
         adapt = given["adapt"] or choose_layout(side, model, batch, kwargs)
         inputs = _inputs(adapt, batch, side.parts)
-        ours = _jax_model.make(model, kwargs, inputs, train=given["mode"] == "train", parts=side.parts)
+        ours = _jax_forms.make(model, kwargs, inputs, train=given["mode"] == "train", parts=side.parts)
         check_complex("JAX", {p: str(getattr(x, "dtype", "")) for p, x in flatten(ours.params).items()})
-        bound = Pair(side, ours, loss, batch, adapt, options)
-        bound.mapping = _find_mapping(bound, rules, side.order(batch), _try_jax(bound, inputs))
-    return bound
+        unmapped = Pair(
+            torch=side, jax=ours, jax_loss=loss, batch=batch, adapt=adapt, options=options
+        )  # fmt: skip
+        run = side.first_run(batch)
+        found = _find_mapping(unmapped, rules, dict(run.order), _try_jax(unmapped, inputs))
+        return dataclasses.replace(unmapped, mapping=found, images=run.images)
 
 
-def _inputs(adapt: Callable[..., Any], batch: tuple[np.ndarray, ...], parts: Parts) -> tuple[Any, ...]:
+def _inputs(adapt: Adapt, batch: Batch, parts: Parts) -> tuple[Any, ...]:
     """Return the inputs of the JAX model, as a user has them.
 
     Raises:
         PairError: If ``adapt`` fails.
     """
     try:
-        return parts.split(adapt(*(narrow(cast(x, "float32")) for x in batch)))[0]
+        return parts.split(adapt(*(to_int32(cast(x, "float32")) for x in batch)))[0]
     except Exception as error:
         message = f"adapt fails on the batch: {first_line(error)}"
         raise PairError(message) from error
 
 
-def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:
+def _try_jax(pair: ModelPair, inputs: tuple[Any, ...]) -> dict[str, int]:
     """Trace the JAX model and its loss once, and note in which order the layers ran.
 
     Raises:
         PairError: If the batch does not fit.
     """
-    given = ", ".join(str(a.shape) for a in bound.batch)
+    given = ", ".join(str(a.shape) for a in pair.batch)
     order: dict[str, int] = {}
 
     def watch(path: str, call: Any, args: Any, kwargs: Any) -> Any:
@@ -181,46 +221,60 @@ def _try_jax(bound: Pair, inputs: tuple[Any, ...]) -> dict[str, int]:
         return call(*args, **kwargs)
 
     try:
-        output = jax.eval_shape(
-            lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], *bound.jax.outline("float32"), *inputs
+        program, output = jax.make_jaxpr(lambda p, r, *x: pair.jax.apply(p, r, *x, watch=watch)[0], return_shape=True)(
+            *pair.jax.outline("float32"), *inputs
         )
-        _, targets = bound.torch.parts.split(bound.adapt(*bound.data("float32")))
-        jax.eval_shape(bound.jax_loss, output, *targets)
+        _, targets = pair.torch.parts.split(pair.adapt(*pair.data("float32")))
+        jax.eval_shape(pair.jax_loss, output, *targets)
     except Exception as error:
         message = f"the JAX model or its loss fails on the batch (shapes {given}): {first_line(error)}"
         raise PairError(message) from error
-    return order
+    # the layers of a plain function are not seen, but what it uses first comes first
+    return order or first_uses(program.jaxpr, pair.jax.params)
 
 
-def _find_mapping(bound: Pair, rules: list[Rule], torch_order: dict[str, int], jax_order: dict[str, int]) -> Mapping:
+def _find_mapping(
+    pair: ModelPair, rules: list[Rule], torch_order: dict[str, int], jax_order: dict[str, int]
+) -> Mapping:
     """Find the mapping of parameters and statistics."""
-    side = bound.torch
-    statistics = {p: np.shape(x) for p, x in flatten(bound.jax.rest).items() if p.endswith(("/mean", "/var"))}
-    ours = _jax_model.shapes(bound.jax.params) | statistics
-    found = _search.automatic(
-        side.outline, side.kinds, side.aliases, ours, jax_configs(bound.jax), rules, torch_order, jax_order
-    )
-    return _without_constants(bound, found, ours)
+    side = pair.torch
+    # what the port keeps beside its parameters needs no counterpart, but for the statistics of norms
+    others = {p: np.shape(x) for p, x in flatten(pair.jax.rest).items() if _may_be_a_weight(p, x)}
+    loose = frozenset(path for path in others if not path.endswith(("/mean", "/var")))
+    ours = JaxFacts(shapes(pair.jax.params) | others, jax_configs(pair.jax), jax_order, loose)
+    buffers = {n: b for n, b in side.buffers.items() if not n.endswith(("running_mean", "running_var"))}
+    integers = {name for name, buffer in buffers.items() if buffer.dtype.kind not in "fc"}
+    floating = {name: shape for name, shape in side.outline.items() if name not in integers}
+    theirs = TorchFacts(floating, dict(side.kinds), dict(side.aliases), torch_order, frozenset(buffers) - integers)
+    found = _search.automatic(theirs, ours, rules)
+    found = dataclasses.replace(found, unused=(*found.unused, *sorted(integers)))
+    return _without_constants(pair, found, ours.shapes)
 
 
-def _without_constants(bound: Pair, mapping: Mapping, ours: dict[str, tuple[int, ...]]) -> Mapping:
+def _may_be_a_weight(path: str, leaf: Any) -> bool:
+    """Say whether what a port holds beside its parameters is a statistic of a norm, or a table of numbers."""
+    floating = jax.dtypes.issubdtype(getattr(leaf, "dtype", np.int32), np.floating)
+    return path.endswith(("/mean", "/var")) or (floating and np.size(leaf) > 1)
+
+
+def _without_constants(pair: ModelPair, mapping: Mapping, ours: dict[str, tuple[int, ...]]) -> Mapping:
     """Take out of what is left over what is no weight: it needs no counterpart, and its values are judged anyway."""
-    unread = _unread(bound, mapping.unfilled) if mapping.unfilled else set()
+    unread = _unread(pair, mapping.unfilled) if mapping.unfilled else set()
     unfilled = tuple(path for path in mapping.unfilled if path not in unread)
-    constant = bound.torch.constants(mapping.unused, bound.batch) if mapping.unused else set()
+    constant = pair.torch.constants(mapping.unused, pair.batch) if mapping.unused else set()
     # one that a JAX leaf still waits for is a weight after all
     waiting = {math.prod(ours[path]) for path in unfilled}
-    constant = {key for key in constant if math.prod(bound.torch.outline[key]) not in waiting}
+    constant = {key for key in constant if math.prod(pair.torch.outline[key]) not in waiting}
     unused = tuple(key for key in mapping.unused if key not in constant)
     return dataclasses.replace(
-        mapping, unused=unused, unfilled=unfilled, constants=(*sorted(constant), *sorted(unread))
+        mapping, unused=unused, unfilled=unfilled, constants=(*mapping.constants, *sorted(constant), *sorted(unread))
     )
 
 
-def _unread(bound: Pair, paths: Sequence[str]) -> set[str]:
+def _unread(pair: ModelPair, paths: Sequence[str]) -> set[str]:
     """Return the JAX leaves among ``paths`` that the loss does not depend on."""
-    arguments = (*bound.jax.outline("float32"), *bound.data("float32"))
-    program = jax.make_jaxpr(lambda params, rest, *batch: bound.jax_loss_of(rest)(params, *batch))(*arguments)
+    arguments = (*pair.jax.outline("float32"), *pair.data("float32"))
+    program = jax.make_jaxpr(lambda params, rest, *batch: pair.jax_loss_of(rest)(params, *batch))(*arguments)
     _, used = _jaxpr.needed(program.jaxpr, [True])
     read = dict(zip(flatten(arguments[:2]), used, strict=False))
     return {path for path in paths if not read.get(f"0/{path}", read.get(f"1/{path}", True))}

@@ -4,33 +4,30 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
+from jaxgrad.verify.port._about import about
+from jaxgrad.verify.port._divergences import divergences
+from jaxgrad.verify.port._judge_mapping import judge_mapping
+from jaxgrad.verify.port._question import Question
+from jaxgrad.verify.port._record_layers import Recording, judge_layers, record
 from jaxgrad.verify.port.diagnosis import _diagnose
-from jaxgrad.verify.port.frameworks._islands import settle
-from jaxgrad.verify.port.frameworks._jax_model import precision
-from jaxgrad.verify.port.mapping._flatten_order import settle_flattening
-from jaxgrad.verify.port.quantities import _training_steps
+from jaxgrad.verify.port.frameworks._contexts import precision
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
-from jaxgrad.verify.port.quantities._names import FIRST, INSIDE, SECOND, names_of, steps_of
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
-from jaxgrad.verify.port.quantities._verdicts import Progress, judge_quantities, judge_result
-from jaxgrad.verify.port.tracing import _first_divergence
-from jaxgrad.verify.port.tracing._first_divergence import Passes
-from jaxgrad.verify.report._records import Cause, Divergence, Layer, Leaf, Report, Result
+from jaxgrad.verify.port.quantities._training_steps import judge_steps
+from jaxgrad.verify.port.quantities._verdicts import Progress, Sides, judge_quantities
+from jaxgrad.verify.report._records import Cause, Divergence, Report, Result
 
-__all__ = ["check", "first_of_results"]
+__all__ = ["check"]
 
 
 NO_STEP = "an optimizer was given, and no step was compared: ask for what=[..., 'step']"
-TIED = "tied in torch, leaves of their own in JAX: the first training step moves them apart"
 
 
 def check(
-    bound: Any,
+    pair: ModelPair,
     what: Sequence[str] | str | None = None,
     *,
     dtypes: Sequence[str] = ("float64", "float32"),
@@ -41,7 +38,7 @@ def check(
     """Compare both models, and find where and why they differ.
 
     Args:
-        bound: The pair.
+        pair: The pair.
         what: Names out of `QUANTITIES`, ``"all"``, or ``None`` for the usual ones.
         dtypes: ``"float64"`` decides the definition and is always run; every other one is judged for its rounding.
         tolerance: The largest relative error of a leaf in float64.
@@ -54,163 +51,66 @@ def check(
     Raises:
         ValueError: If a name is no quantity.
     """
-    names = names_of(what)
-    lower = [d for d in dtypes if d != "float64"]
-    tell = progress or _silent
-    begun = time.perf_counter()
+    asked, begun = Question.of(what, dtypes, tolerance, noise, progress), time.perf_counter()
     with precision():
-        # a flattened image is mapped one way or the other; the values decide
-        settle(bound)
-        settle_flattening(bound)
-        sides = {d: (TorchQuantities(bound, d), JaxQuantities(bound, d)) for d in ("float64", *lower)}
-        wanted = [n for n in names if n in (*FIRST, *SECOND)]
-        absent = [n for n in names if n in SECOND or n.startswith("step")] if not bound.torch.params else []
-        names, wanted = ([n for n in given if n not in absent] for given in (names, wanted))
-        results = judge_quantities(bound, sides, wanted, tolerance, noise, tell)
-        results += [Result(n, [], "agree", "the torch model has no parameters") for n in absent]
-        results += _unmapped(bound)
-        results += _steps(bound, sides["float64"][1], [n for n in names if n.startswith("step")], tolerance, tell)
-        differs = any(r.verdict in ("differ", "failed") for r in results)
-        passes: Passes | None = None
-        rows: list[Layer] = []
-        if differs or any(n in INSIDE for n in names):
-            tell("layer by layer", 0.8)
-            value = next((r for r in results if r.name == "value"), None)
-            passes, rows, failure = _watch(bound, unread=value is None or value.verdict != "agree")
-            results += _inside(names, passes, rows, tolerance, failure)
-        differs = any(r.verdict in ("differ", "failed") for r in results)
-        found = _divergences(bound, passes, rows, results, tolerance) if differs else []
-        tell("causes", 0.95)
-        report = Report(results, rows, found[0] if found else None, [], {}, found)
-        if report.differs:
-            report.causes = _causes(bound, passes, results, found, tolerance)
-    order = {name: i for i, name in enumerate(names)}
-    report.results.sort(key=lambda r: order.get(r.name, len(order)))
-    remarks = [NO_STEP] if bound.options["optimizer"] and not any(n.startswith("step") for n in names) else []
-    report.meta = {"remarks": remarks} | _meta(bound, tolerance, noise, dtypes, time.perf_counter() - begun)
-    tell("done", 1.0)
-    return report
+        pair = pair.prepared
+        sides = {dtype: (TorchQuantities(pair, dtype), JaxQuantities(pair, dtype)) for dtype in asked.dtypes}
+        results = _judge_numbers(pair, sides, asked)
+        results += judge_mapping(pair)
+        results += _judge_steps(pair, sides, asked)
+        recording = record(pair, asked, results)
+        results += judge_layers(recording, asked)
+        found = divergences(pair, recording, results, asked)
+        causes = _explain(pair, recording, results, found, asked)
+    meta = _meta(pair, asked, time.perf_counter() - begun)
+    asked.tell("done", 1.0)
+    return Report(_in_order(results, asked), list(recording.layers), found[0] if found else None, causes, meta, found)
 
 
-def _causes(
-    bound: Any, passes: Passes | None, results: list[Result], found: list[Divergence], tolerance: float
+def _judge_numbers(pair: ModelPair, sides: Sides, asked: Question) -> list[Result]:
+    """Compute and judge what either side computes by itself."""
+    absent = [] if pair.torch.params else asked.of_parameters
+    wanted = [name for name in asked.numbers if name not in absent]
+    results = judge_quantities(pair, sides, wanted, asked.tolerance, asked.noise, asked.tell)
+    return results + [Result(name, [], "agree", "the torch model has no parameters") for name in absent]
+
+
+def _judge_steps(pair: ModelPair, sides: Sides, asked: Question) -> list[Result]:
+    """Train both sides where that is asked for, and judge every step."""
+    names = asked.steps if pair.torch.params else []
+    if names:
+        asked.tell("training steps", 0.7)
+    return judge_steps(pair, sides["float64"][1], names, asked.tolerance)
+
+
+def _explain(
+    pair: ModelPair, recording: Recording, results: list[Result], found: list[Divergence], asked: Question
 ) -> list[Cause]:
     """Explain what differs; an explanation that fails is told, and what was found stands."""
+    asked.tell("causes", 0.95)
+    if not any(result.verdict in ("differ", "noisy") for result in results):
+        return []
     try:
-        return _diagnose.explain(bound, passes, results, found, tolerance)
+        return _diagnose.explain(pair, recording.passes, results, found, asked.tolerance)
     except Exception as error:
         text = f"the search for a cause failed ({first_line(error)}); what was found stands."
         return [Cause("unknown", text, "Please report it.", found[0].path if found else "")]
 
 
-def _unmapped(bound: Any) -> list[Result]:
-    """Judge the mapping: a weight without a counterpart is a difference, whatever the batch shows of it."""
-    mapping, side = bound.mapping, bound.torch
-    # a buffer that is a table of JAX's own has its counterpart in the code
-    tables = {key for key in side.settled if key in side.buffers or key in side.frozen}
-    leaves = [Leaf(key, "", np.inf, note="no JAX leaf takes it") for key in mapping.unused if key not in tables]
-    leaves += [Leaf("", path, np.inf, note="no torch key fills it") for path in mapping.unfilled]
-    names = ", ".join(leaf.torch or leaf.jax for leaf in leaves[:3])
-    found = [Result("mapping", leaves, "differ", f"{len(leaves)} weights without a counterpart: {names}")]
-    apart = [Leaf(key, ", ".join(paths), np.inf, note=TIED) for key, paths in bound.untied().items()]
-    return found * bool(leaves) + [Result("tied weights", apart, "differ", TIED)] * bool(apart)
+def _in_order(results: list[Result], asked: Question) -> list[Result]:
+    """Return the results in the order in which they were asked for; what nobody asked for comes last."""
+    order = {name: place for place, name in enumerate(asked.names)}
+    return sorted(results, key=lambda result: order.get(result.name, len(order)))
 
 
-def _silent(line: str, part: float) -> None:
-    """Tell nobody."""
-    del line, part
-
-
-def _steps(bound: Any, ours: JaxQuantities, names: list[str], tolerance: float, tell: Progress) -> list[Result]:
-    """Compare training steps; a single step is the first of several."""
-    results = []
-    longest = max((steps_of(name) for name in names), default=0)
-    if longest:
-        tell(f"{longest} steps", 0.7)
-        begun = time.perf_counter()
-        try:
-            leaves = _training_steps.compare_steps(bound, ours, longest, tolerance)
-        except Exception as error:
-            reason = first_line(error)[:300]
-            return [Result(name, [], "failed", reason) for name in names]
-        spent = (time.perf_counter() - begun) / len(names)
-    for name in names:
-        taken = [leaf for leaf in leaves if int(leaf.torch.split(":")[0].split()[1]) <= steps_of(name)]
-        result = judge_result(name, taken, tolerance, np.inf, spent)
-        stage = _training_steps.first_stage(taken, tolerance)
-        result.reason = f"first differs at {stage}" if stage else ""
-        results.append(result)
-    return results
-
-
-def _watch(bound: Any, *, unread: bool) -> tuple[Passes | None, list[Layer], str]:
-    """Run both models layer by layer."""
-    try:
-        passes = _first_divergence.watch(bound)
-    except Exception as error:
-        return None, [], f"cannot be watched layer by layer: {first_line(error)}"
-    return passes, _first_divergence.layers(passes, unread=unread) if passes is not None else [], ""
-
-
-def _inside(names: list[str], passes: Passes | None, rows: list[Layer], tolerance: float, failure: str) -> list[Result]:
-    """Judge activations and their gradients."""
-    results = []
-    for name in (n for n in names if n in INSIDE):
-        if passes is None:
-            verdict = "failed" if failure else "agree"
-            note = failure or "a plain function shows no layers: give the module itself to compare them"
-            results.append(Result(name, [], verdict, note))
-            continue
-        forward = name == "activations"
-        leaves = [Leaf(r.torch or "(output)", r.jax or "(output)", r.forward if forward else r.backward) for r in rows]
-        results.append(judge_result(name, leaves, tolerance, np.inf, 0.0))
-    return results
-
-
-def _divergences(
-    bound: Any, passes: Passes | None, rows: list[Layer], results: list[Result], tolerance: float
-) -> list[Divergence]:
-    """Return the divergences, the weightiest first: of the passes where they show any, else that of the quantities."""
-    found = _first_divergence.find_all(bound, passes, rows, tolerance) if passes is not None else []
-    first = first_of_results(results, tolerance)
-    return found or ([first] if first is not None else [])
-
-
-def first_of_results(results: list[Result], tolerance: float) -> Divergence | None:
-    """Return the first divergence of the quantities in their order."""
-    for result in results:
-        if result.verdict != "differ":
-            continue
-        wrong = [leaf for leaf in result.leaves if not leaf.error <= tolerance]
-        # the first of a step's stages; of a derivative the leaf that is furthest off
-        leaf = wrong[0] if result.name.startswith("step") else max(wrong, key=lambda x: x.error)
-        if result.name.startswith("step"):
-            path, stage = _training_steps.stage_of(leaf.torch), "step"
-        else:
-            path = "loss" if leaf.torch == "loss" else leaf.torch.rpartition(".")[0] or leaf.torch
-            stage = "forward" if result.name == "value" else "backward"
-        return Divergence(path, stage, result.name, leaf.jax, leaf.error)
-    return None
-
-
-def _meta(bound: Any, tolerance: float, noise: float, dtypes: Sequence[str], seconds: float) -> dict[str, Any]:
+def _meta(pair: ModelPair, asked: Question, seconds: float) -> dict[str, Any]:
     """Return what a reader of the report needs to know about the run."""
-    from jaxgrad.verify._environment import doctor
-
-    facts = doctor()
-    count = sum(int(p.size) for p in bound.torch.params.values())
     return {
-        "versions": facts["versions"],
-        "notes": facts["notes"],
-        "backend": jax.default_backend(),
-        "dtypes": ["float64", *(d for d in dtypes if d != "float64")],
-        "tolerance_f64": tolerance,
-        "noise_limit": noise,
-        "parameters": count,
-        "batch": [list(a.shape) for a in bound.batch],
-        "mode": bound.options["mode"],
-        "weights": bound.options["weights"],
-        "excited": bound.torch.excited,
-        "islands": list(bound.islands.notes),
+        **about(pair),
+        "remarks": [*([NO_STEP] if pair.options.optimizer and not asked.steps else []), *pair.torch.remarks()],
+        "dtypes": list(asked.dtypes),
+        "tolerance_f64": asked.tolerance,
+        "noise_limit": asked.noise,
+        "islands": list(pair.islands.notes) if pair.islands is not None else [],
         "seconds": seconds,
     }

@@ -1,36 +1,37 @@
 """Proof of the entries of a mapping that shapes alone do not prove: by value, or by the gradients of both models."""
 
-import copy
+import dataclasses
 from typing import Any
 
 import jax
 import jax.extend.core
 import numpy as np
 
-from jaxgrad.verify.judge import floor_of, ratio_and_cosine, relative
+from jaxgrad.verify.judge import floor_of, relative
+from jaxgrad.verify.judge._arrays import to_array
+from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, OWN_WEIGHT, RECOGNISED
 from jaxgrad.verify.port.frameworks._compile import run_once
-from jaxgrad.verify.port.frameworks._jax_model import flatten
 from jaxgrad.verify.port.frameworks._outputs import named, renamed
+from jaxgrad.verify.port.mapping._compare_weights import compare_weights
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
-from jaxgrad.verify.port.tracing import _match_calls
 
-__all__ = ["compare_weights", "first_examples", "proofs", "trace"]
+__all__ = ["first_examples", "proofs", "trace"]
 
 
 def first_examples(bound: Any) -> Any:
     """Return the pair with two examples of its batch, which prove as much as all."""
-    small = copy.copy(bound)
     lengths = {len(a) if a.ndim else 0 for a in bound.batch}
     # an edge list or a mask for all examples has no axis of examples, and neither have the nodes that it goes with
-    if bound.options["mode"] == "eval" and len(lengths) == 1 and min(lengths) > 2:
-        small.batch = tuple(a[:2] for a in bound.batch)
+    if bound.options.mode == "eval" and len(lengths) == 1 and min(lengths) > 2:
+        few = tuple(a[:2] for a in bound.batch)
         try:
-            bound.torch.value(small.batch)
+            bound.torch.value(few)
         except Exception:
-            small.batch = bound.batch
-    return small
+            return bound
+        return dataclasses.replace(bound, batch=few)
+    return bound
 
 
 def trace(bound: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -50,7 +51,7 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
     With weights of its own the port is compared by value. Otherwise torch's generic weights are: equal outputs prove
     every entry that the loss depends on. Where the outputs differ, the gradients tell which entries are right.
     """
-    if bound.options["weights"] == "own":
+    if bound.options.weights == "own":
         return {
             row["jax"]: "proven by value" if row["error"] < OWN_WEIGHT else f"wrong by value: {row['note']}"
             for row in compare_weights(bound)
@@ -83,44 +84,13 @@ def _same_output(theirs: dict[str, Any], traced: Any, wide: Any) -> bool:
     """Say whether both models return the same, by running the jaxpr that was traced."""
     (program, shapes), arguments = traced
     made = run_once(wide(jax.extend.core.jaxpr_as_fun(program)), *jax.tree.leaves(arguments))
-    expected = {name: _numpy(x) for name, x in theirs.items() if name != "loss"}
+    expected = {name: to_array(x) for name, x in theirs.items() if name != "loss"}
     ours = renamed(dict(zip(sorted(shapes), made, strict=True)), expected)
     if ours.keys() != expected.keys():
         return False
     for name, array in ours.items():
         want, got = expected[name], np.asarray(array)
-        axes = _match_calls.layout_of(want, got)
+        axes = layout_of(want, got)
         if axes is None or not relative(got, want.transpose(axes)) <= DEFINITION_F64:
             return False
     return True
-
-
-def _numpy(x: Any) -> np.ndarray:
-    """Return a tensor or a number as NumPy."""
-    return x.detach().numpy() if hasattr(x, "detach") else np.asarray(x)
-
-
-def compare_weights(bound: Any) -> list[dict[str, Any]]:
-    """Compare the port's own weights with torch's, and name rearrangements."""
-    tensors: dict[str, Any] = {**bound.torch.params, **bound.torch.buffers}
-    own = {**flatten(bound.jax.params), **flatten(bound.jax.rest)}
-    rows = []
-    for entry in bound.mapping.entries:
-        want, got = np.asarray(entry.make(*(tensors[k] for k in entry.torch))), np.asarray(own[entry.jax], np.float64)
-        error = relative(got, want)
-        note = "" if error < OWN_WEIGHT else _rearrangement(got, want)
-        rows.append({"jax": entry.jax, "torch": list(entry.torch), "error": error, "note": note})
-    return rows
-
-
-def _rearrangement(got: np.ndarray, want: np.ndarray) -> str:
-    """Say how one array is a rearrangement of another."""
-    if got.ndim >= 2 and got.shape == got.T.shape and relative(got, want.T) < OWN_WEIGHT:
-        return "it is the transpose"
-    for axis in range(got.ndim):
-        if relative(np.flip(got, axis), want) < OWN_WEIGHT:
-            return f"it is reversed along axis {axis}"
-    if relative(np.sort(got.ravel()), np.sort(want.ravel())) < OWN_WEIGHT:
-        return "it holds the same numbers in another order"
-    ratio, _ = ratio_and_cosine(got, want)
-    return f"it holds other numbers (the ratio of the norms is {ratio:.3g})"

@@ -56,7 +56,7 @@ def test_the_catalogue_is_data_with_words_for_everything():
         assert one.predicts
         assert one.fix.endswith(".") or one.id == "unknown"
     made = cause("epsilon", "JAX has 1e-06.", path="ln", proven=True)
-    assert (made.id, made.mend, made.path, made.proven) == ("epsilon", CATALOGUE["epsilon"].fix, "ln", True)
+    assert (made.id, made.fix, made.path, made.proven) == ("epsilon", CATALOGUE["epsilon"].fix, "ln", True)
     with pytest.raises(KeyError):
         cause("no-such-cause", "")
 

@@ -1,5 +1,7 @@
 """Float32 islands: tables, casts and layers in float32 are judged as what they define, and hide nothing beside them."""
 
+import math
+
 import flax.linen as fnn
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,9 @@ import torch
 from torch import nn
 
 from jaxgrad.verify import pair
-from jaxgrad.verify.port.frameworks._lift_jax import lifted
+from jaxgrad.verify.port.frameworks._lift_jax import _decimal, lifted
 from jaxgrad.verify.port.frameworks._lift_torch import widened
+from jaxgrad.verify.port.frameworks._torch_module import _copied
 
 X = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
 ROOT = 1e4
@@ -199,3 +202,57 @@ def test_torch_is_widened_inside_of_the_context_only():
         held[0] = 1.0
     assert held.dtype == torch.zeros(2).dtype == torch.float32
     assert held[0] == 1.0
+
+
+class Timesteps(nn.Module):
+    """A diffusion model's embedding of integer times, in float32 whatever the model is in."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, t):
+        freqs = torch.exp(-math.log(10000) * torch.arange(4, dtype=torch.float32) / 4)
+        angles = t[:, None].float() * freqs[None]
+        return self.fc(torch.cat([torch.cos(angles), torch.sin(angles)], -1))
+
+
+class JaxTimesteps(fnn.Module):
+    """Its port; ``period`` is the longest."""
+
+    period: float = 10000.0
+
+    @fnn.compact
+    def __call__(self, t):
+        freqs = jnp.exp(-math.log(self.period) * jnp.arange(4, dtype=jnp.float32) / 4)
+        angles = t[:, None].astype(jnp.float32) * freqs[None]
+        return fnn.Dense(3, name="fc")(jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1))
+
+
+@pytest.mark.parametrize(("period", "verdict"), [(10000.0, "agree"), (10000.1, "differ")])
+def test_what_is_made_of_integers_in_float32_is_judged_as_its_definition(period, verdict):
+    batch = (np.array([3, 17, 250]),)
+    bound = pair(torch=Timesteps().eval(), jax=JaxTimesteps(period), loss="mean_square", batch=batch)
+    (result,) = bound.check(["value"], dtypes=("float64",)).results
+    assert result.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "number", [1e-5, 0.044715, math.log(10000), -math.log(2), math.sqrt(2 / math.pi), math.sqrt(0.5), math.pi / 4]
+)
+def test_a_literal_is_taken_for_the_number_with_the_fewest_digits(number):
+    assert abs(float(_decimal(np.float32(number))) - number) <= 2 * np.spacing(abs(number))
+
+
+def test_a_literal_that_nothing_short_stands_for_stays_as_it_is():
+    number = np.float32(1.0507009873554805)
+    assert float(_decimal(number)) == float(number)
+
+
+def test_a_model_that_keeps_what_it_computed_of_its_weights_is_copied():
+    net = nn.utils.weight_norm(nn.Linear(8, 3))
+    net(torch.ones(2, 8))
+    assert not net.weight.is_leaf
+    copied = _copied(net)
+    assert torch.equal(copied(torch.ones(2, 8)), net(torch.ones(2, 8)))
+    assert copied.weight_v is not net.weight_v

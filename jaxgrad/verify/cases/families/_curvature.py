@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import _tree, curvature
@@ -78,18 +77,21 @@ def laws(dtype: np.dtype) -> list[Quantity | Criterion]:
     def loss_torch(params: Any, x: Any) -> Any:
         return (mlp_torch(params, x) ** 2).mean()
 
+    dot = jax.jit(_tree.dot)
+
     def product(vector: Any) -> Any:
         return curvature.hvp(loss, p, vector, points)
 
     def product_torch(vector: Any) -> Any:
         return torch_ref.curvature.hvp(loss_torch, pt, vector, xt)
 
-    combined = jax.tree.map(lambda a, b: 2 * a - 3 * b, u, v)
-    zero, zero_torch = jax.tree.map(jnp.zeros_like, v), jax.tree.map(torch.zeros_like, vt)
+    # from what was cast, so that no precision rounds the combination of other numbers
+    combined = to_jax(jax.tree.map(lambda a, b: 2 * a - 3 * b, *map(_as_numpy, (u, v))))
+    zero, zero_torch = to_jax(jax.tree.map(np.zeros_like, trees[2]), dtype), jax.tree.map(torch.zeros_like, vt)
     return [
         Quantity(
             "u . H v = v . H u",
-            lambda: {"uHv": _tree.dot(u, product(v)), "vHu": _tree.dot(v, product(u))},
+            lambda: {"uHv": dot(u, product(v)), "vHu": dot(v, product(u))},
             lambda: dict.fromkeys(("uHv", "vHu"), _dot_torch(ut, product_torch(vt))),
         ),
         Quantity(
@@ -104,6 +106,11 @@ def laws(dtype: np.dtype) -> list[Quantity | Criterion]:
             truth=jax.tree.map(np.zeros_like, trees[0]),
         ),
     ]
+
+
+def _as_numpy(tree: Any) -> Any:
+    """Return a tree of JAX arrays as NumPy's."""
+    return jax.tree.map(np.asarray, tree)
 
 
 def _dot_torch(tree: Any, other: Any) -> Any:

@@ -102,11 +102,12 @@ def example_gradients(name: str, network: _trained.Network, dtype: np.dtype) -> 
     import torch_ref.per_example
 
     (p, x, y), (pt, xt, yt) = network.cast(dtype)
+    few, few_torch = to_jax((np.asarray(x)[:FEW], np.asarray(y)[:FEW])), (xt[:FEW], yt[:FEW])
     return [
         Quantity(
             f"{FEW} images of the {name}",
-            lambda: per_example.gradients(network.one, p, x[:FEW], y[:FEW]),
-            lambda: in_torch(network, 1)(torch_ref.per_example.gradients(network.one_torch, pt, xt[:FEW], yt[:FEW])),
+            lambda: per_example.gradients(network.one, p, *few),
+            lambda: in_torch(network, 1)(torch_ref.per_example.gradients(network.one_torch, pt, *few_torch)),
         )
     ]
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import gradient
@@ -129,7 +128,7 @@ def mixed(dtype: np.dtype) -> list[Quantity | Criterion]:
 
     params, x = problem()
     (p, point), (pt, xt) = to_jax((params, x), dtype), to_torch((params, x), dtype)
-    ones, ones_torch = jax.tree.map(jnp.ones_like, p), jax.tree.map(torch.ones_like, pt)
+    ones, ones_torch = to_jax(jax.tree.map(np.ones_like, params), dtype), jax.tree.map(torch.ones_like, pt)
     _, mask = active(params, x)
     slope = params["out"]["weight"][0] * mask
     truth = {

@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import curvature, gradient
@@ -60,7 +59,10 @@ def squared_norm(dtype: np.dtype) -> list[Quantity | Criterion]:
         ),
         Quantity(
             "grad G = 2 H g",
-            lambda: {"grad G": gradient.squared_norm_gradient(net, p, point)[1], "2 H g": doubled(half())},
+            lambda: {
+                "grad G": gradient.squared_norm_gradient(net, p, point)[1],
+                "2 H g": doubled(jax.tree.map(np.asarray, half())),
+            },
             lambda: dict.fromkeys(("grad G", "2 H g"), twice_product()),
         ),
     ]
@@ -119,7 +121,7 @@ def penalties(dtype: np.dtype) -> list[Quantity | Criterion]:
 
     drawn = mlp_params((3, 8, 1), 0), np.random.default_rng(1).normal(size=(6, 3))
     (p, x), (pt, xt) = to_jax(drawn, dtype), to_torch(drawn, dtype)
-    dead = jax.tree.map(jnp.zeros_like, p)
+    dead = to_jax(jax.tree.map(np.zeros_like, drawn[0]), dtype)
 
     def critic(params: Any, x: Any) -> Any:
         return mlp_jax(params, x)[0]
@@ -127,10 +129,13 @@ def penalties(dtype: np.dtype) -> list[Quantity | Criterion]:
     def critic_torch(params: Any, x: Any) -> Any:
         return mlp_torch(params, x)[0]
 
-    def compared(name: str, target: float | None) -> Quantity:
-        def penalty(params: Any, x: Any) -> Any:
-            return gradient.gradient_penalty(critic, params, x, target=target)
+    def norms(params: Any, x: Any) -> Any:
+        return gradient.gradient_penalty(critic, params, x, target=None)
 
+    def wgan(params: Any, x: Any) -> Any:
+        return gradient.gradient_penalty(critic, params, x)
+
+    def compared(name: str, penalty: Any, target: float | None) -> Quantity:
         def penalty_torch(params: Any, x: Any) -> Any:
             return torch_ref.gradient.gradient_penalty(critic_torch, params, x, target=target)
 
@@ -140,23 +145,20 @@ def penalties(dtype: np.dtype) -> list[Quantity | Criterion]:
             lambda: torch_ref.gradient.value_and_grad(penalty_torch, pt, xt),
         )
 
-    def wgan(params: Any, x: Any) -> Any:
-        return gradient.gradient_penalty(critic, params, x)
-
     def at_zero() -> tuple[bool, str]:
         value, slope = gradient.value_and_grad(wgan, dead, x)
-        finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(slope))
+        finite = all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(slope))
         return finite and float(value) == 1, f"penalty {float(value)}, gradient {'finite' if finite else 'not finite'}"
 
     def at_zero_torch(params: Any, x: Any) -> Any:
         return torch_ref.gradient.gradient_penalty(critic_torch, params, x)
 
     return [
-        compared("mean of norm^2, and its gradient", None),
-        compared("mean of (norm - 1)^2, and its gradient", 1.0),
+        compared("mean of norm^2, and its gradient", norms, None),
+        compared("mean of (norm - 1)^2, and its gradient", wgan, 1.0),
         Quantity(
             "gradient where the norm is 0",
-            lambda: gradient.parameter_gradient(wgan, dead, x),
+            lambda: gradient.value_and_grad(wgan, dead, x)[1],
             lambda: torch_ref.gradient.parameter_gradient(at_zero_torch, jax.tree.map(torch.zeros_like, pt), xt),
             truth=jax.tree.map(np.zeros_like, drawn[0]),
         ),

@@ -82,7 +82,7 @@ def descent(dtype: np.dtype) -> list[Quantity | Criterion]:
     import torch
 
     params = mlp_params((10, 100, 1), 0)
-    old, zero = to_jax(params, dtype), jnp.zeros((1, 10), dtype)
+    old, zero = to_jax((params, np.zeros((1, 10))), dtype)
 
     def loss(params: Any, x: Any) -> Any:
         return jnp.mean(mlp_jax(params, x, jax.nn.relu))
@@ -120,10 +120,10 @@ def descent(dtype: np.dtype) -> list[Quantity | Criterion]:
         for width in (np.float32, np.float64):
             before = to_jax(params, width)
             kept = jax.tree.map(np.array, before)
-            after = gradient.descent_step(loss, before, zero.astype(width), learning_rate=1.0)
+            after = gradient.descent_step(loss, before, np.asarray(zero, width), learning_rate=1.0)
             nearest = (kept["layer1"]["bias"].astype(np.longdouble) - 1).astype(width)
             holds &= bool((np.asarray(after["layer1"]["bias"]) == nearest).all())
-            holds &= bool((after["layer0"]["weight"] == before["layer0"]["weight"]).all())
+            holds &= np.array_equal(after["layer0"]["weight"], before["layer0"]["weight"])
             holds &= all(
                 np.array_equal(*pair) for pair in zip(jax.tree.leaves(kept), jax.tree.leaves(before), strict=True)
             )
@@ -147,7 +147,7 @@ def clipping(dtype: np.dtype) -> list[Quantity | Criterion]:
     direction = {"a": np.array([[1.0, 2.0], [3.0, -1.0]]), "b": np.array([0.5, 1.0])}
     norm = float(np.sqrt(sum((leaf**2).sum() for leaf in tree.values())))
     (t, d), (tt, dt) = to_jax((tree, direction), dtype), to_torch((tree, direction), dtype)
-    zero, zero_torch = jax.tree.map(jnp.zeros_like, t), jax.tree.map(torch.zeros_like, tt)
+    zero, zero_torch = to_jax(jax.tree.map(np.zeros_like, tree), dtype), jax.tree.map(torch.zeros_like, tt)
 
     def scaled(name: str, max_norm: float, factor: float) -> Quantity:
         return Quantity(
@@ -157,6 +157,7 @@ def clipping(dtype: np.dtype) -> list[Quantity | Criterion]:
             truth=(jax.tree.map(lambda leaf: leaf * factor, tree), np.array(norm)),
         )
 
+    @jax.jit
     def along(tree: Any) -> Any:
         return jax.jvp(lambda tree: gradient.clip_by_global_norm(tree, 1.0), (tree,), (d,))[1]
 
@@ -167,7 +168,7 @@ def clipping(dtype: np.dtype) -> list[Quantity | Criterion]:
         clipped, before = gradient.clip_by_global_norm(zero, 1.0)
         leaves = [*jax.tree.leaves(clipped), before]
         slopes = jax.tree.leaves(along(zero))
-        holds = not any(bool(leaf.any()) for leaf in leaves) and all(bool(jnp.isfinite(s).all()) for s in slopes)
+        holds = not any(np.any(leaf) for leaf in leaves) and all(bool(np.isfinite(s).all()) for s in slopes)
         return holds, "the tree stays zero, its derivative is finite" if holds else "not zero, or NaN"
 
     return [
@@ -239,7 +240,9 @@ def products(dtype: np.dtype) -> list[Quantity | Criterion]:
     def pushed_torch() -> Any:
         return torch.func.jvp(torch.func.grad(lambda w: foo(w, xt)), (wt,), (torch.ones_like(wt),))[1]
 
+    pulled = jax.jit(lambda w: jax.vjp(slope, w)[1](jnp.ones_like(w))[0])
+    pushed = jax.jit(lambda w: jax.jvp(slope, (w,), (jnp.ones_like(w),))[1])
     return [
-        Quantity("vjp", lambda: jax.vjp(slope, w)[1](jnp.ones_like(w))[0], pulled_torch, truth=2 * X[None]),
-        Quantity("jvp", lambda: jax.jvp(slope, (w,), (jnp.ones_like(w),))[1], pushed_torch, truth=2 * X[None]),
+        Quantity("vjp", lambda: pulled(w), pulled_torch, truth=2 * X[None]),
+        Quantity("jvp", lambda: pushed(w), pushed_torch, truth=2 * X[None]),
     ]

@@ -70,9 +70,10 @@ def step_lowers_loss(dtype: np.dtype) -> list[Quantity | Criterion]:
     """One step of gradient descent from the initial weights."""
 
     def measure() -> tuple[bool, str]:
-        params, loss, data = to_jax(siren_params(SIZES, 0), dtype), LOSSES["gradient"], _data("gradient", dtype)
-        before, gradient = jax.value_and_grad(loss)(params, *data)
-        after = loss(jax.tree.map(lambda w, g: w - g / 1_000_000, params, gradient), *data)
+        params, both, data = to_jax(siren_params(SIZES, 0), dtype), BOTH["gradient"], _data("gradient", dtype)
+        before, gradient = both(params, *data)
+        moved = jax.tree.map(lambda w, g: np.asarray(w) - np.asarray(g) / 1_000_000, params, gradient)
+        after, _ = both(to_jax(moved), *data)
         return bool(after < before), f"from {before:.4f} to {after:.4f}"
 
     return [Criterion("the loss falls", measure)]
@@ -89,6 +90,8 @@ def _by_gradient(params: Any, points: Any, gradients: Any) -> Any:
 
 
 LOSSES = {"value": _by_value, "gradient": _by_gradient}
+BOTH = {kind: jax.jit(jax.value_and_grad(loss)) for kind, loss in LOSSES.items()}
+"""The loss and its gradient, each compiled once for all cases."""
 
 
 def _data(kind: str, dtype: Any) -> tuple[Any, Any]:
@@ -99,14 +102,24 @@ def _data(kind: str, dtype: Any) -> tuple[Any, Any]:
 
 def _targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Quantity:
     """Compare the targets of the photograph with a loop over its pixels."""
-    import torch_ref.inr
-
-    image = photograph()[::2, ::2]
     return Quantity(
         f"targets, {method}",
-        lambda: tuple(inr.image_targets(to_jax(image, dtype), method=method)),
-        lambda: torch_ref.inr.image_targets(to_torch(image, dtype), method=method),
+        lambda: tuple(inr.image_targets(to_jax(_image(method), dtype), method=method)),
+        lambda: _torch_targets(method, dtype),
     )
+
+
+def _image(method: str) -> np.ndarray:
+    """Return the photograph, for Sobel's filter every other pixel: the loop over pixels is slow."""
+    return photograph() if method == "central" else photograph()[::2, ::2]
+
+
+@functools.cache
+def _torch_targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Any:
+    """Return torch's points, values and derivatives from a loop over the pixels, made once."""
+    import torch_ref.inr
+
+    return torch_ref.inr.image_targets(to_torch(_image(method), dtype), method=method)
 
 
 def _torch_gradient(kind: str, dtype: np.dtype) -> tuple[Any, Any]:
@@ -116,7 +129,7 @@ def _torch_gradient(kind: str, dtype: np.dtype) -> tuple[Any, Any]:
 
     import torch_ref.inr
 
-    points, values, gradients = torch_ref.inr.image_targets(to_torch(photograph(), dtype))
+    points, values, gradients = _torch_targets("central", dtype)
     leaves, structure = pytree.tree_flatten(to_torch(siren_params(SIZES, 0), dtype))
     leaves = [leaf.requires_grad_() for leaf in leaves]
     params = pytree.tree_unflatten(leaves, structure)
@@ -131,8 +144,7 @@ def _torch_gradient(kind: str, dtype: np.dtype) -> tuple[Any, Any]:
 def _loss_and_gradient(kind: str, dtype: np.dtype) -> Quantity:
     """Compare the loss on the photograph and its gradient by the weights."""
     params, data = to_jax(siren_params(SIZES, 0), dtype), _data(kind, dtype)
-    both = jax.jit(jax.value_and_grad(LOSSES[kind]))
-    return Quantity("loss and its gradient", lambda: both(params, *data), lambda: _torch_gradient(kind, dtype))
+    return Quantity("loss and its gradient", lambda: BOTH[kind](params, *data), lambda: _torch_gradient(kind, dtype))
 
 
 def _training_step(dtype: np.dtype) -> Quantity:
@@ -149,10 +161,12 @@ def _training_step(dtype: np.dtype) -> Quantity:
     )
 
     @jax.jit
-    def step(params: Any, *data: Any) -> Any:
-        gradient = jax.grad(_by_gradient)(params, *data)
+    def moved(params: Any, gradient: Any) -> Any:
         updates, _ = optimizer.update(gradient, optimizer.init(params), params)
         return optax.apply_updates(params, updates)
+
+    def step() -> Any:
+        return moved(params, BOTH["gradient"](params, *data)[1])
 
     def step_torch() -> Any:
         moved = to_torch(siren_params(SIZES, 0), dtype)
@@ -163,7 +177,7 @@ def _training_step(dtype: np.dtype) -> Quantity:
         torch.optim.Adam(leaves, lr=0.0001, eps=1e-3).step()
         return moved
 
-    return Quantity("weights after a step of Adam", lambda: step(params, *data), step_torch)
+    return Quantity("weights after a step of Adam", step, step_torch)
 
 
 @functools.cache

@@ -56,12 +56,18 @@ def maml(dtype: np.dtype) -> list[Quantity | Criterion]:
     (p, support, query), theirs = to_jax(trees, dtype), to_torch(trees, dtype)
     inner = {"optimizer": _optimizers.sgd(0.001), "num_steps": 1}
 
+    def value_and_gradient(params: Any) -> Any:
+        return meta.value_and_maml_gradient(output, params, support, query, optimizer=SMALL_STEP, num_steps=1)
+
+    @jax.jit
+    def outer_step(slopes: Any, state: Any, params: Any) -> Any:
+        updates, state = OUTER.update(slopes, state, params)
+        return optax.apply_updates(params, updates), state
+
     def after_outer_steps() -> Any:
-        params, state = p, OUTER.init(p)
+        params, state = p, jax.jit(OUTER.init)(p)
         for _ in range(3):
-            slopes = meta.maml_gradient(output, params, support, query, optimizer=SMALL_STEP, num_steps=1)
-            updates, state = OUTER.update(slopes, state, params)
-            params = optax.apply_updates(params, updates)
+            params, state = outer_step(value_and_gradient(params)[1], state, params)
         return params
 
     def after_outer_steps_torch() -> Any:
@@ -77,7 +83,7 @@ def maml(dtype: np.dtype) -> list[Quantity | Criterion]:
     return [
         Quantity(
             "meta-loss and gradient",
-            lambda: meta.value_and_maml_gradient(output, p, support, query, optimizer=SMALL_STEP, num_steps=1),
+            lambda: value_and_gradient(p),
             lambda: torch_ref.meta.value_and_maml_gradient(output_torch, *theirs, **inner),
         ),
         Quantity("weights after three outer Adam steps", after_outer_steps, after_outer_steps_torch),
@@ -136,13 +142,13 @@ def first_order(dtype: np.dtype) -> list[Quantity | Criterion]:
     tasks = _Tasks(dtype)
     params, support, query = tasks.jax
 
-    @jax.jit
     @functools.partial(jax.vmap, in_axes=(None, 0, 0))
     def gradients(params: Any, support: Any, query: Any) -> Any:
         fast = meta.adapt(mean_square, params, support, optimizer=STEP, num_steps=3)
         return jax.grad(mean_square)(fast, *query)
 
-    def at_adapted() -> Any:
+    @jax.jit
+    def at_adapted(params: Any, support: Any, query: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf.mean(0), gradients(params, support, query))
 
     def twin() -> Any:
@@ -155,7 +161,7 @@ def first_order(dtype: np.dtype) -> list[Quantity | Criterion]:
             lambda: meta.first_order_gradient(mean_square, *tasks.jax, optimizer=STEP, num_steps=3),
             twin,
         ),
-        Quantity("gradient at the adapted weights", at_adapted, twin),
+        Quantity("gradient at the adapted weights", lambda: at_adapted(params, support, query), twin),
     ]
 
 
@@ -169,15 +175,19 @@ def one_function(dtype: np.dtype) -> list[Quantity | Criterion]:
 
     tasks = _Tasks(dtype)
     (params, support, query), (params_torch, support_torch, query_torch) = tasks.jax, tasks.torch
-    task, task_torch = (tuple(leaf[0] for leaf in data) for data in (support, support_torch))
+    task = to_jax(tuple(np.asarray(leaf)[0] for leaf in support))
+    task_torch = tuple(leaf[0] for leaf in support_torch)
     layers = [torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)]
     module = torch.nn.Sequential(*layers).to(query_torch[0].dtype)
 
     def named(weights: Any) -> dict[str, Any]:
         return {f"{2 * i}.{key}": leaf for i in range(3) for key, leaf in weights[f"layer{i}"].items()}
 
-    def adapted(num_steps: int) -> Any:
-        return meta.adapt(mean_square, params, task, optimizer=STEP, num_steps=num_steps)
+    network = jax.jit(mlp_jax)
+
+    def outputs(num_steps: int) -> Any:
+        """Return the network's answers at the weights that some steps give."""
+        return network(meta.adapt(mean_square, params, task, optimizer=STEP, num_steps=num_steps), query[0])
 
     def adapted_torch(num_steps: int) -> Any:
         rule = _optimizers.sgd(0.1)
@@ -194,15 +204,15 @@ def one_function(dtype: np.dtype) -> list[Quantity | Criterion]:
     return [
         Quantity(
             "adapted weights, loaded into a module",
-            lambda: mlp_jax(adapted(3), query[0]),
+            lambda: outputs(3),
             lambda: loaded(adapted_torch(3)),
         ),
         Quantity(
             "adapted weights, module untouched",
-            lambda: mlp_jax(adapted(3), query[0]),
+            lambda: outputs(3),
             lambda: called_with(adapted_torch(3)),
         ),
-        Quantity("no step: the original weights", lambda: mlp_jax(adapted(0), query[0]), lambda: loaded(params_torch)),
+        Quantity("no step: the original weights", lambda: outputs(0), lambda: loaded(params_torch)),
     ]
 
 

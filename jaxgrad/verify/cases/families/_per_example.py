@@ -80,7 +80,7 @@ def stacked(dtype: np.dtype) -> list[Quantity | Criterion]:
         ),
         Quantity(
             "their mean",
-            lambda: jax.tree.map(lambda g: g.mean(0), per_example.gradients(loss, p, x, y)),
+            lambda: jax.tree.map(lambda g: np.asarray(g).mean(0), per_example.gradients(loss, p, x, y)),
             batch_gradient,
         ),
     ]

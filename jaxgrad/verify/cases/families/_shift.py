@@ -141,7 +141,7 @@ def in_the_shift(dtype: np.dtype) -> list[Quantity | Criterion]:
     params, moves, *data = regression()
     p, a, *data_jax = to_jax((params, moves, *data), dtype)
     pt, at, *data_torch = to_torch((params, moves, *data), dtype)
-    zero = jax.tree.map(jnp.zeros_like, a)
+    zero = to_jax(jax.tree.map(np.zeros_like, moves), dtype)
 
     def loss_of_shift(a: Any, p: Any, x: Any, y: Any) -> Any:
         return mean_square(jax.tree.map(jnp.add, p, a), x, y)
@@ -154,7 +154,8 @@ def in_the_shift(dtype: np.dtype) -> list[Quantity | Criterion]:
             ),
             (shift.gradient(mean_square, p, zero, *data_jax), gradient.parameter_gradient(mean_square, p, *data_jax)),
         ]
-        gaps = [jnp.abs(x - y).max() for pair in pairs for x, y in zip(*map(jax.tree.leaves, pair), strict=True)]
+        leaves = [map(np.asarray, both) for pair in pairs for both in zip(*map(jax.tree.leaves, pair), strict=True)]
+        gaps = [np.abs(x - y).max() for x, y in leaves]
         return bool(max(gaps) == 0), f"largest difference {max(gaps):g}"
 
     return [
@@ -183,8 +184,9 @@ def norms(dtype: np.dtype) -> list[Quantity | Criterion]:
     p, a, *data_jax = to_jax((params, moves, *data), dtype)
     pt, at, *data_torch = to_torch((params, moves, *data), dtype)
 
-    def ours() -> Any:
-        tree = shift.gradient(mean_square, p, a, *data_jax)
+    @jax.jit
+    def norms(p: Any, a: Any, *data: Any) -> Any:
+        tree = shift.gradient(mean_square, p, a, *data)
         leaves = jax.tree.leaves(tree)
         return {
             "of the tree": gradient.global_norm(tree),
@@ -198,7 +200,7 @@ def norms(dtype: np.dtype) -> list[Quantity | Criterion]:
         whole = torch.cat([leaf.flatten() for leaf in leaves]).norm()
         return {"of the tree": whole, "of the concatenation": whole, "of the norms": of_norms}
 
-    return [Quantity("three norms", ours, theirs)]
+    return [Quantity("three norms", lambda: norms(p, a, *data_jax), theirs)]
 
 
 @case("S6", "The expected gradient over random shifts; SAM, ASAM, extragradient")
@@ -229,9 +231,9 @@ def random_and_chosen_shifts(dtype: np.dtype) -> list[Quantity | Criterion]:
         )
 
     def at_rest() -> tuple[bool, str]:
-        still = jax.tree.map(jnp.zeros_like, p)
+        still = to_jax(jax.tree.map(np.zeros_like, params), dtype)
         slopes = shift.sam_gradient(lambda q: gradient.global_norm(q) ** 2, still, radius=0.05)
-        largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slopes))
+        largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(slopes))
         return largest == 0, f"largest entry {largest:g}"
 
     weights = {name: {"weight": layer["weight"]} for name, layer in params.items()}

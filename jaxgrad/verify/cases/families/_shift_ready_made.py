@@ -1,5 +1,6 @@
 """Case S2: the gradient at w + a of networks that nobody rewrites."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
     return data.data[:count] / 16.0, np.eye(10)[data.target[:count]]
 
 
+@functools.cache
 def cross_entropy(apply_fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return the mean cross-entropy of a network that gives logits, in JAX."""
 
@@ -58,22 +60,29 @@ def trained_module(x: np.ndarray, y: np.ndarray) -> Any:
     return module
 
 
-def linen_sequence(dtype: np.dtype) -> models.Model:
-    """Return the same layers in linen's own container."""
+@functools.cache
+def linen_sequence() -> models.Model:
+    """Return the same layers in linen's own container; of their weights, which are torch's, the shapes alone."""
     from flax import linen as nn
 
     _, b, c = SIZES
     module = nn.Sequential([nn.Dense(b), nn.LayerNorm(epsilon=1e-5), jnp.tanh, nn.Dense(c)])
-    return models.from_linen(module, jnp.ones((1, SIZES[0]), dtype), key=jax.random.key(0))
+    return models.from_linen(module, variables=jax.eval_shape(module.init, jax.random.key(0), np.ones((1, SIZES[0]))))
 
 
-def nnx_sequence(_: np.dtype) -> models.Model:
-    """Return the same layers in NNX's own container."""
+@functools.cache
+def nnx_sequence() -> models.Model:
+    """Return the same layers in NNX's own container, of their weights the shapes alone."""
     from flax import nnx as nn
 
-    (a, b, c), rngs = SIZES, nn.Rngs(0)
-    norm = nn.LayerNorm(b, epsilon=1e-5, rngs=rngs)
-    return models.from_nnx(nn.Sequential(nn.Linear(a, b, rngs=rngs), norm, jnp.tanh, nn.Linear(b, c, rngs=rngs)))
+    a, b, c = SIZES
+
+    def make() -> Any:
+        rngs = nn.Rngs(0)
+        norm = nn.LayerNorm(b, epsilon=1e-5, rngs=rngs)
+        return nn.Sequential(nn.Linear(a, b, rngs=rngs), norm, jnp.tanh, nn.Linear(b, c, rngs=rngs))
+
+    return models.from_nnx(nn.eval_shape(make))
 
 
 @case("S2", "The same on ready-made networks: linen, NNX and torch.nn, unedited")
@@ -100,4 +109,4 @@ def ready_made(dtype: np.dtype) -> list[Quantity | Criterion]:
             ),
         )
 
-    return [compare("linen", linen_sequence(dtype)), compare("NNX", nnx_sequence(dtype))]
+    return [compare("linen", linen_sequence()), compare("NNX", nnx_sequence())]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._errors import first_line
+from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
-from jaxgrad.verify.port.tracing import _match_calls
 from jaxgrad.verify.port.tracing._first_divergence import Passes, stacked
 from jaxgrad.verify.port.tracing._match_calls import Aligned, Steps
 from jaxgrad.verify.port.tracing._record_torch import Call
@@ -169,7 +169,7 @@ def _laid_out(array: np.ndarray, like: np.ndarray) -> np.ndarray | None:
     """Return an array in the layout of another of the same numbers, or as it is where the shapes cannot be matched."""
     if array.shape == like.shape and array.ndim < 4:
         return array
-    axes = _match_calls.layout_of(array, like)
+    axes = layout_of(array, like)
     if axes is not None:
         return array.transpose(axes)
     # other channels than those that are made of it: they lie last where the rest fits so

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._gates import name_of_activation
@@ -155,7 +156,7 @@ def _alike(theirs: np.ndarray, array: np.ndarray) -> bool:
     """Say whether two arrays hold the same, in either layout."""
     if theirs.size != array.size or theirs.ndim != array.ndim or theirs.dtype.kind != "f":
         return False
-    axes = _match_calls.layout_of(theirs, array)
+    axes = layout_of(theirs, array)
     return axes is not None and same(theirs.transpose(axes), array)
 
 

@@ -1,42 +1,34 @@
 """A side of a pair as a run on disk, and the comparison of two runs without either framework's models."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxgrad.verify._environment import doctor
+from jaxgrad.verify._errors import require
+from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
-from jaxgrad.verify.port._bind import DEFAULTS, bind
-from jaxgrad.verify.port._check import first_of_results
+from jaxgrad.verify.port._about import now
+from jaxgrad.verify.port._bind import bind, with_defaults
+from jaxgrad.verify.port._divergences import first_of_results
 from jaxgrad.verify.port.dumps._stored import StoredTorch, facts
 from jaxgrad.verify.port.frameworks import _losses
-from jaxgrad.verify.port.frameworks._islands import settle
-from jaxgrad.verify.port.frameworks._jax_model import precision
+from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.frameworks._parts import parts_of
 from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
-from jaxgrad.verify.port.frameworks._validate import check_batch, check_mode, check_options, need
-from jaxgrad.verify.port.mapping._flatten_order import settle_flattening
+from jaxgrad.verify.port.frameworks._validate import check_batch, check_mode, check_options
+from jaxgrad.verify.port.mapping._model_pair import PairOptions, TorchHalf
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
 from jaxgrad.verify.port.quantities._names import FIRST, SECOND, names_of
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
-from jaxgrad.verify.port.quantities._verdicts import add_noise, judge_result, outputs_laid_out, real_numbers, to_array
+from jaxgrad.verify.port.quantities._verdicts import add_noise, judge_result, outputs_laid_out, real_numbers
 from jaxgrad.verify.report._records import Leaf, Report, Result
 
 __all__ = ["compare_runs", "dump_jax", "dump_torch", "dumped_names"]
 
 Groups = dict[str, dict[str, np.ndarray]]
-
-
-@dataclasses.dataclass
-class _TorchOnly:
-    """A torch side without a partner: what `TorchQuantities` reads of a pair."""
-
-    torch: TorchSide
-    batch: tuple[np.ndarray, ...]
-    options: dict[str, Any]
 
 
 def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> tuple[Groups, dict[str, Any]]:
@@ -45,20 +37,20 @@ def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> 
     Raises:
         PairError: If the spec lacks something, or the batch does not fit.
     """
-    need("torch")
-    given = {**DEFAULTS, **spec}
+    require("torch")
+    given = with_defaults(**spec)
     check_options(given["weights"], given["mode"])
     loss = _losses.one(given["loss"], 0)
     whole, parts = parts_of(given["batch"], (loss,))
     batch = check_batch(whole)
     check_mode(unwrapped(given["torch"]), given["mode"])
-    side = TorchSide(given["torch"], loss, train=given["mode"] == "train", parts=parts, kwargs=given["torch_kwargs"])
-    if given["excite"] and given["weights"] == "torch":
-        side.excite()
-    side.order(batch)
-    bound = _TorchOnly(side, batch, {"own": given["own"] or {}})
+    side = TorchSide.of(given["torch"], loss, train=given["mode"] == "train", parts=parts, kwargs=given["torch_kwargs"])
+    if given["perturb_constants"] and given["weights"] == "torch":
+        side = side.perturb_constants()
+    side.first_run(batch)
+    half = TorchHalf(torch=side, batch=batch, options=PairOptions(own=given["own"] or {}))
     with precision():
-        groups = _quantities(lambda dtype: TorchQuantities(bound, dtype), what, dtypes)
+        groups = _quantities(lambda dtype: TorchQuantities(half, dtype), what, dtypes)
         arrays, plain = facts(side, batch)
     return groups | arrays, {"side": "torch", "torch": plain, "doctor": doctor()}
 
@@ -71,16 +63,14 @@ def dump_jax(
     Raises:
         PairError: If the spec or the run lacks something, or the batch does not fit.
     """
-    need("flax")
-    side = StoredTorch(run[0], run[1].get("torch", {}))
-    given = {**DEFAULTS, **spec, "mode": "train" if side.train else "eval"}
-    bound = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
+    side = StoredTorch.of(run[0], run[1].get("torch", {}))
+    given = {**with_defaults(**spec), "mode": "train" if side.train else "eval"}
+    pair = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
     with precision():
-        settle(bound)
-        settle_flattening(bound)
-        groups = _quantities(lambda dtype: JaxQuantities(bound, dtype), what, dtypes)
-    left = {"unused": bound.mapping.unused, "unfilled": bound.mapping.unfilled}
-    paths = {n: bound.jax_path(n) for n in side.params}
+        prepared = pair.prepared
+        groups = _quantities(lambda dtype: JaxQuantities(prepared, dtype), what, dtypes)
+    left = {"unused": prepared.mapping.unused, "unfilled": prepared.mapping.unfilled}
+    paths = {n: prepared.jax_path(n) for n in side.params}
     return groups, {"side": "jax", "paths": paths, "left": left, "doctor": doctor()}
 
 
@@ -105,7 +95,7 @@ def _quantities(make: Callable[[str], Any], names: list[str], dtypes: Sequence[s
         source = make(dtype)
         for name in names:
             found = source.get("basic")[name] if name in FIRST else source.get(name)
-            groups[f"{name}@{dtype}"] = {n: real_numbers(to_array(x)) for n, x in found.items()}
+            groups[f"{name}@{dtype}"] = {n: real_numbers(to_float64(x)) for n, x in found.items()}
     return groups
 
 
@@ -145,7 +135,8 @@ def compare_runs(
         lost = [Leaf(name, "", np.inf, note="without a counterpart") for name in left]
         results.append(Result("mapping", lost, "differ", f"{len(left)} weights without a counterpart: {left[0]}"))
     versions = other.get("doctor", {}).get("versions", {})
-    meta = {"versions": versions, "notes": [], "backend": "", "dtypes": ["float64"], "tolerance_f64": tolerance,
+    meta = {"command": "diff", "date": now(), "versions": versions, "notes": [], "backend": "",
+            "dtypes": ["float64"], "tolerance_f64": tolerance,
             "parameters": 0, "batch": [], "mode": "dumped", "seconds": 0.0}  # fmt: skip
     return Report(results, [], first_of_results(results, tolerance), [], meta)
 

@@ -1,13 +1,15 @@
 """The torch half of a pair as a run on disk holds it: for an environment in which torch is not installed."""
 
 import dataclasses
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 
 import numpy as np
 
 from jaxgrad.verify._errors import PairError
 from jaxgrad.verify.port.frameworks._parts import Parts
+from jaxgrad.verify.port.frameworks._protocols import Batch, FirstRun, Shape
+from jaxgrad.verify.port.frameworks._torch_module import TorchSide
 
 __all__ = ["StoredTorch", "facts"]
 
@@ -17,8 +19,9 @@ WEIGHTS, BUFFERS, BATCH = "weights", "buffers", "batch"
 Groups = dict[str, dict[str, np.ndarray]]
 
 
-def facts(side: Any, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, Any]]:
+def facts(side: TorchSide, batch: Batch) -> tuple[Groups, dict[str, Any]]:
     """Return what the JAX side needs to know of a torch model: arrays, and plain data."""
+    run = side.first_run(batch)
     groups = {WEIGHTS: dict(side.params), BUFFERS: dict(side.buffers)}
     groups[BATCH] = {str(i): array for i, array in enumerate(batch)}
     plain = {
@@ -26,21 +29,32 @@ def facts(side: Any, batch: tuple[np.ndarray, ...]) -> tuple[Groups, dict[str, A
         "frozen": sorted(side.frozen),
         "outline": {name: list(shape) for name, shape in side.outline.items()},
         "kinds": side.kinds,
-        "order": side.order(batch),
-        "images": {path: list(image) for path, image in side.images(batch).items()},
+        "order": dict(run.order),
+        "images": {path: list(image) for path, image in run.images.items()},
         "value": side.value(batch),
         "parts": dataclasses.asdict(side.parts),
         "constants": sorted(side.constants(side.outline, batch)),
         "train": side.train,
         "casts": side.islands(batch)[0],
+        "remarks": side.remarks(),
     }
     return groups, plain
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class StoredTorch:
     """What `TorchSide` knows of a module, read from a run; it can compute nothing."""
 
-    def __init__(self, groups: Groups, plain: dict[str, Any]) -> None:
+    params: dict[str, np.ndarray]
+    buffers: dict[str, np.ndarray]
+    batch: Batch
+    plain: dict[str, Any]
+    """What `facts` noted beside the arrays."""
+    perturbed: tuple[str, ...] = ()
+    settled: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, groups: Groups, plain: dict[str, Any]) -> Self:
         """Read the groups and the plain data that `facts` made.
 
         Raises:
@@ -49,40 +63,70 @@ class StoredTorch:
         if WEIGHTS not in groups or not plain:
             message = "the run holds no torch weights: make it with `jaxgrad dump torch`"
             raise PairError(message)
-        self.params, self.buffers = groups[WEIGHTS], groups.get(BUFFERS, {})
-        self.batch = tuple(groups[BATCH].values())
-        self.aliases, self.frozen, self.train = plain["aliases"], set(plain["frozen"]), plain["train"]
-        self.outline = {name: tuple(shape) for name, shape in plain["outline"].items()}
-        self.kinds, self.plain = plain["kinds"], plain
-        parts = plain.get("parts", {})
-        self.parts = Parts(parts.get("targets", 1), tuple(parts.get("names", ())))
+        return cls(groups[WEIGHTS], groups.get(BUFFERS, {}), tuple(groups[BATCH].values()), plain)
 
-    def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
-        """Return the order in which torch's layers ran."""
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Names of tied parameters, each with the name that stands for both."""
+        return self.plain["aliases"]
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The parameters that are not trained."""
+        return frozenset(self.plain["frozen"])
+
+    @property
+    def train(self) -> bool:
+        """Whether the run was made in training mode."""
+        return self.plain["train"]
+
+    @property
+    def outline(self) -> dict[str, Shape]:
+        """The shape of every tensor, tied names included."""
+        return {name: tuple(shape) for name, shape in self.plain["outline"].items()}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The class of every module by path."""
+        return self.plain["kinds"]
+
+    @property
+    def parts(self) -> Parts:
+        """How the batch is taken apart."""
+        parts = self.plain.get("parts", {})
+        return Parts(parts.get("targets", 1), tuple(parts.get("names", ())))
+
+    def first_run(self, batch: Batch) -> FirstRun:
+        """Return in which order torch's layers ran, and what they saw."""
         del batch
-        return self.plain["order"]
+        images = {path: tuple(image) for path, image in self.plain["images"].items()}
+        return FirstRun(self.plain["order"], images)
 
-    def images(self, batch: tuple[np.ndarray, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the linear layers that take a flattened image."""
-        del batch
-        return {path: tuple(image) for path, image in self.plain["images"].items()}
-
-    def islands(self, batch: tuple[np.ndarray, ...]) -> tuple[dict[str, str], list[np.ndarray]]:
+    def islands(self, batch: Batch) -> tuple[dict[str, str], list[np.ndarray]]:
         """Return where torch computed in float32 whatever it was given."""
         del batch
         return self.plain.get("casts", {}), []
+
+    def remarks(self) -> list[str]:
+        """Return what was noted of the module's own derivatives in torch."""
+        return list(self.plain.get("remarks", []))
 
     def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
         """Return no tables: what torch computed with its own is on disk already."""
         del taken
         return {}
 
-    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+    def with_tables(self, tables: Mapping[str, np.ndarray]) -> Self:
+        """Return the same run, for it has no tables."""
+        del tables
+        return self
+
+    def constants(self, names: Collection[str], batch: Batch) -> set[str]:
         """Return those of the names that are no weights."""
         del batch
         return set(self.plain.get("constants", ())) & set(names)
 
-    def value(self, batch: tuple[np.ndarray, ...]) -> float:
+    def value(self, batch: Batch) -> float:
         """Return torch's loss in float64."""
         del batch
         return self.plain["value"]

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgrad.verify.port.frameworks import _jax_model
+from jaxgrad.verify.port.frameworks import _jax_forms
 from jaxgrad.verify.port.frameworks._jax_model import cast
+from jaxgrad.verify.port.frameworks._protocols import Adapt, Batch, TorchModel
 
-__all__ = ["as_it_is", "choose_layout", "narrow"]
+__all__ = ["as_it_is", "choose_layout", "to_int32"]
 
 
-def narrow(x: Any) -> Any:
+def to_int32(x: Any) -> Any:
     """Return integers as int32, which every JAX function takes."""
     return jnp.asarray(np.asarray(x, np.int32)) if jnp.issubdtype(x.dtype, jnp.integer) else x
 
@@ -34,7 +35,7 @@ def as_it_is(*batch: Any) -> tuple[Any, ...]:
     return batch
 
 
-def choose_layout(side: Any, model: Any, arrays: tuple[np.ndarray, ...], kwargs: dict[str, Any]) -> Any:
+def choose_layout(side: TorchModel, model: Any, arrays: Batch, kwargs: dict[str, Any]) -> Adapt:
     """Give images with channels last, unless the JAX model only takes them first; signals as its weights have it.
 
     Args:
@@ -51,12 +52,12 @@ def choose_layout(side: Any, model: Any, arrays: tuple[np.ndarray, ...], kwargs:
     signals = any(a.ndim == 3 for a in arrays) and "Conv1d" in kinds
     if not images and not signals:
         return as_it_is
-    options: list[Any] = [channels_last] * images + [as_it_is] + [signals_last] * signals
-    best: tuple[int, Any] = (-1, options[0])
+    options: list[Adapt] = [channels_last] * images + [as_it_is] + [signals_last] * signals
+    best: tuple[int, Adapt] = (-1, options[0])
     for layout in options:
-        inputs, _ = parts.split(layout(*(narrow(cast(x, "float32")) for x in arrays)))
+        inputs, _ = parts.split(layout(*(to_int32(cast(x, "float32")) for x in arrays)))
         try:
-            made = _jax_model.make(model, kwargs, inputs, train=False, parts=parts)
+            made = _jax_forms.make(model, kwargs, inputs, train=False, parts=parts)
             jax.eval_shape(lambda p, r, *x, made=made: made.apply(p, r, *x)[0], *made.outline("float32"), *inputs)
         except Exception:
             continue

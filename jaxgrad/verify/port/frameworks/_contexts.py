@@ -1,57 +1,26 @@
-"""Float64 kept where the libraries themselves fall back to float32: the definition is compared, not their casts."""
+"""The precision in which models are tried and compared."""
 
-import contextlib
-import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-__all__ = ["follow", "wide_attention"]
-
-ATTENTION = jax.nn.dot_product_attention
-"""Takes its softmax in float32, whatever it is given."""
+__all__ = ["follow", "framework_default", "precision"]
 
 
-def _attention(
-    query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None, *, scale: Any = None,
-    is_causal: bool = False, **rest: Any,
-) -> Any:  # fmt: skip
-    """``jax.nn.dot_product_attention``, in float64 where everything else is; heads of keys may be shared."""
-    plain = all(option is None or name == "implementation" for name, option in rest.items())
-    if query.dtype != jnp.float64 or not plain:
-        return ATTENTION(query, key, value, bias, mask, scale=scale, is_causal=is_causal, **rest)
-    shared = query.shape[-2] // key.shape[-2]
-    key, value = (jnp.repeat(x, shared, axis=-2) for x in (key, value))
-    scores = jnp.einsum("...tnh,...snh->...nts", query, key) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    scores = scores if bias is None else scores + bias
-    lowest = 0.7 * jnp.finfo(scores.dtype).min
-    if is_causal:
-        scores = jnp.where(jnp.tril(jnp.ones(scores.shape[-2:], bool)), scores, lowest)
-    scores = scores if mask is None else jnp.where(mask, scores, lowest)
-    return jnp.einsum("...nts,...snh->...tnh", jax.nn.softmax(scores, axis=-1), value)
-
-
-class _Users:
-    """How many contexts are open, over all threads."""
-
-    lock, count = threading.Lock(), 0
-
-
-@contextlib.contextmanager
-def wide_attention() -> Iterator[None]:
-    """Let `jax.nn.dot_product_attention` keep float64 inside of the context."""
-    with _Users.lock:
-        _Users.count += 1
-        jax.nn.dot_product_attention = _attention
-    try:
+@contextmanager
+def precision() -> Iterator[None]:
+    """Compute with float64 kept and the usual promotion; the user's matrix precision stands, for it is judged too."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
-    finally:
-        with _Users.lock:
-            _Users.count -= 1
-            if not _Users.count:
-                jax.nn.dot_product_attention = ATTENTION
+
+
+@contextmanager
+def framework_default() -> Iterator[None]:
+    """Compute as JAX does by default, with x64 off."""
+    with jax.enable_x64(False):
+        yield
 
 
 def follow(module: Any, dtype: Any) -> None:

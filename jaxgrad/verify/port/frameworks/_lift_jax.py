@@ -30,7 +30,7 @@ class Known(NamedTuple):
 
     value: Any
     fixed: bool
-    """Whether it depends on no argument of the program."""
+    """Whether it depends on no floating-point argument of the program: integers are exact in any precision."""
 
 
 class Table(NamedTuple):
@@ -47,7 +47,8 @@ def lifted(fun: Callable[..., Any], *, data: bool, known: Mapping[Any, np.ndarra
 
     Args:
         fun: A function of trees of arrays.
-        data: Whether what depends on an argument is lifted too; otherwise only tables are, since they are constants.
+        data: Whether what depends on a floating-point argument is lifted too; otherwise only what is made of constants
+            and integers is, and what JAX's own attention rounds.
         known: Float64 values of constants that were rounded to float32 before the program saw them, by `key_of`.
     """
 
@@ -58,7 +59,7 @@ def lifted(fun: Callable[..., Any], *, data: bool, known: Mapping[Any, np.ndarra
             return fun(*args)
         lift = functools.partial(_constant, known or {})
         interpreter = functools.partial(_operate, data, lift)
-        given = [Known(x, False) for x in jax.tree.leaves(args)]
+        given = [Known(x, not _jaxpr.is_inexact(x)) for x in jax.tree.leaves(args)]
         found = _jaxpr.evaluate(program.jaxpr, program.consts, given, interpreter, lift)
         return jax.tree.unflatten(jax.tree.structure(shapes), [k.value for k in found])
 
@@ -109,19 +110,20 @@ def tables(program: Any) -> list[Table]:
 
 
 def narrow_lines(program: Any) -> list[str]:
-    """Return the lines that compute in float32 on what depends on an argument of a program."""
+    """Return the lines that compute in float32 on what depends on a floating-point argument of a program."""
     found: dict[str, None] = {}
 
     def look(eqn: Any, atoms: list[bool]) -> list[bool]:
         inner = _jaxpr.call(eqn)
-        if inner is not None:
+        if inner is not None and not _jaxs_own(eqn):
             return _jaxpr.evaluate(inner.jaxpr, inner.consts, atoms, look, lambda _: False)
         moving = any(atoms)
-        if moving and any(map(_is_narrow, eqn.outvars)):
+        if moving and any(map(_is_narrow, eqn.outvars)) and not _jaxs_own(eqn):
             found.setdefault(_jaxpr.line_of(eqn))
         return [moving] * len(eqn.outvars)
 
-    _jaxpr.evaluate(program.jaxpr, program.consts, [True] * len(program.jaxpr.invars), look, lambda _: False)
+    moving = [_jaxpr.is_inexact(variable.aval) for variable in program.jaxpr.invars]
+    _jaxpr.evaluate(program.jaxpr, program.consts, moving, look, lambda _: False)
     return list(found)
 
 
@@ -140,6 +142,11 @@ def _narrow_inside(jaxpr: Any) -> bool:
     return _jaxpr.contains(jaxpr, lambda eqn: any(map(_is_narrow, (*eqn.invars, *eqn.outvars))))
 
 
+def _jaxs_own(eqn: Any) -> bool:
+    """Say whether an equation is part of JAX's attention, whose softmax is in float32 whatever the user gives it."""
+    return _jaxpr.traced_in(eqn, jax.nn.dot_product_attention)
+
+
 def _constant(known: Mapping[Any, np.ndarray], value: Any) -> Known:
     """Return a constant or literal: a float32 literal was written as a short decimal."""
     if isinstance(value, jax.core.Tracer):
@@ -147,30 +154,40 @@ def _constant(known: Mapping[Any, np.ndarray], value: Any) -> Known:
     if not _is_narrow(value):
         return Known(value, True)
     array = np.asarray(value)
+    if known and (key := key_of(array)) in known:
+        return Known(known[key], True)
     if not array.ndim and array.dtype == np.float32:
         return Known(_decimal(array), True)
-    return Known(known[key] if known and (key := key_of(array)) in known else array.astype(WIDER[array.dtype]), True)
+    return Known(array.astype(WIDER[array.dtype]), True)
 
 
 PLAIN = functools.partial(_constant, {})
 """Takes constants as they are."""
 
 
-def _decimal(value: np.ndarray) -> np.ndarray:
-    """Return the number that a float32 literal stands for: a short one, its root, either times pi; or as it is.
+UNITS = ((1.0, 6), (np.pi, 3), (1 / np.pi, 3), (np.log(10.0), 3), (np.log(2.0), 3))
+"""What numbers in programs are written as multiples of, and how many digits such a multiple may have: a float32 holds
+seven, so that one of six is met by chance once in ten, and one of three never."""
 
-    Where none is meant, the one that is found lies no further off than the literal's own rounding.
+
+def _decimal(value: np.ndarray) -> np.ndarray:
+    """Return the number that a float32 literal stands for: the one that is written with the fewest digits, or as it is.
+
+    Tried are decimals, multiples of pi and of logarithms, their roots and their reciprocals: the logarithm of 10000 is
+    4 log(10), and not 9.21034. What is found lies no further off than the literal's own rounding.
     """
     number = np.float64(value)
     if not number or not np.isfinite(number):
         return np.asarray(number)
-    for unit, power in itertools.product((1.0, np.pi, 1 / np.pi), (1.0, 2.0, -1.0, -2.0)):
-        short = float(f"{abs(number) ** power / unit:.6g}") * unit
+    best, fewest = number, 7
+    for (unit, digits), power in itertools.product(UNITS, (1.0, 2.0, -1.0, -2.0)):
+        short = f"{abs(number) ** power / unit:.{digits}g}"
         with np.errstate(all="ignore"):
-            made = np.copysign(np.float64(short) ** (1 / power), number)
-        if np.isfinite(made) and np.float32(made) == value:
-            return np.asarray(made)
-    return np.asarray(number)
+            made = np.copysign(np.float64(float(short) * unit) ** (1 / power), number)
+        length = len(short.partition("e")[0].replace(".", "").strip("0"))
+        if length < fewest and np.isfinite(made) and np.float32(made) == value:
+            best, fewest = made, length
+    return np.asarray(best)
 
 
 def _restored(known: Known, atom: Any) -> Any:
@@ -189,10 +206,12 @@ def _operate(data: bool, lift: Callable[[Any], Known], eqn: Any, atoms: list[Kno
     """Evaluate one equation, in float64 if its island is lifted."""
     fixed = all(atom.fixed for atom in atoms) and not eqn.effects
     inner = _jaxpr.call(eqn)
+    narrow = _narrow(eqn)
+    data = data or (narrow and _jaxs_own(eqn))
     if inner is not None:
         return _jaxpr.evaluate(inner.jaxpr, inner.consts, atoms, functools.partial(_operate, data, lift), lift)
     results = None
-    if (data or fixed) and _narrow(eqn):
+    if (data or fixed) and narrow:
         results = _wide(eqn, [_widened(atom) for atom in atoms])
     if results is None:
         results = _jaxpr.bind(eqn, *map(_restored, atoms, eqn.invars))

@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge._arrays import to_array
+from jaxgrad.verify.judge._leaf import wide
+from jaxgrad.verify.port.frameworks._protocols import Batch, RunningTorch
+
 __all__ = ["Watch", "attributes", "set_attribute", "watch", "widened"]
 
 
@@ -95,8 +99,7 @@ def _attributes(module: Any) -> list[tuple[str, Any, str]]:
 
 def _array(tensor: Any) -> np.ndarray:
     """Return a tensor's values in float64."""
-    array = tensor.detach().cpu().numpy()
-    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+    return np.array(wide(to_array(tensor)))
 
 
 class Watch:
@@ -108,6 +111,8 @@ class Watch:
         """Tensors that depend on parameters or inputs; they are kept, so that no other takes their id."""
         self.casts: dict[str, str] = {}
         self.made: list[np.ndarray] = []
+        self.numbers: set[float] = set()
+        """The Python numbers that torch's functions are given."""
 
     def leave(self, *_: Any) -> None:
         """Note that a module has returned."""
@@ -119,6 +124,7 @@ class Watch:
         from torch.utils import _pytree as pytree
 
         results = [x for x in pytree.tree_leaves(result) if isinstance(x, torch.Tensor)]
+        self.numbers |= {x for x in pytree.tree_leaves(given) if type(x) is float}
         moving = [x for x in pytree.tree_leaves(given) if id(x) in self.moving]
         if moving:
             self.moving |= {id(x): x for x in results}
@@ -126,10 +132,12 @@ class Watch:
             if name and any(x.is_floating_point() for x in moving):
                 self.casts.setdefault(self.path[-1], name)
             return
-        self.made += [_array(x) for x in results if x.dtype in (torch.float64, torch.complex128) and x.numel() > 1]
+        made = [_array(x) for x in results if x.dtype in (torch.float64, torch.complex128) and x.numel()]
+        self.made += [array for array in made if array.size > 1]
+        self.numbers |= {float(array) for array in made if not array.ndim and array.dtype.kind == "f"}
 
 
-def watch(side: Any, batch: tuple[np.ndarray, ...]) -> Watch:
+def watch(side: RunningTorch, batch: Batch) -> Watch:
     """Run a model and its loss once in float64, and return what they asked of float32, and which tables they made."""
     import torch
 

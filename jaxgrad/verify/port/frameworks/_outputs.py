@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["exchange", "is_floating", "main", "named", "renamed"]
+__all__ = ["exchange", "is_floating", "main", "main_array", "named", "renamed", "replace_main"]
 
 FIRST_OF_ALL = ("logits", "last_hidden_state", "sample", "prediction", "output", "out")
 """Names that mark the main array of an output with names; without one of them it is the first of the alphabet, for the
@@ -29,6 +29,19 @@ def main(output: Any) -> Any:
     if not isinstance(output, tuple | list) or hasattr(output, "_fields"):
         parts = dict(sorted(parts.items(), key=lambda item: _rank(item[0])))
     return next((array for part in parts.values() if (array := main(part)) is not None), None)
+
+
+def main_array(output: Any) -> Any:
+    """Return the array that stands for an output of JAX; of a recurrent cell's ``(carry, y)`` the last."""
+    if isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], tuple):
+        return output[1] if is_floating(output[1]) else None
+    return main(output)
+
+
+def replace_main(output: Any, array: Any) -> Any:
+    """Return an output of JAX with its main array exchanged."""
+    held = main_array(output)
+    return exchange(output, lambda leaf: array if leaf is held else leaf)
 
 
 def exchange(output: Any, fun: Callable[[Any], Any]) -> Any:

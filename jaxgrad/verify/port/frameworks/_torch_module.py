@@ -2,67 +2,101 @@
 
 import contextlib
 import copy
-import zlib
-from collections.abc import Collection
-from typing import Any
+import dataclasses
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 
 import numpy as np
 
+from jaxgrad.models._facts import kind_of as kind_of
+from jaxgrad.models._facts import kinds_of
 from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._errors import PairError, first_line
-from jaxgrad.verify.port.frameworks import _lift_torch
+from jaxgrad.verify.judge._arrays import to_float64
+from jaxgrad.verify.port.frameworks import _formulas, _lift_torch
+from jaxgrad.verify.port.frameworks._first_run import first_run
 from jaxgrad.verify.port.frameworks._parts import Parts
+from jaxgrad.verify.port.frameworks._perturb import is_statistic, perturb
+from jaxgrad.verify.port.frameworks._protocols import Batch, FirstRun, Shape, TorchModel
 
-__all__ = ["TorchSide"]
-
-NORMS_WITH_STATISTICS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+__all__ = ["TorchSide", "copied", "kind_of", "running", "unwrapped"]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class TorchSide:
-    """A torch module, copied once for each dtype; the user's own is never touched."""
+    """A torch module, copied once for each dtype; the user's own is never touched. `TorchSide.of` makes one."""
 
-    def __init__(
-        self,
+    module: Any
+    plain_loss: Any
+    train: bool
+    parts: Parts
+    kwargs: Mapping[str, Any]
+    params: dict[str, np.ndarray]
+    """The parameters by name; of tied ones the one that stands for all."""
+    buffers: dict[str, np.ndarray]
+    perturbed: tuple[str, ...] = ()
+    """Constant tensors that were moved a little, since they would hide what is done to them."""
+    settled: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """Float64 values of tensors that were made in float32, for the stage that judges definitions."""
+    copies: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    """The module in every dtype that was asked for; made when it is needed."""
+
+    @classmethod
+    def of(
+        cls,
         module: Any,
         loss: Any,
         *,
         train: bool = False,
         parts: Parts = Parts(),  # noqa: B008 - frozen
-        kwargs: dict[str, Any] | None = None,
-    ) -> None:
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return the side of a module and a loss of ``(output, *targets)``."""
         module = unwrapped(module)
-        self.module, self.plain_loss, self.train, self.parts, self.kwargs = module, loss, train, parts, kwargs or {}
-        self.settled: dict[str, np.ndarray] = {}
-        """Float64 values of tensors that were made in float32, for the stage that judges definitions."""
-        self.copies: dict[str, Any] = {}
-        named = dict(module.named_parameters(remove_duplicate=True))
-        owners = {id(p): name for name, p in named.items()}
-        every = module.named_parameters(remove_duplicate=False)
-        self.aliases: dict[str, str] = {n: owners[id(p)] for n, p in every if n not in named}
-        """Names of tied parameters, each with the name that stands for both."""
-        self.params = {name: _numpy(p) for name, p in named.items()}
-        self.frozen = {name for name, p in named.items() if not p.requires_grad}
-        self.buffers = {name: _numpy(b) for name, b in module.named_buffers()}
-        self.places = _places(module)
-        self.excited: list[str] = []
-        shapes = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
-        shapes |= {name: b.shape for name, b in self.buffers.items()}
-        place = {name: i for i, name in enumerate(module.state_dict())}
-        self.outline = dict(sorted(shapes.items(), key=lambda item: place.get(item[0], len(place))))
-        """The shape of every tensor, tied names included, in the order of ``state_dict``."""
-        self.kinds = {name: kind_of(m) for name, m in module.named_modules()}
-        """The class of every module by path: torch's own where it is one of them by another name."""
+        params = {name: to_float64(p) for name, p in module.named_parameters()}
+        return cls(
+            module, loss, train, parts, kwargs or {}, params, {n: to_float64(b) for n, b in module.named_buffers()}
+        )
 
-    def order(self, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
-        """Return the order in which the layers first ran, and evaluate the loss once on the way.
+    @functools.cached_property
+    def aliases(self) -> dict[str, str]:
+        """Names of tied parameters, each with the name that stands for both."""
+        owners = {id(p): name for name, p in self.module.named_parameters()}
+        every = self.module.named_parameters(remove_duplicate=False)
+        return {name: owners[id(p)] for name, p in every if owners[id(p)] != name}
+
+    @functools.cached_property
+    def frozen(self) -> frozenset[str]:
+        """The parameters that are not trained."""
+        return frozenset(name for name, p in self.module.named_parameters() if not p.requires_grad)
+
+    @functools.cached_property
+    def outline(self) -> dict[str, Shape]:
+        """The shape of every tensor, tied names included, in the order of ``state_dict``."""
+        shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters(remove_duplicate=False)}
+        shapes |= {name: b.shape for name, b in self.buffers.items()}
+        place = {name: i for i, name in enumerate(self.module.state_dict())}
+        return dict(sorted(shapes.items(), key=lambda item: place.get(item[0], len(place))))
+
+    @functools.cached_property
+    def kinds(self) -> dict[str, str]:
+        """The class of every module by path: torch's own where it is one of them by another name."""
+        return kinds_of(self.module)
+
+    @functools.cached_property
+    def places(self) -> dict[str, str]:
+        """Every place of a tensor, and the name that stands for the tensor."""
+        return _places(self.module)
+
+    def first_run(self, batch: Batch) -> FirstRun:
+        """Return in which order the layers first ran, and what they saw; the loss is evaluated once on the way.
 
         Raises:
             PairError: If the batch does not fit the model or the loss.
         """
-        from jaxgrad.verify.port.tracing._record_torch import execution_order
-
         try:
-            return execution_order(self, batch)
+            return first_run(self, batch)
         except PairError:
             raise
         except Exception as error:  # whatever a user's code raises on a batch that it was not made for
@@ -70,32 +104,12 @@ class TorchSide:
             message = f"the torch model or its loss fails on the batch (shapes {shapes}): {first_line(error)}"
             raise PairError(message) from error
 
-    def excite(self) -> None:
-        """Move tensors that are constant, as fresh scales, biases and statistics are: they would hide differences.
+    def perturb_constants(self) -> Self:
+        """Return the side with its constant tensors moved a little, see `perturb`."""
+        params, buffers, names = perturb(self.params, self.buffers, self.frozen)
+        return dataclasses.replace(self, params=params, buffers=buffers, perturbed=(*self.perturbed, *names))
 
-        Frozen tensors and other buffers stay: a port may have them as constants of its own.
-        """
-        moving = {n: p for n, p in self.params.items() if n not in self.frozen}
-        statistics = {n: b for n, b in self.buffers.items() if _is_statistic(n)}
-        for name, array in [*moving.items(), *statistics.items()]:
-            hides = array.size > 1 or not array.any()
-            if array.dtype != np.float64 or not array.size or not hides or np.ptp(array) > 0:
-                continue
-            rng = np.random.default_rng(zlib.crc32(name.encode()))
-            noise = 0.1 * rng.normal(size=array.shape)
-            held = self.params if name in self.params else self.buffers
-            held[name] = array + (np.abs(noise) if name.endswith("running_var") else noise)
-            self.excited.append(name)
-
-    def images(self, batch: tuple[np.ndarray, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the linear layers that take a flattened image, with its channels, height and width."""
-        from jaxgrad.verify.port.tracing import _match_calls, _record_torch
-
-        if not any(kind.startswith("Conv") for kind in self.kinds.values()):
-            return {}
-        return _match_calls.flattened_images(_record_torch.capture(self, batch).calls)
-
-    def unreached(self, batch: tuple[np.ndarray, ...]) -> set[str]:
+    def unreached(self, batch: Batch) -> set[str]:
         """Return the parameters that the loss does not depend on."""
         import torch
 
@@ -107,15 +121,15 @@ class TorchSide:
         found = torch.autograd.grad(loss, list(live.values()), allow_unused=True)
         return {name for name, slope in zip(live, found, strict=True) if slope is None}
 
-    def constants(self, names: Collection[str], batch: tuple[np.ndarray, ...]) -> set[str]:
+    def constants(self, names: Collection[str], batch: Batch) -> set[str]:
         """Return those of the names that are no weights: masks and tables, and what the loss does not depend on."""
-        held = {n for n in names if (n in self.buffers and not _is_statistic(n)) or n in self.frozen}
+        held = {n for n in names if (n in self.buffers and not is_statistic(n)) or n in self.frozen}
         with contextlib.suppress(Exception):
             # a model that fails in float64 is told where its quantities are asked for
             return held | (self.unreached(batch) & set(names) if set(names) - held else set())
         return held
 
-    def value(self, batch: tuple[np.ndarray, ...]) -> float:
+    def value(self, batch: Batch) -> float:
         """Return the loss in float64."""
         params, buffers = self.tensors("float64")
         return float(self.loss("float64", buffers)(params, *self.batch(batch, "float64")))
@@ -125,10 +139,13 @@ class TorchSide:
         import torch
 
         if dtype not in self.copies:
-            copied = copy.deepcopy(self.module).to(getattr(torch, dtype))
+            made = copied(self.module).to(getattr(torch, dtype))
+            for name, values in self.settled.items() if dtype == "float64" else ():
+                if name not in self.params and name not in self.buffers:
+                    _lift_torch.set_attribute(made, name, values)
             # an exported module refuses to be told a mode, and has none
-            training = any(m.training for m in copied.modules())
-            self.copies[dtype] = copied if not training and not self.train else copied.train(self.train)
+            training = any(m.training for m in made.modules())
+            self.copies[dtype] = made if not training and not self.train else made.train(self.train)
         return self.copies[dtype]
 
     def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,10 +155,14 @@ class TorchSide:
         buffers = {n: settled.get(n, b) for n, b in self.buffers.items()}
         return to_torch(params, _np(dtype)), to_torch(buffers, _np(dtype))
 
-    def islands(self, batch: tuple[np.ndarray, ...]) -> tuple[dict[str, str], list[np.ndarray]]:
-        """Return where the model computes in float32 whatever it is given, and the tables that it makes of nothing."""
+    def islands(self, batch: Batch) -> tuple[dict[str, str], list[np.ndarray]]:
+        """Return where the model computes in float32 whatever it is given, and what tables and numbers it makes."""
         seen = _lift_torch.watch(self, batch)
-        return seen.casts, seen.made
+        return seen.casts, [*seen.made, *map(np.asarray, seen.numbers)]
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know of the module's own derivatives in torch."""
+        return _formulas.notes(self.module)
 
     def tables(self, taken: set[str]) -> dict[str, np.ndarray]:
         """Return what the module holds in float32 beside the tensors that the other side takes, in float64."""
@@ -150,12 +171,9 @@ class TorchSide:
         wide = {n: x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for n, x in others.items()}
         return wide | _lift_torch.attributes(self.module)
 
-    def settle(self, name: str, values: np.ndarray) -> None:
-        """Let a table be other numbers in float64."""
-        if name in self.params or name in self.buffers:
-            self.settled[name] = values
-        else:
-            _lift_torch.set_attribute(self.at("float64"), name, values)
+    def with_tables(self, tables: Mapping[str, np.ndarray]) -> Self:
+        """Return the side with tables that are other numbers in float64."""
+        return dataclasses.replace(self, settled={**self.settled, **tables}) if tables else self
 
     def loss_fn(self, output: Any, *targets: Any) -> Any:
         """Evaluate the loss of an output, in float64 throughout where the output is."""
@@ -181,7 +199,7 @@ class TorchSide:
 
         # only the plain attention kernel has second derivatives
         # and no compiled function has any
-        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
+        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"), _formulas.by_formula():
             tensors = {name: (params if own in params else buffers)[own] for name, own in self.places.items()}
             copies = tuple(x.clone() for x in inputs)
             # torch's own search for tied weights sets a module that has two names twice, and leaves ours in it
@@ -199,7 +217,7 @@ class TorchSide:
 
         return evaluate
 
-    def batch(self, batch: tuple[np.ndarray, ...], dtype: str, jitter: int | None = None) -> tuple[Any, ...]:
+    def batch(self, batch: Batch, dtype: str, jitter: int | None = None) -> tuple[Any, ...]:
         """Return the batch as tensors; torch wants integers as int64."""
         wide = tuple(
             x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
@@ -207,18 +225,12 @@ class TorchSide:
         return tuple(to_torch(x, _np(dtype)) for x in wide)
 
 
-def kind_of(module: Any) -> str:
-    """Return the name of torch's own layer that a module is or is derived from, or else of its class.
+def copied(module: Any) -> Any:
+    """Return a deep copy of a module; a tensor that it computed and keeps (of weight norm) comes without its graph."""
+    import torch
 
-    A class of the user's that is no such layer may go by its name: ``Conv1D`` of GPT-2 is a linear layer.
-    """
-    from torch import nn
-
-    for base in type(module).__mro__:
-        if base.__module__.startswith("torch.nn.modules") and base is not nn.Module:
-            return base.__name__
-    name = type(module).__name__
-    return f"own {name}" if hasattr(nn, name) or name.startswith("Conv") else name
+    kept = [x for m in module.modules() for x in vars(m).values() if isinstance(x, torch.Tensor) and not x.is_leaf]
+    return copy.deepcopy(module, {id(x): x.detach().clone() for x in kept})
 
 
 def unwrapped(module: Any) -> Any:
@@ -240,9 +252,16 @@ def _as_tensor(value: Any, dtype: str) -> Any:
     return value.detach().to(getattr(torch, dtype)) if floating else value
 
 
-def _is_statistic(name: str) -> bool:
-    """Say whether a buffer is a running statistic of a norm."""
-    return name.endswith(("running_mean", "running_var"))
+def running(model: TorchModel) -> TorchSide:
+    """Return a torch model that can be run.
+
+    Raises:
+        PairError: If it is only what a run on disk holds.
+    """
+    if not isinstance(model, TorchSide):
+        message = "a torch run on disk computes nothing: give the torch model itself"
+        raise PairError(message)
+    return model
 
 
 def _places(module: Any) -> dict[str, str]:
@@ -271,11 +290,3 @@ def _np(dtype: str) -> Any:
     import jax.numpy as jnp
 
     return jnp.dtype(dtype)
-
-
-def _numpy(tensor: Any) -> np.ndarray:
-    """Return a tensor's values; half precision is widened."""
-    tensor = tensor.detach().cpu()
-    if tensor.is_floating_point():
-        tensor = tensor.double()
-    return tensor.numpy().copy()

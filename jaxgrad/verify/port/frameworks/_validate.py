@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._errors import PairError
+from jaxgrad.verify.judge._arrays import to_array
 
 __all__ = [
     "check_batch",
@@ -13,21 +14,7 @@ __all__ = [
     "check_mode",
     "check_options",
     "check_pairs",
-    "need",
 ]
-
-
-def need(name: str) -> None:
-    """Refuse to go on without a framework.
-
-    Raises:
-        ModuleNotFoundError: With how to install it.
-    """
-    import importlib.util
-
-    if importlib.util.find_spec(name) is None:
-        message = f"{name} is not installed here: pip install {name}. Without it, compare two dumps: jaxgrad diff A B"
-        raise ModuleNotFoundError(message)
 
 
 def check_options(weights: str, mode: str) -> None:
@@ -75,10 +62,7 @@ def check_batch(batch: Any) -> tuple[np.ndarray, ...]:
 
 def _array(part: Any) -> np.ndarray:
     """Return one array of a batch."""
-    if hasattr(part, "detach"):
-        part = part.detach().cpu()
-        part = part.float() if str(part.dtype) == "torch.bfloat16" else part
-    array = np.asarray(part)
+    array = to_array(part)
     return array.astype(np.float32) if array.dtype.name.startswith(("bfloat16", "float8")) else array
 
 

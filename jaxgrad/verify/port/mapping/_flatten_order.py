@@ -1,60 +1,56 @@
 """Linear layers behind a flattened image: torch sees its channels first, and most JAX models see them last."""
 
 import contextlib
-import copy
 import dataclasses
-from typing import Any
 
 from jaxgrad.models import Layout
 from jaxgrad.verify.judge._tolerances import FLATTENED_ALIKE
 from jaxgrad.verify.port.frameworks._batch import as_it_is
 from jaxgrad.verify.port.frameworks._compile import run_once
 from jaxgrad.verify.port.mapping._convert import Entry, entry_of
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 
-__all__ = ["settle_flattening"]
+__all__ = ["resolve_flatten_order"]
 
 
-def settle_flattening(bound: Any) -> None:
-    """Find out whether linear layers behind a flattened image see its channels first or last, by their values."""
-    if bound.options.get("settled"):
-        return
-    bound.options["settled"] = True
-    # a model that fails in float64 is told where its quantities are asked for
+def resolve_flatten_order(pair: ModelPair) -> ModelPair:
+    """Return a pair whose linear layers behind a flattened image take its channels as the JAX model has them.
+
+    The losses of both models tell which order that is. A model that fails in float64 is told where its quantities are
+    asked for, and left as it is here.
+    """
     with contextlib.suppress(Exception):
-        _settle(bound)
+        return _resolved(pair)
+    return pair
 
 
-def _settle(bound: Any) -> None:
+def _resolved(pair: ModelPair) -> ModelPair:
     """Turn the kernels behind an image, where that makes the losses equal."""
-    images = bound.torch.images(bound.batch)
     entries = [
-        (path, entry) for path in images for entry in bound.mapping.entries
+        (path, entry) for path in pair.images for entry in pair.mapping.entries
         if entry.torch == (f"{path}.weight",) and entry.links and entry.links[0].layout.axes == (1, 0)
     ]  # fmt: skip
     if not entries:
-        return
-    plain = bound.mapping
-    # what the code of the port takes is asked with torch's weights, also where its own are judged afterwards
-    asked = copy.copy(bound)
-    asked.options = {**bound.options, "weights": "torch"}
-
-    def loss() -> float:
-        asked.mapping = bound.mapping
-        params, rest = asked.weights("float64")
-        value = run_once(bound.wide(bound.jax_loss_of(rest)), params, *bound.data("float64"))
-        return float(value)
-
-    want = bound.torch.value(bound.batch)
-    straight = abs(loss() - want)
+        return pair
+    want = pair.torch.value(pair.batch)
+    straight = abs(_loss(pair) - want)
     if straight <= FLATTENED_ALIKE * abs(want):
-        return
+        return pair
+    mapping = pair.mapping
     for path, entry in entries:
-        bound.mapping = bound.mapping.replace(_turned(entry, images[path]))
+        mapping = mapping.replace(_turned(entry, pair.images[path]))
+    turned = dataclasses.replace(
+        pair, mapping=mapping, flattened={path: pair.images[path] for path, _ in entries}
+    )  # fmt: skip
     # where neither fits, the models differ elsewhere, and channels last is what JAX models flatten
-    if abs(loss() - want) > straight and _flattens_channels_first(bound):
-        bound.mapping = plain
-        return
-    bound.flattened = {path: images[path] for path, _ in entries}
+    return pair if abs(_loss(turned) - want) > straight and _flattens_channels_first(pair) else turned
+
+
+def _loss(pair: ModelPair) -> float:
+    """Return JAX's loss with torch's weights: what the port's code takes is asked, also where its own are judged."""
+    asked = dataclasses.replace(pair, options=dataclasses.replace(pair.options, weights="torch"))
+    params, rest = asked.weights("float64")
+    return float(run_once(asked.wide(asked.jax_loss_of(rest)), params, *asked.data("float64")))
 
 
 def _turned(entry: Entry, image: tuple[int, ...]) -> Entry:
@@ -65,6 +61,6 @@ def _turned(entry: Entry, image: tuple[int, ...]) -> Entry:
     return entry_of(entry.jax, (dataclasses.replace(link, layout=layout),))
 
 
-def _flattens_channels_first(bound: Any) -> bool:
+def _flattens_channels_first(pair: ModelPair) -> bool:
     """Say whether the JAX side takes images as torch has them."""
-    return bound.adapt is as_it_is
+    return pair.adapt is as_it_is

@@ -1,14 +1,15 @@
 """Directions that both sides share: drawn by torch name, carried across by the mapping."""
 
 import zlib
-from typing import Any
 
 import numpy as np
+
+from jaxgrad.verify.port.mapping._model_pair import TorchHalf
 
 __all__ = ["direction"]
 
 
-def direction(bound: Any, seed: int = 0) -> dict[str, np.ndarray]:
+def direction(bound: TorchHalf, seed: int = 0) -> dict[str, np.ndarray]:
     """Return a seeded direction for every torch parameter, of the size of its weights; frozen ones stay still."""
     drawn = {}
     for name, value in bound.torch.params.items():

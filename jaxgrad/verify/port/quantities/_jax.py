@@ -11,10 +11,10 @@ import numpy as np
 from jaxgrad import curvature, nth
 from jaxgrad.verify.port.frameworks._compile import quick, run_once
 from jaxgrad.verify.port.frameworks._jax_model import cast
-from jaxgrad.verify.port.frameworks._outputs import named
+from jaxgrad.verify.port.frameworks._outputs import main_array, named, replace_main
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._directions import direction
 from jaxgrad.verify.port.quantities._torch import EXAMPLES, RATE, STEPS, examples
-from jaxgrad.verify.port.tracing._record_jax import main_array, replace_main
 
 __all__ = ["JaxQuantities"]
 
@@ -28,7 +28,7 @@ class JaxQuantities:
     program of the gradient serves at every point where one is needed.
     """
 
-    def __init__(self, bound: Any, dtype: str) -> None:
+    def __init__(self, bound: ModelPair, dtype: str) -> None:
         self.bound, self.dtype = bound, dtype
         self.kept: dict[str, Any] = {}
         self.names: list[str] = []
@@ -207,7 +207,7 @@ class JaxQuantities:
 
     def own(self, name: str) -> Named | None:
         """Call the user's own function for a quantity, where there is one; its tree is like the parameters."""
-        functions = self.bound.options["own"].get(name)
+        functions = self.bound.options.own.get(name)
         if functions is None:
             return None
         tree = functions[1](self.loss, self.params, *self.batch)

@@ -4,6 +4,9 @@ from typing import Any
 
 from jaxgrad.verify.judge._tolerances import LAYER_EPSILON
 from jaxgrad.verify.port.frameworks._outputs import exchange, main, named
+from jaxgrad.verify.port.frameworks._torch_module import running
+from jaxgrad.verify.port.mapping._model_pair import TorchHalf
+from jaxgrad.verify.port.quantities._directions import direction
 
 __all__ = ["TorchQuantities"]
 
@@ -16,11 +19,11 @@ class TorchQuantities:
     ``jitter`` is a seed that moves weights and inputs by up to a unit of rounding.
     """
 
-    def __init__(self, bound: Any, dtype: str, *, jitter: int | None = None) -> None:
+    def __init__(self, bound: TorchHalf, dtype: str, *, jitter: int | None = None) -> None:
         import torch
 
         self.kept: dict[str, Any] = {}
-        self.torch, self.bound, self.dtype, self.side = torch, bound, dtype, bound.torch
+        self.torch, self.bound, self.dtype, self.side = torch, bound, dtype, running(bound.torch)
         # copied before any transformation, inside of which torch refuses to
         self.side.at(dtype)
         params, self.buffers = self.side.tensors(dtype, jitter)
@@ -48,8 +51,6 @@ class TorchQuantities:
 
     def direction(self, seed: int = 0) -> Named:
         """The pair's seeded direction; drawn once."""
-        from jaxgrad.verify.port.quantities._directions import direction
-
         name = f"direction {seed}"
         if name not in self.kept:
             drawn = direction(self.bound, seed)
@@ -162,7 +163,7 @@ class TorchQuantities:
 
     def own(self, name: str) -> Named | None:
         """Call the user's own function for a quantity, where there is one."""
-        functions = self.bound.options["own"].get(name)
+        functions = self.bound.options.own.get(name)
         return functions and functions[0](self.loss, self.live, *self.batch)
 
 

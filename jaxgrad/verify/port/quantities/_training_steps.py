@@ -1,20 +1,27 @@
 """One optimizer step taken apart, and several steps: the first stage at which two trainings part."""
 
+import dataclasses
+import time
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
+from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge import floor_of, relative, size
+from jaxgrad.verify.judge._arrays import flatten, to_float64, unflatten
 from jaxgrad.verify.judge._tolerances import NO_GRADIENT, RECOGNISED, SMALL_LEAF, UPDATE_OF_ROUNDING
 from jaxgrad.verify.port.frameworks._compile import quick
-from jaxgrad.verify.port.frameworks._jax_model import flatten, unflatten
+from jaxgrad.verify.port.frameworks._torch_module import running
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
-from jaxgrad.verify.report._records import Leaf
+from jaxgrad.verify.port.quantities._names import steps_of
+from jaxgrad.verify.port.quantities._verdicts import judge_result
+from jaxgrad.verify.report._records import Leaf, Result
 
-__all__ = ["STAGES", "compare_steps"]
+__all__ = ["STAGES", "compare_steps", "first_stage", "judge_steps", "stage_of"]
 
 STAGES = ("loss", "buffers", "gradient", "clipped gradient", "optimizer state", "update", "parameters")
 
@@ -33,7 +40,7 @@ STATE_NAMES = {
 """torch's names of an optimizer's state, and optax's."""
 
 
-def compare_steps(bound: Any, ours: JaxQuantities, steps: int, tolerance: float) -> list[Leaf]:
+def compare_steps(bound: ModelPair, ours: JaxQuantities, steps: int, tolerance: float) -> list[Leaf]:
     """Train both sides for a number of steps, and compare every stage of each.
 
     Args:
@@ -70,7 +77,27 @@ def compare_steps(bound: Any, ours: JaxQuantities, steps: int, tolerance: float)
     return found
 
 
-def _without_gradient(bound: Any, gradient: dict[str, np.ndarray]) -> set[str]:
+def judge_steps(bound: ModelPair, ours: JaxQuantities, names: list[str], tolerance: float) -> list[Result]:
+    """Compare training steps, and judge them by name; a single step is the first of several."""
+    if not names:
+        return []
+    begun = time.perf_counter()
+    try:
+        leaves = compare_steps(bound, ours, max(map(steps_of, names)), tolerance)
+    except Exception as error:
+        reason = first_line(error)[:300]
+        return [Result(name, [], "failed", reason) for name in names]
+    spent = (time.perf_counter() - begun) / len(names)
+    results = []
+    for name in names:
+        taken = [leaf for leaf in leaves if int(leaf.torch.split(":")[0].split()[1]) <= steps_of(name)]
+        stage = first_stage(taken, tolerance)
+        judged = judge_result(name, taken, tolerance, np.inf, spent)
+        results.append(dataclasses.replace(judged, reason=f"first differs at {stage}" if stage else ""))
+    return results
+
+
+def _without_gradient(bound: ModelPair, gradient: dict[str, np.ndarray]) -> set[str]:
     """Return the JAX leaves whose gradient is zero but for rounding, such as the bias of an attention's keys."""
     nothing = NO_GRADIENT * floor_of(gradient.values()) / SMALL_LEAF
     still = {n for n, g in gradient.items() if size(g) <= nothing}
@@ -80,13 +107,13 @@ def _without_gradient(bound: Any, gradient: dict[str, np.ndarray]) -> set[str]:
 class _Torch:
     """Training in torch; parameters and updates are given in JAX's layout, for there they are compared."""
 
-    def __init__(self, bound: Any, dtype: str) -> None:
+    def __init__(self, bound: ModelPair, dtype: str) -> None:
         import torch
 
-        self.torch, self.bound, self.side, self.dtype = torch, bound, bound.torch, dtype
+        self.torch, self.bound, self.side, self.dtype = torch, bound, running(bound.torch), dtype
         params, self.buffers = self.side.tensors(dtype)
         self.params = {n: torch.nn.Parameter(p, n not in self.side.frozen) for n, p in params.items()}
-        make = (bound.options["optimizer"] or (lambda p: torch.optim.Adam(p, lr=0.001), None))[0]
+        make = (bound.options.optimizer or (lambda p: torch.optim.Adam(p, lr=0.001), None))[0]
         self.optimizer = make([p for p in self.params.values() if p.requires_grad])
         self.batch = self.side.batch(bound.batch, dtype)
         self.given: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
@@ -94,18 +121,18 @@ class _Torch:
 
     def step(self) -> dict[str, dict[str, np.ndarray]]:
         """Take a step, and return its stages."""
-        before = {n: _array(p) for n, p in self.params.items()}
+        before = {n: to_float64(p) for n, p in self.params.items()}
         self.optimizer.zero_grad()
         loss = self.side.loss(self.dtype, self.buffers, detach_buffers=False)(self.params, *self.batch)
         loss.backward()
         gradient = self._gradients()
-        clip = self.bound.options["clip"]
+        clip = self.bound.options.clip
         if clip is not None:
             clip[0]([p for p in self.params.values() if p.requires_grad])
         clipped = self._gradients()
         self.given = gradient, clipped
         self.optimizer.step()
-        after = {n: _array(p) for n, p in self.params.items()}
+        after = {n: to_float64(p) for n, p in self.params.items()}
         paths = [e.jax for e in self.bound.mapping.entries]
         held = set(self.bound.jax_paths)
 
@@ -113,10 +140,10 @@ class _Torch:
             return self.bound.mapping.fill(tensors, [p for p in paths if p in held])
 
         statistics = self.bound.mapping.fill(
-            {n: _array(b) for n, b in self.buffers.items()}, [p for p in paths if p not in held]
+            {n: to_float64(b) for n, b in self.buffers.items()}, [p for p in paths if p not in held]
         )
         return {
-            "loss": {"": _array(loss)},
+            "loss": {"": to_float64(loss)},
             "gradient": gradient,
             "clipped gradient": clipped,
             "optimizer state": self._state(),
@@ -128,7 +155,7 @@ class _Torch:
     def _gradients(self) -> dict[str, np.ndarray]:
         """Return the gradients; a parameter that the loss does not reach has none, and counts as zero."""
         live = {n: p for n, p in self.params.items() if p.requires_grad}
-        return {n: np.zeros(p.shape) if p.grad is None else _array(p.grad) for n, p in live.items()}
+        return {n: np.zeros(p.shape) if p.grad is None else to_float64(p.grad) for n, p in live.items()}
 
     def _state(self) -> dict[str, np.ndarray]:
         """Return the optimizer's state under optax's names."""
@@ -136,18 +163,18 @@ class _Torch:
         for name, param in self.params.items():
             for key, value in self.optimizer.state.get(param, {}).items():
                 if key in STATE_NAMES and self.torch.is_tensor(value):
-                    found[f"{STATE_NAMES[key]} of {name}"] = _array(value)
+                    found[f"{STATE_NAMES[key]} of {name}"] = to_float64(value)
         return found
 
 
 class _Jax:
     """Training in JAX."""
 
-    def __init__(self, bound: Any, quantities: JaxQuantities) -> None:
+    def __init__(self, bound: ModelPair, quantities: JaxQuantities) -> None:
         self.bound, self.quantities = bound, quantities
         self.params, self.rest = quantities.params, quantities.rest
-        self.optimizer = bound.options["optimizer"][1] if bound.options["optimizer"] else optax.adam(0.001)
-        self.clip = bound.options["clip"][1] if bound.options["clip"] else optax.identity()
+        self.optimizer = bound.options.optimizer[1] if bound.options.optimizer else optax.adam(0.001)
+        self.clip = bound.options.clip[1] if bound.options.clip else optax.identity()
         self.state = quick(lambda p: (self.optimizer.init(p), self.clip.init(p)))(self.params)
         self.descend, self.use = quick(self._descend), quick(self._use)
 
@@ -165,7 +192,9 @@ class _Jax:
         if given is not None:
             state, update, params = self.use(self.params, self.state, self._carried(given[1], clipped))
         self.params, self.rest, self.state = params, rest, state
-        names = set(self.bound.mapping.fill({**self.bound.torch.params, **self.bound.torch.buffers}, flatten(rest)))
+        names = set(
+            self.bound.mapping.fill({**self.bound.torch.params, **self.bound.torch.buffers}, list(flatten(rest)))
+        )
         filled = {e.jax for e in self.bound.mapping.entries}
         return {
             "loss": {"": loss},
@@ -232,11 +261,6 @@ class _Jax:
 
         walk(state)
         return found
-
-
-def _array(tensor: Any) -> np.ndarray:
-    """Return a tensor's values as they are now."""
-    return tensor.detach().double().cpu().numpy().copy()
 
 
 def first_stage(leaves: list[Leaf], tolerance: float) -> str:

@@ -8,17 +8,28 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge import allowed_multiple, floor_of, multiples
-from jaxgrad.verify.port.frameworks._jax_model import precision
+from jaxgrad.verify.judge._arrays import to_float64
+from jaxgrad.verify.judge._axes import layout_of
+from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.frameworks._outputs import renamed
+from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
 from jaxgrad.verify.port.quantities._names import FIRST, SECOND
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
-from jaxgrad.verify.port.tracing import _match_calls
 from jaxgrad.verify.report._records import Leaf, Result
 
-__all__ = ["Progress", "add_noise", "judge_quantities", "judge_result", "outputs_laid_out", "real_numbers", "to_array"]
+__all__ = [
+    "Progress",
+    "Sides",
+    "add_noise",
+    "judge_quantities",
+    "judge_result",
+    "outputs_laid_out",
+    "real_numbers",
+]
 
 Progress = Callable[[str, float], None]
 Sides = dict[str, tuple[TorchQuantities, JaxQuantities]]
@@ -28,7 +39,7 @@ JITTERS = 8
 
 
 def judge_quantities(
-    bound: Any, sides: Sides, names: list[str], tolerance: float, limit: float, tell: Progress
+    bound: ModelPair, sides: Sides, names: list[str], tolerance: float, limit: float, tell: Progress
 ) -> list[Result]:
     """Compute and judge every quantity at every precision; ``float64`` is the first."""
     judge = _Judge(bound, sides, tolerance, limit)
@@ -51,7 +62,7 @@ def judge_quantities(
 class _Judge:
     """Judges one quantity after the other; what the gradient's size is tells which digits of the others are noise."""
 
-    def __init__(self, bound: Any, sides: Sides, tolerance: float, limit: float) -> None:
+    def __init__(self, bound: ModelPair, sides: Sides, tolerance: float, limit: float) -> None:
         self.bound, self.lower = bound, [d for d in sides if d != "float64"]
         self.tolerance, self.limit, self.scale = tolerance, limit, 0.0
         self.jittered: dict[str, list[TorchQuantities]] = {}
@@ -109,8 +120,7 @@ def _attempt(framework: str, dtype: str, side: Any, key: str) -> Any:
         with precision():
             return side.get(key)
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return f"{framework} fails in {dtype}: {type(error).__name__}: {lines[0] if lines else ''}"[:300]
+        return f"{framework} fails in {dtype}: {first_line(error)}"[:300]
 
 
 def _pick(computed: dict[str, Any], name: str, key: str) -> tuple[dict[str, Named], dict[str, Named]]:
@@ -141,23 +151,14 @@ def _part(quantity: Any, name: str, key: str) -> Any:
 
 def _arrays(named: Any) -> Named:
     """Return arrays or tensors as NumPy's float64; whole numbers and complex ones stay what they are."""
-    return {n: to_array(x) for n, x in named.items()}
-
-
-def to_array(x: Any) -> np.ndarray:
-    """Return one array, tensor or number."""
-    if hasattr(x, "detach"):
-        x = x.detach().cpu().resolve_conj().resolve_neg()
-        x = (x.double() if x.is_floating_point() else x).numpy()
-    array = np.asarray(x)
-    return array if array.dtype.kind in "biuc" else array.astype(np.float64)
+    return {n: to_float64(x) for n, x in named.items()}
 
 
 def lay_out(got: Named, want: Named) -> Named:
     """Lay JAX's outputs out as torch has them, where only the order of the axes differs."""
     laid = dict(got)
     for name, array in got.items():
-        axes = _match_calls.layout_of(want[name], array) if name in want else None
+        axes = layout_of(want[name], array) if name in want else None
         laid[name] = array if axes is None else array.transpose(np.argsort(axes))
     return laid
 

@@ -12,7 +12,7 @@ from jaxgrad.verify.port.tracing import _match_calls, _record_jax, _record_torch
 from jaxgrad.verify.port.tracing._match_calls import Aligned, Steps
 from jaxgrad.verify.port.tracing._record_jax import Forced, Natural, Reference
 from jaxgrad.verify.port.tracing._record_torch import Call, Trace
-from jaxgrad.verify.report._records import Divergence, Layer, Slot
+from jaxgrad.verify.report._records import Divergence, LayerError, Slot
 
 __all__ = ["Passes", "find_all", "layers", "watch"]
 
@@ -53,7 +53,7 @@ def stacked(passes: Passes, one: Steps) -> np.ndarray:
     return np.stack([passes.forced.steps[slot] for slot in one.slots], one.axis)
 
 
-def layers(passes: Passes, *, unread: bool = False) -> list[Layer]:
+def layers(passes: Passes, *, unread: bool = False) -> list[LayerError]:
     """Return a row for every pair of calls, in the order of execution.
 
     Args:
@@ -76,7 +76,7 @@ def layers(passes: Passes, *, unread: bool = False) -> list[Layer]:
         inner = [a for a in passes.aligned if a.call.parent is pair.call]
         both, sent = (ref.cotangent, passes.natural.cotangents[slot]), passes.forced.input_cotangents.get(slot, {})
         rows.append(
-            Layer(
+            LayerError(
                 pair.call.path,
                 slot[0],
                 pair.call.kind,
@@ -126,7 +126,7 @@ def _own_weights(passes: Passes, path: str, floor: float) -> float:
     return max((relative(g, w, floor) if g is not None else np.inf for g, w in found), default=0.0)
 
 
-def find_all(bound: Any, passes: Passes, rows: list[Layer], tolerance: float) -> list[Divergence]:
+def find_all(bound: Any, passes: Passes, rows: list[LayerError], tolerance: float) -> list[Divergence]:
     """Return every own error of the forward pass, the weightiest first; or else the first of the backward pass."""
     found = _forward(passes, rows, tolerance)
     if not found:
@@ -155,7 +155,7 @@ def ranked(bound: Any, passes: Passes, found: list[Divergence]) -> list[Divergen
     return main + sorted((d for d in found if d not in main), key=lambda d: -d.explains)
 
 
-def _forward(passes: Passes, rows: list[Layer], tolerance: float) -> list[Divergence]:
+def _forward(passes: Passes, rows: list[LayerError], tolerance: float) -> list[Divergence]:
     """Return the own errors in the order of the forward pass; none of them is inherited."""
     events: list[tuple[float, Divergence]] = []
     for row, pair in zip(rows, passes.aligned, strict=True):
@@ -177,7 +177,7 @@ def _forward(passes: Passes, rows: list[Layer], tolerance: float) -> list[Diverg
     return [divergence for _, divergence in sorted(events, key=lambda event: event[0])]
 
 
-def _first_backward(passes: Passes, rows: list[Layer], tolerance: float) -> Divergence | None:
+def _first_backward(passes: Passes, rows: list[LayerError], tolerance: float) -> Divergence | None:
     """Return the last place in forward order at which a pull-back differs: the first in backward order."""
     events: list[tuple[float, Divergence]] = []
     for row, pair in zip(rows, passes.aligned, strict=True):
@@ -192,7 +192,9 @@ def _first_backward(passes: Passes, rows: list[Layer], tolerance: float) -> Dive
     return max(events, key=lambda event: event[0])[1] if events else None
 
 
-def _backward_apart(passes: Passes, rows: list[Layer], forward: list[Divergence], tolerance: float) -> list[Divergence]:
+def _backward_apart(
+    passes: Passes, rows: list[LayerError], forward: list[Divergence], tolerance: float
+) -> list[Divergence]:
     """Return the layers whose weights get another gradient although they, and what holds them, agree forward."""
     wrong = {d.path for d in forward} | {d.jax for d in forward}
     found = []

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify.judge import relative
-from jaxgrad.verify.judge._tolerances import LIKE_VALUES
+from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.port.tracing._record_jax import Natural, Reference
 from jaxgrad.verify.port.tracing._record_torch import Call
 from jaxgrad.verify.report._records import Slot
 
-__all__ = ["Aligned", "Steps", "align", "layout_of", "reference", "steps_of"]
+__all__ = ["Aligned", "Steps", "align", "reference", "steps_of"]
 
 
 @dataclasses.dataclass
@@ -167,31 +167,6 @@ def _by_name(
     return found
 
 
-def layout_of(torch: np.ndarray, jax: np.ndarray) -> tuple[int, ...] | None:
-    """Return the axes of a torch array in the order of a JAX array of the same numbers, or ``None``.
-
-    Where several orders fit the shapes, channels of an image go last, and otherwise the better fit of values wins.
-    """
-    if torch.ndim != jax.ndim or sorted(torch.shape) != sorted(jax.shape):
-        return None
-    n = torch.ndim
-    if n < 2:
-        return tuple(range(n))
-    same, last = tuple(range(n)), (0, *range(2, n), 1)
-    swapped = (1, 0, *range(2, n))
-    options = [order for order in (same, last, swapped) if tuple(torch.shape[a] for a in order) == jax.shape]
-    options = list(dict.fromkeys(options))
-    if not options:
-        return None
-    if len(options) == 1 or (n == 2 and same in options):
-        return same if same in options and n == 2 else options[0]
-    errors = [relative(torch.transpose(order), jax) for order in options]
-    best = int(np.argmin(errors))
-    if errors[best] > LIKE_VALUES and last in options and n >= 4:
-        return last
-    return options[best]
-
-
 def reference(bound: Any, aligned: list[Aligned], natural: Natural) -> dict[Slot, Reference]:
     """Return what the reference saw in every paired call, laid out as JAX has it."""
     plan = {}
@@ -302,20 +277,3 @@ def _input_layout(bound: Any, pair: Aligned, value: np.ndarray, taken: np.ndarra
 def _turn(x: np.ndarray, image: tuple[int, ...]) -> np.ndarray:
     """Return flattened images with their channels last."""
     return x.reshape(len(x), *image).transpose(0, 2, 3, 1).reshape(x.shape)
-
-
-def flattened_images(calls: list[Call]) -> dict[str, tuple[int, ...]]:
-    """Return the linear layers whose input is a flattened image, with its channels, height and width."""
-    found: dict[str, tuple[int, ...]] = {}
-    ended = sorted(calls, key=lambda c: c.end)
-    for call in calls:
-        value = call.inputs[0] if call.inputs else None
-        if call.kind != "Linear" or value is None or value.ndim != 2:
-            continue
-        before = [c for c in ended if c.end < call.start]
-        images = [c.output for c in before if c.output is not None and c.output.ndim == 4]
-        for image in reversed(images):
-            if image.shape[0] == len(value) and image[0].size == value.shape[1] and np.prod(image.shape[2:]) > 1:
-                found[call.path] = image.shape[1:]
-                break
-    return found

@@ -21,7 +21,7 @@ import numpy as np
 from jaxgrad.verify.judge import relative
 from jaxgrad.verify.judge._tolerances import NOT_ZERO
 from jaxgrad.verify.port.frameworks._compile import quick, run_once
-from jaxgrad.verify.port.frameworks._outputs import exchange, main
+from jaxgrad.verify.port.frameworks._outputs import is_floating, main_array, replace_main
 from jaxgrad.verify.report._records import Slot
 
 __all__ = ["Forced", "Natural", "Reference", "alone", "force", "outline", "run"]
@@ -81,24 +81,6 @@ class _Counter:
         return path, count
 
 
-def main_array(output: Any) -> Any:
-    """Return the array that stands for an output; of a recurrent cell's ``(carry, y)`` the last."""
-    if isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], tuple):
-        return output[1] if _is_float(output[1]) else None
-    return main(output)
-
-
-def replace_main(output: Any, array: Any) -> Any:
-    """Return an output with its main array exchanged."""
-    held = main_array(output)
-    return exchange(output, lambda leaf: array if leaf is held else leaf)
-
-
-def _is_float(leaf: Any) -> bool:
-    """Say whether a leaf is a floating-point array."""
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
 def outline(bound: Any, dtype: str) -> list[tuple[Slot, tuple[int, ...] | None]]:
     """Return every call in order, with the shape of its output, from an abstract trace."""
     params, rest = bound.weights(dtype)
@@ -128,7 +110,7 @@ def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str
 
         def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             slot = counter.next(path)
-            arrived[slot] = [a if _is_float(a) else None for a in args]
+            arrived[slot] = [a if is_floating(a) else None for a in args]
             output = call(*args, **kwargs)
             array = main_array(output)
             if array is None or slot not in zeros:
@@ -275,4 +257,4 @@ def alone(bound: Any, plan: dict[Slot, Reference], forced: Forced, places: list[
 
 def _fits(args: tuple[Any, ...], index: int, wanted: Any) -> bool:
     """Say whether an argument is a floating-point array of the reference's shape."""
-    return index < len(args) and _is_float(args[index]) and args[index].shape == wanted.shape
+    return index < len(args) and is_floating(args[index]) and args[index].shape == wanted.shape

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify._errors import PairError
+from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.port.frameworks._outputs import main
 from jaxgrad.verify.port.frameworks._torch_module import kind_of
 
-__all__ = ["Call", "Trace", "capture", "execution_order"]
+__all__ = ["Call", "Trace", "capture"]
 
 
 @dataclasses.dataclass
@@ -50,34 +50,6 @@ class Trace:
     buffers: dict[str, np.ndarray]
 
 
-def execution_order(side: Any, batch: tuple[np.ndarray, ...]) -> dict[str, int]:
-    """Return the order in which the layers first ran, and evaluate the loss once on the way."""
-    handles = []
-    order: dict[str, int] = {}
-    for name, module in side.at("float32").named_modules():
-        hook: Callable[..., None] = lambda *_, name=name: _note(order, name)  # noqa: E731
-        handles.append(module.register_forward_pre_hook(hook))
-    try:
-        params, buffers = side.tensors("float32")
-        live = [p.requires_grad_() for n, p in params.items() if n not in side.frozen]
-        loss = side.loss("float32", buffers)(params, *side.batch(batch, "float32"))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if live and not loss.requires_grad:
-        message = (
-            "torch's loss has no gradient: the model's forward runs under torch.no_grad or inference_mode, or the loss"
-            " leaves the graph (.item(), .detach()); compare without that decorator, model.forward.__wrapped__"
-        )
-        raise PairError(message)
-    return order
-
-
-def _note(order: dict[str, int], name: str) -> None:
-    """Remember when a layer first ran."""
-    order.setdefault(name, len(order))
-
-
 def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64", *, backward: bool = True) -> Trace:
     """Run forward and, unless asked not to, backward once, and keep what every call saw.
 
@@ -108,9 +80,9 @@ def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64", *, 
     gradients = {n: next(found).numpy() for n in params if n not in side.frozen}
     input_gradients = [next(found).numpy() if x.requires_grad else None for x in inputs]
     for call in watcher.calls:
-        call.input_grads = {i: _array(g) for i, g in call.input_grads.items()}
-        call.output_grad = None if call.output_grad is None else _array(call.output_grad)
-    after = {n: _array(b) for n, b in buffers.items()}
+        call.input_grads = {i: to_float64(g) for i, g in call.input_grads.items()}
+        call.output_grad = None if call.output_grad is None else to_float64(call.output_grad)
+    after = {n: to_float64(b) for n, b in buffers.items()}
     return Trace(watcher.calls, output, float(loss.detach()), gradients, input_gradients, after)
 
 
@@ -160,7 +132,7 @@ class _Watcher:
             call.inputs.append(call.inputs[first])
             call.same.append(first)
             return alias
-        call.inputs.append(_array(value))
+        call.inputs.append(to_float64(value))
         call.same.append(index)
         alias = value
         if value.requires_grad:
@@ -186,7 +158,7 @@ class _Watcher:
         tensor = main(output)
         if tensor is None:
             return None
-        call.output = _array(tensor)
+        call.output = to_float64(tensor)
         if not tensor.requires_grad:
             return None
         if isinstance(output, torch.Tensor):
@@ -204,9 +176,3 @@ def _keep_output(call: Call, grad: Any) -> None:
     """Add up the gradients that reach an output."""
     kept = grad.detach().clone()
     call.output_grad = kept if call.output_grad is None else call.output_grad + kept
-
-
-def _array(tensor: Any) -> Any:
-    """Return a tensor's values as they are now."""
-    tensor = tensor.detach()
-    return (tensor.double() if tensor.is_floating_point() else tensor).cpu().numpy().copy()

@@ -13,64 +13,88 @@ import numpy as np
 
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge import size
+from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.judge._tolerances import F32_UNIT, OFF_BY_AN_ISLAND
 from jaxgrad.verify.port.frameworks import _lift_jax
+from jaxgrad.verify.port.mapping._model_pair import Islands, ModelPair
 
-__all__ = ["Islands", "settle"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Islands:
-    """What is computed in float32 whatever is given, and how the float64 stage takes it."""
-
-    data: bool = False
-    """Whether torch computes on weights or inputs in float32: then JAX may too, and both are lifted."""
-    known: dict[Any, np.ndarray] = dataclasses.field(default_factory=dict)
-    """Float64 values of constants that JAX holds in float32."""
-    notes: tuple[str, ...] = ()
-    alone: tuple[str, ...] = ()
-    """The lines at which JAX computes on weights or inputs in float32, and torch nowhere does."""
+__all__ = ["find_islands"]
 
 
-def settle(bound: Any) -> None:
-    """Find the islands of a pair, and let either side's tables that are the same be the same numbers."""
-    if bound.islands is None:
-        try:
-            bound.islands = _find(bound)
-        except Exception as error:  # a model that fails in float64 fails again where its quantities are told
-            bound.islands = Islands(notes=(f"float32 islands were not looked for: {first_line(error)}",))
+def find_islands(pair: ModelPair) -> ModelPair:
+    """Return a pair that knows its islands, with either side's tables that are the same as the same numbers."""
+    if pair.islands is not None:
+        return pair
+    try:
+        return _found(pair)
+    except Exception as error:  # a model that fails in float64 fails again where its quantities are told
+        notes = (f"float32 islands were not looked for: {first_line(error)}",)
+        return dataclasses.replace(pair, islands=Islands(notes=notes))
 
 
-def _find(bound: Any) -> Islands:
-    """Find the islands, and settle torch's tables."""
-    casts, made = bound.torch.islands(bound.batch)
+def _found(pair: ModelPair) -> ModelPair:
+    """Find the islands, and settle the tables of both sides."""
+    casts, made = pair.torch.islands(pair.batch)
     notes = [f"torch computes in float32 at {path or 'the model itself'} ({name}): judged in float64"
              for path, name in casts.items()]  # fmt: skip
-    params, rest = bound.weights("float64")
-    inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data("float64")))
+    program = _program(pair)
+    rounded = _lift_jax.rounded(program)
+    theirs, told = _torch_tables(pair, program, rounded)
+    known, more = _jax_tables(rounded, made)
+    alone = () if casts else tuple(_lift_jax.narrow_lines(program))
+    islands = Islands(bool(casts), known, (*notes, *told, *more), alone)
+    return dataclasses.replace(pair, torch=pair.torch.with_tables(theirs), islands=islands)
+
+
+def _program(pair: ModelPair) -> Any:
+    """Return the program of the JAX model's outputs in float64."""
+    params, rest = pair.weights("float64")
+    inputs, _ = pair.torch.parts.split(pair.adapt(*pair.data("float64")))
 
     def forward(params: Any, rest: Any, *inputs: Any) -> Any:
-        return jax.tree.leaves(bound.jax.apply(params, rest, *inputs)[0])
+        return jax.tree.leaves(pair.jax.apply(params, rest, *inputs)[0])
 
-    program = _lift_jax.trace(forward, (params, rest, *inputs))
-    theirs, rounded = bound.torch.tables(_taken(bound)), _lift_jax.rounded(program)
-    candidates = _lift_jax.tables(program) if theirs else []
-    candidates += [_lift_jax.Table(array, array.astype(_wide(array))) for array in (*rounded, *_own(bound))]
-    for name, held in theirs.items():
-        found = _settled(held, candidates)
-        if found is not None:
-            bound.torch.settle(name, found)
-            off = size(found - held) / max(size(held) * F32_UNIT, np.finfo(float).tiny)
+    return _lift_jax.trace(forward, (params, rest, *inputs))
+
+
+def _torch_tables(pair: ModelPair, program: Any, rounded: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return torch's float32 tables as JAX has them in float64, and a note of each."""
+    held = pair.torch.tables(_taken(pair))
+    candidates = _lift_jax.tables(program) if held else []
+    candidates += [_lift_jax.Table(array, array.astype(_wide(array))) for array in (*rounded, *_own(pair))]
+    found, notes = {}, []
+    for name, values in held.items():
+        settled = _settled(values, candidates)
+        if settled is not None:
+            found[name] = settled
+            off = size(settled - values) / max(size(values) * F32_UNIT, np.finfo(float).tiny)
             notes.append(f"torch holds {name} in float32, {off:.2g} roundings off: judged as JAX's table in float64")
-    known = {}
+    return found, notes
+
+
+def _jax_tables(rounded: list[np.ndarray], made: list[np.ndarray]) -> tuple[dict[Any, np.ndarray], list[str]]:
+    """Return JAX's float32 constants as torch makes them in float64, and a note of each."""
+    known, notes = _numbers([x for x in made if not x.ndim]), []
+    made = [x for x in made if x.ndim]
     for array in rounded:
         options = [_lift_jax.Table(x.astype(array.dtype), x) for x in made]
         found = _settled(array.astype(_wide(array)), options)
         if found is not None and found.any() and not np.array_equal(found, array):
             known[_lift_jax.key_of(array)] = found
             notes.append(f"JAX holds a table of shape {array.shape} in float32: judged as torch's in float64")
-    alone = () if casts else tuple(_lift_jax.narrow_lines(program))
-    return Islands(bool(casts), known, tuple(notes), alone)
+    return known, notes
+
+
+def _numbers(given: list[np.ndarray]) -> dict[Any, np.ndarray]:
+    """Return torch's numbers by the float32 that JAX's program holds of them, or of their reciprocals or negatives."""
+    with np.errstate(all="ignore"):
+        forms = [form for x in given if x for form in (1 / x, -1 / x, x, -x)]
+        narrow = [(np.float32(form), form) for form in forms]
+    return {
+        _lift_jax.key_of(short): np.asarray(form)
+        for short, form in narrow
+        if np.isfinite(short) and short and short != form
+    }
 
 
 def _wide(array: np.ndarray) -> Any:
@@ -78,17 +102,15 @@ def _wide(array: np.ndarray) -> Any:
     return np.complex128 if np.iscomplexobj(array) else np.float64
 
 
-def _taken(bound: Any) -> set[str]:
+def _taken(pair: ModelPair) -> set[str]:
     """Return the torch tensors that the mapping carries to JAX: these are the same on both sides."""
-    return {key for entry in bound.mapping.entries for key in entry.torch}
+    return {key for entry in pair.mapping.entries for key in entry.torch}
 
 
-def _own(bound: Any) -> list[np.ndarray]:
+def _own(pair: ModelPair) -> list[np.ndarray]:
     """Return JAX's own float32 arrays that no torch tensor fills."""
-    from jaxgrad.verify.port.frameworks._jax_model import flatten
-
-    filled = {entry.jax for entry in bound.mapping.entries}
-    leaves = {path: x for path, x in flatten(bound.jax.rest).items() if path not in filled and hasattr(x, "dtype")}
+    filled = {entry.jax for entry in pair.mapping.entries}
+    leaves = {path: x for path, x in flatten(pair.jax.rest).items() if path not in filled and hasattr(x, "dtype")}
     arrays = [np.asarray(x) for x in leaves.values() if x.dtype in _lift_jax.WIDER]
     return [x for x in arrays if x.size > 1]
 
