@@ -202,18 +202,11 @@ def _backward_apart(
         leaf = not any(a.call.parent is pair.call for a in passes.aligned)
         if not leaf or row.own_weights <= tolerance or {row.torch, row.jax} & wrong or not row.torch:
             continue
-        # the gradient of a weight that is used elsewhere too may come from there
-        names = [n for n in passes.trace.gradients if n.startswith(f"{row.torch}.")]
-        if _shared(passes, names) or row.own_behind > tolerance:
+        # what the code behind a layer sends back wrongly spoils its weights too
+        if row.own_behind > tolerance:
             continue
         found.append(Divergence(row.torch, "backward", "weights", row.jax, row.own_weights, None, 0.0))
     return list({d.path: d for d in found}.values())
-
-
-def _shared(passes: Passes, names: list[str]) -> bool:
-    """Say whether weights are those of several layers, which a wrong one of them would spoil."""
-    shapes = [passes.trace.gradients[n].shape for n in names]
-    return not shapes
 
 
 def _between(passes: Passes, pair: Aligned) -> str:
