@@ -36,6 +36,7 @@ __all__ = [
     "PLANTED",
     "RECOGNISED",
     "RECOGNISED_NORM",
+    "RECOGNISED_TABLE",
     "ROUNDED",
     "SAFE",
     "SEMI_DEFINITE",
@@ -120,6 +121,10 @@ RECOGNISED = 1e-9
 
 RECOGNISED_NORM = 1e-10
 """The same for a norm, of which epsilons of 0 and 1e-12 are told apart."""
+
+RECOGNISED_TABLE = 1e-4
+"""The same where a table of angles was made in float32 on either side: an angle of a thousand radians is rounded by
+6e-5, and another base, order or start of the positions moves the table by percents and more."""
 
 ONE_FACTOR = 1e-8
 """What may be left of an array when a multiple of another is taken off it, in parts of the array."""

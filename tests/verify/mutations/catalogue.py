@@ -96,10 +96,10 @@ def losses(add) -> None:
     ):  # fmt: skip
         add(f"loss: {name}", planted("mlp", loss=(theirs, ours)), "loss", cause)
     for name, theirs, ours, cause in (
-        ("label smoothing", lambda z, t: ce_torch(z, t, label_smoothing=0.1), lambda z, t: ce_jax(z, t).mean(), "loss-form"),
+        ("label smoothing", lambda z, t: ce_torch(z, t, label_smoothing=0.1), lambda z, t: ce_jax(z, t).mean(), "label-smoothing"),
         ("cross-entropy summed", ce_torch, lambda z, t: ce_jax(z, t).sum(), "reduction"),
         ("cross-entropy per sequence", ce_torch, lambda z, t: ce_jax(z, t).sum(-1).mean(), "reduction"),
-        ("label 0 ignored", lambda z, t: ce_torch(z, t, ignore_index=0), lambda z, t: ce_jax(z, t).mean(), "loss-form"),
+        ("label 0 ignored", lambda z, t: ce_torch(z, t, ignore_index=0), lambda z, t: ce_jax(z, t).mean(), "reduction"),
     ):  # fmt: skip
         add(f"loss: {name}", planted("transformer", loss=(theirs, ours)), "loss", cause)
 
@@ -217,7 +217,7 @@ def transformer(add) -> None:
     add("transformer: softmax over queries", planted("transformer", {"block1": {"axis": -2}}), "blocks.1.attn",
         ("softmax-axis", "unknown"))  # fmt: skip
     add("transformer: post norm", planted("transformer", {"block0": {"post_norm": True}}), ("blocks.0.attn", "blocks.0.ln1"),
-        ("wiring", "unknown"))  # fmt: skip
+        ("norm-order", "wiring"))  # fmt: skip
     add("transformer: residual missing", planted("transformer", {"block1": {"no_residual": True}}),
         ("blocks.1.ln2", "blocks.1"), "residual")  # fmt: skip
     add("transformer: gelu in the second block", planted("transformer", {"block1": {"act": fnn.gelu}}), "blocks.1.act",

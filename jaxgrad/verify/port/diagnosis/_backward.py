@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxgrad.verify.judge import floor_of, relative
 from jaxgrad.verify.judge._tolerances import LOST_SECOND_ORDER, NAMED_FACTOR, RECOGNISED
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import ratio, special_ratio
 from jaxgrad.verify.port.tracing._first_divergence import Passes
 from jaxgrad.verify.report._records import Cause, Divergence, Result
@@ -41,11 +42,11 @@ def _cotangent(bound: Any, first: Divergence, got: np.ndarray, want: np.ndarray,
     wrong = np.abs(got - want) > RECOGNISED * max(scale, float(np.abs(got).max(initial=0)))
     if not got.any() and want.any():
         return [
-            Cause("stop-gradient", "JAX sends no gradient back here.", "Remove stop_gradient.", first.path, proven=True)
+            cause("stop-gradient", "JAX sends no gradient back here.", "Remove stop_gradient.", first.path, proven=True)
         ]
     if not want.any() and got.any():
         return [
-            Cause("detach", "torch sends no gradient back here.", "Use stop_gradient in JAX.", first.path, proven=True)
+            cause("detach", "torch sends no gradient back here.", "Use stop_gradient in JAX.", first.path, proven=True)
         ]
     found = at_kinks(bound, first, wrong, value)
     if found:
@@ -54,7 +55,7 @@ def _cotangent(bound: Any, first: Divergence, got: np.ndarray, want: np.ndarray,
     if factor is not None and abs(factor - 1) > NAMED_FACTOR:
         name = special_ratio(factor, {"the batch size": len(value) if value.ndim else 1})
         return [
-            Cause("gradient-scale", f"JAX's gradient is {name} times torch's.", "Look for a custom rule.", first.path)
+            cause("gradient-scale", f"JAX's gradient is {name} times torch's.", "Look for a custom rule.", first.path)
         ]
     return []
 
@@ -73,7 +74,7 @@ def at_kinks(bound: Any, first: Divergence, wrong: np.ndarray, value: np.ndarray
     ties = _ties(value, wrong)
     if ties:
         return [
-            Cause("kink", f"{ties} maxima are ties: torch gives the gradient to one entry, JAX to all of them.",
+            cause("kink", f"{ties} maxima are ties: torch gives the gradient to one entry, JAX to all of them.",
                   "Break the ties, or use argmax and take_along_axis in JAX.", first.path, proven=True)
         ]  # fmt: skip
     return []
@@ -98,7 +99,7 @@ def _kink(count: str, point: float, path: str, words: str) -> Cause:
     known = "; ".join(f"the derivative of {k.function} is {k.torch_first:g} in torch and {k.jax_first:g} in JAX"
                       for k in rows[:3] if not isinstance(k.torch_first, str))  # fmt: skip
     mend = "Neither is wrong; to agree, write the function out with jnp.where and the side that you want."
-    return Cause("kink", f"{count}: {known}." if known else f"{count}, a kink.", mend, path, proven=True)
+    return cause("kink", f"{count}: {known}." if known else f"{count}, a kink.", mend, path, proven=True)
 
 
 def _weights(bound: Any, passes: Passes, first: Divergence) -> list[Cause]:
@@ -117,23 +118,23 @@ def one_weight(bound: Any, name: str, got: np.ndarray, want: np.ndarray, path: s
     """Explain the gradient of one weight."""
     tied = name in bound.torch.aliases.values()
     if not got.any() and want.any():
-        return [Cause("stop-gradient", f"JAX gives {name} no gradient.", "Remove stop_gradient.", path, proven=True)]
+        return [cause("stop-gradient", f"JAX gives {name} no gradient.", "Remove stop_gradient.", path, proven=True)]
     if not want.any() and got.any():
-        return [Cause("detach", f"torch gives {name} no gradient.", "Use stop_gradient in JAX.", path, proven=True)]
+        return [cause("detach", f"torch gives {name} no gradient.", "Use stop_gradient in JAX.", path, proven=True)]
     rows = np.abs(got - want).reshape(len(want), -1).max(1) > RECOGNISED * np.abs(want).max()
     if want.ndim == 2 and 0 < rows.sum() <= 2:
         which = [int(i) for i in np.flatnonzero(rows)]
         if not want[rows].any():
             text = f"only row {which[0]} of {name} differs: torch's padding_idx gives it no gradient."
-            return [Cause("padding-idx", text, "Stop the gradient of that row in JAX.", path, proven=True)]
+            return [cause("padding-idx", text, "Stop the gradient of that row in JAX.", path, proven=True)]
     factor = ratio(got, want)
     if factor is not None and abs(factor - 1) > NAMED_FACTOR:
         label = special_ratio(factor, {"the batch size": len(bound.batch[0])})
         kind = "tied-weights" if tied else "gradient-scale"
-        return [Cause(kind, f"JAX's gradient of {name} is {label} times torch's.", "Count it once.", path)]
+        return [cause(kind, f"JAX's gradient of {name} is {label} times torch's.", "Count it once.", path)]
     if tied:
         text = f"{name} is tied in torch, and JAX does not add up the gradients of all its uses."
-        return [Cause("tied-weights", text, "Use one parameter, for example embed.attend.", path)]
+        return [cause("tied-weights", text, "Use one parameter, for example embed.attend.", path)]
     return []
 
 
@@ -144,12 +145,12 @@ def in_quantities(bound: Any, results: list[Result], first: Divergence) -> list[
         leaves = wrong["meta_second_order"].leaves
         if all(leaf.ratio < LOST_SECOND_ORDER for leaf in leaves):
             return [
-                Cause("first-order-meta", "JAX's meta-gradient has no second-order part: it is first-order MAML.",
+                cause("first-order-meta", "JAX's meta-gradient has no second-order part: it is first-order MAML.",
                       "Remove stop_gradient from the inner step.", "meta", proven=True)
             ]  # fmt: skip
         if all(leaf.ratio > 1 / LOST_SECOND_ORDER for leaf in leaves):
             return [
-                Cause("first-order-meta", "torch's meta-gradient has no second-order part: it is first-order MAML.",
+                cause("first-order-meta", "torch's meta-gradient has no second-order part: it is first-order MAML.",
                       "Use create_graph=True in the inner step.", "meta", proven=True)
             ]  # fmt: skip
     for name, result in wrong.items():
@@ -161,11 +162,11 @@ def in_quantities(bound: Any, results: list[Result], first: Divergence) -> list[
             factor = factors.pop() * np.sign(moved[0].cosine)
             if not factor:
                 text = f"JAX sends no gradient back to any leaf of {name.replace('_', ' ')}."
-                return [Cause("stop-gradient", text, "Remove stop_gradient.", first.path)]
+                return [cause("stop-gradient", text, "Remove stop_gradient.", first.path)]
             label = special_ratio(factor, sizes)
             kind = "reduction" if any(c.isalpha() for c in label) else "scale"
             text = f"every leaf of {name.replace('_', ' ')} is {label} times torch's."
-            return [Cause(kind, text, "Reduce by the same number.", first.path)]
+            return [cause(kind, text, "Reduce by the same number.", first.path)]
     only_second = wrong.keys() <= {"hvp", "ggn", "nth", "meta", "meta_second_order"} and wrong
     if only_second:
         return _second_order(bound, wrong, first)
@@ -178,14 +179,14 @@ def _second_order(bound: Any, wrong: dict[str, Result], first: Divergence) -> li
 
     leaves = [leaf for r in wrong.values() for leaf in r.leaves]
     if all(leaf.ratio < RECOGNISED for leaf in leaves if leaf.error > RECOGNISED):
-        return [Cause("stop-gradient", "JAX's second derivatives vanish: the gradient is cut inside of the loss.",
+        return [cause("stop-gradient", "JAX's second derivatives vanish: the gradient is cut inside of the loss.",
                       "Remove stop_gradient.", first.path)]  # fmt: skip
     rows = [k for k in kinks() if k.same_first and not k.same_second and not isinstance(k.torch_second, str)]
     names = ", ".join(dict.fromkeys(k.function for k in rows if np.isfinite([k.torch_second, k.jax_second]).all()))
     count = _zeros(bound)
     if count:
         text = f"{count} activations are exactly 0, where the second derivatives of {names} differ by framework."
-        return [Cause("kink", text, "Neither is wrong; move the inputs off the kink, or write jnp.where.", first.path)]
+        return [cause("kink", text, "Neither is wrong; move the inputs off the kink, or write jnp.where.", first.path)]
     return []
 
 

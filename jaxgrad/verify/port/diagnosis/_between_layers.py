@@ -6,31 +6,59 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify.judge._tolerances import NO_ADDEND, RECOGNISED
+from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, NO_ADDEND, RECOGNISED
+from jaxgrad.verify.port.diagnosis._attention import attention_between, pooled_attention
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt
+from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, name_of_activation, other_addend
+from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
+from jaxgrad.verify.port.diagnosis._rearranged import held, joined, reduced, shuffled
 from jaxgrad.verify.port.diagnosis._sequences import recurrent
+from jaxgrad.verify.port.diagnosis._tables import sinusoids
 from jaxgrad.verify.port.frameworks._layer_settings import torch_configs
 from jaxgrad.verify.report._records import Cause
 
 __all__ = ["between"]
 
-NAMES = (("gelu", "gelu-form"), ("leaky", "negative-slope"), ("softmax", "softmax-axis"),
-         ("standard", "ddof"), ("hard sigmoid", "hard-sigmoid"))  # fmt: skip
+
+MOST_ADDENDS = 8
+"""How many arrays a sum is taken apart into, the latest first."""
 
 
 def between(e: Evidence) -> list[Cause]:
     """Return the causes of an error of the code between two layers."""
-    for find in (_recurrent_layer, _activation, _sum, _scaled, _pool, _resize, _axes, _parts):
+    for find in SEARCHES:
         found = attempt(find, e)
         if found:
             return found
-    return []
+    part = _narrowed(e)
+    for find in SEARCHES:
+        found = [] if part is None else attempt(find, part)
+        if found:
+            return found
+    return attempt(_parts, e)
 
 
-def _cause(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
+def _narrowed(e: Evidence) -> Evidence | None:
+    """Return the evidence of the one block of an axis that differs: what is joined is made by different code."""
+    if e.want.shape != e.got.shape or e.want.ndim < 2:
+        return None
+    apart = np.abs(e.want - e.got)
+    for axis in (e.want.ndim - 1, 1):
+        others = tuple(a for a in range(e.want.ndim) if a != axis)
+        wrong = np.flatnonzero(apart.max(others) > RECOGNISED * np.abs(e.want).max())
+        if 0 < len(wrong) < e.want.shape[axis]:
+            # the parts of a joined array are as wide as what was joined
+            low, high = int(wrong[0]), int(wrong[-1]) + 1
+            chosen = tuple(slice(low, high) if a == axis else slice(None) for a in range(e.want.ndim))
+            return dataclasses.replace(e, want=e.want[chosen], got=e.got[chosen])
+    return None
+
+
+def _cause(e: Evidence, name: str, text: str, mend: str = "") -> list[Cause]:
     """Return one proven cause."""
-    return [Cause(name, text, mend, e.first.path, proven=True)]
+    return [cause(name, text, mend, e.first.path, proven=True)]
 
 
 def _recurrent_layer(e: Evidence) -> list[Cause]:
@@ -51,10 +79,10 @@ def _activation(e: Evidence) -> list[Cause]:
     if theirs is None or ours is None or theirs == ours:
         return _after_function(e) if theirs is None or ours is None else []
     if theirs[0] == ours[0]:
-        return _cause(e, "wiring", f"JAX takes {ours[1]} where torch takes {theirs[1]}.", f"Feed it {theirs[1]}.")
-    alike = [name for word, name in NAMES if word in theirs[0] and word in ours[0]]
-    alike += ["alpha"] if theirs[0].startswith("elu") and ours[0].startswith("elu") else []
-    name = alike[0] if alike else "activation-missing" if ours[0] == "the identity" else "activation"
+        found = attempt(wired, e)
+        text = f"JAX takes {ours[1]} where torch takes {theirs[1]}."
+        return found or _cause(e, "wiring", text, f"Feed it {theirs[1]}.")
+    name = name_of_activation(theirs[0], ours[0])
     return _cause(e, name, f"JAX applies {ours[0]} where torch applies {theirs[0]}.", f"Apply {theirs[0]} in JAX.")
 
 
@@ -98,7 +126,7 @@ def _scaled(e: Evidence) -> list[Cause]:
     """A constant factor, also of one addend."""
     sizes = {"the width": e.want.shape[-1]} if e.want.ndim else {}
     factor = ratio(e.got, e.want)
-    if factor is not None:
+    if factor is not None and not _plain(factor):
         return _cause(
             e, "scale", f"JAX's array is {special_ratio(factor, sizes)} times torch's.", "Use the same factor."
         )
@@ -109,14 +137,45 @@ def _scaled(e: Evidence) -> list[Cause]:
         factor = ratio(other, rest) if rest.any() else None
         if factor is not None:
             if abs(factor) < NO_ADDEND:
-                return _cause(e, "addend-missing", f"torch adds something to {name}, JAX does not.", "Add it.")
+                return _cause(e, "addend-missing", f"torch adds {_addend(e, rest)} to {name}, JAX does not.", "Add it.")
+            if _plain(factor):
+                continue
             text = f"what JAX adds to {name} is {special_ratio(factor, sizes)} times what torch adds."
             return _cause(e, "scale", text, "Use the same factor.")
         factor = ratio(e.got - e.want, source) if source.any() else None
-        if factor is not None:
+        if factor is not None and abs(factor) > NO_ADDEND:
             text = f"JAX has {special_ratio(factor, sizes)} times {name} more than torch."
             return _cause(e, "scale", text, f"Scale {name} as torch does.")
     return []
+
+
+def _combination(e: Evidence) -> list[Cause]:
+    """Sums of the same arrays with other factors."""
+    held: dict[str, np.ndarray] = {}
+    for name, x in e.sources.items():
+        if x.shape == e.want.shape and not any(same(x, y) for y in held.values()):
+            held[name] = x
+    held = dict(list(held.items())[:MOST_ADDENDS])
+    if len(held) < 2 or e.want.size <= len(held) or e.want.shape != e.got.shape:
+        return []
+    columns = np.stack([x.ravel() for x in held.values()], 1)
+    theirs, ours = (np.linalg.lstsq(columns, x.ravel())[0] for x in (e.want, e.got))
+    if not (same(columns @ theirs, e.want.ravel()) and same(columns @ ours, e.got.ravel())):
+        return []
+    rows = [(n, t, o) for n, t, o in zip(held, theirs, ours, strict=True) if abs(t - o) > NAMED_FACTOR]
+    told = "; ".join(f"{o:.6g} times {n} for torch's {t:.6g}" for n, t, o in rows)
+    left = any(abs(o) < NAMED_FACTOR or abs(t) < NAMED_FACTOR for _, t, o in rows)
+    return _cause(e, "residual" if left else "scale", f"JAX adds {told}.") if rows else []
+
+
+def _plain(factor: float) -> bool:
+    """Say whether a factor is 1, or nothing at all: neither explains a difference."""
+    return abs(factor - 1) <= NAMED_FACTOR or abs(factor) <= NO_ADDEND
+
+
+def _addend(e: Evidence, rest: np.ndarray) -> str:
+    """Return the name of what torch adds, where it is at hand."""
+    return next((name for name, x in e.sources.items() if x.shape == rest.shape and same(x, rest)), "something")
 
 
 def _pool(e: Evidence) -> list[Cause]:
@@ -196,9 +255,6 @@ def _axes(e: Evidence) -> list[Cause]:
     if e.want.shape != e.got.shape:
         return []
     for axis in range(e.want.ndim):
-        for step in (1, -1):
-            if same(np.roll(e.want, step, axis), e.got):
-                return _cause(e, "shift", f"JAX's array is shifted by one along axis {axis}.", "Align the positions.")
         if e.want.shape[axis] > 1 and same(np.flip(e.want, axis), e.got):
             return _cause(e, "axis-order", f"JAX's array is reversed along axis {axis}.", "Reverse it back.")
     for name, source in e.sources.items():
@@ -222,5 +278,11 @@ def _parts(e: Evidence) -> list[Cause]:
     bad = np.abs(e.got - e.want).max(axis=tuple(range(2, e.want.ndim))) > RECOGNISED * np.abs(e.want).max()
     if 0 < bad.mean() <= 0.5:
         rows = [int(i) for i in np.flatnonzero(bad.any(0))[:5]]
-        return [Cause("positions", f"only some positions differ (along axis 1: {rows}).", "", e.first.path)]
+        return [cause("positions", f"only some positions differ (along axis 1: {rows}).", "", e.first.path)]
     return []
+
+
+SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, _combination, reduced,
+            wired, _pool, _resize, sinusoids, attention_between, pooled_attention, held, joined, shuffled, _axes,
+            layer_left_out, other_function)  # fmt: skip
+"""What is tried in the code between two layers, the cheapest and plainest first."""

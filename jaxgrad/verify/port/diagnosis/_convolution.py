@@ -1,94 +1,183 @@
-"""Causes inside of a convolution: padding, the kernel's axes, dilation."""
+"""Causes inside of a convolution: padding, the kernel's axes, dilation, the norm of a normalised weight."""
 
+import math
 from typing import Any
 
-from jaxgrad.verify.port.diagnosis._evidence import Evidence, proven
+import numpy as np
+
+from jaxgrad.verify.port.diagnosis._catalogue import cause
+from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._known_functions import same
+from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
 __all__ = ["convolution"]
 
+IDS = {"weight": "weight-norm", "flip": "flipped-kernel", "turned": "kernel-axes", "sides": "padding",
+       "mode": "padding-mode", "dilation": "dilation", "stride": "stride", "bias": "bias-missing",
+       "grouping": "feature-groups", "start": "padding"}  # fmt: skip
+"""The cause that a setting stands for."""
+
 
 def convolution(e: Evidence) -> list[Cause]:
-    """Padding, a flipped or transposed kernel, stride, dilation."""
-    import torch
-
-    weight, bias = e.weight("weight"), e.weight("bias")
-    if weight is None:
+    """Padding, a flipped or transposed kernel, stride, dilation, groups, the norm of the weight."""
+    weights = _weights(e)
+    if not weights or e.want.ndim not in (3, 4) or not e.inputs:
         return []
-    x, w = torch.from_numpy(e.inputs[0].copy()), torch.from_numpy(weight.copy())
-    b = None if bias is None else torch.from_numpy(bias.copy())
-    variants = _transposed_variants if e.torch["kind"].startswith("ConvTranspose") else _conv_variants
-    for name, text, mend, compute in variants(e, torch):
-        try:
-            made = compute(x, w, b).numpy()
-        except RuntimeError:
-            continue
-        if same(made, e.got):
-            return proven(e, name, text, mend)
+    transposed = bool(e.torch.get("transposed"))
+    settings = _transposed_settings(e) if transposed else _settings(e)
+    shared = {
+        "weight": tuple(Option(n, n) for n in weights),
+        "flip": (Option(False, "the kernel as it is"), Option(True, "the kernel flipped")),
+        "turned": (Option(False, "the kernel as it is"), Option(True, "height and width of the kernel exchanged"))
+        if e.want.ndim == 4 else (Option(False, "the kernel as it is"),),
+        "bias": (Option(True, "the bias"), Option(False, "no bias")) if e.weight("bias") is not None
+        else (Option(False, "no bias"),),
+    }  # fmt: skip
+    compute = _transposed if transposed else _plain
+    family = Family(lambda **s: compute(e, weights, **s), {**settings, **shared}, ("weight",))
+    found = match(family, e.want, e.got)
+    if found:
+        mode = f"Pad in torch's mode ({e.torch.get('padding_mode')}) before the layer, and give padding='VALID'."
+        numbers = [(p, p) for p in _numbers(e, "padding", 0)]
+        mends = {"sides": "" if e.pair.shape else f"Give padding={numbers} to the JAX layer.",
+                 "dilation": f"Give kernel_dilation={_numbers(e, 'dilation', 1)}.", "mode": mode}  # fmt: skip
+        return [
+            cause(IDS[c.setting], f"JAX has {c.ours.words}, torch {c.theirs.words}.",
+                  "" if transposed else mends.get(c.setting, ""), e.pair.call.path, proven=True)
+            for c in found
+        ]  # fmt: skip
     inner = tuple(slice(None) if i < 2 else slice(2, -2) for i in range(e.want.ndim))
     if e.got.shape == e.want.shape and e.want[inner].size and same(e.got[inner], e.want[inner]):
-        return [Cause("padding", "only the pixels at the border differ.", "Give the same padding.", e.pair.call.path)]
+        return [cause("padding", "only the pixels at the border differ.", "Give the same padding.", e.pair.call.path)]
     return []
 
 
-def _transposed_variants(e: Evidence, torch: Any) -> list[tuple[str, str, str, Any]]:
-    """Return the ways in which a transposed convolution is commonly got wrong."""
-    f, n = torch.nn.functional, e.want.ndim - 2
-    stride, pad = (_tuple(e.torch.get(k, d), n) for k, d in (("stride", 1), ("padding", 0)))
-    run = {1: f.conv_transpose1d, 2: f.conv_transpose2d}[n]
-    space = tuple(range(2, 2 + n))
-    return [
-        ("flipped-kernel", "the kernel is not flipped as torch's transposed convolution needs it.",
-         "Set transpose_kernel=True, or flip the spatial axes of the kernel.",
-         lambda x, w, b: run(x, w.flip(space), b, stride, pad)),
-        ("padding", "the output is cropped otherwise.", "Pad with kernel - 1 - padding on each side.",
-         lambda x, w, b: run(x, w, b, stride, tuple(p + 1 for p in pad))),
-    ]  # fmt: skip
+def _weights(e: Evidence) -> dict[str, np.ndarray]:
+    """Return the kernel; of a normalised one what the norms over other axes would make of it."""
+    plain = e.weight("weight")
+    if plain is not None:
+        return {"the kernel": plain}
+    for g_name, v_name in (("parametrizations.weight.original0", "parametrizations.weight.original1"),
+                           ("weight_g", "weight_v")):  # fmt: skip
+        g, v = e.weight(g_name), e.weight(v_name)
+        if g is None or v is None:
+            continue
+        kept = next((a for a, n in enumerate(g.shape) if n > 1), 0)
+        every = tuple(range(v.ndim))
+        forms = {
+            f"the norm over all axes but {kept}": tuple(a for a in every if a != kept),
+            "the norm over all axes": every,
+        }
+        forms |= {f"the norm over axis {a}": (a,) for a in every}
+        made = {words: g * v / np.sqrt((v**2).sum(axes, keepdims=True)) for words, axes in forms.items()}
+        return {**made, "no norm": v, "the norm without its length": v / np.sqrt((v**2).sum(forms[next(iter(forms))],
+                keepdims=True))}  # fmt: skip
+    return {}
 
 
-def _conv_variants(e: Evidence, torch: Any) -> list[tuple[str, str, str, Any]]:
-    """Return the ways in which a convolution is commonly got wrong."""
-    f, n = torch.nn.functional, e.want.ndim - 2
-    stride, pad, dil = (_tuple(e.torch.get(k, d), n) for k, d in (("stride", 1), ("padding", 0), ("dilation", 1)))
-    groups, size = e.torch.get("groups", 1), _tuple(e.torch.get("kernel_size", 1), n)
-    space = tuple(range(2, 2 + n))
-    run = {1: f.conv1d, 2: f.conv2d}[n]
-
-    def padded(mode: str) -> Any:
-        sides = [p for q in reversed(pad) for p in (q, q)]
-        return lambda x, w, b: run(f.pad(x, sides, mode=mode), w, b, stride, 0, dil, groups)
-
-    def same_padding(x: Any, w: Any, b: Any) -> Any:
-        sides: list[int] = []
-        for k in reversed(range(n)):
-            out = -(-x.shape[2 + k] // stride[k])
-            total = max((out - 1) * stride[k] + (size[k] - 1) * dil[k] + 1 - x.shape[2 + k], 0)
-            sides += [total // 2, total - total // 2]
-        return run(f.pad(x, sides), w, b, stride, 0, dil, groups)
-
-    swapped = (0, 1, *reversed(space))
-    found = [
-        ("padding", "JAX pads 'SAME', more at the end than at the start, where torch pads evenly.",
-         f"Give padding={[(p, p) for p in pad]} to the JAX layer.", same_padding),
-        ("flipped-kernel", "the kernel is flipped: a true convolution instead of a correlation.",
-         "Do not flip the spatial axes.", lambda x, w, b: run(x, w.flip(space), b, stride, pad, dil, groups)),
-        ("kernel-axes", "height and width of the kernel are exchanged.", "Transpose the weight with (2, 3, 1, 0).",
-         lambda x, w, b: run(x, w.permute(swapped), b, stride, pad, dil, groups)),
-        ("bias-missing", "JAX leaves the bias out.", "Set use_bias=True.",
-         lambda x, w, _: run(x, w, None, stride, pad, dil, groups)),
-        ("dilation", "JAX uses another dilation.", f"Give kernel_dilation={dil}.",
-         lambda x, w, b: run(x, w, b, stride, pad, tuple(1 for _ in dil), groups)),
-    ]  # fmt: skip
-    modes = [
-        ("padding-mode", f"JAX pads with '{word}' where torch pads with '{e.torch.get('padding_mode')}'.",
-         "Pad the image in that mode before the layer, and give padding='VALID'.", padded(mode))
-        for mode, word in (("constant", "zeros"), ("reflect", "reflect"), ("circular", "circular"),
-                           ("replicate", "edge"))
-    ]  # fmt: skip
-    return found + modes if e.torch.get("padding_mode", "zeros") == "zeros" else modes + found
-
-
-def _tuple(value: Any, n: int) -> tuple[int, ...]:
-    """Return a setting as one number an axis."""
+def _numbers(e: Evidence, name: str, default: int) -> tuple[int, ...]:
+    """Return a setting of torch as one number an axis."""
+    value, n = e.torch.get(name, default), e.want.ndim - 2
     return tuple(value) if isinstance(value, tuple) else (0 if isinstance(value, str) else value,) * n
+
+
+def _settings(e: Evidence) -> dict[str, tuple[Option, ...]]:
+    """Return what may differ in a convolution."""
+    n = e.want.ndim - 2
+    dil, stride = (_numbers(e, k, 1) for k in ("dilation", "stride"))
+    sides = {
+        "torch": "torch's padding",
+        "start": "padding at the start only",
+        "same": "'SAME' padding, which puts more at the end",
+        "even": "the padding of a centred kernel",
+        "end": "padding at the end only",
+        "none": "no padding",
+        "less": "one less padding",
+        "more": "one more padding",
+        "later": "padding of one more at the start",
+    }
+    # torch pads on both sides and cuts the end off: what is left is padded at the start
+    sides = dict(sorted(sides.items(), key=lambda item: item[0] != ("start" if e.pair.shape else "torch")))
+    given = "constant" if e.torch.get("padding_mode", "zeros") == "zeros" else e.torch["padding_mode"]
+    modes = {"constant": "zeros", "reflect": "reflected values", "circular": "circular values",
+             "replicate": "the values of the edge"}  # fmt: skip
+    ordered = sorted(modes, key=lambda m: m != given)
+    groups = e.torch.get("groups", 1) or 1
+    return {
+        "sides": tuple(Option(name, words) for name, words in sides.items()),
+        "mode": tuple(Option(m, f"{modes[m]} as padding") for m in ordered),
+        "dilation": tuple(Option(d, f"a dilation of {d}") for d in dict.fromkeys((dil, (1,) * n, (2,) * n))),
+        "stride": tuple(Option(s, f"strides of {s}") for s in dict.fromkeys((stride, (1,) * n, (2,) * n))),
+        "grouping": (Option("blocks", "channels grouped side by side"),
+                     Option("turns", "channels of the groups by turns"), Option("inputs", "inputs grouped by turns"))
+        if groups > 1 else (Option("blocks", "channels as they are"),),
+    }  # fmt: skip
+
+
+def _sides(
+    e: Evidence, name: str, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """Return how many entries a form of padding puts before and behind each axis."""
+    found = []
+    lengths = e.inputs[0].shape[2:]
+    for pad, k, s, d, length in zip(_numbers(e, "padding", 0), size, stride, dilation, lengths, strict=True):
+        reach = (k - 1) * d
+        total = max((-(-length // s) - 1) * s + reach + 1 - length, 0)
+        forms = {"torch": (pad, pad), "start": (reach, 0), "end": (0, reach), "none": (0, 0),
+                 "same": (total // 2, total - total // 2), "even": (reach // 2, reach - reach // 2),
+                 "less": (pad - 1, pad - 1), "more": (pad + 1, pad + 1), "later": (pad + 1, pad)}  # fmt: skip
+        found.append(forms[name])
+    return found
+
+
+def _kernel(weights: dict[str, np.ndarray], s: dict[str, Any]) -> Any:
+    """Return the kernel that settings ask for."""
+    import torch
+
+    w = torch.from_numpy(np.array(weights[s["weight"]]))
+    w = w.flip(tuple(range(2, w.ndim))) if s["flip"] else w
+    return w.swapaxes(2, 3) if s["turned"] else w
+
+
+def _plain(e: Evidence, weights: dict[str, np.ndarray], **s: Any) -> np.ndarray | None:
+    """Compute a convolution with settings; torch may cut the end of what it returns."""
+    import torch
+
+    f, n, groups = torch.nn.functional, e.want.ndim - 2, e.torch.get("groups", 1) or 1
+    x, w, bias = torch.from_numpy(e.inputs[0].copy()), _kernel(weights, s), e.weight("bias")
+    if s["grouping"] == "inputs":
+        x = x.unflatten(1, (-1, groups)).swapaxes(1, 2).flatten(1, 2)
+    sides = _sides(e, s["sides"], tuple(w.shape[2:]), s["stride"], s["dilation"])
+    if any(p < 0 for side in sides for p in side):
+        return None
+    padded = f.pad(x, [p for side in reversed(sides) for p in side], mode=s["mode"])
+    run = {1: f.conv1d, 2: f.conv2d}[n]
+    b = torch.from_numpy(bias.copy()) if s["bias"] and bias is not None else None
+    made = run(padded, w, b, s["stride"], 0, s["dilation"], groups)
+    if s["grouping"] == "turns":
+        made = made.unflatten(1, (groups, -1)).swapaxes(1, 2).flatten(1, 2)
+    return made[tuple(slice(0, size) for size in e.want.shape)].numpy()
+
+
+def _transposed_settings(e: Evidence) -> dict[str, tuple[Option, ...]]:
+    """Return what may differ in a transposed convolution: where the output starts."""
+    pad = _numbers(e, "padding", 0)
+    starts = [pad] + [tuple(p + d for p in pad) for d in (-1, 1, -2, 2)]
+    return {"start": tuple(Option(p, f"an output that is cut by {p} at its start") for p in starts)}
+
+
+def _transposed(e: Evidence, weights: dict[str, np.ndarray], **s: Any) -> np.ndarray | None:
+    """Compute a transposed convolution with settings: the whole of it, cut."""
+    import torch
+
+    f, n = torch.nn.functional, e.want.ndim - 2
+    x, w, bias = torch.from_numpy(e.inputs[0].copy()), _kernel(weights, s), e.weight("bias")
+    run = {1: f.conv_transpose1d, 2: f.conv_transpose2d}[n]
+    groups, dilation = e.torch.get("groups", 1) or 1, _numbers(e, "dilation", 1)
+    whole = run(x, w, None, _numbers(e, "stride", 1), 0, 0, groups, dilation).numpy()
+    room = math.prod(e.want.shape) and max(e.want.shape[2:]) + max(map(abs, s["start"]))
+    whole = np.pad(whole, [(0, 0)] * 2 + [(room, room)] * n)
+    cut = tuple(slice(room + a, room + a + size) for a, size in zip(s["start"], e.want.shape[2:], strict=True))
+    made = whole[(slice(None), slice(None), *cut)]
+    return made + bias.reshape(-1, *[1] * n) if s["bias"] and bias is not None else made

@@ -1,6 +1,7 @@
 """From a residual to its cause: what is tried is computed again on the reference's numbers, not guessed from a name."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ from jaxgrad.verify.judge import relative
 from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, ROUNDED, UNLIKE_WEIGHT
 from jaxgrad.verify.port.diagnosis._backward import in_backward, in_quantities, one_weight
 from jaxgrad.verify.port.diagnosis._between_layers import between
-from jaxgrad.verify.port.diagnosis._evidence import gather
+from jaxgrad.verify.port.diagnosis._catalogue import cause
+from jaxgrad.verify.port.diagnosis._evidence import attempt, gather, gather_steps
 from jaxgrad.verify.port.diagnosis._layers import in_layer
 from jaxgrad.verify.port.diagnosis._loss import in_loss
+from jaxgrad.verify.port.diagnosis._sequences import recurrent
 from jaxgrad.verify.port.diagnosis._training_step import in_step
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
 from jaxgrad.verify.port.mapping._compare_weights import compare_weights
@@ -24,6 +27,9 @@ __all__ = ["explain", "relative"]
 
 EXPLAINED = 12
 """How many divergences are explained: the weightiest."""
+
+NUMBERED = re.compile(r"[./_]\d+(?=[./_ ,;])[./]?")
+"""The number of a block in a path."""
 
 UNAVOIDABLE = ("bn-unbiased",)
 """What no port can mend by a setting: told, and never before what it can."""
@@ -41,7 +47,9 @@ def explain(
     if first is None:
         return _noise(bound, results) or [_unknown(None)]
     found = _weights_apart(bound, first)
-    for place in [] if found else divergences[:EXPLAINED]:
+    # of a layer that runs several times the first call that differs: what follows may be its consequence
+    places = list({(d.path, d.stage, d.where, d.jax): d for d in divergences[::-1]}.values())[::-1]
+    for place in [] if found else places[:EXPLAINED]:
         tried: list[str] = []
         found += (
             _precision(bound, place)
@@ -51,22 +59,40 @@ def explain(
         )
     if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
         found += in_step(bound, tolerance)
-    return sorted(_merged(found), key=lambda cause: cause.id in UNAVOIDABLE)
+    return sorted(_merged(_without_echoes(found)), key=lambda one: one.id in UNAVOIDABLE)
 
 
 def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:
     """Say that nothing known fits, and which searches could not be made."""
     where = f" at {place.path} ({place.stage}, {place.where})" if place is not None else ""
     untried = f"; could not be tried here: {'; '.join(failed)}" if failed else ""
-    return Cause("unknown", f"no known cause fits the residual{where}{untried}.", "", place.path if place else "")
+    return cause("unknown", f"no known cause fits the residual{where}{untried}.", "", place.path if place else "")
+
+
+ECHOES = ("residual", "addend-missing", "wiring", "norm-order", "unknown")
+"""What a norm on the other side of the residual looks like at the next layers of its block."""
+
+
+def _without_echoes(causes: list[Cause]) -> list[Cause]:
+    """Leave out what is the same mistake once more: a norm moved within a block changes every sum of it."""
+    found: list[Cause] = []
+    blocks: set[str] = set()
+    for one in causes:
+        block = one.path.rpartition(".")[0]
+        if one.id in ECHOES and (block in blocks or one.path in blocks):
+            continue
+        found.append(one)
+        blocks |= {block} if one.id == "norm-order" and block else set()
+    return found
 
 
 def _merged(causes: list[Cause]) -> list[Cause]:
     """Tell a cause that several layers share once, at the first of them."""
     found: dict[Any, list[Cause]] = {}
-    for cause in causes:
-        key = (cause.id, cause.text, cause.fix) if cause.id != "unknown" else cause.id
-        found.setdefault(key, []).append(cause)
+    for one in causes:
+        # blocks of a kind differ by their numbers only
+        key = (one.id, NUMBERED.sub(".#.", one.text), NUMBERED.sub(".#.", one.fix)) if one.id != "unknown" else one.id
+        found.setdefault(key, []).append(one)
     return [
         dataclasses.replace(same[0], also=tuple(dict.fromkeys(c.path for c in same if c.path != same[0].path)))
         for same in found.values()
@@ -86,8 +112,8 @@ def _at(
         return in_step(bound, tolerance)
     if first.where == "tied weights":
         text = f"one tensor in torch fills {first.jax}, which are leaves of their own in JAX."
-        return [Cause("tied-weights", text, "Use one parameter, for example embed.attend.", first.path, proven=True)]
-    if passes is not None and (counted := _other_count(passes)):
+        return [cause("tied-weights", text, "Use one parameter, for example embed.attend.", first.path, proven=True)]
+    if passes is not None and (counted := _other_count(bound, passes)):
         return counted
     if first.path == "loss" and first.stage == "forward":
         return _loss(bound, passes, results)
@@ -95,6 +121,12 @@ def _at(
         return in_quantities(bound, results, first) or _one_leaf(bound, results, first)
     if first.stage == "backward":
         return in_backward(bound, passes, first) or in_quantities(bound, results, first)
+    steps = next((one for one in passes.steps if first.slot == one.slots[0]), None)
+    if steps is not None:
+        stepped = gather_steps(bound, passes, first, steps)
+        found = attempt(recurrent, stepped)
+        failed += stepped.failed
+        return found
     pair = next((a for a in passes.aligned if a.slot == first.slot), None)
     evidence = gather(bound, passes, first, pair) if pair is not None else None
     if evidence is None:
@@ -110,17 +142,21 @@ def _at(
     return found
 
 
-def _other_count(passes: Passes) -> list[Cause]:
+def _other_count(bound: Any, passes: Passes) -> list[Cause]:
     """A layer that one model calls more often than the other: what follows is paired with the wrong call."""
     links = {(a.call.path, a.slot[0]) for a in passes.aligned if a.call.path and a.slot[0]}
     for path, other in sorted(links):
         # a tied head is a layer of its own on one side, and a method of the embedding on the other
         both = {p for p, q in links if q == other}, {q for p, q in links if p == path}
-        theirs = sum(call.path in both[0] for call in passes.trace.calls)
+        # which need not be paired: a head may have a bias beside the table
+        tied = {key.rpartition(".")[0] for pair in bound.torch.aliases.items() for key in pair
+                if {k.rpartition(".")[0] for k in pair} & both[0]}  # fmt: skip
+        theirs, whole = (sum(call.path in paths for call in passes.trace.calls) for paths in (both[0], both[0] | tied))
         ours = sum(slot[0] in both[1] for slot in passes.natural.outputs)
-        if theirs != ours:
+        # and may be applied inside of JAX's code, where no call of it shows
+        if ours not in (theirs, whole):
             text = f"torch calls {path} {theirs} times, JAX calls {other} {ours} times."
-            return [Cause("call-count", text, "Apply it as often in both.", path)]
+            return [cause("call-count", text, "Apply it as often in both.", path)]
     return []
 
 
@@ -172,7 +208,7 @@ def _weights_apart(bound: Any, first: Divergence) -> list[Cause]:
     name = "transposed-kernel" if "transpose" in row["note"] else "weights"
     text = f"the port's {row['jax']} is not torch's {', '.join(row['torch'])}: {row['note']}."
     return [
-        Cause(name, text, "Convert it by the rule that `audit` names.", first.path, proven="transpose" in row["note"])
+        cause(name, text, "Convert it by the rule that `audit` names.", first.path, proven="transpose" in row["note"])
     ]
 
 
@@ -188,7 +224,7 @@ def _precision(bound: Any, first: Divergence | None) -> list[Cause]:
             continue
         if below and name in ("float32", "bfloat16", "float16") and first.error < 0.1:
             text = f"the JAX layer {path or 'itself'} computes in {name} whatever it is given (dtype={name})."
-            return [Cause("dtype", text, "Leave dtype=None, so that it follows its inputs.", first.path)]
+            return [cause("dtype", text, "Leave dtype=None, so that it follows its inputs.", first.path)]
     return []
 
 
@@ -198,7 +234,7 @@ def _alone(bound: Any, first: Divergence | None) -> list[Cause]:
     if first is None or first.stage != "forward" or not islands or not islands.alone or first.error > ROUNDED:
         return []
     text = f"JAX computes in float32 whatever it is given, torch does not ({'; '.join(islands.alone[:2])})."
-    return [Cause("dtype", text, "Compute in the dtype of the input, or cast in torch too.", first.path)]
+    return [cause("dtype", text, "Compute in the dtype of the input, or cast in torch too.", first.path)]
 
 
 def _noise(bound: Any, results: list[Result]) -> list[Cause]:
@@ -209,9 +245,9 @@ def _noise(bound: Any, results: list[Result]) -> list[Cause]:
     for path, settings in jax_configs(bound.jax).items():
         if settings.get("use_fast_variance") and _large_means(bound):
             text = f"{path} computes its variance as E[x^2] - E[x]^2, which loses the digits of inputs far from 0."
-            return [Cause("fast-variance", text, "Set use_fast_variance=False.", path)]
+            return [cause("fast-variance", text, "Set use_fast_variance=False.", path)]
     text = f"both compute the same in float64, but JAX rounds {noisy[0].noise:.0f} times as much as torch."
-    return [Cause("precision", text, 'Set jax.config.update("jax_default_matmul_precision", "highest"), and look for'
+    return [cause("precision", text, 'Set jax.config.update("jax_default_matmul_precision", "highest"), and look for'
                   " reduced precision inside of the model (TF32, bfloat16).")]  # fmt: skip
 
 

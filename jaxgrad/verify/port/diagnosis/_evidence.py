@@ -8,13 +8,18 @@ import numpy as np
 
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge._axes import layout_of
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
-from jaxgrad.verify.port.tracing._first_divergence import Passes
-from jaxgrad.verify.port.tracing._match_calls import Aligned
+from jaxgrad.verify.port.tracing._first_divergence import Passes, stacked
+from jaxgrad.verify.port.tracing._match_calls import Aligned, Steps
 from jaxgrad.verify.port.tracing._record_torch import Call
 from jaxgrad.verify.report._records import Cause, Divergence
 
-__all__ = ["Evidence", "attempt", "gather", "proven"]
+__all__ = ["Evidence", "attempt", "gather", "gather_steps", "proven"]
+
+
+SIBLINGS, INNER = 12, 6
+"""How many arrays of the calls beside a place are looked at, and how many of those inside of them, the latest first."""
 
 
 @dataclasses.dataclass
@@ -36,6 +41,14 @@ class Evidence:
     """Those of the JAX layer."""
     lone: Call | None = None
     """A torch layer without a JAX partner, which the code between two layers stands for."""
+    before: list[Call] = dataclasses.field(default_factory=list)
+    """The torch calls at hand, in their order: what ran before this place inside of the same layer."""
+    around: list[Call] = dataclasses.field(default_factory=list)
+    """The torch calls that hold this place, the innermost first."""
+    passes: Passes | None = None
+    """What both models did."""
+    forced: bool = False
+    """Whether each step of a recurrence was given the reference's state of the step before."""
     failed: list[str] = dataclasses.field(default_factory=list)
     """Searches that raised on what this model holds; the others go on."""
 
@@ -46,10 +59,16 @@ class Evidence:
         held = {**self.bound.torch.params, **self.bound.torch.buffers}
         return held.get(key)
 
+    def under(self) -> dict[str, np.ndarray]:
+        """Return the weights and buffers of the layer that holds this place, by their names there."""
+        prefix = f"{self.around[0].path}." if self.around and self.around[0].path else ""
+        held = {**self.bound.torch.params, **self.bound.torch.buffers}
+        return {name.removeprefix(prefix): np.asarray(x) for name, x in held.items() if name.startswith(prefix)}
 
-def proven(e: Evidence, name: str, text: str, mend: str) -> list[Cause]:
+
+def proven(e: Evidence, name: str, text: str, mend: str = "") -> list[Cause]:
     """Return one proven cause at the layer."""
-    return [Cause(name, text, mend, e.pair.call.path, proven=True)]
+    return [cause(name, text, mend, e.pair.call.path, proven=True)]
 
 
 def attempt(find: Callable[[Evidence], list[Cause]], e: Evidence) -> list[Cause]:
@@ -82,27 +101,68 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evid
         turned = {n: s.transpose(back) if s.ndim == len(back) else s for n, s in sources.items()}
         want, got, sources = want.transpose(back), got.transpose(back), turned
     lone = next((c for c in passes.trace.calls if c.path == first.path and c is not pair.call), None)
-    return Evidence(bound, first, pair, want, got, sources, inputs, *settings, lone=lone)
+    inner, time = (pair.call.parent, pair.call.start) if first.where == "input" else (pair.call, pair.call.end)
+    before = [c for c in passes.trace.calls if c.output is not None and c.end < time and _inside(c, inner)]
+    around = []
+    while inner is not None:
+        around.append(inner)
+        inner = inner.parent
+    return Evidence(bound, first, pair, want, got, sources, inputs, *settings, lone=lone,
+                    before=sorted(before, key=lambda c: c.end), around=around, passes=passes)  # fmt: skip
+
+
+def gather_steps(bound: Any, passes: Passes, first: Divergence, one: Steps) -> Evidence:
+    """Collect the evidence of a recurrence that JAX writes out step by step."""
+    assert one.call.output is not None
+    pair = Aligned(one.call, one.slots[0], tuple(range(one.call.output.ndim)))
+    settings = torch_configs(bound.torch.module).get(one.call.path, {}), jax_configs(bound.jax).get(one.slots[0][0], {})
+    inputs = [x for x in one.call.inputs if x is not None]
+    return Evidence(bound, first, pair, one.call.output, stacked(passes, one), {}, inputs, *settings, passes=passes,
+                    forced=True)  # fmt: skip
+
+
+def _inside(call: Call, holder: Call | None) -> bool:
+    """Say whether a call ran inside of another."""
+    while call.parent is not None:
+        call = call.parent
+        if call is holder:
+            return True
+    return holder is None
 
 
 def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: np.ndarray) -> dict[str, np.ndarray]:
     """Return what ran before a time below one parent, latest first, and the parent's own input."""
     del bound
+    cuts = {id(a.call): a.shape for a in passes.aligned if a.shape}
     calls = [c for c in passes.trace.calls if c.parent is parent and c.end < time and c.output is not None]
     found: dict[str, np.ndarray] = {}
     for call in sorted(calls, key=lambda c: -c.end):
         for name, array in (
-            (call.path, call.output),
+            (call.path, None if call.output is None else call.output[_slices(cuts.get(id(call), ()))]),
             (f"the input of {call.path}", call.inputs[0] if call.inputs else None),
         ):
             laid = None if array is None or array.dtype.kind != "f" else _laid_out(array, like)
             if laid is not None:
                 found.setdefault(name, laid)
+    found = dict(list(found.items())[:SIBLINGS])
     if parent is not None and parent.inputs and parent.inputs[0] is not None and parent.inputs[0].dtype.kind == "f":
         laid = _laid_out(parent.inputs[0], like)
         if laid is not None:
             found.setdefault(f"the input of {parent.path or 'the model'}", laid)
-    return dict(list(found.items())[:12])
+    # what ran inside of these layers may be handed on as well, as the branches of a block are
+    inner = [c for c in passes.trace.calls if c.parent is not parent and c.end < time and _inside(c, parent)]
+    for call in sorted(inner, key=lambda c: -c.end)[:INNER]:
+        if call.output is not None and call.output.dtype.kind == "f":
+            output = call.output[_slices(cuts.get(id(call), ()))]
+            laid = _laid_out(output, like)
+            if laid is not None:
+                found.setdefault(call.path, laid)
+    return found
+
+
+def _slices(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return what cuts an array to a shape."""
+    return tuple(slice(0, n) for n in shape)
 
 
 def _laid_out(array: np.ndarray, like: np.ndarray) -> np.ndarray | None:
@@ -110,4 +170,8 @@ def _laid_out(array: np.ndarray, like: np.ndarray) -> np.ndarray | None:
     if array.shape == like.shape and array.ndim < 4:
         return array
     axes = layout_of(array, like)
-    return array if axes is None else array.transpose(axes)
+    if axes is not None:
+        return array.transpose(axes)
+    # other channels than those that are made of it: they lie last where the rest fits so
+    last = np.moveaxis(array, 1, -1) if array.ndim == like.ndim > 2 else array
+    return last if last.shape[:-1] == like.shape[:-1] != array.shape[:-1] else array

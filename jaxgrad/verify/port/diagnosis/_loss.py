@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify.judge._tolerances import NOT_ZERO, RECOGNISED
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import special_ratio
+from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
 __all__ = ["in_loss", "known_losses"]
@@ -15,6 +17,11 @@ __all__ = ["in_loss", "known_losses"]
 def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str = "loss") -> list[Cause]:
     """Return the causes of a loss that differs although both sides have the same output."""
     target = bound.batch[-1] if len(bound.batch) > 1 else None
+    output, classes = _classes_last(output, target)
+    if classes and target is not None:
+        found = _cross_entropy(output, target, want, got, path)
+        if found:
+            return found
     losses = known_losses(output, target)
     theirs = [name for name, value in losses.items() if _close(value, want)]
     ours = [name for name, value in losses.items() if _close(value, got)]
@@ -23,22 +30,75 @@ def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str =
         sizes["axis 1"] = output.shape[1]
     if np.isnan(got) != np.isnan(want):
         nan = "JAX" if np.isnan(got) else "torch"
-        return [Cause("nan", f"the loss is NaN only in {nan}.", "Look at ignored labels and empty means.", path)]
+        return [cause("nan", f"the loss is NaN only in {nan}.", "Look at ignored labels and empty means.", path)]
     factor = special_ratio(got / want, sizes) if want else ""
     if theirs and ours and theirs[0] != ours[0]:
         name = "half-square" if "half" in (theirs[0] + ours[0]) else "loss-form"
         if ("sum" in ours[0]) != ("sum" in theirs[0]) or ("per example" in ours[0]) != ("per example" in theirs[0]):
             name = "reduction"
         return [
-            Cause(name, f"JAX computes {ours[0]}, torch {theirs[0]}.", f"Use {theirs[0]} in JAX.", path, proven=True)
+            cause(name, f"JAX computes {ours[0]}, torch {theirs[0]}.", f"Use {theirs[0]} in JAX.", path, proven=True)
         ]
     if factor and any(c.isalpha() for c in factor):
-        return [Cause("reduction", f"JAX's loss is {factor} times torch's.", "Reduce over the same axes.", path)]
+        return [cause("reduction", f"JAX's loss is {factor} times torch's.", "Reduce over the same axes.", path)]
     if factor in ("0.5", "2", "-1"):
         name = "half-square" if factor != "-1" else "sign"
         mend = "optax.l2_loss halves the square; use jnp.mean((a - b) ** 2)." if name == "half-square" else "Negate it."
-        return [Cause(name, f"JAX's loss is {factor} times torch's.", mend, path)]
+        return [cause(name, f"JAX's loss is {factor} times torch's.", mend, path)]
     return []
+
+
+def _classes_last(z: np.ndarray, t: Any) -> tuple[np.ndarray, bool]:
+    """Return an output with its classes last, and whether the target holds labels of them."""
+    if t is None or t.dtype.kind not in "iu":
+        return z, False
+    if t.shape == z.shape[:-1]:
+        return z, True
+    if z.ndim > 1 and t.shape == (z.shape[0], *z.shape[2:]):
+        return np.moveaxis(z, 1, -1), True
+    return z, False
+
+
+def _cross_entropy(z: np.ndarray, t: np.ndarray, want: float, got: float, path: str) -> list[Cause]:
+    """Explain cross-entropies of integer labels by what they count, divide by and smooth."""
+    classes = z.shape[-1]
+    shifted = z - z.max(-1, keepdims=True)
+    logp = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    clipped = np.clip(t, 0, classes - 1)[..., None]
+    settings = {
+        "kept": tuple(Option(k, w) for k, w in (("labels", "the labels that are not negative"), ("all", "every label"),
+                      (0, "the labels that are not 0"), (1, "the labels that are not 1"),
+                      (classes - 1, "the labels that are not the last class"))),
+        "divisor": tuple(Option(d, w) for d, w in (
+            ("kept", "divided by their number"), ("all", "divided by the number of all labels"),
+            ("batch", "divided by the batch size"), ("sum", "summed"), ("rows", "as a mean of the means of each row"),
+            ("axis", "divided by the length of a row"))),
+        "smoothing": tuple(Option(v, f"with label smoothing {v:g}") for v in (0.0, 0.1, 0.05, 0.2, 0.01, 0.3)),
+        "form": (Option("all", "spread over all classes"), Option("others", "spread over the other classes")),
+    }  # fmt: skip
+
+    def compute(kept: Any, divisor: str, smoothing: float, form: str) -> np.ndarray | None:
+        nll = -np.take_along_axis(logp, clipped, -1)[..., 0]
+        spread = -logp.sum(-1)
+        rest = spread / classes if form == "all" else (spread - nll) / (classes - 1)
+        each = (1 - smoothing) * nll + smoothing * rest
+        mask = {"labels": t >= 0, "all": np.ones(t.shape, bool)}.get(kept, t != kept).astype(float)
+        total = (each * mask).sum()
+        if divisor == "rows":
+            inner = tuple(range(1, t.ndim))
+            return np.array([((each * mask).sum(inner) / mask.sum(inner)).mean()]) if t.ndim > 1 else None
+        by = {"kept": mask.sum(), "all": t.size, "batch": len(t), "sum": 1, "axis": t.shape[-1]}[divisor]
+        return np.array([total / by])
+
+    family = Family(compute, settings, ("kept", "divisor", "smoothing"))
+    changes = match(family, np.array([want]), np.array([got]))
+    ids = {"smoothing": "label-smoothing", "form": "label-smoothing"}
+    return [
+        cause(ids.get(c.setting, "reduction"), f"JAX's cross-entropy is taken {c.ours.words}, torch's {c.theirs.words}."
+              if c.setting != "kept" else f"JAX's cross-entropy counts {c.ours.words}, torch's {c.theirs.words}.",
+              "", path, proven=True)
+        for c in changes or ()
+    ]  # fmt: skip
 
 
 def _close(a: float, b: float) -> bool:

@@ -1,7 +1,9 @@
-"""Causes inside of a norm: epsilon, the variance, groups, the statistics that are used."""
+"""Causes inside of a norm: epsilon and its place, the variance, axes and groups, scale, the statistics in use."""
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -14,62 +16,120 @@ from jaxgrad.verify.judge._tolerances import (
     NOT_ZERO,
     RECOGNISED_NORM,
 )
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, proven
 from jaxgrad.verify.port.diagnosis._known_functions import same
+from jaxgrad.verify.port.diagnosis._matcher import Change, Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
 __all__ = ["batch_norm", "norm"]
 
 
 def norm(e: Evidence) -> list[Cause]:
-    """Another epsilon, another variance, another number of groups."""
-    x, scale, bias = e.inputs[0], e.weight("weight"), e.weight("bias")
-    kind, eps = e.torch["kind"], e.torch.get("eps") or float(np.finfo(np.float64).eps)
-    groups = e.torch.get("num_groups", 1)
-    tail = len(e.torch["normalized_shape"]) if "normalized_shape" in e.torch else 1
-    if kind in ("LayerNorm", "RMSNorm") and scale is not None and scale.shape != x.shape[x.ndim - tail :]:
-        # a layer of that name which normalises another axis
+    """Another epsilon, variance, other axes or groups, another use of the scale: whatever the norm is called."""
+    x = e.inputs[0]
+    scale, bias = _vectors(e)
+    if x.ndim < 2 or e.want.shape != x.shape or e.got.shape != x.shape:
         return []
-
-    def normal(eps: float, ddof: int, groups: int, centre: bool, use: tuple[bool, bool]) -> np.ndarray:
-        shaped = x
-        if kind in ("GroupNorm", "InstanceNorm2d", "InstanceNorm1d"):
-            count = groups if kind == "GroupNorm" else x.shape[1]
-            shaped = x.reshape(len(x), count, -1)
-            axes: tuple[int, ...] = (2,)
-        else:
-            axes = tuple(range(-tail, 0))
-        mean = shaped.mean(axes, keepdims=True) if centre else 0.0
-        n = math.prod(shaped.shape[a] for a in axes)
-        power = ((shaped - mean) ** 2).sum(axes, keepdims=True) / (n - ddof)
-        out = ((shaped - mean) / np.sqrt(power + eps)).reshape(x.shape)
-        wide = (-1, *[1] * (x.ndim - 2)) if kind in ("GroupNorm", "InstanceNorm2d", "InstanceNorm1d") else None
-        for array, factor, used in ((scale, True, use[0]), (bias, False, use[1])):
-            if array is not None and used:
-                array = array.reshape(wide) if wide else array
-                out = out * array if factor else out + array
-        return out
-
-    centre, both = kind != "RMSNorm", (True, True)
-    found = _epsilon(e, eps, lambda other: normal(other, 0, groups, centre, both))
+    family = Family(functools.partial(_normal, x, scale, bias), _settings(e, x, scale, bias), ("over", "eps", "centre"),
+                    RECOGNISED_NORM)  # fmt: skip
+    found = match(family, e.want, e.got)
     if found:
-        return found
-    variants = [
-        ("ddof", (eps, 1, groups, centre, both), "JAX divides the variance by N - 1.", "Use ddof=0."),
-        ("centring", (eps, 0, groups, not centre, both), "one side subtracts the mean and the other does not.",
-         "Use LayerNorm for LayerNorm and RMSNorm for RMSNorm."),
-        ("scale-missing", (eps, 0, groups, centre, (False, True)), "JAX leaves the scale out.", "Set use_scale=True."),
-        ("bias-missing", (eps, 0, groups, centre, (True, False)), "JAX leaves the bias out.", "Set use_bias=True."),
-    ]  # fmt: skip
-    variants += [
-        ("groups", (eps, 0, g, centre, both), f"JAX uses {g} groups, torch {groups}.", f"Set num_groups={groups}.")
-        for g in range(1, x.shape[1] + 1 if kind == "GroupNorm" else 1)
-        if x.shape[1] % g == 0 and g != groups
-    ]
-    for name, args, text, mend in variants:
-        if same(normal(*args), e.got, RECOGNISED_NORM):
-            return proven(e, name, text, mend)
+        return [
+            cause(name, f"JAX has {c.ours.words}, torch {c.theirs.words}.", _mend(c), e.pair.call.path, proven=True)
+            for c in found
+            for name in [_name(c)]
+        ]
     return _fast_variance(e)
+
+
+def _vectors(e: Evidence) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the scale and the bias of a norm: its own parameters, by their order."""
+    prefix = f"{e.pair.call.path}." if e.pair.call.path else ""
+    own = {n: w for n, w in e.bound.torch.params.items() if n.startswith(prefix) and "." not in n.removeprefix(prefix)}
+    bias = next((w for n, w in own.items() if n.removeprefix(prefix) in ("bias", "beta", "b", "shift")), None)
+    scale = next((w for w in own.values() if w is not bias), None)
+    return scale, bias
+
+
+def _settings(
+    e: Evidence, x: np.ndarray, scale: np.ndarray | None, bias: np.ndarray | None
+) -> dict[str, tuple[Option, ...]]:
+    """Return what may differ; the settings of the torch layer first."""
+    given = e.torch.get("eps", e.torch.get("variance_epsilon"))
+    epsilons = list(dict.fromkeys([*([float(given)] if isinstance(given, float) else []), *EPSILONS]))
+    tail = len(e.torch["normalized_shape"]) if isinstance(e.torch.get("normalized_shape"), tuple) else 1
+    over = [Option(("tail", tail), "the norm over the last axis" if tail == 1 else f"that over the last {tail} axes")]
+    if x.ndim > 2:
+        over += [Option(("channels", 0), "the norm over axis 1"), Option(("image", 0), "the norm of every channel"),
+                 Option(("example", 0), "the norm over all of an example")]  # fmt: skip
+    counts = [g for g in range(2, x.shape[1]) if x.shape[1] % g == 0] if x.ndim > 2 else []
+    over += [Option(("groups", g), f"{g} groups") for g in counts]
+    over += [Option(("tail", t), f"the norm over the last {t} axes") for t in range(1, x.ndim) if t != tail]
+    held = e.torch.get("num_groups")
+    if held or "Instance" in e.torch.get("kind", ""):
+        wanted = ("groups", held) if held and 1 < held < x.shape[1] else ("example" if held == 1 else "image", 0)
+        over.sort(key=lambda o: o.value != wanted)
+    return {
+        "over": tuple(over),
+        "eps": tuple(Option(v, f"an epsilon of {v:g}") for v in epsilons),
+        "centre": (Option(True, "the mean subtracted"), Option(False, "no mean subtracted")),
+        "place": (Option("inside", "the epsilon inside of the root"),
+                  Option("outside", "the epsilon outside of the root"), Option("most", "the epsilon as a bound")),
+        "ddof": (Option(0, "the variance divided by N"), Option(1, "the variance divided by N - 1")),
+        "scale": (Option("w", "the scale w"), Option("1 + w", "the scale 1 + w"), Option("", "no scale"))
+        if scale is not None else (Option("", "no scale"),),
+        "bias": (Option(True, "the bias"), Option(False, "no bias"))
+        if bias is not None else (Option(False, "no bias"),),
+    }  # fmt: skip
+
+
+def _normal(x: np.ndarray, gain: np.ndarray | None, offset: np.ndarray | None, **s: Any) -> np.ndarray | None:
+    """Compute a norm with settings."""
+    kind, count = s["over"]
+    shaped, axes = x, tuple(range(-count, 0))
+    if kind == "groups":
+        shaped, axes = x.reshape(len(x), count, -1), (2,)
+    elif kind != "tail":
+        axes = {"channels": (1,), "image": tuple(range(2, x.ndim)), "example": tuple(range(1, x.ndim))}[kind]
+    n = math.prod(shaped.shape[a] for a in axes)
+    centred = shaped - shaped.mean(axes, keepdims=True)
+    power = ((centred if s["centre"] else shaped) ** 2).sum(axes, keepdims=True) / (n - s["ddof"])
+    root = np.sqrt(power + s["eps"]) if s["place"] == "inside" else np.sqrt(power) + s["eps"]
+    root = np.maximum(np.sqrt(power), s["eps"]) if s["place"] == "most" else root
+    out = ((centred if s["centre"] else shaped) / root).reshape(x.shape)
+    for array, factor, used in ((gain, True, s["scale"]), (offset, False, s["bias"])):
+        if array is not None and used:
+            wide = _along(array, x, kind)
+            out = out * (1 + wide if used == "1 + w" else wide) if factor else out + wide
+    return out
+
+
+def _along(array: np.ndarray, x: np.ndarray, kind: str) -> np.ndarray:
+    """Return a vector laid along the channels: axis 1 of a norm of images, and else the last axes."""
+    if kind != "tail" and array.ndim == 1 and array.size == x.shape[1]:
+        return array.reshape(-1, *[1] * (x.ndim - 2))
+    return array
+
+
+def _name(change: Change) -> str:
+    """Return the cause that a setting stands for."""
+    if change.setting == "over":
+        return "groups" if "groups" in (change.ours.value[0], change.theirs.value[0]) else "norm-axes"
+    if change.setting == "scale":
+        return "scale-missing" if "" in (change.ours.value, change.theirs.value) else "scale-plus-one"
+    return {"eps": "epsilon", "centre": "centring", "place": "epsilon-place", "ddof": "ddof", "bias": "bias-missing"}[
+        change.setting
+    ]
+
+
+def _mend(change: Change) -> str:
+    """Return the fix with its figure, where the catalogue has none."""
+    if change.setting == "eps":
+        return f"Set epsilon={change.theirs.value:g} in the JAX layer."
+    if change.setting == "over" and change.theirs.value[0] == "groups":
+        return f"Set num_groups={change.theirs.value[1]}."
+    return ""
 
 
 def _epsilon(e: Evidence, eps: float, normal: Callable[[float], np.ndarray]) -> list[Cause]:
@@ -88,7 +148,7 @@ def _fast_variance(e: Evidence) -> list[Cause]:
     mean, std = np.abs(x.mean(-1)).max(), max(x.std(-1).min(), NOT_ZERO)
     if mean / std > FAR_FROM_ZERO_IN_A_NORM and close < CLOSE_TO_TORCH:
         return [
-            Cause(
+            cause(
                 "fast-variance",
                 f"the mean is {mean / std:.0f} times the deviation, and E[x^2] - E[x]^2 loses digits.",
                 "Set use_fast_variance=False.",

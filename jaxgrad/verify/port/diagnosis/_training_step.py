@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxgrad.verify.judge import size
 from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, ONE_FACTOR, ROUNDED, TORCH_CLIP_EPSILON
+from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import ratio, same, special_ratio
 from jaxgrad.verify.report._records import Cause
 
@@ -46,7 +47,7 @@ def in_step(bound: Any, tolerance: float) -> list[Cause]:
 
 def _cause(name: str, text: str, mend: str, stage: str) -> list[Cause]:
     """Return one cause at a stage."""
-    return [Cause(name, text, mend, stage)]
+    return [cause(name, text, mend, stage)]
 
 
 def _factors(wrong: dict[str, Any]) -> list[float]:
@@ -221,7 +222,7 @@ def _schedule(bound: Any, theirs: Any) -> list[Cause]:
         ),
     ):
         if all(same(a, b, ROUNDED) for a, b in zip(early[1:], late[:-1], strict=True)) and not same(early[0], early[1]):
-            return [Cause("schedule", text, mend, "update", proven=True)]
+            return [cause("schedule", text, mend, "update", proven=True)]
     return []
 
 

@@ -9,7 +9,7 @@ from jaxgrad.verify.judge import relative, size
 from jaxgrad.verify.judge._tolerances import MAIN_PART, NO_COTANGENT, SMALL_LEAF
 from jaxgrad.verify.port.frameworks._compile import quick
 from jaxgrad.verify.port.tracing import _match_calls, _record_jax, _record_torch
-from jaxgrad.verify.port.tracing._match_calls import Aligned
+from jaxgrad.verify.port.tracing._match_calls import Aligned, Steps
 from jaxgrad.verify.port.tracing._record_jax import Forced, Natural, Reference
 from jaxgrad.verify.port.tracing._record_torch import Call, Trace
 from jaxgrad.verify.report._records import Divergence, LayerError, Slot
@@ -28,6 +28,8 @@ class Passes:
     plan: dict[Slot, Reference]
     gradients: dict[str, np.ndarray]
     """The layers' own weight gradients, by torch name."""
+    steps: list[Steps] = dataclasses.field(default_factory=list)
+    """Recurrences that JAX writes out step by step."""
 
 
 def watch(bound: Any, dtype: str = "float64") -> Passes | None:
@@ -39,9 +41,16 @@ def watch(bound: Any, dtype: str = "float64") -> Passes | None:
     natural = _record_jax.run(bound, outline, dtype)
     aligned = _match_calls.align(bound, trace.calls, natural, [slot for slot, _ in outline])
     plan = _match_calls.reference(bound, aligned, natural)
-    forced = _record_jax.force(bound, plan, dtype)
+    steps = _match_calls.steps_of(bound, trace.calls, aligned, natural, [slot for slot, _ in outline])
+    states = {slot: state for one in steps for slot, state in one.states().items()}
+    forced = _record_jax.force(bound, plan, dtype, states)
     gradients = {n: np.asarray(g) for n, g in quick(bound.pull_back)(forced.gradients).items()}
-    return Passes(trace, natural, forced, aligned, plan, gradients)
+    return Passes(trace, natural, forced, aligned, plan, gradients, steps)
+
+
+def stacked(passes: Passes, one: Steps) -> np.ndarray:
+    """Return what JAX's cells make of the reference's states, laid out as torch's output."""
+    return np.stack([passes.forced.steps[slot] for slot in one.slots], one.axis)
 
 
 def layers(passes: Passes, *, unread: bool = False) -> list[LayerError]:
@@ -123,7 +132,8 @@ def find_all(bound: Any, passes: Passes, rows: list[LayerError], tolerance: floa
     if not found:
         first = _first_backward(passes, rows, tolerance)
         return [first] if first is not None else []
-    return ranked(bound, passes, found) if len(found) > 1 else found
+    apart = _backward_apart(passes, rows, found, tolerance)
+    return (ranked(bound, passes, found) if len(found) > 1 else found) + apart
 
 
 def ranked(bound: Any, passes: Passes, found: list[Divergence]) -> list[Divergence]:
@@ -132,7 +142,8 @@ def ranked(bound: Any, passes: Passes, found: list[Divergence]) -> list[Divergen
     A difference of 5e-9 at the input must not stand before a wrong activation behind it. Which of two large ones comes
     first says more: what follows may be its consequence.
     """
-    inside = [d for d in found if d.slot is not None]
+    # a recurrence that JAX writes out has no one place at which it could be mended
+    inside = [d for d in found if d.slot in passes.plan]
     try:
         alone = _record_jax.alone(bound, passes.plan, passes.forced, [(d.slot, d.where) for d in inside if d.slot])
     except Exception:  # the corrected model may leave the domain of its own code: then the order is what we have
@@ -154,6 +165,12 @@ def _forward(passes: Passes, rows: list[LayerError], tolerance: float) -> list[D
         if row.own_forward > tolerance:
             path = row.torch or _trailing(passes, pair) or "(model)"
             events.append((pair.call.end, Divergence(path, "forward", "output", row.jax, row.own_forward, pair.slot)))
+    for one in passes.steps:
+        assert one.call.output is not None
+        apart = relative(stacked(passes, one), one.call.output)
+        if apart > tolerance:
+            event = Divergence(one.call.path, "forward", "output", one.slots[0][0], apart, one.slots[0])
+            events.append((one.call.end, event))
     loss = relative(np.asarray(passes.forced.loss), np.asarray(passes.trace.loss))
     if loss > tolerance:
         events.append((np.inf, Divergence("loss", "forward", "output", "loss", loss)))
@@ -175,6 +192,23 @@ def _first_backward(passes: Passes, rows: list[LayerError], tolerance: float) ->
     return max(events, key=lambda event: event[0])[1] if events else None
 
 
+def _backward_apart(
+    passes: Passes, rows: list[LayerError], forward: list[Divergence], tolerance: float
+) -> list[Divergence]:
+    """Return the layers whose weights get another gradient although they, and what holds them, agree forward."""
+    wrong = {d.path for d in forward} | {d.jax for d in forward}
+    found = []
+    for row, pair in zip(rows, passes.aligned, strict=True):
+        leaf = not any(a.call.parent is pair.call for a in passes.aligned)
+        if not leaf or row.own_weights <= tolerance or {row.torch, row.jax} & wrong or not row.torch:
+            continue
+        # what the code behind a layer sends back wrongly spoils its weights too
+        if row.own_behind > tolerance:
+            continue
+        found.append(Divergence(row.torch, "backward", "weights", row.jax, row.own_weights, None, 0.0))
+    return list({d.path: d for d in found}.values())
+
+
 def _between(passes: Passes, pair: Aligned) -> str:
     """Return the torch layer without a JAX partner that ran just before a call, if one did."""
     return _lone(passes, pair.call.start, pair.call.parent)
@@ -189,19 +223,32 @@ def _lone(passes: Passes, time: float, parent: Call | None) -> str:
     """Return the last unpaired layer that changed its input between the last paired one and a time."""
     paired = {id(a.call) for a in passes.aligned}
     siblings = [c for c in passes.trace.calls if c.parent is parent and c.end < time]
-    lone = []
+    lone: list[str] = []
     for call in sorted(siblings, key=lambda c: -c.end):
         if id(call) in paired:
             break
-        same = (
-            bool(call.inputs)
-            and call.output is not None
-            and call.inputs[0] is not None
-            and np.array_equal(call.inputs[0], call.output)
-        )
-        if not same and call.kind not in ("Flatten", "Unflatten", "Identity"):
-            lone.append(call.path)
+        # a layer that only hands on what a paired one inside of it returned has been judged there
+        inner = _last_inside(passes, call)
+        if id(inner) in paired:
+            break
+        if not _returns(inner, inner.inputs[0] if inner.inputs else None) and inner.kind not in QUIET:
+            lone.append(inner.path)
     return lone[0] if lone else ""
+
+
+QUIET = ("Flatten", "Unflatten", "Identity")
+"""Layers that change no number."""
+
+
+def _last_inside(passes: Passes, call: Call) -> Call:
+    """Return the innermost call that made what a call returns."""
+    inside = [c for c in passes.trace.calls if c.parent is call and _returns(c, call.output)]
+    return _last_inside(passes, max(inside, key=lambda c: c.end)) if inside else call
+
+
+def _returns(call: Call, array: np.ndarray | None) -> bool:
+    """Say whether a call returned an array as it is."""
+    return array is not None and call.output is not None and np.array_equal(call.output, array)
 
 
 def _behind(passes: Passes, call: Call) -> str:

@@ -14,7 +14,7 @@ from jaxgrad.verify.port.tracing._record_jax import Natural, Reference
 from jaxgrad.verify.port.tracing._record_torch import Call
 from jaxgrad.verify.report._records import Slot
 
-__all__ = ["Aligned", "align", "reference"]
+__all__ = ["Aligned", "Steps", "align", "reference", "steps_of"]
 
 
 @dataclasses.dataclass
@@ -25,6 +25,8 @@ class Aligned:
     slot: Slot
     layout: tuple[int, ...]
     """The axes of torch's output in JAX's order."""
+    shape: tuple[int, ...] = ()
+    """What JAX has of torch's output, where torch's code cuts the end of it off; nothing if that is all."""
 
 
 def align(bound: Any, calls: list[Call], natural: Natural, order: list[Slot]) -> list[Aligned]:
@@ -103,7 +105,8 @@ def _nested(torch: list[str], jax: list[str], apart: Callable[[str, str], float]
     torch, jax = ((chain if len(chain) <= LONGEST_CHAIN else chain[:1]) for chain in (torch, jax))
     count = min(len(torch), len(jax))
     options = itertools.product(itertools.combinations(torch, count), itertools.combinations(jax, count))
-    best = min(options, key=lambda both: sum(min(apart(t, j), 1e9) for t, j in zip(*both, strict=True)))
+    # of two that fit alike the innermost
+    best = min(reversed(list(options)), key=lambda both: sum(min(apart(t, j), 1e9) for t, j in zip(*both, strict=True)))
     return [([t], [j]) for t, j in zip(*best, strict=True)]
 
 
@@ -127,11 +130,26 @@ def _zip_calls(
     for call in theirs:
         for slot in rest:
             assert call.output is not None
-            layout = layout_of(call.output, natural.outputs[slot])
+            output = natural.outputs[slot]
+            shape: tuple[int, ...] = ()
+            layout = layout_of(call.output, output)
+            if layout is None:
+                shape = _cut(call, output)
+                layout = layout_of(call.output[tuple(slice(0, n) for n in shape)], output) if shape else None
             if layout is not None:
-                found.append(Aligned(call, slot, layout))
+                found.append(Aligned(call, slot, layout, shape))
                 break
     return found
+
+
+def _cut(call: Call, output: np.ndarray) -> tuple[int, ...]:
+    """Return the shape, as JAX has it, of a sequence that torch pads on both sides and cuts to its input's length."""
+    made, given = call.output, call.inputs[0] if call.inputs else None
+    if made is None or given is None or made.ndim != 3 or given.ndim != 3 or "Conv" not in call.kind:
+        return ()
+    length = given.shape[2]
+    shape = (*made.shape[:2], length)
+    return shape if made.shape[2] > length and sorted(shape) == sorted(output.shape) else ()
 
 
 def _by_name(
@@ -154,7 +172,7 @@ def reference(bound: Any, aligned: list[Aligned], natural: Natural) -> dict[Slot
     plan = {}
     for pair in aligned:
         call, taken = pair.call, natural.inputs.get(pair.slot, [])
-        inputs, cotangents = {}, {}
+        inputs, cotangents, through = {}, {}, set()
         places = _argument_places(call, taken)
         for i, value in enumerate(call.inputs):
             place = places.get(i, i)
@@ -162,14 +180,74 @@ def reference(bound: Any, aligned: list[Aligned], natural: Natural) -> dict[Slot
                 continue
             given = taken[place]
             layout = None if given is None else _input_layout(bound, pair, value, given)
+            padded = None if given is None or layout is not None else _padded(bound, pair, value, given)
+            if padded is not None:
+                inputs[place] = padded
+                through.add(place)
             if layout is not None:
                 inputs[place] = layout(value)
                 if i in call.tracked:
                     cotangents[place] = layout(call.input_grads.get(i, np.zeros_like(value)))
         assert call.output is not None
         grad = np.zeros_like(call.output) if call.output_grad is None else call.output_grad
-        plan[pair.slot] = Reference(inputs, cotangents, call.output.transpose(pair.layout), grad.transpose(pair.layout))
+        cut = tuple(slice(0, n) for n in pair.shape) if pair.shape else ()
+        output, grad = call.output[cut], grad[cut]
+        plan[pair.slot] = Reference(
+            inputs, cotangents, output.transpose(pair.layout), grad.transpose(pair.layout), frozenset(through)
+        )
     return plan
+
+
+def _padded(bound: Any, pair: Aligned, value: np.ndarray, taken: np.ndarray) -> np.ndarray | None:
+    """Return an input as a port has it that pads by hand, where torch's layer does the padding itself."""
+    import torch
+
+    module = dict(bound.torch.module.named_modules()).get(pair.call.path)
+    pad = getattr(module, "padding", None)
+    if not isinstance(pad, tuple) or value.ndim != taken.ndim or not any(pad):
+        return None
+    mode = getattr(module, "padding_mode", "zeros")
+    sides = [p for side in reversed(pad) for p in (side, side)]
+    made = torch.nn.functional.pad(torch.from_numpy(value.copy()), sides, mode="constant" if mode == "zeros" else mode)
+    axes = layout_of(made.numpy(), taken)
+    return None if axes is None else made.numpy().transpose(axes)
+
+
+@dataclasses.dataclass
+class Steps:
+    """A recurrence that is one call in torch, and one call of its cell a step in JAX."""
+
+    call: Call
+    slots: list[Slot]
+    axis: int
+    """The axis of time of torch's output."""
+
+    def states(self) -> dict[Slot, np.ndarray]:
+        """Return the reference's state after each step."""
+        assert self.call.output is not None
+        return {slot: self.call.output.take(t, self.axis) for t, slot in enumerate(self.slots)}
+
+
+def steps_of(bound: Any, calls: list[Call], aligned: list[Aligned], natural: Natural, order: list[Slot]) -> list[Steps]:
+    """Return the recurrences whose cell JAX calls once a step."""
+    below_torch, below_jax = _leaves_below(bound)
+    taken = {id(a.call) for a in aligned}
+    found = []
+    for call in calls:
+        leaves = below_torch(call.path) if call.path else frozenset()
+        if id(call) in taken or call.output is None or call.output.ndim != 3 or not leaves:
+            continue
+        slots = [s for s in order if s[0] and below_jax(s[0]) == leaves and s in natural.outputs]
+        # a wrapper of the cell has the same weights
+        paths = {s[0] for s in slots}
+        slots = [s for s in slots if not any(s[0].startswith(f"{p}/") for p in paths)]
+        for axis in (1, 0):
+            step = tuple(n for a, n in enumerate(call.output.shape) if a != axis)
+            alike = all(natural.outputs[s].shape == step for s in slots)
+            if len(slots) == call.output.shape[axis] > 1 and alike:
+                found.append(Steps(call, slots, axis))
+                break
+    return found
 
 
 def _argument_places(call: Call, taken: list[np.ndarray | None]) -> dict[int, int]:

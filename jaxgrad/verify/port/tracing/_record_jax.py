@@ -46,6 +46,9 @@ class Reference:
     input_cotangents: dict[int, np.ndarray]
     output: np.ndarray
     cotangent: np.ndarray
+    through: frozenset[int] = frozenset()
+    """Inputs that JAX has in another form, such as a padded image: torch tells no cotangent of them, and what the layer
+    sends back goes on to the code before it."""
 
 
 @dataclasses.dataclass
@@ -61,6 +64,8 @@ class Forced:
     """What a layer sends back to its input."""
     gradients: dict[str, Any]
     loss: float
+    steps: dict[Slot, np.ndarray] = dataclasses.field(default_factory=dict)
+    """Outputs of the cells of a recurrence, each given the reference's state of the step before."""
 
 
 class _Counter:
@@ -125,8 +130,19 @@ def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str
     return Natural(outputs, arrived, cotangents, float(loss), output)
 
 
-def force(bound: Any, plan: dict[Slot, Reference], dtype: str = "float64") -> Forced:
-    """Run the forced pass over the calls of the plan, compiled once."""
+def force(
+    bound: Any, plan: dict[Slot, Reference], dtype: str = "float64", states: dict[Slot, np.ndarray] | None = None
+) -> Forced:
+    """Run the forced pass over the calls of the plan, compiled once.
+
+    Args:
+        bound: The pair.
+        plan: What the reference saw in every call.
+        dtype: The precision.
+        states: What the reference has after each step of a recurrence that is one layer there: every step starts from
+            it, and the gradient goes through as it would.
+    """
+    states = states or {}
     params, rest = bound.weights(dtype)
     known = {
         slot: {
@@ -144,16 +160,26 @@ def force(bound: Any, plan: dict[Slot, Reference], dtype: str = "float64") -> Fo
         params, zeros, deltas = free
         counter, outputs, arrived = _Counter(), {}, {}
         terms: list[Any] = []
+        stepped: dict[Slot, Any] = {}
 
         def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             slot = counter.next(path)
+            if slot in states:
+                output = call(*args, **kwargs)
+                stepped[slot] = main_array(output)
+                return replace_main(output, _valued(stepped[slot], states[slot]))
             if slot not in known:
                 return call(*args, **kwargs)
             ref = known[slot]
             arrived[slot] = {i: args[i] for i in ref["x"] if _fits(args, i, ref["x"][i])}
             terms.extend(jnp.vdot(ref["h"][i], a) for i, a in arrived[slot].items() if i in ref["h"])
             fed = [
-                (ref["x"][i] + deltas[slot][i]).astype(a.dtype) if i in arrived[slot] else a for i, a in enumerate(args)
+                _valued(a, ref["x"][i])
+                if i in arrived[slot] and i in plan[slot].through
+                else (ref["x"][i] + deltas[slot][i]).astype(a.dtype)
+                if i in arrived[slot]
+                else a
+                for i, a in enumerate(args)
             ]
             output = call(*fed, **kwargs)
             array = main_array(output)
@@ -166,13 +192,20 @@ def force(bound: Any, plan: dict[Slot, Reference], dtype: str = "float64") -> Fo
         inputs, targets = bound.torch.parts.split(bound.adapt(*batch))
         output, _ = bound.jax.apply(params, rest, *inputs, watch=watch)
         loss = bound.jax_loss(output, *targets)
-        return sum(terms, loss), (arrived, outputs, loss)
+        return sum(terms, loss), (arrived, outputs, loss, stepped)
 
     program = jax.grad(bound.wide(passes, dtype), has_aux=True)
-    grads, (arrived, outputs, loss) = run_once(program, (params, zeros, deltas), known, rest, *bound.data(dtype))
+    grads, (arrived, outputs, loss, stepped) = run_once(
+        program, (params, zeros, deltas), known, rest, *bound.data(dtype)
+    )
     gradients, back_out, back_in = grads
     arrived, outputs, back_out, back_in = jax.tree.map(np.asarray, (arrived, outputs, back_out, back_in))
-    return Forced(arrived, outputs, back_out, back_in, gradients, float(loss))
+    return Forced(arrived, outputs, back_out, back_in, gradients, float(loss), jax.tree.map(np.asarray, stepped))
+
+
+def _valued(array: Any, value: Any) -> Any:
+    """Return an array with another value, through which the gradient goes as it did."""
+    return array + jax.lax.stop_gradient(value.astype(array.dtype) - array)
 
 
 def alone(bound: Any, plan: dict[Slot, Reference], forced: Forced, places: list[tuple[Slot, str]]) -> list[float]:

@@ -50,8 +50,8 @@ class Trace:
     buffers: dict[str, np.ndarray]
 
 
-def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> Trace:
-    """Run forward and backward once, and keep what every call saw.
+def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64", *, backward: bool = True) -> Trace:
+    """Run forward and, unless asked not to, backward once, and keep what every call saw.
 
     The hooks give each call a copy of its inputs and outputs, so that the gradients of one tensor that goes to several
     layers are told apart. A copy and no view: a view that is changed in place has no gradient of its own any more.
@@ -73,6 +73,8 @@ def capture(side: Any, data: tuple[np.ndarray, ...], dtype: str = "float64") -> 
     finally:
         for handle in handles:
             handle.remove()
+    if not backward:
+        return Trace(watcher.calls, output, float(loss.detach()), {}, [], {})
     wanted = [p for n, p in params.items() if n not in side.frozen] + [x for x in inputs if x.requires_grad]
     found = iter(torch.autograd.grad(loss, wanted, materialize_grads=True) if wanted else ())
     gradients = {n: next(found).numpy() for n in params if n not in side.frozen}
