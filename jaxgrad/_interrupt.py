@@ -34,6 +34,9 @@ WORDS: dict[int, str] = {
 GRACE = 5.0
 """Seconds that a signal waits for what is done whole and for standard error, should nobody read any more."""
 
+OURS = ("jaxgrad", "jaxgrad.cli")
+"""What ``python -m`` calls the command."""
+
 whole = _thread.allocate_lock()
 """Held around what a signal must not cut in two: the making and the moving of files, a report to standard output."""
 
@@ -46,14 +49,14 @@ _mask: list[set[Any]] = []
 
 
 def _is_command() -> bool:
-    """Whether this process is the command: the script ``jaxgrad``, or ``python -m jaxgrad.cli``."""
+    """Whether this process is the command: the script ``jaxgrad``, or ``python -m`` and one of `OURS`."""
     arguments: list[str] = getattr(sys, "argv", None) or [""]
     if arguments[0] != "-m":
         # a worker that it spawns has its arguments, but is started by others
         return os.path.basename(arguments[0]) == "jaxgrad" and arguments[0] in sys.orig_argv
     # until ``-m`` has found its module, the module's name stands in the original arguments alone
     name = sys.orig_argv[-len(arguments)]
-    return name == "jaxgrad.cli" or (name.startswith("-") and name.endswith("mjaxgrad.cli"))
+    return name in OURS or (name.startswith("-") and name.endswith(tuple(f"m{ours}" for ours in OURS)))
 
 
 def install() -> None:

@@ -10,7 +10,8 @@ import typer
 
 from jaxgrad import __version__
 from jaxgrad.cli import WRONG_USAGE
-from jaxgrad.cli._pair import register
+from jaxgrad.cli._installed import show_doctor, show_kinks
+from jaxgrad.cli._pair import audit, check, diff, dump
 from jaxgrad.cli._verify import verify
 from jaxgrad.verify import CannotRun
 
@@ -22,9 +23,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("verify")(verify)
-register(app)
+for name, command in (("verify", verify), ("check", check), ("audit", audit), ("dump", dump), ("diff", diff),
+                      ("kinks", show_kinks), ("doctor", show_doctor)):  # fmt: skip
+    app.command(name)(command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -45,6 +48,10 @@ def options(
 
 def call(arguments: Sequence[str]) -> int:
     """Run one command, and return its exit code; what cannot run is told in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # a name that the locale has no characters for is written out, and no error of ours
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=list(arguments), prog_name="jaxgrad", standalone_mode=False) or 0
         sys.stdout.flush()

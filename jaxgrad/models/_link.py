@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 __all__ = ["Layout", "Link"]
@@ -27,6 +28,8 @@ class Layout:
     """Shape of the JAX leaf."""
     flip: tuple[int, ...] = ()
     """Axes, in JAX's order before the last reshape, along which the entries run backwards."""
+    pad: int = 0
+    """How many entries of the leaf, the last ones, get nothing."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not hold the same number of entries.
@@ -34,7 +37,7 @@ class Layout:
         Raises:
             ValueError: If they do not, or ``axes`` is no permutation.
         """
-        sizes = {math.prod(shape) for shape in (self.torch_shape, self.split, self.jax_shape)}
+        sizes = {math.prod(self.torch_shape), math.prod(self.split), math.prod(self.jax_shape) - self.pad}
         if len(sizes) > 1 or sorted(self.axes) != list(range(len(self.split))):
             message = f"a layout must keep every entry; got {self}"
             raise ValueError(message)
@@ -44,11 +47,17 @@ class Layout:
         front = tensor.shape[:lead]
         axes = (*range(lead), *(axis + lead for axis in self.axes))
         moved = tensor.reshape(front + self.split).transpose(axes)
-        return moved[self._backwards(lead)].reshape(front + self.jax_shape)
+        kept = moved[self._backwards(lead)]
+        if self.pad:
+            array = np if isinstance(kept, np.ndarray) else jnp
+            kept = array.pad(kept.reshape((*front, -1)), [(0, 0)] * lead + [(0, self.pad)])
+        return kept.reshape(front + self.jax_shape)
 
     def to_torch(self, leaf: np.ndarray, lead: int = 0) -> np.ndarray:
         """Rearrange from JAX's layout to torch's."""
         front = leaf.shape[:lead]
+        if self.pad:
+            leaf = leaf.reshape((*front, -1))[..., : -self.pad]
         axes = (*range(lead), *(axis + lead for axis in np.argsort(self.axes)))
         moved = leaf.reshape(front + tuple(self.split[axis] for axis in self.axes))
         return moved[self._backwards(lead)].transpose(axes).reshape(front + self.torch_shape)

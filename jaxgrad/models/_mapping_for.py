@@ -1,5 +1,7 @@
 """The mapping between a torch module and a tree, found by names, classes and shapes."""
 
+import dataclasses
+import re
 import warnings
 from collections.abc import Mapping as Dictionary
 from typing import Any
@@ -8,9 +10,12 @@ import jax
 
 from jaxgrad import _tree
 from jaxgrad._types import Params, Tree
-from jaxgrad.models._fit import Mismatch, Shapes, join, plain
+from jaxgrad.models._facts import JaxFacts, Shapes, TorchFacts, torch_facts
+from jaxgrad.models._layouts import lies
+from jaxgrad.models._link import Layout, Link
 from jaxgrad.models._mapping import Mapping
-from jaxgrad.models._search import Search, form, renamed
+from jaxgrad.models._search import Found, correspond, unpaired
+from jaxgrad.models._units import torch_units
 
 __all__ = ["mapping_for", "statistics_for"]
 
@@ -66,27 +71,105 @@ def mapping_for(
     References:
         ``torch.nn`` and ``flax.linen``: the documented shapes of the weights of each layer.
     """
-    leaves = _shapes(params)
-    hints = {"flattened": dict(flattened or {}), "transposed": dict(transposed or {})}
-    search = Search(torch_module, leaves, hints, rules or {})
-    guessed = search.run()
-    used = {link.path for _, link in search.links}
-    search.problems += [
-        f"{path} {list(shape)} has no tensor{_tie(path, search.aliases)}"
-        for path, shape in leaves.items()
-        if path not in used
+    facts = dataclasses.replace(torch_facts(torch_module), transposed=dict(transposed or {}))
+    leaves = JaxFacts(_shapes(params))
+    pinned, problems = _pinned(facts, rules or {})
+    layers = {unit.path.split("#")[0] for unit in torch_units(facts)}
+    problems += [
+        f"{argument} speaks of {name}, which is no layer"
+        for argument, named in (("flattened", flattened or {}), ("transposed", transposed or {}))
+        for name in named
+        if name not in layers
     ]
-    _refuse(search.problems, "params")
+    found = correspond(facts, leaves, pinned, shared=False)
+    loose = {key: facts.shapes[key] for key in found.unused if key in facts.loose}
+    found = dataclasses.replace(found, unused=tuple(key for key in found.unused if key not in loose))
+    problems += [
+        f"{name} {list(facts.shapes[name])} has no leaf{why and '; '}{why}"
+        if name in facts.shapes
+        else f"{name} {list(leaves.shapes[name])} has no tensor{_tie(name, facts.aliases) or (why and '; ' + why)}"
+        for name, why in unpaired(found, facts, leaves).items()
+    ]
+    problems += _strange_layers(torch_module) + _unsure(found)
+    _refuse(problems, "params")
+    guessed = tuple(match.torch for match in found.matches if match.rivals)
     if guessed:
         warnings.warn(
             f"{', '.join(guessed)} were paired by their order alone, since their names differ and their shapes are"
             " equal; give rules= to be sure",
             stacklevel=2,
         )
-    order = {name: i for i, (name, _) in enumerate(torch_module.named_parameters())}
-    links = sorted((link for _, link in search.links), key=lambda link: (order[link.name], link.start or 0))
-    others = frozenset(name for name, _ in torch_module.named_buffers())
-    return Mapping(tuple(links), params, search.aliases, others, tuple(guessed))
+    place = {name: i for i, name in enumerate(facts.shapes)}
+    links = sorted(
+        (_flattened(link, flattened or {}) for link in found.links),
+        key=lambda link: (place[link.name], link.start or 0),
+    )
+    linked = {link.name for link in links}
+    others = frozenset(name for name, _ in torch_module.named_buffers() if name not in linked)
+    return Mapping(tuple(links), params, facts.aliases, others, guessed)
+
+
+def _pinned(facts: TorchFacts, rules: Dictionary[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the JAX layer that rules give to torch's, and what is wrong with the rules."""
+    names = {unit.path.split("#")[0] for unit in torch_units(facts)} | set(facts.kinds)
+    problems = [f"rules: nothing is called {rule}" for rule in rules if not any(re.fullmatch(rule, n) for n in names)]
+    pinned: dict[str, str] = {}
+    owners: dict[str, list[str]] = {}
+    for unit in torch_units(facts):
+        name = unit.path.split("#")[0]
+        path, (layer, _, own) = renamed(name, rules), name.rpartition(".")
+        if path == name and unit.kind == "parameter" and renamed(layer, rules) != layer:
+            path = join(renamed(layer, rules), own)
+        if path != name:
+            pinned[unit.path] = path
+            owners.setdefault(path, []).append(name)
+    problems += [
+        f"{path} is the place of {' and of '.join(dict.fromkeys(layers))}"
+        for path, layers in owners.items()
+        if len(set(layers)) > 1
+    ]
+    return pinned, problems
+
+
+def _unsure(found: Found) -> list[str]:
+    """Say which layers could go to several places, of which neither names nor shapes choose one."""
+    lines = []
+    for match in found.matches:
+        if match.rivals and not match.by_count:
+            others = ", ".join(dict.fromkeys([match.jax, *match.rivals]))
+            lines.append(
+                f"{match.torch} could lie in any of {others}: their shapes are equal and the names do not say which;"
+                f" give rules={{{re.escape(match.torch)!r}: ...}}"
+            )
+        for path, doubt in match.doubts.items():
+            if doubt.startswith("as many channels"):
+                lines.append(
+                    f"{path}: weight has as many channels in as out: say with transposed={{{match.torch!r}: True}} or"
+                    " False what transpose_kernel is"
+                )
+    return lines
+
+
+def _strange_layers(torch_module: Any) -> list[str]:
+    """Say what layers have that no layer of Flax knows."""
+    lines = []
+    for name, part in torch_module.named_modules():
+        where = name or "the module"
+        if type(part).__name__.startswith("ConvTranspose") and part.groups != 1:
+            lines.append(f"{where} has groups, which Flax's ConvTranspose does not know")
+        if getattr(part, "bias_k", None) is not None:
+            lines.append(f"Flax's attention has no bias_k, which {where} has")
+    return lines
+
+
+def _flattened(link: Link, images: Dictionary[str, tuple[int, ...]]) -> Link:
+    """Return the link of a kernel behind a flattened image, whose inputs go from C, H, W to H, W, C."""
+    image = tuple(images.get(link.name.rpartition(".")[0], ()))
+    if not image or link.layout.axes != (1, 0):
+        return link
+    shape = link.layout.torch_shape
+    layout = Layout(shape, (shape[0], *image), (*range(2, len(image) + 1), 1, 0), link.layout.jax_shape)
+    return dataclasses.replace(link, layout=layout)
 
 
 def statistics_for(torch_module: Any, state: Tree, *, rules: Dictionary[str, str] | None = None) -> Mapping:
@@ -130,10 +213,14 @@ def statistics_for(torch_module: Any, state: Tree, *, rules: Dictionary[str, str
             others.add(name)
             continue
         path = by_form.get(form(join(renamed(layer, rules or {}), own.removeprefix("running_"))))
-        try:
-            links.append(plain(name, path or "", leaves, tuple(buffer.shape)))
-        except (Mismatch, KeyError) as reason:
-            problems.append(str(reason) if path else f"{name} has no leaf")
+        shape = tuple(buffer.shape)
+        layout = None if path is None else lies(shape, leaves[path], tuple(range(len(shape))), len(shape))
+        if path is not None and layout is not None:
+            links.append(Link(name, path, layout))
+        elif path is not None:
+            problems.append(f"{name} {list(shape)} cannot lie in {path} {list(leaves[path])}")
+        else:
+            problems.append(f"{name} has no leaf")
     _refuse(problems, "state")
     return Mapping(tuple(links), state, {}, frozenset(others))
 
@@ -141,6 +228,25 @@ def statistics_for(torch_module: Any, state: Tree, *, rules: Dictionary[str, str
 def _shapes(tree: Tree) -> Shapes:
     """Return the shape of every leaf by its path."""
     return dict(zip(_tree.leaf_paths(tree), [leaf.shape for leaf in jax.tree.leaves(tree)], strict=True))
+
+
+def form(name: str) -> tuple[str, ...]:
+    """Return the letters and the numbers of a name, in which ``layers.0.fc1`` and ``layers_0/fc1`` are one."""
+    return tuple(re.findall(r"[a-z]+|\d+", name.lower()))
+
+
+def join(*parts: str) -> str:
+    """Join the parts of a path that are not empty."""
+    return "/".join(part for part in parts if part)
+
+
+def renamed(name: str, rules: Dictionary[str, str]) -> str:
+    """Return the path that the first rule that matches gives to a name, or the name."""
+    for pattern, path in rules.items():
+        match = re.fullmatch(pattern, name)
+        if match:
+            return match.expand(path)
+    return name
 
 
 def _tie(path: str, aliases: dict[str, str]) -> str:

@@ -1,170 +1,329 @@
-"""The search for the node of a tree that holds the tensors of a torch layer."""
+"""The search for the JAX leaf of every torch tensor: layers by shape, name, class and order of execution."""
 
+import dataclasses
 import re
-from collections.abc import Mapping as Dictionary
-from typing import Any
+from collections import Counter
 
-from jaxgrad.models._conventions import links_of
-from jaxgrad.models._fit import Layer, Mismatch, Shapes, dotted
+import numpy as np
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+
+from jaxgrad.models._convert import Fit, convert
+from jaxgrad.models._facts import JaxFacts, Shape, Shapes, TorchFacts
+from jaxgrad.models._layouts import stem
 from jaxgrad.models._link import Link
+from jaxgrad.models._names import likeness, role_of, words
+from jaxgrad.models._units import Unit, jax_units, torch_units, with_tokens
 
-__all__ = ["Search", "form", "renamed"]
+__all__ = ["Found", "Match", "correspond", "unpaired"]
 
-Rules = Dictionary[str, str]
-
-
-class Search:
-    """The layers of a torch module, and the nodes of the tree that are still free."""
-
-    def __init__(self, torch_module: Any, leaves: Shapes, hints: dict[str, Any], rules: Rules) -> None:
-        self.leaves, self.hints, self.rules = leaves, hints, rules
-        self.aliases = _aliases(torch_module)
-        self.layers = _layers(torch_module, self.aliases)
-        self.links: list[tuple[str, Link]] = []
-        self.problems = [
-            f"{argument} speaks of {name}, which is no layer"
-            for argument, named in hints.items()
-            for name in named
-            if name not in self.layers
-        ]
-        self.problems += [
-            f"rules: nothing is called {pattern}"
-            for pattern in rules
-            if not any(re.fullmatch(pattern, name) for name in self.layers)
-        ]
-
-    def run(self) -> list[str]:
-        """Link every layer, by its name or else by its shapes; return those that order alone has paired."""
-        nodes, short = _by(form, self.leaves), _by(_short_form, self.leaves)
-        wanted = {name: renamed(name, self.rules) for name in self.layers}
-        named = {name: nodes.get(form(path)) or short.get(_short_form(path), []) for name, path in wanted.items()}
-        # a Sequential counts its activations: where one number of a series has no node, none of them can be trusted
-        broken = {_series(name) for name, found in named.items() if not found}
-        named = {name: [] if _series(name) in broken else found for name, found in named.items()}
-        for name, found in named.items():
-            self._link_named(self.layers[name], found)
-        guesses = [self._link_by_shape(self.layers[name]) for name, found in named.items() if not found]
-        self._refuse_shared_leaves()
-        return [name for guess in guesses for name in guess]
-
-    def _refuse_shared_leaves(self) -> None:
-        """Note every leaf that two layers have found."""
-        owners: dict[str, list[str]] = {}
-        for layer, link in self.links:
-            owners.setdefault(link.path, []).append(layer)
-        self.problems += [
-            f"{path} is the place of {' and of '.join(dict.fromkeys(layers))}"
-            for path, layers in owners.items()
-            if len(set(layers)) > 1
-        ]
-
-    def _add(self, layer: Layer, links: list[Link]) -> None:
-        """Keep the links of a layer."""
-        self.links += [(layer.name, link) for link in links]
-
-    def _link_named(self, layer: Layer, nodes: list[str]) -> None:
-        """Link a layer to the first node of its name that fits, and note why if none does."""
-        reasons = []
-        for node in nodes:
-            try:
-                self._add(layer, links_of(layer, node, self.leaves, self.hints))
-            except Mismatch as reason:
-                reasons.append(str(reason))
-            else:
-                return
-        self.problems += reasons
-
-    def _link_by_shape(self, layer: Layer) -> list[str]:
-        """Link a layer to the first free node that fits and is filled by it."""
-        used = {link.path for _, link in self.links}
-        fits, free = {}, {path: shape for path, shape in self.leaves.items() if path not in used}
-        for node in _nodes(free):
-            try:
-                links = links_of(layer, node, self.leaves, self.hints)
-            except Mismatch:
-                continue
-            if {link.path for link in links} == {path for path in free if path.startswith(f"{node}/" if node else "")}:
-                fits[node] = links
-        same = {node: links for node, links in fits.items() if _same_class(layer.module, node)} or fits
-        if not same:
-            self.problems += [
-                f"{dotted(layer.name, own)} {list(shape)} has no leaf" for own, shape in layer.shapes.items()
-            ]
-            return []
-        self._add(layer, next(iter(same.values())))
-        return [layer.name] if len(same) > 1 else []
+NEVER = 1e6
+"""The cost of two layers that do not fit."""
+SPARE, STRANGE, ORDER, NAME, SAME_NAME = 3.0, 0.5, 0.6, 8.0, 20.0
+"""What a tensor left over, a leaf of an unknown name and a place in the order of execution cost, and what a name that
+is alike, or the same, is worth."""
 
 
-def _nodes(leaves: Shapes) -> list[str]:
-    """Return the paths of the nodes above the leaves, ``Dense_2`` before ``Dense_10``."""
-    nodes = {"", *leaves}
-    for path in leaves:
-        parts = path.split("/")
-        nodes |= {"/".join(parts[:i]) for i in range(len(parts))}
-    return sorted(nodes - set(leaves), key=_natural)
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """A torch layer, a JAX layer, and how the one fills the other."""
+
+    torch: str
+    jax: str
+    links: tuple[Link, ...]
+    doubts: dict[str, str]
+    """For leaves whose place shapes do not prove, why."""
+    rivals: tuple[str, ...] = ()
+    """JAX layers of the same shapes that names do not rule out."""
+    several: bool = False
+    """Whether layers of other names have the same shapes, and the two names are not the same."""
+    by_count: bool = False
+    """Whether at least the numbers in both names, taken by their order, speak for it."""
 
 
-def _short_form(name: str) -> tuple[str, ...]:
-    """Return the form without the word that Flax's containers add: torch's ``0`` is ``layers_0`` in linen."""
-    return tuple(part for part in form(name) if part != "layers")
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a search found, and what it left over."""
+
+    matches: tuple[Match, ...]
+    unused: tuple[str, ...]
+    """Torch tensors without a leaf."""
+    unfilled: tuple[str, ...]
+    """JAX leaves without a tensor."""
+    inert: tuple[str, ...] = ()
+    """Those of both that change nothing: a softmax drops what a bias of the keys adds to all its scores."""
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Every link."""
+        return tuple(link for match in self.matches for link in match.links)
 
 
-def _series(name: str) -> str:
-    """Return a name without its numbers, which the layers of one series share."""
-    return re.sub(r"\d+", "#", name)
+def correspond(torch: TorchFacts, jax: JaxFacts, pinned: dict[str, str] | None = None, *, shared: bool = True) -> Found:
+    """Find which JAX leaf every torch tensor fills.
+
+    Layers are paired one to one, as many as fit: what their names have in common counts, then their classes, and the
+    order in which they ran, where that is known. Layers that are several on one side and one on the other (attention,
+    recurrent cells) come first, tied ones last, since they may have no leaf of their own, and tensors that are left
+    over alone at the end.
+
+    Args:
+        torch: What is known of the torch module.
+        jax: What is known of the JAX model.
+        pinned: Torch layers whose JAX layer is given.
+        shared: Whether a tied tensor may fill several leaves.
+    """
+    if not shared:
+        torch = dataclasses.replace(torch, shapes={k: s for k, s in torch.shapes.items() if k not in torch.aliases})
+    ran = bool(torch.order and jax.order)
+    theirs, ours = with_tokens(torch_units(torch), "."), with_tokens(jax_units(jax), "/", counted=not ran)
+    first = _match(torch, jax, theirs, ours, pinned or {}, {})
+    orders = _orders(first)
+    matches = _match(torch, jax, theirs, ours, pinned or {}, orders) if orders else first
+    used = {link.name for m, _ in matches for link in m.links}
+    filled = {link.path for m, _ in matches for link in m.links}
+    names = [k for k in torch.shapes if not k.endswith("num_batches_tracked")]
+    unused = [k for k in names if torch.aliases.get(k, k) not in used]
+    found = [m for m, _ in matches]
+    partly = [link.name for m in found for link in m.links if link.layout.pad]
+    return Found(
+        tuple(found),
+        (*unused, *partly),
+        tuple(path for path in jax.shapes if path not in filled and path not in jax.loose),
+        tuple(sorted(_key_biases(theirs, ours, found) - used - filled)),
+    )
 
 
-def _by(key: Any, leaves: Shapes) -> dict[Any, list[str]]:
-    """Return the nodes above the leaves, by their form."""
-    found: dict[Any, list[str]] = {}
-    for node in _nodes(leaves):
-        found.setdefault(key(node), []).append(node)
+def _key_biases(theirs: list[Unit], ours: list[Unit], matches: list[Match]) -> set[str]:
+    """Return the biases of keys in the attention layers that were found."""
+    pairs = {(match.torch, match.jax) for match in matches}
+    whole = [[unit for unit in units if unit.kind == "attention"] for units in (theirs, ours)]
+    names = set()
+    for t in whole[0]:
+        for j in whole[1]:
+            if (t.path, j.path) in pairs:
+                names |= {unit.leaves["k.bias"] for unit in (t, j) if "k.bias" in unit.leaves}
+    return names
+
+
+def _orders(matches: list[tuple[Match, Fit]]) -> dict[str, bool]:
+    """Return the order of axes that the leaves of one name keep, as those have shown whose shapes tell."""
+    votes: dict[str, Counter[bool]] = {}
+    for _, fit in matches:
+        for path, turned in fit.orders.items():
+            votes.setdefault(stem(path), Counter())[turned] += 1
+    return {name: count.most_common(1)[0][0] for name, count in votes.items()}
+
+
+def _match(
+    torch: TorchFacts,
+    jax: JaxFacts,
+    theirs: list[Unit],
+    ours: list[Unit],
+    pinned: dict[str, str],
+    orders: dict[str, bool],
+) -> list[tuple[Match, Fit]]:
+    """Pair all layers, in stages."""
+    found: list[tuple[Match, Fit]] = []
+    used: set[str] = set()
+    filled: set[str] = set()
+    whole = [u for u in theirs if u.whole]
+    plain = [u for u in theirs if not u.whole]
+    stages = [whole, [u for u in plain if not u.tied], [u for u in plain if u.tied], _alone(plain)]
+    for i, stage in enumerate(stages):
+        last = i == len(stages) - 1
+        free = [u for u in (_alone(ours) if last else ours) if not filled & set(u.leaves.values())]
+        stage = [u for u in stage if u.tied or not used & set(u.leaves.values())]
+        stage = [u for u in stage if not last or not used & set(u.leaves.values())]
+        for match, fit in _assign(stage, free, torch, jax, pinned, orders, certain=last):
+            found.append((match, fit))
+            used |= {link.name for link in match.links}
+            filled |= {link.path for link in match.links}
     return found
 
 
-def _natural(path: str) -> list[str]:
-    """Return a key that sorts numbers by their value."""
-    return [part.zfill(9) if part.isdigit() else part for part in re.findall(r"\d+|\D+", path)]
+def _alone(units: list[Unit]) -> list[Unit]:
+    """Return every tensor of layers that hold several as a layer of its own."""
+    parts = []
+    for unit in units:
+        for name, full in unit.leaves.items():
+            if not unit.whole:
+                parts.append(dataclasses.replace(unit, leaves={name: full}, shapes={name: unit.shapes[name]}))
+    return parts
 
 
-def form(name: str) -> tuple[str, ...]:
-    """Return the letters and the numbers of a name, in which ``layers.0.fc1`` and ``layers_0/fc1`` are one."""
-    return tuple(re.findall(r"[a-z]+|\d+", name.lower()))
+def _assign(
+    theirs: list[Unit],
+    ours: list[Unit],
+    torch: TorchFacts,
+    jax: JaxFacts,
+    pinned: dict[str, str],
+    orders: dict[str, bool],
+    *,
+    certain: bool,
+) -> list[tuple[Match, Fit]]:
+    """Pair layers one to one: as many as fit, at the least cost."""
+    if not theirs or not ours:
+        return []
+    fits: dict[tuple[int, int], Fit] = {}
+    cost = np.full((len(theirs), len(ours)), NEVER)
+    sure, weak = np.full_like(cost, -np.inf), np.full_like(cost, -np.inf)
+    for i, t in enumerate(theirs):
+        for k, j in enumerate(ours):
+            given = pinned.get(t.path)
+            fit = convert(t, j, orders) if given is None or j.path in (given, f"{given}/cell") else None
+            if fit is None:
+                continue
+            fits[i, k] = fit
+            # a class in a name is a word of it
+            sure[i, k], weak[i, k] = (alike - _clash(t, j) / NAME for alike in likeness(t.tokens, j.tokens))
+            cost[i, k] = SPARE * fit.spare + STRANGE * fit.strange - NAME * weak[i, k]
+            # of names that are numbers alone, the same ones may mean other places
+            same = words(t.path) == words(j.path) and (sure[i, k] > 0 or not t.tokens)
+            cost[i, k] -= SAME_NAME * same
+            cost[i, k] += STRANGE * (t.loose != j.loose)
+    if torch.order and jax.order:
+        _add_order(cost, theirs, ours, torch.order, jax.order)
+    found = []
+    pairs = [(i, k) for i, k in zip(*linear_sum_assignment(cost), strict=True) if (i, k) in fits]
+    for i, k in pairs:
+        t, j, fit = theirs[i], ours[k], fits[i, k]
+        if certain and not (weak[i, k] >= 0.5 or (np.sum(cost[i] < NEVER) == np.sum(cost[:, k] < NEVER) == 1)):
+            continue
+        rivals, by_count = _rivals(i, k, pairs, sure, weak)
+        if t.path in pinned:
+            rivals = []
+        names = tuple(ours[r].path for r in rivals)
+        alone = (cost[i] < NEVER).sum() + (cost[:, k] < NEVER).sum() <= 2
+        told = words(t.path) == words(j.path) or (sure[i, k] >= CLEAR and not rivals)
+        several = not alone and not told
+        found.append((Match(t.path, j.path, fit.links, fit.doubts, names, bool(several), by_count), fit))
+    return found
 
 
-def renamed(name: str, rules: Rules) -> str:
-    """Return the path that the first rule that matches gives to a name, or the name."""
-    for pattern, path in rules.items():
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match.expand(path)
-    return name
+CLEAR = 0.8
+"""Names that have so much in common, and more than with any other layer's, leave no doubt: four words of five."""
+
+SAME = 2.0**-20
+"""Names whose likeness differs by less are alike: the scores are sums of a few parts of one."""
 
 
-def _same_class(module: Any, node: str) -> bool:
-    """Say whether a node is named after the class of a layer: ``LayerNorm_0``."""
-    named = re.sub(r"_\d+$", "", node.rpartition("/")[2])
-    return bool(named) and type(module).__name__.startswith(named)
+def _rivals(i: int, k: int, pairs: list[tuple[int, int]], sure: np.ndarray, weak: np.ndarray) -> tuple[list[int], bool]:
+    """Return the columns that row ``i`` could have as well, and whether numbers tell them apart."""
+    owner = {column: row for row, column in pairs}
+    rivals, counted = [], True
+    for other in map(int, np.nonzero(np.isfinite(sure[i]))[0]):
+        row = owner.get(other)
+        if other == k or (row is not None and not np.isfinite(sure[row, k])):
+            continue
+        kept, swapped = sure[i, k], sure[i, other]
+        kept_weak, swapped_weak = weak[i, k], weak[i, other]
+        if row is not None:
+            kept, swapped = kept + sure[row, other], swapped + sure[row, k]
+            kept_weak, swapped_weak = kept_weak + weak[row, other], swapped_weak + weak[row, k]
+        if kept > swapped + SAME:
+            continue
+        rivals.append(other)
+        counted = counted and kept_weak > swapped_weak + SAME and kept > swapped - SAME
+    # a layer that has no partner could take this place too
+    for other in map(int, np.nonzero(np.isfinite(sure[:, k]))[0]):
+        if other not in owner.values() and other != i and sure[other, k] >= sure[i, k] - SAME:
+            rivals.append(k)
+            counted = False
+    return rivals, counted
 
 
-def _aliases(torch_module: Any) -> dict[str, str]:
-    """Return the further names of tied parameters, with the first name of each."""
-    first: dict[int, str] = {}
-    names = [(name, id(p)) for name, p in torch_module.named_parameters(remove_duplicate=False)]
-    return {name: first[own] for name, own in names if first.setdefault(own, name) != name}
+FAMILY = {
+    "Linear": "linear", "Dense": "linear", "DenseGeneral": "linear", "LinearGeneral": "linear", "Einsum": "linear",
+    "Conv": "conv", "ConvTranspose": "transposed", "Embed": "embedding", "Embedding": "embedding",
+    "LayerNorm": "layer", "BatchNorm": "batch", "GroupNorm": "group", "RMSNorm": "rms", "InstanceNorm": "instance",
+    "PReLU": "prelu",
+}  # fmt: skip
+NEAR = {frozenset(pair) for pair in (("linear", "conv"), ("linear", "embedding"))}
 
 
-def _layers(torch_module: Any, aliases: dict[str, str]) -> dict[str, Layer]:
-    """Return the modules that hold parameters themselves; an attention layer includes its output projection."""
-    layers: dict[str, Layer] = {}
-    for name, module in torch_module.named_modules():
-        parent, _, own = name.rpartition(".")
-        shapes = {
-            key: tuple(p.shape) for key, p in module.named_parameters(recurse=False) if dotted(name, key) not in aliases
-        }
-        above = type(layers[parent].module).__mro__ if parent in layers else ()
-        if own == "out_proj" and "MultiheadAttention" in {base.__name__ for base in above}:
-            layers[parent].shapes.update({f"out_proj.{key}": shape for key, shape in shapes.items()})
-        elif shapes:
-            layers[name] = Layer(module, name, shapes)
-    return layers
+def _clash(torch: Unit, jax: Unit) -> float:
+    """Return what it costs that the classes of two layers differ."""
+    kinds = [FAMILY.get(re.sub(r"(^own |, .*|\d+d$|^Lazy)", "", unit.kind)) for unit in (torch, jax)]
+    if None in kinds or kinds[0] == kinds[1]:
+        return 0.0
+    return 1.0 if frozenset(kinds) in NEAR else 5.0
+
+
+def _add_order(
+    cost: np.ndarray, theirs: list[Unit], ours: list[Unit], torch_order: dict[str, int], jax_order: dict[str, int]
+) -> None:
+    """Charge a pair for the difference of its ranks among the layers that could take its place."""
+    rows = np.array([_position(_where(u, "."), torch_order, i, ".") for i, u in enumerate(theirs)])
+    columns = np.array([_position(_where(u, "/"), jax_order, k, "/") for k, u in enumerate(ours)])
+    possible = cost < NEVER
+    for i, k in zip(*np.nonzero(possible), strict=True):
+        rank = int((rows[possible[:, k]] < rows[i]).sum())
+        other = int((columns[possible[i]] < columns[k]).sum())
+        cost[i, k] += ORDER * abs(rank - other)
+
+
+def _where(unit: Unit, separator: str) -> str:
+    """Return the path by which a unit's place in the order is looked up: that of a tensor of its."""
+    del separator
+    return next(iter(unit.leaves.values())) if not unit.whole else unit.path
+
+
+NEXT = 1e-6
+"""The weight of a place in a list, where the order of execution says nothing; a million layers stay apart."""
+
+
+def _position(path: str, order: dict[str, int], otherwise: int, separator: str) -> float:
+    """Return when a layer, or the layer that owns it, first ran; one that was not seen keeps its place in the list."""
+    path = path.split("#")[0].removeprefix("batch_stats/")
+    while path:
+        if path in order:
+            return order[path] + otherwise * NEXT
+        path = path.rpartition(separator)[0]
+    return 1e5 + otherwise
+
+
+def unpaired(found: Found, torch: TorchFacts, jax: JaxFacts) -> dict[str, str]:
+    """Say of every tensor and leaf that is left over which is the nearest on the other side, and why it does not fit.
+
+    Returns:
+        What there is to say, by name: ``the nearest is a/kernel [2, 9], whose shape differs``; empty where nothing is.
+    """
+    filled = {link.path: link.name for link in found.links}
+    back = {link.name: link.path for link in found.links}
+    told = {path: _nearest(path, jax.shapes[path], found.unused, torch.shapes, back) for path in found.unfilled}
+    for key in found.unused:
+        told[key] = _nearest(key, torch.shapes[key], found.unfilled, jax.shapes, filled)
+        if key in back:
+            told[key] = "the reset gate scales its last third, for which this cell has no bias"
+    return told
+
+
+def _nearest(name: str, shape: Shape, free: tuple[str, ...], shapes: Shapes, taken: dict[str, str]) -> str:
+    """Return in words which tensor of the other side is nearest by name, part and shape; one left over if it is near.
+
+    Args:
+        name: What is left over.
+        shape: Its shape.
+        free: What is left over on the other side.
+        shapes: All there is on the other side.
+        taken: Who fills it.
+    """
+    part = _part(name)
+
+    def score(other: str) -> float:
+        alike = likeness(words(name), words(other))[1] + (sorted(shapes[other]) == sorted(shape)) / 2
+        return alike + (other in free) / 4 + (part is not None and part == _part(other)) / 4
+
+    best = max(shapes, key=score, default=None)
+    if best is None or score(best) <= 0.75:
+        return ""
+    why = f", which goes with {taken[best]}" if best in taken else ""
+    if not why and sorted(shapes[best]) != sorted(shape):
+        why = ", whose shape differs"
+    return f"the nearest is {best} {list(shapes[best])}{why}"
+
+
+def _part(name: str) -> str | None:
+    """Return what a tensor is to its layer."""
+    found = role_of(re.split(r"[./]", name)[-1])
+    return None if found is None else found[0]

@@ -18,6 +18,17 @@ def doctor() -> dict[str, Any]:
     Returns:
         Plain data: ``versions`` (``None`` where a package is missing), ``jax``, ``torch``, and ``notes``, a list of
         sentences on what makes results differ here.
+
+    Cost:
+        Imports torch where it is installed.
+
+    Example:
+        >>> from jaxgrad import verify
+        >>> sorted(verify.doctor())
+        ['jax', 'notes', 'torch', 'versions']
+
+    References:
+        The settings are those that ``jax.config`` and ``torch.backends`` document.
     """
     versions = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
     report: dict[str, Any] = {"versions": versions, "jax": _jax_facts(), "torch": None}

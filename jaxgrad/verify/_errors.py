@@ -17,6 +17,14 @@ PACKAGES = {
 class CannotRun(ValueError):  # noqa: N818 - it is no error in the code: the run was asked for what there is not
     """A verification that cannot start: an unknown case or device, or a package that is not installed."""
 
+    @classmethod
+    def because(cls, error: BaseException) -> "CannotRun":
+        """Return the refusal of a run that an error stopped: our own words as they are, another's code by its type."""
+        if isinstance(error, SystemExit):
+            return cls(f"the models or the spec called sys.exit({error.code})")
+        ours = isinstance(error, ValueError | OSError | ModuleNotFoundError) and str(error).strip()
+        return cls(str(error) if ours else first_line(error))
+
 
 class MissingPackageError(CannotRun, ModuleNotFoundError):
     """A package that is not installed, and how to install it."""

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.console import Console
 
-from jaxgrad.cli import _verify
+from jaxgrad import verify
 from jaxgrad.cli._app import call
 from jaxgrad.cli._progress import follow
 from jaxgrad.verify.cases import _readme
@@ -20,7 +20,7 @@ from tests.verify.fakes import CRITERIA, RIGHT, WRONG, ours, theirs
 def cases(monkeypatch):
     """Let the command find the small cases in place of the built-in ones."""
     found = [RIGHT]
-    monkeypatch.setattr(_verify, "select", lambda patterns: found)
+    monkeypatch.setattr(verify, "select", lambda patterns: found)
     return found
 
 
@@ -111,11 +111,11 @@ def test_junit_is_xml_with_a_failure_for_every_difference(cases, capsys):
     assert tests["all of it"].find("failure") is None
     assert tests["1% off"].get("classname") == "jaxgrad.verify.T2"
     assert "1.0e-02 off torch" in tests["1% off"].find("failure").get("message")
-    assert tests["the case itself"].find("failure").get("message") == "ValueError: [31m<red> & black"
+    assert tests["the case itself"].find("failure").get("message") == "ValueError: \ufffd[31m<red> & \ufffdblack"
     assert "Traceback" in tests["the case itself"].find("failure").text
 
 
-@pytest.mark.parametrize("kind", ["text", "json", "junit"])
+@pytest.mark.parametrize("kind", ["text", "json", "junit", "html"])
 def test_a_report_can_go_to_a_file(cases, capsys, tmp_path, kind):
     file = tmp_path / "report"
     file.write_text("old")
@@ -161,9 +161,15 @@ def test_the_readme_is_rewritten(cases, tmp_path, capsys):
     assert text.endswith("\nrest\n")
 
 
-def test_cases_are_listed(cases, capsys):
-    assert call(["verify", "--list"]) == 0
-    assert capsys.readouterr().out == "T1  right\n"
+def test_cases_are_listed(capsys):
+    assert call(["verify", "--list", "--case", "h*"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "H1  Hessian-vector product of the 2-5-1 network"
+    assert second.startswith("H2  ")
+
+
+def test_the_list_is_that_of_the_modules():
+    assert verify.case_titles() == {case.id: case.title for case in verify.select()}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +177,7 @@ def test_cases_are_listed(cases, capsys):
     [
         (["--case", "H9"], "no case is called 'H9'; did you mean"),
         (["--case", "H1,nonsense"], "no case is called 'nonsense'"),
-        (["--case", "H1", "--format", "xml"], "--format must be text, json or junit; got 'xml'"),
+        (["--case", "H1", "--format", "xml"], "--format must be one of text, json, junit, html; got 'xml'"),
         pytest.param(
             ["--case", "H1", "--device", "ipu"],
             "the device must be cpu, gpu or tpu; got 'ipu'",

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from itertools import groupby
+from pathlib import Path
 
 from jaxgrad.verify._errors import CannotRun
+from jaxgrad.verify._files import write_atomically
 from jaxgrad.verify.cases._result import Row
 
-__all__ = ["insert", "table"]
+__all__ = ["insert", "insert_cases", "table"]
 
 BEGIN, END = "<!-- cases:begin -->", "<!-- cases:end -->"
 
@@ -37,6 +39,40 @@ def _line(rows: list[Row]) -> list[str]:
 def _cell(text: str) -> str:
     """Return a text that stays in its cell."""
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def insert_cases(document: str | Path, rows: Iterable[Row] | None) -> None:
+    """Write the table of cases anew, between its two markers in a document.
+
+    Args:
+        document: A Markdown file; everything outside of the markers stays as it is.
+        rows: The rows of a run of every case; ``None`` only looks whether the document can take them.
+
+    Raises:
+        CannotRun: If there is no such file, or it does not hold each marker once, in order.
+        OSError: If the disk refuses; the old file is then unchanged.
+
+    Cost:
+        Reads the document, and writes it to the disk.
+
+    Example:
+        >>> from jaxgrad import verify
+        >>> verify.insert_cases("nowhere.md", verify.run("F*"))
+        Traceback (most recent call last):
+        ...
+        jaxgrad.verify._errors.CannotRun: there is no file nowhere.md
+
+    References:
+        ``make readme`` writes the table of this project's README.
+    """
+    path = Path(document)
+    if not path.is_file():
+        message = f"there is no file {path}"
+        raise CannotRun(message)
+    text = path.read_text("utf-8")
+    changed = insert(text, table(rows or ()))
+    if rows is not None:
+        write_atomically(path, lambda file: file.write(changed.encode()))
 
 
 def insert(text: str, lines: str) -> str:

@@ -1,18 +1,16 @@
 """Which cases there are, and which of them a list of patterns means."""
 
-import difflib
-import fnmatch
 import importlib
 import pkgutil
-import re
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from jaxgrad.verify._errors import CannotRun, missing
+from jaxgrad.verify._errors import missing
 from jaxgrad.verify.cases import families
 from jaxgrad.verify.cases._case import CASES, EXTENSIONS, Case, Criterion, Quantity
+from jaxgrad.verify.cases._titles import chosen, natural
 
 __all__ = ["select"]
 
@@ -42,22 +40,7 @@ def select(patterns: str | Sequence[str] | None = None) -> list[Case]:
         The table of cases in the README.
     """
     known = _discover()
-    if patterns is None:
-        return list(known.values())
-    words = [p.strip() for p in (patterns.split(",") if isinstance(patterns, str) else patterns)]
-    for word in words:
-        if not _matching(word, known):
-            close = difflib.get_close_matches(word.upper(), known, n=4, cutoff=0.3)
-            hint = f"did you mean {', '.join(close)}?" if close else f"write one of {', '.join(known)}"
-            message = f"no case is called {word!r}; {hint} (jaxgrad verify --list shows them all)"
-            raise CannotRun(message)
-    chosen = {name for word in words for name in _matching(word, known)}
-    return [case for name, case in known.items() if name in chosen]
-
-
-def _matching(pattern: str, known: dict[str, Case]) -> list[str]:
-    """Return the ids that a pattern matches, small letters or capital ones."""
-    return [name for name in known if fnmatch.fnmatchcase(name.upper(), pattern.upper())]
+    return [known[name] for name in chosen(patterns, known)]
 
 
 def _discover() -> dict[str, Case]:
@@ -74,7 +57,7 @@ def _discover() -> dict[str, Case]:
                 broken[module.name] = _broken(module.name, error)
     for name in EXTENSIONS.keys() - CASES.keys():
         broken[name] = _broken(name, ValueError(f"a module extends case {name}, which no module defines"))
-    return dict(sorted((CASES | broken).items(), key=lambda item: _natural(item[0])))
+    return dict(sorted((CASES | broken).items(), key=lambda item: natural(item[0])))
 
 
 def _broken(module: str, error: Exception) -> Case:
@@ -84,8 +67,3 @@ def _broken(module: str, error: Exception) -> Case:
         raise error
 
     return Case(module, "a module of cases that does not import", build)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return the key that puts N2 before N10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]

@@ -28,6 +28,9 @@ from jaxgrad.verify.cases._select import select
 
 __all__ = ["Workers", "is_worthwhile"]
 
+WORKER = Path(__file__).with_name("_worker.py")
+"""The file that the second process starts from; it imports this module, so this one does not import it."""
+
 MANY = 8
 """From so many cases on a second process is worth its imports, which take as long as a case or two."""
 

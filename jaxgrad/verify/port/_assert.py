@@ -22,6 +22,22 @@ def assert_equivalent(*, what: Any = None, check: dict[str, Any] | None = None, 
 
     Raises:
         AssertionError: If a weight has no counterpart, or a quantity differs.
+
+    Cost:
+        That of `pair` and of its ``check``.
+
+    Example:
+        >>> import flax.linen as nn, numpy as np, torch
+        >>> from jaxgrad import verify
+        >>> batch = np.ones((2, 3)), np.zeros((2, 4))
+        >>> model, port = torch.nn.Linear(3, 4).eval(), nn.Dense(4)
+        >>> verify.assert_equivalent(
+        ...     torch=model, jax=port, loss="mse", batch=batch, what="value", check={"dtypes": ["float64"]}
+        ... ).ok
+        True
+
+    References:
+        The message follows ``torch.testing.assert_close``.
     """
     bound = pair(**given)
     left = [f"torch key {key}" for key in bound.mapping.unused] + [f"JAX leaf {p}" for p in bound.mapping.unfilled]

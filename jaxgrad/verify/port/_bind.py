@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxgrad import _jaxpr
 from jaxgrad._deprecated import renamed
+from jaxgrad.models._facts import JaxFacts, TorchFacts
 from jaxgrad.verify._errors import PairError, first_line, require
 from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.port._pair import Pair
@@ -21,7 +22,7 @@ from jaxgrad.verify.port.frameworks._jax_model import cast, shapes
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
 from jaxgrad.verify.port.frameworks._parts import Parts, parts_of
 from jaxgrad.verify.port.frameworks._protocols import Adapt, Batch, TorchModel
-from jaxgrad.verify.port.frameworks._torch_module import TorchSide, unwrapped
+from jaxgrad.verify.port.frameworks._torch_module import TorchSide, copied, unwrapped
 from jaxgrad.verify.port.frameworks._validate import (
     check_batch,
     check_complex,
@@ -30,6 +31,8 @@ from jaxgrad.verify.port.frameworks._validate import (
     check_pairs,
 )
 from jaxgrad.verify.port.mapping import _search
+from jaxgrad.verify.port.mapping._first_uses import first_uses
+from jaxgrad.verify.port.mapping._fold_norms import folded, layers_to_fold
 from jaxgrad.verify.port.mapping._model_pair import ModelPair, PairOptions
 from jaxgrad.verify.port.mapping._search import Mapping, Rule
 from jaxgrad.verify.port.quantities._names import SECOND
@@ -100,6 +103,17 @@ def pair(
 
     Cost:
         One forward of the torch model and one abstract trace of the other.
+
+    Example:
+        >>> import flax.linen as nn, numpy as np, torch
+        >>> from jaxgrad import verify
+        >>> batch = np.ones((2, 3)), np.zeros((2, 4))
+        >>> both = verify.pair(torch=torch.nn.Linear(3, 4).eval(), jax=nn.Dense(4), loss="mse", batch=batch)
+        >>> [(entry.jax, entry.torch) for entry in both.mapping.entries]
+        [('bias', ('bias',)), ('kernel', ('weight',))]
+
+    References:
+        ``docs/verify.md`` shows what a pair can be asked.
     """
     require("torch", otherwise=TWO_DUMPS)
     import torch as framework
@@ -118,12 +132,20 @@ def pair(
     torch = unwrapped(torch)
     check_mode(torch, mode)
     check_complex("torch", {n: str(p.dtype) for n, p in torch.named_parameters()})
-    side = TorchSide.of(torch, losses[0], train=mode == "train", parts=parts, kwargs=torch_kwargs)
-    if perturb_constants and weights == "torch":
-        side = side.perturb_constants()
+    move = perturb_constants and weights == "torch"
+
+    def half(module: Any) -> TorchSide:
+        side = TorchSide.of(module, losses[0], train=mode == "train", parts=parts, kwargs=torch_kwargs)
+        return side.perturb_constants() if move else side
+
     given = {"mapping": mapping, "weights": weights, "mode": mode, "jax_kwargs": jax_kwargs, "adapt": adapt,
              "optimizer": optimizer, "clip": clip, "own": own}  # fmt: skip
-    return bind(side, jax, losses[1], arrays, given)
+    bound = bind(half(torch), jax, losses[1], arrays, given)
+    layers = layers_to_fold(bound.mapping)
+    if not layers:
+        return bound
+    bound = bind(half(folded(torch, layers, copied)), jax, losses[1], arrays, given)
+    return dataclasses.replace(bound, mapping=dataclasses.replace(bound.mapping, folded=tuple(layers)))
 
 
 _DEFAULTS = {
@@ -199,15 +221,16 @@ def _try_jax(pair: ModelPair, inputs: tuple[Any, ...]) -> dict[str, int]:
         return call(*args, **kwargs)
 
     try:
-        output = jax.eval_shape(
-            lambda p, r, *x: pair.jax.apply(p, r, *x, watch=watch)[0], *pair.jax.outline("float32"), *inputs
+        program, output = jax.make_jaxpr(lambda p, r, *x: pair.jax.apply(p, r, *x, watch=watch)[0], return_shape=True)(
+            *pair.jax.outline("float32"), *inputs
         )
         _, targets = pair.torch.parts.split(pair.adapt(*pair.data("float32")))
         jax.eval_shape(pair.jax_loss, output, *targets)
     except Exception as error:
         message = f"the JAX model or its loss fails on the batch (shapes {given}): {first_line(error)}"
         raise PairError(message) from error
-    return order
+    # the layers of a plain function are not seen, but what it uses first comes first
+    return order or first_uses(program.jaxpr, pair.jax.params)
 
 
 def _find_mapping(
@@ -215,12 +238,23 @@ def _find_mapping(
 ) -> Mapping:
     """Find the mapping of parameters and statistics."""
     side = pair.torch
-    statistics = {p: np.shape(x) for p, x in flatten(pair.jax.rest).items() if p.endswith(("/mean", "/var"))}
-    ours = shapes(pair.jax.params) | statistics
-    found = _search.automatic(
-        side.outline, side.kinds, side.aliases, ours, jax_configs(pair.jax), rules, torch_order, jax_order
-    )
-    return _without_constants(pair, found, ours)
+    # what the port keeps beside its parameters needs no counterpart, but for the statistics of norms
+    others = {p: np.shape(x) for p, x in flatten(pair.jax.rest).items() if _may_be_a_weight(p, x)}
+    loose = frozenset(path for path in others if not path.endswith(("/mean", "/var")))
+    ours = JaxFacts(shapes(pair.jax.params) | others, jax_configs(pair.jax), jax_order, loose)
+    buffers = {n: b for n, b in side.buffers.items() if not n.endswith(("running_mean", "running_var"))}
+    integers = {name for name, buffer in buffers.items() if buffer.dtype.kind not in "fc"}
+    floating = {name: shape for name, shape in side.outline.items() if name not in integers}
+    theirs = TorchFacts(floating, dict(side.kinds), dict(side.aliases), torch_order, frozenset(buffers) - integers)
+    found = _search.automatic(theirs, ours, rules)
+    found = dataclasses.replace(found, unused=(*found.unused, *sorted(integers)))
+    return _without_constants(pair, found, ours.shapes)
+
+
+def _may_be_a_weight(path: str, leaf: Any) -> bool:
+    """Say whether what a port holds beside its parameters is a statistic of a norm, or a table of numbers."""
+    floating = jax.dtypes.issubdtype(getattr(leaf, "dtype", np.int32), np.floating)
+    return path.endswith(("/mean", "/var")) or (floating and np.size(leaf) > 1)
 
 
 def _without_constants(pair: ModelPair, mapping: Mapping, ours: dict[str, tuple[int, ...]]) -> Mapping:
@@ -233,7 +267,7 @@ def _without_constants(pair: ModelPair, mapping: Mapping, ours: dict[str, tuple[
     constant = {key for key in constant if math.prod(pair.torch.outline[key]) not in waiting}
     unused = tuple(key for key in mapping.unused if key not in constant)
     return dataclasses.replace(
-        mapping, unused=unused, unfilled=unfilled, constants=(*sorted(constant), *sorted(unread))
+        mapping, unused=unused, unfilled=unfilled, constants=(*mapping.constants, *sorted(constant), *sorted(unread))
     )
 
 

@@ -4,11 +4,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
-from jaxgrad.verify._environment import doctor
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
+from jaxgrad.verify.port._about import about
 from jaxgrad.verify.port._divergences import divergences
 from jaxgrad.verify.port._judge_mapping import judge_mapping
 from jaxgrad.verify.port._question import Question
@@ -107,20 +105,12 @@ def _in_order(results: list[Result], asked: Question) -> list[Result]:
 
 def _meta(pair: ModelPair, asked: Question, seconds: float) -> dict[str, Any]:
     """Return what a reader of the report needs to know about the run."""
-    facts = doctor()
     return {
+        **about(pair),
         "remarks": [*([NO_STEP] if pair.options.optimizer and not asked.steps else []), *pair.torch.remarks()],
-        "versions": facts["versions"],
-        "notes": facts["notes"],
-        "backend": jax.default_backend(),
         "dtypes": list(asked.dtypes),
         "tolerance_f64": asked.tolerance,
         "noise_limit": asked.noise,
-        "parameters": sum(int(p.size) for p in pair.torch.params.values()),
-        "batch": [list(a.shape) for a in pair.batch],
-        "mode": pair.options.mode,
-        "weights": pair.options.weights,
-        "perturbed": list(pair.torch.perturbed),
         "islands": list(pair.islands.notes) if pair.islands is not None else [],
         "seconds": seconds,
     }

@@ -1,28 +1,13 @@
 """Settings of paired layers that differ, and what the difference does to the numbers."""
 
-import dataclasses
 import math
 from typing import Any
 
 from jaxgrad.verify.judge._tolerances import F32_UNIT, RECOGNISED
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
+from jaxgrad.verify.report._audit import Setting
 
-__all__ = ["Setting", "settings"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One setting that differs."""
-
-    torch: str
-    jax: str
-    name: str
-    torch_value: str
-    jax_value: str
-    effect: str
-    """What it does to the numbers, with a size."""
-    harmless: bool = False
-    """Whether a comparison with equal weights is not touched by it."""
+__all__ = ["settings"]
 
 
 def settings(bound: Any, program: Any) -> list[Setting]:
@@ -41,7 +26,17 @@ def settings(bound: Any, program: Any) -> list[Setting]:
     effect = "the first training step moves them apart"
     apart = [Setting(key, ", ".join(paths), "tied weights", "one tensor", f"{len(paths)} leaves", effect)
              for key, paths in bound.untied().items()]  # fmt: skip
-    return found + apart + _gelu(theirs, program) + _dropout(theirs, ours) + _dtypes(ours)
+    return found + apart + _trained_alone(bound) + _gelu(theirs, program) + _dropout(theirs, ours) + _dtypes(ours)
+
+
+def _trained_alone(bound: Any) -> list[Setting]:
+    """Name parameters of JAX's that are buffers in torch: equal now, and one side trains them."""
+    effect = "equal here; an optimizer moves it in JAX alone"
+    return [
+        Setting(entry.torch[0], entry.jax, "kind of tensor", "a buffer", "a parameter", effect, harmless=True)
+        for entry in bound.mapping.entries
+        if entry.jax in bound.jax_paths and all(key in bound.torch.buffers for key in entry.torch)
+    ]
 
 
 def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, Any]) -> list[Setting]:

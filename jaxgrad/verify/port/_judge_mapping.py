@@ -15,8 +15,10 @@ def judge_mapping(pair: ModelPair) -> list[Result]:
     mapping, side = pair.mapping, pair.torch
     # a buffer that is a table of JAX's own has its counterpart in the code
     tables = {key for key in side.settled if key in side.buffers or key in side.frozen}
-    leaves = [Leaf(key, "", np.inf, note="no JAX leaf takes it") for key in mapping.unused if key not in tables]
-    leaves += [Leaf("", path, np.inf, note="no torch key fills it") for path in mapping.unfilled]
+    told = mapping.unpaired
+    left = [key for key in mapping.unused if key not in tables]
+    leaves = [Leaf(key, "", np.inf, note=told.get(key) or "no JAX leaf takes it") for key in left]
+    leaves += [Leaf("", p, np.inf, note=told.get(p) or "no torch key fills it") for p in mapping.unfilled]
     names = ", ".join(leaf.torch or leaf.jax for leaf in leaves[:3])
     found = [Result("mapping", leaves, "differ", f"{len(leaves)} weights without a counterpart: {names}")]
     apart = [Leaf(key, ", ".join(paths), np.inf, note=TIED) for key, paths in pair.untied().items()]

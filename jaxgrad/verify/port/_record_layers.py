@@ -11,7 +11,7 @@ from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._verdicts import judge_result
 from jaxgrad.verify.port.tracing import _first_divergence
 from jaxgrad.verify.port.tracing._first_divergence import Passes
-from jaxgrad.verify.report._records import Layer, Leaf, Result
+from jaxgrad.verify.report._records import LayerError, Leaf, Result
 
 __all__ = ["Recording", "judge_layers", "record"]
 
@@ -21,7 +21,7 @@ class Recording:
     """What both models did inside, laid side by side; empty where nobody asked, or nothing shows."""
 
     passes: Passes | None = None
-    layers: Sequence[Layer] = ()
+    layers: Sequence[LayerError] = ()
     failure: str = ""
     """Why there are none; empty where a model just shows no layers."""
 

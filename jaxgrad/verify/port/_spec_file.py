@@ -10,7 +10,7 @@ from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.port._bind import pair
 from jaxgrad.verify.port._pair import Pair
 
-__all__ = ["load", "parts", "read_spec"]
+__all__ = ["load_pair", "parts", "read_spec"]
 
 
 def read_spec(path: str | Path) -> dict[str, Any]:
@@ -70,11 +70,30 @@ def parts(path: str | Path, *names: str) -> dict[str, Any]:
     return spec
 
 
-def load(path: str | Path) -> Pair:
+def load_pair(path: str | Path) -> Pair:
     """Return the pair of a spec file.
+
+    Args:
+        path: A Python file that defines ``spec``, the arguments of `pair` in a dict, or a function that returns them.
+
+    Returns:
+        The `Pair` of its two models.
 
     Raises:
         PairError: If it does not import, lacks an argument, or does not fit.
+
+    Cost:
+        That of the file, which is run, and of `pair`.
+
+    Example:
+        >>> from jaxgrad import verify
+        >>> verify.load_pair("nowhere.py")
+        Traceback (most recent call last):
+        ...
+        jaxgrad.verify._errors.PairError: the spec nowhere.py does not exist: ...
+
+    References:
+        ``docs/verify.md`` shows a spec.
     """
     spec = parts(path, "torch", "jax", "batch", "loss")
     try:

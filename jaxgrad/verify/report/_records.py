@@ -1,13 +1,17 @@
-"""What a check found: plain data, and its table, JSON and JUnit forms."""
+"""What a check found, as plain data: leaves, quantities, layers, divergences, causes, and the report of them all."""
 
 import dataclasses
-import io
-import json
-import math
-import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Cause", "Divergence", "Layer", "Leaf", "Report", "Result", "Slot"]
+from jaxgrad.verify.judge import allowed_multiple
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
+from jaxgrad.verify.report._document import Column, Document, Fix, Judged, Table
+from jaxgrad.verify.report._forms import Forms
+from jaxgrad.verify.report._json import number, plain
+from jaxgrad.verify.report._words import LEGEND, compared
+
+__all__ = ["Cause", "Divergence", "LayerError", "Leaf", "Report", "Result", "Slot"]
 
 SHOWN = 8
 """How many divergences the table lists."""
@@ -28,6 +32,7 @@ class Leaf:
     error: float
     """Relative L2 error in float64; infinite where a side lacks it, has another shape, or one NaN."""
     max_abs: float = 0.0
+    """The greatest absolute difference of an entry."""
     index: tuple[int, ...] = ()
     """Where the greatest difference is."""
     got: float = 0.0
@@ -37,10 +42,13 @@ class Leaf:
     ratio: float = 1.0
     """The norm of JAX's array over torch's."""
     cosine: float = 1.0
+    """The cosine between the two arrays."""
     noise_by: dict[str, float] = dataclasses.field(default_factory=dict)
     """The error at every working precision, in multiples of torch's own error there."""
     note: str = ""
+    """What is wrong beside the numbers: a shape, a side that lacks it."""
     size: int = 0
+    """How many entries it has."""
     mismatched: int = 0
     """How many entries differ by more than the definition allows of the largest."""
 
@@ -74,13 +82,17 @@ class Divergence:
 
 
 @dataclasses.dataclass
-class Layer:
+class LayerError:
     """One pair of calls, and its errors in either direction."""
 
     torch: str
+    """The path of the torch layer; empty for the model's output."""
     jax: str
+    """The path of the JAX layer."""
     kind: str
+    """The class of the torch layer."""
     time: int
+    """How often it was called before."""
     forward: float
     """The error of its output in the whole model, inherited and own."""
     own_forward: float
@@ -99,13 +111,13 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
-    """A likely reason, and the line that mends it."""
+    """A likely reason, and the line that puts it right."""
 
     id: str
     """A short name, such as ``gelu-form``; ``unknown`` where nothing known fits."""
     text: str
     """The reason in a sentence, with its figures."""
-    mend: str
+    fix: str
     """What to write instead."""
     path: str = ""
     """The torch layer."""
@@ -114,10 +126,17 @@ class Cause:
     also: tuple[str, ...] = ()
     """Other layers with the same."""
 
+    @property
+    def mend(self) -> str:
+        """The old word for ``fix``."""
+        return self.fix
+
     def __str__(self) -> str:
-        others = f" (also {', '.join(self.also[:3])}{' ...' if len(self.also) > 3 else ''})" if self.also else ""
-        where = f"{self.path}{others}: " if self.path else ""
-        return f"{where}{self.text} {self.mend}".strip()
+        return str(self._as_fix())
+
+    def _as_fix(self) -> Fix:
+        """Return it as a report shows it."""
+        return Fix(self.id, self.path, self.text, self.fix, self.proven, self.also)
 
 
 @dataclasses.dataclass
@@ -125,12 +144,16 @@ class Result:
     """One quantity."""
 
     name: str
+    """Its name, one of `jaxgrad.verify.QUANTITIES`."""
     leaves: list[Leaf]
+    """What was compared, array by array."""
     verdict: str
     """``agree``, ``differ`` (another definition), ``noisy`` (the same definition, but more rounding than torch's own
     allows) or ``failed`` (one side could not compute it)."""
     reason: str = ""
+    """Why it does not agree, where the leaves do not say it."""
     seconds: float = 0.0
+    """How long it took to compute on both sides."""
 
     @property
     def error(self) -> float:
@@ -150,14 +173,19 @@ class Result:
 
 
 @dataclasses.dataclass
-class Report:
+class Report(Forms):
     """The result of ``pair.check()``."""
 
     results: list[Result]
-    layers: list[Layer]
+    """The quantities, in the order in which they were asked for."""
+    layers: list[LayerError]
+    """The layers, in the order of execution, where the models were run layer by layer."""
     first_divergence: Divergence | None
+    """Where they part; ``None`` where they agree."""
     causes: list[Cause]
+    """Why, and what to write instead."""
     meta: dict[str, Any]
+    """What was compared, by what: names, sizes, precisions, tolerances, versions, the day."""
     divergences: list[Divergence] = dataclasses.field(default_factory=list)
     """Every place where the models part by themselves, the one that explains most first."""
 
@@ -183,97 +211,139 @@ class Report:
         """Return the causes in words, one a line."""
         return "\n".join(map(str, self.causes))
 
-    def __str__(self) -> str:
-        return self.table()
+    def document(self) -> Document:
+        """Return what every form is written from."""
+        meta = self.meta
+        return Document(
+            command=meta.get("command", "check"),
+            ok=self.ok,
+            verdict=self.verdict,
+            compared=compared(meta),
+            tables=[self._quantities(), *self._leaves(), self._layers()],
+            fixes=[cause._as_fix() for cause in self.causes],
+            places=list(self._places()),
+            notes=[*meta.get("islands", ()), *meta.get("remarks", ())],
+            legend=LEGEND,
+            judged=[self._judged(result) for result in self.results],
+            seconds=float(meta.get("seconds", 0.0)),
+            date=meta.get("date", ""),
+            limit=self._limit,
+            data=self._data,
+        )
 
-    def table(self) -> str:
-        """Return the report as a table of text."""
-        head = f"{'quantity':<20} {'verdict':<8} {'error f64':>10} {'x noise':>8}  worst leaf"
-        lines = [head, "-" * len(head)]
+    @property
+    def _limit(self) -> float:
+        """The largest error that agrees."""
+        return float(self.meta.get("tolerance_f64", DEFINITION_F64))
+
+    def _quantities(self) -> Table:
+        """Return a row for every quantity."""
+        rows = []
         for r in self.results:
-            worst = r.worst
-            where = f"{worst.torch} <-> {worst.jax}" if worst is not None and r.verdict != "agree" else ""
-            noise = f"{r.noise:.1f}" if r.noise is not None else ""
-            lines.append(f"{r.name:<20} {r.verdict:<8} {r.error:>10.1e} {noise:>8}  {r.reason or where}".rstrip())
+            worst = r.worst if r.verdict != "agree" else None
+            where = f"{worst.torch} <-> {worst.jax}" if worst is not None else ""
+            error = r.error if r.leaves else None
+            rows.append((r.name, r.verdict, error, r.noise, r.reason or where))
+        columns = (Column("quantity", least=19), Column("verdict", "verdict"), Column("error f64", "error"),
+                   Column("rounding", "multiple"), Column("worst leaf", "path", joins=True))  # fmt: skip
+        return Table("Quantities", columns, rows)
+
+    def _leaves(self) -> Iterator[Table]:
+        """Yield the leaves that differ, the worst first, and those that agree."""
+        apart: list[tuple[Any, ...]] = []
+        alike: list[tuple[Any, ...]] = []
+        for r in self.results:
+            for leaf in sorted(r.leaves, key=lambda leaf: -leaf.error):
+                (apart if self._differs(r, leaf) else alike).append(_cells(r.name, leaf))
+        yield Table("Leaves that differ", LEAF, apart, "got is JAX's number at the place of the greatest difference,"
+                    " want is torch's; apart is how many entries differ.", in_text=False)  # fmt: skip
+        yield Table("Leaves that agree", LEAF, alike, folded=True, in_text=False)
+
+    def _differs(self, result: Result, leaf: Leaf) -> bool:
+        """Say whether a leaf is one of those that made its quantity differ."""
+        if result.verdict not in ("differ", "noisy"):
+            return False
+        allowed = allowed_multiple(leaf.size, self.meta.get("noise_limit", NOISE_MULTIPLE))
+        return not leaf.error <= self._limit or (leaf.noise is not None and not leaf.noise <= allowed)
+
+    def _layers(self) -> Table:
+        """Return a row for every pair of calls, with its own errors."""
+        columns = (Column("layer", "path"), Column("forward", "heat"), Column("backward", "heat"),
+                   Column("in the whole model", "error"), Column("backward there", "error"),
+                   Column("JAX layer", "path"))  # fmt: skip
+        rows = [
+            (row.torch or "(output)", max(row.own_forward, row.own_input),
+             max(row.own_backward, row.own_behind, row.own_weights), row.forward, row.backward, row.jax)
+            for row in self.layers
+        ]  # fmt: skip
+        about = (
+            "In the order of execution. forward and backward are a layer's own errors, given the reference's inputs"
+            " and cotangents; the others hold what it inherits."
+        )
+        return Table("Layers", columns, rows, about, in_text=False)
+
+    def _places(self) -> Iterator[str]:
+        """Yield the divergences in words, the weightiest first."""
         if self.first_divergence is not None:
             d = self.first_divergence
-            lines += ["", f"first divergence, {d.stage}: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}"]
-        lines += [
-            f"another divergence: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}, alone it makes"
-            f" {d.explains:.2g} of the output's error"
-            for d in self.divergences[1:SHOWN]
-        ]
+            yield f"first divergence, {d.stage}: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}"
+        for d in self.divergences[1:SHOWN]:
+            yield (
+                f"another divergence: {d.path} ({d.where}; JAX: {d.jax}), own error {d.error:.1e}, alone it makes"
+                f" {d.explains:.2g} of the output's error"
+            )
         if len(self.divergences) > SHOWN:
-            lines.append(f"... and {len(self.divergences) - SHOWN} more divergences")
-        lines += [f"cause: {cause}" for cause in self.causes]
-        lines += [f"note: {note}" for note in self.meta.get("islands", ())]
-        lines += [f"note: {remark}" for remark in self.meta.get("remarks", [])]
-        lines += ["", self.verdict]
-        return "\n".join(lines)
+            yield f"... and {len(self.divergences) - SHOWN} more divergences"
 
-    def to_dict(self) -> dict[str, Any]:
+    def _judged(self, result: Result) -> Judged:
+        """Return a quantity as a test case."""
+        command, worst = self.meta.get("command", "check"), result.worst
+        where = f" at {worst.torch or worst.jax}" if worst is not None else ""
+        message = f"{result.verdict}: {result.reason or f'error {result.error:.1e}{where}'}"
+        figures = f"error in float64: {result.error:.3e}" if result.leaves else ""
+        if result.noise is not None:
+            figures += f"\nrounding: {result.noise:.3g} times torch's"
+        told = [*self._places(), *(f"cause: {cause}" for cause in self.causes)]
+        details = "\n".join([message, *(_told(leaf) for leaf in result.leaves if self._differs(result, leaf)), *told])
+        return Judged(f"jaxgrad.{command}", result.name, result.verdict, result.seconds, message, details, figures)
+
+    def _data(self) -> dict[str, Any]:
         """Return plain data; numbers that JSON lacks are ``None``."""
         return {
             "ok": self.ok,
             "verdict": self.verdict,
-            "first_divergence": _plain(self.first_divergence),
-            "divergences": _plain(self.divergences),
-            "causes": _plain(self.causes),
+            "first_divergence": plain(self.first_divergence),
+            "divergences": plain(self.divergences),
+            "causes": plain(self.causes),
             "results": [_plain_result(r) for r in self.results],
-            "layers": _plain(self.layers),
-            "meta": _plain(self.meta),
+            "layers": plain(self.layers),
+            "meta": plain(self.meta),
         }
 
-    def to_json(self) -> str:
-        """Return the report as JSON."""
-        return json.dumps(self.to_dict(), allow_nan=False, indent=1)
 
-    def to_junit(self) -> str:
-        """Return the report as JUnit XML, a test case for every quantity."""
-        wrong = sum(r.verdict != "agree" for r in self.results)
-        suite = ET.Element("testsuite", name="jaxgrad check", tests=str(len(self.results)), failures=str(wrong))
-        for r in self.results:
-            case = ET.SubElement(suite, "testcase", classname="jaxgrad.check", name=r.name, time=f"{r.seconds:.3f}")
-            if r.verdict != "agree":
-                fault = ET.SubElement(case, "failure", message=_legal(f"{r.verdict}: {r.reason or r.error}"))
-                fault.text = _legal(self.table())
-        out = io.BytesIO()
-        ET.ElementTree(suite).write(out, encoding="utf-8", xml_declaration=True)
-        return out.getvalue().decode()
+LEAF = (Column("quantity"), Column("torch leaf", "path"), Column("error f64", "error"), Column("got", "number"),
+        Column("want", "number"), Column("at"), Column("apart"), Column("norm ratio", "number"),
+        Column("rounding", "multiple"), Column("JAX leaf", "path"), Column("note", "path"))  # fmt: skip
 
-    def to_html(self) -> str:
-        """Return the report as one self-contained page."""
-        from jaxgrad.verify.report._html import page
 
-        return page(self.to_dict(), "check")
+def _cells(quantity: str, leaf: Leaf) -> tuple[Any, ...]:
+    """Return the row of a leaf."""
+    seen = bool(leaf.size)
+    numbers = (leaf.got, leaf.want) if seen else (None, None)
+    at = str(list(leaf.index)) if leaf.index else ""
+    share = f"{leaf.mismatched} of {leaf.size}" if leaf.mismatched else ""
+    ratio = leaf.ratio if seen else None
+    return (quantity, leaf.torch, leaf.error, *numbers, at, share, ratio, leaf.noise, leaf.jax, leaf.note)
+
+
+def _told(leaf: Leaf) -> str:
+    """Return a leaf in a line."""
+    numbers = f", {leaf.got:.6g} in JAX, {leaf.want:.6g} in torch at {list(leaf.index)}" if leaf.size else ""
+    note = f" ({leaf.note})" if leaf.note else ""
+    return f"{leaf.torch} <-> {leaf.jax}: error {leaf.error:.1e}{numbers}{note}"
 
 
 def _plain_result(result: Result) -> dict[str, Any]:
     """Return a quantity with its figures and those of its leaves."""
-    leaves = [{**_plain(leaf), "noise": _number(leaf.noise)} for leaf in result.leaves]
-    return {**_plain(result), "error": _number(result.error), "noise": _number(result.noise), "leaves": leaves}
-
-
-def _legal(text: str) -> str:
-    """Drop characters that XML cannot hold."""
-    return "".join(c for c in text if c in "\t\n\r" or ord(c) >= 32)
-
-
-def _plain(value: Any) -> Any:
-    """Turn dataclasses, tuples and numbers into what JSON holds."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return _number(value) if isinstance(value, float) else str(value)
-
-
-def _number(value: float | None) -> float | None:
-    """Return a number that JSON has; infinity becomes a very large one, NaN nothing."""
-    if value is None or math.isnan(value):
-        return None
-    return math.copysign(1e300, value) if math.isinf(value) else float(value)
+    leaves = [{**plain(leaf), "noise": number(leaf.noise)} for leaf in result.leaves]
+    return {**plain(result), "error": number(result.error), "noise": number(result.noise), "leaves": leaves}

@@ -7,8 +7,9 @@ import torch
 from flax import nnx
 from torch import nn
 
+from jaxgrad.models._facts import JaxFacts, TorchFacts
+from jaxgrad.models._search import correspond
 from jaxgrad.verify import pair
-from jaxgrad.verify.port.mapping._search import automatic
 
 
 class Wrapped(nn.Module):
@@ -95,6 +96,6 @@ def test_layers_that_nobody_sees_run_are_counted_by_their_numbers():
     theirs = {f"layers.{i}.{name}": shape for i in range(12) for name, shape in shapes.items()}
     ours = {f"Cell_{i}/{s}{gate}/kernel": (3, 3) for i in sorted(range(12), key=str) for s in "ih" for gate in "ifgo"}
     ours |= {path.replace("kernel", "bias"): (3,) for path in ours if "/h" in path}
-    found = automatic(theirs, {f"layers.{i}": "LSTM" for i in range(12)}, {}, ours, {})
+    found = correspond(TorchFacts(theirs, {f"layers.{i}": "LSTM" for i in range(12)}), JaxFacts(ours))
     assert not found.unused
-    assert all(e.torch[0].split(".")[1] == e.jax.split("/")[0].removeprefix("Cell_") for e in found.entries)
+    assert all(link.name.split(".")[1] == link.path.split("/")[0].removeprefix("Cell_") for link in found.links)

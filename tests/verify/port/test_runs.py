@@ -138,10 +138,10 @@ def test_a_spec_may_import_what_lies_beside_it(tmp_path, monkeypatch):
     assert read_spec(tmp_path / "spec.py") == {"loss": "mse"}
 
 
-@pytest.mark.parametrize("command", [["kinks", "--format", "html"], ["doctor", "--format", "zzz"]])
+@pytest.mark.parametrize("command", [["kinks", "--format", "xml"], ["doctor", "--format", "zzz"]])
 def test_unknown_formats_are_refused(command, capsys):
     assert call(command) == 2
-    assert "--format must be one of text, json" in capsys.readouterr().err
+    assert "--format must be one of text, json, junit, html; got" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")

@@ -65,7 +65,7 @@ def _merged(causes: list[Cause]) -> list[Cause]:
     """Tell a cause that several layers share once, at the first of them."""
     found: dict[Any, list[Cause]] = {}
     for cause in causes:
-        key = (cause.id, cause.text, cause.mend) if cause.id != "unknown" else cause.id
+        key = (cause.id, cause.text, cause.fix) if cause.id != "unknown" else cause.id
         found.setdefault(key, []).append(cause)
     return [
         dataclasses.replace(same[0], also=tuple(dict.fromkeys(c.path for c in same if c.path != same[0].path)))

@@ -9,6 +9,7 @@ from jaxgrad.verify._environment import doctor
 from jaxgrad.verify._errors import require
 from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
+from jaxgrad.verify.port._about import now
 from jaxgrad.verify.port._bind import bind, with_defaults
 from jaxgrad.verify.port._divergences import first_of_results
 from jaxgrad.verify.port.dumps._stored import StoredTorch, facts
@@ -134,7 +135,8 @@ def compare_runs(
         lost = [Leaf(name, "", np.inf, note="without a counterpart") for name in left]
         results.append(Result("mapping", lost, "differ", f"{len(left)} weights without a counterpart: {left[0]}"))
     versions = other.get("doctor", {}).get("versions", {})
-    meta = {"versions": versions, "notes": [], "backend": "", "dtypes": ["float64"], "tolerance_f64": tolerance,
+    meta = {"command": "diff", "date": now(), "versions": versions, "notes": [], "backend": "",
+            "dtypes": ["float64"], "tolerance_f64": tolerance,
             "parameters": 0, "batch": [], "mode": "dumped", "seconds": 0.0}  # fmt: skip
     return Report(results, [], first_of_results(results, tolerance), [], meta)
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgrad import _jaxpr
+from jaxgrad.verify.port.frameworks._comparisons import compares, without_ties
 
-__all__ = ["QUICK", "compares", "quick", "run_once"]
+__all__ = ["QUICK", "quick", "run_once"]
 
 QUICK = {
     "xla_backend_optimization_level": 0,
@@ -22,21 +22,19 @@ is not split over threads, since the precisions of a check are compiled side by 
 
 Loops that compute one number twice may round it differently there. Nothing notices, but for a program that compares
 such a number with itself: the gradient of a maximum asks which entries are equal to it, finds none, and divides by
-their number. `compares` finds these programs, and they are compiled as JAX does by default."""
-
-COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+their number. `compares` finds these programs, `without_ties` asks some of them otherwise, and what still compares is
+compiled as JAX does by default."""
 
 
 def quick(fun: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``fun`` compiled for a few runs; it cannot be part of another program."""
-    traced = jax.jit(fun)  # noqa: TID251 - it goes with the check that made it
     programs: dict[Any, Any] = {}
 
     def run(*args: Any) -> Any:
         leaves, structure = jax.tree.flatten(args)
         kind = structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
         if kind not in programs:
-            programs[kind] = _compile(traced.trace(*args))
+            programs[kind] = _compile(fun, args)
         return programs[kind](*args)
 
     return run
@@ -44,13 +42,30 @@ def quick(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 def run_once(fun: Callable[..., Any], *args: Any) -> Any:
     """Compile ``fun`` for its arguments, run it, and keep nothing."""
-    return _compile(jax.jit(fun).trace(*args))(*args)  # noqa: TID251 - a program that runs once has no place in a cache
+    return _compile(fun, args)(*args)
 
 
-def _compile(traced: Any) -> Any:
-    """Compile a traced program, shortly where that cannot be noticed."""
-    short = jax.default_backend() == "cpu" and not compares(traced.jaxpr.jaxpr)
-    return traced.lower().compile(compiler_options=_known() if short else None)
+def _compile(fun: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Compile a function for its arguments, shortly where that cannot be noticed."""
+    traced = _trace(fun, args)
+    if jax.default_backend() != "cpu":
+        return traced.lower().compile()
+    if not compares(traced.jaxpr.jaxpr):
+        return traced.lower().compile(compiler_options=_known())
+    other = _trace(_asked_otherwise(traced), args)
+    short = not compares(other.jaxpr.jaxpr)
+    return other.lower().compile(compiler_options=_known()) if short else traced.lower().compile()
+
+
+def _trace(fun: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Trace a function for its arguments."""
+    return jax.jit(fun).trace(*args)  # noqa: TID251 - the program is kept by who asked for it
+
+
+def _asked_otherwise(traced: Any) -> Callable[..., Any]:
+    """Return the function of a traced program that asks no operand of a maximum for a tie."""
+    evaluate, structure = without_ties(traced.jaxpr), jax.tree.structure(traced.out_info)
+    return lambda *args: jax.tree.unflatten(structure, evaluate(*jax.tree.leaves(args)))
 
 
 @functools.cache
@@ -66,21 +81,3 @@ def _known() -> dict[str, Any]:
         return True
 
     return QUICK if accepted(QUICK) else {name: value for name, value in QUICK.items() if accepted({name: value})}
-
-
-def compares(program: Any) -> bool:
-    """Say whether a program compares two floating-point numbers, neither of which is written in it.
-
-    A number that is compared with itself is asked whether it is NaN, which rounding does not change.
-    """
-
-    def wanted(eqn: Any) -> bool:
-        if eqn.primitive.name not in COMPARISONS:
-            return False
-        computed = [v for v in eqn.invars if not isinstance(v, _jaxpr.Literal)]
-        two = len(computed) == 2 and computed[0] is not computed[1]
-        return two and jnp.issubdtype(computed[0].aval.dtype, jnp.floating)
-
-    # a softmax takes the derivative of a maximum that it then leaves alone
-    live, _ = _jaxpr.needed(program, [True] * len(program.outvars))
-    return _jaxpr.contains(live, wanted)

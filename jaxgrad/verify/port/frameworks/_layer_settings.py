@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
+from jaxgrad.models._facts import kind_of
 from jaxgrad.verify.port.frameworks._jax_model import JaxModel
-from jaxgrad.verify.port.frameworks._torch_module import kind_of
 
 __all__ = ["jax_configs", "torch_configs"]
 
@@ -41,7 +41,15 @@ NNX_SETTINGS = [
 
 def jax_configs(side: JaxModel) -> dict[str, dict[str, Any]]:
     """Return the settings of every JAX module by path, with its class under ``kind``."""
-    return {path: {"kind": type(module).__name__, **_settings(module)} for path, module in side.modules().items()}
+    return {
+        path: {"kind": type(module).__name__, "by_flax": _is_flax(module), **_settings(module)}
+        for path, module in side.modules().items()
+    }
+
+
+def _is_flax(module: Any) -> bool:
+    """Say whether a layer is Flax's own: how it lays out its weights is known."""
+    return type(module).__module__.startswith("flax.")
 
 
 def _settings(module: Any) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxgrad.verify.port.frameworks._loss_names import LOSS_NAMES
+
 __all__ = ["named", "names"]
 
 
@@ -48,11 +50,17 @@ def _mean_square_jax(output: Any, *target: Any) -> Any:
     return 0.5 * jnp.mean(output**2)
 
 
-LOSSES = {
-    "mse": (_mse_torch, _mse_jax),
-    "cross_entropy": (_cross_entropy_torch, _cross_entropy_jax),
-    "mean_square": (_mean_square_torch, _mean_square_jax),
-}
+LOSSES = dict(
+    zip(
+        LOSS_NAMES,
+        (
+            (_mse_torch, _mse_jax),
+            (_cross_entropy_torch, _cross_entropy_jax),
+            (_mean_square_torch, _mean_square_jax),
+        ),
+        strict=True,
+    )
+)
 
 
 def names() -> str:

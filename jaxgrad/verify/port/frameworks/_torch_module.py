@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from jaxgrad.models._facts import kind_of as kind_of
+from jaxgrad.models._facts import kinds_of
 from jaxgrad.verify._bridge import to_torch
 from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.judge._arrays import to_float64
@@ -18,7 +20,7 @@ from jaxgrad.verify.port.frameworks._parts import Parts
 from jaxgrad.verify.port.frameworks._perturb import is_statistic, perturb
 from jaxgrad.verify.port.frameworks._protocols import Batch, FirstRun, Shape, TorchModel
 
-__all__ = ["TorchSide", "kind_of", "running", "unwrapped"]
+__all__ = ["TorchSide", "copied", "kind_of", "running", "unwrapped"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ class TorchSide:
     @functools.cached_property
     def kinds(self) -> dict[str, str]:
         """The class of every module by path: torch's own where it is one of them by another name."""
-        return {name: kind_of(m) for name, m in self.module.named_modules()}
+        return kinds_of(self.module)
 
     @functools.cached_property
     def places(self) -> dict[str, str]:
@@ -137,13 +139,13 @@ class TorchSide:
         import torch
 
         if dtype not in self.copies:
-            copied = _copied(self.module).to(getattr(torch, dtype))
+            made = copied(self.module).to(getattr(torch, dtype))
             for name, values in self.settled.items() if dtype == "float64" else ():
                 if name not in self.params and name not in self.buffers:
-                    _lift_torch.set_attribute(copied, name, values)
+                    _lift_torch.set_attribute(made, name, values)
             # an exported module refuses to be told a mode, and has none
-            training = any(m.training for m in copied.modules())
-            self.copies[dtype] = copied if not training and not self.train else copied.train(self.train)
+            training = any(m.training for m in made.modules())
+            self.copies[dtype] = made if not training and not self.train else made.train(self.train)
         return self.copies[dtype]
 
     def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -223,26 +225,12 @@ class TorchSide:
         return tuple(to_torch(x, _np(dtype)) for x in wide)
 
 
-def _copied(module: Any) -> Any:
+def copied(module: Any) -> Any:
     """Return a deep copy of a module; a tensor that it computed and keeps (of weight norm) comes without its graph."""
     import torch
 
     kept = [x for m in module.modules() for x in vars(m).values() if isinstance(x, torch.Tensor) and not x.is_leaf]
     return copy.deepcopy(module, {id(x): x.detach().clone() for x in kept})
-
-
-def kind_of(module: Any) -> str:
-    """Return the name of torch's own layer that a module is or is derived from, or else of its class.
-
-    A class of the user's that is no such layer may go by its name: ``Conv1D`` of GPT-2 is a linear layer.
-    """
-    from torch import nn
-
-    for base in type(module).__mro__:
-        if base.__module__.startswith("torch.nn.modules") and base is not nn.Module:
-            return base.__name__
-    name = type(module).__name__
-    return f"own {name}" if hasattr(nn, name) or name.startswith("Conv") else name
 
 
 def unwrapped(module: Any) -> Any:

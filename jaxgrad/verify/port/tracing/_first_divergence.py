@@ -12,7 +12,7 @@ from jaxgrad.verify.port.tracing import _match_calls, _record_jax, _record_torch
 from jaxgrad.verify.port.tracing._match_calls import Aligned
 from jaxgrad.verify.port.tracing._record_jax import Forced, Natural, Reference
 from jaxgrad.verify.port.tracing._record_torch import Call, Trace
-from jaxgrad.verify.report._records import Divergence, Layer, Slot
+from jaxgrad.verify.report._records import Divergence, LayerError, Slot
 
 __all__ = ["Passes", "find_all", "layers", "watch"]
 
@@ -44,7 +44,7 @@ def watch(bound: Any, dtype: str = "float64") -> Passes | None:
     return Passes(trace, natural, forced, aligned, plan, gradients)
 
 
-def layers(passes: Passes, *, unread: bool = False) -> list[Layer]:
+def layers(passes: Passes, *, unread: bool = False) -> list[LayerError]:
     """Return a row for every pair of calls, in the order of execution.
 
     Args:
@@ -67,7 +67,7 @@ def layers(passes: Passes, *, unread: bool = False) -> list[Layer]:
         inner = [a for a in passes.aligned if a.call.parent is pair.call]
         both, sent = (ref.cotangent, passes.natural.cotangents[slot]), passes.forced.input_cotangents.get(slot, {})
         rows.append(
-            Layer(
+            LayerError(
                 pair.call.path,
                 slot[0],
                 pair.call.kind,
@@ -117,7 +117,7 @@ def _own_weights(passes: Passes, path: str, floor: float) -> float:
     return max((relative(g, w, floor) if g is not None else np.inf for g, w in found), default=0.0)
 
 
-def find_all(bound: Any, passes: Passes, rows: list[Layer], tolerance: float) -> list[Divergence]:
+def find_all(bound: Any, passes: Passes, rows: list[LayerError], tolerance: float) -> list[Divergence]:
     """Return every own error of the forward pass, the weightiest first; or else the first of the backward pass."""
     found = _forward(passes, rows, tolerance)
     if not found:
@@ -144,7 +144,7 @@ def ranked(bound: Any, passes: Passes, found: list[Divergence]) -> list[Divergen
     return main + sorted((d for d in found if d not in main), key=lambda d: -d.explains)
 
 
-def _forward(passes: Passes, rows: list[Layer], tolerance: float) -> list[Divergence]:
+def _forward(passes: Passes, rows: list[LayerError], tolerance: float) -> list[Divergence]:
     """Return the own errors in the order of the forward pass; none of them is inherited."""
     events: list[tuple[float, Divergence]] = []
     for row, pair in zip(rows, passes.aligned, strict=True):
@@ -160,7 +160,7 @@ def _forward(passes: Passes, rows: list[Layer], tolerance: float) -> list[Diverg
     return [divergence for _, divergence in sorted(events, key=lambda event: event[0])]
 
 
-def _first_backward(passes: Passes, rows: list[Layer], tolerance: float) -> Divergence | None:
+def _first_backward(passes: Passes, rows: list[LayerError], tolerance: float) -> Divergence | None:
     """Return the last place in forward order at which a pull-back differs: the first in backward order."""
     events: list[tuple[float, Divergence]] = []
     for row, pair in zip(rows, passes.aligned, strict=True):
