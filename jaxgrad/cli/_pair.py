@@ -27,11 +27,19 @@ def check(
     """Compare two models of your own: do they agree, and if not, where and why."""
     check_format(format, output)
     options = {"dtypes": check_dtypes(dtype), **check_tolerance(tolerance)}
+    _check_quantities(what)
     bound = _load(spec)
     with _progress() as tell:
         report = attempt(lambda: bound.check(what, progress=tell, **options))
     write(_about(report, spec), format, output)
     return _code(report)
+
+
+def _check_quantities(what: str | None) -> None:
+    """Refuse a name that is no quantity before any model is loaded."""
+    from jaxgrad.verify import quantity_names
+
+    attempt(lambda: quantity_names(what))
 
 
 def _code(report: Any) -> int:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from jaxgrad.verify.port.frameworks._loss_names import LOSS_NAMES as LOSS_NAMES
     from jaxgrad.verify.port.mapping._search import Rule as Rule
     from jaxgrad.verify.port.quantities._names import QUANTITIES as QUANTITIES
+    from jaxgrad.verify.port.quantities._names import quantity_names as quantity_names
     from jaxgrad.verify.report._audit import Audit as Audit
     from jaxgrad.verify.report._audit import Setting as Setting
     from jaxgrad.verify.report._probes import DoctorReport as DoctorReport
@@ -50,8 +51,6 @@ PLACES = {
     "jaxgrad.verify._environment": ("doctor",),
     "jaxgrad.verify._errors": (
         "CannotRun",
-        "DoctorReport",
-        "KinkReport",
         "MappingError",
         "PairError",
     ),
@@ -80,7 +79,7 @@ PLACES = {
     ),
     "jaxgrad.verify.port.frameworks._loss_names": ("LOSS_NAMES",),
     "jaxgrad.verify.port.mapping._search": ("Rule",),
-    "jaxgrad.verify.port.quantities._names": ("QUANTITIES",),
+    "jaxgrad.verify.port.quantities._names": ("QUANTITIES", "quantity_names"),
     "jaxgrad.verify.report._audit": (
         "Audit",
         "Setting",
@@ -128,6 +127,7 @@ __all__ = [
     "kinks",
     "load_pair",
     "pair",
+    "quantity_names",
     "read_run",
     "run",
     "select",

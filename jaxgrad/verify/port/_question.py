@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jaxgrad.verify.port.quantities._names import FIRST, INSIDE, SECOND, names_of
+from jaxgrad.verify.port.quantities._names import FIRST, INSIDE, SECOND, quantity_names
 from jaxgrad.verify.port.quantities._verdicts import Progress
 
 __all__ = ["Question"]
@@ -36,7 +36,7 @@ class Question:
             ValueError: If a name is no quantity.
         """
         lower = [dtype for dtype in dtypes if dtype != "float64"]
-        return cls(tuple(names_of(what)), ("float64", *lower), tolerance, noise, progress or _silent)
+        return cls(tuple(quantity_names(what)), ("float64", *lower), tolerance, noise, progress or _silent)
 
     @property
     def numbers(self) -> list[str]:

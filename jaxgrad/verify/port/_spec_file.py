@@ -21,9 +21,8 @@ def read_spec(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        message = (
-            f"the spec {path} does not exist: give a Python file that defines spec = dict(torch=..., jax=..., ...)"
-        )
+        what = "is a folder" if path.is_dir() else "does not exist"
+        message = f"the spec {path} {what}: give a Python file that defines spec = dict(torch=..., jax=..., ...)"
         raise PairError(message)
     folder = str(path.resolve().parent)
     if folder not in sys.path:

@@ -21,7 +21,7 @@ from jaxgrad.verify.port.frameworks._validate import check_batch, check_mode, ch
 from jaxgrad.verify.port.mapping._model_pair import PairOptions, TorchHalf
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._measure import measure
-from jaxgrad.verify.port.quantities._names import FIRST, SECOND, names_of
+from jaxgrad.verify.port.quantities._names import FIRST, SECOND, quantity_names
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
 from jaxgrad.verify.port.quantities._verdicts import add_noise, judge_result, outputs_laid_out, real_numbers
 from jaxgrad.verify.report._records import Leaf, Report, Result
@@ -80,7 +80,7 @@ def dumped_names(what: str | None) -> list[str]:
     Raises:
         ValueError: If a name is no quantity that can be dumped.
     """
-    names = names_of(what) if what else [*FIRST, "hvp"]
+    names = quantity_names(what) if what else [*FIRST, "hvp"]
     wrong = [n for n in names if n not in (*FIRST, *SECOND)]
     if wrong and what != "all":
         message = f"{', '.join(wrong)} cannot be dumped; choose among {', '.join((*FIRST, *SECOND))}"

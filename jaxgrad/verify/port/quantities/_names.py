@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-__all__ = ["FIRST", "INSIDE", "QUANTITIES", "SECOND", "names_of", "steps_of"]
+__all__ = ["FIRST", "INSIDE", "QUANTITIES", "SECOND", "quantity_names", "steps_of"]
 
 FIRST = ("value", "gradient", "input_gradient")
 SECOND = ("hvp", "ggn", "nth", "per_example", "per_example_norms", "meta", "meta_second_order", "shift", "multi_loss")
@@ -12,11 +12,28 @@ DEFAULT = (*FIRST, *INSIDE, "hvp")
 ALL = (*FIRST, *INSIDE, *SECOND, "step", "steps:3")
 
 
-def names_of(what: Sequence[str] | str | None) -> list[str]:
-    """Return the quantities asked for.
+def quantity_names(what: Sequence[str] | str | None = None) -> list[str]:
+    """Return the names of the quantities that a check is asked for.
+
+    Args:
+        what: Names, in a list or separated by commas; ``"all"`` stands for every one, ``None`` for the usual ones.
+
+    Returns:
+        The names, each once, in the order in which they were asked for.
 
     Raises:
         ValueError: With the names that are known.
+
+    Cost:
+        None: nothing is imported or computed.
+
+    Example:
+        >>> from jaxgrad import verify
+        >>> verify.quantity_names("value, hvp, steps:3")
+        ['value', 'hvp', 'steps:3']
+
+    References:
+        The quantities are listed in ``jaxgrad check -h``.
     """
     if what is None:
         return list(DEFAULT)
