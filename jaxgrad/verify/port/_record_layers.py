@@ -32,12 +32,19 @@ def record(pair: ModelPair, asked: Question, results: Sequence[Result]) -> Recor
         return Recording()
     asked.tell("layer by layer", 0.8)
     value = next((r for r in results if r.name == "value"), None)
+    unread = value is None or value.verdict != "agree"
     try:
         passes = _first_divergence.watch(pair)
+        return Recording(passes, _rows(passes, asked, unread, differs(results)) if passes is not None else ())
     except Exception as error:
         return Recording(failure=f"cannot be watched layer by layer: {first_line(error)}")
-    unread = value is None or value.verdict != "agree"
-    return Recording(passes, _first_divergence.layers(passes, unread=unread) if passes is not None else ())
+
+
+def _rows(passes: Passes, asked: Question, unread: bool, wrong: bool) -> list[LayerError]:
+    """Return every layer's errors; its own are worked out where anything differs, inside or in the results."""
+    rows = _first_divergence.layers(passes, unread=unread, own=False)
+    wrong = wrong or any(not (row.forward <= asked.tolerance and row.backward <= asked.tolerance) for row in rows)
+    return _first_divergence.layers(passes, unread=unread) if wrong else rows
 
 
 def differs(results: Sequence[Result]) -> bool:

@@ -83,7 +83,7 @@ class Divergence:
 
 @dataclasses.dataclass
 class LayerError:
-    """One pair of calls, and its errors in either direction."""
+    """One pair of calls, and its errors in either direction; where nothing differs, its own are those in the model."""
 
     torch: str
     """The path of the torch layer; empty for the model's output."""
@@ -278,7 +278,7 @@ class Report(Forms):
         ]  # fmt: skip
         about = (
             "In the order of execution. forward and backward are a layer's own errors, given the reference's inputs"
-            " and cotangents; the others hold what it inherits."
+            " and cotangents; the others hold what it inherits. Where nothing differs the two are the same."
         )
         return Table("Layers", columns, rows, about, in_text=False)
 

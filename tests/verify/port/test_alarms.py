@@ -16,7 +16,7 @@ from jaxgrad.verify.port.frameworks import _outputs
 from jaxgrad.verify.port.frameworks._comparisons import compares, without_ties
 from jaxgrad.verify.port.frameworks._compile import quick
 from jaxgrad.verify.port.frameworks._contexts import precision
-from jaxgrad.verify.port.tracing import _first_divergence
+from jaxgrad.verify.port.tracing import _first_divergence, _record_jax
 
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 IMAGE = np.random.default_rng(1).normal(size=(2, 3, 5, 5)).astype(np.float32)
@@ -403,6 +403,27 @@ def test_layers_fed_from_integers_and_cells_have_no_error_of_their_own():
     assert {row.torch for row in rows} == {"", "time", "rnn", "fc"}
     own = ("own_forward", "own_input", "own_backward", "own_behind", "own_weights")
     assert max(getattr(row, name) for row in rows for name in own) < 1e-10
+
+
+class Last(fnn.Module):
+    epsilon: float
+
+    @fnn.compact
+    def __call__(self, x):
+        return fnn.LayerNorm(epsilon=self.epsilon, name="0")(x)
+
+
+@pytest.mark.parametrize(("epsilon", "runs"), [(1e-5, 0), (1e-3, 1)])
+def test_the_layers_own_errors_take_a_program_only_where_something_differs(monkeypatch, epsilon, runs):
+    forced, force = [], _record_jax.force
+    monkeypatch.setattr(_record_jax, "force", lambda *args: forced.append(args) or force(*args))
+    bound = {"torch": nn.Sequential(nn.LayerNorm(6)).eval(), "jax": Last(epsilon), "batch": (X,)}
+    report = check(["activations"], **bound)
+    assert len(forced) == runs, report
+    assert report.ok == (not runs)
+    row = next(row for row in report.layers if row.torch == "0")
+    assert row.own_forward == row.forward
+    assert (row.forward > 1e-6) == bool(runs)
 
 
 class Shared(nn.Module):

@@ -1,6 +1,7 @@
 """Where two models part first, forward and backward, and whose error it is."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,25 @@ __all__ = ["Passes", "find_all", "layers", "watch"]
 class Passes:
     """Everything that both models did, laid side by side."""
 
+    bound: Any
+    dtype: str
     trace: Trace
     natural: Natural
-    forced: Forced
     aligned: list[Aligned]
     plan: dict[Slot, Reference]
-    gradients: dict[str, np.ndarray]
-    """The layers' own weight gradients, by torch name."""
     steps: list[Steps] = dataclasses.field(default_factory=list)
     """Recurrences that JAX writes out step by step."""
+
+    @functools.cached_property
+    def forced(self) -> Forced:
+        """The forced pass; a program of its own, which nobody needs where nothing differs."""
+        states = {slot: state for one in self.steps for slot, state in one.states().items()}
+        return _record_jax.force(self.bound, self.plan, self.dtype, states)
+
+    @functools.cached_property
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The layers' own weight gradients, by torch name."""
+        return {n: np.asarray(g) for n, g in quick(self.bound.pull_back)(self.forced.gradients).items()}
 
 
 def watch(bound: Any, dtype: str = "float64") -> Passes | None:
@@ -42,10 +53,7 @@ def watch(bound: Any, dtype: str = "float64") -> Passes | None:
     aligned = _match_calls.align(bound, trace.calls, natural, [slot for slot, _ in outline])
     plan = _match_calls.reference(bound, aligned, natural)
     steps = _match_calls.steps_of(bound, trace.calls, aligned, natural, [slot for slot, _ in outline])
-    states = {slot: state for one in steps for slot, state in one.states().items()}
-    forced = _record_jax.force(bound, plan, dtype, states)
-    gradients = {n: np.asarray(g) for n, g in quick(bound.pull_back)(forced.gradients).items()}
-    return Passes(trace, natural, forced, aligned, plan, gradients, steps)
+    return Passes(bound, dtype, trace, natural, aligned, plan, steps)
 
 
 def stacked(passes: Passes, one: Steps) -> np.ndarray:
@@ -53,53 +61,58 @@ def stacked(passes: Passes, one: Steps) -> np.ndarray:
     return np.stack([passes.forced.steps[slot] for slot in one.slots], one.axis)
 
 
-def layers(passes: Passes, *, unread: bool = False) -> list[LayerError]:
+def layers(passes: Passes, *, unread: bool = False, own: bool = True) -> list[LayerError]:
     """Return a row for every pair of calls, in the order of execution.
 
     Args:
         passes: What both models did.
         unread: Whether entries count that no gradient comes back to on either side. Where the outputs agree they do
             not: nobody reads what an attention returns for its padding.
+        own: Whether a layer's own errors are told apart from what it inherits, which takes the forced pass; otherwise
+            those in the whole model stand for both.
     """
     rows = []
-
-    def error(got: np.ndarray, want: np.ndarray, *back: Any) -> float:
-        read = unread or not back or any(b is None or b.shape != want.shape for b in back)
-        return relative(got, want) if read else _of_read(got, want, back)
-
-    scale = max(map(size, passes.trace.gradients.values()), default=0.0)
     for pair in passes.aligned:
         ref, slot = passes.plan[pair.slot], pair.slot
-        arrived = passes.forced.arrived.get(slot, {})
-        floor = NO_COTANGENT * size(ref.cotangent)
-        weights = _own_weights(passes, pair.call.path, SMALL_LEAF * scale)
-        inner = [a for a in passes.aligned if a.call.parent is pair.call]
-        both, sent = (ref.cotangent, passes.natural.cotangents[slot]), passes.forced.input_cotangents.get(slot, {})
-        rows.append(
-            LayerError(
-                pair.call.path,
-                slot[0],
-                pair.call.kind,
-                pair.call.start,
-                error(passes.natural.outputs[slot], ref.output, *both),
-                error(passes.forced.outputs[slot], ref.output, *both) if slot in passes.forced.outputs else 0.0,
-                max(
-                    (error(arrived[i], ref.inputs[i], ref.input_cotangents.get(i), sent.get(i)) for i in arrived),
-                    default=0.0,
-                ),
-                relative(passes.natural.cotangents[slot], ref.cotangent, floor),
-                max(
-                    (
-                        relative(passes.forced.input_cotangents[slot][i], h, _back_floor(passes, pair, h))
-                        for i, h in ref.input_cotangents.items()
-                    ),
-                    default=0.0,
-                ),
-                relative(passes.forced.output_cotangents[slot], ref.cotangent, floor),
-                0.0 if inner else weights,
-            )
-        )
+        theirs = passes.natural.cotangents[slot]
+        forward = _error(passes.natural.outputs[slot], ref.output, ref.cotangent, theirs, unread=unread)
+        backward = relative(theirs, ref.cotangent, NO_COTANGENT * size(ref.cotangent))
+        row = LayerError(
+            pair.call.path, slot[0], pair.call.kind, pair.call.start,
+            forward=forward, own_forward=forward, own_input=0.0,
+            backward=backward, own_backward=backward, own_behind=0.0, own_weights=0.0,
+        )  # fmt: skip
+        rows.append(_with_own(passes, pair, row, unread) if own else row)
     return rows
+
+
+def _error(got: np.ndarray, want: np.ndarray, *back: Any, unread: bool) -> float:
+    """Return an error, of the entries alone that a gradient comes back to where the others do not count."""
+    read = unread or not back or any(b is None or b.shape != want.shape for b in back)
+    return relative(got, want) if read else _of_read(got, want, back)
+
+
+def _with_own(passes: Passes, pair: Aligned, row: LayerError, unread: bool) -> LayerError:
+    """Return a row with the errors that are a layer's own, by the forced pass."""
+    ref, slot, forced = passes.plan[pair.slot], pair.slot, passes.forced
+    arrived, sent = forced.arrived.get(slot, {}), forced.input_cotangents.get(slot, {})
+    floor = NO_COTANGENT * size(ref.cotangent)
+    scale = max(map(size, passes.trace.gradients.values()), default=0.0)
+    both = ref.cotangent, passes.natural.cotangents[slot]
+    output = forced.outputs.get(slot)
+    inputs = [
+        _error(x, ref.inputs[i], ref.input_cotangents.get(i), sent.get(i), unread=unread) for i, x in arrived.items()
+    ]
+    back = [relative(sent[i], h, floor) for i, h in ref.input_cotangents.items()]
+    inner = any(a.call.parent is pair.call for a in passes.aligned)
+    return dataclasses.replace(
+        row,
+        own_forward=0.0 if output is None else _error(output, ref.output, *both, unread=unread),
+        own_input=max(inputs, default=0.0),
+        own_backward=max(back, default=0.0),
+        own_behind=relative(forced.output_cotangents[slot], ref.cotangent, floor),
+        own_weights=0.0 if inner else _own_weights(passes, pair.call.path, SMALL_LEAF * scale),
+    )
 
 
 def _of_read(got: np.ndarray, want: np.ndarray, back: tuple[np.ndarray, ...]) -> float:
@@ -108,12 +121,6 @@ def _of_read(got: np.ndarray, want: np.ndarray, back: tuple[np.ndarray, ...]) ->
     if got.shape != want.shape or read.all() or not read.any():
         return relative(got, want) if got.shape != want.shape or read.all() else 0.0
     return relative(got[read], want[read], floor=0.0)
-
-
-def _back_floor(passes: Passes, pair: Aligned, cotangent: np.ndarray) -> float:
-    """Return a size below which an input's cotangent is noise: a millionth of what came in at the output."""
-    del cotangent
-    return NO_COTANGENT * size(passes.plan[pair.slot].cotangent)
 
 
 def _own_weights(passes: Passes, path: str, floor: float) -> float:
