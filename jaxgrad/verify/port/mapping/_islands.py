@@ -71,7 +71,7 @@ def _torch_tables(pair: ModelPair, program: Any, rounded: list[np.ndarray]) -> t
             # a mask of zeros and minus infinity is rounded nowhere: there is nothing to tell
             if off:
                 notes.append(
-                    f"torch holds {name} in float32, {off:.2g} roundings off: judged as JAX's table in float64"
+                    f"torch holds {name} in float32, {off:.2g} roundings off: taken as JAX's in float64"
                 )
     return found, notes
 
