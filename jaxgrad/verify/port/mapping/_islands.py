@@ -70,9 +70,7 @@ def _torch_tables(pair: ModelPair, program: Any, rounded: list[np.ndarray]) -> t
             off = size(settled - values) / max(size(values) * F32_UNIT, np.finfo(float).tiny)
             # a mask of zeros and minus infinity is rounded nowhere: there is nothing to tell
             if off:
-                notes.append(
-                    f"torch holds {name} in float32, {off:.2g} roundings off: taken as JAX's in float64"
-                )
+                notes.append(f"torch holds {name} in float32, {off:.2g} roundings off: taken as JAX's in float64")
     return found, notes
 
 
