@@ -294,7 +294,7 @@ def unpaired(found: Found, torch: TorchFacts, jax: JaxFacts) -> dict[str, str]:
     for key in found.unused:
         told[key] = _nearest(key, torch.shapes[key], found.unfilled, jax.shapes, filled)
         if key in back:
-            told[key] = "the reset gate scales its last third, for which this cell has no bias"
+            told[key] = f"the reset gate scales its last third, for which this cell has no bias beside {back[key]}"
     return told
 
 

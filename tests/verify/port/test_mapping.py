@@ -99,3 +99,41 @@ def test_layers_that_nobody_sees_run_are_counted_by_their_numbers():
     found = correspond(TorchFacts(theirs, {f"layers.{i}": "LSTM" for i in range(12)}), JaxFacts(ours))
     assert not found.unused
     assert all(link.name.split(".")[1] == link.path.split("/")[0].removeprefix("Cell_") for link in found.links)
+
+
+class Cell(nnx.Module):
+    """A recurrent layer of NNX, whose reset gate scales a state without a bias."""
+
+    def __init__(self):
+        self.layer = nnx.RNN(nnx.GRUCell(8, 3, rngs=nnx.Rngs(0)))
+
+    def __call__(self, x):
+        return self.layer(x)
+
+
+class Biased(fnn.Module):
+    """A linear layer with a bias."""
+
+    @fnn.compact
+    def __call__(self, x):
+        return fnn.Dense(3, name="0")(x)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "path", "names"),
+    [
+        (
+            lambda: Wrapped(nn.GRU(8, 3, batch_first=True)),
+            Cell,
+            "layer",
+            ("layer.bias_hh_l0", "layer/cell/dense_i/bias"),
+        ),
+        (lambda: nn.Sequential(nn.Linear(8, 3, bias=False)), Biased, "0", ("0/bias [3]",)),
+    ],
+)
+def test_a_weight_without_a_counterpart_is_the_first_cause(theirs, ours, path, names):
+    x = np.random.default_rng(0).normal(size=SERIES)
+    bound = pair(torch=theirs().eval(), jax=ours(), loss="mean_square", batch=x)
+    causes = bound.check(["value", "gradient"], dtypes=("float64",)).causes
+    assert [(cause.id, cause.path) for cause in causes] == [("mapping", path)]
+    assert all(name in causes[0].text for name in names)
