@@ -51,6 +51,18 @@ class Transposed(fnn.Module):
         return fnn.ConvTranspose(5, (3, 2), (2, 2), padding="VALID", transpose_kernel=self.transpose_kernel)(x)
 
 
+class Packed(fnn.Module):
+    """Attention that makes queries, keys and values by one layer."""
+
+    features: int | tuple[int, ...]
+
+    @fnn.compact
+    def __call__(self, x):
+        made = fnn.DenseGeneral(self.features, name="qkv")(x).reshape(*x.shape[:2], 3, 2, 4)
+        mixed = fnn.dot_product_attention(*(made[:, :, i] for i in range(3)))
+        return fnn.Dense(8, name="out")(mixed.reshape(x.shape))
+
+
 IMAGE, SERIES = (2, 4, 5, 6), (3, 5, 8)
 KINDS = {
     "grouped convolution": (nn.Conv2d(4, 6, 3, groups=2), fnn.Sequential([fnn.Conv(6, (3, 3), feature_group_count=2,
@@ -68,6 +80,8 @@ KINDS = {
     "gru": (Wrapped(nn.GRU(8, 3, batch_first=True)), fnn.RNN(fnn.GRUCell(3)), SERIES),
     "attention, packed": (Attention(True), fnn.Sequential([fnn.MultiHeadDotProductAttention(2)]), SERIES),
     "attention, apart": (Attention(False), fnn.Sequential([fnn.MultiHeadDotProductAttention(2)]), SERIES),
+    "attention, packed in JAX": (Attention(False), Packed(24), SERIES),
+    "attention, packed by part and head": (Attention(False), Packed((3, 2, 4)), SERIES),
     "attention of NNX": (Attention(True), nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)), SERIES),
 }  # fmt: skip
 
