@@ -25,7 +25,7 @@ class Slice(NamedTuple):
     """Its shape."""
     axis: int
     """The axis along which the layers lie."""
-    index: int
+    place: int
     """The layer's place."""
     front: str
     """What stands before the layer's number in the name that it is searched by."""
@@ -33,7 +33,7 @@ class Slice(NamedTuple):
     @property
     def number(self) -> str:
         """The layer's number with what stands before it."""
-        return f"{self.front}{self.index}/"
+        return f"{self.front}{self.place}/"
 
 
 class Stack(NamedTuple):
@@ -52,6 +52,11 @@ def stacks(torch: TorchFacts, jax: JaxFacts, unfilled: tuple[str, ...]) -> Itera
     above = {"/".join(names[:n]) for names in parts for n in range(len(names))}
     for node in sorted(above, key=lambda path: (path.count("/") + bool(path), path)):
         shapes = [shape for path, shape in jax.shapes.items() if _below(plain[path], node)]
+        deeper = {"/".join(plain[path].split("/")[: node.count("/") + bool(node) + 1]) for path in plain
+                  if _below(plain[path], node)}  # fmt: skip
+        if len(deeper) == 1 and deeper <= above:
+            # the same leaves lie below a longer name, which the layers' numbers follow
+            continue
         for axis in (0, 1):
             sizes = {shape[axis] if len(shape) > axis else 0 for shape in shapes}
             if len(sizes) == 1 and (length := sizes.pop()) in lengths:
@@ -112,6 +117,6 @@ def joined(link: Link, slices: dict[str, Slice]) -> Link:
     if part is None:
         return link
     pads = list(link.layout.pads or [(0, 0)] * len(link.layout.jax_shape))
-    pads.insert(part.axis, (part.index, part.shape[part.axis] - part.index - 1))
+    pads.insert(part.axis, (part.place, part.shape[part.axis] - part.place - 1))
     layout = dataclasses.replace(link.layout, jax_shape=part.shape, pads=tuple(pads))
     return dataclasses.replace(link, path=part.path, layout=layout)
