@@ -75,7 +75,7 @@ def _rejoined(found: Found, slices: dict[str, Slice]) -> Found:
 
     def joint(match: Match) -> Match:
         parts = [slices[link.path] for link in match.links if link.path in slices]
-        layer = match.jax.replace(parts[0].number, parts[0].front, 1) if parts else match.jax
+        layer = f"{match.jax}/".replace(parts[0].number, parts[0].front, 1).rstrip("/") if parts else match.jax
         doubts = {real(path): why for path, why in match.doubts.items()}
         links = tuple(joined(link, slices) for link in match.links)
         return dataclasses.replace(match, jax=layer, links=links, doubts=doubts)
