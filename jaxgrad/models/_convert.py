@@ -4,9 +4,9 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from jaxgrad.models._groups import GATES, Unit
 from jaxgrad.models._layouts import Place, lies, link_of, place
 from jaxgrad.models._link import Layout, Link
-from jaxgrad.models._units import GATES, Unit
 
 __all__ = ["Fit", "convert"]
 
@@ -114,16 +114,67 @@ def _rows(torch: Unit, own: str, jax: Unit, new: str, rows: tuple[int, int] | No
     return Link(torch.leaves[own], jax.leaves[new], layout, start)
 
 
+def _block(torch: Unit, own: str, jax: Unit, new: str, start: int, total: int) -> Link:
+    """Link a tensor to a part of a leaf that holds several side by side.
+
+    Args:
+        torch: The torch layers.
+        own: The tensor, whose first axis is that of the outputs.
+        jax: The JAX layers.
+        new: The leaf.
+        start: The first of the leaf's outputs that the tensor makes.
+        total: How many outputs the leaf has.
+
+    Raises:
+        Unlike: If the shapes do not fit.
+    """
+    shape, target = torch.shapes[own], jax.shapes[new]
+    inputs = math.prod(shape[1:])
+    for axes, first in (((*range(1, len(shape)), 0), inputs), (tuple(range(len(shape))), 1)):
+        # the outputs take the axes from the one before which as many entries lie as there are inputs
+        at = next((i for i in range(len(target)) if math.prod(target[:i]) == first), None)
+        if at is None or math.prod(target) != inputs * total:
+            continue
+        step = math.prod(target[at:]) // target[at] // (1 if first == inputs else inputs)
+        if start % step or shape[0] % step:
+            continue
+        here = (start // step, (total - start - shape[0]) // step)
+        part = (*target[:at], shape[0] // step, *target[at + 1 :])
+        layout = lies(shape, part, axes, len(shape) - 1 if first == inputs else 1)
+        if layout is not None:
+            pads = tuple(here if i == at else (0, 0) for i in range(len(target)))
+            return Link(torch.leaves[own], jax.leaves[new], dataclasses.replace(layout, jax_shape=target, pads=pads))
+    raise Unlike
+
+
 def _attention(torch: Unit, jax: Unit) -> Iterator[Link]:
-    """Projections of queries, keys and values, packed or apart, and that of the output; each may lack its bias."""
+    """Projections of queries, keys and values, packed or apart, and that of the output; each may lack its bias.
+
+    Raises:
+        Unlike: If both sides are packed, and so are linked as plain layers, or the shapes do not fit.
+    """
+    packed = [unit for unit in (torch, jax) if "in.weight" in unit.shapes]
+    if len(packed) == 2:
+        raise Unlike
+    if packed == [torch]:
+        inputs = math.prod(torch.shapes["in.weight"][1:])
+        sizes = [math.prod(jax.shapes[f"{part}.weight"]) // inputs for part in "qkv"]
+    else:
+        sizes = [torch.shapes[f"{part}.weight"][0] for part in "qkv"]
+    if packed == [torch] and torch.shapes["in.weight"][0] != sum(sizes):
+        raise Unlike
     for i, part in enumerate("qkv"):
+        start = sum(sizes[:i])
         for name in ("weight", "bias"):
-            own, rows = f"{part}.{name}", None
-            if own not in torch.shapes and f"in.{name}" in torch.shapes:
-                third = torch.shapes[f"in.{name}"][0] // 3
-                own, rows = f"in.{name}", (i * third, third)
-            if own in torch.shapes and (f"{part}.{name}" in jax.shapes or name == "weight"):
-                yield _rows(torch, own, jax, f"{part}.{name}", rows)
+            own, new = f"{part}.{name}", f"{part}.{name}"
+            if packed == [jax]:
+                if own in torch.shapes and f"in.{name}" in jax.shapes:
+                    yield _block(torch, own, jax, f"in.{name}", start, sum(sizes))
+            elif own not in torch.shapes and f"in.{name}" in torch.shapes:
+                if new in jax.shapes:
+                    yield _rows(torch, f"in.{name}", jax, new, (start, sizes[i]))
+            elif own in torch.shapes and (new in jax.shapes or name == "weight"):
+                yield _rows(torch, own, jax, new)
     yield _rows(torch, "out.weight", jax, "out.weight")
     if "out.bias" in torch.shapes and "out.bias" in jax.shapes:
         yield _rows(torch, "out.bias", jax, "out.bias")
@@ -171,8 +222,14 @@ def _gates_together(torch: Unit, jax: Unit, gates: tuple[str, ...]) -> Iterator[
 
 
 def _part(torch: Unit, own: str, jax: Unit, new: str) -> Link:
-    """Link the first two thirds of a bias to the first two thirds of a leaf; the rest of the leaf gets nothing."""
+    """Link the first two thirds of a bias to the first two thirds of a leaf; the rest of the leaf gets nothing.
+
+    Raises:
+        Unlike: If the leaf is no vector.
+    """
     (size,), target = torch.shapes[own], jax.shapes[new]
+    if len(target) != 1:
+        raise Unlike
     rows = size // 3 * 2
-    layout = Layout((rows,), (rows,), (0,), target, pad=target[0] - rows)
+    layout = Layout((rows,), (rows,), (0,), target, pads=((0, target[0] - rows),))
     return Link(torch.leaves[own], jax.leaves[new], layout, 0)

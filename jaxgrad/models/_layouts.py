@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from jaxgrad.models._facts import Shape
+from jaxgrad.models._groups import Unit
 from jaxgrad.models._link import Layout, Link
-from jaxgrad.models._units import Unit
 
 __all__ = ["Place", "lies", "link_of", "place", "stem"]
 

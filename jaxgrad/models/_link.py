@@ -28,8 +28,8 @@ class Layout:
     """Shape of the JAX leaf."""
     flip: tuple[int, ...] = ()
     """Axes, in JAX's order before the last reshape, along which the entries run backwards."""
-    pad: int = 0
-    """How many entries of the leaf, the last ones, get nothing."""
+    pads: tuple[tuple[int, int], ...] = ()
+    """For each axis of the leaf how many entries before and after get nothing; empty where all of it is filled."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not hold the same number of entries.
@@ -37,10 +37,24 @@ class Layout:
         Raises:
             ValueError: If they do not, or ``axes`` is no permutation.
         """
-        sizes = {math.prod(self.torch_shape), math.prod(self.split), math.prod(self.jax_shape) - self.pad}
+        sizes = {math.prod(self.torch_shape), math.prod(self.split), math.prod(self.filled)}
         if len(sizes) > 1 or sorted(self.axes) != list(range(len(self.split))):
             message = f"a layout must keep every entry; got {self}"
             raise ValueError(message)
+
+    @property
+    def filled(self) -> tuple[int, ...]:
+        """The shape of the part of the leaf that is filled."""
+        if not self.pads:
+            return self.jax_shape
+        return tuple(size - before - after for size, (before, after) in zip(self.jax_shape, self.pads, strict=True))
+
+    def overlaps(self, other: "Layout") -> bool:
+        """Say whether two layouts of a leaf fill any entry of it both."""
+        if not (self.pads and other.pads):
+            return True
+        sides = zip(self.jax_shape, self.pads, other.pads, strict=True)
+        return all(a < size - d and c < size - b for size, (a, b), (c, d) in sides)
 
     def to_jax(self, tensor: np.ndarray, lead: int = 0) -> np.ndarray:
         """Rearrange from torch's layout to JAX's."""
@@ -48,16 +62,18 @@ class Layout:
         axes = (*range(lead), *(axis + lead for axis in self.axes))
         moved = tensor.reshape(front + self.split).transpose(axes)
         kept = moved[self._backwards(lead)]
-        if self.pad:
-            array = np if isinstance(kept, np.ndarray) else jnp
-            kept = array.pad(kept.reshape((*front, -1)), [(0, 0)] * lead + [(0, self.pad)])
-        return kept.reshape(front + self.jax_shape)
+        kept = kept.reshape(front + self.filled)
+        if not self.pads:
+            return kept
+        array = np if isinstance(kept, np.ndarray) else jnp
+        return array.pad(kept, [(0, 0)] * lead + list(self.pads))
 
     def to_torch(self, leaf: np.ndarray, lead: int = 0) -> np.ndarray:
         """Rearrange from JAX's layout to torch's."""
         front = leaf.shape[:lead]
-        if self.pad:
-            leaf = leaf.reshape((*front, -1))[..., : -self.pad]
+        if self.pads:
+            spans = (slice(before, before + n) for (before, _), n in zip(self.pads, self.filled, strict=True))
+            leaf = leaf[(slice(None),) * lead + tuple(spans)]
         axes = (*range(lead), *(axis + lead for axis in np.argsort(self.axes)))
         moved = leaf.reshape(front + tuple(self.split[axis] for axis in self.axes))
         return moved[self._backwards(lead)].transpose(axes).reshape(front + self.torch_shape)
@@ -74,7 +90,9 @@ class Layout:
         steps += [f"permute{self.axes}"] if self.axes != tuple(range(len(self.axes))) else []
         steps += [f"flip{self.flip}"] if self.flip else []
         moved = tuple(self.split[axis] for axis in self.axes)
-        steps += [f"reshape{self.jax_shape}"] if self.jax_shape != moved and kept else []
+        steps += [f"reshape{self.filled}"] if self.filled != moved and kept else []
+        parts = zip(self.pads, self.filled, self.jax_shape, strict=False)
+        steps += [f"at {a}:{a + n} of axis {i}" for i, ((a, _), n, size) in enumerate(parts) if n != size]
         return ".".join(steps) or "as it is"
 
 
@@ -82,7 +100,8 @@ class Layout:
 class Link:
     """Rows of a torch tensor, and the JAX leaf that holds them.
 
-    A leaf with several links is the sum of what they bring (the two biases of a recurrent cell). A tensor with several
+    A leaf with several links is the sum of what they bring (the two biases of a recurrent cell, or parts of the leaf
+    that lie side by side: packed projections, layers stacked for a scan). A tensor with several
     links is cut along its first axis (the joined projection of an attention layer).
     """
 

@@ -138,8 +138,9 @@ class Mapping:
         """
         arrays = self._arrays(gradients, lead)
         leaves: dict[str, Any] = {}
-        for link in self.links:
-            leaves.setdefault(link.path, link.layout.to_jax(arrays[link.name][link.index(lead)], lead))
+        for link in self._firsts():
+            part = link.layout.to_jax(arrays[link.name][link.index(lead)], lead)
+            leaves[link.path] = leaves[link.path] + part if link.path in leaves else part
         return self._tree(leaves)
 
     def to_torch(self, tree: Tree, *, lead: int = 0) -> dict[str, np.ndarray]:
@@ -206,6 +207,15 @@ class Mapping:
             found.setdefault(link.name, []).append(link)
         return found
 
+    def _firsts(self) -> list[Link]:
+        """Return the links that fill a part of a leaf which no link before them fills."""
+        found: dict[str, list[Link]] = {}
+        for link in self.links:
+            same = found.setdefault(link.path, [])
+            if not any(link.layout.overlaps(other.layout) for other in same):
+                same.append(link)
+        return [link for same in found.values() for link in same]
+
     def _leaf_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every leaf by its path."""
         return dict(zip(_tree.leaf_paths(self.like), [leaf.shape for leaf in jax.tree.leaves(self.like)], strict=True))
@@ -233,14 +243,13 @@ class Mapping:
         leaves = dict(zip(_tree.leaf_paths(tree), map(to_numpy, jax.tree.leaves(tree)), strict=True))
         self._refuse_leaves(leaves, lead)
         tensors: dict[str, np.ndarray] = {}
-        seen: set[str] = set()
+        firsts = set(self._firsts())
         for name, links in self._by_name().items():
             dtype, front = leaves[links[0].path].dtype, leaves[links[0].path].shape[:lead]
             tensors[name] = np.zeros(front + self.torch_shapes()[name], dtype)
             for link in links:
-                if repeat or link.path not in seen:
+                if repeat or link in firsts:
                     tensors[name][link.index(lead)] = link.layout.to_torch(leaves[link.path], lead)
-                seen.add(link.path)
         return tensors
 
     def _refuse_leaves(self, leaves: dict[str, np.ndarray], lead: int) -> None:

@@ -14,8 +14,9 @@ from jaxgrad.models._facts import JaxFacts, Shapes, TorchFacts, torch_facts
 from jaxgrad.models._layouts import lies
 from jaxgrad.models._link import Layout, Link
 from jaxgrad.models._mapping import Mapping
-from jaxgrad.models._search import Found, correspond, unpaired
+from jaxgrad.models._search import Found, correspond
 from jaxgrad.models._units import torch_units
+from jaxgrad.models._unpaired import unpaired
 
 __all__ = ["mapping_for", "statistics_for"]
 

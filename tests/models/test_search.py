@@ -10,7 +10,8 @@ from torch import nn
 
 from jaxgrad import models
 from jaxgrad.models._facts import JaxFacts, TorchFacts, kind_of, torch_facts
-from jaxgrad.models._search import correspond, unpaired
+from jaxgrad.models._search import correspond
+from jaxgrad.models._unpaired import unpaired
 
 
 def search(module, tree, **known):

@@ -41,7 +41,6 @@ __all__ = [
     "SAFE",
     "SEMI_DEFINITE",
     "SMALL_LEAF",
-    "TIE_BREAK",
     "TORCH_CLIP_EPSILON",
     "UNLIKE_WEIGHT",
     "UPDATE_OF_ROUNDING",
@@ -157,9 +156,6 @@ LAST_RESORT = 1e-12
 
 SEMI_DEFINITE = 1e-12
 """How far below zero the smallest eigenvalue of a matrix may lie that has none: rounding of entries of about one."""
-
-TIE_BREAK = 1e-6
-"""The weight of a place in a list, where the order of execution says nothing; a million layers stay apart."""
 
 PLANTED = 1e-6
 """How large the error is that a self-test plants, as a part of the leaf: 1e4 times `DEFINITION_F64`, and about ten

@@ -247,7 +247,9 @@ def _find_mapping(
     floating = {name: shape for name, shape in side.outline.items() if name not in integers}
     theirs = TorchFacts(floating, dict(side.kinds), dict(side.aliases), torch_order, frozenset(buffers) - integers)
     found = _search.automatic(theirs, ours, rules)
-    found = dataclasses.replace(found, unused=(*found.unused, *sorted(integers)))
+    # how many batches a norm has seen is a count of torch's own
+    counted = {name for name in integers if name.rpartition(".")[2] == "num_batches_tracked"}
+    found = dataclasses.replace(found, unused=(*found.unused, *sorted(integers - counted)))
     return _without_constants(pair, found, ours.shapes)
 
 

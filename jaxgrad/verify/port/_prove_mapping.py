@@ -13,11 +13,12 @@ from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, OWN_WEIGHT, RECOGNISED
 from jaxgrad.verify.port.frameworks._compile import run_once
 from jaxgrad.verify.port.frameworks._outputs import named, renamed
+from jaxgrad.verify.port.frameworks._perturb import is_statistic
 from jaxgrad.verify.port.mapping._compare_weights import compare_weights
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
 
-__all__ = ["first_examples", "proofs", "trace"]
+__all__ = ["agrees", "first_examples", "proofs", "trace"]
 
 
 def first_examples(bound: Any) -> Any:
@@ -61,18 +62,50 @@ def proofs(bound: Any, traced: Any) -> dict[str, str]:
     by_output = _same_output(theirs["value"], traced, bound.wide)
     got = want if by_output else JaxQuantities(bound, "float64").basic()["gradient"]
     floor = floor_of(want.values())
+    read = _read(bound, want) if by_output else set()
     found = {}
     for entry in bound.mapping.entries:
         keys = [k for k in entry.torch if k in want]
-        if not any(want[k].any() for k in keys):
-            found[entry.jax] = "not proven: it has no gradient"
-        elif by_output:
+        if read & set(entry.torch):
             found[entry.jax] = "proven by value"
+        elif not keys and set(entry.torch) & set(bound.torch.buffers):
+            found[entry.jax] = "not proven: " + ("the loss does not read it" if by_output else "the outputs differ")
+        elif not any(want[k].any() for k in keys):
+            found[entry.jax] = "not proven: it has no gradient"
         elif max(relative(np.asarray(got[k]), want[k], floor) for k in keys) < RECOGNISED:
             found[entry.jax] = "proven by gradient"
         else:
             found[entry.jax] = "not proven: the gradients differ, here or further on"
     return found
+
+
+def _read(bound: Any, gradient: dict[str, Any]) -> set[str]:
+    """Return the tensors that are not trained on which torch's loss depends.
+
+    A norm that is not in training takes its statistics where it takes its weight and bias, and torch differentiates no
+    loss by them: a gradient of the layer's other tensors shows that they are read.
+
+    Args:
+        bound: The pair.
+        gradient: The gradient of the loss by name.
+    """
+    import torch
+
+    params, buffers = bound.torch.tensors("float64")
+    still = {**buffers, **{name: params[name] for name in bound.torch.frozen}}
+    live = {
+        name: x.requires_grad_()
+        for name, x in still.items()
+        if (x.is_floating_point() or x.is_complex()) and not is_statistic(name)
+    }
+    read = {name for name, slope in gradient.items() if slope.any()}
+    if live:
+        loss = bound.torch.loss("float64", buffers)(params, *bound.torch.batch(bound.batch, "float64"))
+        slopes = torch.autograd.grad(loss, list(live.values()), allow_unused=True) if loss.requires_grad else ()
+        read |= {name for name, slope in zip(live, slopes, strict=False) if slope is not None and slope.any()}
+    layers = {name.rpartition(".")[0] for name in read}
+    statistics = {n for n in buffers if is_statistic(n) and n.rpartition(".")[0] in layers}
+    return read | (statistics if bound.options.mode == "eval" else set())
 
 
 def agrees(bound: Any, traced: Any) -> bool:

@@ -41,6 +41,63 @@ def test_what_names_and_shapes_leave_open_is_proven_by_value():
     assert {entry["proof"] for entry in audit.ambiguous} == {"proven by value"}
 
 
+class Normed(fnn.Module):
+    """Two norms whose names do not say which is which."""
+
+    @fnn.compact
+    def __call__(self, x):
+        return fnn.BatchNorm(True, epsilon=1e-5, name="q")(jnp.tanh(fnn.BatchNorm(True, epsilon=1e-5, name="p")(x)))
+
+
+def test_statistics_of_norms_are_proven_with_their_layer():
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Tanh(), torch.nn.BatchNorm1d(4)).eval()
+    audit = pair(torch=net, jax=Normed(), loss="mean_square", batch=np.ones((2, 4), np.float32)).audit()
+    proofs = {entry["jax"]: entry["proof"] for entry in audit.ambiguous}
+    assert {"batch_stats/p/mean", "batch_stats/q/var"} <= proofs.keys()
+    assert set(proofs.values()) == {"proven by value"}
+    assert "num_batches_tracked" not in audit.table()
+
+
+def own_weights(net, kernel=lambda w: w.T, statistics=lambda mean, var: (mean, var)):
+    """Return what a conversion script makes of a norm and a square layer."""
+    held = {name: x.detach().numpy() for name, x in net.state_dict().items()}
+    mean, var = statistics(held["norm.running_mean"], held["norm.running_var"])
+    params = {"norm": {"scale": held["norm.weight"], "bias": held["norm.bias"]},
+              "fc": {"kernel": kernel(held["fc.weight"]), "bias": held["fc.bias"]}}  # fmt: skip
+    return {"params": params, "batch_stats": {"norm": {"mean": mean, "var": var}}}
+
+
+class Clear(fnn.Module):
+    """A norm and a square layer under torch's names, which need no proof."""
+
+    @fnn.compact
+    def __call__(self, x):
+        return fnn.Dense(4, name="fc")(fnn.BatchNorm(True, epsilon=1e-5, name="norm")(x))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "leaves"),
+    [
+        ({}, set()),
+        ({"kernel": lambda w: w}, {"fc/kernel"}),
+        ({"kernel": lambda w: w.T + 1e-3 * np.eye(4)}, {"fc/kernel"}),
+        ({"statistics": lambda mean, var: (var, mean)}, {"batch_stats/norm/mean", "batch_stats/norm/var"}),
+        ({"statistics": lambda mean, var: (mean, np.sqrt(var))}, {"batch_stats/norm/var"}),
+        ({"statistics": lambda mean, var: (0 * mean, var)}, {"batch_stats/norm/mean"}),
+    ],
+)
+def test_a_port_with_weights_of_its_own_is_compared_entry_by_entry(wrong, leaves):
+    layers = {"norm": torch.nn.BatchNorm1d(4), "fc": torch.nn.Linear(4, 4)}
+    net = torch.nn.Sequential(collections.OrderedDict(layers)).eval()
+    net.norm.running_mean.copy_(torch.arange(4.0))
+    net.norm.running_var.copy_(torch.arange(4.0) + 0.5)
+    given = {"torch": net, "loss": "mean_square", "batch": np.ones((2, 4), np.float32), "weights": "own"}
+    audit = pair(jax=(Clear(), own_weights(net, **wrong)), **given).audit()
+    assert {e["jax"] for e in audit.entries if e["proof"].startswith("wrong by value")} == leaves
+    assert all(e["proof"] for e in audit.entries)
+    assert audit.ok == (not leaves)
+
+
 def test_a_port_that_holds_the_effective_kernel_of_weight_norm():
     net = torch.nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3))).eval()
     net[0].parametrizations.weight.original0.data *= 3

@@ -51,6 +51,18 @@ class Transposed(fnn.Module):
         return fnn.ConvTranspose(5, (3, 2), (2, 2), padding="VALID", transpose_kernel=self.transpose_kernel)(x)
 
 
+class Packed(fnn.Module):
+    """Attention that makes queries, keys and values by one layer."""
+
+    features: int | tuple[int, ...]
+
+    @fnn.compact
+    def __call__(self, x):
+        made = fnn.DenseGeneral(self.features, name="qkv")(x).reshape(*x.shape[:2], 3, 2, 4)
+        mixed = fnn.dot_product_attention(*(made[:, :, i] for i in range(3)))
+        return fnn.Dense(8, name="out")(mixed.reshape(x.shape))
+
+
 IMAGE, SERIES = (2, 4, 5, 6), (3, 5, 8)
 KINDS = {
     "grouped convolution": (nn.Conv2d(4, 6, 3, groups=2), fnn.Sequential([fnn.Conv(6, (3, 3), feature_group_count=2,
@@ -68,6 +80,8 @@ KINDS = {
     "gru": (Wrapped(nn.GRU(8, 3, batch_first=True)), fnn.RNN(fnn.GRUCell(3)), SERIES),
     "attention, packed": (Attention(True), fnn.Sequential([fnn.MultiHeadDotProductAttention(2)]), SERIES),
     "attention, apart": (Attention(False), fnn.Sequential([fnn.MultiHeadDotProductAttention(2)]), SERIES),
+    "attention, packed in JAX": (Attention(False), Packed(24), SERIES),
+    "attention, packed by part and head": (Attention(False), Packed((3, 2, 4)), SERIES),
     "attention of NNX": (Attention(True), nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)), SERIES),
 }  # fmt: skip
 
@@ -99,3 +113,41 @@ def test_layers_that_nobody_sees_run_are_counted_by_their_numbers():
     found = correspond(TorchFacts(theirs, {f"layers.{i}": "LSTM" for i in range(12)}), JaxFacts(ours))
     assert not found.unused
     assert all(link.name.split(".")[1] == link.path.split("/")[0].removeprefix("Cell_") for link in found.links)
+
+
+class Cell(nnx.Module):
+    """A recurrent layer of NNX, whose reset gate scales a state without a bias."""
+
+    def __init__(self):
+        self.layer = nnx.RNN(nnx.GRUCell(8, 3, rngs=nnx.Rngs(0)))
+
+    def __call__(self, x):
+        return self.layer(x)
+
+
+class Biased(fnn.Module):
+    """A linear layer with a bias."""
+
+    @fnn.compact
+    def __call__(self, x):
+        return fnn.Dense(3, name="0")(x)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "path", "names"),
+    [
+        (
+            lambda: Wrapped(nn.GRU(8, 3, batch_first=True)),
+            Cell,
+            "layer",
+            ("layer.bias_hh_l0", "layer/cell/dense_i/bias"),
+        ),
+        (lambda: nn.Sequential(nn.Linear(8, 3, bias=False)), Biased, "0", ("0/bias [3]",)),
+    ],
+)
+def test_a_weight_without_a_counterpart_is_the_first_cause(theirs, ours, path, names):
+    x = np.random.default_rng(0).normal(size=SERIES)
+    bound = pair(torch=theirs().eval(), jax=ours(), loss="mean_square", batch=x)
+    causes = bound.check(["value", "gradient"], dtypes=("float64",)).causes
+    assert [(cause.id, cause.path) for cause in causes] == [("mapping", path)]
+    assert all(name in causes[0].text for name in names)

@@ -17,6 +17,7 @@ from jaxgrad.verify.port.diagnosis._layers import in_layer
 from jaxgrad.verify.port.diagnosis._loss import in_loss
 from jaxgrad.verify.port.diagnosis._sequences import recurrent
 from jaxgrad.verify.port.diagnosis._training_step import in_step
+from jaxgrad.verify.port.diagnosis._unmapped import with_unmapped
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
 from jaxgrad.verify.port.mapping._compare_weights import compare_weights
 from jaxgrad.verify.port.tracing._first_divergence import Passes
@@ -49,6 +50,7 @@ def explain(
     found = _weights_apart(bound, first)
     # of a layer that runs several times the first call that differs: what follows may be its consequence
     places = list({(d.path, d.stage, d.where, d.jax): d for d in divergences[::-1]}.values())[::-1]
+    places = [place for place in places if place.where != "mapping"]
     for place in [] if found else places[:EXPLAINED]:
         tried: list[str] = []
         found += (
@@ -59,7 +61,8 @@ def explain(
         )
     if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
         found += in_step(bound, tolerance)
-    return sorted(_merged(_without_echoes(found)), key=lambda one: one.id in UNAVOIDABLE)
+    found = with_unmapped(bound, results, _without_echoes(found))
+    return sorted(_merged(found), key=lambda one: one.id in UNAVOIDABLE)
 
 
 def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:

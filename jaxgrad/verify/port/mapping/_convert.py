@@ -31,9 +31,13 @@ def entry_of(path: str, links: tuple[Link, ...], doubt: str = "") -> Entry:
     """Return the entry of a leaf that is the sum of what links bring, with what the shapes do not prove."""
 
     def make(*tensors: Any) -> Any:
-        parts = [link.layout.to_jax(w[link.index()]) for link, w in zip(links, tensors, strict=True)]
-        return sum(parts[1:], parts[0])
+        first, *others = zip(links, tensors, strict=True)
+        made = first[0].layout.to_jax(first[1][first[0].index()])
+        for link, tensor in others:
+            made = made + link.layout.to_jax(tensor[link.index()])
+        return made
 
     layout, part = links[0].layout, "" if links[0].start is None else f"rows {links[0].start}:{links[0].stop}, "
-    several = "sum of two: " if len(links) > 1 else ""
+    beside = any(not a.layout.overlaps(b.layout) for a in links[:1] for b in links[1:])
+    several = f"{len(links)} side by side, the first: " if beside else "sum of two: " * (len(links) > 1)
     return Entry(path, tuple(link.name for link in links), make, f"{several}{part}{layout}", doubt, links)

@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxgrad.models import Link
 from jaxgrad.models._facts import JaxFacts, TorchFacts
-from jaxgrad.models._search import Match, correspond, unpaired
+from jaxgrad.models._search import Match, correspond
+from jaxgrad.models._unpaired import unpaired
 from jaxgrad.verify._errors import MappingError
 from jaxgrad.verify.port.mapping._convert import Entry, entry_of
 
@@ -143,7 +144,7 @@ def automatic(torch: TorchFacts, jax: JaxFacts, rules: Sequence[Rule] = ()) -> M
     done = {key for e in declared for key in e.torch}
     inert = set(found.inert)
     unused = tuple(k for k in found.unused if torch.aliases.get(k, k) not in done and k not in inert)
-    entries = (*declared, *(entry for match in found.matches for entry in _entries(match)))
+    entries = (*declared, *_entries(found.matches))
     layers = [(m.torch, m.jax) for m in found.matches]
     layers += [(e.torch[0].rpartition(".")[0], e.jax.rpartition("/")[0]) for e in declared]
     unfilled = tuple(path for path in found.unfilled if path not in inert)
@@ -151,16 +152,16 @@ def automatic(torch: TorchFacts, jax: JaxFacts, rules: Sequence[Rule] = ()) -> M
     return Mapping(entries, unused, unfilled, tuple(layers), found.inert, told)
 
 
-def _entries(match: Match) -> list[Entry]:
-    """Return the entries of two layers that correspond."""
-    note = "other layers have the same shapes: placed by name and order" if match.several else ""
+def _entries(matches: Sequence[Match]) -> list[Entry]:
+    """Return the entries of layers that correspond; several may share a leaf, in which JAX stacks them."""
     by_path: dict[str, list[Link]] = {}
-    for link in match.links:
-        by_path.setdefault(link.path, []).append(link)
-    return [
-        entry_of(path, tuple(links), "; ".join(filter(None, (match.doubts.get(path, ""), note))))
-        for path, links in by_path.items()
-    ]
+    doubts: dict[str, dict[str, None]] = {}
+    for match in matches:
+        note = "other layers have the same shapes: placed by name and order" if match.several else ""
+        for link in match.links:
+            by_path.setdefault(link.path, []).append(link)
+            doubts.setdefault(link.path, {}).update(dict.fromkeys(filter(None, (match.doubts.get(link.path), note))))
+    return [entry_of(path, tuple(links), "; ".join(doubts[path])) for path, links in by_path.items()]
 
 
 def _declared(
