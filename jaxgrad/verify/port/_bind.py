@@ -246,8 +246,7 @@ def _find_mapping(
     integers = {name for name, buffer in buffers.items() if buffer.dtype.kind not in "fc"}
     floating = {name: shape for name, shape in side.outline.items() if name not in integers}
     theirs = TorchFacts(floating, dict(side.kinds), dict(side.aliases), torch_order, frozenset(buffers) - integers)
-    found = _search.automatic(theirs, ours, rules)
-    found = dataclasses.replace(found, unused=(*found.unused, *sorted(integers)))
+    found = _search.automatic(theirs, ours, rules, frozenset(integers))
     return _without_constants(pair, found, ours.shapes)
 
 

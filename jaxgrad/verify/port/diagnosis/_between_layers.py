@@ -10,7 +10,7 @@ from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, NO_ADDEND, RECOGNISED
 from jaxgrad.verify.port.diagnosis._attention import attention_between, pooled_attention
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt
-from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, name_of_activation, other_addend
+from jaxgrad.verify.port.diagnosis._gates import branch_scale, combined, gated, name_of_activation, other_addend
 from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
 from jaxgrad.verify.port.diagnosis._rearranged import held, joined, reduced, shuffled
@@ -143,6 +143,10 @@ def _scaled(e: Evidence) -> list[Cause]:
             text = f"what JAX adds to {name} is {special_ratio(factor, sizes)} times what torch adds."
             return _cause(e, "scale", text, "Use the same factor.")
         factor = ratio(e.got - e.want, source) if source.any() else None
+        if factor is not None and abs(factor + 1) <= NAMED_FACTOR:
+            return _cause(e, "addend-missing", f"torch adds {name}, JAX does not.", "Add it.")
+        if factor is not None and abs(factor - 1) <= NAMED_FACTOR:
+            return _cause(e, "residual", f"JAX adds {name} once more than torch.", "Add it as often as torch does.")
         if factor is not None and abs(factor) > NO_ADDEND:
             text = f"JAX has {special_ratio(factor, sizes)} times {name} more than torch."
             return _cause(e, "scale", text, f"Scale {name} as torch does.")
@@ -282,7 +286,7 @@ def _parts(e: Evidence) -> list[Cause]:
     return []
 
 
-SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, _combination, reduced,
-            wired, _pool, _resize, sinusoids, attention_between, pooled_attention, held, joined, shuffled, _axes,
+SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, combined, _scaled, _combination,
+            reduced, wired, _pool, _resize, sinusoids, attention_between, pooled_attention, held, joined, shuffled, _axes,
             layer_left_out, other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""
