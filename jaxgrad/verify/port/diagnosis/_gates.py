@@ -1,7 +1,7 @@
 """Gated products f(a) g(b): SwiGLU, gates of a WaveNet, squeeze and excitation; and vectors that scale a branch."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["GATES", "branch_scale", "combined", "gated", "name_of_activation", "other_addend"]
+__all__ = ["GATES", "branch_scale", "gated", "name_of_activation", "other_addend"]
 
 GATES = ("the identity", "sigmoid", "tanh", "silu", "gelu (erf)", "gelu (tanh)", "gelu (sigmoid)", "relu", "softplus",
          "mish", "hard sigmoid (x/6 + 1/2)", "hard sigmoid (x/5 + 1/2)", "hard swish", "relu6", "squared relu",
@@ -53,52 +53,6 @@ def gated(e: Evidence) -> list[Cause]:
             text = f"JAX passes {_words(f, a)} on alone; torch multiplies it by {_words(*other)}."
             return [cause("gate-missing", text, "", e.first.path, proven=True)]
     return []
-
-
-OPERATIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "{a} plus {b}": lambda a, b: a + b,
-    "{a} times {b}": lambda a, b: a * b,
-    "{a} times 1 + {b}": lambda a, b: a * (1 + b),
-    "{b} times 1 + {a}": lambda a, b: b * (1 + a),
-    "{a} minus {b}": lambda a, b: a - b,
-    "{b} minus {a}": lambda a, b: b - a,
-    "{a} over {b}": lambda a, b: a / b,
-    "the larger of {a} and {b}": np.maximum,
-    "the mean of {a} and {b}": lambda a, b: (a + b) / 2,
-}
-"""What two arrays may be combined by."""
-
-
-def combined(e: Evidence) -> list[Cause]:
-    """Both sides combine the same two arrays, by another operation: a gate that is added, a shift that multiplies."""
-    if e.want.shape != e.got.shape or e.want.ndim < 2:
-        return []
-    operands: dict[str, np.ndarray] = {}
-    for name, x in e.sources.items():
-        wide = _spread(x, e.want.shape)
-        if wide is not None:
-            operands.setdefault(name, wide)
-    operands = dict(list(operands.items())[:MOST_OPERANDS])
-    for a, b in itertools.combinations(operands, 2):
-        with np.errstate(all="ignore"):
-            made = {words: np.broadcast_to(run(operands[a], operands[b]), e.want.shape)
-                    for words, run in OPERATIONS.items()}  # fmt: skip
-        theirs = next((words for words, array in made.items() if same(array, e.want)), None)
-        ours = next((words for words, array in made.items() if same(array, e.got)), None)
-        if theirs and ours and theirs != ours:
-            mine, its = ours.format(a=a, b=b), theirs.format(a=a, b=b)
-            text = f"JAX computes {mine}, torch {its}."
-            return [cause("operation", text, f"Compute {its}.", e.first.path, proven=True)]
-    return []
-
-
-def _spread(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return an array as it broadcasts to a shape: one row an example and one entry a channel, which lies last."""
-    if x.ndim == 2 < len(shape) and x.shape == (shape[0], shape[-1]):
-        return x.reshape(shape[0], *[1] * (len(shape) - 2), shape[-1])
-    if x.ndim == len(shape) and all(n in (1, m) for n, m in zip(x.shape, shape, strict=True)):
-        return x
-    return None
 
 
 def _operands(e: Evidence) -> dict[str, np.ndarray]:

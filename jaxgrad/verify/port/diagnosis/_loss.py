@@ -1,5 +1,6 @@
 """Causes in the loss: factors, reductions, and losses that go by nearly the same name."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -128,10 +129,22 @@ def _soft_cross_entropy(z: np.ndarray, t: np.ndarray, want: float, got: float, p
         "factor": (Option(False, "no factor of the temperature"), Option(True, "the square of the temperature")),
     }  # fmt: skip
 
+    # thousands of settings share a few sums over the arrays
+    @functools.cache
+    def probabilities(target: float | None) -> np.ndarray:
+        return t if target is None else np.exp(log_softmax(t / target))
+
+    @functools.cache
+    def cross(target: float | None, output: float) -> float:
+        return float(-(probabilities(target) * log_softmax(z / output)).sum())
+
+    @functools.cache
+    def entropy(target: float | None) -> float:
+        p = probabilities(target)
+        return float(np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum())
+
     def compute(target: float | None, output: float, divisor: int, form: str, factor: bool) -> np.ndarray:
-        p = t if target is None else np.exp(log_softmax(t / target))
-        entropy = np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum() if form == "kl" else 0.0
-        whole = entropy - (p * log_softmax(z / output)).sum()
+        whole = cross(target, output) + (entropy(target) if form == "kl" else 0.0)
         return np.array([whole * (output**2 if factor else 1.0) / divisor])
 
     family = Family(compute, settings, ("target", "output", "divisor"))
