@@ -110,16 +110,23 @@ def rolled(e: Evidence) -> list[Cause]:
     """What is added to an array is shifted along one or two axes on one side, or rearranged otherwise."""
     if e.want.shape != e.got.shape:
         return []
-    for name, x in e.sources.items():
-        added, other = (e.want - x, e.got - x) if x.shape == e.want.shape else (e.want, e.want)
-        if added is other or not added.any() or not same(np.sort(added.ravel()), np.sort(other.ravel())):
+    # a table of positions that the model holds is added behind a join
+    own = {n: x for n, x in e.under().items() if x.dtype.kind == "f" and x.ndim == e.want.ndim and len(x) == 1 < x.size}
+    shape = e.want.shape[1:]
+    given = {n: x for n, x in e.sources.items() if x.shape == e.want.shape}
+    for name, x in {**given, **{n: x for n, x in own.items() if x.shape[1:] == shape}}.items():
+        added, other = e.want - x, e.got - x
+        if not added.any() or not same(np.sort(added.ravel()), np.sort(other.ravel())):
             continue
         steps = _steps(added, other)
+        if len(steps) == 1 and name in own:
+            text = f"what {name} is added to is joined in another order along axis {steps[0][0]}."
+            return [cause("concat-order", text, "", e.first.path, proven=True)]
         if steps:
             along = " and ".join(f"by {step} of {added.shape[axis]} along axis {axis}" for axis, step in steps)
             text = f"what JAX adds to {name} is shifted {along}."
             return [cause("shift", text, "", e.first.path, proven=True)]
-        text = f"what JAX adds to {name} are torch's numbers in another order."
+        text = f"what is added to {name} are torch's numbers in another order."
         return [cause("axis-order", text, "", e.first.path, proven=True)]
     return []
 
