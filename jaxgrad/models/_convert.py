@@ -105,10 +105,11 @@ def _rows(torch: Unit, own: str, jax: Unit, new: str, rows: tuple[int, int] | No
     """
     shape, target = torch.shapes[own], jax.shapes[new]
     start, shape = (None, shape) if rows is None else (rows[0], (rows[1], *shape[1:]))
-    axes = (1, 0) if len(shape) > 1 else (0,)
-    layout = lies(shape, target, axes, 1)
-    if layout is None and len(shape) > 1:
-        layout = lies(shape, target, (0, 1), 1)
+    # a projection may be a convolution of one pixel: its window comes first
+    n = len(shape)
+    layout = lies(shape, target, (*range(2, n), 1, 0), n - 1) if n > 1 else lies(shape, target, (0,), 1)
+    if layout is None and n > 1:
+        layout = lies(shape, target, tuple(range(n)), 1)
     if layout is None:
         raise Unlike
     return Link(torch.leaves[own], jax.leaves[new], layout, start)

@@ -262,3 +262,13 @@ def test_a_flax_wrapper_names_the_scale_as_the_search_reads_it():
     module = modules(fc=nn.utils.parametrizations.weight_norm(linear(3, 4)))
     mapping = models.mapping_for(module, params)
     assert dict(mapping.pairs())["fc.parametrizations.weight.original0"] == "wn/fc/kernel/scale"
+
+
+def test_projections_of_an_attention_may_be_convolutions_of_one_pixel():
+    parts = {name: nn.Conv2d(3, 3, 1) for name in ("q", "k", "v", "proj")}
+    names = [f"attn/{name}" for name in parts]
+    tree = {f"{n}/kernel": (1, 1, 3, 3) for n in names} | {f"{n}/bias": (3,) for n in names}
+    found = search(modules(attn=modules(**parts)), tree)
+    assert pairs(found) == {f"attn.{n}.{old}": f"attn/{n}/{new}" for n in parts
+                            for old, new in (("weight", "kernel"), ("bias", "bias"))}  # fmt: skip
+    assert {link.layout.axes for link in found.links if link.name.endswith("weight")} == {(2, 3, 1, 0)}

@@ -246,10 +246,10 @@ def _find_mapping(
     integers = {name for name, buffer in buffers.items() if buffer.dtype.kind not in "fc"}
     floating = {name: shape for name, shape in side.outline.items() if name not in integers}
     theirs = TorchFacts(floating, dict(side.kinds), dict(side.aliases), torch_order, frozenset(buffers) - integers)
-    found = _search.automatic(theirs, ours, rules)
     # how many batches a norm has seen is a count of torch's own
     counted = {name for name in integers if name.rpartition(".")[2] == "num_batches_tracked"}
-    found = dataclasses.replace(found, unused=(*found.unused, *sorted(integers - counted)))
+    found = _search.automatic(theirs, ours, rules, frozenset(integers))
+    found = dataclasses.replace(found, unused=tuple(name for name in found.unused if name not in counted))
     return _without_constants(pair, found, ours.shapes)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.verify.field.expected import EXPECTED
 from tests.verify.field.score import GOALS, load, rates, score
 
 PAIRS = Path(__file__).parents[4] / "shared" / "field" / "verify" / "pairs"
@@ -24,7 +23,8 @@ def main() -> int:
     arguments = parser.parse_args()
     rows, console = [], Console(stderr=True)
     wanted = None if arguments.bug is None else ["" if bug == "-" else bug for bug in arguments.bug]
-    for name in arguments.names or EXPECTED:
+    names = sorted(file.stem for file in arguments.pairs.glob("[!_]*.py"))
+    for name in arguments.names or names:
         module = load(arguments.pairs, name)
         for bug in module.BUGS if wanted is None else wanted:
             with warnings.catch_warnings():

@@ -6,8 +6,9 @@ the layer that takes what it returns; both places are right where the code betwe
 """
 
 import dataclasses
+from types import ModuleType
 
-__all__ = ["EXPECTED", "Expected"]
+__all__ = ["EXPECTED", "Expected", "of_module"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,3 +182,10 @@ EXPECTED: dict[str, dict[str, Expected]] = {
     },
 }
 """By pair and bug; ``""`` is the correct form."""
+
+
+def of_module(module: ModuleType, name: str) -> dict[str, Expected]:
+    """Return what is right for the forms of a pair: by its own ``RIGHT`` (places, causes), or by the table above."""
+    if not hasattr(module, "RIGHT"):
+        return EXPECTED[name]
+    return {"": same()} | {bug: wrong(*right) for bug, right in module.RIGHT.items()}

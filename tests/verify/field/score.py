@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.verify.field.expected import EXPECTED, Expected
+from tests.verify.field.expected import Expected, of_module
 
 GOALS = {"passed": 1.0, "detected": 1.0, "placed": 0.92, "named": 0.80}
 """The parts that must be met: of correct forms, and of mistakes that change a number."""
@@ -29,7 +29,7 @@ def load(folder: Path, name: str) -> ModuleType:
 
 def score(module: ModuleType, name: str, bug: str) -> dict[str, Any]:
     """Run one form of a pair, and say what is right of the report."""
-    expected = EXPECTED[name][bug]
+    expected = of_module(module, name)[bug]
     begun = time.process_time()
     row: dict[str, Any] = {"pair": name, "bug": bug, "kind": expected.kind, "path": "", "causes": [], "text": "",
                            "rules": 0, "audit": True, "failed": ""}  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, NO_ADDEND, RECOGNISED
 from jaxgrad.verify.port.diagnosis._attention import attention_between, pooled_attention
 from jaxgrad.verify.port.diagnosis._catalogue import cause
+from jaxgrad.verify.port.diagnosis._combined import combined, constant, multiplied, rolled
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt
 from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, name_of_activation, other_addend
 from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
@@ -143,6 +144,10 @@ def _scaled(e: Evidence) -> list[Cause]:
             text = f"what JAX adds to {name} is {special_ratio(factor, sizes)} times what torch adds."
             return _cause(e, "scale", text, "Use the same factor.")
         factor = ratio(e.got - e.want, source) if source.any() else None
+        if factor is not None and abs(factor + 1) <= NAMED_FACTOR:
+            return _cause(e, "addend-missing", f"torch adds {name}, JAX does not.", "Add it.")
+        if factor is not None and abs(factor - 1) <= NAMED_FACTOR:
+            return _cause(e, "residual", f"JAX adds {name} once more than torch.", "Add it as often as torch does.")
         if factor is not None and abs(factor) > NO_ADDEND:
             text = f"JAX has {special_ratio(factor, sizes)} times {name} more than torch."
             return _cause(e, "scale", text, f"Scale {name} as torch does.")
@@ -257,14 +262,6 @@ def _axes(e: Evidence) -> list[Cause]:
     for axis in range(e.want.ndim):
         if e.want.shape[axis] > 1 and same(np.flip(e.want, axis), e.got):
             return _cause(e, "axis-order", f"JAX's array is reversed along axis {axis}.", "Reverse it back.")
-    for name, source in e.sources.items():
-        if source.shape != e.want.shape:
-            continue
-        added, other = e.want - source, e.got - source
-        for axis, step in itertools.product(range(e.want.ndim), (1, -1)):
-            if same(np.roll(added, step, axis), other):
-                text = f"what JAX adds to {name} is shifted by one along axis {axis}."
-                return _cause(e, "shift", text, "Align the positions.")
     if same(np.sort(e.want.ravel()), np.sort(e.got.ravel())):
         text = "JAX has the same numbers in another order: axes are flattened, split or stacked otherwise."
         return _cause(e, "axis-order", text, "Move the channels to where torch has them before the reshape.")
@@ -282,7 +279,7 @@ def _parts(e: Evidence) -> list[Cause]:
     return []
 
 
-SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, _scaled, _combination, reduced,
-            wired, _pool, _resize, sinusoids, attention_between, pooled_attention, held, joined, shuffled, _axes,
-            layer_left_out, other_function)  # fmt: skip
+SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, combined, _scaled, _combination,
+            reduced, wired, _pool, _resize, sinusoids, constant, attention_between, pooled_attention, multiplied, held,
+            joined, shuffled, rolled, _axes, layer_left_out, other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

@@ -110,6 +110,7 @@ _ROWS = (
     ("residual-order", "The activation stands on the other side of the sum.", "Apply the activation where torch does.", "the sum with the activation before or behind"),
     ("addend-missing", "Something that torch adds is left out.", "Add it.", "the sum without it"),
     ("masked-mean", "A mean counts the padding, or does not.", "Take the mean over the kept positions: sum of x times mask over the sum of mask.", "the mean over all positions"),
+    ("operation", "The same two arrays are combined by another operation.", "Combine them as torch does.", "the sum, product or another operation of torch's own arrays"),
     # tables of positions
     ("sinusoids", "Sinusoids in another order, of another timescale, or shifted.", "Write the table as torch does.", "the table in that form"),
     ("timestep-embedding", "The sinusoids of a timestep in another order or of another timescale.", "Write them as torch does.", "the sinusoids in that form"),

@@ -93,7 +93,8 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evid
         if index is None:
             return None
         want, got = ref.inputs[index], arrived[index]
-        sources = _sources(bound, passes, pair.call.parent, pair.call.start, want)
+        outer = _outermost(pair.call)
+        sources = _sources(bound, passes, outer.parent, outer.start, want)
     else:
         want, got = ref.output, passes.forced.outputs[pair.slot]
         sources = _sources(bound, passes, pair.call, pair.call.end, want)
@@ -101,7 +102,8 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evid
         turned = {n: s.transpose(back) if s.ndim == len(back) else s for n, s in sources.items()}
         want, got, sources = want.transpose(back), got.transpose(back), turned
     lone = next((c for c in passes.trace.calls if c.path == first.path and c is not pair.call), None)
-    inner, time = (pair.call.parent, pair.call.start) if first.where == "input" else (pair.call, pair.call.end)
+    outer = _outermost(pair.call)
+    inner, time = (outer.parent, outer.start) if first.where == "input" else (pair.call, pair.call.end)
     before = [c for c in passes.trace.calls if c.output is not None and c.end < time and _inside(c, inner)]
     around = []
     while inner is not None:
@@ -119,6 +121,19 @@ def gather_steps(bound: Any, passes: Passes, first: Divergence, one: Steps) -> E
     inputs = [x for x in one.call.inputs if x is not None]
     return Evidence(bound, first, pair, one.call.output, stacked(passes, one), {}, inputs, *settings, passes=passes,
                     forced=True)  # fmt: skip
+
+
+def _outermost(call: Call) -> Call:
+    """Return the outermost layer that hands its input on to a call as it is: what is made of it stands before that."""
+    while call.parent is not None and call.parent.parent is not None and _hands_on(call.parent, call):
+        call = call.parent
+    return call
+
+
+def _hands_on(holder: Call, call: Call) -> bool:
+    """Say whether a call takes the input of the layer that holds it."""
+    theirs, ours = ((c.inputs[0] if c.inputs else None) for c in (holder, call))
+    return theirs is not None and ours is not None and np.array_equal(theirs, ours)
 
 
 def _inside(call: Call, holder: Call | None) -> bool:

@@ -1,5 +1,6 @@
 """Causes in the loss: factors, reductions, and losses that go by nearly the same name."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,10 @@ def in_loss(bound: Any, output: np.ndarray, want: float, got: float, path: str =
     output, classes = _classes_last(output, target)
     if classes and target is not None:
         found = _cross_entropy(output, target, want, got, path)
+        if found:
+            return found
+    if target is not None and target.shape == output.shape and target.dtype.kind == "f" and output.ndim > 1:
+        found = _soft_cross_entropy(output, target, want, got, path)
         if found:
             return found
     losses = known_losses(output, target)
@@ -98,6 +103,56 @@ def _cross_entropy(z: np.ndarray, t: np.ndarray, want: float, got: float, path: 
               if c.setting != "kept" else f"JAX's cross-entropy counts {c.ours.words}, torch's {c.theirs.words}.",
               "", path, proven=True)
         for c in changes or ()
+    ]  # fmt: skip
+
+
+TEMPERATURES = (1.0, 0.1, 0.04, 0.05, 0.06, 0.07, 0.2, 0.5, 2.0, 3.0, 4.0, 5.0)
+"""Those that distillation and contrastive losses are written with."""
+
+
+def _soft_cross_entropy(z: np.ndarray, t: np.ndarray, want: float, got: float, path: str) -> list[Cause]:
+    """Explain a loss of soft targets, as distillation has it, by its temperatures and by what it is divided by."""
+
+    def log_softmax(x: np.ndarray) -> np.ndarray:
+        x = x - x.max(-1, keepdims=True)
+        return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+    rows = z.size // z.shape[-1]
+    settings = {
+        "target": (*(Option(v, f"a target softened at temperature {v:g}") for v in TEMPERATURES),
+                   Option(None, "a target of probabilities")),
+        "output": tuple(Option(v, f"an output at temperature {v:g}") for v in TEMPERATURES),
+        "divisor": tuple(Option(v, w) for v, w in (
+            (rows, "a mean over the rows"), (1, "a sum"), (z.size, "a mean over all entries"),
+            (len(z), "a sum over the batch size"))),
+        "form": (Option("cross", "a cross-entropy"), Option("kl", "a Kullback-Leibler divergence")),
+        "factor": (Option(False, "no factor of the temperature"), Option(True, "the square of the temperature")),
+    }  # fmt: skip
+
+    # thousands of settings share a few sums over the arrays
+    @functools.cache
+    def probabilities(target: float | None) -> np.ndarray:
+        return t if target is None else np.exp(log_softmax(t / target))
+
+    @functools.cache
+    def cross(target: float | None, output: float) -> float:
+        return float(-(probabilities(target) * log_softmax(z / output)).sum())
+
+    @functools.cache
+    def entropy(target: float | None) -> float:
+        p = probabilities(target)
+        return float(np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum())
+
+    def compute(target: float | None, output: float, divisor: int, form: str, factor: bool) -> np.ndarray:
+        whole = cross(target, output) + (entropy(target) if form == "kl" else 0.0)
+        return np.array([whole * (output**2 if factor else 1.0) / divisor])
+
+    family = Family(compute, settings, ("target", "output", "divisor"))
+    ids = {"target": "temperature", "output": "temperature", "factor": "temperature", "form": "loss-form"}
+    return [
+        cause(ids.get(c.setting, "reduction"), f"JAX's loss has {c.ours.words}, torch's {c.theirs.words}.", "", path,
+              proven=True)
+        for c in match(family, np.array([want]), np.array([got])) or ()
     ]  # fmt: skip
 
 

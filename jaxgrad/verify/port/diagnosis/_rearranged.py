@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
-from jaxgrad.verify.port.diagnosis._known_functions import same
+from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
@@ -18,6 +18,9 @@ LATEST = 8
 """How many of the calls before a place are looked at, the latest first."""
 
 MOST_SHIFTS = 256
+
+USUAL = ("relu", "silu", "gelu (erf)", "gelu (tanh)", "tanh")
+"""Activations that are tried before a reduction."""
 
 
 def joined(e: Evidence) -> list[Cause]:
@@ -89,6 +92,10 @@ def reduced(e: Evidence) -> list[Cause]:
     if e.want.shape != e.got.shape:
         return []
     given = [(c.path, c.output) for c in e.before[::-1]] + [("the input", x) for c in e.around for x in c.inputs[:1]]
+    with np.errstate(all="ignore"):
+        # an activation behind the latest may be no layer of its own
+        given[1:1] = [(f"{label} of {name}", ELEMENTWISE[label](x)) for name, x in given[:1]
+                      if x is not None and x.dtype.kind == "f" and x.ndim > e.want.ndim for label in USUAL]  # fmt: skip
     tried = 0
     for name, x in given:
         if x is None or x.dtype.kind != "f" or x.ndim <= e.want.ndim:
@@ -103,7 +110,7 @@ def reduced(e: Evidence) -> list[Cause]:
                 kind = "masked-mean" if masked else "pool-kind"
                 return [cause(kind, f"Of {name}, over axes {axes}: {text}.", "", e.first.path, proven=True)]
         tried += 1
-        if tried >= LATEST:
+        if tried >= LATEST + len(USUAL):
             break
     return []
 

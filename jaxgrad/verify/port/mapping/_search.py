@@ -130,13 +130,21 @@ def _arrays(leaves: dict[str, Any]) -> dict[str, Any]:
     return {path: jax.numpy.asarray(leaf, jax.numpy.float64) for path, leaf in leaves.items()}
 
 
-def automatic(torch: TorchFacts, jax: JaxFacts, rules: Sequence[Rule] = ()) -> Mapping:
+def automatic(
+    torch: TorchFacts, jax: JaxFacts, rules: Sequence[Rule] = (), integers: frozenset[str] = frozenset()
+) -> Mapping:
     """Find the mapping: rules first, and the rest as `jaxgrad.models.mapping_for` does.
+
+    Args:
+        torch: Torch's tensors.
+        jax: The leaves of the port.
+        rules: The rules of the user.
+        integers: Torch's buffers of integers, which fill nothing; a rule may name them all the same.
 
     Raises:
         MappingError: If a rule matches nothing, names a leaf that is not there, or gives it another shape.
     """
-    declared, spent = _declared(torch.shapes, torch.aliases, jax.shapes, rules)
+    declared, spent = _declared(torch, jax.shapes, rules, integers)
     taken = {e.jax for e in declared}
     theirs = dataclasses.replace(torch, shapes={k: s for k, s in torch.shapes.items() if k not in spent})
     ours = dataclasses.replace(jax, shapes={p: s for p, s in jax.shapes.items() if p not in taken})
@@ -149,7 +157,7 @@ def automatic(torch: TorchFacts, jax: JaxFacts, rules: Sequence[Rule] = ()) -> M
     layers += [(e.torch[0].rpartition(".")[0], e.jax.rpartition("/")[0]) for e in declared]
     unfilled = tuple(path for path in found.unfilled if path not in inert)
     told = unpaired(dataclasses.replace(found, unused=unused, unfilled=unfilled), torch, jax)
-    return Mapping(entries, unused, unfilled, tuple(layers), found.inert, told)
+    return Mapping(entries, (*unused, *sorted(integers - spent)), unfilled, tuple(layers), found.inert, told)
 
 
 def _entries(matches: Sequence[Match]) -> list[Entry]:
@@ -165,14 +173,14 @@ def _entries(matches: Sequence[Match]) -> list[Entry]:
 
 
 def _declared(
-    torch_shapes: dict[str, Shape], aliases: dict[str, str], jax_shapes: dict[str, Shape], rules: Sequence[Rule]
+    torch: TorchFacts, jax_shapes: dict[str, Shape], rules: Sequence[Rule], integers: frozenset[str]
 ) -> tuple[list[Entry], set[str]]:
     """Apply the rules of the user."""
     entries: list[Entry] = []
     spent: set[str] = set()
     wrong: list[str] = []
     for rule in rules:
-        hits = [(key, m) for key in torch_shapes if (m := re.fullmatch(rule.torch, key))]
+        hits = [(key, m) for key in (*torch.shapes, *integers) if (m := re.fullmatch(rule.torch, key))]
         if not hits:
             wrong.append(f"rule {rule.torch!r} matches no torch key")
         for key, match in hits:
@@ -182,17 +190,17 @@ def _declared(
             except (re.error, IndexError) as error:
                 wrong.append(f"rule {rule.torch!r}: its JAX path {rule.jax!r} cannot be made: {error}")
                 continue
-            if not path:
+            if not path or key in integers:
                 continue
             make = NAMED[rule.make] if isinstance(rule.make, str) else rule.make
-            shape = np.shape(make(np.empty(torch_shapes[key])))
+            shape = np.shape(make(np.empty(torch.shapes[key])))
             if path not in jax_shapes:
                 wrong.append(f"rule {rule.torch!r}: there is no JAX leaf {path}")
             elif shape != jax_shapes[path]:
                 wrong.append(f"rule {rule.torch!r}: {key} gives shape {shape}, but {path} has {jax_shapes[path]}")
             else:
                 name = rule.make if isinstance(rule.make, str) else "rule"
-                entries.append(Entry(path, (aliases.get(key, key),), make, name))
+                entries.append(Entry(path, (torch.aliases.get(key, key),), make, name))
     doubled = {e.jax for e in entries if sum(o.jax == e.jax for o in entries) > 1}
     wrong += [f"several rules fill the JAX leaf {path}" for path in sorted(doubled)]
     if wrong:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -218,19 +219,23 @@ def _backward_apart(
 
 def _between(passes: Passes, pair: Aligned) -> str:
     """Return the torch layer without a JAX partner that ran just before a call, if one did."""
-    return _lone(passes, pair.call.start, pair.call.parent)
+    return _lone(passes, pair.call.start, pair.call.parent, next((x for x in pair.call.inputs if x is not None), None))
 
 
 def _trailing(passes: Passes, pair: Aligned) -> str:
     """Return the torch layer without a partner that ended a model."""
-    return _lone(passes, pair.call.end, pair.call)
+    return _lone(passes, pair.call.end, pair.call, pair.call.output)
 
 
-def _lone(passes: Passes, time: float, parent: Call | None) -> str:
-    """Return the last unpaired layer that changed its input between the last paired one and a time."""
+def _lone(passes: Passes, time: float, parent: Call | None, arrives: np.ndarray | None) -> str:
+    """Return the last unpaired layer that changed its input between the last paired one and a time.
+
+    The softmax of an attention is not the place: code behind it mixes what it returns with the values, and what stands
+    before it is as likely. The layer that takes the mixture is named.
+    """
     paired = {id(a.call) for a in passes.aligned}
     siblings = [c for c in passes.trace.calls if c.parent is parent and c.end < time]
-    lone: list[str] = []
+    lone: list[Call] = []
     for call in sorted(siblings, key=lambda c: -c.end):
         if id(call) in paired:
             break
@@ -239,8 +244,16 @@ def _lone(passes: Passes, time: float, parent: Call | None) -> str:
         if id(inner) in paired:
             break
         if not _returns(inner, inner.inputs[0] if inner.inputs else None) and inner.kind not in QUIET:
-            lone.append(inner.path)
-    return lone[0] if lone else ""
+            lone.append(inner)
+    return lone[0].path if lone and not _mixed(lone[0].output, arrives) else ""
+
+
+def _mixed(made: np.ndarray | None, arrives: np.ndarray | None) -> bool:
+    """Say whether an array has other axes than what was made of it: neither a part, a sum nor a copy along some."""
+    if made is None or arrives is None or made.size == arrives.size:
+        return False
+    theirs, ours = (Counter(n for n in x.shape if n > 1) for x in (made, arrives))
+    return not (theirs <= ours or ours <= theirs)
 
 
 QUIET = ("Flatten", "Unflatten", "Identity")

@@ -89,7 +89,7 @@ RIGHT = {
     "mean over points": ("stn.fc1 stn", "pool-kind reduction"),
     "no identity": ("stn conv1", "addend-missing offset constant addition"),
     "bn eps": ("bn1", "epsilon"),
-    "batch statistics": ("bn", "batch-statistics"),
+    "batch statistics": ("bn", "batchnorm-mode batch-statistics"),
     "transform transposed": ("conv1", "axis-order transposed transpose"),
     "relu before max": ("fc1 bn3", "activation-extra activation"),
     "leaky": ("fc2", "activation negative-slope"),

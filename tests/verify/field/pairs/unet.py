@@ -143,8 +143,8 @@ class JUNet(nnx.Module):
 
 TIME = "time_embed.0 time_embed"
 RIGHT = {
-    "freq shift": (TIME, "timescale sinusoid-timescale sinusoids"),
-    "sin first": (TIME, "sinusoid-order axis-order halves-swapped concatenation-order sinusoids"),
+    "freq shift": (TIME, "timestep-embedding timescale sinusoid-timescale sinusoids"),
+    "sin first": (TIME, "timestep-embedding sinusoid-order axis-order halves-swapped concatenation-order sinusoids"),
     "groups": ("down.norm1", "groups num-groups"),
     "eps": ("down.norm1", "epsilon"),
     "relu": ("down.conv1", "activation"),
@@ -153,8 +153,8 @@ RIGHT = {
     "no scale": ("attn attn.proj", "attention-scale"),
     "no residual": ("attn up up.norm1", "residual-missing residual"),
     "SAME": ("pool", "padding"),
-    "bilinear": ("up up.norm1 up.skip", "resize-kernel resize"),
-    "concat order": ("up up.norm1 up.skip", "concatenation-order axis-order"),
+    "bilinear": ("up up.norm1 up.skip", "interpolation resize-kernel resize"),
+    "concat order": ("up up.norm1 up.skip", "concat-order concatenation-order axis-order"),
     "no act out": ("conv_out", "activation-missing activation"),
 }
 BUGS = ["", *RIGHT]
