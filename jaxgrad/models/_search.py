@@ -183,7 +183,7 @@ def _assign(
             same = words(t.path) == words(j.path) and (sure[i, k] > 0 or not t.tokens)
             cost[i, k] -= SAME_NAME * same
             cost[i, k] += STRANGE * (t.loose != j.loose)
-    # 2. where both sides were seen to run, how far apart two layers ran; less than a name counts, so that it decides
+    # 2. where both sides were seen to run, 0.6 for a place in the order against 8 for a whole name, so that it decides
     # among layers whose names say nothing
     if torch.order and jax.order:
         _add_order(cost, theirs, ours, torch.order, jax.order)
