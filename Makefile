@@ -15,13 +15,16 @@ CONSTRAINT := $(if $(PINNED),--constraint constraints.txt)
 # for pytest, such as ARGS='-k checkpoint'
 ARGS ?=
 
-.PHONY: verify test lint format bench readme install where clean
+.PHONY: verify test catalogue lint format bench readme install where clean
 
 verify: $(VENV)/ready  ## compute every case in JAX and in torch, and compare
 	$(BIN)/jaxgrad verify
 
 test: $(VENV)/ready  ## the whole test suite but the runs marked slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(ARGS)
+
+catalogue: $(VENV)/ready  ## a third of the verifier's own trials: planted differences, ports, matched pairs, field pairs
+	$(BIN)/python -m pytest -n 2 -q -m catalogue tests/verify $(ARGS)
 
 lint: $(VENV)/ready  ## format, lint, types, also those that users see
 	$(BIN)/ruff format --check .

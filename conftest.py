@@ -18,6 +18,7 @@ import jax
 import pytest
 
 from tests import lanes
+from tests.verify.third import missed
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -77,6 +78,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = [item for item in items if item.get_closest_marker("torch")]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if not item.get_closest_marker("torch")]
+
+
+GOALS: dict[str, list[tuple[bool, float]]] = {}
+"""By goal, for every row of the field pairs: whether it is met, and the part of the rows that must meet it."""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take what a row recorded; the workers send it with their reports."""
+    for name, marks in report.user_properties if report.when == "call" else ():
+        if name == "field":
+            for goal, mark in marks.items():
+                GOALS.setdefault(goal, []).append((mark[0], mark[1]))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where too few rows meet a goal; a worker sees but some of the rows and judges none."""
+    if not hasattr(session.config, "workerinput") and missed(GOALS):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which goals were not met, and how many rows there were."""
+    for line in missed(GOALS):
+        terminalreporter.write_line(f"FAILED the field pairs: {line}", red=True)
 
 
 @pytest.fixture

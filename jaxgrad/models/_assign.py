@@ -51,6 +51,8 @@ def assign(
     """Pair layers one to one: as many as fit, at the least cost."""
     if not theirs or not ours:
         return []
+    # 1. what every pair of layers would cost; a pair whose weights cannot be laid out in one another stays at NEVER,
+    # which is larger than any sum of the rest, so that the assignment takes as many pairs as fit before it counts cost
     fits: dict[tuple[int, int], Fit] = {}
     cost = np.full((len(theirs), len(ours)), NEVER)
     sure, weak = np.full_like(cost, -np.inf), np.full_like(cost, -np.inf)
@@ -68,18 +70,23 @@ def assign(
             same = words(t.path) == words(j.path) and (sure[i, k] > 0 or not t.tokens)
             cost[i, k] -= SAME_NAME * same
             cost[i, k] += STRANGE * (t.loose != j.loose)
+    # 2. where both sides were seen to run, the place in the order decides among layers whose names say nothing
     if torch.order and jax.order:
         _add_order(cost, theirs, ours, torch.order, jax.order)
     found = []
+    # 3. the assignment of least cost (Jonker and Volgenant), without the pairs that do not fit
     pairs = [(i, k) for i, k in zip(*linear_sum_assignment(cost), strict=True) if (i, k) in fits]
     for i, k in pairs:
         t, j, fit = theirs[i], ours[k], fits[i, k]
+        # 4. lone tensors are paired last, and only with half of the name in common or where no other has their shape
         if certain and not (weak[i, k] >= 0.5 or (np.sum(cost[i] < NEVER) == np.sum(cost[:, k] < NEVER) == 1)):
             continue
+        # 5. what else the layer might be: told to the user, who has to decide where names do not
         rivals, by_count = _rivals(i, k, pairs, sure, weak)
         if t.path in pinned:
             rivals = []
         names = tuple(ours[r].path for r in rivals)
+        # the pair counts once in its row and once in its column: 2 in all is one candidate on either side
         alone = (cost[i] < NEVER).sum() + (cost[:, k] < NEVER).sum() <= 2
         told = words(t.path) == words(j.path) or (sure[i, k] >= CLEAR and not rivals)
         several = not alone and not told

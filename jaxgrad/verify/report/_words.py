@@ -30,7 +30,9 @@ def compared(meta: dict[str, Any]) -> list[tuple[str, str]]:
         "runs": meta.get("runs", ""),
         "parameters": f"{meta['parameters']:,}" if meta.get("parameters") else "",
         "batch": shapes,
-        "mode": ", ".join(filter(None, (meta.get("mode", ""), f"{meta.get('weights', '')} weights".strip()))),
+        "mode": ", ".join(
+            filter(None, (meta.get("mode", ""), f"{meta['weights']} weights" if meta.get("weights") else ""))
+        ),
         "precisions": ", ".join(meta.get("dtypes", ())),
         "versions": installed + device,
         "date": meta.get("date", "").replace("T", " ")[:16],

@@ -255,10 +255,10 @@ def recurrent(add) -> None:
         "rnn: relu for tanh",
         planted("rnn", {"cell_args": {"activation_fn": fnn.relu}}),
         "rnn",
-        ("activation", "unknown"),
+        ("cell-activation", "activation", "unknown"),
     )
     add("rnn: gru relu for tanh", planted("rnn", {"cell": "gru", "cell_args": {"activation_fn": fnn.relu}}, {"cell": "gru"}),
-        "rnn", ("activation", "unknown"))  # fmt: skip
+        "rnn", ("cell-activation", "activation", "unknown"))  # fmt: skip
     add("rnn: two biases in a step", planted("rnn", optimizer=(lambda p: torch.optim.SGD(p, lr=0.1), optax.sgd(0.1))),
         "update", "double-bias", what=("value", "step"))  # fmt: skip
 

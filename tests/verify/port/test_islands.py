@@ -13,7 +13,7 @@ from torch import nn
 from jaxgrad.verify import pair
 from jaxgrad.verify.port.frameworks._lift_jax import _decimal, lifted
 from jaxgrad.verify.port.frameworks._lift_torch import widened
-from jaxgrad.verify.port.frameworks._torch_module import _copied
+from jaxgrad.verify.port.frameworks._torch_module import copied
 
 X = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
 ROOT = 1e4
@@ -253,6 +253,6 @@ def test_a_model_that_keeps_what_it_computed_of_its_weights_is_copied():
     net = nn.utils.weight_norm(nn.Linear(8, 3))
     net(torch.ones(2, 8))
     assert not net.weight.is_leaf
-    copied = _copied(net)
-    assert torch.equal(copied(torch.ones(2, 8)), net(torch.ones(2, 8)))
-    assert copied.weight_v is not net.weight_v
+    twin = copied(net)
+    assert torch.equal(twin(torch.ones(2, 8)), net(torch.ones(2, 8)))
+    assert twin.weight_v is not net.weight_v

@@ -37,6 +37,10 @@ def folded(module: Any, layers: Sequence[str], copied: Callable[[Any], Any]) -> 
     for path in layers:
         layer = plain.get_submodule(path)
         if parametrize.is_parametrized(layer, "weight"):
+            # torch keeps the property on a class that a copy shares, and takes it off there: off the user's layer too
+            shared = type(layer)
+            inside = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+            layer.__class__ = type(shared.__name__, shared.__bases__, inside)
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
         else:
             remove_weight_norm(layer)

@@ -31,6 +31,8 @@ class Aligned:
 
 def align(bound: Any, calls: list[Call], natural: Natural, order: list[Slot]) -> list[Aligned]:
     """Pair calls by the weights below them, then by names below paired parents, then the roots."""
+    # 1. group the modules of either side by the JAX leaves below them: the same set on both sides is the same part of
+    # the network, whatever its name is
     below_torch, below_jax = _leaves_below(bound)
     ours: dict[frozenset[str], list[str]] = {}
     for path in dict.fromkeys(path for path, _ in order):
@@ -38,16 +40,21 @@ def align(bound: Any, calls: list[Call], natural: Natural, order: list[Slot]) ->
     theirs: dict[frozenset[str], list[str]] = {}
     for path in dict.fromkeys(call.path for call in calls):
         theirs.setdefault(below_torch(path), []).append(path)
+    # 2. pair the modules of a group level by level, and their calls in the order in which they ran
     pairs: dict[str, str] = {"": ""}
     found: list[Aligned] = []
     for leaves, paths in theirs.items():
+        # the empty set is every layer without weights, which says nothing of which is which: step 3
         if not leaves or leaves not in ours:
             continue
         apart = functools.partial(_apart, calls, natural, order)
+        # the roots hold all leaves, as a wrapper around the whole network does: they are kept for step 4
         for group_t, group_j in _levels([p for p in paths if p], [p for p in ours[leaves] if p], leaves, apart):
             found += _zip_calls(group_t, group_j, calls, natural, order)
             pairs |= dict(zip(group_t, group_j, strict=False))
+    # 3. layers without weights, by their own names below parents that step 2 has paired
     found += _by_name(theirs.get(frozenset(), []), ours.get(frozenset(), []), pairs, calls, natural, order)
+    # 4. the models themselves, so that what lies behind the last layer has a place too
     found += _zip_calls([""], [""], calls, natural, order)
     return sorted(found, key=lambda a: a.call.start)
 
@@ -89,6 +96,7 @@ def _levels(
     (inner_t, outer_t), (inner_j, outer_j) = inner(torch, "."), inner(jax, "/")
     if not inner_t or not inner_j:
         return []
+    # a weight right below the innermost path is its own: it is a layer, and no wrapper can stand for it
     holds_its_own = any(leaf.removeprefix(f"{inner_j[0]}/").count("/") == 0 for leaf in leaves)
     if len(inner_t) == len(inner_j) == 1 and not holds_its_own and len(outer_t) != len(outer_j):
         return _nested([*outer_t, *inner_t], [*outer_j, *inner_j], apart)
@@ -96,7 +104,7 @@ def _levels(
 
 
 LONGEST_CHAIN = 6
-"""How many modules around the same weights are tried in every combination."""
+"""How many modules around the same weights are tried in every combination: 6 against 3 are 20 of them."""
 
 
 def _nested(torch: list[str], jax: list[str], apart: Callable[[str, str], float]) -> list[tuple[list[str], list[str]]]:
@@ -106,6 +114,7 @@ def _nested(torch: list[str], jax: list[str], apart: Callable[[str, str], float]
     count = min(len(torch), len(jax))
     options = itertools.product(itertools.combinations(torch, count), itertools.combinations(jax, count))
     # of two that fit alike the innermost
+    # 1e9 stands for "cannot be laid over one another": it is added up, and a sum with infinity would rank nothing
     best = min(reversed(list(options)), key=lambda both: sum(min(apart(t, j), 1e9) for t, j in zip(*both, strict=True)))
     return [([t], [j]) for t, j in zip(*best, strict=True)]
 
@@ -126,6 +135,7 @@ def _zip_calls(
     """Pair the calls of two groups of modules in order, where their outputs can be laid over one another."""
     theirs = [c for c in calls if c.path in torch and c.output is not None]
     ours = [slot for slot in order if slot[0] in jax and slot in natural.outputs]
+    # one iterator for all calls: a slot that is passed over is not taken by a later call, so that the order is kept
     found, rest = [], iter(ours)
     for call in theirs:
         for slot in rest:

@@ -142,8 +142,13 @@ def force(
         states: What the reference has after each step of a recurrence that is one layer there: every step starts from
             it, and the gradient goes through as it would.
     """
+    # What is differentiated is loss + sum over calls of <g, y> + <h, x>: g is the reference's cotangent at a call's own
+    # output y, and h the one at what arrived as its input x. The rest of the network takes the reference's y in place
+    # of the call's own, so that no error passes from one call to another, forward or backward: the gradient of a weight
+    # is the one its own layer makes of g, the gradient of an added zero is what the code behind the call sends back.
     states = states or {}
     params, rest = bound.weights(dtype)
+    # x: inputs, h: cotangents of the inputs, y: output, g: cotangent of the output, all the reference's
     known = {
         slot: {
             "x": r.inputs,
@@ -153,6 +158,7 @@ def force(
         }
         for slot, r in plan.items()
     }
+    # added to what is fed in and to what is passed on, to read the gradient there
     deltas = {slot: {i: np.zeros_like(x) for i, x in r.inputs.items()} for slot, r in plan.items()}
     zeros = {slot: np.zeros_like(r.output) for slot, r in plan.items()}
 
@@ -164,15 +170,20 @@ def force(
 
         def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             slot = counter.next(path)
+            # a step of a recurrence: it starts from the reference's state, and its gradient goes on through time
             if slot in states:
                 output = call(*args, **kwargs)
                 stepped[slot] = main_array(output)
                 return replace_main(output, _valued(stepped[slot], states[slot]))
             if slot not in known:
                 return call(*args, **kwargs)
+            # 1. what the code before the call hands to it is kept: its distance from x is the error of that code alone
             ref = known[slot]
             arrived[slot] = {i: args[i] for i in ref["x"] if _fits(args, i, ref["x"][i])}
+            # 2. <h, x> sends the reference's cotangent back into that code, and into the calls before it no further
             terms.extend(jnp.vdot(ref["h"][i], a) for i, a in arrived[slot].items() if i in ref["h"])
+            # 3. the call is fed the reference's x; an input that a port pads by hand keeps its gradient, since torch's
+            # input has no such shape and so no cotangent there
             fed = [
                 _valued(a, ref["x"][i])
                 if i in arrived[slot] and i in plan[slot].through
@@ -185,6 +196,7 @@ def force(
             array = main_array(output)
             if array is None or array.shape != ref["y"].shape:
                 return output
+            # 4. <g, y> gives the layer the reference's cotangent, and the code behind it the reference's y
             outputs[slot] = array
             terms.append(jnp.vdot(ref["g"], array))
             return replace_main(output, (ref["y"] + zeros[slot]).astype(array.dtype))
