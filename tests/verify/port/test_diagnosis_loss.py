@@ -8,7 +8,9 @@ import pytest
 from jaxgrad.verify.port.diagnosis._loss import in_loss
 
 RNG = np.random.default_rng(0)
-OUTPUT, TARGET = RNG.normal(size=(3, 7)), RNG.normal(size=(3, 7))
+OUTPUT = RNG.normal(size=(3, 7))
+# a batch is given in float32, and judged in float64
+TARGET = RNG.normal(size=(3, 7)).astype(np.float32).astype(np.float64)
 
 
 def log_softmax(x):
@@ -28,5 +30,5 @@ def distillation(target=0.04, output=0.1):
     ],
 )
 def test_a_loss_of_soft_targets_is_told_by_its_temperature_or_its_mean(ours, name):
-    found = in_loss(SimpleNamespace(batch=(OUTPUT, TARGET)), OUTPUT, distillation().mean(), ours)
+    found = in_loss(SimpleNamespace(batch=(OUTPUT, TARGET.astype(np.float32))), OUTPUT, distillation().mean(), ours)
     assert [(one.id, one.proven) for one in found] == [(name, True)]

@@ -112,6 +112,7 @@ TEMPERATURES = (1.0, 0.1, 0.04, 0.05, 0.06, 0.07, 0.2, 0.5, 2.0, 3.0, 4.0, 5.0)
 
 def _soft_cross_entropy(z: np.ndarray, t: np.ndarray, want: float, got: float, path: str) -> list[Cause]:
     """Explain a loss of soft targets, as distillation has it, by its temperatures and by what it is divided by."""
+    z, t = (np.asarray(x, np.float64) for x in (z, t))
 
     def log_softmax(x: np.ndarray) -> np.ndarray:
         x = x - x.max(-1, keepdims=True)
