@@ -24,6 +24,7 @@ __all__ = [
     "LOST_SECOND_ORDER",
     "MAIN_PART",
     "NAMED_FACTOR",
+    "NARROW",
     "NOISE_MULTIPLE",
     "NOISE_MULTIPLE_OF_A_NUMBER",
     "NOT_ZERO",
@@ -41,6 +42,7 @@ __all__ = [
     "SAFE",
     "SEMI_DEFINITE",
     "SMALL_LEAF",
+    "SOME_POSITIONS",
     "TORCH_CLIP_EPSILON",
     "UNLIKE_WEIGHT",
     "UPDATE_OF_ROUNDING",
@@ -75,6 +77,12 @@ rounding or of what the other side loses by making it in float32: the rule of `N
 
 ROUNDED = 1e-6
 """An error above this is more than a few float32 roundings (6e-8) of a layer's output."""
+
+NARROW = 0.1
+"""An error below this may be that of bfloat16, which keeps 8 bits (4e-3 a rounding), within one layer."""
+
+SOME_POSITIONS = 0.5
+"""Where at most this part of the positions differs, they are told as places: padding, borders, a first step."""
 
 OWN_WEIGHT = 1e-5
 """How far a port's own weight may lie from torch's: it was stored in float32 (6e-8), and may have gone through half

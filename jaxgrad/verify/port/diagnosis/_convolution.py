@@ -87,7 +87,7 @@ def _settings(e: Evidence) -> dict[str, tuple[Option, ...]]:
     n = e.want.ndim - 2
     dil, stride = (_numbers(e, k, 1) for k in ("dilation", "stride"))
     sides = {
-        "torch": "torch's padding",
+        "torch": "the padding that it is set to",
         "start": "padding at the start only",
         "same": "'SAME' padding, which puts more at the end",
         "even": "the padding of a centred kernel",

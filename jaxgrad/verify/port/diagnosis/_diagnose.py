@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify.judge import relative
-from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, ROUNDED, UNLIKE_WEIGHT
+from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, NARROW, ROUNDED, UNLIKE_WEIGHT
 from jaxgrad.verify.port.diagnosis._backward import in_backward, in_quantities, one_weight
 from jaxgrad.verify.port.diagnosis._between_layers import between
 from jaxgrad.verify.port.diagnosis._catalogue import cause
@@ -57,12 +57,20 @@ def explain(
             _precision(bound, place)
             or _at(bound, passes, results, place, tolerance, tried)
             or _alone(bound, place)
-            or [_unknown(place, tried)]
+            or ([] if _holds_a_forward_one(place, places) else [_unknown(place, tried)])
         )
     if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
         found += in_step(bound, tolerance)
     found = with_unmapped(bound, results, _without_echoes(found))
     return sorted(_merged(found), key=lambda one: one.id in UNAVOIDABLE)
+
+
+def _holds_a_forward_one(place: Divergence, places: list[Divergence]) -> bool:
+    """Say whether a difference of the backward pass is that of a layer which differs in the forward pass within."""
+    within = f"{place.path}."
+    return place.stage == "backward" and any(
+        p.stage == "forward" and (p.path == place.path or p.path.startswith(within)) for p in places
+    )
 
 
 def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:
@@ -225,7 +233,7 @@ def _precision(bound: Any, first: Divergence | None) -> list[Cause]:
         below = path == first.jax or path.startswith(f"{first.jax}/")
         if name == "float32" and bound.islands and not bound.islands.alone:
             continue
-        if below and name in ("float32", "bfloat16", "float16") and first.error < 0.1:
+        if below and name in ("float32", "bfloat16", "float16") and first.error < NARROW:
             text = f"the JAX layer {path or 'itself'} computes in {name} whatever it is given (dtype={name})."
             return [cause("dtype", text, "Leave dtype=None, so that it follows its inputs.", first.path)]
     return []

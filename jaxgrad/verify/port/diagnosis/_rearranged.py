@@ -12,7 +12,7 @@ from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["held", "joined", "reduced", "shuffled", "shuffles"]
+__all__ = ["LATEST", "held", "joined", "reduced", "shuffled", "shuffles"]
 
 LATEST = 8
 """How many of the calls before a place are looked at, the latest first."""
