@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from jaxgrad.verify import PairError, pair
-from jaxgrad.verify.port import Pair
+from jaxgrad.verify import Pair, PairError, pair
 from jaxgrad.verify.port.frameworks._torch_module import TorchSide, running
 from jaxgrad.verify.port.mapping._flatten_order import resolve_flatten_order
 from jaxgrad.verify.port.mapping._model_pair import PairOptions

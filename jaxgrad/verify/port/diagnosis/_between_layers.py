@@ -267,7 +267,7 @@ def _axes(e: Evidence) -> list[Cause]:
     for call in e.before[::-1][:LATEST]:
         for words, theirs, ours in _reshaped(call.output, e.want.shape):
             if same(theirs, e.want) and same(ours, e.got):
-                text = f"JAX reshapes {call.path} with its channels last, torch with its channels first ({words})."
+                text = f"JAX reshapes {call.path} with its channels last, torch with its channels first, {words}."
                 return _cause(e, "axis-order", text, "Move the channels to where torch has them before the reshape.")
     if same(np.sort(e.want.ravel()), np.sort(e.got.ravel())):
         # the numbers are the same, and which rearrangement it was is not known: nothing is proven
@@ -278,14 +278,15 @@ def _axes(e: Evidence) -> list[Cause]:
 
 
 def _reshaped(x: np.ndarray | None, shape: tuple[int, ...]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield what a reshape makes of an array with its channels first and with its channels last, in torch's layout."""
-    if x is None or x.size != math.prod(shape) or not shape:
+    """Yield what a reshape makes of an array of torch's with its channels first, and with its channels last."""
+    if x is None or x.size != math.prod(shape):
         return
     if x.ndim > max(2, len(shape)):
-        yield "flattening", x.reshape(shape), np.moveaxis(x, 1, -1).reshape(shape)
+        yield "flattening it", x.reshape(shape), np.moveaxis(x, 1, -1).reshape(shape)
     if len(shape) > max(2, x.ndim):
-        last = x.reshape(shape[0], *shape[2:], shape[1])
-        yield "making an image", x.reshape(shape), np.moveaxis(last, -1, 1)
+        # what is compared has its channels last
+        first = x.reshape(shape[0], shape[-1], *shape[1:-1])
+        yield "making an image of it", np.moveaxis(first, 1, -1), x.reshape(shape)
 
 
 def _parts(e: Evidence) -> list[Cause]:
