@@ -8,8 +8,10 @@ import pytest
 from tests.contract.test_layers import ROOT, imports
 
 COVERED = {
+    "models._assign": "tests/models/test_search.py",
     "models._convert": "tests/models/test_mapping_for.py",
     "models._facts": "tests/models/test_search.py",
+    "models._groups": "tests/models/test_mapping_for.py",
     "models._layouts": "tests/models/test_mapping_for.py",
     "models._linen": "tests/models/test_from_linen.py",
     "models._link": "tests/models/test_mapping.py",
@@ -19,6 +21,7 @@ COVERED = {
     "models._nnx": "tests/models/test_from_nnx.py",
     "models._siren": "tests/models/test_facade.py",
     "models._units": "tests/models/test_mapping_for.py",
+    "models._unpaired": "tests/models/test_search.py",
     "models.linen": "tests/models/test_zoo.py",
     "models.nnx": "tests/models/test_zoo.py",
     "verify._bridge": "tests/test_refs.py",

@@ -127,7 +127,8 @@ def rolled(e: Evidence) -> list[Cause]:
             text = f"what JAX adds to {name} is shifted {along}."
             return [cause("shift", text, "", e.first.path, proven=True)]
         text = f"what is added to {name} are torch's numbers in another order."
-        return [cause("axis-order", text, "", e.first.path, proven=True)]
+        fix = "Compare how either side reorders it."
+        return [cause("axis-order", text, fix, e.first.path)]
     return []
 
 
