@@ -39,8 +39,9 @@ format: $(VENV)/ready
 bench: $(VENV)/ready  ## a row of each family in small; `python -m bench` for the full sizes
 	$(BIN)/python -m bench --quick
 
-readme: $(VENV)/ready  ## write the README's table of cases
+readme: $(VENV)/ready  ## write the README's table of cases, and the page of causes
 	$(BIN)/jaxgrad verify --readme README.md
+	$(BIN)/python -c 'from jaxgrad.verify.port.diagnosis._catalogue import page; print(page(), end="")' > docs/causes.md
 
 install: $(VENV)/ready  ## the environment alone
 

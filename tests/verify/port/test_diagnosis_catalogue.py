@@ -108,3 +108,8 @@ def test_a_norm_names_only_causes_of_the_catalogue():
     from jaxgrad.verify.port.diagnosis._matcher import Change
 
     assert {_normalization._name(Change(name, option, option)) for name in settings} <= CATALOGUE.keys()
+
+
+def test_the_page_of_causes_is_the_catalogue():
+    written = Path(__file__).parents[3] / "docs" / "causes.md"
+    assert written.read_text() == _catalogue.page(), "write it with `make readme`"

@@ -9,7 +9,7 @@ import dataclasses
 
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["CATALOGUE", "Hypothesis", "cause", "hypotheses"]
+__all__ = ["CATALOGUE", "Hypothesis", "cause", "hypotheses", "page"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,26 @@ class Hypothesis:
 def hypotheses() -> tuple[Hypothesis, ...]:
     """Return the catalogue, in the order of its kinds."""
     return tuple(CATALOGUE.values())
+
+
+def page() -> str:
+    """Return the catalogue as the page ``docs/causes.md``, which `make readme` writes and a test compares."""
+    head = (
+        "# Causes that a check may name",
+        "",
+        "Each is tried on the numbers of the place where the models part: what torch and JAX would compute if it were true",
+        "is computed, and compared with what they did. `proven` says that both were met.",
+        "",
+        "| id | what is wrong | what to write | what is computed |",
+        "|---|---|---|---|",
+    )
+    rows = (f"| `{h.id}` | {_cell(h.words)} | {_cell(h.fix)} | {_cell(h.predicts)} |" for h in hypotheses())
+    return "\n".join((*head, *rows)) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Return words that stay in a cell of a table."""
+    return text.replace("|", "\\|")
 
 
 def cause(name: str, text: str, mend: str = "", path: str = "", *, proven: bool = False) -> Cause:
