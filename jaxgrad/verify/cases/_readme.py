@@ -57,7 +57,7 @@ def insert_cases(document: str | Path, rows: Iterable[Row] | None) -> None:
 
     Example:
         >>> from jaxgrad import verify
-        >>> verify.insert_cases("nowhere.md", verify.run("F*"))
+        >>> verify.insert_cases("nowhere.md", None)
         Traceback (most recent call last):
         ...
         jaxgrad.verify._errors.CannotRun: there is no file nowhere.md
