@@ -13,7 +13,6 @@ import time
 import pytest
 
 from jaxgrad import verify
-from jaxgrad.cli import _verify
 from jaxgrad.cli._app import call
 from jaxgrad.verify.cases import _side_by_side
 from jaxgrad.verify.cases._fault_injection import Plant
@@ -122,9 +121,9 @@ def test_the_command_has_two_workers_where_they_are_worth_it(monkeypatch, capsys
             started.append(self)
             return self
 
-    monkeypatch.setattr(_verify, "select", lambda _: [RIGHT, WRONG])
-    monkeypatch.setattr(_verify, "is_worthwhile", lambda *_: True)
-    monkeypatch.setattr(_verify, "Workers", Workers)
+    monkeypatch.setattr(verify, "select", lambda _: [RIGHT, WRONG])
+    monkeypatch.setattr(_side_by_side, "is_worthwhile", lambda *_: True)
+    monkeypatch.setattr(_side_by_side, "Workers", Workers)
     assert call(["verify"]) == 1
     _, err = capsys.readouterr()
     assert [line.split()[0] for line in err.splitlines()] == ["T1", "T1", "T2", "T2", "T2"]

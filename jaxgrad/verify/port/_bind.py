@@ -109,7 +109,7 @@ def pair(
         >>> from jaxgrad import verify
         >>> batch = np.ones((2, 3)), np.zeros((2, 4))
         >>> both = verify.pair(torch=torch.nn.Linear(3, 4).eval(), jax=nn.Dense(4), loss="mse", batch=batch)
-        >>> [(entry.jax, entry.torch) for entry in both.mapping.entries]
+        >>> sorted((entry.jax, entry.torch) for entry in both.mapping.entries)
         [('bias', ('bias',)), ('kernel', ('weight',))]
 
     References:
