@@ -130,6 +130,11 @@ def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str
     return Natural(outputs, arrived, cotangents, float(loss), output)
 
 
+def _given(own: Any, dtype: str) -> Any:
+    """Return the dtype in which a layer is given the reference's input: float32 made of integers is no rounding of it."""
+    return dtype if own == np.float32 else own
+
+
 def force(
     bound: Any, plan: dict[Slot, Reference], dtype: str = "float64", states: dict[Slot, np.ndarray] | None = None
 ) -> Forced:
@@ -187,7 +192,7 @@ def force(
             fed = [
                 _valued(a, ref["x"][i])
                 if i in arrived[slot] and i in plan[slot].through
-                else (ref["x"][i] + deltas[slot][i]).astype(a.dtype)
+                else (ref["x"][i] + deltas[slot][i]).astype(_given(a.dtype, dtype))
                 if i in arrived[slot]
                 else a
                 for i, a in enumerate(args)
