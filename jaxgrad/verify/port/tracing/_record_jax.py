@@ -131,7 +131,7 @@ def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str
 
 
 def _given(own: Any, dtype: str) -> Any:
-    """Return the dtype in which a layer is given the reference's input: float32 made of integers is no rounding of it."""
+    """Return the dtype in which a layer is given the reference's input: what is made of integers is exact."""
     return dtype if own == np.float32 else own
 
 
