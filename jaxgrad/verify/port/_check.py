@@ -1,11 +1,9 @@
 """The check: every quantity in float64 for the definition, then at working precision for the rounding."""
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from jaxgrad.verify._errors import first_line
-from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 from jaxgrad.verify.port._about import about
 from jaxgrad.verify.port._divergences import divergences
 from jaxgrad.verify.port._judge_mapping import judge_mapping
@@ -17,7 +15,7 @@ from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
 from jaxgrad.verify.port.quantities._training_steps import judge_steps
-from jaxgrad.verify.port.quantities._verdicts import Progress, Sides, judge_quantities
+from jaxgrad.verify.port.quantities._verdicts import Sides, judge_quantities
 from jaxgrad.verify.report._records import Cause, Divergence, Report, Result
 
 __all__ = ["check"]
@@ -26,32 +24,9 @@ __all__ = ["check"]
 NO_STEP = "an optimizer was given, and no step was compared: ask for what=[..., 'step']"
 
 
-def check(
-    pair: ModelPair,
-    what: Sequence[str] | str | None = None,
-    *,
-    dtypes: Sequence[str] = ("float64", "float32"),
-    tolerance: float = DEFINITION_F64,
-    noise: float = NOISE_MULTIPLE,
-    progress: Progress | None = None,
-) -> Report:
-    """Compare both models, and find where and why they differ.
-
-    Args:
-        pair: The pair.
-        what: Names out of `QUANTITIES`, ``"all"``, or ``None`` for the usual ones.
-        dtypes: ``"float64"`` decides the definition and is always run; every other one is judged for its rounding.
-        tolerance: The largest relative error of a leaf in float64.
-        noise: The largest error at another precision, in multiples of torch's own.
-        progress: Called with a line and the part that is done, from 0 to 1.
-
-    Returns:
-        The report.
-
-    Raises:
-        ValueError: If a name is no quantity.
-    """
-    asked, begun = Question.of(what, dtypes, tolerance, noise, progress), time.perf_counter()
+def check(pair: ModelPair, asked: Question) -> Report:
+    """Compare both models in what is asked, and find where and why they differ: `Pair.check` says how."""
+    begun = time.perf_counter()
     with precision():
         pair = pair.prepared
         sides = {dtype: (TorchQuantities(pair, dtype), JaxQuantities(pair, dtype)) for dtype in asked.dtypes}

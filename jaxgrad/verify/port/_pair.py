@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 from jaxgrad.verify.port._audit import Audit, audit
 from jaxgrad.verify.port._check import check
+from jaxgrad.verify.port._question import Question
 from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.mapping._flatten_order import resolve_flatten_order
 from jaxgrad.verify.port.mapping._islands import find_islands
@@ -75,4 +76,4 @@ class Pair(ModelPair):
             For each precision every quantity once on either side, compiled once; and, where something differs or it
             is asked for, both models once more with every layer recorded.
         """
-        return check(self, what, dtypes=dtypes, tolerance=tolerance, noise=noise, progress=progress)
+        return check(self, Question.of(what, dtypes, tolerance, noise, progress))

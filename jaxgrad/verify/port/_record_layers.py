@@ -42,9 +42,9 @@ def record(pair: ModelPair, asked: Question, results: Sequence[Result]) -> Recor
 
 def _rows(passes: Passes, asked: Question, unread: bool, wrong: bool) -> list[LayerError]:
     """Return every layer's errors; its own are worked out where anything differs, inside or in the results."""
-    rows = _first_divergence.layers(passes, unread=unread, own=False)
+    rows = _first_divergence.layers(passes, unread=unread)
     wrong = wrong or any(not (row.forward <= asked.tolerance and row.backward <= asked.tolerance) for row in rows)
-    return _first_divergence.layers(passes, unread=unread) if wrong else rows
+    return _first_divergence.with_own(passes, rows, unread=unread) if wrong else rows
 
 
 def differs(results: Sequence[Result]) -> bool:

@@ -31,16 +31,13 @@ MOST_ADDENDS = 8
 
 def between(e: Evidence) -> list[Cause]:
     """Return the causes of an error of the code between two layers."""
-    for find in SEARCHES:
-        found = attempt(find, e)
-        if found:
-            return found
-    part = _narrowed(e)
-    for find in SEARCHES:
-        found = [] if part is None else attempt(find, part)
-        if found:
-            return found
-    return attempt(_parts, e)
+    return _searched(e) or _searched(_narrowed(e)) or attempt(_parts, e)
+
+
+def _searched(e: Evidence | None) -> list[Cause]:
+    """Return what the first search that finds anything finds."""
+    tried = (attempt(find, e) for find in SEARCHES) if e is not None else ()
+    return next(filter(None, tried), [])
 
 
 def _narrowed(e: Evidence) -> Evidence | None:

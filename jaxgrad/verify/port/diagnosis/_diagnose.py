@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify.judge import relative
 from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, NARROW, ROUNDED, UNLIKE_WEIGHT
 from jaxgrad.verify.port.diagnosis._backward import in_backward, in_quantities, one_weight
 from jaxgrad.verify.port.diagnosis._between_layers import between
@@ -23,7 +22,7 @@ from jaxgrad.verify.port.mapping._compare_weights import compare_weights
 from jaxgrad.verify.port.tracing._first_divergence import Passes
 from jaxgrad.verify.report._records import Cause, Divergence, Result
 
-__all__ = ["explain", "relative"]
+__all__ = ["explain"]
 
 
 EXPLAINED = 12

@@ -161,7 +161,7 @@ def _alike(theirs: np.ndarray, array: np.ndarray) -> bool:
 
 
 def _is_norm(e: Evidence, path: str) -> bool:
-    """Say whether a layer returns normalised numbers, up to a scale and a bias along one axis."""
+    """Say whether a layer has the form of a norm: it keeps the shape, and all that it holds are vectors."""
     assert e.passes is not None
     call = next((c for c in e.passes.trace.calls if c.path == path), None)
     x = call.inputs[0] if call is not None and call.inputs else None
@@ -169,7 +169,6 @@ def _is_norm(e: Evidence, path: str) -> bool:
         return False
     prefix = f"{path}."
     own = [w for n, w in e.bound.torch.params.items() if n.startswith(prefix)]
-    # its weights are vectors, and a multiple of its input leaves it as it is
     return bool(own) and all(w.ndim == 1 for w in own)
 
 

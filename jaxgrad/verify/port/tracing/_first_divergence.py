@@ -16,7 +16,7 @@ from jaxgrad.verify.port.tracing._record_jax import Forced, Natural, Reference
 from jaxgrad.verify.port.tracing._record_torch import Call, Trace
 from jaxgrad.verify.report._records import Divergence, LayerError, Slot
 
-__all__ = ["Passes", "find_all", "layers", "watch"]
+__all__ = ["Passes", "find_all", "layers", "watch", "with_own"]
 
 
 @dataclasses.dataclass
@@ -62,15 +62,13 @@ def stacked(passes: Passes, one: Steps) -> np.ndarray:
     return np.stack([passes.forced.steps[slot] for slot in one.slots], one.axis)
 
 
-def layers(passes: Passes, *, unread: bool = False, own: bool = True) -> list[LayerError]:
-    """Return a row for every pair of calls, in the order of execution.
+def layers(passes: Passes, *, unread: bool = False) -> list[LayerError]:
+    """Return a row for every pair of calls, in the order of execution; the errors in the whole model stand for its own.
 
     Args:
         passes: What both models did.
         unread: Whether entries count that no gradient comes back to on either side. Where the outputs agree they do
             not: nobody reads what an attention returns for its padding.
-        own: Whether a layer's own errors are told apart from what it inherits, which takes the forced pass; otherwise
-            those in the whole model stand for both.
     """
     rows = []
     for pair in passes.aligned:
@@ -78,13 +76,17 @@ def layers(passes: Passes, *, unread: bool = False, own: bool = True) -> list[La
         theirs = passes.natural.cotangents[slot]
         forward = _error(passes.natural.outputs[slot], ref.output, ref.cotangent, theirs, unread=unread)
         backward = relative(theirs, ref.cotangent, NO_COTANGENT * size(ref.cotangent))
-        row = LayerError(
+        rows.append(LayerError(
             pair.call.path, slot[0], pair.call.kind, pair.call.start,
             forward=forward, own_forward=forward, own_input=0.0,
             backward=backward, own_backward=backward, own_behind=0.0, own_weights=0.0,
-        )  # fmt: skip
-        rows.append(_with_own(passes, pair, row, unread) if own else row)
+        ))  # fmt: skip
     return rows
+
+
+def with_own(passes: Passes, rows: list[LayerError], *, unread: bool = False) -> list[LayerError]:
+    """Return the rows of `layers` with each layer's own errors told apart from what it inherits: by the forced pass."""
+    return [_with_own(passes, pair, row, unread) for pair, row in zip(passes.aligned, rows, strict=True)]
 
 
 def _error(got: np.ndarray, want: np.ndarray, *back: Any, unread: bool) -> float:
