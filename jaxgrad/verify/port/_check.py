@@ -29,17 +29,23 @@ def check(pair: ModelPair, asked: Question) -> Report:
     begun = time.perf_counter()
     with precision():
         pair = pair.prepared
-        sides = {dtype: (TorchQuantities(pair, dtype), JaxQuantities(pair, dtype)) for dtype in asked.dtypes}
+        sides = {dtype: (TorchQuantities(pair, dtype), _in_jax(pair, dtype, asked)) for dtype in asked.dtypes}
         results = _judge_numbers(pair, sides, asked)
         results += judge_mapping(pair)
         results += _judge_steps(pair, sides, asked)
-        recording = record(pair, asked, results)
+        recording = record(pair, asked, results, sides["float64"][1])
         results += judge_layers(recording, asked)
         found = divergences(pair, recording, results, asked)
         causes = _explain(pair, recording, results, found, asked)
     meta = _meta(pair, asked, time.perf_counter() - begun)
     asked.tell("done", 1.0)
     return Report(_in_order(results, asked), list(recording.layers), found[0] if found else None, causes, meta, found)
+
+
+def _in_jax(pair: ModelPair, dtype: str, asked: Question) -> JaxQuantities:
+    """Return JAX's side; one program gives all that is asked of it at the given weights."""
+    product = "hvp" in asked.numbers and bool(pair.torch.params) and asked.at_one_point
+    return JaxQuantities(pair, dtype, product=product, record=bool(asked.inside) and dtype == "float64")
 
 
 def _judge_numbers(pair: ModelPair, sides: Sides, asked: Question) -> list[Result]:

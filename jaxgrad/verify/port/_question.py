@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jaxgrad.verify.port.quantities._names import FIRST, INSIDE, SECOND, quantity_names
+from jaxgrad.verify.port.quantities._names import ELSEWHERE, FIRST, INSIDE, SECOND, quantity_names, steps_of
 from jaxgrad.verify.port.quantities._verdicts import Progress
 
 __all__ = ["Question"]
@@ -47,6 +47,12 @@ class Question:
     def steps(self) -> list[str]:
         """The training steps."""
         return [name for name in self.names if name.startswith("step")]
+
+    @property
+    def at_one_point(self) -> bool:
+        """Whether derivatives of the whole batch are taken at the given weights alone."""
+        elsewhere = any(name in ELSEWHERE for name in self.names)
+        return not elsewhere and all(steps_of(name) == 1 for name in self.steps)
 
     @property
     def inside(self) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.port._question import Question
 from jaxgrad.verify.port.mapping._model_pair import ModelPair
+from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._verdicts import judge_result
 from jaxgrad.verify.port.tracing import _first_divergence
 from jaxgrad.verify.port.tracing._first_divergence import Passes
@@ -26,15 +27,22 @@ class Recording:
     """Why there are none; empty where a model just shows no layers."""
 
 
-def record(pair: ModelPair, asked: Question, results: Sequence[Result]) -> Recording:
-    """Run both models layer by layer, where that is asked for or something differs."""
+def record(pair: ModelPair, asked: Question, results: Sequence[Result], ours: JaxQuantities) -> Recording:
+    """Run both models layer by layer, where that is asked for or something differs.
+
+    Args:
+        pair: The pair.
+        asked: What is asked.
+        results: What was judged so far.
+        ours: JAX's quantities in float64, whose program of the gradient may have recorded its layers.
+    """
     if not asked.inside and not differs(results):
         return Recording()
     asked.tell("layer by layer", 0.8)
     value = next((r for r in results if r.name == "value"), None)
     unread = value is None or value.verdict != "agree"
     try:
-        passes = _first_divergence.watch(pair)
+        passes = _first_divergence.watch(pair, recorded=ours.recorded)
         return Recording(passes, _rows(passes, asked, unread, differs(results)) if passes is not None else ())
     except Exception as error:
         return Recording(failure=f"cannot be watched layer by layer: {first_line(error)}")

@@ -16,6 +16,7 @@ from jaxgrad.verify.judge import size
 from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.judge._tolerances import F32_UNIT, OFF_BY_AN_ISLAND
 from jaxgrad.verify.port.frameworks import _lift_jax
+from jaxgrad.verify.port.frameworks._recorded import CallOutline, noting
 from jaxgrad.verify.port.mapping._model_pair import Islands, ModelPair
 
 __all__ = ["find_islands"]
@@ -37,24 +38,32 @@ def _found(pair: ModelPair) -> ModelPair:
     casts, made = pair.torch.islands(pair.batch)
     notes = [f"torch computes in float32 at {path or 'the model itself'} ({name}): judged in float64"
              for path, name in casts.items()]  # fmt: skip
-    program = _program(pair)
+    program, calls = _program(pair)
     rounded = _lift_jax.rounded(program)
     theirs, told = _torch_tables(pair, program, rounded)
     known, more = _jax_tables(rounded, made)
     alone = () if casts else tuple(_lift_jax.narrow_lines(program))
-    islands = Islands(bool(casts), known, (*notes, *told, *more), alone)
+    islands = Islands(bool(casts), known, (*notes, *told, *more), alone, tuple(calls))
     return dataclasses.replace(pair, torch=pair.torch.with_tables(theirs), islands=islands)
 
 
-def _program(pair: ModelPair) -> Any:
-    """Return the program of the JAX model's outputs in float64."""
+def _program(pair: ModelPair) -> tuple[Any, list[CallOutline]]:
+    """Return the program of the JAX model's outputs in float64, and the calls of its layers."""
     params, rest = pair.weights("float64")
     inputs, _ = pair.torch.parts.split(pair.adapt(*pair.data("float64")))
 
-    def forward(params: Any, rest: Any, *inputs: Any) -> Any:
-        return jax.tree.leaves(pair.jax.apply(params, rest, *inputs)[0])
+    def trace(calls: list[CallOutline] | None) -> Any:
+        def forward(params: Any, rest: Any, *inputs: Any) -> Any:
+            watch = None if calls is None else noting(calls)
+            return jax.tree.leaves(pair.jax.apply(params, rest, *inputs, watch=watch)[0])
 
-    return _lift_jax.trace(forward, (params, rest, *inputs))
+        return _lift_jax.trace(forward, (params, rest, *inputs))
+
+    calls: list[CallOutline] = []
+    try:
+        return trace(calls), calls
+    except Exception:  # a model that cannot be watched has islands all the same
+        return trace(None), []
 
 
 def _torch_tables(pair: ModelPair, program: Any, rounded: list[np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:

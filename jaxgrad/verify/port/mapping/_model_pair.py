@@ -12,6 +12,7 @@ from jaxgrad.verify.port.frameworks._batch import to_int32
 from jaxgrad.verify.port.frameworks._jax_model import JaxModel, cast
 from jaxgrad.verify.port.frameworks._lift_jax import lifted
 from jaxgrad.verify.port.frameworks._protocols import Adapt, Batch, TorchModel
+from jaxgrad.verify.port.frameworks._recorded import CallOutline
 from jaxgrad.verify.port.mapping import _search
 
 __all__ = ["Islands", "ModelPair", "PairOptions", "TorchHalf"]
@@ -48,6 +49,8 @@ class Islands:
     notes: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     """The lines at which JAX computes on weights or inputs in float32, and torch nowhere does."""
+    calls: tuple[CallOutline, ...] = ()
+    """Every call of a JAX layer, as the trace in which the islands were looked for has seen it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-__all__ = ["FIRST", "INSIDE", "QUANTITIES", "SECOND", "quantity_names", "steps_of"]
+__all__ = ["ELSEWHERE", "FIRST", "INSIDE", "QUANTITIES", "SECOND", "quantity_names", "steps_of"]
 
 FIRST = ("value", "gradient", "input_gradient")
 SECOND = ("hvp", "ggn", "nth", "per_example", "per_example_norms", "meta", "meta_second_order", "shift", "multi_loss")
+ELSEWHERE = ("meta", "meta_second_order", "shift")
+"""Those that take derivatives of the whole batch at other weights than the given ones."""
 INSIDE = ("activations", "activation_gradient")
 QUANTITIES = (*FIRST, *INSIDE, *SECOND, "step", "steps:N")
 DEFAULT = (*FIRST, *INSIDE, "hvp")

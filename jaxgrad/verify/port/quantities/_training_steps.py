@@ -185,7 +185,8 @@ class _Jax:
             given: torch's gradient and clipped gradient, by torch name, to clip and to use in place of JAX's own, so
                 that a difference of the clipping or the optimizer is its own.
         """
-        loss, _, rest, gradient, _ = self.quantities.gradient(self.params, self.rest, *self.quantities.batch)
+        made = self.quantities.at(self.params, self.rest)
+        loss, rest, gradient = made.value, made.rest, made.params
         if given is not None:
             gradient = self._carried(given[0], gradient)
         clipped, state, update, params = self.descend(self.params, self.state, gradient)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxgrad.verify.judge import relative, size
 from jaxgrad.verify.judge._tolerances import MAIN_PART, NO_COTANGENT, SMALL_LEAF
 from jaxgrad.verify.port.frameworks._compile import quick
+from jaxgrad.verify.port.quantities._jax import Gradient
 from jaxgrad.verify.port.tracing import _match_calls, _record_jax, _record_torch
 from jaxgrad.verify.port.tracing._match_calls import Aligned, Steps
 from jaxgrad.verify.port.tracing._record_jax import Forced, Natural, Reference
@@ -44,13 +45,23 @@ class Passes:
         return {n: np.asarray(g) for n, g in quick(self.bound.pull_back)(self.forced.gradients).items()}
 
 
-def watch(bound: Any, dtype: str = "float64") -> Passes | None:
-    """Run both models under observation, or return ``None`` where the JAX side shows nothing inside."""
+def watch(bound: Any, dtype: str = "float64", recorded: Gradient | None = None) -> Passes | None:
+    """Run both models under observation, or return ``None`` where the JAX side shows nothing inside.
+
+    Args:
+        bound: The pair.
+        dtype: The precision.
+        recorded: What a program of the gradient has recorded of JAX's layers; they are run here without it.
+    """
     if bound.jax.kind == "function":
         return None
     trace = _record_torch.capture(bound.torch, bound.batch, dtype)
-    outline = _record_jax.outline(bound, dtype)
-    natural = _record_jax.run(bound, outline, dtype)
+    if recorded is not None:
+        outline = bound.islands.calls
+        natural = _record_jax.natural(recorded.seen, recorded.layers, recorded.value, recorded.output)
+    else:
+        outline = _record_jax.outline(bound, dtype)
+        natural = _record_jax.run(bound, outline, dtype)
     aligned = _match_calls.align(bound, trace.calls, natural, [slot for slot, _ in outline])
     plan = _match_calls.reference(bound, aligned, natural)
     steps = _match_calls.steps_of(bound, trace.calls, aligned, natural, [slot for slot, _ in outline])

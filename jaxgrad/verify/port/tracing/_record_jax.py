@@ -11,7 +11,7 @@ inputs. Every call starts from constants, so one gradient of ``S`` gives every l
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,9 +22,10 @@ from jaxgrad.verify.judge import relative
 from jaxgrad.verify.judge._tolerances import NOT_ZERO
 from jaxgrad.verify.port.frameworks._compile import quick, run_once
 from jaxgrad.verify.port.frameworks._outputs import is_floating, main_array, replace_main
+from jaxgrad.verify.port.frameworks._recorded import CallCounter, CallOutline, Seen, apply_recorded, noting
 from jaxgrad.verify.report._records import Slot
 
-__all__ = ["Forced", "Natural", "Reference", "alone", "force", "outline", "run"]
+__all__ = ["Forced", "Natural", "Reference", "alone", "force", "natural", "outline", "run"]
 
 
 @dataclasses.dataclass
@@ -68,65 +69,34 @@ class Forced:
     """Outputs of the cells of a recurrence, each given the reference's state of the step before."""
 
 
-class _Counter:
-    """Numbers the calls of each module."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, int] = {}
-
-    def next(self, path: str) -> Slot:
-        """Return the slot of the next call of a module."""
-        count = self.seen.get(path, 0)
-        self.seen[path] = count + 1
-        return path, count
-
-
-def outline(bound: Any, dtype: str) -> list[tuple[Slot, tuple[int, ...] | None]]:
+def outline(bound: Any, dtype: str) -> list[CallOutline]:
     """Return every call in order, with the shape of its output, from an abstract trace."""
     params, rest = bound.weights(dtype)
     inputs, _ = bound.torch.parts.split(bound.adapt(*bound.data(dtype)))
-    found: list[tuple[Slot, tuple[int, ...] | None]] = []
-    counter = _Counter()
-
-    def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        slot, place = counter.next(path), len(found)
-        found.append((slot, None))
-        output = call(*args, **kwargs)
-        array = main_array(output)
-        found[place] = (slot, None if array is None else array.shape)
-        return output
-
-    jax.eval_shape(lambda p, r, *x: bound.jax.apply(p, r, *x, watch=watch)[0], params, rest, *inputs)
+    found: list[CallOutline] = []
+    jax.eval_shape(lambda p, r, *x: bound.jax.apply(p, r, *x, watch=noting(found))[0], params, rest, *inputs)
     return found
 
 
-def run(bound: Any, calls: list[tuple[Slot, tuple[int, ...] | None]], dtype: str) -> Natural:
+def run(bound: Any, calls: Sequence[CallOutline], dtype: str) -> Natural:
     """Run the natural pass, compiled once."""
     params, rest = bound.weights(dtype)
     zeros = {slot: np.zeros(shape, dtype) for slot, shape in calls if shape is not None}
 
     def passes(zeros: Any, params: Any, rest: Any, *batch: Any) -> Any:
-        counter, outputs, arrived = _Counter(), {}, {}
-
-        def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-            slot = counter.next(path)
-            arrived[slot] = [a if is_floating(a) else None for a in args]
-            output = call(*args, **kwargs)
-            array = main_array(output)
-            if array is None or slot not in zeros:
-                return output
-            shifted = array + zeros[slot].astype(array.dtype)
-            outputs[slot] = shifted
-            return replace_main(output, shifted)
-
         inputs, targets = bound.torch.parts.split(bound.adapt(*batch))
-        output, _ = bound.jax.apply(params, rest, *inputs, watch=watch)
-        return bound.jax_loss(output, *targets), (outputs, arrived, output)
+        output, _, seen = apply_recorded(bound.jax, params, rest, zeros, *inputs)
+        return bound.jax_loss(output, *targets), (seen, output)
 
     # keys of a dictionary under jit must sort, and slots do: pairs of a string and a number
     program = jax.value_and_grad(bound.wide(passes, dtype), has_aux=True)
-    (loss, (outputs, arrived, output)), cotangents = run_once(program, zeros, params, rest, *bound.data(dtype))
-    outputs, arrived, cotangents = jax.tree.map(np.asarray, (outputs, arrived, cotangents))
+    (loss, (seen, output)), cotangents = run_once(program, zeros, params, rest, *bound.data(dtype))
+    return natural(seen, cotangents, loss, output)
+
+
+def natural(seen: Seen, cotangents: Any, loss: Any, output: Any) -> Natural:
+    """Return the natural pass of what a program has seen."""
+    (outputs, arrived), cotangents = jax.tree.map(np.asarray, (seen, cotangents))
     return Natural(outputs, arrived, cotangents, float(loss), output)
 
 
@@ -169,7 +139,7 @@ def force(
 
     def passes(free: Any, known: Any, rest: Any, *batch: Any) -> Any:
         params, zeros, deltas = free
-        counter, outputs, arrived = _Counter(), {}, {}
+        counter, outputs, arrived = CallCounter(), {}, {}
         terms: list[Any] = []
         stepped: dict[Slot, Any] = {}
 
@@ -243,7 +213,7 @@ def alone(bound: Any, plan: dict[Slot, Reference], forced: Forced, places: list[
                                             ref.output - forced.outputs[slot])  # fmt: skip
 
     def passes(on: Any, mend: Any, params: Any, rest: Any, *batch: Any) -> Any:
-        counter = _Counter()
+        counter = CallCounter()
 
         def watch(path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             slot = counter.next(path)
