@@ -6,7 +6,12 @@ from typing import Any
 
 import jax
 
-__all__ = ["follow", "framework_default", "precision"]
+__all__ = ["follow", "framework_default", "precision", "small_on_one_thread"]
+
+SMALL = 1_000_000
+"""Up to how many numbers, weights and batch together, a torch model is run on one thread: a layer of such a model is
+done in the time in which a second thread wakes up, and threads that wait for one another do so by spinning. Beside
+JAX, which compiles meanwhile on the other cores, that took up to eight times the processor time of the work itself."""
 
 
 @contextmanager
@@ -21,6 +26,26 @@ def framework_default() -> Iterator[None]:
     """Compute as JAX does by default, with x64 off."""
     with jax.enable_x64(False):
         yield
+
+
+@contextmanager
+def small_on_one_thread(count: int) -> Iterator[None]:
+    """Let torch compute on one thread, if a model and its batch hold so few numbers that several do not pay.
+
+    Args:
+        count: How many numbers they hold.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    if count > SMALL or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def follow(module: Any, dtype: Any) -> None:

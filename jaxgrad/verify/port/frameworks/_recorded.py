@@ -7,7 +7,7 @@ from jaxgrad.verify.port.frameworks._jax_model import Watch
 from jaxgrad.verify.port.frameworks._outputs import is_floating, main_array, replace_main
 from jaxgrad.verify.report._records import Slot
 
-__all__ = ["CallOutline", "CallCounter", "Seen", "apply_recorded", "noting"]
+__all__ = ["CallCounter", "CallOutline", "Seen", "apply_recorded", "noting"]
 
 CallOutline = tuple[Slot, tuple[int, ...] | None]
 """A call, and the shape of the array that it returns."""

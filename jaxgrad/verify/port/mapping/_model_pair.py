@@ -61,6 +61,11 @@ class TorchHalf:
     batch: Batch
     options: PairOptions = PairOptions()
 
+    @property
+    def size(self) -> int:
+        """How many numbers the model and its batch hold."""
+        return sum(x.size for x in (*self.torch.params.values(), *self.batch))
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class ModelPair(TorchHalf):
