@@ -12,9 +12,6 @@ import pytest
 from jaxgrad.nth import derivatives, laplacian
 from tests.bridge import assert_parity
 
-# numbers are compared here, not speed
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 ORDER = 6
 
 
