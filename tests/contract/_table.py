@@ -23,10 +23,11 @@ def in_turn(kinds, rows=GROUPED):
 
     For kinds that differ in what JAX does, not in ours: the rows of a family share its engine and meet all of them.
     """
-    for i, row in enumerate(rows):
-        for k, kind in enumerate(kinds):
-            marks = [*row.marks, *([] if i % len(kinds) == k else [pytest.mark.slow])]
-            yield pytest.param(kind, *row.values, marks=marks)
+    return [
+        pytest.param(kind, *row.values, marks=[*row.marks, *([] if i % len(kinds) == k else [pytest.mark.slow])])
+        for i, row in enumerate(rows)
+        for k, kind in enumerate(kinds)
+    ]
 
 
 def of_inputs(example, dtype=jnp.float64):
