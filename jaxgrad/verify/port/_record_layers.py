@@ -27,14 +27,15 @@ class Recording:
     """Why there are none; empty where a model just shows no layers."""
 
 
-def record(pair: ModelPair, asked: Question, results: Sequence[Result], ours: JaxQuantities) -> Recording:
+def record(pair: ModelPair, asked: Question, results: Sequence[Result], ours: JaxQuantities | None = None) -> Recording:
     """Run both models layer by layer, where that is asked for or something differs.
 
     Args:
         pair: The pair.
         asked: What is asked.
         results: What was judged so far.
-        ours: JAX's quantities in float64, whose program of the gradient may have recorded its layers.
+        ours: JAX's quantities in float64, whose program of the gradient may have recorded its layers; otherwise a
+            program of its own does.
     """
     if not asked.inside and not differs(results):
         return Recording()
@@ -42,7 +43,7 @@ def record(pair: ModelPair, asked: Question, results: Sequence[Result], ours: Ja
     value = next((r for r in results if r.name == "value"), None)
     unread = value is None or value.verdict != "agree"
     try:
-        passes = _first_divergence.watch(pair, recorded=ours.recorded)
+        passes = _first_divergence.watch(pair, recorded=None if ours is None else ours.recorded)
         return Recording(passes, _rows(passes, asked, unread, differs(results)) if passes is not None else ())
     except Exception as error:
         return Recording(failure=f"cannot be watched layer by layer: {first_line(error)}")
