@@ -123,9 +123,9 @@ def test_geometry_and_groups_of_layers_are_compared():
 
 def test_what_only_training_or_fresh_weights_see_is_harmless():
     audit = planted("cnn", {"bn": {"momentum": 0.99}})().audit(prove=False)
-    notes = {s.name: s.effect for s in audit.settings if s.harmless}
+    notes = {s.name: s.effect for s in audit.settings if s.harmless and not s.jax.endswith("bias")}
     assert notes["momentum"] == "running statistics move 0.1 times as far in a step"
-    assert notes["initial weights"].endswith("times larger in JAX")
+    assert "times as large in JAX; kernel_init = " in notes["initial weights"]
     assert audit.ok
 
 
