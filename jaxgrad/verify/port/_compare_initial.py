@@ -158,7 +158,7 @@ def compare(theirs: Drawn, ours: Drawn, torch: str, path: str, fan: tuple[int, i
     )
     like = _as_flax(theirs, fan, matrix=leaf != "bias")
     effect = f"{size}{argument} = {like} draws as torch does"
-    return [Setting(torch, path, NAME, *told, effect, harmless=True)]
+    return [Setting(torch, path, NAME, told[0], told[1], effect, harmless=True)]
 
 
 def differ(one: Drawn, other: Drawn) -> bool:

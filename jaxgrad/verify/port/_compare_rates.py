@@ -83,31 +83,36 @@ def compare_drops(theirs: Sequence[Drop], ours: Sequence[Drop]) -> list[Setting]
     if len(theirs) == len(ours):
         return found
     same = not theirs or not ours or _rates(theirs) == _rates(ours)
-    words_ = [
+    told = [
         f"{len(drops)} place{'' if len(drops) == 1 else 's'}{': ' if drops else ''}{', '.join(_rates(drops))}"
         for drops in (theirs, ours)
     ]
     which = "JAX" if len(ours) < len(theirs) else "torch"
     effect = f"{which} drops less in training: add what is missing; evaluation does not show it"
-    paths = [drops[0].path if drops else "" for drops in (theirs, ours)]
-    return [*found, Setting(*paths, "dropout rates", *words_, effect, harmless=same)]
+    first, second = (_place(drops[0]) if drops else "" for drops in (theirs, ours))
+    return [*found, Setting(first, second, "dropout rates", told[0], told[1], effect, harmless=same)]
+
+
+def _place(drop: Drop) -> str:
+    """Return the path of a place; one outside of the layers is the model's own."""
+    return drop.path or "(model)"
 
 
 def _pair(a: Drop, b: Drop) -> list[Setting]:
     """Compare two places that correspond."""
     if abs(a.rate - b.rate) > 2 / POINTS:
         effect = f"training drops another part, evaluation does not show it: write {a.rate:.4g} in JAX"
-        return [Setting(a.path, b.path, "dropout rate", f"{a.rate:.4g}", f"{b.rate:.4g}", effect)]
+        return [Setting(_place(a), _place(b), "dropout rate", f"{a.rate:.4g}", f"{b.rate:.4g}", effect)]
     if a.form != b.form and "examples" in (a.form, b.form) and a.form and b.form:
         effect = "training drops them otherwise, evaluation does not show it: draw a mask of the shape that torch draws"
-        return [Setting(a.path, b.path, "what dropout drops", FORMS[a.form], FORMS[b.form], effect)]
+        return [Setting(_place(a), _place(b), "what dropout drops", FORMS[a.form], FORMS[b.form], effect)]
     return []
 
 
 def _aligned(theirs: Sequence[Drop], ours: Sequence[Drop]) -> list[tuple[Drop, Drop]]:
     """Return the places whose names are the same on both sides, in the order of execution."""
     names = [[words(drop.path) or ("",) for drop in drops] for drops in (theirs, ours)]
-    blocks = difflib.SequenceMatcher(None, *names, autojunk=False).get_matching_blocks()
+    blocks = difflib.SequenceMatcher(None, names[0], names[1], autojunk=False).get_matching_blocks()
     return [(theirs[block.a + i], ours[block.b + i]) for block in blocks for i in range(block.size)]
 
 

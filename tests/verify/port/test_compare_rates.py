@@ -90,7 +90,7 @@ def test_the_same_rates_are_no_difference(kwargs):
 
 @pytest.mark.parametrize(
     ("place", "layer", "want", "got"),
-    [(0, "drop", "0.1", "0.9"), (1, "old", "0.2", "0.25"), (2, "new", "0.3", "0.7"), (3, "", "0.4", "0.35"),
+    [(0, "drop", "0.1", "0.9"), (1, "old", "0.2", "0.25"), (2, "new", "0.3", "0.7"), (3, "(model)", "0.4", "0.35"),
      (4, "attend", "0.25", "0.1")],
 )  # fmt: skip
 def test_another_rate_is_found_at_its_place(place, layer, want, got):

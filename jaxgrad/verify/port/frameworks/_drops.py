@@ -50,7 +50,7 @@ def _rate_of(name: str, operands: list[Value]) -> float | None:
         mask = next(x for x in operands if isinstance(x, Random))
         return _zeros(mask) if _is_mask(mask) else None
     if name == "select_n" and len(operands) == 3 and isinstance(operands[0], Random):
-        mask, off, on = operands
+        mask, (off, on) = operands[0], operands[1:]
         if _is_mask(mask) and (_is_zero(off) or _is_zero(on)):
             return _zeros(mask) if _is_zero(off) else round(1 - _zeros(mask), 6)
     return None
