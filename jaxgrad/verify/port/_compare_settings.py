@@ -3,7 +3,9 @@
 import math
 from typing import Any
 
-from jaxgrad.verify.judge._tolerances import F32_UNIT, RECOGNISED
+import numpy as np
+
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, F32_UNIT, RECOGNISED
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
 from jaxgrad.verify.report._audit import Setting
 
@@ -26,7 +28,9 @@ def settings(bound: Any, program: Any) -> list[Setting]:
     effect = "the first training step moves them apart"
     apart = [Setting(key, ", ".join(paths), "tied weights", "one tensor", f"{len(paths)} leaves", effect)
              for key, paths in bound.untied().items()]  # fmt: skip
-    return found + apart + _trained_alone(bound) + _gelu(theirs, program) + _dtypes(ours)
+    return (
+        found + apart + _trained_alone(bound) + _spectral(bound, theirs, ours) + _gelu(theirs, program) + _dtypes(ours)
+    )
 
 
 def _trained_alone(bound: Any) -> list[Setting]:
@@ -101,6 +105,30 @@ def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
     shown = [(p, p) if isinstance(p, int) else tuple(p) for p in spread(padding)]
     if shown != pads:
         note("padding", pads, shown, "border pixels differ")
+
+
+def _spectral(bound: Any, theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> list[Setting]:
+    """Compare the power iterations of spectral norm: torch's evaluation takes what it keeps, Flax's goes one step on.
+
+    Flax keeps ``u`` alone, and makes ``v`` of it and ``u`` anew at every call; both reach the same norm in the end.
+    """
+    other = next((path for path, j in ours.items() if j["kind"] == "SpectralNorm"), None)
+    found = []
+    for path in [path for path, t in theirs.items() if t["kind"] == "_SpectralNorm"] if other is not None else []:
+        layer = path.rpartition(".parametrizations.")[0]
+        held = {**bound.torch.params, **bound.torch.buffers}
+        weight, u, v = (held.get(f"{path}{name}") for name in (".original", "._u", "._v"))
+        weight = held.get(f"{path.rpartition('.')[0]}.original") if weight is None else weight
+        if weight is None or u is None or v is None or u.size != weight.shape[0] or bound.options.mode != "eval":
+            continue
+        matrix = weight.reshape(len(weight), -1)
+        step = matrix.T @ u
+        onward = np.linalg.norm(matrix @ (step / np.linalg.norm(step)))
+        apart = abs(float(onward / (u @ matrix @ v)) - 1)
+        effect = f"the weight differs by {apart:.1e} of itself; iterate torch's longer before it is carried over"
+        found.append(Setting(layer, other or "", "power iteration", "as it is kept", "a step further at every call",
+                             effect, harmless=apart < DEFINITION_F64))  # fmt: skip
+    return found
 
 
 def _gelu(theirs: dict[str, dict[str, Any]], program: Any) -> list[Setting]:
