@@ -21,6 +21,11 @@ __all__ = ["Drawn", "compare", "initial"]
 
 NAME = "initial weights"
 
+COARSE = 10
+"""Of how many quantiles one is kept: a distribution needs fewer than a rate."""
+
+GRID = POINTS // COARSE
+
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
@@ -106,7 +111,7 @@ def _drawn_by_jax(bound: ModelPair) -> dict[str, Drawn]:
     found = {}
     for path, value in zip(flatten(shapes), values, strict=True):
         if isinstance(value, Random):
-            found[path] = Drawn.of(value.values, exact=True)
+            found[path] = Drawn.of(value.values[COARSE // 2 :: COARSE], exact=True)
         elif value is not None:
             found[path] = Drawn.of([value], exact=True)
     return found
@@ -171,7 +176,7 @@ def differ(one: Drawn, other: Drawn) -> bool:
     grid = np.concatenate([one.values, other.values])
     apart = float(np.abs(one.below(grid) - other.below(grid)).max())
     # the two-sample test of Kolmogorov and Smirnov, by its bound; between two grids it is coarse by a point
-    if apart - 2 / POINTS > math.sqrt(math.log(2 / FALSE_ALARM) * doubt / 2):
+    if apart - 2 / GRID > math.sqrt(math.log(2 / FALSE_ALARM) * doubt / 2):
         return True
     if other.exact and _outside(one, other):
         return True
@@ -186,10 +191,10 @@ def _outside(sample: Drawn, exact: Drawn) -> bool:
     """Say whether a sample reaches beyond a distribution, or is cut off where that is not."""
     low, high = sample.values[0], sample.values[-1]
     count = len(sample.values)
-    within = float(np.mean((low <= exact.values) & (exact.values <= high))) + 2 / POINTS
+    within = float(np.mean((low <= exact.values) & (exact.values <= high))) + 2 / GRID
     beyond = np.sum((sample.values < exact.values[0]) | (sample.values > exact.values[-1]))
     # what lies beyond the first and the last quantile is a half point at either end
-    expected = count / POINTS
+    expected = count / GRID
     return bool(within**count < FALSE_ALARM or beyond > expected + SIGMAS * (math.sqrt(expected) + 1))
 
 
@@ -203,7 +208,7 @@ FLOAT32 = 2.0**-20
 
 def family(drawn: Drawn) -> str:
     """Return the name of the distribution that a leaf comes from; empty where it is none of those that layers use."""
-    n = POINTS if drawn.exact else len(drawn.values)
+    n = GRID if drawn.exact else len(drawn.values)
     quantiles = (np.arange(len(drawn.values)) + 0.5) / len(drawn.values)
     x, scale = drawn.values, drawn.scale
     apart = {
@@ -213,7 +218,7 @@ def family(drawn: Drawn) -> str:
     }
     best = min(apart, key=lambda name: apart[name])
     # the scale was fitted, which makes the distance smaller: the bound errs towards a fresh draw
-    return best if apart[best] < math.sqrt(math.log(2 / FALSE_ALARM) / (2 * n)) + 2 / POINTS else ""
+    return best if apart[best] < math.sqrt(math.log(2 / FALSE_ALARM) / (2 * n)) + 2 / GRID else ""
 
 
 CUT = 0.8796256610342398
