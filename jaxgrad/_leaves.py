@@ -36,8 +36,7 @@ def explain(name: str, given: dict[str, Any]) -> None:
         if argument == "params":
             _refuse_state(name, tree)
         if argument == "key" and isinstance(tree, int | float | np.generic):
-            message = f"{name}: key must be a random key, such as jax.random.key(0); got {tree!r}"
-            raise TypeError(message)
+            _check.key(tree, f"{name}: key")
         for path, leaf in leaves:
             if isinstance(leaf, jax.core.Tracer | jax.Array | float | int | complex):
                 continue

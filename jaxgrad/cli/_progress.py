@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from jaxgrad.verify import Row
-from jaxgrad.verify.cases._case import Case
+from jaxgrad.verify import Case, Row
 
 __all__ = ["follow"]
 

@@ -85,23 +85,11 @@ def _run(cases: Any, device: str | None, plant: Any, figures: Path | None, *, ve
     import jax
     from rich.console import Console
 
-    from jaxgrad.verify.cases._run import prepare
-
-    place = prepare(cases, device, plant, figures)
-    start = time.perf_counter()
-    rows = _rows(cases, {"device": place, "plant": plant, "figures": figures}, Console(stderr=True))
-    platform = place.platform if place is not None else jax.default_backend()
-    date = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    return library.CaseReport(tuple(rows), time.perf_counter() - start, platform, date, verbose)
-
-
-def _rows(cases: Any, options: dict[str, Any], console: Any) -> Any:
-    """Run the cases here, or here and in a second process."""
     from jaxgrad.cli._progress import follow
-    from jaxgrad.verify.cases._run import run_case
-    from jaxgrad.verify.cases._side_by_side import Workers, is_worthwhile
 
-    if not is_worthwhile(cases, options["device"]):
-        return follow(cases, lambda one: run_case(one, **options), console)
-    with Workers(cases, **options) as workers:
-        return follow(cases, workers.run_case, console)
+    start = time.perf_counter()
+    with library.case_runner(cases, device=device, plant=plant, figures=figures) as run_case:
+        rows = follow(cases, run_case, Console(stderr=True))
+    date = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    seconds = time.perf_counter() - start
+    return library.CaseReport(tuple(rows), seconds, device or jax.default_backend(), date, verbose)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["JaxFacts", "Shape", "Shapes", "TorchFacts", "kind_of", "kinds_of", "torch_facts"]
+__all__ = ["COUNT", "STATISTICS", "JaxFacts", "Shape", "Shapes", "TorchFacts", "kind_of", "kinds_of", "torch_facts"]
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -57,6 +57,10 @@ def torch_facts(module: Any) -> TorchFacts:
 
 
 STATISTICS = ("running_mean", "running_var")
+"""What torch calls the running statistics of a norm."""
+
+COUNT = "num_batches_tracked"
+"""What torch calls the number of batches that a norm has seen, which is no weight and has no counterpart."""
 
 
 def kinds_of(module: Any) -> dict[str, str]:

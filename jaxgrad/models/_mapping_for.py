@@ -10,8 +10,7 @@ import jax
 
 from jaxgrad import _tree
 from jaxgrad._types import Params, Tree
-from jaxgrad.models._facts import JaxFacts, Shapes, TorchFacts, torch_facts
-from jaxgrad.models._layouts import lies
+from jaxgrad.models._facts import STATISTICS, JaxFacts, Shapes, TorchFacts, kinds_of, torch_facts
 from jaxgrad.models._link import Layout, Link
 from jaxgrad.models._mapping import Mapping
 from jaxgrad.models._search import Found, correspond
@@ -93,13 +92,7 @@ def mapping_for(
     ]
     problems += _strange_layers(torch_module) + _unsure(found)
     _refuse(problems, "params")
-    guessed = tuple(match.torch for match in found.matches if match.rivals)
-    if guessed:
-        warnings.warn(
-            f"{', '.join(guessed)} were paired by their order alone, since their names differ and their shapes are"
-            " equal; give rules= to be sure",
-            stacklevel=2,
-        )
+    guessed = _guessed(found)
     place = {name: i for i, name in enumerate(facts.shapes)}
     links = sorted(
         (_flattened(link, flattened or {}) for link in found.links),
@@ -149,6 +142,18 @@ def _unsure(found: Found) -> list[str]:
                     " False what transpose_kernel is"
                 )
     return lines
+
+
+def _guessed(found: Found) -> tuple[str, ...]:
+    """Return the layers that were paired by their order alone, and warn of them."""
+    guessed = tuple(match.torch for match in found.matches if match.rivals)
+    if guessed:
+        warnings.warn(
+            f"{', '.join(guessed)} were paired by their order alone, since their names differ and their shapes are"
+            " equal; give rules= to be sure",
+            stacklevel=3,
+        )
+    return guessed
 
 
 def _strange_layers(torch_module: Any) -> list[str]:
@@ -205,25 +210,24 @@ def statistics_for(torch_module: Any, state: Tree, *, rules: Dictionary[str, str
     References:
         ``torch.nn.BatchNorm2d`` and ``flax.linen.BatchNorm``.
     """
-    leaves = _shapes(state)
-    by_form = {form(path.removeprefix("batch_stats/")): path for path in leaves}
-    links, problems, others = [], [], {name for name, _ in torch_module.named_parameters(remove_duplicate=False)}
-    for name, buffer in torch_module.named_buffers():
-        layer, _, own = name.rpartition(".")
-        if own not in ("running_mean", "running_var"):
-            others.add(name)
-            continue
-        path = by_form.get(form(join(renamed(layer, rules or {}), own.removeprefix("running_"))))
-        shape = tuple(buffer.shape)
-        layout = None if path is None else lies(shape, leaves[path], tuple(range(len(shape))), len(shape))
-        if path is not None and layout is not None:
-            links.append(Link(name, path, layout))
-        elif path is not None:
-            problems.append(f"{name} {list(shape)} cannot lie in {path} {list(leaves[path])}")
-        else:
-            problems.append(f"{name} has no leaf")
+    statistics = {
+        name: tuple(buffer.shape)
+        for name, buffer in torch_module.named_buffers()
+        if name.rpartition(".")[2] in STATISTICS
+    }
+    facts, leaves = TorchFacts(statistics, kinds_of(torch_module)), JaxFacts(_shapes(state))
+    pinned, problems = _pinned(facts, rules or {})
+    found = correspond(facts, leaves, pinned, shared=False)
+    for name, why in unpaired(found, facts, leaves).items():
+        shape, lack = (statistics[name], "leaf") if name in statistics else (leaves.shapes[name], "statistic")
+        problems.append(f"{name} {list(shape)} has no {lack}{why and '; '}{why}")
+    problems += _unsure(found)
     _refuse(problems, "state")
-    return Mapping(tuple(links), state, {}, frozenset(others))
+    place = {name: i for i, name in enumerate(statistics)}
+    links = sorted(found.links, key=lambda link: place[link.name])
+    named = [*torch_module.named_parameters(remove_duplicate=False), *torch_module.named_buffers()]
+    others = frozenset(name for name, _ in named if name not in statistics)
+    return Mapping(tuple(links), state, {}, others, _guessed(found))
 
 
 def _shapes(tree: Tree) -> Shapes:

@@ -4,7 +4,7 @@ import functools
 import re
 from typing import NamedTuple
 
-__all__ = ["ROLES", "Number", "Token", "likeness", "natural", "role_of", "words"]
+__all__ = ["ROLES", "Number", "Token", "likeness", "role_of", "words"]
 
 ROLES = {
     "weight": [
@@ -102,11 +102,6 @@ def words(path: str, *, counted: bool = True) -> tuple[str, ...]:
         path = re.sub(r"(^|/)([A-Z][A-Za-z0-9]*?)_\d+(?=/|$)", r"\1\2", path)
     found = re.findall(r"[a-z]+|\d+", re.sub(r"([a-z])([A-Z])", r"\1_\2", path).lower())
     return tuple(SYNONYMS.get(word, word) for word in found)
-
-
-def natural(path: str) -> tuple[str, ...]:
-    """Return a key that sorts numbers by their value, 2 before 10."""
-    return tuple(part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", path))
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -6,7 +6,7 @@ from collections import Counter
 
 from jaxgrad.models._assign import Match, assign
 from jaxgrad.models._convert import Fit
-from jaxgrad.models._facts import JaxFacts, Shapes, TorchFacts
+from jaxgrad.models._facts import COUNT, JaxFacts, Shapes, TorchFacts
 from jaxgrad.models._groups import Unit
 from jaxgrad.models._layouts import stem
 from jaxgrad.models._link import Link
@@ -99,7 +99,7 @@ def _found(torch: TorchFacts, jax: JaxFacts, pinned: dict[str, str] | None, *, s
     matches = _match(torch, jax, theirs, ours, pinned or {}, orders) if orders else first
     used = {link.name for m, _ in matches for link in m.links}
     filled = {link.path for m, _ in matches for link in m.links}
-    names = [k for k in torch.shapes if not k.endswith("num_batches_tracked")]
+    names = [k for k in torch.shapes if not k.endswith(COUNT)]
     unused = [k for k in names if torch.aliases.get(k, k) not in used]
     found = [m for m, _ in matches]
     partly = _partly(torch.shapes, [link for m in found for link in m.links])

@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from jaxgrad.models._facts import JaxFacts, Shape, Shapes, TorchFacts
+from jaxgrad._natural import natural
+from jaxgrad.models._facts import COUNT, JaxFacts, Shape, Shapes, TorchFacts
 from jaxgrad.models._groups import Unit, attention_units, jax_cells, torch_cells
-from jaxgrad.models._names import Number, Token, natural, role_of, words
+from jaxgrad.models._names import Number, Token, role_of, words
 
 __all__ = ["Unit", "jax_units", "torch_units", "with_tokens"]
 
@@ -22,7 +23,7 @@ def torch_units(facts: TorchFacts) -> list[Unit]:
     owners: Owners = {}
     for key in facts.shapes:
         path, _, name = key.rpartition(".")
-        if name == "num_batches_tracked":
+        if name == COUNT:
             continue
         kind = facts.kinds.get(path, "")
         if match := re.fullmatch(r"(?:(.*)\.)?parametrizations\.(\w+)(?:\.\d+)?", path):

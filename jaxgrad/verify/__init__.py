@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from jaxgrad.verify._errors import MappingError as MappingError
     from jaxgrad.verify._errors import PairError as PairError
     from jaxgrad.verify._nonsmooth import kinks as kinks
+    from jaxgrad.verify.cases._case import Case as Case
     from jaxgrad.verify.cases._fault_injection import Plant as Plant
     from jaxgrad.verify.cases._readme import insert_cases as insert_cases
     from jaxgrad.verify.cases._result import CaseReport as CaseReport
     from jaxgrad.verify.cases._result import Row as Row
     from jaxgrad.verify.cases._run import run as run
     from jaxgrad.verify.cases._select import select as select
+    from jaxgrad.verify.cases._side_by_side import case_runner as case_runner
     from jaxgrad.verify.cases._titles import case_titles as case_titles
     from jaxgrad.verify.port._assert import assert_equivalent as assert_equivalent
     from jaxgrad.verify.port._bind import pair as pair
@@ -55,6 +57,7 @@ PLACES = {
         "PairError",
     ),
     "jaxgrad.verify._nonsmooth": ("kinks",),
+    "jaxgrad.verify.cases._case": ("Case",),
     "jaxgrad.verify.cases._fault_injection": ("Plant",),
     "jaxgrad.verify.cases._readme": ("insert_cases",),
     "jaxgrad.verify.cases._result": (
@@ -63,6 +66,7 @@ PLACES = {
     ),
     "jaxgrad.verify.cases._run": ("run",),
     "jaxgrad.verify.cases._select": ("select",),
+    "jaxgrad.verify.cases._side_by_side": ("case_runner",),
     "jaxgrad.verify.cases._titles": ("case_titles",),
     "jaxgrad.verify.port._assert": ("assert_equivalent",),
     "jaxgrad.verify.port._bind": ("pair",),
@@ -101,6 +105,7 @@ __all__ = [
     "QUANTITIES",
     "Audit",
     "CannotRun",
+    "Case",
     "CaseReport",
     "Cause",
     "Divergence",
@@ -119,6 +124,7 @@ __all__ = [
     "Rule",
     "Setting",
     "assert_equivalent",
+    "case_runner",
     "case_titles",
     "diff",
     "doctor",

@@ -56,6 +56,8 @@ COVERED = {
     "verify.port._audit": "tests/verify/port/test_audit.py",
     "verify.port._bind": "tests/verify/port/test_pair.py",
     "verify.port._check": "tests/verify/port/test_check.py",
+    "verify.port.frameworks._drops": "tests/verify/port/test_compare_rates.py",
+    "verify.port.frameworks._training_mode": "tests/verify/port/test_compare_rates.py",
     "verify.port._compare_settings": "tests/verify/port/test_audit.py",
     "verify.port._judge_mapping": "tests/verify/port/test_divergences.py",
     "verify.port._pair": "tests/verify/port/test_pair.py",

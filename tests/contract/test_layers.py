@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LADDER = (
-    ("_types", "_interrupt", "_lazy", "_frames", "__version__"),
+    ("_types", "_interrupt", "_lazy", "_natural", "_frames", "__version__"),
     ("_jaxpr", "_sharding", "_deprecated"),
     ("_tree",),
     ("_check",),

@@ -91,7 +91,7 @@ def test_wrt_by_number(name, wrt, monkeypatch):
 @pytest.mark.parametrize("key", [0, jnp.int32(0).__array__()[()]])
 def test_a_number_for_a_key(name, key):
     error = refusal(lambda: WITH_KEY[name](key))
-    assert re.search(r"key must be a random key, such as jax.random.key\(0\); got ", str(error)), error
+    assert re.search(r"key must be one random key, such as jax.random.key\(0\); got ", str(error)), error
 
 
 def rowwise(params, x, y):

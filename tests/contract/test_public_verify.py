@@ -89,11 +89,8 @@ def test_the_command_line_imports_public_names_only():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("jaxgrad.verify"):
                 private = [part for part in node.module.split(".") if part.startswith("_")]
-                assert not private or path.name in PRIVATE, f"{path.name}: {node.module}"
+                assert not private, f"{path.name}: {node.module}"
 
-
-PRIVATE = {"_progress.py", "_verify.py"}
-"""Those that run the cases one by one."""
 
 LIGHT = """
 import sys

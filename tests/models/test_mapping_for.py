@@ -141,8 +141,22 @@ def test_statistics():
     got = mapping.to_jax(layer.state_dict())
     assert got["batch_stats"]["layers_1"]["var"].tolist() == layer[1].running_var.tolist()
     assert set(mapping.to_torch(got)) == {f"{i}.running_{kind}" for i in range(2) for kind in ("mean", "var")}
-    with pytest.raises(ValueError, match=r"(?s)1\.running_mean has no leaf"):
+    with pytest.raises(ValueError, match=r"(?s)1\.running_mean \[3\] has no leaf"):
         models.statistics_for(layer, {"batch_stats": {"layers_0": state["batch_stats"]["layers_0"]}})
+
+
+def test_statistics_are_found_where_names_differ_as_weights_are():
+    layers = {"bn1": torch.nn.BatchNorm1d(3), "bn2": torch.nn.BatchNorm1d(4), "norm": torch.nn.BatchNorm1d(3)}
+    net = torch.nn.ModuleDict(layers)
+    net["norm"].running_mean += 2
+    state = {"batch_stats": {"BatchNorm_0": {"mean": jnp.zeros(4), "var": jnp.ones(4)},
+                             "bn_1": {"mean": jnp.zeros(3), "var": jnp.ones(3)},
+                             "last_norm": {"mean": jnp.zeros(3), "var": jnp.ones(3)}}}  # fmt: skip
+    with pytest.warns(UserWarning, match="bn1, norm were paired by their order alone"):
+        mapping = models.statistics_for(net, state)
+    assert dict(mapping.pairs())["bn2.running_var"] == "batch_stats/BatchNorm_0/var"
+    assert dict(mapping.pairs())["bn1.running_var"] == "batch_stats/bn_1/var"
+    assert mapping.to_jax(net.state_dict())["batch_stats"]["last_norm"]["mean"].tolist() == [2, 2, 2]
 
 
 def tree(**sizes):

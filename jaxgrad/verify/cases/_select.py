@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from jaxgrad._natural import natural
 from jaxgrad.verify._errors import missing
 from jaxgrad.verify.cases import families
 from jaxgrad.verify.cases._case import CASES, EXTENSIONS, Case, Criterion, Quantity
-from jaxgrad.verify.cases._titles import chosen, natural
+from jaxgrad.verify.cases._titles import chosen
 
 __all__ = ["select"]
 

@@ -12,8 +12,8 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,10 +23,10 @@ from jaxgrad.verify._errors import CannotRun
 from jaxgrad.verify.cases._case import CASES, Case
 from jaxgrad.verify.cases._fault_injection import Plant
 from jaxgrad.verify.cases._result import Row
-from jaxgrad.verify.cases._run import find_device, run_case
+from jaxgrad.verify.cases._run import find_device, prepare, run_case
 from jaxgrad.verify.cases._select import select
 
-__all__ = ["Workers", "is_worthwhile"]
+__all__ = ["Workers", "case_runner", "is_worthwhile"]
 
 WORKER = Path(__file__).with_name("_worker.py")
 """The file that the second process starts from; it imports this module, so this one does not import it."""
@@ -46,6 +46,49 @@ def is_worthwhile(cases: Sequence[Case], device: jax.Device | None) -> bool:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     platform = device.platform if device is not None else jax.default_backend()
     return len(cases) >= MANY and cores > 1 and platform == "cpu"
+
+
+RunCase = Callable[[Case], Iterator[Row]]
+"""Yields the rows of a case."""
+
+
+@contextmanager
+def case_runner(
+    cases: Sequence[Case], *, device: str | None = None, plant: Plant | None = None, figures: Path | None = None
+) -> Iterator[RunCase]:
+    """Make ready what runs built-in cases one by one, for whoever shows how far it is.
+
+    Args:
+        cases: The cases, as `select` returns them.
+        device: The platform for JAX, as in `run`.
+        plant: An error to plant in our own result, as in `run`.
+        figures: A folder for pictures, as in `run`.
+
+    Returns:
+        A context with a function that yields the rows of one of the cases. Many cases on several cores are shared with
+        a second process, which ends with the context.
+
+    Raises:
+        CannotRun: If the device, a package or the folder is not there.
+
+    Cost:
+        A second process, where it is worth its start.
+
+    Example:
+        >>> from jaxgrad import verify
+        >>> with verify.case_runner(verify.select("H2")) as run_case:
+        ...     print([row.verdict for row in run_case(verify.select("H2")[0])])
+        ['agree', 'agree', 'agree']
+
+    References:
+        The table of cases in the README.
+    """
+    place = prepare(cases, device, plant, figures)
+    if is_worthwhile(cases, place):
+        with Workers(cases, device=place, plant=plant, figures=figures) as workers:
+            yield workers.run_case
+    else:
+        yield lambda case: run_case(case, device=place, plant=plant, figures=figures)
 
 
 class Workers:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from jaxgrad._natural import natural
 from jaxgrad.verify._errors import CannotRun
 
-__all__ = ["case_titles", "chosen", "natural"]
+__all__ = ["case_titles", "chosen"]
 
 FAMILIES = Path(__file__).with_name("families")
 DECORATOR = re.compile(r"^@case(\(.*?\))\n(?=@|def )", re.DOTALL | re.MULTILINE)
@@ -70,8 +71,3 @@ def chosen(patterns: str | Sequence[str] | None, known: Collection[str]) -> list
 def _matching(pattern: str, known: Collection[str]) -> list[str]:
     """Return the ids that a pattern matches, small letters or capital ones."""
     return [name for name in known if fnmatch.fnmatchcase(name.upper(), pattern.upper())]
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Return the key that puts N2 before N10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]

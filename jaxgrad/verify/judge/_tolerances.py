@@ -14,6 +14,7 @@ __all__ = [
     "DEFINITION_F64",
     "EPSILONS",
     "F32_UNIT",
+    "FALSE_ALARM",
     "FAR_FROM_ZERO",
     "FAR_FROM_ZERO_IN_A_NORM",
     "FLATTENED_ALIKE",
@@ -41,6 +42,7 @@ __all__ = [
     "ROUNDED",
     "SAFE",
     "SEMI_DEFINITE",
+    "SIGMAS",
     "SMALL_LEAF",
     "SOME_POSITIONS",
     "TORCH_CLIP_EPSILON",
@@ -90,6 +92,13 @@ precision on one side only where it is wrong by more than that (4e-4)."""
 
 UNLIKE_WEIGHT = 1e-6
 """Beyond this a port's own weight explains a difference; float32 storage stays a tenth of it."""
+
+FALSE_ALARM = 1e-9
+"""How likely a sample of a leaf's first weights may be told apart from its own distribution: a thousand audits of
+models of a thousand leaves raise no alarm but by a chance of one in a thousand."""
+
+SIGMAS = 6.0
+"""The same for a mean square, in deviations of it: 2e-9 where it is normal."""
 
 # ---- what is too small to be measured by its own digits
 

@@ -50,7 +50,7 @@ def assert_equivalent(*, what: Any = None, check: dict[str, Any] | None = None, 
     if report.first_divergence is not None:
         first = report.first_divergence
         lines += [f"First divergence ({first.stage}): {first} (JAX: {first.jax}), own relative error {first.error:.3g}"]
-    lines += [f"Likely cause: {cause}" for cause in report.causes]
+    lines += [f"{'Proven' if cause.proven else 'Likely'} cause: {cause}" for cause in report.causes]
     raise AssertionError("\n".join(["The models are not equivalent!", "", *lines]))
 
 

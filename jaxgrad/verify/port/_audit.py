@@ -10,6 +10,8 @@ import numpy as np
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.port._about import about
+from jaxgrad.verify.port._compare_initial import initial
+from jaxgrad.verify.port._compare_rates import rates
 from jaxgrad.verify.port._compare_settings import settings
 from jaxgrad.verify.port._prove_mapping import agrees, first_examples, proofs, trace
 from jaxgrad.verify.port.frameworks._contexts import precision
@@ -46,6 +48,9 @@ def audit(bound: ModelPair, *, prove: bool = True) -> Audit:
             same, wrong = _attempt(agrees, small, traced)
             failure = failure or wrong
             differing = [_made_up_for(s) if same and s.name in MADE_UP_FOR else s for s in differing]
+        dropping, remarks = rates(bound)
+        drawn, others = initial(bound)
+        differing, remarks = [*differing, *dropping, *drawn], [*remarks, *others]
     entries = [
         {"jax": e.jax, "torch": list(e.torch), "rule": e.rule, "ambiguous": e.ambiguous,
          "proof": shown.get(e.jax, "") if e.ambiguous or own else ""}
@@ -57,7 +62,7 @@ def audit(bound: ModelPair, *, prove: bool = True) -> Audit:
         list(bound.mapping.unfilled),
         _conflicts(bound),
         differing,
-        _notes(bound) + ([f"nothing is proven by running the models: {failure}"] if failure else []),
+        _notes(bound) + remarks + ([f"nothing is proven by running the models: {failure}"] if failure else []),
     )
     found.seconds, found.meta = time.perf_counter() - begun, about(bound)
     return found

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgrad import _jaxpr
 from jaxgrad._deprecated import renamed
-from jaxgrad.models._facts import JaxFacts, TorchFacts
+from jaxgrad.models._facts import COUNT, STATISTICS, JaxFacts, TorchFacts
 from jaxgrad.verify._errors import PairError, first_line, require
 from jaxgrad.verify.judge._arrays import flatten
 from jaxgrad.verify.port._pair import Pair
@@ -242,12 +242,11 @@ def _find_mapping(
     others = {p: np.shape(x) for p, x in flatten(pair.jax.rest).items() if _may_be_a_weight(p, x)}
     loose = frozenset(path for path in others if not path.endswith(("/mean", "/var")))
     ours = JaxFacts(shapes(pair.jax.params) | others, jax_configs(pair.jax), jax_order, loose)
-    buffers = {n: b for n, b in side.buffers.items() if not n.endswith(("running_mean", "running_var"))}
+    buffers = {n: b for n, b in side.buffers.items() if not n.endswith(STATISTICS)}
     integers = {name for name, buffer in buffers.items() if buffer.dtype.kind not in "fc"}
     floating = {name: shape for name, shape in side.outline.items() if name not in integers}
     theirs = TorchFacts(floating, dict(side.kinds), dict(side.aliases), torch_order, frozenset(buffers) - integers)
-    # how many batches a norm has seen is a count of torch's own
-    counted = {name for name in integers if name.rpartition(".")[2] == "num_batches_tracked"}
+    counted = {name for name in integers if name.rpartition(".")[2] == COUNT}
     found = _search.automatic(theirs, ours, rules, frozenset(integers))
     found = dataclasses.replace(found, unused=tuple(name for name in found.unused if name not in counted))
     return _without_constants(pair, found, ours.shapes)

@@ -3,7 +3,9 @@
 import math
 from typing import Any
 
-from jaxgrad.verify.judge._tolerances import F32_UNIT, RECOGNISED
+import numpy as np
+
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, F32_UNIT, RECOGNISED
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
 from jaxgrad.verify.report._audit import Setting
 
@@ -26,7 +28,9 @@ def settings(bound: Any, program: Any) -> list[Setting]:
     effect = "the first training step moves them apart"
     apart = [Setting(key, ", ".join(paths), "tied weights", "one tensor", f"{len(paths)} leaves", effect)
              for key, paths in bound.untied().items()]  # fmt: skip
-    return found + apart + _trained_alone(bound) + _gelu(theirs, program) + _dropout(theirs, ours) + _dtypes(ours)
+    return (
+        found + apart + _trained_alone(bound) + _spectral(bound, theirs, ours) + _gelu(theirs, program) + _dtypes(ours)
+    )
 
 
 def _trained_alone(bound: Any) -> list[Setting]:
@@ -64,19 +68,10 @@ def _linked(bound: Any, path: str, other: str, t: dict[str, Any], j: dict[str, A
         _convolution(t, j, note)
     if "num_groups" in t and j.get("num_groups") not in (None, t["num_groups"]):
         note("num_groups", t["num_groups"], j["num_groups"], "every output differs")
-    if "dropout" in t and "num_heads" in t and j.get("dropout_rate", t["dropout"]) != t["dropout"]:
-        note("dropout rate", t["dropout"], j["dropout_rate"], "training drops another part of the attention")
     if "num_heads" in t and j.get("num_heads") not in (None, t["num_heads"]):
         note("num_heads", t["num_heads"], j["num_heads"], "every output differs")
     if j.get("use_fast_variance"):
         note("variance", "two passes", "E[x^2] - E[x]^2", "loses digits where the mean is large", harmless=True)
-    if "kernel_init" in j and t["kind"] in ("Linear", "Conv2d", "Conv1d"):
-        kernel = bound.torch.params.get(f"{path}.weight")
-        if kernel is not None and kernel.ndim > 1:
-            fan = kernel.size // kernel.shape[0]
-            a, b = (3 * fan) ** -0.5, fan**-0.5
-            note("initial weights", f"std {a:.3g}", f"std {b:.3g} (lecun normal)", f"{b / a:.2f} times larger in JAX",
-                 harmless=True)  # fmt: skip
     return found
 
 
@@ -112,6 +107,30 @@ def _convolution(t: dict[str, Any], j: dict[str, Any], note: Any) -> None:
         note("padding", pads, shown, "border pixels differ")
 
 
+def _spectral(bound: Any, theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> list[Setting]:
+    """Compare the power iterations of spectral norm: torch's evaluation takes what it keeps, Flax's goes one step on.
+
+    Flax keeps ``u`` alone, and makes ``v`` of it and ``u`` anew at every call; both reach the same norm in the end.
+    """
+    other = next((path for path, j in ours.items() if j["kind"] == "SpectralNorm"), None)
+    found = []
+    for path in [path for path, t in theirs.items() if t["kind"] == "_SpectralNorm"] if other is not None else []:
+        layer = path.rpartition(".parametrizations.")[0]
+        held = {**bound.torch.params, **bound.torch.buffers}
+        weight, u, v = (held.get(f"{path}{name}") for name in (".original", "._u", "._v"))
+        weight = held.get(f"{path.rpartition('.')[0]}.original") if weight is None else weight
+        if weight is None or u is None or v is None or u.size != weight.shape[0] or bound.options.mode != "eval":
+            continue
+        matrix = weight.reshape(len(weight), -1)
+        step = matrix.T @ u
+        onward = np.linalg.norm(matrix @ (step / np.linalg.norm(step)))
+        apart = abs(float(onward / (u @ matrix @ v)) - 1)
+        effect = f"the weight differs by {apart:.1e} of itself; iterate torch's longer before it is carried over"
+        found.append(Setting(layer, other or "", "power iteration", "as it is kept", "a step further at every call",
+                             effect, harmless=apart < DEFINITION_F64))  # fmt: skip
+    return found
+
+
 def _gelu(theirs: dict[str, dict[str, Any]], program: Any) -> list[Setting]:
     """Compare torch's GELU modules with what the JAX program contains: erf, tanh, or both."""
     forms = {t.get("approximate") for t in theirs.values() if t["kind"] == "GELU"}
@@ -123,40 +142,6 @@ def _gelu(theirs: dict[str, dict[str, Any]], program: Any) -> list[Setting]:
     names = ("erf", "tanh") if forms == {"none"} else ("tanh", "erf")
     path = next(p for p, t in theirs.items() if t["kind"] == "GELU")
     return [Setting(path, "", "GELU", *names, "up to 0.0005 absolute")]
-
-
-RATES = ("p", "rate", "drop_prob", "drop_rate", "dropout_rate", "prob")
-"""What layers that drop call the part that they drop."""
-
-
-def _dropout(theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> list[Setting]:
-    """Compare the rates of dropout and stochastic depth, which evaluation does not show.
-
-    The layers have no weights that would link them: they are paired in their order, or by their rates where one side
-    calls one layer where the other has several.
-    """
-    first, second = (_rates(layers) for layers in (theirs, ours))
-    effect = "training drops another part; evaluation does not show it"
-    if len(first) == len(second):
-        pairs = list(zip(first.items(), second.items(), strict=True))
-        if sorted(first.values()) == sorted(second.values()):
-            return []
-        return [Setting(a, b, "dropout rate", f"{p:g}", f"{q:g}", effect) for (a, p), (b, q) in pairs if p != q]
-    if not second or not first or {*first.values()} == {*second.values()}:
-        return []
-    theirs_, ours_ = (", ".join(f"{rate:g}" for rate in sorted({*rates.values()})) for rates in (first, second))
-    return [Setting(next(iter(first)), next(iter(second)), "dropout rates", theirs_, ours_, effect)]
-
-
-def _rates(layers: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Return the rate of every layer that drops something, by path."""
-    found = {}
-    for path, settings_ in layers.items():
-        rate = next((settings_[name] for name in RATES if isinstance(settings_.get(name), int | float)), 0.0)
-        if any(word in settings_["kind"].lower() for word in ("drop", "stochasticdepth")) and rate:
-            found[path] = float(rate)
-    # a model that takes the rate as an option, and is called after it, does not drop itself
-    return {p: rate for p, rate in found.items() if not any(q != p and q.startswith(p) for q in found)}
 
 
 def _dtypes(ours: dict[str, dict[str, Any]]) -> list[Setting]:

@@ -102,7 +102,7 @@ class Audit(Forms):
     def _settings(self) -> Table:
         """Return a row for every setting that differs, those that change numbers first."""
         columns = (Column("torch layer", "path"), Column("setting"), Column("torch", "path"), Column("JAX", "path"),
-                   Column("effect", "path"), Column("verdict", "verdict"), Column("JAX layer", "path"))  # fmt: skip
+                   Column("effect"), Column("verdict", "verdict"), Column("JAX layer", "path"))  # fmt: skip
         rows = [
             (s.torch, s.name, s.torch_value, s.jax_value, s.effect, "harmless" if s.harmless else "differ", s.jax)
             for s in sorted(self.settings, key=lambda s: s.harmless)

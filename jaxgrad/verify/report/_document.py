@@ -54,6 +54,11 @@ class Fix:
     proven: bool = False
     also: tuple[str, ...] = ()
 
+    @property
+    def sure(self) -> str:
+        """How sure it is, in a word: the same in every form."""
+        return "proven" if self.proven else "unknown" if self.id == "unknown" else "likely"
+
     def __str__(self) -> str:
         others = f" (also {', '.join(self.also[:3])}{' ...' if len(self.also) > 3 else ''})" if self.also else ""
         where = f"{self.where}{others}: " if self.where else ""

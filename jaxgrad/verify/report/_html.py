@@ -56,10 +56,9 @@ def _fix(fix: Fix) -> str:
     """Return one cause: the line to write in large letters, then where and why."""
     also = f' <span class="soft">and {escape(", ".join(fix.also))}</span>' if fix.also else ""
     where = f'<p class="where">in <code>{escape(fix.where)}</code>{also}</p>' if fix.where else ""
-    sure = "proven" if fix.proven else "likely"
     what = f'<p class="fix">{escape(fix.fix)}</p>' if fix.fix else ""
     return (
-        f'<article>{what}{where}<p>{escape(fix.why)}</p><p class="soft"><span class="tag">{sure}</span>'
+        f'<article>{what}{where}<p>{escape(fix.why)}</p><p class="soft"><span class="tag">{fix.sure}</span>'
         f" {escape(fix.id)}</p></article>\n"
     )
 

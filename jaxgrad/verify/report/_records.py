@@ -9,7 +9,7 @@ from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 from jaxgrad.verify.report._document import Column, Document, Fix, Judged, Table
 from jaxgrad.verify.report._forms import Forms
 from jaxgrad.verify.report._json import number, plain
-from jaxgrad.verify.report._words import LEGEND, compared
+from jaxgrad.verify.report._words import LEGEND, SURE, compared
 
 __all__ = ["Cause", "Divergence", "LayerError", "Leaf", "Report", "Result", "Slot"]
 
@@ -223,7 +223,7 @@ class Report(Forms):
             fixes=[cause._as_fix() for cause in self.causes],
             places=list(self._places()),
             notes=[*meta.get("islands", ()), *meta.get("remarks", ())],
-            legend=LEGEND,
+            legend=(*LEGEND, *([SURE] if self.causes else [])),
             judged=[self._judged(result) for result in self.results],
             seconds=float(meta.get("seconds", 0.0)),
             date=meta.get("date", ""),
@@ -303,7 +303,7 @@ class Report(Forms):
         figures = f"error in float64: {result.error:.3e}" if result.leaves else ""
         if result.noise is not None:
             figures += f"\nrounding: {result.noise:.3g} times torch's"
-        told = [*self._places(), *(f"cause: {cause}" for cause in self.causes)]
+        told = [*self._places(), *(f"{fix.sure} cause: {fix}" for fix in (cause._as_fix() for cause in self.causes))]
         details = "\n".join([message, *(_told(leaf) for leaf in result.leaves if self._differs(result, leaf)), *told])
         return Judged(f"jaxgrad.{command}", result.name, result.verdict, result.seconds, message, details, figures)
 

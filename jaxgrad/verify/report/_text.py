@@ -40,7 +40,7 @@ def lines(document: Document, width: int | None = None) -> Iterator[Line]:
             yield from _prose(f"{term}: {meaning}", "dim", width)
         yield []
     told = [*((line, "bad") for line in document.wrong), *((place, "bold") for place in document.places)]
-    told += [(f"cause: {fix}", "bold") for fix in document.fixes]
+    told += [(f"{fix.sure} cause: {fix}", "bold") for fix in document.fixes]
     told += [(f"note: {note}", "") for note in document.notes]
     for line, style in told:
         yield from _prose(line, style, width)

@@ -14,6 +14,8 @@ ROUNDING = (
 
 ERROR = ("error f64", f"relative L2 error of the worst leaf in float64; allowed {DEFINITION_F64:g}")
 
+SURE = ("cause", "proven where the difference goes away once the fix is applied; likely where only its pattern fits")
+
 LEGEND = (ERROR, ROUNDING)
 
 

@@ -92,7 +92,7 @@ def test_assertion_reads_like_torch_testing():
     text = str(caught.value)
     for part in ("The models are not equivalent!", "Mismatched elements: ", "Greatest absolute difference: ",
                  "at index (", "The failure occurred for item 'fc1.weight' (torch) <-> 'fc1/kernel' (JAX)",
-                 "First divergence (forward): act", "Likely cause: act: JAX applies gelu (tanh)"):  # fmt: skip
+                 "First divergence (forward): act", "Proven cause: act: JAX applies gelu (tanh)"):  # fmt: skip
         assert part in text, text
 
 

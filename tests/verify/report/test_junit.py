@@ -71,7 +71,7 @@ def test_messages_are_short_and_the_whole_is_the_text():
     suite = ET.fromstring(REPORTS["differing"].to_junit())
     text = suite.find(".//testcase[@name='gradient']/failure").text
     assert "norm.weight <-> norm/scale: error 2.0e-03, 1.25 in JAX, 0.75 in torch at [1]" in text
-    assert "cause: norm: JAX's epsilon is 1e-6. Set epsilon=1e-05." in text
+    assert "proven cause: norm: JAX's epsilon is 1e-6. Set epsilon=1e-05." in text
 
 
 def test_a_character_that_xml_lacks_is_seen_to_be_gone():

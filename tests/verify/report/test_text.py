@@ -35,7 +35,7 @@ def test_a_check_tells_where_and_why_in_this_order():
     text = REPORTS["differing"].table()
     order = ["torch Encoder; JAX Encoder; spec spec.py", "quantity", "rounding: JAX's error in float32",
              "first divergence, forward: norm", "another divergence: act",
-             "cause: norm: JAX's epsilon is 1e-6. Set epsilon=1e-05.", "note: no step was compared"]  # fmt: skip
+             "proven cause: norm: JAX's epsilon is 1e-6. Set epsilon=1e-05.", "note: no step was compared"]  # fmt: skip
     places = [text.index(words) for words in order]
     assert places == sorted(places)
     assert text.endswith("the models differ")
