@@ -33,6 +33,7 @@ __all__ = [
     "NO_GRADIENT",
     "OFF_BY_AN_ISLAND",
     "ONE_FACTOR",
+    "OPTIMIZER_EPSILONS",
     "OWN_WEIGHT",
     "PLANTED",
     "RECOGNISED",
@@ -185,3 +186,6 @@ L2_NORMALISE_EPSILON = 1e-12
 
 EPSILONS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, float(np.finfo(np.float64).eps))
 """What people write as the epsilon of a norm."""
+
+OPTIMIZER_EPSILONS = (1e-8, 1e-7, 1e-10, 1e-6, 1e-5, 1e-4, 1e-3, 1e-12, 1e-15, 1e-16, 1e-30, 0.0)
+"""What the optimizers of both frameworks have as epsilon, and what people write."""

@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, NO_ADDEND, RECOGNISED, SOME_POSITIONS
 from jaxgrad.verify.port.diagnosis._attention import attention_between, pooled_attention
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._combined import combined, constant, multiplied, rolled
+from jaxgrad.verify.port.diagnosis._convolution import padded_by_hand
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt
 from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, name_of_activation, other_addend
 from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, pairs_of, ratio, recognise, same, special_ratio
-from jaxgrad.verify.port.diagnosis._rearranged import LATEST, held, joined, reduced, shuffled
+from jaxgrad.verify.port.diagnosis._layers import in_layer
+from jaxgrad.verify.port.diagnosis._per_row import row_factor, row_shift
+from jaxgrad.verify.port.diagnosis._rearranged import LATEST, held, joined, permuted, reduced, shuffled
 from jaxgrad.verify.port.diagnosis._sequences import recurrent
 from jaxgrad.verify.port.diagnosis._tables import sinusoids
 from jaxgrad.verify.port.frameworks._layer_settings import torch_configs
@@ -31,13 +35,23 @@ MOST_ADDENDS = 8
 
 def between(e: Evidence) -> list[Cause]:
     """Return the causes of an error of the code between two layers."""
-    return _searched(e) or _searched(_narrowed(e)) or attempt(_parts, e)
+    whole = _searched(e)
+    if any(one.proven for one in whole):
+        return whole
+    narrow = _searched(_narrowed(e))
+    return (narrow if any(one.proven for one in narrow) else whole or narrow) or attempt(_parts, e)
 
 
 def _searched(e: Evidence | None) -> list[Cause]:
-    """Return what the first search that finds anything finds."""
-    tried = (attempt(find, e) for find in SEARCHES) if e is not None else ()
-    return next(filter(None, tried), [])
+    """Return the first cause that is proven, or else the first that is likely."""
+    likely: list[Cause] = []
+    for find in SEARCHES if e is not None else ():
+        assert e is not None
+        found = attempt(find, e)
+        if any(one.proven for one in found):
+            return found
+        likely = likely or found
+    return likely
 
 
 def _narrowed(e: Evidence) -> Evidence | None:
@@ -61,13 +75,22 @@ def _cause(e: Evidence, name: str, text: str, mend: str = "") -> list[Cause]:
     return [cause(name, text, mend, e.first.path, proven=True)]
 
 
-def _recurrent_layer(e: Evidence) -> list[Cause]:
-    """A recurrent layer whose JAX counterpart cannot be told from its cell: its output is what arrives here."""
-    if e.lone is None or e.lone.kind not in ("LSTM", "GRU") or e.lone.inputs[0] is None:
+def _lone_layer(e: Evidence) -> list[Cause]:
+    """A torch layer that is no layer in JAX, as a cell that is written out: its output is what arrives here."""
+    lone = e.lone
+    if lone is None or lone.output is None or not lone.inputs or lone.inputs[0] is None:
         return []
-    settings = torch_configs(e.bound.torch.module)[e.lone.path]
-    pair = dataclasses.replace(e.pair, call=e.lone)
-    return recurrent(dataclasses.replace(e, pair=pair, inputs=[e.lone.inputs[0]], torch=settings))
+    settings = torch_configs(e.bound.torch.module)[lone.path]
+    here = dataclasses.replace(e, pair=dataclasses.replace(e.pair, call=lone), torch=settings,
+                               inputs=[x for x in lone.inputs if x is not None])  # fmt: skip
+    if lone.kind in ("LSTM", "GRU"):
+        return recurrent(here)
+    axes = layout_of(lone.output, e.want)
+    weights = any(n.startswith(f"{lone.path}.") for n in e.bound.torch.params)
+    if axes is None or not weights or not same(lone.output.transpose(axes), e.want) or e.want.shape != e.got.shape:
+        return []
+    back = np.argsort(axes)
+    return in_layer(dataclasses.replace(here, want=lone.output, got=e.got.transpose(back)))
 
 
 def _activation(e: Evidence) -> list[Cause]:
@@ -137,7 +160,10 @@ def _scaled(e: Evidence) -> list[Cause]:
         factor = ratio(other, rest) if rest.any() else None
         if factor is not None:
             if abs(factor) < NO_ADDEND:
-                return _cause(e, "addend-missing", f"torch adds {_addend(e, rest)} to {name}, JAX does not.", "Add it.")
+                added = _addend(e, rest)
+                text = f"torch adds {added or 'something'} to {name}, JAX does not."
+                # what is not known cannot be added: it is a place to look at
+                return [cause("addend-missing", text, "Add it.", e.first.path, proven=bool(added))]
             if _plain(factor):
                 continue
             text = f"what JAX adds to {name} is {special_ratio(factor, sizes)} times what torch adds."
@@ -167,9 +193,17 @@ def _combination(e: Evidence) -> list[Cause]:
     if not (same(columns @ theirs, e.want.ravel()) and same(columns @ ours, e.got.ravel())):
         return []
     rows = [(n, t, o) for n, t, o in zip(held, theirs, ours, strict=True) if abs(t - o) > NAMED_FACTOR]
-    told = "; ".join(f"{o:.6g} times {n} for torch's {t:.6g}" for n, t, o in rows)
+    told = "; ".join(f"{_times(o, n)} for torch's {_times(t, n)}" for n, t, o in rows)
     left = any(abs(o) < NAMED_FACTOR or abs(t) < NAMED_FACTOR for _, t, o in rows)
     return _cause(e, "residual" if left else "scale", f"JAX adds {told}.") if rows else []
+
+
+def _times(factor: float, name: str) -> str:
+    """Return a multiple of an array in words."""
+    for plain, words in ((1, name), (0, f"nothing of {name}"), (-1, f"minus {name}")):
+        if abs(factor - plain) <= NAMED_FACTOR:
+            return words
+    return f"{special_ratio(factor, {})} times {name}"
 
 
 def _plain(factor: float) -> bool:
@@ -178,8 +212,19 @@ def _plain(factor: float) -> bool:
 
 
 def _addend(e: Evidence, rest: np.ndarray) -> str:
-    """Return the name of what torch adds, where it is at hand."""
-    return next((name for name, x in e.sources.items() if x.shape == rest.shape and same(x, rest)), "something")
+    """Return the name of what torch adds, where it is at hand: an array, or a parameter that every example shares."""
+    held = {**e.sources, **{n: x for n, x in e.under().items() if x.dtype.kind == "f"}}
+    with np.errstate(all="ignore"):
+        wide = {name: _broadcast(x, rest.shape) for name, x in held.items()}
+    return next((name for name, x in wide.items() if x is not None and same(x, rest)), "")
+
+
+def _broadcast(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return an array as it broadcasts to a shape, or ``None``."""
+    try:
+        return np.broadcast_to(x, shape)
+    except ValueError:
+        return None
 
 
 def _pool(e: Evidence) -> list[Cause]:
@@ -262,6 +307,14 @@ def _axes(e: Evidence) -> list[Cause]:
         if e.want.shape[axis] > 1 and same(np.flip(e.want, axis), e.got):
             return _cause(e, "axis-order", f"JAX's array is reversed along axis {axis}.", "Reverse it back.")
     for call in e.before[::-1][:LATEST]:
+        if call.output is not None and call.output.ndim == 4 and e.want.ndim == 3 and call.output.size == e.want.size:
+            # positions of an image, channels last: by rows or by columns
+            rows, columns = (
+                np.transpose(call.output, axes).reshape(e.want.shape) for axes in ((0, 2, 3, 1), (0, 3, 2, 1))
+            )
+            if same(rows, e.want) and same(columns, e.got):
+                text = f"JAX reads the pixels of {call.path} by columns, torch by rows."
+                return _cause(e, "axis-order", text, "Reshape without exchanging height and width.")
         for words, theirs, ours in _reshaped(call.output, e.want.shape):
             if same(theirs, e.want) and same(ours, e.got):
                 text = f"JAX reshapes {call.path} with its channels last, torch with its channels first, {words}."
@@ -297,7 +350,8 @@ def _parts(e: Evidence) -> list[Cause]:
     return []
 
 
-SEARCHES = (_recurrent_layer, _activation, gated, branch_scale, _sum, other_addend, combined, _scaled, _combination,
-            reduced, wired, _pool, _resize, sinusoids, constant, attention_between, pooled_attention, multiplied, held,
-            joined, shuffled, rolled, _axes, layer_left_out, other_function)  # fmt: skip
+SEARCHES = (padded_by_hand, _lone_layer, _activation, gated, branch_scale, _sum, other_addend, combined, _scaled, _combination,
+            row_factor, row_shift, reduced, wired, _pool, _resize, sinusoids, constant, attention_between,
+            pooled_attention, multiplied, held, joined, shuffled, permuted, rolled, _axes, layer_left_out,
+            other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

@@ -104,6 +104,7 @@ _ROWS = (
     ("scale-plus-one", "One side scales by 1 + w, the other by w.", "Scale alike, or store the weight less one.", "the norm with 1 + w"),
     ("norm-axes", "A norm runs over other axes.", "Give the axes of torch's norm as reduction_axes.", "the norm over those axes"),
     ("groups", "Another number of groups.", "Set num_groups to torch's.", "the norm of that many groups"),
+    ("normalise", "Rows are divided by their norm, sum or deviation on one side only.", "Divide by it where torch does.", "torch's rows times the norm of a row at hand"),
     ("batchnorm-mode", "Running statistics on one side, those of the batch on the other.", "Set use_running_average as torch's mode is.", "the norm with the other statistics"),
     ("norm-missing", "A norm is left out.", "Apply it.", "what torch has with that norm taken away"),
     ("layer-missing", "A layer is left out.", "Apply it.", "what torch has with that layer taken away"),
@@ -165,6 +166,8 @@ _ROWS = (
     ("label-smoothing", "Labels are smoothed on one side, or by another amount.", "Give the same label_smoothing.", "the loss with that smoothing"),
     ("sign", "The loss is negated.", "Negate it.", "its negative"),
     ("nan", "The loss is NaN on one side.", "Look at ignored labels and empty means.", "NaN"),
+    # outputs beside the main one
+    ("output", "An output that the loss does not take is computed otherwise.", "Return what torch returns.", "the index of the maximum, an order, a threshold of arrays at hand; the conjugate"),
     # backward
     ("stop-gradient", "JAX sends no gradient back.", "Remove stop_gradient.", "no gradient in JAX"),
     ("detach", "torch sends no gradient back.", "Use stop_gradient in JAX.", "no gradient in torch"),

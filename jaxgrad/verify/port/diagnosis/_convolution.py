@@ -11,7 +11,7 @@ from jaxgrad.verify.port.diagnosis._known_functions import same
 from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["convolution"]
+__all__ = ["convolution", "kernels", "padded_by_hand"]
 
 IDS = {"weight": "weight-norm", "flip": "flipped-kernel", "turned": "kernel-axes", "sides": "padding",
        "mode": "padding-mode", "dilation": "dilation", "stride": "stride", "bias": "bias-missing",
@@ -21,7 +21,7 @@ IDS = {"weight": "weight-norm", "flip": "flipped-kernel", "turned": "kernel-axes
 
 def convolution(e: Evidence) -> list[Cause]:
     """Padding, a flipped or transposed kernel, stride, dilation, groups, the norm of the weight."""
-    weights = _weights(e)
+    weights = kernels(e)
     if not weights or e.want.ndim not in (3, 4) or not e.inputs:
         return []
     transposed = bool(e.torch.get("transposed"))
@@ -53,7 +53,25 @@ def convolution(e: Evidence) -> list[Cause]:
     return []
 
 
-def _weights(e: Evidence) -> dict[str, np.ndarray]:
+NUMPY_MODES = {"constant": "zeros", "reflect": "reflected values", "edge": "the values of the edge",
+               "wrap": "circular values", "symmetric": "mirrored values with the edge twice"}  # fmt: skip
+
+
+def padded_by_hand(e: Evidence) -> list[Cause]:
+    """The border that a port pads by hand holds other values than those with which torch's layer pads."""
+    if e.inner is None or e.want.shape != e.got.shape:
+        return []
+    plain = e.want[e.inner]
+    sides = [(cut.start, size - cut.stop) for cut, size in zip(e.inner, e.want.shape, strict=True)]
+    made = {words: np.pad(plain, sides, mode) for mode, words in NUMPY_MODES.items()}  # type: ignore[call-overload]
+    theirs, ours = (next((w for w, x in made.items() if same(x, side)), None) for side in (e.want, e.got))
+    if theirs is None or ours is None or theirs == ours:
+        return []
+    text = f"JAX pads by hand with {ours}, torch's layer with {theirs}."
+    return [cause("padding-mode", text, f"Pad with {theirs}.", e.first.path, proven=True)]
+
+
+def kernels(e: Evidence) -> dict[str, np.ndarray]:
     """Return the kernel; of a normalised one what the norms over other axes would make of it."""
     plain = e.weight("weight")
     if plain is not None:

@@ -15,6 +15,7 @@ from jaxgrad.verify.port.diagnosis._evidence import attempt, gather, gather_step
 from jaxgrad.verify.port.diagnosis._layers import in_layer
 from jaxgrad.verify.port.diagnosis._loss import in_loss
 from jaxgrad.verify.port.diagnosis._sequences import recurrent
+from jaxgrad.verify.port.diagnosis._side_outputs import in_side_output
 from jaxgrad.verify.port.diagnosis._training_step import in_step
 from jaxgrad.verify.port.diagnosis._unmapped import with_unmapped
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
@@ -127,6 +128,8 @@ def _at(
         return counted
     if first.path == "loss" and first.stage == "forward":
         return _loss(bound, passes, results)
+    if passes is not None and first.stage == "forward" and first.where == "value":
+        return in_side_output(bound, passes, first)
     if passes is None or first.where not in ("input", "output", "weights"):
         return in_quantities(bound, results, first) or _one_leaf(bound, results, first)
     if first.stage == "backward":

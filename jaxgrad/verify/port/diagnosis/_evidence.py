@@ -49,6 +49,8 @@ class Evidence:
     """What both models did."""
     forced: bool = False
     """Whether each step of a recurrence was given the reference's state of the step before."""
+    inner: tuple[slice, ...] | None = None
+    """What lies inside of the border of an input that the port pads by hand, where only the border differs."""
     failed: list[str] = dataclasses.field(default_factory=list)
     """Searches that raised on what this model holds; the others go on."""
 
@@ -93,9 +95,14 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evid
         if index is None:
             return None
         want, got = ref.inputs[index], arrived[index]
+        inner = _inside_of_padding(bound, pair, index, want) if index in ref.through else None
+        if inner is not None and not np.array_equal(want[inner], got[inner]):
+            # the border is made of what it goes around, and that is what the code before has made
+            want, got, inner = want[inner], got[inner], None
         outer = _outermost(pair.call)
         sources = _sources(bound, passes, outer.parent, outer.start, want)
     else:
+        inner = None
         want, got = ref.output, passes.forced.outputs[pair.slot]
         sources = _sources(bound, passes, pair.call, pair.call.end, want)
         back = tuple(int(i) for i in np.argsort(pair.layout))
@@ -103,14 +110,14 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evid
         want, got, sources = want.transpose(back), got.transpose(back), turned
     lone = next((c for c in passes.trace.calls if c.path == first.path and c is not pair.call), None)
     outer = _outermost(pair.call)
-    inner, time = (outer.parent, outer.start) if first.where == "input" else (pair.call, pair.call.end)
-    before = [c for c in passes.trace.calls if c.output is not None and c.end < time and _inside(c, inner)]
+    holder, time = (outer.parent, outer.start) if first.where == "input" else (pair.call, pair.call.end)
+    before = [c for c in passes.trace.calls if c.end < time and _inside(c, holder) and not _hands_through(c)]
     around = []
-    while inner is not None:
-        around.append(inner)
-        inner = inner.parent
+    while holder is not None:
+        around.append(holder)
+        holder = holder.parent
     return Evidence(bound, first, pair, want, got, sources, inputs, *settings, lone=lone,
-                    before=sorted(before, key=lambda c: c.end), around=around, passes=passes)  # fmt: skip
+                    before=sorted(before, key=lambda c: c.end), around=around, passes=passes, inner=inner)  # fmt: skip
 
 
 def gather_steps(bound: Any, passes: Passes, first: Divergence, one: Steps) -> Evidence:
@@ -121,6 +128,17 @@ def gather_steps(bound: Any, passes: Passes, first: Divergence, one: Steps) -> E
     inputs = [x for x in one.call.inputs if x is not None]
     return Evidence(bound, first, pair, one.call.output, stacked(passes, one), {}, inputs, *settings, passes=passes,
                     forced=True)  # fmt: skip
+
+
+def _inside_of_padding(bound: Any, pair: Aligned, index: int, want: np.ndarray) -> tuple[slice, ...] | None:
+    """Return what cuts the border off an input that torch's layer pads and JAX's code before the layer."""
+    module, value = dict(bound.torch.module.named_modules()).get(pair.call.path), pair.call.inputs[index]
+    pad = getattr(module, "padding", None)
+    if value is None or not isinstance(pad, tuple) or value.ndim != want.ndim:
+        return None
+    sides = [(0, 0)] * (value.ndim - len(pad)) + [(p, p) for p in pad]
+    axes = layout_of(np.pad(value, sides), want)
+    return None if axes is None else tuple(slice(sides[a][0], sides[a][0] + value.shape[a]) for a in axes)
 
 
 def _outermost(call: Call) -> Call:
@@ -149,7 +167,7 @@ def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: n
     """Return what ran before a time below one parent, latest first, and the parent's own input."""
     del bound
     cuts = {id(a.call): a.shape for a in passes.aligned if a.shape}
-    calls = [c for c in passes.trace.calls if c.parent is parent and c.end < time and c.output is not None]
+    calls = [c for c in passes.trace.calls if c.parent is parent and c.end < time and not _hands_through(c)]
     found: dict[str, np.ndarray] = {}
     for call in sorted(calls, key=lambda c: -c.end):
         for name, array in (
@@ -166,6 +184,7 @@ def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: n
             found.setdefault(f"the input of {parent.path or 'the model'}", laid)
     # what ran inside of these layers may be handed on as well, as the branches of a block are
     inner = [c for c in passes.trace.calls if c.parent is not parent and c.end < time and _inside(c, parent)]
+    inner = [c for c in inner if not _hands_through(c)]
     for call in sorted(inner, key=lambda c: -c.end)[:INNER]:
         if call.output is not None and call.output.dtype.kind == "f":
             output = call.output[_slices(cuts.get(id(call), ()))]
@@ -173,6 +192,12 @@ def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: n
             if laid is not None:
                 found.setdefault(call.path, laid)
     return found
+
+
+def _hands_through(call: Call) -> bool:
+    """Say whether a call returns what it is given, as an Identity or a Dropout at rest does: nobody can feed it."""
+    given = call.inputs[0] if call.inputs else None
+    return call.output is None or (given is not None and np.array_equal(given, call.output))
 
 
 def _slices(shape: tuple[int, ...]) -> tuple[slice, ...]:

@@ -16,8 +16,10 @@ GATES = ("the identity", "sigmoid", "tanh", "silu", "gelu (erf)", "gelu (tanh)",
          "mish", "hard sigmoid (x/6 + 1/2)", "hard sigmoid (x/5 + 1/2)", "hard swish", "relu6", "squared relu",
          "the square", "elu")  # fmt: skip
 
-FORMS = (("gelu", "gelu-form"), ("leaky", "negative-slope"), ("softmax", "softmax-axis"), ("standard", "ddof"),
-         ("hard sigmoid", "hard-sigmoid"),)  # fmt: skip
+FORMS = (("gelu", "gelu-form"), ("leaky relu", "negative-slope"), ("softmax", "softmax-axis"),
+         ("log softmax", "softmax-axis"), ("standardisation", "ddof"), ("hard sigmoid", "hard-sigmoid"),
+         ("elu", "alpha"))  # fmt: skip
+"""How the labels of two forms of one function begin, and the cause that another form is."""
 
 MOST_OPERANDS = 10
 
@@ -30,8 +32,7 @@ Product = tuple[str, str, str, str]
 
 def name_of_activation(theirs: str, ours: str) -> str:
     """Return the cause of another activation: two forms of one, one left out, or just another."""
-    alike = [name for word, name in FORMS if word in theirs and word in ours]
-    alike += ["alpha"] if theirs.startswith("elu") and ours.startswith("elu") else []
+    alike = [name for words, name in FORMS if theirs.startswith(words) and ours.startswith(words)]
     return alike[0] if alike else "activation-missing" if ours == "the identity" else "activation"
 
 

@@ -6,18 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge._tolerances import RECOGNISED
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["LATEST", "held", "joined", "reduced", "shuffled", "shuffles"]
+__all__ = ["LATEST", "held", "joined", "permuted", "reduced", "shuffled", "shuffles"]
 
 LATEST = 8
 """How many of the calls before a place are looked at, the latest first."""
 
 MOST_SHIFTS = 256
+
+MOST_PARTS = 8
+"""How many arrays code joins at most, as it is written out."""
 
 USUAL = ("relu", "silu", "gelu (erf)", "gelu (tanh)", "tanh")
 """Activations that are tried before a reduction."""
@@ -39,6 +43,46 @@ def joined(e: Evidence) -> list[Cause]:
             words = f"by {step} of {size}" if step not in (1, size - 1) else "by one"
             return [cause("shift", f"JAX's array is shifted {words} along axis {axis}.", "", e.first.path, proven=True)]
     return []
+
+
+def permuted(e: Evidence) -> list[Cause]:
+    """The entries of an axis stand in another order: parts of one width joined otherwise, or two factors exchanged."""
+    if e.want.shape != e.got.shape:
+        return []
+    for axis in range(e.want.ndim - 1, 0, -1):
+        order = _order(np.moveaxis(e.want, axis, 0), np.moveaxis(e.got, axis, 0))
+        if order is None:
+            continue
+        size = len(order)
+        for count in (n for n in range(2, size + 1) if size % n == 0):
+            width, blocks = size // count, order.reshape(count, -1)
+            starts = blocks[:, 0]
+            if (starts % width == 0).all() and (blocks == starts[:, None] + np.arange(width)).all():
+                if count > MOST_PARTS:
+                    break
+                told = ", ".join(str(1 + start // width) for start in starts)
+                text = f"JAX joins torch's {count} parts of axis {axis} in the order {told}."
+                return [cause("concat-order", text, "", e.first.path, proven=True)]
+            if (order == np.arange(size).reshape(count, width).T.ravel()).all():
+                text = f"JAX has axis {axis} as ({width}, {count}) where torch has it as ({count}, {width})."
+                fix = f"Exchange the two axes before they become one of {size}."
+                return [cause("axis-order", text, fix, e.first.path, proven=True)]
+    return []
+
+
+def _order(want: np.ndarray, got: np.ndarray) -> np.ndarray | None:
+    """Return which entry of torch's each entry of JAX's is, along the first axis; nothing if any is none of them."""
+    size = len(want)
+    if not 1 < size <= MOST_SHIFTS:
+        return None
+    theirs, ours = want.reshape(size, -1), got.reshape(size, -1)
+    # one entry tells which may be the same
+    close = np.isclose(ours[:, :1], theirs[None, :, 0], rtol=RECOGNISED, atol=0)
+    if not close.any(1).all():
+        return None
+    order = close.argmax(1)
+    changed = len(set(order.tolist())) == size and (order != np.arange(size)).any()
+    return order if changed and same(theirs[order], ours) else None
 
 
 def shuffled(e: Evidence) -> list[Cause]:
