@@ -12,7 +12,7 @@ from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 
 FOLDER = Path(_catalogue.__file__).parent
 
-MAKERS = {"cause": 0, "_cause": 0, "proven": 1}
+MAKERS = {"cause": 0, "_cause": 0, "proven": 1, "proven_here": 1}
 """The functions that make a cause, and which of their arguments is its name."""
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxgrad.verify._errors import first_line
+from jaxgrad.verify.judge import relative
 from jaxgrad.verify.judge._axes import layout_of
+from jaxgrad.verify.judge._tolerances import RECOGNISED
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs, torch_configs
 from jaxgrad.verify.port.tracing._first_divergence import Passes, stacked
@@ -15,11 +17,12 @@ from jaxgrad.verify.port.tracing._match_calls import Aligned, Steps
 from jaxgrad.verify.port.tracing._record_torch import Call
 from jaxgrad.verify.report._records import Cause, Divergence
 
-__all__ = ["Evidence", "attempt", "gather", "gather_steps", "proven"]
+__all__ = ["Evidence", "attempt", "gather", "gather_inputs", "gather_steps", "proven", "proven_here"]
 
 
-SIBLINGS, INNER = 12, 6
-"""How many arrays of the calls beside a place are looked at, and how many of those inside of them, the latest first."""
+SIBLINGS, INNER, OTHERS = 12, 8, 4
+"""How many arrays of the calls beside a place are looked at, and how many of those inside of them, the latest first: of
+the shape of what is wanted, and of others."""
 
 
 @dataclasses.dataclass
@@ -73,6 +76,11 @@ def proven(e: Evidence, name: str, text: str, mend: str = "") -> list[Cause]:
     return [cause(name, text, mend, e.pair.call.path, proven=True)]
 
 
+def proven_here(e: Evidence, name: str, text: str, mend: str = "") -> list[Cause]:
+    """Return one proven cause at the place of the difference, which may lie between two layers."""
+    return [cause(name, text, mend, e.first.path, proven=True)]
+
+
 def attempt(find: Callable[[Evidence], list[Cause]], e: Evidence) -> list[Cause]:
     """Return what a search finds, or nothing where it was not made for such a layer."""
     try:
@@ -82,8 +90,19 @@ def attempt(find: Callable[[Evidence], list[Cause]], e: Evidence) -> list[Cause]
         return []
 
 
-def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evidence | None:
-    """Collect the evidence at a place of the forward pass."""
+def gather_inputs(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> list[Evidence]:
+    """Collect the evidence of a place, once for every input that differs: which of them matters is not known."""
+    if first.where != "input":
+        return [one for one in (gather(bound, passes, first, pair),) if one is not None]
+    ref, arrived = passes.plan[pair.slot], passes.forced.arrived.get(pair.slot, {})
+    apart = {i: relative(x, ref.inputs[i]) for i, x in arrived.items()}
+    wrong = [i for i in sorted(apart, key=lambda i: -apart[i]) if apart[i] > RECOGNISED]
+    found = (gather(bound, passes, first, pair, i) for i in wrong or sorted(apart))
+    return [one for one in found if one is not None]
+
+
+def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned, index: int | None = None) -> Evidence | None:
+    """Collect the evidence at a place of the forward pass; of several inputs that of one."""
     ref = passes.plan[pair.slot]
     theirs = torch_configs(bound.torch.module)
     ours = jax_configs(bound.jax)
@@ -91,12 +110,11 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned) -> Evid
     inputs = [x for x in pair.call.inputs if x is not None]
     if first.where == "input":
         arrived = passes.forced.arrived.get(pair.slot, {})
-        index = max(arrived, key=lambda i: float(np.linalg.norm(arrived[i] - ref.inputs[i])), default=None)
-        if index is None:
+        if index is None or index not in arrived:
             return None
         want, got = ref.inputs[index], arrived[index]
         inner = _inside_of_padding(bound, pair, index, want) if index in ref.through else None
-        if inner is not None and not np.array_equal(want[inner], got[inner]):
+        if inner is not None and relative(got[inner], want[inner]) > RECOGNISED:
             # the border is made of what it goes around, and that is what the code before has made
             want, got, inner = want[inner], got[inner], None
         outer = _outermost(pair.call)
@@ -178,20 +196,35 @@ def _sources(bound: Any, passes: Passes, parent: Call | None, time: int, like: n
             if laid is not None:
                 found.setdefault(name, laid)
     found = dict(list(found.items())[:SIBLINGS])
-    if parent is not None and parent.inputs and parent.inputs[0] is not None and parent.inputs[0].dtype.kind == "f":
-        laid = _laid_out(parent.inputs[0], like)
-        if laid is not None:
-            found.setdefault(f"the input of {parent.path or 'the model'}", laid)
+    for i, given in enumerate(parent.inputs if parent is not None else ()):
+        laid = _laid_out(given, like) if given is not None and given.dtype.kind == "f" else None
+        if laid is not None and parent is not None:
+            which = "the input" if i == 0 else f"input {i + 1}"
+            found.setdefault(f"{which} of {parent.path or 'the model'}", laid)
+    found = _by_maker(found)
     # what ran inside of these layers may be handed on as well, as the branches of a block are
     inner = [c for c in passes.trace.calls if c.parent is not parent and c.end < time and _inside(c, parent)]
     inner = [c for c in inner if not _hands_through(c)]
-    for call in sorted(inner, key=lambda c: -c.end)[:INNER]:
-        if call.output is not None and call.output.dtype.kind == "f":
-            output = call.output[_slices(cuts.get(id(call), ()))]
-            laid = _laid_out(output, like)
-            if laid is not None:
-                found.setdefault(call.path, laid)
+    room = {True: INNER, False: OTHERS}
+    for call in sorted(inner, key=lambda c: -c.end):
+        if call.output is None or call.output.dtype.kind != "f":
+            continue
+        laid = _laid_out(call.output[_slices(cuts.get(id(call), ()))], like)
+        fits = laid is not None and laid.shape == like.shape
+        if laid is not None and room[fits] and not any(x is laid or np.array_equal(x, laid) for x in found.values()):
+            found[call.path] = laid
+            room[fits] -= 1
     return found
+
+
+def _by_maker(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Leave out what a layer takes where it is what another returns: it goes by the name of the layer that made it."""
+    made = [x for name, x in found.items() if not name.startswith("the input of ")]
+    return {
+        name: x
+        for name, x in found.items()
+        if not name.startswith("the input of ") or not any(x.shape == y.shape and np.array_equal(x, y) for y in made)
+    }
 
 
 def _hands_through(call: Call) -> bool:

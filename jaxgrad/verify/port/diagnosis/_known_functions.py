@@ -110,6 +110,7 @@ ELEMENTWISE: dict[str, Function] = {
     "log softmax over the last axis": lambda x: _log_softmax(x, -1),
     "log softmax over axis 1": lambda x: _log_softmax(x, 1) if x.ndim > 1 else x,
     "the exponential": np.exp,
+    "the exponential of half": lambda x: np.exp(0.5 * x),
     "the square root": np.sqrt,
     "the logarithm": np.log,
     "the logarithm of 1 + x": np.log1p,

@@ -232,7 +232,8 @@ def _rate(leaves: list[_Leaf], theirs: _Fit, ours: _Fit) -> list[Cause]:
         return []
     if len({round(f, 6) for f in factors}) > 1:
         names = ", ".join(leaf.path for leaf, _ in wrong[:4])
-        text = f"JAX takes {special_ratio(wrong[0][1], {})} times torch's step for {names}: groups with rates of their own."
+        many = special_ratio(wrong[0][1], {})
+        text = f"JAX takes {many} times torch's step for {names}: groups with rates of their own."
         return [cause("learning-rate", text, "Use optax.multi_transform.", STAGE, proven=True)]
     text = f"JAX's rate is {special_ratio(factors[0], {})} times torch's."
     return [cause("learning-rate", text, f"Give learning_rate={theirs.rates[0]:.6g}.", STAGE, proven=True)]

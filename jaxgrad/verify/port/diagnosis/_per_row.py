@@ -53,7 +53,7 @@ def _epsilon(e: Evidence, name: str, words: str, size: np.ndarray, factor: np.nd
 
 
 def row_shift(e: Evidence) -> list[Cause]:
-    """Every row differs by one number, which is a mean, a maximum or the like of a row at hand: a subtraction left out."""
+    """Every row differs by one number, a mean or a maximum of a row at hand: a subtraction left out."""
     if e.want.shape != e.got.shape or e.want.ndim < 2 or e.want.shape[-1] < 2:
         return []
     apart = e.want - e.got

@@ -44,6 +44,22 @@ def grouped(p):
     return torch.optim.AdamW(groups, lr=0.01)
 
 
+def sgd(p):
+    return torch.optim.SGD(p, lr=0.1, weight_decay=0.01)
+
+
+def adam(p):
+    return torch.optim.Adam(p, lr=0.01, weight_decay=0.1)
+
+
+def rmsprop(p):
+    return torch.optim.RMSprop(p, lr=0.01)
+
+
+def adagrad(p):
+    return torch.optim.Adagrad(p, lr=0.01)
+
+
 @pytest.mark.parametrize(
     ("make", "transformation", "names", "words"),
     [
@@ -53,13 +69,13 @@ def grouped(p):
         (adamw(), optax.adamw(0.02, eps=1e-6, weight_decay=0.03),
          ["optimizer-epsilon", "weight-decay", "learning-rate"], "Give learning_rate=0.01"),
         (adamw(), optax.adamw(0.01, weight_decay=0.1, eps_root=1e-8, eps=0.0), ["optimizer-epsilon"], "under the root"),
-        (lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1), optax.adamw(0.01, weight_decay=0.1), ["l2-decay"], "apart"),
+        (adam, optax.adamw(0.01, weight_decay=0.1), ["l2-decay"], "apart"),
         (adamw(), optax.chain(optax.add_decayed_weights(0.1), optax.adam(0.01)), ["l2-decay"], "JAX inside"),
         (grouped, optax.adamw(0.01, weight_decay=0.1), ["decay-groups"], "0.1 for 0"),
         (grouped, optax.adamw(0.01, weight_decay=0.1, mask=matrices), [], ""),
-        (lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01), optax.sgd(0.1), ["weight-decay"], "by 0, torch by 0.01"),
-        (lambda p: torch.optim.RMSprop(p, lr=0.01), optax.rmsprop(0.01), ["beta2", "optimizer-epsilon"], "eps_in_sqrt=False"),
-        (lambda p: torch.optim.Adagrad(p, lr=0.01), optax.adagrad(0.01), ["accumulator-start", "optimizer-epsilon"], "from 0.1"),
+        (sgd, optax.sgd(0.1), ["weight-decay"], "by 0, torch by 0.01"),
+        (rmsprop, optax.rmsprop(0.01), ["beta2", "optimizer-epsilon"], "eps_in_sqrt=False"),
+        (adagrad, optax.adagrad(0.01), ["accumulator-start", "optimizer-epsilon"], "from 0.1"),
         (adamw(weight_decay=0.0), optax.sgd(0.01), ["optimizer-rule"], "the gradient itself"),
         # a rule of its own is left to the patterns
         (lambda p: torch.optim.NAdam(p, lr=0.01), optax.nadam(0.01), [], ""),
