@@ -15,6 +15,7 @@ from jaxgrad.verify.port.diagnosis._combined import combined, constant, multipli
 from jaxgrad.verify.port.diagnosis._convolution import padded_by_hand
 from jaxgrad.verify.port.diagnosis._evidence import Evidence, attempt, proven_here
 from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, gated_sum, name_of_activation, other_addend
+from jaxgrad.verify.port.diagnosis._graphs import messages, of_graphs
 from jaxgrad.verify.port.diagnosis._images import pool, resize
 from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, recognise, same
@@ -178,6 +179,6 @@ def _parts(e: Evidence) -> list[Cause]:
 
 SEARCHES = (padded_by_hand, _lone_layer, _activation, gated, branch_scale, residual, other_addend, combined, scaled,
             combination, row_factor, row_shift, reduced, wired, pool, resize, sinusoids, constant, attention_between,
-            pooled_attention, multiplied, held, joined, shuffled, permuted, rolled, _axes, gated_sum, layer_left_out,
-            other_function)  # fmt: skip
+            pooled_attention, messages, of_graphs, multiplied, held, joined, shuffled, permuted, rolled, _axes,
+            gated_sum, layer_left_out, other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

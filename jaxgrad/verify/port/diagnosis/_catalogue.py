@@ -150,6 +150,12 @@ _ROWS = (
     ("rotary-offset", "Rotary embedding counts positions from another start.", "Count from torch's.", "attention with that start"),
     ("rotary-sign", "Rotary embedding turns the other way.", "Rotate by +angle: (a cos - b sin, a sin + b cos).", "attention with the other sign"),
     ("rotary-missing", "Rotary embedding is left out of queries or keys.", "Rotate both.", "attention without it"),
+    # graphs
+    ("edge-order", "The edges are read the other way round, or source and target change places.", "Send from edge_index[0] to edge_index[1], as torch does.", "the sum of messages that go the other way"),
+    ("segments", "A softmax runs over other edges of a graph.", "Take it over the edges that end in one node: segment_max and segment_sum by the target.", "the weights of a softmax over the other edges"),
+    ("self-loops", "Loops are added to the nodes on one side only.", "Add them, or leave them out, as torch does.", "the sum with or without each node's own message"),
+    ("degree-norm", "Messages are divided by other degrees of the nodes.", "Divide by the same degrees, counted over the same edges.", "the messages over those degrees"),
+    ("reduction-of-messages", "What arrives at a node is reduced otherwise.", "Use the same of segment_sum, mean and segment_max.", "that reduction of torch's own messages"),
     # sequences
     ("direction", "A sequence is read backwards.", "Set reverse as torch's bidirectional has it.", "the layer on the reversed sequence"),
     ("state", "Another first state.", "Start from torch's.", "the layer from that state"),
