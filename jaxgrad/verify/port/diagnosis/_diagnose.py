@@ -176,9 +176,14 @@ def _other_count(bound: Any, passes: Passes) -> list[Cause]:
         ours = sum(slot[0] in both[1] for slot in passes.natural.outputs)
         # and may be applied inside of JAX's code, where no call of it shows
         if ours not in (theirs, whole):
-            text = f"torch calls {path} {theirs} times, JAX calls {other} {ours} times."
+            text = f"torch calls {path} {_often(theirs)}, JAX calls {other} {_often(ours)}."
             return [cause("call-count", text, "Apply it as often in both.", path)]
     return []
+
+
+def _often(count: int) -> str:
+    """Return a number of calls in words."""
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _loss(bound: Any, passes: Passes | None, results: list[Result]) -> list[Cause]:

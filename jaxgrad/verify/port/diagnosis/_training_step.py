@@ -82,7 +82,10 @@ def _clip(bound: Any, theirs: Any, wrong: dict[str, Any], before: Any, want: Any
                 "clip-epsilon", text, "Use jaxgrad.gradient.clip_by_global_norm, which has torch's rule.", stage
             )
         return _cause(
-            "clip-limit", f"JAX's clipped gradient is {f:.6g} times torch's.", "Clip to the same norm.", stage
+            "clip-limit",
+            f"JAX's clipped gradient is {special_ratio(f, {})} times torch's.",
+            "Clip to the same norm.",
+            stage,
         )
     return _cause("clip-kind", "one side clips by the norm of everything and the other does not.", "Clip alike.", stage)
 
