@@ -140,7 +140,7 @@ def biases_of(e: Evidence, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray
     count = next(iter(parts.values())).shape[1]
     tensors = e.under()
     indices = {n: x for n, x in tensors.items() if x.dtype.kind in "iu" and x.size == count * count}
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, table in tensors.items():
         if table.dtype.kind != "f" or table.ndim != 2:
             continue

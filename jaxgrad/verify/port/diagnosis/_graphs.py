@@ -20,8 +20,13 @@ MOST_NODES = 4
 
 IDS = {"edges": "edge-order", "loops": "self-loops", "weights": "degree-norm", "over": "reduction-of-messages",
        "vectors": "edge-order", "slope": "negative-slope", "softmax": "segments", "taken": "edge-order",
-       "split": "head-order", "join": "heads", "bias": "bias-missing"}  # fmt: skip
+       "split": "head-order", "join": "pool-kind", "bias": "bias-missing"}  # fmt: skip
 """The cause that a setting stands for."""
+
+
+FIXES = {"vectors": "Multiply the sources and the targets by the vectors that torch multiplies them by.",
+         "taken": "Send what torch sends: x[source].", "join": "Reduce the heads as torch does."}  # fmt: skip
+"""What to write, where the words of the catalogue are about another setting."""
 
 
 def messages(e: Evidence) -> list[Cause]:
@@ -33,8 +38,8 @@ def messages(e: Evidence) -> list[Cause]:
             found = match(family, e.want, e.got)
             if found:
                 return [
-                    cause(IDS[c.setting], f"JAX has {c.ours.words}, torch {c.theirs.words}.", "", e.first.path,
-                          proven=True) for c in found
+                    cause(IDS[c.setting], f"JAX has {c.ours.words}, torch {c.theirs.words}.", FIXES.get(c.setting, ""),
+                          e.first.path, proven=True) for c in found
                 ]  # fmt: skip
     return []
 

@@ -131,9 +131,9 @@ def _leaves(bound: Any, theirs: Any, before: dict[str, Any], want: Any, got: Any
         if group is None:
             continue
         laid = np.asarray(bound.mapping.fill(gradient, [path])[path], np.float64)
-        sides = (np.asarray(x[STAGE][path], np.float64).ravel() for x in (want, got))
-        found.append(_Leaf(path, laid.ravel(), np.asarray(before[path], np.float64).ravel(), *sides,
-                           float(group["lr"]), float(group.get("weight_decay", 0.0))))  # fmt: skip
+        start, made, mine = (np.asarray(x[path], np.float64).ravel() for x in (before, want[STAGE], got[STAGE]))
+        rate, decay = float(group["lr"]), float(group.get("weight_decay", 0.0))
+        found.append(_Leaf(path, laid.ravel(), start, made, mine, rate, decay))
     return found
 
 

@@ -1,6 +1,7 @@
 """Outputs beside the one that the loss takes: labels, indices, masks, spectra; no layer and no gradient shows them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -85,22 +86,36 @@ def _multiple(want: np.ndarray, got: np.ndarray, path: str) -> list[Cause]:
     return [cause("scale", text, "Use the same norm.", path, proven=True)]
 
 
-def _selections(ndim: int) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+Selection = Callable[[np.ndarray], np.ndarray]
+
+
+def _selections(ndim: int) -> Iterator[tuple[str, Selection]]:
     """Yield what makes whole numbers or truth values of an array, in words."""
     for axis in range(ndim):
-        for words, run in (("the index of the maximum", np.argmax), ("the index of the minimum", np.argmin)):
-            yield f"{words} along axis {axis}", lambda x, run=run, axis=axis: run(x, axis)
-        yield f"the order along axis {axis}", lambda x, axis=axis: np.argsort(x, axis, kind="stable")
-        yield f"the falling order along axis {axis}", lambda x, axis=axis: np.argsort(-x, axis, kind="stable")
+        yield f"the index of the maximum along axis {axis}", functools.partial(_index, 1, axis)
+        yield f"the index of the minimum along axis {axis}", functools.partial(_index, -1, axis)
+        yield f"the order along axis {axis}", functools.partial(_order, 1, axis)
+        yield f"the falling order along axis {axis}", functools.partial(_order, -1, axis)
     yield "the index of the maximum of all", lambda x: np.asarray(np.argmax(x))
     for bound in (0.0, 0.5):
-        yield f"where it is above {bound:g}", lambda x, bound=bound: x > bound
-        yield f"where it is below {bound:g}", lambda x, bound=bound: x < bound
-    for words, run in (("the rounding", np.round), ("the floor", np.floor), ("the ceiling", np.ceil)):
-        yield words, run
+        yield f"where it is above {bound:g}", functools.partial(np.less, bound)
+        yield f"where it is below {bound:g}", functools.partial(np.greater, bound)
+    yield "the rounding", np.round
+    yield "the floor", np.floor
+    yield "the ceiling", np.ceil
 
 
-def _made(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray | None:
+def _index(sign: int, axis: int, x: np.ndarray) -> np.ndarray:
+    """Return where an array is largest, or smallest, along an axis."""
+    return np.asarray(np.argmax(sign * x, axis))
+
+
+def _order(sign: int, axis: int, x: np.ndarray) -> np.ndarray:
+    """Return which entries follow one another, in a rising or a falling order."""
+    return np.argsort(sign * x, axis, kind="stable")
+
+
+def _made(run: Selection, x: np.ndarray) -> np.ndarray | None:
     """Return what a selection makes of an array, or ``None`` where it fits no such array."""
     try:
         return run(x)

@@ -108,7 +108,7 @@ RIGHT = {
     "softmax over sources": ("conv1", "segments"),
     "no softmax": ("conv1", "segments"),
     "own values": ("conv1", "edge-order"),
-    "heads summed": ("conv2", "heads"),
+    "heads summed": ("conv2", "pool-kind"),
     "bn eps": ("norm", "epsilon"),
     "relu": ("conv2 conv2.lin", "activation"),
     "sum readout": ("lin", "pool-kind"),

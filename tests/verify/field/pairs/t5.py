@@ -163,10 +163,8 @@ class JAttention(fnn.Module):
             bias = table(j_bucket(relative, self.bug)).transpose(2, 0, 1)[None]
             if self.bug != "mask missing":
                 bias = bias + mask
-        if self.has_bias or self.bug != "bias in the first block only":
-            scores = scores + bias
-        else:
-            scores = scores + mask
+        biased = self.has_bias or self.bug != "bias in the first block only"
+        scores = scores + (bias if biased else mask)
         weights = jax.nn.softmax(scores, -1)
         out = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, n, -1)
         return fnn.Dense(WIDTH, use_bias=False, name="o")(out), bias
