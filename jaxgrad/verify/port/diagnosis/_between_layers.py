@@ -99,7 +99,9 @@ def _activation(e: Evidence) -> list[Cause]:
         text = f"JAX takes {ours[1]} where torch takes {theirs[1]}."
         return found or proven_here(e, "wiring", text, f"Feed it {theirs[1]}.")
     name = name_of_activation(theirs[0], ours[0])
-    return proven_here(e, name, f"JAX applies {ours[0]} where torch applies {theirs[0]}.", f"Apply {theirs[0]} in JAX.")
+    its, mine = (label.replace("the identity", "nothing") for label in (theirs[0], ours[0]))
+    fix = "Leave it out." if its == "nothing" else f"Apply {its} in JAX."
+    return proven_here(e, name, f"JAX applies {mine} where torch applies {its}.", fix)
 
 
 def _after_function(e: Evidence) -> list[Cause]:

@@ -54,6 +54,8 @@ class Evidence:
     """Whether each step of a recurrence was given the reference's state of the step before."""
     inner: tuple[slice, ...] | None = None
     """What lies inside of the border of an input that the port pads by hand, where only the border differs."""
+    cut: tuple[slice, ...] | None = None
+    """What cut that border off, where what lies inside of it differs too."""
     failed: list[str] = dataclasses.field(default_factory=list)
     """Searches that raised on what this model holds; the others go on."""
 
@@ -103,7 +105,7 @@ def gather_inputs(bound: Any, passes: Passes, first: Divergence, pair: Aligned) 
 
 def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned, index: int | None = None) -> Evidence | None:
     """Collect the evidence at a place of the forward pass; of several inputs that of one."""
-    ref = passes.plan[pair.slot]
+    ref, cut = passes.plan[pair.slot], None
     theirs = torch_configs(bound.torch.module)
     ours = jax_configs(bound.jax)
     settings = theirs.get(pair.call.path, {}), ours.get(pair.slot[0], {})
@@ -116,7 +118,7 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned, index: 
         inner = _inside_of_padding(bound, pair, index, want) if index in ref.through else None
         if inner is not None and relative(got[inner], want[inner]) > RECOGNISED:
             # the border is made of what it goes around, and that is what the code before has made
-            want, got, inner = want[inner], got[inner], None
+            want, got, cut, inner = want[inner], got[inner], inner, None
         outer = _outermost(pair.call)
         sources = _sources(bound, passes, outer.parent, outer.start, want)
     else:
@@ -134,8 +136,9 @@ def gather(bound: Any, passes: Passes, first: Divergence, pair: Aligned, index: 
     while holder is not None:
         around.append(holder)
         holder = holder.parent
+    before.sort(key=lambda c: c.end)
     return Evidence(bound, first, pair, want, got, sources, inputs, *settings, lone=lone,
-                    before=sorted(before, key=lambda c: c.end), around=around, passes=passes, inner=inner)  # fmt: skip
+                    before=before, around=around, passes=passes, inner=inner, cut=cut)  # fmt: skip
 
 
 def gather_steps(bound: Any, passes: Passes, first: Divergence, one: Steps) -> Evidence:

@@ -117,10 +117,11 @@ def _product(array: np.ndarray, operands: dict[str, np.ndarray], like: Product |
     whole = size(sample)
     if not whole or not np.isfinite(whole):
         return None
+    places = np.unravel_index(chosen, array.shape)
     with np.errstate(all="ignore"):
         # every function of every operand at a few entries, and all products of two of them at once
-        made = np.array([[np.broadcast_to(ELEMENTWISE[f](x), array.shape).ravel()[chosen] for f in GATES]
-                         for x in operands.values()])  # fmt: skip
+        few = [np.broadcast_to(x, array.shape)[places] for x in operands.values()]
+        made = np.array([[ELEMENTWISE[f](x) for f in GATES] for x in few])
         for a, b in _ordered(len(names), names, like):
             apart = made[a][:, None] * made[b][None] - sample
             hits = np.argwhere(np.sqrt((apart**2).sum(-1)) <= RECOGNISED * whole)

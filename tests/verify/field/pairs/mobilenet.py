@@ -146,7 +146,7 @@ RIGHT = {
         "features.1.block.0.2 features.1.block.1 features.1.block.1.avgpool features.1.block.1.fc1",
         "activation",
     ),
-    "act on projection": ("features.1 features.2.block.0.0 features.2", "activation"),
+    "act on projection": ("features.1.block.2 features.1 features.2.block.0.0 features.2", "activation"),
     "max squeeze": ("features.1.block.1.fc1 features.1.block.1.avgpool", "pool-kind"),
     "se relu missing": ("features.1.block.1.activation features.1.block.1.fc2", "activation-missing"),
     "sigmoid": ("features.1.block.1.scale_activation features.1.block.1 features.1.block.2.0", "activation"),
