@@ -30,8 +30,13 @@ def silent() -> Expected:
     return Expected("silent")
 
 
+STAGES = ("optimizer state", "clipped gradient")
+"""Places of a training step whose names are two words."""
+
+
 def wrong(places: str, causes: str) -> Expected:
-    return Expected("wrong", tuple(places.split()), tuple(causes.split()))
+    stages = [stage for stage in STAGES if stage in places]
+    return Expected("wrong", (*stages, *places.split()), tuple(causes.split()))
 
 
 ATTENTION, MLP = "layers.0.attention layers.0.attention.wo", "layers.0.feed_forward layers.0.feed_forward.w2"
