@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, NO_ADDEND, OPTIMIZER_EPSILONS, RECOGNISED_NORM
+from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, OPTIMIZER_DECAYS, OPTIMIZER_EPSILONS, RECOGNISED_NORM
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import same, special_ratio
 from jaxgrad.verify.report._records import Cause
@@ -26,9 +26,6 @@ WORDS = {"sgd": "the gradient itself", "adam": "Adam's rule", "rmsprop": "RMSpro
          "sign": "the sign of the gradient"}  # fmt: skip
 
 PLACES = {"outside": "outside of the root", "root": "under the root", "early": "before the correction of the moments"}
-
-DECAYS = (0.0, 1e-4, 1e-2, 1e-3, 1e-1, 5e-4, 5e-3, 5e-2, 1e-5, 2e-4, 0.2, 0.3)
-"""What people write as a decay inside of the gradient; any other is solved for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +137,7 @@ def _leaves(bound: Any, theirs: Any, before: dict[str, Any], want: Any, got: Any
 def _near(start: _Rule, decays: set[float]) -> Iterator[_Rule]:
     """Yield rules: torch's own first, then those with other settings, and the other rules last."""
     yield start
-    insides = list(dict.fromkeys([start.inside, 0.0, *sorted(decays), *DECAYS]))
+    insides = list(dict.fromkeys([start.inside, 0.0, *sorted(decays), *OPTIMIZER_DECAYS]))
     for form in dict.fromkeys([start.form, "adam", "sgd", "rmsprop", "adagrad", "sign"]):
         if form in ("sgd", "sign"):
             yield _Rule(form, 0.0, "outside", 1.0, 0.0, 0.0)
@@ -205,8 +202,7 @@ def _decay(leaves: list[_Leaf], theirs: _Fit, ours: _Fit) -> list[Cause]:
     """Name a difference of the decays: of their place, of their size, or of what they reach."""
     both = [(leaf, t, o) for leaf, t, o in zip(leaves, theirs.decays, ours.decays, strict=True)
             if t is not None and o is not None]  # fmt: skip
-    wrong = [(leaf, t, o) for leaf, t, o in both if abs(t - o) > NAMED_FACTOR * max(abs(t), abs(o), 1e3 * NO_ADDEND)]
-    wrong = [(leaf, t, o) for leaf, t, o in wrong if abs(t - o) > NAMED_FACTOR * max(1, abs(t))]
+    wrong = [(leaf, t, o) for leaf, t, o in both if abs(t - o) > NAMED_FACTOR * max(1, abs(t))]
     moved = [x.inside for x in (theirs.rule, ours.rule)]
     found = []
     if bool(moved[0]) != bool(moved[1]) and any(t and o for _, t, o in both):
