@@ -20,8 +20,8 @@ ARGS ?=
 verify: $(VENV)/ready  ## compute every case in JAX and in torch, and compare
 	$(BIN)/jaxgrad verify
 
-test: $(VENV)/ready  ## the whole test suite but the runs marked slow
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(ARGS)
+test: $(VENV)/ready  ## the test suite but the runs marked slow, and the types that users see, which lint has
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q --ignore tests/typing $(ARGS)
 
 catalogue: $(VENV)/ready  ## a third of the verifier's own trials: planted differences, ports, matched pairs, field pairs
 	$(BIN)/python -m pytest -n 2 -q -m catalogue tests/verify $(ARGS)

@@ -33,14 +33,16 @@ def planted(plant: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def start(*arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Start Python; Ctrl-C reaches it even where these tests run in a background job, which ignores it."""
+    """Start Python; Ctrl-C and a closed terminal reach it even where a background job or nohup has them ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    closed = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         return subprocess.Popen(
             [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True, env=ENVIRONMENT
         )
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGHUP, closed)
 
 
 def script(folder: Path, before: str = "") -> str:

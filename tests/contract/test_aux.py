@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 from jaxgrad import meta
 from tests.bridge import assert_parity
 from tests.contract import rows_meta
-from tests.contract._table import GROUPED, ROWS, of_inputs
+from tests.contract._table import GROUPED, ROWS, in_turn, of_inputs
 from tests.contract.house import FACED, OF_POINTS, is_function, public_functions
 from tests.contract.test_sharding import devices, split, under_shard_map
 from tests.contract.test_transforms import under_jit, under_vmap
@@ -174,8 +174,7 @@ def test_aux_is_that_of_a_plain_call_and_the_rest_is_as_it_was(name, aux_row):
     assert_parity(aux, point(lambda *args: with_aux(loss)(*args)[1], *args), dtypes=True)
 
 
-@pytest.mark.parametrize("name", GIVEN)
-@pytest.mark.parametrize("transform", [under_jit, under_vmap, under_shard_map])
+@pytest.mark.parametrize(("transform", "name"), in_turn([under_jit, under_vmap, under_shard_map], GIVEN))
 def test_aux_under(transform, name, aux_row):
     row, _ = aux_row(name)
     transform(row, of_inputs(row))

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgrad import _sharding, _tree
 from tests.bridge import assert_parity
-from tests.contract._table import GROUPED, ROWS, of_inputs
+from tests.contract._table import GROUPED, ROWS, in_turn, of_inputs
 from tests.contract.house import public_functions
 
 DEVICES = 4
@@ -155,9 +155,17 @@ PLACEMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", GROUPED)
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_placement(name, placement):
+OF_JIT = ("jit, Auto", "jit, Explicit", "jit, Explicit, sharded parameters")
+
+
+@pytest.mark.parametrize(
+    ("placement", "name"),
+    [
+        *in_turn(OF_JIT),
+        *(pytest.param(p, *row.values, marks=row.marks) for p in PLACEMENTS if p not in OF_JIT for row in GROUPED),
+    ],
+)
+def test_placement(placement, name):
     example = ROWS[name]
     if placement not in example.refuses:
         PLACEMENTS[placement](example, of_inputs(example))
@@ -195,4 +203,4 @@ def test_an_axis_that_does_not_exist(name):
 def test_the_table_sees_gradients_that_are_added_up(name, monkeypatch):
     monkeypatch.setattr(_sharding, "own", lambda fun, tree, *data: tree)
     with pytest.raises((AssertionError, TypeError)):
-        test_placement(name, "shard_map")
+        test_placement("shard_map", name)

@@ -13,7 +13,7 @@ import pytest
 from jaxgrad import _jit, _tree
 from jaxgrad.verify.judge import compare, worst
 from tests.bridge import assert_parity, random_like
-from tests.contract._table import GROUPED, ROWS, of_inputs
+from tests.contract._table import GROUPED, ROWS, in_turn, of_inputs
 from tests.contract.house import EAGER, is_function, public_functions
 from tests.contract.test_sharding import PLACEMENTS
 
@@ -61,10 +61,15 @@ def under_vmap(example, inputs):
         assert_parity(_tree.take(mapped, i), example.call(*_tree.take(batch, i)))
 
 
+@functools.cache
+def gradient(example):
+    scalar, x = as_scalar(example, of_inputs(example))
+    return jax.jit(jax.grad(scalar))(x)
+
+
 def under_grad(example, inputs):
     """The gradient against a central difference along a random direction."""
-    scalar, x = as_scalar(example, inputs)
-    slope = _tree.dot(jax.jit(jax.grad(scalar))(x), random_like(x, 5))
+    slope = _tree.dot(gradient(example), random_like(inputs[example.differentiated], 5))
     assert_parity(slope, central_difference(example), tolerance=1e-5)
 
 
@@ -99,8 +104,7 @@ def under_scan(example, inputs):
 
 def under_checkpoint(example, inputs):
     scalar, x = as_scalar(example, inputs)
-    kept, recomputed = jax.jit(lambda x: (jax.grad(scalar)(x), jax.grad(jax.checkpoint(scalar))(x)))(x)
-    assert_parity(recomputed, kept)
+    assert_parity(jax.jit(jax.grad(jax.checkpoint(scalar)))(x), gradient(example))
 
 
 def second_call_traces_nothing(example, inputs):
@@ -128,9 +132,17 @@ def test_every_public_function_has_a_row():
     assert {t for row in ROWS.values() for t in row.refuses} <= {*TRANSFORMS, *PRECISIONS, *PLACEMENTS}
 
 
-@pytest.mark.parametrize("name", GROUPED)
-@pytest.mark.parametrize("transform", TRANSFORMS)
-def test_transform(name, transform):
+IN_TURN = ("jit", "scan", "jvp", "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("transform", "name"),
+    [
+        *in_turn(IN_TURN),
+        *(pytest.param(t, *row.values, marks=row.marks) for t in TRANSFORMS if t not in IN_TURN for row in GROUPED),
+    ],
+)
+def test_transform(transform, name):
     example = ROWS[name]
     if transform not in example.refuses:
         TRANSFORMS[transform](example, of_inputs(example))
@@ -152,10 +164,10 @@ def test_precision(name, precision):
 
 
 @pytest.mark.parametrize("name", GROUPED)
-@pytest.mark.parametrize("calls", [4, pytest.param(30, marks=pytest.mark.slow)])
-def test_fresh_closures_do_not_pile_up(name, calls, monkeypatch):
+@pytest.mark.parametrize(("calls", "bound"), [(2, 1), pytest.param(30, 2, marks=pytest.mark.slow)])
+def test_fresh_closures_do_not_pile_up(name, calls, bound, monkeypatch):
     """Calls with new closures leave no more than the cache's bound of them alive."""
-    monkeypatch.setattr(_jit, "MAX_PROGRAMS", 2)
+    monkeypatch.setattr(_jit, "MAX_PROGRAMS", bound)
     example = ROWS[name]
     inputs, alive = of_inputs(example), []
     with warnings.catch_warnings():
@@ -166,4 +178,4 @@ def test_fresh_closures_do_not_pile_up(name, calls, monkeypatch):
             jax.block_until_ready(example.fresh(array)(*inputs))
             del array
     gc.collect()
-    assert sum(reference() is not None for reference in alive) <= 2
+    assert sum(reference() is not None for reference in alive) <= bound

@@ -11,6 +11,9 @@ from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
 from tests.zoo import pair
 
+# numbers are compared here, not speed
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PAIRS = tuple((f"{2 * i}.{kind}", f"layer{i}/{kind}") for i in range(3) for kind in ("weight", "bias"))
 
 

@@ -61,8 +61,7 @@ def apart(name, result):
     return result
 
 
-@pytest.mark.parametrize("name", MEAN)
-@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize(("name", "steps"), [*((name, 2) for name in MEAN), ("value_and_maml_gradient", 0)])
 def test_aux_is_that_of_the_query_at_the_adapted_parameters(name, steps):
     result, aux = apart(
         name, MEAN[name](described, PARAMS, SUPPORT, QUERY, optimizer=ADAM, num_steps=steps, has_aux=True)

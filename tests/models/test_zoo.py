@@ -13,6 +13,9 @@ from jaxgrad.models import linen, nnx
 from tests.bridge import assert_parity, random_like
 from tests.zoo import PAIRS, pair, tensors
 
+# numbers are compared here, not speed
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 each = pytest.mark.parametrize(("name", "api"), PAIRS)
 
 

@@ -9,6 +9,9 @@ from jaxgrad import multi_loss
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs
 
+# numbers are compared here, not speed
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PROBLEM = heads()
 MOMENTUM = optax.sgd(0.1, momentum=0.9)
 

@@ -8,6 +8,9 @@ from jax import lax
 from jaxgrad.nth import derivatives, directional, laplacian
 from tests.bridge import assert_parity
 
+# numbers are compared here, not speed
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def nested(fun, x, order):
     """Every derivative by jvp of jvp."""

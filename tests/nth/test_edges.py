@@ -10,6 +10,9 @@ from jax import lax
 from jaxgrad.nth import _taylor_line, derivatives, laplacian
 from tests.bridge import assert_parity
 
+# numbers are compared here, not speed
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 INF = np.inf
 
 KINKS = {

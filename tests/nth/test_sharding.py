@@ -12,6 +12,9 @@ from jax.sharding import PartitionSpec as P
 from jaxgrad import nth
 from tests.bridge import assert_parity, random_like
 
+# numbers are compared here, not speed
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 POINTS = random_like(jnp.ones((8, 3)), 0)
 WEIGHTS = random_like(jnp.ones((3, 3)), 1)
 

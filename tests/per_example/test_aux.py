@@ -163,8 +163,14 @@ def test_aux_is_that_of_plain_calls_and_the_result_is_as_it_was(call, loss):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-@pytest.mark.parametrize("loss", [n for n in LOSSES if n != "everything"])
-@pytest.mark.parametrize("mode", ["auto", "ghost", "vmap"])
+@pytest.mark.parametrize(
+    ("loss", "mode"),
+    [
+        pytest.param(loss, mode, marks=[] if i % 3 == k else [pytest.mark.slow])
+        for i, loss in enumerate(n for n in LOSSES if n != "everything")
+        for k, mode in enumerate(["auto", "ghost", "vmap"])
+    ],
+)
 def test_losses_of_many_kinds_in_every_mode(loss, mode):
     call = clipped(clip_norm=0.5, mode=mode, microbatch=3)
     (total, info), aux = call(LOSSES[loss], PARAMS, *BATCH, has_aux=True)

@@ -155,7 +155,9 @@ def compare_gradients(case, got, rows, *_):
 COMPARE = {name: globals()[f"compare_{name}"] for name in OTHERS}
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed > 23 else []) for seed in range(60)]
+)
 def test_a_random_loss(seed):
     # the whole comparison is made slow: here each case makes a part of it
     alone, others = ((MODES[seed % 4],), ()) if seed % 2 else ((), (OTHERS[seed // 2 % len(OTHERS)],))

@@ -20,11 +20,18 @@ PARTS = ["sam", "private", "top_eigenvalue", "poisson", "maml", "two_losses"]
 pytestmark = pytest.mark.filterwarnings("ignore:scatter inputs have incompatible types:FutureWarning")
 
 
-@pytest.fixture(params=FRAMEWORKS)
-def framework(request):
-    if request.param == "equinox":
+# every part with one framework, the others by hand: a pair is a minute for the eighteen of them
+PAIRS = [
+    pytest.param(framework, part, marks=[] if i % 3 == k else [pytest.mark.slow])
+    for i, part in enumerate(PARTS)
+    for k, framework in enumerate(FRAMEWORKS)
+]
+
+
+def installed(framework):
+    if framework == "equinox":
         pytest.importorskip("equinox")
-    return request.param
+    return framework
 
 
 @pytest.fixture
@@ -33,14 +40,16 @@ def as_users_have_it():
         yield
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(("framework", "part"), PAIRS)
 def test_gives_the_numbers_of_the_same_by_hand(framework, part, as_users_have_it, compiled_quickly):
     """In float64, where each part trains and its own assertions hold."""
-    ours, by_hand = (importlib.import_module(f"tests.scripts.{kind}_{framework}") for kind in ("train", "by_hand"))
+    names = (f"tests.scripts.{kind}_{installed(framework)}" for kind in ("train", "by_hand"))
+    ours, by_hand = map(importlib.import_module, names)
     got, want = getattr(ours, part)(), getattr(by_hand, part)()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8), got, want)
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_has_fewer_lines_than_the_same_by_hand(framework):
     ours, by_hand = (lines.count((HERE / f"{kind}_{framework}.py").read_text()) for kind in ("train", "by_hand"))
     assert [name for name in ours if name] == [name for name in by_hand if name] == PARTS
@@ -49,6 +58,7 @@ def test_has_fewer_lines_than_the_same_by_hand(framework):
         assert ours[part] <= by_hand[part]
 
 
+@pytest.mark.parametrize("framework", ["linen", *(pytest.param(f, marks=pytest.mark.slow) for f in ("nnx", "equinox"))])
 def test_runs_as_a_user_runs_it(framework):
     """In float32, in a process of its own."""
     settings = {"JAX_ENABLE_X64": "0", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
@@ -58,7 +68,7 @@ def test_runs_as_a_user_runs_it(framework):
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     environment = os.environ | settings | cache
-    command = [sys.executable, "-W", "error", "-m", f"tests.scripts.train_{framework}"]
+    command = [sys.executable, "-W", "error", "-m", f"tests.scripts.train_{installed(framework)}"]
     done = subprocess.run(command, cwd=HERE.parents[1], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == PARTS
