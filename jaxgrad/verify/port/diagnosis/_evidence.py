@@ -250,4 +250,8 @@ def _laid_out(array: np.ndarray, like: np.ndarray) -> np.ndarray | None:
         return array.transpose(axes)
     # other channels than those that are made of it: they lie last where the rest fits so
     last = np.moveaxis(array, 1, -1) if array.ndim == like.ndim > 2 else array
-    return last if last.shape[:-1] == like.shape[:-1] != array.shape[:-1] else array
+    if last.shape[:-1] == like.shape[:-1] != array.shape[:-1]:
+        return last
+    # one pixel of every channel, as it multiplies a whole image
+    one = array.ndim == like.ndim > 2 and array[0, 0].size == 1 and array.shape[:2] == (like.shape[0], like.shape[-1])
+    return last if one else array

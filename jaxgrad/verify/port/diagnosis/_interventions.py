@@ -23,7 +23,7 @@ MOST_RUNS = 24
 """How often torch is run again for one place at most."""
 
 USUAL = ("the identity", "relu", "gelu (tanh)", "gelu (erf)", "silu", "leaky relu (0.01)", "tanh", "sigmoid", "elu",
-         "relu6", "hard swish", "gelu (sigmoid)")  # fmt: skip
+         "relu6", "hard swish", "gelu (sigmoid)", "hard sigmoid (x/6 + 1/2)", "hard sigmoid (x/5 + 1/2)")  # fmt: skip
 """Activations that are tried by a run of torch each."""
 
 
