@@ -34,6 +34,8 @@ __all__ = [
     "NO_GRADIENT",
     "OFF_BY_AN_ISLAND",
     "ONE_FACTOR",
+    "OPTIMIZER_DECAYS",
+    "OPTIMIZER_EPSILONS",
     "OWN_WEIGHT",
     "PLANTED",
     "RECOGNISED",
@@ -194,3 +196,9 @@ L2_NORMALISE_EPSILON = 1e-12
 
 EPSILONS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, float(np.finfo(np.float64).eps))
 """What people write as the epsilon of a norm."""
+
+OPTIMIZER_EPSILONS = (1e-8, 1e-7, 1e-10, 1e-6, 1e-5, 1e-4, 1e-3, 1e-12, 1e-15, 1e-16, 1e-30, 0.0)
+"""What the optimizers of both frameworks have as epsilon, and what people write."""
+
+OPTIMIZER_DECAYS = (0.0, 1e-4, 1e-2, 1e-3, 1e-1, 5e-4, 5e-3, 5e-2, 1e-5, 2e-4, 0.2, 0.3)
+"""What people write as a decay inside of the gradient; one apart from it is solved for."""

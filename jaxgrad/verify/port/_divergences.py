@@ -33,7 +33,9 @@ def first_of_results(results: Sequence[Result], tolerance: float) -> Divergence 
         if result.name.startswith("step"):
             path, stage = _training_steps.stage_of(leaf.torch), "step"
         else:
-            path = "loss" if leaf.torch == "loss" else leaf.torch.rpartition(".")[0] or leaf.torch or leaf.jax
+            # an output goes by its whole name, a weight by that of its layer
+            layer = "" if result.name == "value" else leaf.torch.rpartition(".")[0]
+            path = layer or leaf.torch or leaf.jax
             stage = "forward" if result.name == "value" else "backward"
         return Divergence(path, stage, result.name, leaf.jax, leaf.error)
     return None

@@ -12,6 +12,9 @@ from tests.verify.field.expected import Expected, of_module
 GOALS = {"passed": 1.0, "detected": 1.0, "placed": 0.92, "named": 0.80}
 """The parts that must be met: of correct forms, and of mistakes that change a number."""
 
+VAGUE = ("addend-missing", "axis-order", "padding", "positions")
+"""Causes that tell a porter what to write only where they are proven: otherwise they say no more than where to look."""
+
 FAST = ("value", "gradient", "activations", "activation_gradient")
 
 
@@ -68,11 +71,12 @@ def _marks(report: Any, row: dict[str, Any], expected: Expected) -> dict[str, bo
         return {"passed": report is not None and report.ok and row["audit"]}
     if report is None:
         return {"detected": False, "placed": False, "named": False}
-    first = report.causes[0].id if report.causes else "unknown"
+    first = report.causes[0] if report.causes else None
+    named = first is not None and first.id in expected.causes and (first.proven or first.id not in VAGUE)
     return {
         "detected": not report.ok,
         "placed": not report.ok and row["path"] in expected.places,
-        "named": first in expected.causes,
+        "named": named,
     }
 
 

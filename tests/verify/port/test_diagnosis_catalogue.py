@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgrad.verify.port.diagnosis import _attention, _catalogue, _convolution, _normalization, _sequences
+from jaxgrad.verify.port.diagnosis import _attention, _catalogue, _convolution, _graphs, _normalization, _sequences
 from jaxgrad.verify.port.diagnosis._catalogue import CATALOGUE, cause, hypotheses
 from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 
 FOLDER = Path(_catalogue.__file__).parent
 
-MAKERS = {"cause": 0, "_cause": 0, "proven": 1}
+MAKERS = {"cause": 0, "_cause": 0, "proven": 1, "proven_here": 1}
 """The functions that make a cause, and which of their arguments is its name."""
 
 
@@ -36,7 +36,7 @@ def test_every_cause_that_is_written_out_stands_in_the_catalogue():
     assert written <= CATALOGUE.keys()
 
 
-@pytest.mark.parametrize("module", [_attention, _convolution, _sequences], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [_attention, _convolution, _graphs, _sequences], ids=lambda m: m.__name__)
 def test_every_setting_of_a_family_stands_for_a_cause(module):
     assert set(module.IDS.values()) <= CATALOGUE.keys()
 

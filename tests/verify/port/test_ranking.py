@@ -64,7 +64,7 @@ def test_an_epsilon_and_an_activation_and_a_decay_are_all_told_in_one_run():
     assert {epsilon.path, *epsilon.also} == {"ln", "ln2"}
     assert "another divergence: ln2" in str(found)
     assert len(found.to_dict()["divergences"]) == 3
-    assert "less than torch" in found.causes[2].text
+    assert "JAX decays the weights by 0.0001, torch by 0.01" in found.causes[2].text
 
 
 def test_two_errors_of_one_size_keep_their_order():

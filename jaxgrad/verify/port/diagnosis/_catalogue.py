@@ -104,6 +104,7 @@ _ROWS = (
     ("scale-plus-one", "One side scales by 1 + w, the other by w.", "Scale alike, or store the weight less one.", "the norm with 1 + w"),
     ("norm-axes", "A norm runs over other axes.", "Give the axes of torch's norm as reduction_axes.", "the norm over those axes"),
     ("groups", "Another number of groups.", "Set num_groups to torch's.", "the norm of that many groups"),
+    ("normalise", "Rows are divided by their norm, sum or deviation on one side only.", "Divide by it where torch does.", "torch's rows times the norm of a row at hand"),
     ("batchnorm-mode", "Running statistics on one side, those of the batch on the other.", "Set use_running_average as torch's mode is.", "the norm with the other statistics"),
     ("norm-missing", "A norm is left out.", "Apply it.", "what torch has with that norm taken away"),
     ("layer-missing", "A layer is left out.", "Apply it.", "what torch has with that layer taken away"),
@@ -149,6 +150,12 @@ _ROWS = (
     ("rotary-offset", "Rotary embedding counts positions from another start.", "Count from torch's.", "attention with that start"),
     ("rotary-sign", "Rotary embedding turns the other way.", "Rotate by +angle: (a cos - b sin, a sin + b cos).", "attention with the other sign"),
     ("rotary-missing", "Rotary embedding is left out of queries or keys.", "Rotate both.", "attention without it"),
+    # graphs
+    ("edge-order", "The edges are read the other way round, or source and target change places.", "Send from edge_index[0] to edge_index[1], as torch does.", "the sum of messages that go the other way"),
+    ("segments", "A softmax runs over other edges of a graph.", "Take it over the edges that end in one node: segment_max and segment_sum by the target.", "the weights of a softmax over the other edges"),
+    ("self-loops", "Loops are added to the nodes on one side only.", "Add them, or leave them out, as torch does.", "the sum with or without each node's own message"),
+    ("degree-norm", "Messages are divided by other degrees of the nodes.", "Divide by the same degrees, counted over the same edges.", "the messages over those degrees"),
+    ("reduction-of-messages", "What arrives at a node is reduced otherwise.", "Use the same of segment_sum, mean and segment_max.", "that reduction of torch's own messages"),
     # sequences
     ("direction", "A sequence is read backwards.", "Set reverse as torch's bidirectional has it.", "the layer on the reversed sequence"),
     ("state", "Another first state.", "Start from torch's.", "the layer from that state"),
@@ -165,6 +172,8 @@ _ROWS = (
     ("label-smoothing", "Labels are smoothed on one side, or by another amount.", "Give the same label_smoothing.", "the loss with that smoothing"),
     ("sign", "The loss is negated.", "Negate it.", "its negative"),
     ("nan", "The loss is NaN on one side.", "Look at ignored labels and empty means.", "NaN"),
+    # outputs beside the main one
+    ("output", "An output that the loss does not take is computed otherwise.", "Return what torch returns.", "the index of the maximum, an order, a threshold of arrays at hand; the conjugate"),
     # backward
     ("stop-gradient", "JAX sends no gradient back.", "Remove stop_gradient.", "no gradient in JAX"),
     ("detach", "torch sends no gradient back.", "Use stop_gradient in JAX.", "no gradient in torch"),

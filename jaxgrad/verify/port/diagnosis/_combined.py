@@ -9,6 +9,7 @@ from jaxgrad.verify.judge._tolerances import RECOGNISED
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._known_functions import same
+from jaxgrad.verify.port.diagnosis._rearranged import reordered
 from jaxgrad.verify.report._records import Cause
 
 __all__ = ["combined", "constant", "multiplied", "rolled"]
@@ -126,6 +127,8 @@ def rolled(e: Evidence) -> list[Cause]:
             along = " and ".join(f"by {step} of {added.shape[axis]} along axis {axis}" for axis, step in steps)
             text = f"what JAX adds to {name} is shifted {along}."
             return [cause("shift", text, "", e.first.path, proven=True)]
+        if told := reordered(added, other):
+            return [cause(told[0], f"{told[1]} It is added to {name}.", told[2], e.first.path, proven=True)]
         text = f"what is added to {name} are torch's numbers in another order."
         fix = "Compare how either side reorders it."
         return [cause("axis-order", text, fix, e.first.path)]

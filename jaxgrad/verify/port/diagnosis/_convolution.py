@@ -1,5 +1,7 @@
 """Causes inside of a convolution: padding, the kernel's axes, dilation, the norm of a normalised weight."""
 
+import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -11,7 +13,7 @@ from jaxgrad.verify.port.diagnosis._known_functions import same
 from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["convolution"]
+__all__ = ["convolution", "kernels", "padded_by_hand"]
 
 IDS = {"weight": "weight-norm", "flip": "flipped-kernel", "turned": "kernel-axes", "sides": "padding",
        "mode": "padding-mode", "dilation": "dilation", "stride": "stride", "bias": "bias-missing",
@@ -21,10 +23,11 @@ IDS = {"weight": "weight-norm", "flip": "flipped-kernel", "turned": "kernel-axes
 
 def convolution(e: Evidence) -> list[Cause]:
     """Padding, a flipped or transposed kernel, stride, dilation, groups, the norm of the weight."""
-    weights = _weights(e)
+    weights = kernels(e)
     if not weights or e.want.ndim not in (3, 4) or not e.inputs:
         return []
     transposed = bool(e.torch.get("transposed"))
+    e = e if transposed else _without_padding_before(e)
     settings = _transposed_settings(e) if transposed else _settings(e)
     shared = {
         "weight": tuple(Option(n, n) for n in weights),
@@ -39,7 +42,8 @@ def convolution(e: Evidence) -> list[Cause]:
     found = match(family, e.want, e.got)
     if found:
         mode = f"Pad in torch's mode ({e.torch.get('padding_mode')}) before the layer, and give padding='VALID'."
-        numbers = [(p, p) for p in _numbers(e, "padding", 0)]
+        before = e.torch.get("before") or [(0, 0)] * (e.want.ndim - 2)
+        numbers = [(p + a, p + b) for p, (a, b) in zip(_numbers(e, "padding", 0), before, strict=True)]
         mends = {"sides": "" if e.pair.shape else f"Give padding={numbers} to the JAX layer.",
                  "dilation": f"Give kernel_dilation={_numbers(e, 'dilation', 1)}.", "mode": mode}  # fmt: skip
         return [
@@ -53,7 +57,25 @@ def convolution(e: Evidence) -> list[Cause]:
     return []
 
 
-def _weights(e: Evidence) -> dict[str, np.ndarray]:
+NUMPY_MODES = {"constant": "zeros", "reflect": "reflected values", "edge": "the values of the edge",
+               "wrap": "circular values", "symmetric": "mirrored values with the edge twice"}  # fmt: skip
+
+
+def padded_by_hand(e: Evidence) -> list[Cause]:
+    """The border that a port pads by hand holds other values than those with which torch's layer pads."""
+    if e.inner is None or e.want.shape != e.got.shape:
+        return []
+    plain = e.want[e.inner]
+    sides = [(cut.start, size - cut.stop) for cut, size in zip(e.inner, e.want.shape, strict=True)]
+    made = {words: np.pad(plain, sides, mode) for mode, words in NUMPY_MODES.items()}  # type: ignore[call-overload]
+    theirs, ours = (next((w for w, x in made.items() if same(x, side)), None) for side in (e.want, e.got))
+    if theirs is None or ours is None or theirs == ours:
+        return []
+    text = f"JAX pads by hand with {ours}, torch's layer with {theirs}."
+    return [cause("padding-mode", text, f"Pad with {theirs}.", e.first.path, proven=True)]
+
+
+def kernels(e: Evidence) -> dict[str, np.ndarray]:
     """Return the kernel; of a normalised one what the norms over other axes would make of it."""
     plain = e.weight("weight")
     if plain is not None:
@@ -76,6 +98,26 @@ def _weights(e: Evidence) -> dict[str, np.ndarray]:
     return {}
 
 
+def _without_padding_before(e: Evidence) -> Evidence:
+    """Return the evidence with the input before torch's code pads it, where JAX's layer is given that."""
+    assert e.passes is not None
+    taken = next((x for x in e.passes.natural.inputs.get(e.pair.slot, []) if x is not None), None)
+    padded = e.inputs[0]
+    if taken is None or taken.ndim != padded.ndim or padded.shape[2:] == taken.shape[1:-1]:
+        return e
+    room = [a - b for a, b in zip(padded.shape[2:], taken.shape[1:-1], strict=True)]
+    ran = [call for call in e.passes.trace.calls if call.start < e.pair.call.start]
+    held = [x for call in ran[::-1] for x in (*call.inputs, call.output)]
+    shape = (*padded.shape[:2], *taken.shape[1:-1])
+    for plain in (x for x in held if x is not None and x.shape == shape):
+        for start in itertools.product(*(range(n + 1) for n in room)):
+            window = tuple(slice(a, a + n) for a, n in zip(start, shape[2:], strict=True))
+            if np.array_equal(padded[(slice(None), slice(None), *window)], plain):
+                before = [(a, n - a) for a, n in zip(start, room, strict=True)]
+                return dataclasses.replace(e, inputs=[plain], torch={**e.torch, "before": before})
+    return e
+
+
 def _numbers(e: Evidence, name: str, default: int) -> tuple[int, ...]:
     """Return a setting of torch as one number an axis."""
     value, n = e.torch.get(name, default), e.want.ndim - 2
@@ -87,7 +129,7 @@ def _settings(e: Evidence) -> dict[str, tuple[Option, ...]]:
     n = e.want.ndim - 2
     dil, stride = (_numbers(e, k, 1) for k in ("dilation", "stride"))
     sides = {
-        "torch": "the padding that it is set to",
+        "torch": f"a padding of {e.torch['before']} before it" if e.torch.get("before") else "the padding it is set to",
         "start": "padding at the start only",
         "same": "'SAME' padding, which puts more at the end",
         "even": "the padding of a centred kernel",
@@ -128,7 +170,8 @@ def _sides(
                  "same": (total // 2, total - total // 2), "even": (reach // 2, reach - reach // 2),
                  "less": (pad - 1, pad - 1), "more": (pad + 1, pad + 1), "later": (pad + 1, pad)}  # fmt: skip
         found.append(forms[name])
-    return found
+    before = e.torch.get("before") if name == "torch" else None
+    return [(a + c, b + d) for (a, b), (c, d) in zip(found, before, strict=True)] if before else found
 
 
 def _kernel(weights: dict[str, np.ndarray], s: dict[str, Any]) -> Any:

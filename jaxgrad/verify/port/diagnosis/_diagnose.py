@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify.judge._tolerances import FAR_FROM_ZERO, LAST_RESORT, NARROW, ROUNDED, UNLIKE_WEIGHT
+from jaxgrad.verify.judge._tolerances import DEFINITION_F64, FAR_FROM_ZERO, LAST_RESORT, NARROW, ROUNDED, UNLIKE_WEIGHT
 from jaxgrad.verify.port.diagnosis._backward import in_backward, in_quantities, one_weight
 from jaxgrad.verify.port.diagnosis._between_layers import between
 from jaxgrad.verify.port.diagnosis._catalogue import cause
-from jaxgrad.verify.port.diagnosis._evidence import attempt, gather, gather_steps
+from jaxgrad.verify.port.diagnosis._evidence import attempt, gather_inputs, gather_steps
 from jaxgrad.verify.port.diagnosis._layers import in_layer
 from jaxgrad.verify.port.diagnosis._loss import in_loss
 from jaxgrad.verify.port.diagnosis._sequences import recurrent
+from jaxgrad.verify.port.diagnosis._side_outputs import in_side_output
 from jaxgrad.verify.port.diagnosis._training_step import in_step
 from jaxgrad.verify.port.diagnosis._unmapped import with_unmapped
 from jaxgrad.verify.port.frameworks._layer_settings import jax_configs
@@ -56,7 +57,7 @@ def explain(
             _precision(bound, place)
             or _at(bound, passes, results, place, tolerance, tried)
             or _alone(bound, place)
-            or ([] if _holds_a_forward_one(place, places) else [_unknown(place, tried)])
+            or ([] if _needs_no_cause(place, places) else [_unknown(place, tried)])
         )
     if first.stage != "step" and any(r.verdict == "differ" and r.name.startswith("step") for r in results):
         found += in_step(bound, tolerance)
@@ -64,12 +65,16 @@ def explain(
     return sorted(_merged(found), key=lambda one: one.id in UNAVOIDABLE)
 
 
-def _holds_a_forward_one(place: Divergence, places: list[Divergence]) -> bool:
-    """Say whether a difference of the backward pass is that of a layer which differs in the forward pass within."""
+def _needs_no_cause(place: Divergence, places: list[Divergence]) -> bool:
+    """Say whether a difference is that of another, or changes nothing that anyone reads.
+
+    A gradient differs where a layer within differs in the forward pass; a mask that drops by -1e9 for -inf is another
+    array and the same attention.
+    """
     within = f"{place.path}."
-    return place.stage == "backward" and any(
-        p.stage == "forward" and (p.path == place.path or p.path.startswith(within)) for p in places
-    )
+    if place.stage == "backward":
+        return any(p.stage == "forward" and (p.path == place.path or p.path.startswith(within)) for p in places)
+    return place.explains <= DEFINITION_F64 and any(p.explains > DEFINITION_F64 for p in places)
 
 
 def _unknown(place: Divergence | None, failed: Sequence[str] = ()) -> Cause:
@@ -87,8 +92,12 @@ def _without_echoes(causes: list[Cause]) -> list[Cause]:
     """Leave out what is the same mistake once more: a norm moved within a block changes every sum of it."""
     found: list[Cause] = []
     blocks: set[str] = set()
+    # blocks of a kind are one piece of code: what is known of one of them is the mistake of the others too
+    known = {NUMBERED.sub(".#.", f"{one.path}.") for one in causes if one.id != "unknown"}
     for one in causes:
         block = one.path.rpartition(".")[0]
+        if one.id == "unknown" and NUMBERED.sub(".#.", f"{one.path}.") in known:
+            continue
         if one.id in ECHOES and (block in blocks or one.path in blocks):
             continue
         found.append(one)
@@ -127,6 +136,8 @@ def _at(
         return counted
     if first.path == "loss" and first.stage == "forward":
         return _loss(bound, passes, results)
+    if passes is not None and first.stage == "forward" and first.where == "value":
+        return in_side_output(bound, passes, first)
     if passes is None or first.where not in ("input", "output", "weights"):
         return in_quantities(bound, results, first) or _one_leaf(bound, results, first)
     if first.stage == "backward":
@@ -138,18 +149,18 @@ def _at(
         failed += stepped.failed
         return found
     pair = next((a for a in passes.aligned if a.slot == first.slot), None)
-    evidence = gather(bound, passes, first, pair) if pair is not None else None
-    if evidence is None:
-        return []
-    holds_others = any(a.call.parent is evidence.pair.call for a in passes.aligned)
-    if first.where == "input":
-        found = between(evidence)
-    elif holds_others:
-        found = between(evidence) or in_layer(evidence)
-    else:
-        found = in_layer(evidence) or between(evidence)
-    failed += evidence.failed
-    return found
+    for evidence in gather_inputs(bound, passes, first, pair) if pair is not None else ():
+        holds_others = any(a.call.parent is evidence.pair.call for a in passes.aligned)
+        if first.where == "input":
+            found = between(evidence)
+        elif holds_others:
+            found = between(evidence) or in_layer(evidence)
+        else:
+            found = in_layer(evidence) or between(evidence)
+        failed += evidence.failed
+        if found:
+            return found
+    return []
 
 
 def _other_count(bound: Any, passes: Passes) -> list[Cause]:
@@ -165,9 +176,14 @@ def _other_count(bound: Any, passes: Passes) -> list[Cause]:
         ours = sum(slot[0] in both[1] for slot in passes.natural.outputs)
         # and may be applied inside of JAX's code, where no call of it shows
         if ours not in (theirs, whole):
-            text = f"torch calls {path} {theirs} times, JAX calls {other} {ours} times."
+            text = f"torch calls {path} {_often(theirs)}, JAX calls {other} {_often(ours)}."
             return [cause("call-count", text, "Apply it as often in both.", path)]
     return []
+
+
+def _often(count: int) -> str:
+    """Return a number of calls in words."""
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _loss(bound: Any, passes: Passes | None, results: list[Result]) -> list[Cause]:

@@ -1,23 +1,26 @@
 """Gated products f(a) g(b): SwiGLU, gates of a WaveNet, squeeze and excitation; and vectors that scale a branch."""
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 
+from jaxgrad.verify.judge import size
+from jaxgrad.verify.judge._tolerances import RECOGNISED
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["GATES", "branch_scale", "gated", "name_of_activation", "other_addend"]
+__all__ = ["GATES", "branch_scale", "gated", "gated_sum", "name_of_activation", "other_addend"]
 
 GATES = ("the identity", "sigmoid", "tanh", "silu", "gelu (erf)", "gelu (tanh)", "gelu (sigmoid)", "relu", "softplus",
          "mish", "hard sigmoid (x/6 + 1/2)", "hard sigmoid (x/5 + 1/2)", "hard swish", "relu6", "squared relu",
-         "the square", "elu")  # fmt: skip
+         "the square", "elu", "the exponential", "the exponential of half")  # fmt: skip
 
-FORMS = (("gelu", "gelu-form"), ("leaky", "negative-slope"), ("softmax", "softmax-axis"), ("standard", "ddof"),
-         ("hard sigmoid", "hard-sigmoid"),)  # fmt: skip
+FORMS = (("gelu", "gelu-form"), ("leaky relu", "negative-slope"), ("softmax", "softmax-axis"),
+         ("log softmax", "softmax-axis"), ("standardisation", "ddof"), ("hard sigmoid", "hard-sigmoid"),
+         ("elu", "alpha"))  # fmt: skip
+"""How the labels of two forms of one function begin, and the cause that another form is."""
 
 MOST_OPERANDS = 10
 
@@ -30,8 +33,7 @@ Product = tuple[str, str, str, str]
 
 def name_of_activation(theirs: str, ours: str) -> str:
     """Return the cause of another activation: two forms of one, one left out, or just another."""
-    alike = [name for word, name in FORMS if word in theirs and word in ours]
-    alike += ["alpha"] if theirs.startswith("elu") and ours.startswith("elu") else []
+    alike = [name for words, name in FORMS if theirs.startswith(words) and ours.startswith(words)]
     return alike[0] if alike else "activation-missing" if ours == "the identity" else "activation"
 
 
@@ -39,18 +41,37 @@ def gated(e: Evidence) -> list[Cause]:
     """Both sides multiply known functions of arrays at hand, but not the same ones."""
     if e.want.shape != e.got.shape or e.want.ndim < 2:
         return []
+    return _of_products(e, _operands(e), e.want, e.got, "")
+
+
+def gated_sum(e: Evidence) -> list[Cause]:
+    """The same beside an array that both sides add: a modulation, a sample of a mean and a deviation."""
+    if e.want.shape != e.got.shape or e.want.ndim < 2:
+        return []
     operands = _operands(e)
-    theirs = _product(e.want, operands, None)
+    for name, x in operands.items():
+        added = np.broadcast_to(x, e.want.shape)
+        found = _of_products(e, operands, e.want - added, e.got - added, f", both added to {name}")
+        if found:
+            return found
+    return []
+
+
+def _of_products(
+    e: Evidence, operands: dict[str, np.ndarray], want: np.ndarray, got: np.ndarray, beside: str
+) -> list[Cause]:
+    """Explain two arrays that are products of functions of two operands."""
+    theirs = _product(want, operands, None)
     if theirs is None:
         return []
-    ours = _product(e.got, operands, theirs)
+    ours = _product(got, operands, theirs)
     if ours is not None and sorted((ours[:2], ours[2:])) != sorted((theirs[:2], theirs[2:])):
-        return [_difference(e, theirs, ours)]
+        return [_difference(e, theirs, ours, beside)]
     for (f, a), other in ((theirs[:2], theirs[2:]), (theirs[2:], theirs[:2])):
         with np.errstate(all="ignore"):
-            alone = np.broadcast_to(ELEMENTWISE[f](operands[a]), e.got.shape)
-        if same(alone, e.got):
-            text = f"JAX passes {_words(f, a)} on alone; torch multiplies it by {_words(*other)}."
+            alone = np.broadcast_to(ELEMENTWISE[f](operands[a]), got.shape)
+        if same(alone, got):
+            text = f"JAX passes {_words(f, a)} on alone; torch multiplies it by {_words(*other)}{beside}."
             return [cause("gate-missing", text, "", e.first.path, proven=True)]
     return []
 
@@ -71,35 +92,53 @@ def _operands(e: Evidence) -> dict[str, np.ndarray]:
             places = np.arange(x.shape[axis])
             found[f"every other entry of {name}"] = x.take(places[::2], axis)
             found[f"every other entry of {name} from the second"] = x.take(places[1::2], axis)
-    return dict(list(found.items())[:MOST_OPERANDS])
+    return dict(list(_plain(found).items())[:MOST_OPERANDS])
+
+
+def _plain(operands: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Leave out operands that are an activation of another one: the function is told in its place."""
+    few = {name: x.ravel()[np.linspace(0, x.size - 1, SAMPLED).astype(int)] for name, x in operands.items() if x.size}
+    with np.errstate(all="ignore"):
+        made = {(name, f): ELEMENTWISE[f](x) for name, x in few.items() for f in GATES[1:]}
+    derived = {
+        name
+        for name, x in few.items()
+        for (other, f), y in made.items()
+        if other != name and operands[other].shape == operands[name].shape and same(y, x)
+        and same(ELEMENTWISE[f](operands[other]), operands[name])
+    }  # fmt: skip
+    return {name: x for name, x in operands.items() if name not in derived}
 
 
 def _product(array: np.ndarray, operands: dict[str, np.ndarray], like: Product | None) -> Product | None:
     """Return which product of functions of two operands an array is, the nearest to a known one first."""
     chosen = np.linspace(0, array.size - 1, min(SAMPLED, array.size)).astype(int)
-    sample = array.ravel()[chosen]
+    sample, names = array.ravel()[chosen], list(operands)
+    whole = size(sample)
+    if not whole or not np.isfinite(whole):
+        return None
+    places = np.unravel_index(chosen, array.shape)
     with np.errstate(all="ignore"):
-        made = {
-            (f, a): np.broadcast_to(ELEMENTWISE[f](x), array.shape).ravel()[chosen]
-            for a, x in operands.items()
-            for f in GATES
-        }
-        for f, a, g, b in _ordered(list(operands), like):
-            if same(made[f, a] * made[g, b], sample) and same(
-                ELEMENTWISE[f](operands[a]) * ELEMENTWISE[g](operands[b]) * np.ones(array.shape), array
-            ):
-                return f, a, g, b
+        # every function of every operand at a few entries, and all products of two of them at once
+        few = [np.broadcast_to(x, array.shape)[places] for x in operands.values()]
+        made = np.array([[ELEMENTWISE[f](x) for f in GATES] for x in few])
+        for a, b in _ordered(len(names), names, like):
+            apart = made[a][:, None] * made[b][None] - sample
+            hits = np.argwhere(np.sqrt((apart**2).sum(-1)) <= RECOGNISED * whole)
+            for i, j in hits:
+                f, g = GATES[i], GATES[j]
+                product = ELEMENTWISE[f](operands[names[a]]) * ELEMENTWISE[g](operands[names[b]])
+                if same(product * np.ones(array.shape), array):
+                    return f, names[a], g, names[b]
     return None
 
 
-def _ordered(names: list[str], like: Product | None) -> Iterator[Product]:
-    """Yield products: those of the operands of a known one first."""
-    pairs = list(itertools.combinations(names, 2))
+def _ordered(count: int, names: list[str], like: Product | None) -> list[tuple[int, int]]:
+    """Return pairs of operands: those of a known product first."""
+    pairs = list(itertools.combinations(range(count), 2))
     if like is not None:
-        pairs.sort(key=lambda pair: -len({like[1], like[3]} & set(pair)))
-    for a, b in pairs:
-        for f, g in itertools.product(GATES, GATES):
-            yield f, a, g, b
+        pairs.sort(key=lambda pair: -len({like[1], like[3]} & {names[i] for i in pair}))
+    return pairs
 
 
 def _words(function: str, name: str) -> str:
@@ -107,10 +146,10 @@ def _words(function: str, name: str) -> str:
     return name if function == "the identity" else f"{function} of {name}"
 
 
-def _difference(e: Evidence, theirs: Product, ours: Product) -> Cause:
+def _difference(e: Evidence, theirs: Product, ours: Product, beside: str) -> Cause:
     """Name what differs between two products."""
     text = (f"JAX computes {_words(*ours[:2])} times {_words(*ours[2:])}, torch {_words(*theirs[:2])} times"
-            f" {_words(*theirs[2:])}.")  # fmt: skip
+            f" {_words(*theirs[2:])}{beside}.")  # fmt: skip
     if {ours[0], ours[2]} == {theirs[0], theirs[2]}:
         return cause("gate-order", text, "", e.first.path, proven=True)
     if {ours[1], ours[3]} == {theirs[1], theirs[3]}:

@@ -1,5 +1,6 @@
 """Causes found by running torch once more with one layer changed: what then arrives is what JAX has."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,11 +19,11 @@ from jaxgrad.verify.report._records import Cause
 
 __all__ = ["layer_left_out", "other_function", "wired"]
 
-MOST_RUNS = 12
+MOST_RUNS = 24
 """How often torch is run again for one place at most."""
 
 USUAL = ("the identity", "relu", "gelu (tanh)", "gelu (erf)", "silu", "leaky relu (0.01)", "tanh", "sigmoid", "elu",
-         "relu6", "hard swish", "gelu (sigmoid)")  # fmt: skip
+         "relu6", "hard swish", "gelu (sigmoid)", "hard sigmoid (x/6 + 1/2)", "hard sigmoid (x/5 + 1/2)")  # fmt: skip
 """Activations that are tried by a run of torch each."""
 
 
@@ -41,18 +42,14 @@ def layer_left_out(e: Evidence) -> list[Cause]:
 
 def other_function(e: Evidence) -> list[Cause]:
     """One of several layers without weights that is another in JAX: torch with that one has what JAX has."""
-    runs = 0
-    for call in _lone(e):
-        x = call.inputs[0] if call.inputs else None
-        if x is None or call.output is None:
-            continue
-        for name, words, change in (*_activations(call, x), *_shuffled(call, x), *_pools(e, call, x)):
-            runs += 1
-            if runs > MOST_RUNS:
-                return []
-            made = _arrives(e, call.path, change)
-            if made is not None and same(made, e.got):
-                return [cause(name, words, "", call.path, proven=True)]
+    given = [(call, x) for call in _lone(e) if call.inputs and (x := call.inputs[0]) is not None]
+    # pools and shuffles have few other forms, activations many
+    plain = ((call, one) for call, x in given for one in (*_shuffled(call, x), *_pools(e, call, x)))
+    acts = ((call, one) for call, x in given for one in _activations(call, x))
+    for call, (name, words, change) in itertools.islice(itertools.chain(plain, acts), MOST_RUNS):
+        made = _arrives(e, call.path, change)
+        if made is not None and same(made, e.got):
+            return [cause(name, words, "", call.path, proven=True)]
     return []
 
 
@@ -99,6 +96,9 @@ def _pools(e: Evidence, call: Call, x: np.ndarray) -> Iterator[Variant]:
     import torch
 
     made, module = call.output, dict(e.bound.torch.module.named_modules()).get(call.path)
+    if made is not None and x.ndim == made.ndim > 2 and x.shape[:2] == made.shape[:2] and made[0, 0].size == 1:
+        yield from _whole_pools(made, x)
+        return
     size, stride, pad = (getattr(module, name, None) for name in ("kernel_size", "stride", "padding"))
     if made is None or x.ndim not in (3, 4) or size is None or made.shape[1] != x.shape[1] or pad is None:
         return
@@ -116,6 +116,20 @@ def _pools(e: Evidence, call: Call, x: np.ndarray) -> Iterator[Variant]:
             return run(torch.from_numpy(given.copy())).numpy()
 
         yield name, f"the pool of JAX {words}; torch's is {module}.", change
+
+
+def _whole_pools(made: np.ndarray, x: np.ndarray) -> Iterator[Variant]:
+    """Yield what else may be left of whole images than what a pool to one pixel leaves."""
+    axes = tuple(range(2, x.ndim))
+    forms: dict[str, Any] = {"mean": np.mean, "maximum": np.max, "sum": np.sum}
+    theirs = next((words for words, run in forms.items() if same(run(x, axes, keepdims=True), made)), None)
+    for words, run in forms.items() if theirs else ():
+        if words != theirs:
+
+            def change(given: np.ndarray, _: np.ndarray, run: Any = run) -> np.ndarray:
+                return run(given, axes, keepdims=True)
+
+            yield "pool-kind", f"JAX takes the {words} of the whole image, torch the {theirs}.", change
 
 
 def wired(e: Evidence) -> list[Cause]:
@@ -181,7 +195,7 @@ def _lone(e: Evidence) -> list[Call]:
         if id(call) in paired:
             break
         found += [call] * (not any(d.parent is call for d in e.before))
-    return found[:4]
+    return found[:8]
 
 
 def _lone_with_weights(e: Evidence) -> list[str]:
@@ -227,5 +241,5 @@ def _arrives(e: Evidence, path: str, change: Callable[[np.ndarray, np.ndarray], 
         return call.output
     pair = Aligned(call, e.pair.slot, e.pair.layout)
     plan = _match_calls.reference(e.bound, [pair], e.passes.natural)
-    made = plan[e.pair.slot].inputs
-    return next((x for x in made.values() if x.shape == e.want.shape), None)
+    made = [x if e.cut is None or x.ndim != len(e.cut) else x[e.cut] for x in plan[e.pair.slot].inputs.values()]
+    return next((x for x in made if x.shape == e.want.shape), None)

@@ -43,7 +43,9 @@ def special_ratio(factor: float, sizes: dict[str, int]) -> str:
     for name, value in known.items():
         if abs(factor - value) <= NAMED_FACTOR * abs(value):
             return name
-    return f"{factor:.6g}"
+    short = f"{factor:.6g}"
+    # a factor that is nearly 1 is told by what it lies beside it
+    return short if float(short) != 1 else f"1 {'+' if factor > 1 else '-'} {abs(factor - 1):.2g}"
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -70,6 +72,12 @@ def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
     """Softmax along an axis."""
     e = np.exp(x - x.max(axis=axis, keepdims=True))
     return e / e.sum(axis=axis, keepdims=True)
+
+
+def _log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    """The logarithm of the softmax along an axis."""
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 ELEMENTWISE: dict[str, Function] = {
@@ -99,6 +107,13 @@ ELEMENTWISE: dict[str, Function] = {
     "softmax over the last axis": lambda x: _softmax(x, -1),
     "softmax over axis 1": lambda x: _softmax(x, 1) if x.ndim > 1 else x,
     "softmax over axis 0": lambda x: _softmax(x, 0),
+    "log softmax over the last axis": lambda x: _log_softmax(x, -1),
+    "log softmax over axis 1": lambda x: _log_softmax(x, 1) if x.ndim > 1 else x,
+    "the exponential": np.exp,
+    "the exponential of half": lambda x: np.exp(0.5 * x),
+    "the square root": np.sqrt,
+    "the logarithm": np.log,
+    "the logarithm of 1 + x": np.log1p,
     "l2 normalisation": lambda x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), L2_NORMALISE_EPSILON),
     "standardisation with ddof 1": lambda x: (x - x.mean(-1, keepdims=True)) / x.std(-1, ddof=1, keepdims=True),
     "standardisation with ddof 0": lambda x: (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True),

@@ -16,7 +16,7 @@ import numpy as np
 from jaxgrad.verify.judge._tolerances import RECOGNISED
 from jaxgrad.verify.port.diagnosis._known_functions import same
 
-__all__ = ["Change", "Family", "Option", "match"]
+__all__ = ["Change", "Family", "Option", "changes", "fitted", "match"]
 
 MOST_TRIED = 4000
 """How many settings of one family are tried at most on either side."""
@@ -84,15 +84,27 @@ class Family:
                 yield {**start, a: x, b: y}
 
 
-def match(
-    family: Family, want: np.ndarray, got: np.ndarray, start: dict[str, Option] | None = None
-) -> Sequence[Change] | None:
-    """Return in which settings JAX differs from torch; ``None`` if either side is not of the family."""
+Chosen = dict[str, Option]
+
+
+def fitted(
+    family: Family, want: np.ndarray, got: np.ndarray, start: Chosen | None = None
+) -> tuple[Chosen, Chosen] | None:
+    """Return the settings of torch and of JAX; ``None`` if either side is not of the family."""
     start = start or {name: options[0] for name, options in family.settings.items()}
     theirs = family.search(want, start, broad=True)
     if theirs is None:
         return None
     ours = family.search(got, theirs, broad=False)
-    if ours is None:
-        return None
+    return None if ours is None else (theirs, ours)
+
+
+def changes(theirs: Chosen, ours: Chosen) -> list[Change]:
+    """Return in which settings JAX differs from torch."""
     return [Change(name, theirs[name], ours[name]) for name in theirs if theirs[name] is not ours[name]]
+
+
+def match(family: Family, want: np.ndarray, got: np.ndarray, start: Chosen | None = None) -> Sequence[Change] | None:
+    """Return in which settings JAX differs from torch; ``None`` if either side is not of the family."""
+    both = fitted(family, want, got, start)
+    return None if both is None else changes(*both)

@@ -6,18 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from jaxgrad.verify.judge._tolerances import RECOGNISED
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 from jaxgrad.verify.port.diagnosis._matcher import Family, Option, match
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["LATEST", "held", "joined", "reduced", "shuffled", "shuffles"]
+__all__ = ["LATEST", "held", "joined", "permuted", "reduced", "reordered", "shuffled", "shuffles"]
 
 LATEST = 8
 """How many of the calls before a place are looked at, the latest first."""
 
 MOST_SHIFTS = 256
+
+MOST_PARTS = 8
+"""How many arrays code joins at most, as it is written out."""
 
 USUAL = ("relu", "silu", "gelu (erf)", "gelu (tanh)", "tanh")
 """Activations that are tried before a reduction."""
@@ -39,6 +43,61 @@ def joined(e: Evidence) -> list[Cause]:
             words = f"by {step} of {size}" if step not in (1, size - 1) else "by one"
             return [cause("shift", f"JAX's array is shifted {words} along axis {axis}.", "", e.first.path, proven=True)]
     return []
+
+
+def permuted(e: Evidence) -> list[Cause]:
+    """The entries of an axis stand in another order: parts of one width joined otherwise, or two factors exchanged."""
+    told = reordered(e.want, e.got) if e.want.shape == e.got.shape else None
+    return [cause(*told, e.first.path, proven=True)] if told else []
+
+
+def reordered(want: np.ndarray, got: np.ndarray) -> tuple[str, str, str] | None:
+    """Return the cause, its words and its fix where the entries of an axis stand in another order that has a name."""
+    for axis in range(want.ndim - 1, 0, -1):
+        order = _order(np.moveaxis(want, axis, 0), np.moveaxis(got, axis, 0))
+        if order is None:
+            continue
+        if told := _grid(order, axis) or _parts(order, axis):
+            return told
+    return None
+
+
+def _grid(order: np.ndarray, axis: int) -> tuple[str, str, str] | None:
+    """Say whether an order reads a grid by columns; a token of the class may stand before the pixels of an image."""
+    for lead in (0, 1):
+        tail, rest = order[lead:] - lead, len(order) - lead
+        for count in (n for n in range(2, rest) if rest % n == 0 and (order[:lead] == np.arange(lead)).all()):
+            if (tail == np.arange(rest).reshape(count, -1).T.ravel()).all():
+                theirs, ours = f"({count}, {rest // count})", f"({rest // count}, {count})"
+                text = f"JAX has axis {axis} as {ours} where torch has it as {theirs}."
+                return "axis-order", text, f"Exchange the two axes before they become one of {rest}."
+    return None
+
+
+def _parts(order: np.ndarray, axis: int) -> tuple[str, str, str] | None:
+    """Say whether an order exchanges parts of one width."""
+    size = len(order)
+    for count in (n for n in range(2, min(size, MOST_PARTS) + 1) if size % n == 0):
+        width, starts = size // count, order.reshape(count, -1)[:, 0]
+        if (order.reshape(count, -1) == starts[:, None] + np.arange(width)).all() and (starts % width == 0).all():
+            told = ", ".join(str(1 + start // width) for start in starts)
+            return "concat-order", f"JAX joins torch's {count} parts of axis {axis} in the order {told}.", ""
+    return None
+
+
+def _order(want: np.ndarray, got: np.ndarray) -> np.ndarray | None:
+    """Return which entry of torch's each entry of JAX's is, along the first axis; nothing if any is none of them."""
+    size = len(want)
+    if not 1 < size <= MOST_SHIFTS:
+        return None
+    theirs, ours = want.reshape(size, -1), got.reshape(size, -1)
+    # one entry tells which may be the same
+    close = np.isclose(ours[:, :1], theirs[None, :, 0], rtol=RECOGNISED, atol=0)
+    if not close.any(1).all():
+        return None
+    order = close.argmax(1)
+    changed = len(set(order.tolist())) == size and (order != np.arange(size)).any()
+    return order if changed and same(theirs[order], ours) else None
 
 
 def shuffled(e: Evidence) -> list[Cause]:

@@ -101,6 +101,11 @@ def indices(e: Evidence) -> list[Cause]:
     if not same(weight[ours], rows):
         return []
     ours = ours.reshape(taken.shape)
+    if taken.ndim > 1 and taken.shape[-1] == taken.shape[-2] and (weight[ours] == weight[taken.swapaxes(-1, -2)]).all():
+        text = (
+            "JAX looks torch's indices up with their last two axes exchanged, as key minus query for query minus key."
+        )
+        return [cause("index", text, "Exchange the two terms of the difference.", e.pair.call.path, proven=True)]
     wrong = ours != taken
     steps = np.unique(ours[wrong].astype(int) - taken[wrong])
     if len(steps) == 1 and wrong.all():

@@ -9,6 +9,7 @@ from jaxgrad.verify.judge import size
 from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, ONE_FACTOR, ROUNDED, TORCH_CLIP_EPSILON
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import ratio, same, special_ratio
+from jaxgrad.verify.port.diagnosis._optimizer_rules import first_update
 from jaxgrad.verify.report._records import Cause
 
 __all__ = ["in_step"]
@@ -37,12 +38,24 @@ def in_step(bound: Any, tolerance: float) -> list[Cause]:
     found = _buffers(bound, theirs, wrong["buffers"], before, want) if wrong["buffers"] else []
     if wrong["clipped gradient"]:
         found += _clip(bound, theirs, wrong["clipped gradient"], before, want)
-    # what the optimizer holds explains what it does; a state that only JAX's decay has is told by the update
-    if wrong["optimizer state"]:
-        found += _state(bound, theirs, wrong["optimizer state"], before, want)
-    elif wrong["update"]:
-        found += _update(bound, theirs, wrong["update"], before, want)
-    return found
+    return found + _of_optimizer(bound, theirs, wrong, before, want, got)
+
+
+def _of_optimizer(bound: Any, theirs: Any, wrong: dict[str, Any], before: Any, want: Any, got: Any) -> list[Cause]:
+    """Explain the update by its rule, all that differs at once; or by its pattern where it follows no known rule."""
+    rule = first_update(bound, theirs, before, want, got) if wrong["update"] else []
+    # a rate alone may be Nesterov's step or a schedule: the pattern tells
+    rule = [] if [one.id for one in rule] == ["learning-rate"] else rule
+    state = _state(bound, theirs, wrong["optimizer state"], before, want) if wrong["optimizer state"] else []
+    if rule or state:
+        told = {one.id for one in rule}
+        # what the optimizer holds differs by a decay inside of the gradient too
+        return rule + [one for one in state if one.id not in told and not (one.id in PATTERNS and rule)]
+    return _update(bound, theirs, wrong["update"], before, want) if wrong["update"] else []
+
+
+PATTERNS = ("l2-decay", "accumulator-start")
+"""What a state shows of a decay or a start that the update's rule tells exactly."""
 
 
 def _cause(name: str, text: str, mend: str, stage: str) -> list[Cause]:
@@ -69,7 +82,10 @@ def _clip(bound: Any, theirs: Any, wrong: dict[str, Any], before: Any, want: Any
                 "clip-epsilon", text, "Use jaxgrad.gradient.clip_by_global_norm, which has torch's rule.", stage
             )
         return _cause(
-            "clip-limit", f"JAX's clipped gradient is {f:.6g} times torch's.", "Clip to the same norm.", stage
+            "clip-limit",
+            f"JAX's clipped gradient is {special_ratio(f, {})} times torch's.",
+            "Clip to the same norm.",
+            stage,
         )
     return _cause("clip-kind", "one side clips by the norm of everything and the other does not.", "Clip alike.", stage)
 
@@ -77,31 +93,43 @@ def _clip(bound: Any, theirs: Any, wrong: dict[str, Any], before: Any, want: Any
 def _state(bound: Any, theirs: Any, wrong: dict[str, Any], _: Any, want: Any) -> list[Cause]:
     """Moments: decay inside of the gradient, another beta, a maximum of corrected moments, another start."""
     stage = "optimizer state"
-    names = {n.split(" of ")[0] for n in wrong}
-    gradient = want["clipped gradient"]
-    params = bound.torch.params
+    gradient, params = want["clipped gradient"], bound.torch.params
+    found: dict[str, list[Cause]] = {}
     for label, (got, expected) in wrong.items():
         part, name = label.split(" of ", 1)
-        factor = ratio(got, expected)
-        if part == "nu_max":
-            return _cause("amsgrad", "optax takes the maximum of the bias-corrected moment, torch of the raw one.",
-                          "There is no optax argument for torch's rule.", stage)  # fmt: skip
-        if part in ("mu", "trace") and factor is None and name in params:
-            coefficient = ratio(got / _first(got, gradient[name]) - gradient[name], params[name])
-            other = ratio(expected / _first(expected, gradient[name]) - gradient[name], params[name])
-            found = coefficient if coefficient is not None else other
-            if found is not None or _decays(theirs):
-                return _l2(stage, theirs)
-        if factor is not None:
-            beta = "beta1" if part == "mu" else "momentum" if part == "trace" else "beta2"
-            text = f"{part} is {special_ratio(factor, {})} times torch's after one step: (1 - {beta}) differs."
-            return _cause(beta, text, f"Give both the same {beta}.", stage)
+        if part not in found and (causes := _moment(theirs, part, name, got, expected, gradient, params)):
+            found[part] = causes
+    # what one moment shows of a decay the other shows too, as some other share
+    causes = [one for same in found.values() for one in same]
+    decay = [one for one in causes if one.id == "l2-decay"]
+    if decay or causes:
+        return decay[:1] or causes
     if _decays(theirs):
         return _l2(stage, theirs)
-    if names <= {"nu", "sum_of_squares"}:
+    if {n.split(" of ")[0] for n in wrong} <= {"nu", "sum_of_squares"}:
         return _cause("accumulator-start", "the second moments start at different values.",
                       "Set initial_accumulator_value (or initial_scale) to torch's.", stage)  # fmt: skip
     return []
+
+
+def _moment(
+    theirs: Any, part: str, name: str, got: np.ndarray, expected: np.ndarray, gradient: Any, params: Any
+) -> list[Cause]:
+    """Explain one moment of one parameter."""
+    stage = "optimizer state"
+    if part == "nu_max":
+        return _cause("amsgrad", "optax takes the maximum of the bias-corrected moment, torch of the raw one.",
+                      "There is no optax argument for torch's rule.", stage)  # fmt: skip
+    factor = ratio(got, expected)
+    if part in ("mu", "trace") and factor is None and name in params:
+        inside = [ratio(x / _first(x, gradient[name]) - gradient[name], params[name]) for x in (got, expected)]
+        if any(x is not None for x in inside) or _decays(theirs):
+            return _l2(stage, theirs)
+    if factor is None:
+        return []
+    beta = "beta1" if part == "mu" else "momentum" if part == "trace" else "beta2"
+    text = f"{part} is {special_ratio(factor, {})} times torch's after one step: (1 - {beta}) differs."
+    return _cause(beta, text, f"Give both the same {beta}.", stage)
 
 
 def _first(array: np.ndarray, gradient: np.ndarray) -> float:

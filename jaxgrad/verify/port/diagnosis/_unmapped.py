@@ -15,17 +15,21 @@ SEEN_OF_THEM = ("stop-gradient", "gradient-scale", "scale", "unknown")
 """What a check sees of a weight that the other side lacks: no gradient, and an output without it."""
 
 
+TOLD_BETTER = ("bias-missing", "layer-scale", "scale-missing", "norm-missing", "layer-missing")
+"""Causes that say what the weight was for, and what to write."""
+
+
 def with_unmapped(bound: Any, results: Sequence[Result], causes: list[Cause]) -> list[Cause]:
     """Put weights without a counterpart first, and leave out what is only seen of them.
 
-    A layer that leaves out its bias is told by the cause that says so, with the setting that mends it.
+    A layer that leaves out its bias, a norm or a scale that JAX lacks are told by the cause that says so.
 
     Args:
         bound: The pair.
         results: What was judged, the mapping among it.
         causes: What was found so far.
     """
-    told = {one.path for one in causes if one.id == "bias-missing"}
+    told = {one.path for one in causes if one.id in TOLD_BETTER and one.proven}
     leaves = [leaf for result in results if result.name == "mapping" for leaf in result.leaves]
     found = [one for one in (_of(bound, leaf) for leaf in leaves) if one.path not in told]
     if not found:

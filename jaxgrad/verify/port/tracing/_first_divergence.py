@@ -184,7 +184,7 @@ def _forward(passes: Passes, rows: list[LayerError], tolerance: float) -> list[D
             path = _between(passes, pair) or row.torch
             events.append((pair.call.start, Divergence(path, "forward", "input", row.jax, row.own_input, pair.slot)))
         if row.own_forward > tolerance:
-            path = row.torch or _trailing(passes, pair) or "(model)"
+            path = _trailing(passes, pair) or row.torch or "(model)"
             events.append((pair.call.end, Divergence(path, "forward", "output", row.jax, row.own_forward, pair.slot)))
     for one in passes.steps:
         assert one.call.output is not None
@@ -236,8 +236,10 @@ def _between(passes: Passes, pair: Aligned) -> str:
 
 
 def _trailing(passes: Passes, pair: Aligned) -> str:
-    """Return the torch layer without a partner that ended a model."""
-    return _lone(passes, pair.call.end, pair.call, pair.call.output)
+    """Return the torch layer without a partner that ended a model, or that makes what a layer around it returns."""
+    path = _lone(passes, pair.call.end, pair.call, pair.call.output)
+    made = [c for c in passes.trace.calls if c.path == path and c.end < pair.call.end]
+    return path if not pair.call.path or any(_returns(c, pair.call.output) for c in made) else ""
 
 
 def _lone(passes: Passes, time: float, parent: Call | None, arrives: np.ndarray | None) -> str:

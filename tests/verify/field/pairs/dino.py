@@ -133,18 +133,18 @@ def jax_loss(bug):
 ATTENTION = "blocks.0.attn blocks.0.attn.proj"
 RIGHT = {
     "eps": ("blocks.0.norm1", "epsilon"),
-    "head layout": (ATTENTION, "head-order axis-order"),
-    "q and k swapped": (ATTENTION, "qkv-order query-key-swapped attention-swapped qk-swapped"),
+    "head layout": (ATTENTION, "head-order"),
+    "q and k swapped": (ATTENTION, "qkv-order"),
     "gelu": ("blocks.0.act blocks.0.fc2", "gelu-form"),
-    "no residual": ("blocks.0 blocks.1.norm1 blocks.1", "residual-missing residual"),
+    "no residual": ("blocks.0 blocks.1.norm1 blocks.1", "residual"),
     "patches transposed": ("blocks.0 blocks.0.norm1 patch_embed", "axis-order"),
-    "class token last": ("blocks.0 blocks.0.norm1", "concat-order concatenation-order axis-order"),
-    "mean of tokens": ("head head.mlp.0", "pool-kind reduction"),
-    "no normalise": ("head.last_layer head", "normalise-missing l2-normalise activation-missing"),
-    "normalise eps": ("head.last_layer head", "l2-normalise epsilon normalise-epsilon"),
-    "weight norm axis": ("head.last_layer head (model)", "weight-norm norm-axes"),
+    "class token last": ("blocks.0 blocks.0.norm1", "concat-order"),
+    "mean of tokens": ("head head.mlp.0", "pool-kind"),
+    "no normalise": ("head.last_layer head", "normalise"),
+    "normalise eps": ("head.last_layer head", "epsilon"),
+    "weight norm axis": ("head.last_layer head (model)", "weight-norm"),
     "teacher temperature": ("loss", "temperature"),
-    "loss summed": ("loss", "reduction factor loss-factor"),
+    "loss summed": ("loss", "reduction"),
 }
 BUGS = ["", *RIGHT]
 

@@ -146,14 +146,17 @@ RIGHT = {
         "features.1.block.0.2 features.1.block.1 features.1.block.1.avgpool features.1.block.1.fc1",
         "activation",
     ),
-    "act on projection": ("features.1 features.2.block.0.0 features.2", "activation activation-extra"),
+    "act on projection": ("features.1.block.2 features.1 features.2.block.0.0 features.2", "activation"),
     "max squeeze": ("features.1.block.1.fc1 features.1.block.1.avgpool", "pool-kind"),
-    "se relu missing": ("features.1.block.1.activation features.1.block.1.fc2", "activation-missing activation"),
+    "se relu missing": ("features.1.block.1.activation features.1.block.1.fc2", "activation-missing"),
     "sigmoid": ("features.1.block.1.scale_activation features.1.block.1 features.1.block.2.0", "activation"),
-    "keras hard sigmoid": ("features.1.block.1.scale_activation features.1.block.1 features.1.block.2.0", "activation"),
-    "se adds": ("features.1.block.1 features.1.block.2.0", "operation addition gate"),
-    "residual missing": ("features.3 features.4.0 features.4", "residual-missing residual"),
-    "classifier act missing": ("classifier.1 classifier.3", "activation-missing activation"),
+    "keras hard sigmoid": (
+        "features.1.block.1.scale_activation features.1.block.1 features.1.block.2.0",
+        "hard-sigmoid",
+    ),
+    "se adds": ("features.1.block.1 features.1.block.2.0", "operation"),
+    "residual missing": ("features.3 features.4.0 features.4", "residual"),
+    "classifier act missing": ("classifier.1 classifier.3", "activation-missing"),
 }
 BUGS = ["", *RIGHT]
 

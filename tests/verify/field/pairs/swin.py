@@ -185,18 +185,18 @@ class JSwin(fnn.Module):
 
 ATTENTION = "blocks.0.attn blocks.0.attn.proj blocks.1.attn blocks.1.attn.proj"
 RIGHT = {
-    "index transposed": (ATTENTION, "axis-order position-bias attention-bias"),
-    "qkv by head": (ATTENTION, "qkv-order head-order axis-order"),
+    "index transposed": (ATTENTION, "attention-bias"),
+    "qkv by head": (ATTENTION, "qkv-order"),
     "scale": (ATTENTION, "attention-scale"),
-    "no position bias": (ATTENTION, "position-bias attention-bias mask-missing"),
+    "no position bias": (ATTENTION, "attention-bias"),
     "softmax axis": (ATTENTION + " blocks.0.attn.softmax", "softmax-axis"),
     "eps": ("blocks.0.norm1", "epsilon"),
-    "shift sign": ("blocks.1.attn blocks.1.attn.qkv", "shift shifted axis-order roll"),
-    "mask missing": ("blocks.1.attn blocks.1.attn.proj blocks.1.attn.softmax", "mask mask-missing"),
-    "no shift back": ("blocks.1 blocks.1.norm2", "shift shifted roll"),
+    "shift sign": ("blocks.1.attn blocks.1.attn.qkv", "shift"),
+    "mask missing": ("blocks.1.attn blocks.1.attn.proj blocks.1.attn.softmax", "mask"),
+    "no shift back": ("blocks.1 blocks.1.norm2", "shift"),
     "gelu": ("blocks.0.mlp.1 blocks.0.mlp.2", "gelu-form"),
-    "merge order": ("downsample downsample.norm", "concat-order axis-order concatenation-order"),
-    "first token": ("head norm (model)", "pool-kind reduction"),
+    "merge order": ("downsample downsample.norm", "concat-order"),
+    "first token": ("head norm (model)", "pool-kind"),
 }
 BUGS = ["", *RIGHT]
 

@@ -143,19 +143,19 @@ class JUNet(nnx.Module):
 
 TIME = "time_embed.0 time_embed"
 RIGHT = {
-    "freq shift": (TIME, "timestep-embedding timescale sinusoid-timescale sinusoids"),
-    "sin first": (TIME, "timestep-embedding sinusoid-order axis-order halves-swapped concatenation-order sinusoids"),
-    "groups": ("down.norm1", "groups num-groups"),
+    "freq shift": (TIME, "timestep-embedding"),
+    "sin first": (TIME, "timestep-embedding"),
+    "groups": ("down.norm1", "groups"),
     "eps": ("down.norm1", "epsilon"),
     "relu": ("down.conv1", "activation"),
-    "no silu on time": ("down.time", "activation-missing activation"),
-    "time scales": ("down.norm2", "addition operation modulation"),
+    "no silu on time": ("down.time", "activation-missing"),
+    "time scales": ("down.norm2", "operation"),
     "no scale": ("attn attn.proj", "attention-scale"),
-    "no residual": ("attn up up.norm1", "residual-missing residual"),
+    "no residual": ("attn up up.norm1", "residual"),
     "SAME": ("pool", "padding"),
-    "bilinear": ("up up.norm1 up.skip", "interpolation resize-kernel resize"),
-    "concat order": ("up up.norm1 up.skip", "concat-order concatenation-order axis-order"),
-    "no act out": ("conv_out", "activation-missing activation"),
+    "bilinear": ("up up.norm1 up.skip", "interpolation"),
+    "concat order": ("up up.norm1 up.skip", "concat-order"),
+    "no act out": ("conv_out", "activation-missing"),
 }
 BUGS = ["", *RIGHT]
 

@@ -29,9 +29,12 @@ def test_both_sides_are_told_by_name_and_shape_before_what_follows():
 
 
 def test_a_bias_that_a_layer_leaves_out_is_told_by_its_setting():
-    bias = cause("bias-missing", "JAX has no bias.", path="fc")
+    bias = cause("bias-missing", "JAX has no bias.", path="fc", proven=True)
     lost = Leaf("fc.bias", "", np.inf, note="why")
     assert with_unmapped(PAIR, [result(lost)], [bias]) == [bias]
+    # what is only likely does not stand for it
+    likely = cause("bias-missing", "JAX has no bias.", path="fc")
+    assert [one.id for one in with_unmapped(PAIR, [result(lost)], [likely])] == ["mapping", "bias-missing"]
 
 
 def test_nothing_is_changed_where_every_weight_has_its_counterpart():
