@@ -51,3 +51,16 @@ def test_torchs_own_weight_norm_is_told_of_and_its_hessian_product_judged_by_the
     assert "wrong second derivative" in report.table()
     assert notes(nn.Linear(2, 2)) == []
     assert len(notes(nn.utils.weight_norm(nn.Linear(2, 2)))) == 1
+
+
+def test_a_loss_is_judged_by_the_formulas_too():
+    def theirs(out, target):
+        return torch.nn.functional.hardsigmoid(out - target).square().mean()
+
+    def ours(out, target):
+        return jnp.square(jnp.clip(out - target + 3.0, 0.0, 6.0) / 6.0).mean()
+
+    x = np.random.default_rng(0).normal(size=(3, 7)).astype(np.float32)
+    bound = pair(torch=nn.Linear(7, 5).eval(), jax=fnn.Dense(5), loss=(theirs, ours), batch=(x, x[:, :5]))
+    report = bound.check(["value", "gradient", "hvp"], dtypes=("float64",))
+    assert report.ok, report.table()

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -180,7 +180,7 @@ class TorchSide:
         import torch
 
         wide = any(x.dtype == torch.float64 for x in torch.utils._pytree.tree_leaves(output) if torch.is_tensor(x))
-        with _lift_torch.widened() if wide else contextlib.nullcontext():
+        with _lift_torch.widened() if wide else contextlib.nullcontext(), _with_second_derivatives():
             return self.plain_loss(output, *targets)
 
     def call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
@@ -193,13 +193,9 @@ class TorchSide:
 
     def plain_call(self, dtype: str, params: dict[str, Any], buffers: dict[str, Any], *inputs: Any) -> Any:
         """Apply the module to tensors, with the parameters given; what it computes in float32 itself stays so."""
-        import torch
         from torch.func import functional_call
-        from torch.nn.attention import SDPBackend, sdpa_kernel
 
-        # only the plain attention kernel has second derivatives
-        # and no compiled function has any
-        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"), _formulas.by_formula():
+        with _with_second_derivatives():
             tensors = {name: (params if own in params else buffers)[own] for name, own in self.places.items()}
             copies = tuple(x.clone() for x in inputs)
             # torch's own search for tied weights sets a module that has two names twice, and leaves ours in it
@@ -223,6 +219,16 @@ class TorchSide:
             x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
         )
         return tuple(to_torch(x, _np(dtype)) for x in wide)
+
+
+@contextlib.contextmanager
+def _with_second_derivatives() -> Iterator[None]:
+    """Let torch compute by what it differentiates twice: the plain attention kernel, formulas, nothing compiled."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"), _formulas.by_formula():
+        yield
 
 
 def copied(module: Any) -> Any:
