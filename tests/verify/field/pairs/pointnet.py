@@ -68,7 +68,7 @@ class JPointNet(nnx.Module):
             nnx.BatchNorm(n, use_running_average=True, epsilon=eps, rngs=rngs) for n in (8, 12, 20)
         )
         self.fc1, self.fc2 = nnx.Linear(20, 10, rngs=rngs), nnx.Linear(10, 4, rngs=rngs)
-        self.bn = nnx.BatchNorm(10, use_running_average=bug != "batch statistics", rngs=rngs)
+        self.bn = nnx.BatchNorm(10, use_running_average=True, rngs=rngs)
 
     def __call__(self, x):
         transform = self.stn(x)
@@ -80,7 +80,8 @@ class JPointNet(nnx.Module):
         x = self.bn3(self.conv3(x))
         x = nnx.relu(x) if self.bug == "relu before max" else x
         x = x.max(1)
-        h = self.bn(self.fc1(x))
+        # said at the call it stays so in evaluation; as an attribute `eval` would set it right
+        h = self.bn(self.fc1(x), use_running_average=self.bug != "batch statistics")
         h = self.fc2(nnx.leaky_relu(h, 0.01) if self.bug == "leaky" else nnx.relu(h))
         return h if self.bug == "no log softmax" else nnx.log_softmax(h, -1)
 
