@@ -10,7 +10,7 @@ from jaxgrad.verify.port._judge_mapping import judge_mapping
 from jaxgrad.verify.port._question import Question
 from jaxgrad.verify.port._record_layers import Recording, judge_layers, record
 from jaxgrad.verify.port.diagnosis import _diagnose
-from jaxgrad.verify.port.frameworks._contexts import precision, small_on_one_thread
+from jaxgrad.verify.port.frameworks._contexts import precision, threads_beside_jax
 from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
@@ -27,7 +27,7 @@ NO_STEP = "an optimizer was given, and no step was compared: ask for what=[..., 
 def check(pair: ModelPair, asked: Question) -> Report:
     """Compare both models in what is asked, and find where and why they differ: `Pair.check` says how."""
     begun = time.perf_counter()
-    with precision(), small_on_one_thread(pair.size):
+    with precision(), threads_beside_jax(pair.size):
         pair = pair.prepared
         sides = {dtype: (TorchQuantities(pair, dtype), _in_jax(pair, dtype, asked)) for dtype in asked.dtypes}
         results = _judge_numbers(pair, sides, asked)

@@ -7,7 +7,7 @@ from jaxgrad.verify.judge._tolerances import DEFINITION_F64, NOISE_MULTIPLE
 from jaxgrad.verify.port._audit import Audit, audit
 from jaxgrad.verify.port._check import check
 from jaxgrad.verify.port._question import Question
-from jaxgrad.verify.port.frameworks._contexts import precision, small_on_one_thread
+from jaxgrad.verify.port.frameworks._contexts import precision, threads_beside_jax
 from jaxgrad.verify.port.mapping._flatten_order import resolve_flatten_order
 from jaxgrad.verify.port.mapping._islands import find_islands
 from jaxgrad.verify.port.mapping._model_pair import ModelPair
@@ -39,7 +39,7 @@ class Pair(ModelPair):
         Cost:
             One run of either model and its gradient, compiled; nothing of the kind with ``prove=False``.
         """
-        with small_on_one_thread(self.size):
+        with threads_beside_jax(self.size):
             return audit(self, prove=prove)
 
     def check(
