@@ -129,9 +129,15 @@ class JaxQuantities:
         slope, product, others = jax.jvp(forward(gradient, params), (params,), (vector,), has_aux=True)
         return others._replace(params=slope), product
 
-    @functools.cached_property
+    @property
     def first(self) -> Gradient:
-        """The gradient at the given weights, with all that is wanted of its program, or as much of it as there is."""
+        """The gradient at the given weights, with all that is wanted of its program; computed once."""
+        if "first" not in self.kept:
+            self.kept["first"] = self._first()
+        return self.kept["first"]
+
+    def _first(self) -> Gradient:
+        """Compute the gradient at the given weights, and as much of the rest as there is."""
         given = self.params, self.rest, *self.batch
         if self.with_product:
             with contextlib.suppress(Exception):  # no forward rule, or layers that cannot be watched
