@@ -27,7 +27,7 @@ def first_of_results(results: Sequence[Result], tolerance: float) -> Divergence 
     for result in results:
         if result.verdict != "differ":
             continue
-        wrong = [leaf for leaf in result.leaves if not leaf.error <= tolerance]
+        wrong = _training_steps.differing(result.leaves, tolerance)
         # the first of a step's stages; of a derivative the leaf that is furthest off
         leaf = wrong[0] if result.name.startswith("step") else max(wrong, key=lambda x: x.error)
         if result.name.startswith("step"):

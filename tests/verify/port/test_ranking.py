@@ -1,5 +1,7 @@
 """Every divergence of one run is told with its cause, the weightiest first; calls and cells are paired as they are."""
 
+from collections import OrderedDict
+
 import flax.linen as fnn
 import jax
 import jax.numpy as jnp
@@ -219,3 +221,29 @@ def test_a_call_through_super_is_one_call():
     found = bound.check(["value"], dtypes=("float64",))
     assert found.first_divergence.path == "a"
     assert [(cause.id, "1.1" in cause.text) for cause in found.causes] == [("scale", True)]
+
+
+class Normed(fnn.Module):
+    @fnn.compact
+    def __call__(self, x, train: bool = True):
+        h = fnn.BatchNorm(use_running_average=not train, momentum=0.9, name="1")(fnn.Dense(8, name="0")(x))
+        return fnn.Dense(3, name="2")(fnn.relu(h))
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+def test_the_variance_that_torch_keeps_unbiased_is_proven_and_stands_behind_what_can_be_mended():
+    torch.manual_seed(0)
+    layers = {"0": nn.Linear(8, 8), "1": nn.BatchNorm1d(8), "relu": nn.ReLU(), "2": nn.Linear(8, 3)}
+    net = nn.Sequential(OrderedDict(layers)).train()
+    given = {"batch": (X, Y), "mode": "train", "loss": "mse", "optimizer": (sgd, optax.sgd(0.1))}
+    found = pair(torch=net, jax=Normed(), **given).check(["value", "steps:3"], dtypes=("float64",))
+    assert [(cause.id, cause.proven) for cause in found.causes] == [("bn-unbiased", True)]
+    assert found.first_divergence.path == "buffers"
+    # a schedule that parts at the second step alone is not hidden by the variance of the first
+    given["optimizer"] = (sgd, optax.sgd(optax.piecewise_constant_schedule(0.1, {1: 0.5})))
+    found = pair(torch=net, jax=Normed(), **given).check(["value", "steps:3"], dtypes=("float64",))
+    assert found.first_divergence.path == "update"
+    assert next(r for r in found.results if r.name == "steps:3").reason == "first differs at step 2: update"

@@ -266,5 +266,26 @@ def _buffers(bound: Any, theirs: Any, wrong: dict[str, Any], before: Any, want: 
         return _cause("bn-momentum", text, "flax keeps momentum, torch takes it: momentum=0.9 for torch's 0.1.", stage)
     if all(p.endswith("/var") for p in wrong):
         text = "torch keeps the unbiased variance, N/(N-1) times flax's, where N counts the batch and its pixels."
-        return _cause("bn-unbiased", text, "Multiply the batch's share of the running variance by N/(N-1).", stage)
+        mend = "Multiply the batch's share of the running variance by N/(N-1); no setting of flax does it."
+        return [cause("bn-unbiased", text, mend, stage, proven=_are_unbiased(bound, wrong, start))]
     return []
+
+
+def _are_unbiased(bound: Any, wrong: dict[str, Any], start: dict[str, Any]) -> bool:
+    """Say whether every variance of the batch is N/(N-1) times as large in torch, for an N of whole examples.
+
+    Either side keeps a share of the start, which torch's momentum tells; the rest is the variance of the batch.
+    """
+    layers = dict(bound.torch.module.named_modules())
+    examples = len(bound.batch[0])
+    for path, (got, want) in wrong.items():
+        key = next(e.torch[0] for e in bound.mapping.entries if e.jax == path)
+        share = getattr(layers.get(key.rpartition(".")[0]), "momentum", None)
+        kept = None if share is None else (1 - share) * start[path]
+        factor = None if kept is None else ratio(got - kept, want - kept)
+        if factor is None or not 0 < factor < 1:
+            return False
+        counted = 1 / (1 - factor) / examples
+        if abs(counted - round(counted)) > NAMED_FACTOR * counted:
+            return False
+    return True

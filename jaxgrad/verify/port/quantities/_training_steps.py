@@ -21,7 +21,7 @@ from jaxgrad.verify.port.quantities._names import steps_of
 from jaxgrad.verify.port.quantities._verdicts import judge_result
 from jaxgrad.verify.report._records import Leaf, Result
 
-__all__ = ["STAGES", "compare_steps", "first_stage", "judge_steps", "stage_of"]
+__all__ = ["STAGES", "compare_steps", "differing", "first_stage", "judge_steps", "stage_of"]
 
 STAGES = ("loss", "buffers", "gradient", "clipped gradient", "optimizer state", "update", "parameters")
 
@@ -50,7 +50,8 @@ def compare_steps(bound: ModelPair, ours: JaxQuantities, steps: int, tolerance: 
         tolerance: The largest relative error.
 
     Returns:
-        Leaves named ``step 1: gradient: fc.weight``; the stages stop at the first step that differs.
+        Leaves named ``step 1: gradient: fc.weight``; the stages stop at the first step that differs in more than
+        running variances.
     """
     theirs, trained = _Torch(bound, ours.dtype), _Jax(bound, ours)
     found: list[Leaf] = []
@@ -72,7 +73,9 @@ def compare_steps(bound: ModelPair, ours: JaxQuantities, steps: int, tolerance: 
                 leaf.error *= UPDATE_OF_ROUNDING if leaf.torch in still else 1.0
                 leaf.torch = f"step {step}: {stage}: {leaf.torch}" if leaf.torch else f"step {step}: {stage}"
             found += leaves
-        if any(not leaf.error <= tolerance for leaf in found):
+        wrong = differing(found, tolerance)
+        # nothing in training reads a running variance: the steps after it are what they would be
+        if wrong and not _is_variance_alone(wrong[0], wrong):
             break
     return found
 
@@ -266,8 +269,25 @@ class _Jax:
 
 def first_stage(leaves: list[Leaf], tolerance: float) -> str:
     """Return the first stage that differs, ``step 1: clipped gradient``, or nothing."""
-    wrong = [leaf.torch for leaf in leaves if not leaf.error <= tolerance]
+    wrong = [leaf.torch for leaf in differing(leaves, tolerance)]
     return ": ".join(wrong[0].split(": ")[:2]) if wrong else ""
+
+
+def differing(leaves: list[Leaf], tolerance: float) -> list[Leaf]:
+    """Return the leaves that differ, in their order, but running variances alone last.
+
+    torch keeps the unbiased variance and Flax the biased one, and no setting of a port changes that: it must not stand
+    before what can be mended.
+    """
+    wrong = [leaf for leaf in leaves if not leaf.error <= tolerance]
+    return sorted(wrong, key=lambda leaf: _is_variance_alone(leaf, wrong))
+
+
+def _is_variance_alone(leaf: Leaf, wrong: list[Leaf]) -> bool:
+    """Say whether a leaf is a running variance whose mean agrees, which another momentum would change too."""
+    means = {other.torch for other in wrong if other.torch.endswith("/mean")}
+    name = leaf.torch.removesuffix("/var")
+    return stage_of(leaf.torch) == "buffers" and name != leaf.torch and f"{name}/mean" not in means
 
 
 def stage_of(name: str) -> str:
