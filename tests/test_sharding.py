@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxgrad import curvature, gradient, inr, meta, multi_loss, nth, per_example, shift
 from tests.bridge import assert_parity, random_like
 from tests.problems import mean_square, regression
+from tests.turns import one_in
 
 pytestmark = [
     pytest.mark.usefixtures("compiled_quickly"),
@@ -85,7 +86,7 @@ def up(tree):
     return jax.tree.map(lambda leaf: leaf[None], tree)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", one_in(2, FUNCTIONS, 1))
 def test_a_loss_that_takes_the_mean_itself_is_that_of_all_devices(name):
     def whole(params, x, y):
         return lax.pmean(mean_square(params, x, y), "d")
@@ -95,7 +96,7 @@ def test_a_loss_that_takes_the_mean_itself_is_that_of_all_devices(name):
     assert_parity(over(line(), lambda *given: fun(whole, *given), BATCH, P(), PARAMS, X, Y), want)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", one_in(2, FUNCTIONS))
 def test_the_batch_over_two_axes(name):
     fun, batch = FUNCTIONS[name], P(("d", "m"))
     got = over(
@@ -309,7 +310,7 @@ OPERANDS = {
 }
 
 
-@pytest.mark.parametrize("call", OPERANDS.values(), ids=OPERANDS)
+@pytest.mark.parametrize("call", one_in(2, OPERANDS.values()), ids=OPERANDS)
 def test_an_operand_that_alone_varies_over_another_axis(call):
     """Each row of a 2x2 mesh has examples of its own, each column a factor on one operand: nothing is added up."""
     mesh = jax.make_mesh((2, 2), ("d", "m"), axis_types=(AxisType.Auto,) * 2)

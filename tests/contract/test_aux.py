@@ -19,10 +19,11 @@ from jax.sharding import PartitionSpec as P
 from jaxgrad import meta
 from tests.bridge import assert_parity
 from tests.contract import rows_meta
-from tests.contract._table import GROUPED, ROWS, in_turn, of_inputs
+from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import FACED, OF_POINTS, is_function, public_functions
 from tests.contract.test_sharding import devices, split, under_shard_map
 from tests.contract.test_transforms import under_jit, under_vmap
+from tests.turns import in_turn
 
 FUNCTIONS = {
     name: inspect.signature(function)

@@ -15,8 +15,9 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgrad import _sharding, _tree
 from tests.bridge import assert_parity
-from tests.contract._table import GROUPED, ROWS, in_turn, of_inputs
+from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import public_functions
+from tests.turns import in_turn
 
 DEVICES = 4
 
@@ -161,7 +162,7 @@ OF_JIT = ("jit, Auto", "jit, Explicit", "jit, Explicit, sharded parameters")
 @pytest.mark.parametrize(
     ("placement", "name"),
     [
-        *in_turn(OF_JIT),
+        *in_turn(OF_JIT, GROUPED),
         *(pytest.param(p, *row.values, marks=row.marks) for p in PLACEMENTS if p not in OF_JIT for row in GROUPED),
     ],
 )

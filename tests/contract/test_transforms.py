@@ -13,9 +13,10 @@ import pytest
 from jaxgrad import _jit, _tree
 from jaxgrad.verify.judge import compare, worst
 from tests.bridge import assert_parity, random_like
-from tests.contract._table import GROUPED, ROWS, in_turn, of_inputs
+from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import EAGER, is_function, public_functions
 from tests.contract.test_sharding import PLACEMENTS
+from tests.turns import in_turn, one_in
 
 PRECISIONS = {"float64": 1e-10, "float32": 1e-4, "bfloat16": None}
 
@@ -138,7 +139,7 @@ IN_TURN = ("jit", "scan", "jvp", "checkpoint")
 @pytest.mark.parametrize(
     ("transform", "name"),
     [
-        *in_turn(IN_TURN),
+        *in_turn(IN_TURN, GROUPED),
         *(pytest.param(t, *row.values, marks=row.marks) for t in TRANSFORMS if t not in IN_TURN for row in GROUPED),
     ],
 )
@@ -148,9 +149,10 @@ def test_transform(transform, name):
         TRANSFORMS[transform](example, of_inputs(example))
 
 
-@pytest.mark.parametrize("name", GROUPED)
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_precision(name, precision):
+@pytest.mark.parametrize(
+    ("precision", "name"), in_turn(tuple(PRECISIONS)[1:], GROUPED) + in_turn(("float64",), GROUPED)
+)
+def test_precision(precision, name):
     """Results keep the precision of the inputs (bfloat16 may be accumulated in float32) and stay close to float64."""
     example = ROWS[name]
     if precision in example.refuses:
@@ -163,9 +165,13 @@ def test_precision(name, precision):
     assert difference.error <= (PRECISIONS[precision] or example.tolerance_bf16), difference
 
 
-@pytest.mark.parametrize("name", GROUPED)
-@pytest.mark.parametrize(("calls", "bound"), [(2, 1), pytest.param(30, 2, marks=pytest.mark.slow)])
-def test_fresh_closures_do_not_pile_up(name, calls, bound, monkeypatch):
+@pytest.mark.parametrize(
+    ("calls", "bound", "name"),
+    # the cache is one piece of code: a third of the functions shows that it is the one that is used
+    [pytest.param(2, 1, *row.values, marks=row.marks) for row in one_in(3, GROUPED)]
+    + [pytest.param(30, 2, *row.values, marks=[*row.marks, pytest.mark.slow]) for row in GROUPED],
+)
+def test_fresh_closures_do_not_pile_up(calls, bound, name, monkeypatch):
     """Calls with new closures leave no more than the cache's bound of them alive."""
     monkeypatch.setattr(_jit, "MAX_PROGRAMS", bound)
     example = ROWS[name]

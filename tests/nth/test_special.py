@@ -11,6 +11,7 @@ import pytest
 
 from jaxgrad.nth import derivatives, laplacian
 from tests.bridge import assert_parity
+from tests.turns import one_in
 
 ORDER = 6
 
@@ -41,7 +42,7 @@ BESSEL = {
 }
 
 
-@pytest.mark.parametrize("name", BESSEL)
+@pytest.mark.parametrize("name", one_in(2, BESSEL))
 def test_bessel(name):
     fun, reference, points = BESSEL[name]
     for row, x in zip(got(fun, points).T, points, strict=True):
@@ -97,7 +98,7 @@ INTEGRALS = {
 }
 
 
-@pytest.mark.parametrize("name", INTEGRALS)
+@pytest.mark.parametrize("name", one_in(2, INTEGRALS))
 def test_integrals(name):
     fun, reference, points = INTEGRALS[name]
     for row, x in zip(got(fun, points).T, points, strict=True):

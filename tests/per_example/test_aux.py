@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgrad import per_example
 from tests.bridge import assert_parity
+from tests.turns import one_in
 
 KEYS = jax.random.split(jax.random.key(0), 5)
 PARAMS = {
@@ -198,7 +199,7 @@ def flops(call, loss, p, *batch, **options):
 
 
 @pytest.mark.parametrize("mode", ["book-keeping", "ghost", "vmap"])
-@pytest.mark.parametrize("microbatch", [None, 4])
+@pytest.mark.parametrize("microbatch", one_in(2, [None, 4], 1))
 def test_flops_do_not_grow(mode, microbatch):
     call = clipped(clip_norm=0.3, mode=mode, microbatch=microbatch)
     alone = flops(call, without_aux(classify), PARAMS, *BATCH)
@@ -206,7 +207,7 @@ def test_flops_do_not_grow(mode, microbatch):
     assert flops(call, classify, PARAMS, *BATCH, has_aux=True) <= alone * (1.0 if microbatch is None else 1.01)
 
 
-@pytest.mark.parametrize("mode", ["auto", "ghost"])
+@pytest.mark.parametrize("mode", one_in(2, ["auto", "ghost"]))
 def test_explicit_axes(mode):
     mesh = jax.make_mesh((4,), ("d",))
     params = jax.device_put(PARAMS, NamedSharding(mesh, P()))
@@ -222,7 +223,7 @@ def _data(leaf):
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-@pytest.mark.parametrize("mode", ["auto", "ghost", "vmap"])
+@pytest.mark.parametrize("mode", one_in(3, ["auto", "ghost", "vmap"], 1))
 def test_a_device_of_shard_map_has_its_own_examples(mode):
     """With ``axis_name`` too, where the sum is that of all."""
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
@@ -265,7 +266,7 @@ def test_padding_has_an_aux_and_adds_nothing():
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-@pytest.mark.parametrize("call", [name for name in CALLS if name != "noise_scale"])
+@pytest.mark.parametrize("call", one_in(3, [name for name in CALLS if name != "noise_scale"]))
 def test_a_batch_of_one(call):
     one = tuple(leaf[:1] for leaf in BATCH)
     result, aux = CALLS[call](everything, PARAMS, *one, has_aux=True)

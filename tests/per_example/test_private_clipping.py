@@ -9,6 +9,7 @@ import pytest
 from jaxgrad.per_example import clipped_sum, dp_aggregate
 from tests.bridge import assert_parity
 from tests.per_example.private import mean_square, regression
+from tests.turns import in_turn
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -72,9 +73,8 @@ KINDS = {"number": 0.5, "per layer": PER_LAYER, "automatic": automatic, "shamele
 BOUNDS = {"number": 0.5, "per layer": np.sqrt(0.3**2 + 0.4**2 + 1.2**2 + 0.1**2), "automatic": 0.5, "shameless": 0.25}
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_example_never_adds_more_than_the_sensitivity(key, kind, dtype):
+@pytest.mark.parametrize(("dtype", "kind"), in_turn(["float64", "float32", "bfloat16", "float16"], KINDS))
+def test_one_example_never_adds_more_than_the_sensitivity(key, dtype, kind):
     """Whatever its size: the last of three is there, or is padding. The sums are read before they are rounded."""
     params = jax.tree.map(lambda w: w.astype(dtype), PROBLEM.params)
     rule = private(key, clip_norm=KINDS[kind], accumulate_every=2, optimizer=optax.identity())

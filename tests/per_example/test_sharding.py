@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgrad import per_example
 from tests.bridge import assert_parity
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -140,7 +141,7 @@ def over_line(fun, *inputs, specs=BATCH, out=SAME):
 
 
 @pytest.mark.parametrize("mode", ["auto", "ghost"])
-@pytest.mark.parametrize("shared_labels", [False, True])
+@pytest.mark.parametrize("shared_labels", one_in(2, [False, True]))
 def test_mapped_inside_of_shard_map(mode, shared_labels):
     """A mapped conditional casts what it is handed, and does not look inside of its branches."""
 
@@ -192,7 +193,7 @@ OF_DP = {
 }
 
 
-@pytest.mark.parametrize("kind", OF_DP)
+@pytest.mark.parametrize("kind", one_in(2, OF_DP))
 def test_private_steps_over_devices(kind):
     """Four devices take the step of one, its count and its noise too, for several steps in a loop."""
 
@@ -211,7 +212,7 @@ def test_private_steps_over_devices(kind):
     assert_parity(got, jax.jit(train)(PARAMS, X, Y))
 
 
-@pytest.mark.parametrize("kind", OF_DP)
+@pytest.mark.parametrize("kind", one_in(2, OF_DP, 1))
 def test_every_device_takes_private_steps_by_itself(kind):
     def train(p, x, y):
         private = per_example.dp_aggregate(dense, **{**OPTIONS, "expected_batch_size": 2.0, **OF_DP[kind]})
