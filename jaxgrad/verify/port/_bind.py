@@ -191,7 +191,9 @@ def bind(side: TorchModel, model: Any, loss: Any, batch: Batch, given: dict[str,
         )  # fmt: skip
         run = side.first_run(batch)
         found = _find_mapping(unmapped, rules, dict(run.order), _try_jax(unmapped, inputs))
-        return dataclasses.replace(unmapped, mapping=found, images=run.images)
+        bound = dataclasses.replace(unmapped, mapping=found, images=run.images)
+        trained = {key for e in found.entries if e.jax in bound.jax_paths for key in e.torch if key in side.params}
+        return dataclasses.replace(bound, torch=side.thaw(trained))
 
 
 def _inputs(adapt: Adapt, batch: Batch, parts: Parts) -> tuple[Any, ...]:
