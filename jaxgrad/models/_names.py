@@ -4,7 +4,7 @@ import functools
 import re
 from typing import NamedTuple
 
-__all__ = ["ROLES", "Number", "Token", "likeness", "role_of", "words"]
+__all__ = ["DIRECTIONS", "ROLES", "Number", "Token", "likeness", "role_of", "words"]
 
 ROLES = {
     "weight": [
@@ -50,12 +50,21 @@ SYNONYMS = {
     "v": "value",
     "attn": "attention",
     "reverse": "backward",
+    "reversed": "backward",
+    "rev": "backward",
+    "bwd": "backward",
+    "bw": "backward",
+    "fwd": "forward",
+    "fw": "forward",
     "pos": "position",
     "positional": "position",
     "layernorm": "norm",
     "batchnorm": "norm",
     "codebook": "embedding",
 }
+
+DIRECTIONS = {"f": "forward", "b": "backward", "r": "backward"}
+"""What single letters mean in the name of a recurrent cell."""
 
 
 def role_of(name: str) -> tuple[str, str] | None:

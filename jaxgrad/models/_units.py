@@ -7,7 +7,7 @@ from typing import Any
 from jaxgrad._natural import natural
 from jaxgrad.models._facts import COUNT, JaxFacts, Shape, Shapes, TorchFacts
 from jaxgrad.models._groups import Unit, attention_units, jax_cells, torch_cells
-from jaxgrad.models._names import Number, Token, role_of, words
+from jaxgrad.models._names import DIRECTIONS, Number, Token, role_of, words
 
 __all__ = ["Unit", "jax_units", "torch_units", "with_tokens"]
 
@@ -163,6 +163,9 @@ def with_tokens(units: list[Unit], separator: str, *, counted: bool = True) -> l
             the order in which they run overrules.
     """
     parts = {id(unit): words(_name(unit, separator), counted=counted) for unit in units}
+    for unit in units:
+        if unit.kind == "cell":
+            parts[id(unit)] = tuple(DIRECTIONS.get(word, word) for word in parts[id(unit)])
     alike: dict[Any, set[int]] = {}
     for unit in units:
         for prefix, number in _numbers(parts[id(unit)]):

@@ -1,5 +1,7 @@
 """The search that `mapping_for` and `verify.pair` share: names as people write them, found without a rule."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +94,20 @@ def test_what_runs_first_comes_first_where_names_say_nothing():
     ran = TorchFacts(facts.shapes, facts.kinds, order={"c": 0, "a": 1, "b": 2})
     found = correspond(ran, JaxFacts(dense("p", "q", "r"), order={"q": 0, "r": 1, "p": 2}))
     assert [pairs(found)[f"{n}.weight"][0] for n in "cab"] == ["q", "r", "p"]
+
+
+@pytest.mark.parametrize("names", [("fw", "bw"), ("fwd", "bwd"), ("lstm_f", "lstm_b"), ("a_rev", "a")])
+def test_the_directions_of_a_recurrent_layer_go_by_what_people_call_them(names):
+    forward, backward = names if "rev" not in names[0] else names[::-1]
+    tree = {f"{name}/h{gate}/{leaf}": size for name in (backward, forward) for gate in "ifgo"
+            for leaf, size in (("kernel", (2, 2)), ("bias", (2,)))}  # fmt: skip
+    tree |= {f"{name}/i{gate}/kernel": (3, 2) for name in (backward, forward) for gate in "ifgo"}
+    # the backward direction may be the first that is called
+    known = {"order": {backward: 0, forward: 1}}
+    facts = dataclasses.replace(torch_facts(nn.LSTM(3, 2, bidirectional=True)), order={"": 0})
+    found = {(link.name, link.path) for link in correspond(facts, JaxFacts(tree, **known)).links}
+    assert ("weight_hh_l0", f"{forward}/hi/kernel") in found
+    assert ("weight_hh_l0_reverse", f"{backward}/hi/kernel") in found
 
 
 def test_numbers_that_flax_gives_yield_to_the_order_of_execution():

@@ -1,6 +1,7 @@
 """The judge must be able to fail: every kind of wrong answer is refused, and zeros agree."""
 
 import re
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from jaxgrad.verify.judge import compare, judge, noise_multiple, size, to_numpy, worst
 from jaxgrad.verify.judge._tolerances import NOISE_MULTIPLE_OF_A_NUMBER
-from jaxgrad.verify.port.diagnosis._known_functions import ratio, same
+from jaxgrad.verify.port.diagnosis._known_functions import ratio, recognise, same
 from jaxgrad.verify.port.quantities._measure import measure
 from jaxgrad.verify.port.quantities._verdicts import add_noise
 
@@ -172,3 +173,13 @@ def test_both_judges_know_one_rule_of_rounding():
     assert found["a"] == pytest.approx(50, rel=0.1)
     assert found["c"] == pytest.approx(0.1, rel=0.1)
     assert noise_multiple(ours, theirs, exact).error == pytest.approx(max(found.values()))
+
+
+def test_the_search_for_functions_is_silent_where_the_last_axis_has_one_entry():
+    source = np.random.default_rng(0).normal(size=(4, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert recognise(source + 1, {"x": source}) is None
+    wide = np.random.default_rng(0).normal(size=(4, 3))
+    made = (wide - wide.mean(-1, keepdims=True)) / wide.std(-1, ddof=1, keepdims=True)
+    assert recognise(made, {"x": wide}) == ("standardisation with ddof 1", "x")

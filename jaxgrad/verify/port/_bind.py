@@ -31,7 +31,7 @@ from jaxgrad.verify.port.frameworks._validate import (
     check_pairs,
 )
 from jaxgrad.verify.port.mapping import _search
-from jaxgrad.verify.port.mapping._first_uses import first_uses
+from jaxgrad.verify.port.mapping._first_uses import first_uses, with_unseen
 from jaxgrad.verify.port.mapping._fold_norms import folded, layers_to_fold
 from jaxgrad.verify.port.mapping._model_pair import ModelPair, PairOptions
 from jaxgrad.verify.port.mapping._search import Mapping, Rule
@@ -191,7 +191,9 @@ def bind(side: TorchModel, model: Any, loss: Any, batch: Batch, given: dict[str,
         )  # fmt: skip
         run = side.first_run(batch)
         found = _find_mapping(unmapped, rules, dict(run.order), _try_jax(unmapped, inputs))
-        return dataclasses.replace(unmapped, mapping=found, images=run.images)
+        bound = dataclasses.replace(unmapped, mapping=found, images=run.images)
+        trained = {key for e in found.entries if e.jax in bound.jax_paths for key in e.torch if key in side.params}
+        return dataclasses.replace(bound, torch=side.thaw(trained))
 
 
 def _inputs(adapt: Adapt, batch: Batch, parts: Parts) -> tuple[Any, ...]:
@@ -229,8 +231,8 @@ def _try_jax(pair: ModelPair, inputs: tuple[Any, ...]) -> dict[str, int]:
     except Exception as error:
         message = f"the JAX model or its loss fails on the batch (shapes {given}): {first_line(error)}"
         raise PairError(message) from error
-    # the layers of a plain function are not seen, but what it uses first comes first
-    return order or first_uses(program.jaxpr, pair.jax.params)
+    # the layers of a plain function, and cells in a scan, are not seen, but what is used first comes first
+    return with_unseen(order, first_uses(program.jaxpr, pair.jax.params))
 
 
 def _find_mapping(

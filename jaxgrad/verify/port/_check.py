@@ -14,7 +14,7 @@ from jaxgrad.verify.port.frameworks._contexts import precision, threads_beside_j
 from jaxgrad.verify.port.mapping._model_pair import ModelPair
 from jaxgrad.verify.port.quantities._jax import JaxQuantities
 from jaxgrad.verify.port.quantities._torch import TorchQuantities
-from jaxgrad.verify.port.quantities._training_steps import judge_steps
+from jaxgrad.verify.port.quantities._training_steps import ADAM_RATE, judge_steps
 from jaxgrad.verify.port.quantities._verdicts import Sides, judge_quantities
 from jaxgrad.verify.report._records import Cause, Divergence, Report, Result
 
@@ -22,6 +22,9 @@ __all__ = ["check"]
 
 
 NO_STEP = "an optimizer was given, and no step was compared: ask for what=[..., 'step']"
+ASSUMED = (
+    f"no optimizer was given: the step is that of Adam at the rate {ADAM_RATE} on both sides, and says nothing of yours"
+)
 
 
 def check(pair: ModelPair, asked: Question) -> Report:
@@ -44,21 +47,22 @@ def check(pair: ModelPair, asked: Question) -> Report:
 
 def _in_jax(pair: ModelPair, dtype: str, asked: Question) -> JaxQuantities:
     """Return JAX's side; one program gives all that is asked of it at the given weights."""
-    product = "hvp" in asked.numbers and bool(pair.torch.params) and asked.at_one_point
+    product = "hvp" in asked.numbers and pair.trains and asked.at_one_point
     return JaxQuantities(pair, dtype, product=product, record=bool(asked.inside) and dtype == "float64")
 
 
 def _judge_numbers(pair: ModelPair, sides: Sides, asked: Question) -> list[Result]:
     """Compute and judge what either side computes by itself."""
-    absent = [] if pair.torch.params else asked.of_parameters
+    absent = [] if pair.trains else asked.of_parameters
     wanted = [name for name in asked.numbers if name not in absent]
     results = judge_quantities(pair, sides, wanted, asked.tolerance, asked.noise, asked.tell)
-    return results + [Result(name, [], "agree", "the torch model has no parameters") for name in absent]
+    why = "the torch model has no parameters" + (" that are trained" if pair.torch.params else "")
+    return results + [Result(name, [], "agree", why) for name in absent]
 
 
 def _judge_steps(pair: ModelPair, sides: Sides, asked: Question) -> list[Result]:
     """Train both sides where that is asked for, and judge every step."""
-    names = asked.steps if pair.torch.params else []
+    names = asked.steps if pair.trains else []
     if names:
         asked.tell("training steps", 0.7)
     return judge_steps(pair, sides["float64"][1], names, asked.tolerance)
@@ -84,11 +88,18 @@ def _in_order(results: list[Result], asked: Question) -> list[Result]:
     return sorted(results, key=lambda result: order.get(result.name, len(order)))
 
 
+def _remarks(pair: ModelPair, asked: Question) -> list[str]:
+    """Return what a reader should know of what was compared, and of what was not."""
+    no_step = bool(pair.options.optimizer) and not asked.steps
+    assumed = pair.options.optimizer is None and bool(asked.steps) and pair.trains
+    return [text for text, holds in ((NO_STEP, no_step), (ASSUMED, assumed)) if holds]
+
+
 def _meta(pair: ModelPair, asked: Question, seconds: float) -> dict[str, Any]:
     """Return what a reader of the report needs to know about the run."""
     return {
         **about(pair),
-        "remarks": [*([NO_STEP] if pair.options.optimizer and not asked.steps else []), *pair.torch.remarks()],
+        "remarks": [*_remarks(pair, asked), *pair.torch.remarks()],
         "dtypes": list(asked.dtypes),
         "tolerance_f64": asked.tolerance,
         "noise_limit": asked.noise,

@@ -76,19 +76,22 @@ def compare_drops(theirs: Sequence[Drop], ours: Sequence[Drop]) -> list[Setting]
     """Compare the places at which both sides drop something, in the order of execution.
 
     Where their numbers differ, a place goes with one of the same name and rate, or of the same name, in the order; what
-    is left over is told, and is harmless where all rates occur on both sides: a model may drop what another packs.
+    is left over is told. It is harmless where all rates occur on both sides, since a model may drop what another packs,
+    and where the port drops nothing, which its author sees; a port that drops where torch does not trains otherwise.
     """
     pairs = list(zip(theirs, ours, strict=True)) if len(theirs) == len(ours) else _aligned(theirs, ours)
     found = [setting for a, b in pairs for setting in _pair(a, b)]
     if len(theirs) == len(ours):
         return found
-    same = not theirs or not ours or _rates(theirs) == _rates(ours)
+    same = not ours or _rates(theirs) == _rates(ours)
     told = [
         f"{len(drops)} place{'' if len(drops) == 1 else 's'}{': ' if drops else ''}{', '.join(_rates(drops))}"
         for drops in (theirs, ours)
     ]
     which = "JAX" if len(ours) < len(theirs) else "torch"
     effect = f"{which} drops less in training: add what is missing; evaluation does not show it"
+    if not theirs:
+        effect = "torch drops nothing in training: write the rate 0 in JAX; evaluation does not show it"
     first, second = (_place(drops[0]) if drops else "" for drops in (theirs, ours))
     return [*found, Setting(first, second, "dropout rates", told[0], told[1], effect, harmless=same)]
 

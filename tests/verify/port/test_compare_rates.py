@@ -152,6 +152,13 @@ def test_a_port_that_drops_nothing_is_told_and_harmless():
     assert audit.ok
 
 
+def test_a_port_that_drops_where_torch_does_not_trains_otherwise():
+    (setting,) = compare_drops([], [Drop("drop", 0.2, "entries")])
+    assert (setting.jax, setting.torch_value, setting.jax_value) == ("drop", "0 places", "1 place: 0.2")
+    assert not setting.harmless
+    assert "write the rate 0 in JAX" in setting.effect
+
+
 def test_an_audit_leaves_the_generator_of_torch_alone():
     bound = pair(torch=TorchSmall().eval(), jax=NnxNet(0.2, nnx.Rngs(0)), batch=X, loss="mean_square")
     state = torch.random.get_rng_state()

@@ -80,6 +80,13 @@ def _log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 
+def _standardised(ddof: int, x: np.ndarray) -> np.ndarray:
+    """An array of mean 0 and deviation 1 along its last axis; a single entry has no deviation with ddof 1."""
+    if x.shape[-1] <= ddof:
+        return np.full_like(x, np.nan)
+    return (x - x.mean(-1, keepdims=True)) / x.std(-1, ddof=ddof, keepdims=True)
+
+
 ELEMENTWISE: dict[str, Function] = {
     "the identity": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
@@ -115,8 +122,8 @@ ELEMENTWISE: dict[str, Function] = {
     "the logarithm": np.log,
     "the logarithm of 1 + x": np.log1p,
     "l2 normalisation": lambda x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), L2_NORMALISE_EPSILON),
-    "standardisation with ddof 1": lambda x: (x - x.mean(-1, keepdims=True)) / x.std(-1, ddof=1, keepdims=True),
-    "standardisation with ddof 0": lambda x: (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True),
+    "standardisation with ddof 1": functools.partial(_standardised, 1),
+    "standardisation with ddof 0": functools.partial(_standardised, 0),
 }
 
 

@@ -28,7 +28,7 @@ def in_side_output(bound: Any, passes: Passes, first: Divergence) -> list[Cause]
     from jaxgrad.verify.port.quantities._verdicts import outputs_laid_out
 
     quantities = JaxQuantities(bound, "float64")
-    made = quantities.output(quantities.params, quantities.rest, *quantities.batch)[0]
+    made = quantities.plain_output(quantities.params, *quantities.batch)[0]
     theirs = {n: to_float64(x) for n, x in named(passes.trace.output).items()}
     ours = outputs_laid_out({"loss": np.zeros(()), **{n: to_float64(x) for n, x in named(made).items()}}, theirs)
     if first.path not in theirs or first.path not in ours:

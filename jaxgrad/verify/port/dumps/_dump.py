@@ -50,7 +50,7 @@ def dump_torch(spec: dict[str, Any], what: list[str], dtypes: Sequence[str]) -> 
     side.first_run(batch)
     half = TorchHalf(torch=side, batch=batch, options=PairOptions(own=given["own"] or {}))
     with precision():
-        groups = _quantities(lambda dtype: TorchQuantities(half, dtype), what, dtypes)
+        groups = _quantities(lambda dtype: TorchQuantities(half, dtype), _there(half, what), dtypes)
         arrays, plain = facts(side, batch)
     return groups | arrays, {"side": "torch", "torch": plain, "doctor": doctor()}
 
@@ -68,7 +68,7 @@ def dump_jax(
     pair = bind(side, given["jax"], _losses.one(given["loss"], 1), side.batch, given)
     with precision():
         prepared = pair.prepared
-        groups = _quantities(lambda dtype: JaxQuantities(prepared, dtype), what, dtypes)
+        groups = _quantities(lambda dtype: JaxQuantities(prepared, dtype), _there(prepared, what), dtypes)
     left = {"unused": prepared.mapping.unused, "unfilled": prepared.mapping.unfilled}
     paths = {n: prepared.jax_path(n) for n in side.params}
     return groups, {"side": "jax", "paths": paths, "left": left, "doctor": doctor()}
@@ -86,6 +86,11 @@ def dumped_names(what: str | None) -> list[str]:
         message = f"{', '.join(wrong)} cannot be dumped; choose among {', '.join((*FIRST, *SECOND))}"
         raise ValueError(message)
     return [n for n in names if n not in wrong]
+
+
+def _there(half: TorchHalf, names: list[str]) -> list[str]:
+    """Return the quantities that there are: a model that trains no parameter has none of second order."""
+    return [name for name in names if half.trains or name not in SECOND]
 
 
 def _quantities(make: Callable[[str], Any], names: list[str], dtypes: Sequence[str]) -> Groups:

@@ -75,6 +75,11 @@ class StoredTorch:
         """The parameters that are not trained."""
         return frozenset(self.plain["frozen"])
 
+    def thaw(self, names: Collection[str]) -> Self:
+        """Return the same run, which has no derivatives by parameters that torch holds frozen."""
+        del names
+        return self
+
     @property
     def train(self) -> bool:
         """Whether the run was made in training mode."""

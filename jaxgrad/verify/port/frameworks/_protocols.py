@@ -73,6 +73,9 @@ class TorchModel(Protocol):
     def settled(self) -> Mapping[str, np.ndarray]:
         """Tensors that were made in float32, as they are in float64."""
 
+    def thaw(self, names: Collection[str]) -> Self:
+        """Return the model with those parameters trained, where it trains none."""
+
     def first_run(self, batch: Batch) -> FirstRun:
         """Return in which order the layers ran, and what they saw."""
 

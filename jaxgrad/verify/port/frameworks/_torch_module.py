@@ -39,6 +39,8 @@ class TorchSide:
     """Constant tensors that were moved a little, since they would hide what is done to them."""
     settled: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     """Float64 values of tensors that were made in float32, for the stage that judges definitions."""
+    thawed: frozenset[str] = frozenset()
+    """Parameters that are frozen in the module, and compared as if they were not."""
     copies: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
     """The module in every dtype that was asked for; made when it is needed."""
 
@@ -69,7 +71,8 @@ class TorchSide:
     @functools.cached_property
     def frozen(self) -> frozenset[str]:
         """The parameters that are not trained."""
-        return frozenset(name for name, p in self.module.named_parameters() if not p.requires_grad)
+        held = (name for name, p in self.module.named_parameters() if not p.requires_grad)
+        return frozenset(held) - self.thawed
 
     @functools.cached_property
     def outline(self) -> dict[str, Shape]:
@@ -108,6 +111,13 @@ class TorchSide:
         """Return the side with its constant tensors moved a little, see `perturb`."""
         params, buffers, names = perturb(self.params, self.buffers, self.frozen)
         return dataclasses.replace(self, params=params, buffers=buffers, perturbed=(*self.perturbed, *names))
+
+    def thaw(self, names: Collection[str]) -> Self:
+        """Return the side with those parameters trained, where the module trains none.
+
+        A module that is frozen as a whole was loaded to be run; it does not say which parameters its port holds still.
+        """
+        return self if set(self.params) - self.frozen else dataclasses.replace(self, thawed=frozenset(names))
 
     def unreached(self, batch: Batch) -> set[str]:
         """Return the parameters that the loss does not depend on."""

@@ -6,7 +6,7 @@ import jax.extend.core
 
 from jaxgrad.verify.judge._arrays import flatten
 
-__all__ = ["first_uses"]
+__all__ = ["first_uses", "with_unseen"]
 
 
 def first_uses(program: Any, params: Any) -> dict[str, int]:
@@ -20,6 +20,34 @@ def first_uses(program: Any, params: Any) -> dict[str, int]:
     named = dict(zip(program.invars, flatten(params), strict=False))
     _walk(program, named, order)
     return order
+
+
+def with_unseen(order: dict[str, int], uses: dict[str, int]) -> dict[str, int]:
+    """Return when layers first ran, those among them that nobody saw, such as cells inside of a scan.
+
+    Args:
+        order: When the layers that were seen first ran, by path.
+        uses: When each parameter was first used, as `first_uses` returns it.
+
+    Returns:
+        The places of all; a parameter that no layer in ``order`` holds follows the layer whose parameters were used
+        before it, and the layers above it have its place.
+    """
+    seen = sorted(order, key=order.__getitem__)
+    after: dict[str, list[str]] = {}
+    last = ""
+    for path in sorted(uses, key=uses.__getitem__):
+        above = ["/".join(path.split("/")[:n]) for n in range(path.count("/") + 1, 0, -1)]
+        holder = next((layer for layer in above if layer in order), None)
+        if holder is None and "/" not in path and order:
+            # torch shows no use of what the model itself holds either
+            continue
+        if holder is None:
+            after.setdefault(last, []).extend(above)
+        else:
+            last = max(last, holder, key=lambda layer: order.get(layer, -1))
+    places = [path for layer in ("", *seen) for path in ([layer] * (layer in order) + after.get(layer, []))]
+    return {path: i for i, path in reversed(list(enumerate(places)))}
 
 
 def _walk(program: Any, named: dict[Any, str], order: dict[str, int]) -> None:

@@ -62,6 +62,11 @@ class TorchHalf:
     options: PairOptions = PairOptions()
 
     @property
+    def trains(self) -> bool:
+        """Whether torch trains any parameter."""
+        return any(name not in self.torch.frozen for name in self.torch.params)
+
+    @property
     def size(self) -> int:
         """How many numbers the model and its batch hold."""
         return sum(x.size for x in (*self.torch.params.values(), *self.batch))

@@ -21,9 +21,12 @@ from jaxgrad.verify.port.quantities._names import steps_of
 from jaxgrad.verify.port.quantities._verdicts import judge_result
 from jaxgrad.verify.report._records import Leaf, Result
 
-__all__ = ["STAGES", "compare_steps", "differing", "first_stage", "judge_steps", "stage_of"]
+__all__ = ["ADAM_RATE", "STAGES", "compare_steps", "differing", "first_stage", "judge_steps", "stage_of"]
 
 STAGES = ("loss", "buffers", "gradient", "clipped gradient", "optimizer state", "update", "parameters")
+
+ADAM_RATE = 0.001
+"""The learning rate of the Adam that steps are taken with where the user gives no optimizer; both frameworks' own."""
 
 NORMALISED = ("optimizer state", "update", "parameters")
 
@@ -116,7 +119,7 @@ class _Torch:
         self.torch, self.bound, self.side, self.dtype = torch, bound, running(bound.torch), dtype
         params, self.buffers = self.side.tensors(dtype)
         self.params = {n: torch.nn.Parameter(p, n not in self.side.frozen) for n, p in params.items()}
-        make = (bound.options.optimizer or (lambda p: torch.optim.Adam(p, lr=0.001), None))[0]
+        make = (bound.options.optimizer or (lambda p: torch.optim.Adam(p, lr=ADAM_RATE), None))[0]
         self.optimizer = make([p for p in self.params.values() if p.requires_grad])
         self.batch = self.side.batch(bound.batch, dtype)
         self.given: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
@@ -176,7 +179,7 @@ class _Jax:
     def __init__(self, bound: ModelPair, quantities: JaxQuantities) -> None:
         self.bound, self.quantities = bound, quantities
         self.params, self.rest = quantities.params, quantities.rest
-        self.optimizer = bound.options.optimizer[1] if bound.options.optimizer else optax.adam(0.001)
+        self.optimizer = bound.options.optimizer[1] if bound.options.optimizer else optax.adam(ADAM_RATE)
         self.clip = bound.options.clip[1] if bound.options.clip else optax.identity()
         self.state = quick(lambda p: (self.optimizer.init(p), self.clip.init(p)))(self.params)
         self.descend, self.use = quick(self._descend), quick(self._use)

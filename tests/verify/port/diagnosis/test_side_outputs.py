@@ -1,8 +1,11 @@
 """Whole numbers, truth values and complex numbers that only one side returns so."""
 
+import flax.linen
 import numpy as np
 import pytest
+import torch
 
+from jaxgrad import verify
 from jaxgrad.verify.port.diagnosis._side_outputs import side_output
 
 X = np.random.default_rng(0).normal(size=(4, 5))
@@ -31,3 +34,30 @@ def test_other_numbers_are_told_and_not_proven():
     assert not found.proven
     assert "of 4 places; torch has the index of the maximum along axis 1 of logits" in str(found)
     assert side_output(X, X + 1, {}, "labels") == []
+
+
+class Classes(torch.nn.Linear):
+    """Returns the class beside the scores."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return {"logits": y, "labels": y.argmax(-1)}
+
+
+class Smallest(flax.linen.Module):
+    """The port, which takes the smallest score."""
+
+    @flax.linen.compact
+    def __call__(self, x):
+        y = flax.linen.Dense(3)(x)
+        return {"labels": y.argmin(-1), "logits": y}
+
+
+def test_a_check_says_which_whole_numbers_jax_returns():
+    squares = (lambda o, y: ((o["logits"] - y) ** 2).mean(),) * 2
+    pair = verify.pair(torch=Classes(5, 3).eval(), jax=Smallest(), loss=squares, batch=(X, np.zeros((4, 3))))
+    report = pair.check(["value"], dtypes=("float64",))
+    assert not report.ok
+    (found,) = report.causes
+    assert (found.id, found.proven) == ("output", True)
+    assert "the index of the minimum along axis 1 of output.logits as output.labels" in str(found)
