@@ -195,6 +195,11 @@ def has_backward_rule(eqn: JaxprEqn) -> bool:
     return eqn.primitive.name in {"custom_vjp_call", "custom_vjp_call_jaxpr"}
 
 
+def custom_vjp(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """Return the function of an equation that calls one with a `jax.custom_vjp`; ``None`` where it is none."""
+    return _closed(_parameter(eqn, "call_jaxpr", "fun_jaxpr")) if has_backward_rule(eqn) else None
+
+
 def custom_jvp(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """Return the function of an equation that calls one with a `jax.custom_jvp`; ``None`` where it is none."""
     return _closed(_parameter(eqn, "call_jaxpr")) if eqn.primitive.name == CUSTOM_JVP else None

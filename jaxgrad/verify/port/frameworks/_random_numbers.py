@@ -114,11 +114,7 @@ def _body(eqn: _jaxpr.JaxprEqn) -> Any:
     kept = _jaxpr.checkpoint(eqn)
     if kept is not None:
         return kept.body
-    found = _jaxpr.call(eqn) or _jaxpr.custom_jvp(eqn)
-    if found is None and _jaxpr.has_backward_rule(eqn):
-        inner = eqn.params.get("call_jaxpr", eqn.params.get("fun_jaxpr"))
-        return inner if hasattr(inner, "consts") else None
-    return found
+    return _jaxpr.call(eqn) or _jaxpr.custom_jvp(eqn) or _jaxpr.custom_vjp(eqn)
 
 
 def _open(jaxpr: Any) -> Any:
