@@ -101,7 +101,7 @@ def _conflicts(bound: ModelPair) -> list[str]:
 
 def _notes(bound: ModelPair) -> list[str]:
     """Say what else a reader should know."""
-    notes = []
+    notes = bound.mapping.undecided
     if bound.torch.frozen:
         notes.append(f"frozen in torch (requires_grad=False): {', '.join(sorted(bound.torch.frozen))}")
     if bound.torch.aliases:

@@ -92,7 +92,8 @@ def _remarks(pair: ModelPair, asked: Question) -> list[str]:
     """Return what a reader should know of what was compared, and of what was not."""
     no_step = bool(pair.options.optimizer) and not asked.steps
     assumed = pair.options.optimizer is None and bool(asked.steps) and pair.trains
-    return [text for text, holds in ((NO_STEP, no_step), (ASSUMED, assumed)) if holds]
+    told = [text for text, holds in ((NO_STEP, no_step), (ASSUMED, assumed)) if holds]
+    return [*told, *pair.mapping.undecided]
 
 
 def _meta(pair: ModelPair, asked: Question, seconds: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from jaxgrad.verify.port.frameworks._contexts import precision, threads_beside_j
 from jaxgrad.verify.port.mapping._flatten_order import resolve_flatten_order
 from jaxgrad.verify.port.mapping._islands import find_islands
 from jaxgrad.verify.port.mapping._model_pair import ModelPair
+from jaxgrad.verify.port.mapping._twins import resolve_twins
 from jaxgrad.verify.port.quantities._verdicts import Progress
 from jaxgrad.verify.report._records import Report
 
@@ -22,9 +23,9 @@ class Pair(ModelPair):
 
     @functools.cached_property
     def prepared(self) -> ModelPair:
-        """The pair with what only its values tell: float32 islands, and the order of flattened images."""
+        """The pair with what only its values tell: float32 islands, twins, and the order of flattened images."""
         with precision():
-            return resolve_flatten_order(find_islands(self))
+            return resolve_flatten_order(resolve_twins(find_islands(self)))
 
     def audit(self, *, prove: bool = True) -> Audit:
         """Compare mapping and settings before anything is compared by its numbers.

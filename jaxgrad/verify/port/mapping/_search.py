@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxgrad.models import Link
 from jaxgrad.models._facts import JaxFacts, TorchFacts
-from jaxgrad.models._search import Match, correspond
+from jaxgrad.models._search import Found, Match, correspond
 from jaxgrad.models._unpaired import unpaired
 from jaxgrad.verify._errors import MappingError
 from jaxgrad.verify.port.mapping._convert import Entry, entry_of
@@ -87,6 +87,24 @@ class Mapping:
     folded: tuple[str, ...] = ()
     """Torch layers whose weight norm was folded into the kernel, which the port holds."""
 
+    twins: tuple[Match, ...] = ()
+    """Layers that could lie in one another's places: their shapes are equal, and their names do not say which it is."""
+    exchanged: Callable[[dict[str, str]], "Mapping"] | None = dataclasses.field(default=None, repr=False)
+    """Finds the mapping again, with the JAX layers of some torch layers given."""
+
+    @property
+    def undecided(self) -> list[str]:
+        """What a reader should know of layers that nothing has told apart."""
+        if not self.twins:
+            return []
+        places = sorted({path for match in self.twins for path in (match.jax, *match.rivals)})
+        named = [f"{', '.join(x[:4])}{' ...' if x[4:] else ''}" for x in ([m.torch for m in self.twins], places)]
+        return [
+            f"names and shapes do not say which of {named[0]} lies in which of {named[1]}, and no exchange that was"
+            " tried makes the losses equal; what is told of other causes holds if the mapping is right: give"
+            " mapping=[Rule(...)] to be sure"
+        ]
+
     def fill(self, tensors: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
         """Return JAX leaves made from torch tensors, for the paths asked for, as far as the tensors are given."""
         wanted = set(paths)
@@ -148,7 +166,16 @@ def automatic(
     taken = {e.jax for e in declared}
     theirs = dataclasses.replace(torch, shapes={k: s for k, s in torch.shapes.items() if k not in spent})
     ours = dataclasses.replace(jax, shapes={p: s for p, s in jax.shapes.items() if p not in taken})
-    found = correspond(theirs, ours)
+
+    def mapped(pinned: dict[str, str] | None = None) -> Mapping:
+        found = _mapping(torch, jax, declared, correspond(theirs, ours, pinned))
+        return dataclasses.replace(found, unused=(*found.unused, *sorted(integers - spent)), exchanged=mapped)
+
+    return mapped()
+
+
+def _mapping(torch: TorchFacts, jax: JaxFacts, declared: list[Entry], found: Found) -> Mapping:
+    """Return the mapping of what rules declare and of what a search has found."""
     done = {key for e in declared for key in e.torch}
     inert = set(found.inert)
     unused = tuple(k for k in found.unused if torch.aliases.get(k, k) not in done and k not in inert)
@@ -157,7 +184,8 @@ def automatic(
     layers += [(e.torch[0].rpartition(".")[0], e.jax.rpartition("/")[0]) for e in declared]
     unfilled = tuple(path for path in found.unfilled if path not in inert)
     told = unpaired(dataclasses.replace(found, unused=unused, unfilled=unfilled), torch, jax)
-    return Mapping(entries, (*unused, *sorted(integers - spent)), unfilled, tuple(layers), found.inert, told)
+    twins = tuple(match for match in found.matches if match.rivals and not match.by_count)
+    return Mapping(entries, unused, unfilled, tuple(layers), found.inert, told, twins=twins)
 
 
 def _entries(matches: Sequence[Match]) -> list[Entry]:
