@@ -20,6 +20,7 @@ from jaxgrad.verify.port.diagnosis._images import pool, resize
 from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, recognise, same
 from jaxgrad.verify.port.diagnosis._layers import in_layer
+from jaxgrad.verify.port.diagnosis._masks import added_mask
 from jaxgrad.verify.port.diagnosis._per_row import row_factor, row_shift
 from jaxgrad.verify.port.diagnosis._rearranged import LATEST, held, joined, permuted, reduced, shuffled
 from jaxgrad.verify.port.diagnosis._sequences import recurrent
@@ -106,6 +107,9 @@ def _activation(e: Evidence) -> list[Cause]:
 
 def _after_function(e: Evidence) -> list[Cause]:
     """One side is a known function of the other."""
+    if np.unique(e.want).size <= 2:
+        # what two numbers become, as those of a mask, is no evidence of a function
+        return []
     with np.errstate(all="ignore"):
         for label, fun in ELEMENTWISE.items():
             if label == "the identity":
@@ -179,8 +183,8 @@ def _parts(e: Evidence) -> list[Cause]:
     return []
 
 
-SEARCHES = (padded_by_hand, _lone_layer, _activation, gated, branch_scale, residual, other_addend, combined, scaled,
-            combination, row_factor, row_shift, reduced, wired, pool, resize, sinusoids, constant, attention_between,
-            pooled_attention, messages, of_graphs, multiplied, held, joined, shuffled, permuted, rolled, _axes,
-            gated_sum, layer_left_out, other_function)  # fmt: skip
+SEARCHES = (padded_by_hand, added_mask, _lone_layer, _activation, gated, branch_scale, residual, other_addend,
+            combined, scaled, combination, row_factor, row_shift, reduced, wired, pool, resize, sinusoids, constant,
+            attention_between, pooled_attention, messages, of_graphs, multiplied, held, joined, shuffled, permuted,
+            rolled, _axes, gated_sum, layer_left_out, other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""
