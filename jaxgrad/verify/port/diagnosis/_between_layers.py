@@ -96,12 +96,16 @@ def _activation(e: Evidence) -> list[Cause]:
     if theirs is None or ours is None or theirs == ours:
         return _after_function(e) if theirs is None or ours is None else []
     if theirs[0] == ours[0]:
-        found = attempt(wired, e)
+        # the function of a sum, of which JAX has one addend, is no layer that is fed by another
+        found = attempt(residual, e) or attempt(wired, e)
         text = f"JAX takes {ours[1]} where torch takes {theirs[1]}."
         return found or proven_here(e, "wiring", text, f"Feed it {theirs[1]}.")
     name = name_of_activation(theirs[0], ours[0])
     its, mine = (label.replace("the identity", "nothing") for label in (theirs[0], ours[0]))
     fix = "Leave it out." if its == "nothing" else f"Apply {its} in JAX."
+    if its == "nothing" and e.sources[theirs[1]].min(initial=0.0) >= 0 and ours[1] == theirs[1]:
+        # no number of this batch is negative, so that a relu shows nowhere but in JAX's other function
+        its, fix = "relu or nothing, which are the same on this batch", "Apply relu if torch does, and else nothing."
     return proven_here(e, name, f"JAX applies {mine} where torch applies {its}.", fix)
 
 

@@ -183,7 +183,7 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
         if found or not factors[0]:
             return found
         label = special_ratio(factors[0], {})
-        rate = f"Give torch's rate, {theirs.optimizer.param_groups[0]['lr']:.6g}."
+        rate = f"Give learning_rate={theirs.optimizer.param_groups[0]['lr']:.6g}."
         return _cause("learning-rate", f"every update is {label} times torch's.", rate, stage)
     if factors and len(factors) == len(wrong) and np.ptp(factors) <= NAMED_FACTOR * abs(factors[0]):
         return _cause("learning-rate", f"some updates are {special_ratio(factors[0], {})} times torch's: groups with"
