@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from jaxgrad.verify.port.diagnosis._attention_parts import masks_of
 from jaxgrad.verify.port.diagnosis._between_layers import _after_function
 from jaxgrad.verify.port.diagnosis._known_functions import ratio, recognise, same
 from jaxgrad.verify.port.diagnosis._masks import added_mask
@@ -49,3 +50,15 @@ def test_an_overflowing_norm_proves_nothing():
     assert recognise(got, {"x": want}) is None
     assert not _after_function(evidence(want, got))
     assert not _after_function(evidence(want, -(1 - KEPT)))
+
+
+@pytest.mark.parametrize(
+    ("second", "words"), [([4, 2, 1], "the positions below array 1"), (KEPT.astype(int), "array 1")]
+)
+def test_a_mask_of_the_batch_comes_before_tokens_that_are_zero_in_the_padding(second, words):
+    tokens = (KEPT * [[5, 6, 7, 8]]).astype(int)
+    bound = SimpleNamespace(batch=[tokens, np.array(second), np.array([9, 9, 9])])
+    found = masks_of(SimpleNamespace(bound=bound, around=[]), {"q": np.zeros((3, 4, 2)), "k": np.zeros((3, 4, 2))})
+    first = next(iter(found))
+    assert first.startswith(words)
+    np.testing.assert_array_equal(found[first][:, 0, 0], KEPT.astype(bool))
