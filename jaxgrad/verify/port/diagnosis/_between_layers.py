@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxgrad.verify.judge._axes import layout_of
-from jaxgrad.verify.judge._tolerances import RECOGNISED, SOME_POSITIONS
+from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, RECOGNISED, SOME_POSITIONS
 from jaxgrad.verify.port.diagnosis._attention import attention_between, pooled_attention
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._combined import combined, constant, multiplied, rolled
@@ -18,7 +18,7 @@ from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, gated_sum,
 from jaxgrad.verify.port.diagnosis._graphs import messages, of_graphs
 from jaxgrad.verify.port.diagnosis._images import pool, resize
 from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
-from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, recognise, same
+from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, ratio, recognise, same
 from jaxgrad.verify.port.diagnosis._layers import in_layer
 from jaxgrad.verify.port.diagnosis._masks import added_mask
 from jaxgrad.verify.port.diagnosis._per_row import row_factor, row_shift
@@ -125,6 +125,23 @@ def _after_function(e: Evidence) -> list[Cause]:
     return []
 
 
+def _temperature(e: Evidence) -> list[Cause]:
+    """Both sides take the softmax of one array, of different multiples of it."""
+    if e.want.shape != e.got.shape or not e.want.size or min(e.want.min(), e.got.min()) <= 0:
+        return []
+    for axis in dict.fromkeys((e.want.ndim - 1, min(1, e.want.ndim - 1))):
+        if not all(same(x.sum(axis), np.ones_like(x.sum(axis))) for x in (e.want, e.got)):
+            continue
+        logs = [np.log(x) - np.log(x).mean(axis, keepdims=True) for x in (e.want, e.got)]
+        for name, x in e.sources.items():
+            # what a softmax adds to every entry of a row is the same
+            theirs, ours = (ratio(one, x - x.mean(axis, keepdims=True)) for one in logs)
+            if theirs and ours and abs(ours - theirs) > NAMED_FACTOR * abs(theirs):
+                text = f"JAX takes the softmax of {name} times {ours:.6g}, torch times {theirs:.6g}."
+                return proven_here(e, "temperature", text)
+    return []
+
+
 def _axes(e: Evidence) -> list[Cause]:
     """The same numbers in another order: axes exchanged, rolled, flattened otherwise."""
     if e.want.shape != e.got.shape:
@@ -189,6 +206,7 @@ def _parts(e: Evidence) -> list[Cause]:
 
 SEARCHES = (padded_by_hand, added_mask, _lone_layer, _activation, gated, branch_scale, residual, other_addend,
             combined, scaled, combination, row_factor, row_shift, reduced, wired, pool, resize, sinusoids, constant,
+            _temperature,
             attention_between, pooled_attention, messages, of_graphs, multiplied, held, joined, shuffled, permuted,
             rolled, _axes, gated_sum, layer_left_out, other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

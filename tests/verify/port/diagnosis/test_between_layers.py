@@ -8,7 +8,7 @@ import pytest
 import torch
 from flax import linen as nn
 
-from jaxgrad.verify.port.diagnosis._between_layers import _activation
+from jaxgrad.verify.port.diagnosis._between_layers import _activation, _temperature
 from jaxgrad.verify.port.diagnosis._images import pool_forms
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, same
 
@@ -50,3 +50,17 @@ def test_a_pool_that_pads_more_at_the_end_is_among_the_forms(run, words):
     forms = pool_forms(torch.nn.MaxPool2d(3, 2, 1))
     (told,) = [w for _, w, form in forms if same(form(torch.tensor(x)).numpy(), np.moveaxis(made, -1, 1))]
     assert told.startswith(words)
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.01, "times 1.01, torch times 1"), (0.5, "times 0.5"), (1.0, "")])
+def test_the_softmax_of_a_multiple_is_a_temperature(factor, told):
+    softmax = ELEMENTWISE["softmax over the last axis"]
+    found = _temperature(evidence(softmax(X), softmax(factor * X), scores=X))
+    assert [(cause.id, cause.proven) for cause in found] == ([("temperature", True)] if told else [])
+    assert all(told in str(cause) for cause in found)
+
+
+def test_another_function_is_no_temperature():
+    softmax = ELEMENTWISE["softmax over the last axis"]
+    assert not _temperature(evidence(softmax(X), softmax(X**2), scores=X))
+    assert not _temperature(evidence(X, 2 * X, scores=X))
