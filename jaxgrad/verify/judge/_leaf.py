@@ -47,8 +47,13 @@ def relative(got: Any, want: Any, floor: float = 0.0) -> float:
     got, want = wide(got), wide(want)
     if got.shape != want.shape:
         return np.inf
-    scale = max(size(want), floor)
+    # the floor of a tree that holds infinities would hide every difference
+    scale = max(size(want), floor if floor < np.inf else 0.0)
     apart = distance(got, want)
+    peak = max(float(np.max(np.abs(x), initial=0.0)) for x in (got, want)) if max(apart, scale) == np.inf else np.inf
+    if peak < np.inf:
+        # only the norms overflow, as those of masks of finfo.min do: beside one another they are plain numbers
+        return relative(got / peak, want / peak, floor / peak)
     if apart == 0 or apart == np.inf:
         return apart
     return apart / scale if scale else np.inf

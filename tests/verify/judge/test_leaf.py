@@ -39,3 +39,13 @@ def test_ratio_and_cosine_of_a_multiple_and_of_nothing():
     assert ratio_and_cosine(0 * one, one) == (0.0, 1.0)
     assert ratio_and_cosine(one, 0 * one) == (np.inf, 1.0)
     assert wide(np.ones(1, np.complex64)).dtype == np.complex128
+
+
+def test_norms_that_overflow_make_nothing_alike():
+    least = np.finfo(np.float64).min
+    mask = np.where(np.arange(12) < 7, 0.0, least)
+    assert relative(mask, mask) == 0
+    np.testing.assert_allclose(relative(0 * mask, mask), 1)
+    np.testing.assert_allclose(relative(-mask, mask), 2)
+    np.testing.assert_allclose(relative(mask, mask / 2), 1)
+    assert relative(np.ones(2), np.zeros(2), floor=np.inf) == np.inf

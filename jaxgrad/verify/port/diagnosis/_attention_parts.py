@@ -104,8 +104,14 @@ def masks_of(e: Evidence, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]
                     continue
                 given.setdefault(f"the mask that {call.path or 'the model'} is given", _wide(x, queries))
                 del i
-    for i, x in enumerate(e.bound.batch):
-        if x.ndim == 2 and x.shape[1] == keys and x.dtype.kind in "biu" and len(x) == len(next(iter(parts.values()))):
+    count = len(next(iter(parts.values())))
+    # what truly is a mask comes before numbers, such as tokens, that are 0 at the same places
+    for i, x in sorted(enumerate(e.bound.batch), key=lambda one: not _is_mask(one[1])):
+        if x.ndim == 1 and x.dtype.kind in "iu" and len(x) == count and x.min() >= 0 and x.max() <= keys:
+            below = np.arange(keys) < x[:, None]
+            if below.any(1).all() and not below.all():
+                given.setdefault(f"the positions below array {i} of the batch", below[:, None, None, :])
+        if x.ndim == 2 and x.shape[1] == keys and x.dtype.kind in "biu" and len(x) == count:
             kept = x.astype(bool)
             if not kept.all() and kept.any():
                 given.setdefault(f"array {i} of the batch as a mask of the keys", kept[:, None, None, :])
@@ -126,6 +132,11 @@ def masks_of(e: Evidence, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]
                 found[f"{name}, of the queries"] = mask.swapaxes(2, 3)
                 found[f"{name}, of keys and queries"] = mask & mask.swapaxes(2, 3)
     return found
+
+
+def _is_mask(x: np.ndarray) -> bool:
+    """Say whether an array of the batch is made to mask: it holds nothing but 0 and 1, or the lengths of sequences."""
+    return x.ndim == 1 or bool(((x == 0) | (x == 1)).all())
 
 
 def _wide(mask: np.ndarray, queries: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxgrad.verify.judge._axes import layout_of
-from jaxgrad.verify.judge._tolerances import RECOGNISED, SOME_POSITIONS
+from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, RECOGNISED, SOME_POSITIONS
 from jaxgrad.verify.port.diagnosis._attention import attention_between, pooled_attention
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._combined import combined, constant, multiplied, rolled
@@ -18,8 +18,9 @@ from jaxgrad.verify.port.diagnosis._gates import branch_scale, gated, gated_sum,
 from jaxgrad.verify.port.diagnosis._graphs import messages, of_graphs
 from jaxgrad.verify.port.diagnosis._images import pool, resize
 from jaxgrad.verify.port.diagnosis._interventions import layer_left_out, other_function, wired
-from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, recognise, same
+from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, ratio, recognise, same
 from jaxgrad.verify.port.diagnosis._layers import in_layer
+from jaxgrad.verify.port.diagnosis._masks import added_mask
 from jaxgrad.verify.port.diagnosis._per_row import row_factor, row_shift
 from jaxgrad.verify.port.diagnosis._rearranged import LATEST, held, joined, permuted, reduced, shuffled
 from jaxgrad.verify.port.diagnosis._sequences import recurrent
@@ -95,17 +96,24 @@ def _activation(e: Evidence) -> list[Cause]:
     if theirs is None or ours is None or theirs == ours:
         return _after_function(e) if theirs is None or ours is None else []
     if theirs[0] == ours[0]:
-        found = attempt(wired, e)
+        # the function of a sum, of which JAX has one addend, is no layer that is fed by another
+        found = attempt(residual, e) or attempt(wired, e)
         text = f"JAX takes {ours[1]} where torch takes {theirs[1]}."
         return found or proven_here(e, "wiring", text, f"Feed it {theirs[1]}.")
     name = name_of_activation(theirs[0], ours[0])
     its, mine = (label.replace("the identity", "nothing") for label in (theirs[0], ours[0]))
     fix = "Leave it out." if its == "nothing" else f"Apply {its} in JAX."
+    if its == "nothing" and e.sources[theirs[1]].min(initial=0.0) >= 0 and ours[1] == theirs[1]:
+        # no number of this batch is negative, so that a relu shows nowhere but in JAX's other function
+        its, fix = "relu or nothing, which are the same on this batch", "Apply relu if torch does, and else nothing."
     return proven_here(e, name, f"JAX applies {mine} where torch applies {its}.", fix)
 
 
 def _after_function(e: Evidence) -> list[Cause]:
     """One side is a known function of the other."""
+    if np.unique(e.want).size <= 2:
+        # what two numbers become, as those of a mask, is no evidence of a function
+        return []
     with np.errstate(all="ignore"):
         for label, fun in ELEMENTWISE.items():
             if label == "the identity":
@@ -114,6 +122,23 @@ def _after_function(e: Evidence) -> list[Cause]:
                 return proven_here(e, "activation", f"JAX applies {label} where torch does not.", "Leave it out.")
             if same(fun(e.got), e.want):
                 return proven_here(e, "activation-missing", f"torch applies {label}, JAX does not.", f"Apply {label}.")
+    return []
+
+
+def _temperature(e: Evidence) -> list[Cause]:
+    """Both sides take the softmax of one array, of different multiples of it."""
+    if e.want.shape != e.got.shape or not e.want.size or min(e.want.min(), e.got.min()) <= 0:
+        return []
+    for axis in dict.fromkeys((e.want.ndim - 1, min(1, e.want.ndim - 1))):
+        if not all(same(x.sum(axis), np.ones_like(x.sum(axis))) for x in (e.want, e.got)):
+            continue
+        logs = [np.log(x) - np.log(x).mean(axis, keepdims=True) for x in (e.want, e.got)]
+        for name, x in e.sources.items():
+            # what a softmax adds to every entry of a row is the same
+            theirs, ours = (ratio(one, x - x.mean(axis, keepdims=True)) for one in logs)
+            if theirs and ours and abs(ours - theirs) > NAMED_FACTOR * abs(theirs):
+                text = f"JAX takes the softmax of {name} times {ours:.6g}, torch times {theirs:.6g}."
+                return proven_here(e, "temperature", text)
     return []
 
 
@@ -179,8 +204,9 @@ def _parts(e: Evidence) -> list[Cause]:
     return []
 
 
-SEARCHES = (padded_by_hand, _lone_layer, _activation, gated, branch_scale, residual, other_addend, combined, scaled,
-            combination, row_factor, row_shift, reduced, wired, pool, resize, sinusoids, constant, attention_between,
-            pooled_attention, messages, of_graphs, multiplied, held, joined, shuffled, permuted, rolled, _axes,
-            gated_sum, layer_left_out, other_function)  # fmt: skip
+SEARCHES = (padded_by_hand, added_mask, _lone_layer, _activation, gated, branch_scale, residual, other_addend,
+            combined, scaled, combination, row_factor, row_shift, reduced, wired, pool, resize, sinusoids, constant,
+            _temperature,
+            attention_between, pooled_attention, messages, of_graphs, multiplied, held, joined, shuffled, permuted,
+            rolled, _axes, gated_sum, layer_left_out, other_function)  # fmt: skip
 """What is tried in the code between two layers, the cheapest and plainest first."""

@@ -1,6 +1,7 @@
 """Pools and resizing: the code between two layers makes another image of the same one."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxgrad.verify.port.diagnosis._evidence import Evidence, proven_here
 from jaxgrad.verify.port.diagnosis._known_functions import same
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["pool", "resize"]
+__all__ = ["pool", "pool_forms", "resize"]
 
 
 def pool(e: Evidence) -> list[Cause]:
@@ -18,25 +19,60 @@ def pool(e: Evidence) -> list[Cause]:
 
     if e.lone is None or "Pool" not in e.lone.kind or e.lone.inputs[0] is None or e.lone.inputs[0].ndim != 4:
         return []
-    f, x = torch.nn.functional, torch.from_numpy(e.lone.inputs[0].copy())
+    x = torch.from_numpy(e.lone.inputs[0].copy())
     module = dict(e.bound.torch.module.named_modules())[e.lone.path]
-    size, stride = getattr(module, "kernel_size", 2), getattr(module, "stride", 2)
-    pad = getattr(module, "padding", 0)
     target = _laid_like(e.got, e.lone.output)
-    for name, words, run in (
-        ("pool-kind", "takes the mean", lambda: f.avg_pool2d(x, size, stride, pad)),
-        ("pool-count", "leaves the padding out of the mean",
-         lambda: f.avg_pool2d(x, size, stride, pad, count_include_pad=False)),
-        ("pool-kind", "takes the maximum", lambda: f.max_pool2d(x, size, stride, pad)),
-        ("pool-kind", "takes the maximum of everything", lambda: x.amax((2, 3), keepdim=True)),
-    ):  # fmt: skip
+    everything = ("pool-kind", "takes the maximum of everything", lambda x: x.amax((2, 3), keepdim=True))
+    for name, words, run in (*pool_forms(module), everything):
         try:
-            made = run().numpy()
+            made = run(x).numpy()
         except RuntimeError:
             continue
         if target is not None and (same(made, target) or same(made.reshape(len(made), -1), e.got)):
             return proven_here(e, name, f"the pool of JAX {words}; torch's is {module}.", "Pool alike.")
     return []
+
+
+def pool_forms(module: Any) -> list[tuple[str, str, Callable[[Any], Any]]]:
+    """Return what a port may make of a pool over images: a cause, its words, and the pool of a tensor."""
+    import torch
+
+    f = torch.nn.functional
+    size, stride, pad = (getattr(module, name, other) for name, other in
+                         (("kernel_size", 2), ("stride", 2), ("padding", 0)))  # fmt: skip
+    windows, steps = (x if isinstance(x, tuple) else (x, x) for x in (size, stride))
+
+    def border(x: Any, fill: float) -> Any:
+        sides: list[int] = []
+        for length, window, step in zip(x.shape[2:], windows, steps, strict=True):
+            more = max((-(-length // step) - 1) * step + window - length, 0)
+            sides = [more // 2, more - more // 2, *sides]
+        return f.pad(x, sides, value=fill)
+
+    def mean(x: Any, *, counted: bool) -> Any:
+        whole, ones = (f.avg_pool2d(border(x, 0.0), size, stride) for x in (x, torch.ones_like(x)))
+        return whole if counted else whole / ones
+
+    return [
+        ("pool-kind", "takes the mean", lambda x: f.avg_pool2d(x, size, stride, pad)),
+        ("pool-count", "leaves the padding out of the mean",
+         lambda x: f.avg_pool2d(x, size, stride, pad, count_include_pad=False)),
+        ("pool-kind", "takes the maximum", lambda x: f.max_pool2d(x, size, stride, pad)),
+        ("padding", "has 'SAME' padding, which puts more at the end",
+         lambda x: f.max_pool2d(border(x, float("-inf")), size, stride)),
+        ("pool-kind", "takes the mean with 'SAME' padding", lambda x: mean(x, counted=True)),
+        ("pool-kind", "takes the mean with 'SAME' padding, which it leaves out", lambda x: mean(x, counted=False)),
+    ] if "Max" in type(module).__name__ else [
+        ("pool-count", "leaves the padding out of the mean",
+         lambda x: f.avg_pool2d(x, size, stride, pad, count_include_pad=False)),
+        ("pool-count", "counts the padding in the mean",
+         lambda x: f.avg_pool2d(x, size, stride, pad, count_include_pad=True)),
+        ("pool-kind", "takes the maximum", lambda x: f.max_pool2d(x, size, stride, pad)),
+        ("padding", "has 'SAME' padding, which puts more at the end", lambda x: mean(x, counted=True)),
+        ("padding", "has 'SAME' padding, which it leaves out of the mean", lambda x: mean(x, counted=False)),
+        ("pool-kind", "takes the maximum with 'SAME' padding",
+         lambda x: f.max_pool2d(border(x, float("-inf")), size, stride)),
+    ]  # fmt: skip
 
 
 def _laid_like(array: np.ndarray, like: Any) -> np.ndarray | None:

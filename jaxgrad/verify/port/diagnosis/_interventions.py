@@ -10,6 +10,7 @@ from jaxgrad.verify.judge._axes import layout_of
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._evidence import Evidence
 from jaxgrad.verify.port.diagnosis._gates import name_of_activation
+from jaxgrad.verify.port.diagnosis._images import pool_forms
 from jaxgrad.verify.port.diagnosis._known_functions import ELEMENTWISE, recognise, same
 from jaxgrad.verify.port.diagnosis._rearranged import shuffles
 from jaxgrad.verify.port.tracing import _match_calls, _record_torch
@@ -102,15 +103,18 @@ def _pools(e: Evidence, call: Call, x: np.ndarray) -> Iterator[Variant]:
     size, stride, pad = (getattr(module, name, None) for name in ("kernel_size", "stride", "padding"))
     if made is None or x.ndim not in (3, 4) or size is None or made.shape[1] != x.shape[1] or pad is None:
         return
-    f, n = torch.nn.functional, x.ndim - 2
-    mean, top = {1: (f.avg_pool1d, f.max_pool1d), 2: (f.avg_pool2d, f.max_pool2d)}[n]
-    options = {
-        ("pool-count", "leaves the padding out of the mean"): lambda t: mean(t, size, stride, pad,
-                                                                             count_include_pad=False),
-        ("pool-count", "counts the padding in the mean"): lambda t: mean(t, size, stride, pad, count_include_pad=True),
-        ("pool-kind", "takes the maximum"): lambda t: top(t, size, stride, pad),
-    }  # fmt: skip
-    for (name, words), run in options.items():
+    if x.ndim == 4:
+        options = pool_forms(module)
+    else:
+        f = torch.nn.functional
+        options = [
+            ("pool-count", "leaves the padding out of the mean",
+             lambda t: f.avg_pool1d(t, size, stride, pad, count_include_pad=False)),
+            ("pool-count", "counts the padding in the mean",
+             lambda t: f.avg_pool1d(t, size, stride, pad, count_include_pad=True)),
+            ("pool-kind", "takes the maximum", lambda t: f.max_pool1d(t, size, stride, pad)),
+        ]  # fmt: skip
+    for name, words, run in options:
 
         def change(given: np.ndarray, _: np.ndarray, run: Any = run) -> np.ndarray:
             return run(torch.from_numpy(given.copy())).numpy()

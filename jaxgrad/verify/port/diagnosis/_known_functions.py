@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify.judge import size
+from jaxgrad.verify.judge import relative, size
 from jaxgrad.verify.judge._tolerances import L2_NORMALISE_EPSILON, NAMED_FACTOR, ONE_FACTOR, RECOGNISED
 
 __all__ = ["ELEMENTWISE", "ratio", "recognise", "same", "special_ratio"]
@@ -19,16 +19,18 @@ def same(a: np.ndarray, b: np.ndarray, tolerance: float = RECOGNISED) -> bool:
     """Say whether two arrays are the same to rounding."""
     if a.shape != b.shape or not np.isfinite(a).all() or not np.isfinite(b).all():
         return False
-    return size(a - b) <= tolerance * size(b)
+    return relative(a, b) <= tolerance
 
 
 def ratio(got: np.ndarray, want: np.ndarray) -> float | None:
     """Return the one factor between two arrays, or ``None`` if there is none."""
     if got.shape != want.shape or not np.isfinite(got).all() or not np.isfinite(want).all():
         return None
-    whole = size(want)
+    whole, peak = size(want), float(np.max(np.abs(want), initial=0.0))
     if not whole:
         return None
+    if not np.isfinite(whole):
+        return ratio(got / peak, want / peak)
     factor = float(np.vdot(want / whole, got / whole))
     return factor if size(got - factor * want) <= ONE_FACTOR * whole * max(abs(factor), 1) else None
 

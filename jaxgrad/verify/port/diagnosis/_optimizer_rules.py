@@ -15,9 +15,12 @@ from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import same, special_ratio
 from jaxgrad.verify.report._records import Cause
 
-__all__ = ["first_update", "rule_of"]
+__all__ = ["first_update", "named", "rule_of"]
 
-STAGE = "update"
+STAGE, STATE = "update", "optimizer state"
+
+MOST_NAMED = 4
+"""How many leaves are named, before the number of the others."""
 
 RULES = {"SGD": "sgd", "Adam": "adam", "AdamW": "adam", "Adamax": "adam", "RMSprop": "rmsprop", "Adagrad": "adagrad"}
 """The rules of the optimizers whose first step is a direction of the gradient, by torch's names."""
@@ -99,7 +102,22 @@ def first_update(bound: Any, theirs: Any, before: dict[str, Any], want: Any, got
     rules = _near(start, {group.get("weight_decay", 0.0) for group in theirs.optimizer.param_groups})
     fits = (_fit(leaves, [x.ours for x in leaves], rule) for rule in rules)
     mine = next((fit for fit in fits if fit is not None), None)
-    return [] if mine is None else _told(leaves, reference, mine)
+    if mine is None:
+        return []
+    return _told(leaves, reference, mine, _length(theirs.optimizer), apart=_decays_apart(theirs, got))
+
+
+def _length(optimizer: Any) -> float:
+    """Return how long a first step is in multiples of the rate: Nesterov's counts the gradient once more."""
+    group = optimizer.param_groups[0]
+    return 1 + float(group.get("momentum", 0.0)) if group.get("nesterov") else 1.0
+
+
+def _decays_apart(theirs: Any, got: Any) -> bool:
+    """Say whether JAX's momentum holds the bare gradient, so that what decays the weights stands behind it."""
+    labels = {label: label.removeprefix("trace of ") for label in got.get(STATE, {}) if label.startswith("trace of ")}
+    held = {label: theirs.given[1][name] for label, name in labels.items() if name in theirs.given[1]}
+    return bool(held) and all(same(np.asarray(got[STATE][label]), np.asarray(g)) for label, g in held.items())
 
 
 def rule_of(optimizer: Any) -> _Rule | None:
@@ -177,8 +195,16 @@ def _rounded(decay: float) -> float:
     return 0.0 if abs(decay) <= NAMED_FACTOR else decay
 
 
-def _told(leaves: list[_Leaf], theirs: _Fit, ours: _Fit) -> list[Cause]:
-    """Name everything that differs between two fits."""
+def _told(leaves: list[_Leaf], theirs: _Fit, ours: _Fit, length: float, *, apart: bool) -> list[Cause]:
+    """Name everything that differs between two fits.
+
+    Args:
+        leaves: The parameters.
+        theirs: torch's fit.
+        ours: JAX's.
+        length: torch's first step in multiples of its rate.
+        apart: Whether JAX decays the weights behind the momentum.
+    """
     a, b = theirs.rule, ours.rule
     found = []
     if a.form != b.form:
@@ -195,7 +221,32 @@ def _told(leaves: list[_Leaf], theirs: _Fit, ours: _Fit) -> list[Cause]:
         text = f"JAX adds an epsilon of {b.eps:g} {PLACES[b.place]}, torch one of {a.eps:g} {PLACES[a.place]}."
         fix = f"Give eps={a.eps:g}{', with eps_in_sqrt=False' * (b.place == 'root')}."
         found.append(cause("optimizer-epsilon", text, fix, STAGE, proven=True))
-    return found + _decay(leaves, theirs, ours) + _rate(leaves, theirs, ours)
+    if apart and a.form == b.form == "sgd" and (decay := _behind_momentum(leaves, theirs, ours, length)):
+        return found + decay + _rate(leaves, theirs, ours, length)
+    return found + _decay(leaves, theirs, ours) + _rate(leaves, theirs, ours, length)
+
+
+def _behind_momentum(leaves: list[_Leaf], theirs: _Fit, ours: _Fit, length: float) -> list[Cause]:
+    """Name a decay that JAX takes off the weights as it is, where torch adds it to the gradient before the momentum."""
+    found = [(leaf, t, o * mine * length / its) for leaf, t, o, its, mine in
+             zip(leaves, theirs.decays, ours.decays, theirs.rates, ours.rates, strict=True)
+             if t and o is not None and its]  # fmt: skip
+    if not any(o for _, _, o in found):
+        return []
+    text = "torch adds the decay to the gradient before the momentum, JAX decays the weights behind it."
+    fix = f"Move optax.add_decayed_weights({found[0][1]:.4g}) in front of optax.sgd, and so of its momentum."
+    told = [cause("l2-decay", text, fix, STAGE, proven=True)]
+    wrong = [(t, o) for _, t, o in found if abs(t - o) > NAMED_FACTOR * max(1, abs(t))]
+    if wrong:
+        text = f"JAX decays the weights by {wrong[0][1]:.4g} times torch's rate, torch by {wrong[0][0]:.4g}."
+        told.append(cause("weight-decay", text, f"Give weight_decay={wrong[0][0]:.4g}.", STAGE, proven=True))
+    return told
+
+
+def named(paths: list[str]) -> str:
+    """Return some leaves by name, and how many others there are."""
+    more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+    return f"{', '.join(paths[:MOST_NAMED])}{more}"
 
 
 def _decay(leaves: list[_Leaf], theirs: _Fit, ours: _Fit) -> list[Cause]:
@@ -213,23 +264,28 @@ def _decay(leaves: list[_Leaf], theirs: _Fit, ours: _Fit) -> list[Cause]:
         return found
     amounts = {round(t, 7) for _, t, _ in both}, {round(o, 7) for _, _, o in both}
     if max(map(len, amounts)) > 1:
-        names = ", ".join(leaf.path for leaf, _, _ in wrong[:4])
+        names = named([leaf.path for leaf, _, _ in wrong])
         text = f"JAX decays {names} by other factors than torch ({wrong[0][2]:.4g} for {wrong[0][1]:.4g})."
         return [*found, cause("decay-groups", text, "", STAGE, proven=True)]
     text = f"JAX decays the weights by {wrong[0][2]:.4g}, torch by {wrong[0][1]:.4g}."
     return [*found, cause("weight-decay", text, f"Give weight_decay={wrong[0][1]:.4g}.", STAGE, proven=True)]
 
 
-def _rate(leaves: list[_Leaf], theirs: _Fit, ours: _Fit) -> list[Cause]:
+def _rate(leaves: list[_Leaf], theirs: _Fit, ours: _Fit, length: float) -> list[Cause]:
     """Name a difference of the rates: of all leaves, or of some."""
     factors = [o / t if t else np.inf for t, o in zip(theirs.rates, ours.rates, strict=True)]
     wrong = [(leaf, f) for leaf, f in zip(leaves, factors, strict=True) if abs(f - 1) > NAMED_FACTOR]
     if not wrong:
         return []
     if len({round(f, 6) for f in factors}) > 1:
-        names = ", ".join(leaf.path for leaf, _ in wrong[:4])
+        names = named([leaf.path for leaf, _ in wrong])
         many = special_ratio(wrong[0][1], {})
         text = f"JAX takes {many} times torch's step for {names}: groups with rates of their own."
         return [cause("learning-rate", text, "Use optax.multi_transform.", STAGE, proven=True)]
+    if length > 1 and abs(factors[0] * length - 1) <= NAMED_FACTOR:
+        # a rate that is smaller by just this would look the same
+        text = f"only torch takes Nesterov's step: its first is {length:g} times as long."
+        return [cause("nesterov", text, "Give both the same nesterov=.", STAGE)]
     text = f"JAX's rate is {special_ratio(factors[0], {})} times torch's."
-    return [cause("learning-rate", text, f"Give learning_rate={theirs.rates[0]:.6g}.", STAGE, proven=True)]
+    fix = f"Give learning_rate={theirs.rates[0] / length:.6g}."
+    return [cause("learning-rate", text, fix, STAGE, proven=True)]

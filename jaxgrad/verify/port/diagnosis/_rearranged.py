@@ -150,18 +150,27 @@ def reduced(e: Evidence) -> list[Cause]:
     """A mean, maximum or single entry over positions or pixels, with or without the padding."""
     if e.want.shape != e.got.shape:
         return []
+    # axes that a reduction keeps hold one entry each
+    left = tuple(s for a, s in enumerate(e.want.shape) if s > 1 or not a)
+    shapes = dict.fromkeys([e.want.shape, left])
+    return next((found for shape in shapes if (found := _reduced_to(e, shape))), [])
+
+
+def _reduced_to(e: Evidence, left: tuple[int, ...]) -> list[Cause]:
+    """Explain a reduction that leaves a shape."""
+    want, got = e.want.reshape(left), e.got.reshape(left)
     given = [(c.path, c.output) for c in e.before[::-1]] + [("the input", x) for c in e.around for x in c.inputs[:1]]
     with np.errstate(all="ignore"):
         # an activation behind the latest may be no layer of its own
         given[1:1] = [(f"{label} of {name}", ELEMENTWISE[label](x)) for name, x in given[:1]
-                      if x is not None and x.dtype.kind == "f" and x.ndim > e.want.ndim for label in USUAL]  # fmt: skip
+                      if x is not None and x.dtype.kind == "f" and x.ndim > want.ndim for label in USUAL]  # fmt: skip
     tried = 0
     for name, x in given:
-        if x is None or x.dtype.kind != "f" or x.ndim <= e.want.ndim:
+        if x is None or x.dtype.kind != "f" or x.ndim <= want.ndim or x.ndim < e.want.ndim:
             continue
-        for axes in _axes(x.shape, e.want.shape):
+        for axes in _axes(x.shape, left):
             family = Family(lambda x=x, axes=axes, **s: _reduce(x, axes, **s), _kinds(e, x, axes), ("over", "kept"))
-            found = match(family, e.want, e.got)
+            found = match(family, want, got)
             if found:
                 ways = {c.setting: c for c in found}
                 text = "; ".join(f"JAX takes {c.ours.words}, torch {c.theirs.words}" for c in found)

@@ -71,7 +71,7 @@ def scaled(e: Evidence) -> list[Cause]:
             return proven_here(e, "addend-missing", f"torch adds {name}, JAX does not.", "Add it.")
         if factor is not None and abs(factor - 1) <= NAMED_FACTOR:
             return proven_here(
-                e, "residual", f"JAX adds {name} once more than torch.", "Add it as often as torch does."
+                e, "residual", f"JAX adds {name} once more than torch up to here.", "Add it where torch adds it."
             )
         if factor is not None and abs(factor) > NO_ADDEND:
             text = f"JAX has {special_ratio(factor, sizes)} times {name} more than torch."

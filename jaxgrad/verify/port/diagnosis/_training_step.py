@@ -9,7 +9,7 @@ from jaxgrad.verify.judge import size
 from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, ONE_FACTOR, ROUNDED, TORCH_CLIP_EPSILON
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import ratio, same, special_ratio
-from jaxgrad.verify.port.diagnosis._optimizer_rules import first_update
+from jaxgrad.verify.port.diagnosis._optimizer_rules import first_update, named
 from jaxgrad.verify.report._records import Cause
 
 __all__ = ["in_step"]
@@ -149,7 +149,8 @@ def _l2(stage: str, theirs: Any) -> list[Cause]:
     """Decay inside of the gradient on one side."""
     decay = theirs.optimizer.param_groups[0].get("weight_decay", 0)
     text = f"torch adds weight decay ({decay:g}) to the gradient before the moments, or JAX does and torch does not."
-    mend = "Write optax.chain(optax.add_decayed_weights(decay), optax.adam(...)) for torch's Adam."
+    rule = {"SGD": "sgd", "RMSprop": "rmsprop", "Adagrad": "adagrad"}.get(type(theirs.optimizer).__name__, "adam")
+    mend = f"Write optax.chain(optax.add_decayed_weights({decay:g}), optax.{rule}(...)), the decay before the moments."
     return _cause("l2-decay", text, mend, stage)
 
 
@@ -182,7 +183,8 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
         if found or not factors[0]:
             return found
         label = special_ratio(factors[0], {})
-        return _cause("learning-rate", f"every update is {label} times torch's.", "Give both the same rate.", stage)
+        rate = f"Give learning_rate={theirs.optimizer.param_groups[0]['lr']:.6g}."
+        return _cause("learning-rate", f"every update is {label} times torch's.", rate, stage)
     if factors and len(factors) == len(wrong) and np.ptp(factors) <= NAMED_FACTOR * abs(factors[0]):
         return _cause("learning-rate", f"some updates are {special_ratio(factors[0], {})} times torch's: groups with"
                       " rates of their own.", "Use optax.multi_transform.", stage)  # fmt: skip
@@ -190,7 +192,7 @@ def _update(bound: Any, theirs: Any, wrong: dict[str, Any], before: dict[str, An
     if decay and len(decay) >= len(wrong) - 1:
         rate = theirs.optimizer.param_groups[0]["lr"]
         if len({group.get("weight_decay") for group in theirs.optimizer.param_groups}) > 1:
-            names = ", ".join(sorted(wrong)[:4])
+            names = named(sorted(wrong))
             text = f"JAX decays {names} by other factors than torch, whose parameter groups have decays of their own."
             return _cause("decay-groups", text, "Pass mask= to the optax transformation, as torch groups them.", stage)
         apart = -decay[0] / rate

@@ -7,7 +7,7 @@ import optax
 import pytest
 import torch
 
-from jaxgrad.verify.port.diagnosis._optimizer_rules import first_update
+from jaxgrad.verify.port.diagnosis._optimizer_rules import first_update, named
 from jaxgrad.verify.port.frameworks._contexts import precision
 
 RNG = np.random.default_rng(0)
@@ -24,11 +24,15 @@ def first(make, transformation):
     optimizer.step()
     want = {"update": {n: p.detach().numpy() - WEIGHTS[n] for n, p in params.items()}}
     with precision():
-        update, _ = transformation.update(GRADIENT, transformation.init(WEIGHTS), WEIGHTS)
+        update, state = transformation.update(GRADIENT, transformation.init(WEIGHTS), WEIGHTS)
+    traces = optax.tree_utils.tree_get_all_with_path(state, "trace")
+    held = {f"trace of {n}": x for _, trace in traces if isinstance(trace, dict) for n, x in trace.items()}
     entries = [SimpleNamespace(jax=n, torch=(n,)) for n in WEIGHTS]
     mapping = SimpleNamespace(entries=entries, fill=lambda held, paths: {p: held[p] for p in paths})
     theirs = SimpleNamespace(optimizer=optimizer, params=params, given=(GRADIENT, GRADIENT))
-    return first_update(SimpleNamespace(mapping=mapping), theirs, WEIGHTS, want, {"update": update})
+    return first_update(
+        SimpleNamespace(mapping=mapping), theirs, WEIGHTS, want, {"update": update, "optimizer state": held}
+    )
 
 
 def matrices(tree):
@@ -46,6 +50,15 @@ def grouped(p):
 
 def sgd(p):
     return torch.optim.SGD(p, lr=0.1, weight_decay=0.01)
+
+
+def nesterov(p):
+    return torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
+
+
+def optax_nesterov(rate, decay, *behind):
+    before = [optax.add_decayed_weights(decay)] * bool(decay)
+    return optax.chain(*before, optax.sgd(rate, momentum=0.9, nesterov=True), *behind)
 
 
 def adam(p):
@@ -74,6 +87,14 @@ def adagrad(p):
         (grouped, optax.adamw(0.01, weight_decay=0.1), ["decay-groups"], "0.1 for 0"),
         (grouped, optax.adamw(0.01, weight_decay=0.1, mask=matrices), [], ""),
         (sgd, optax.sgd(0.1), ["weight-decay"], "by 0, torch by 0.01"),
+        (nesterov, optax_nesterov(0.1, 0.01), [], ""),
+        (nesterov, optax_nesterov(0.2, 0.01), ["learning-rate"], "Give learning_rate=0.1."),
+        (nesterov, optax_nesterov(0.2, 0.003), ["weight-decay", "learning-rate"], "Give learning_rate=0.1."),
+        (nesterov, optax_nesterov(0.1, 0.003), ["weight-decay"], "by 0.003, torch by 0.01"),
+        (nesterov, optax_nesterov(0.1, 0.0, optax.add_decayed_weights(-0.1 * 0.01)), ["l2-decay"],
+         "Move optax.add_decayed_weights(0.01) in front of optax.sgd"),
+        (nesterov, optax_nesterov(0.1, 0.0, optax.add_decayed_weights(-0.1 * 0.03)), ["l2-decay", "weight-decay"],
+         "Give weight_decay=0.01"),
         (rmsprop, optax.rmsprop(0.01), ["beta2", "optimizer-epsilon"], "eps_in_sqrt=False"),
         (adagrad, optax.adagrad(0.01), ["accumulator-start", "optimizer-epsilon"], "from 0.1"),
         (adamw(weight_decay=0.0), optax.sgd(0.01), ["optimizer-rule"], "the gradient itself"),
@@ -87,3 +108,8 @@ def test_a_first_step_tells_all_of_its_differences(make, transformation, names, 
     assert len(found) == len(names) or names == ["optimizer-rule"]
     assert words in " ".join(map(str, found)) or not words
     assert all(cause.proven for cause in found)
+
+
+def test_leaves_that_are_not_named_are_counted():
+    assert named(["a", "b"]) == "a, b"
+    assert named([f"w{i}" for i in range(24)]) == "w0, w1, w2, w3 and 20 more"

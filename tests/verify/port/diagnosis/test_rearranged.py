@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jaxgrad.verify.port.diagnosis._rearranged import joined, permuted
+from jaxgrad.verify.port.diagnosis._rearranged import joined, permuted, reduced
 
 WANT = np.random.default_rng(0).normal(size=(3, 5, 6))
 
@@ -45,3 +45,14 @@ def test_the_entries_of_an_axis_in_another_order(got, name, words):
     found = permuted(SimpleNamespace(want=WANT, got=got, first=SimpleNamespace(path="layer")))
     assert [cause.id for cause in found] == ([name] if name else [])
     assert all(words in str(cause) and cause.proven for cause in found)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 1, 1, 4)])
+def test_a_maximum_for_a_mean_is_told_also_where_the_axes_are_kept(shape):
+    image = np.random.default_rng(0).normal(size=(3, 4, 5, 5))
+    want, got = (run((2, 3)).reshape(shape) for run in (image.mean, image.max))
+    call = SimpleNamespace(path="conv", output=image)
+    place = SimpleNamespace(path="fc")
+    bound = SimpleNamespace(batch=[image])
+    e = SimpleNamespace(want=want, got=got, before=[call], around=[], bound=bound, first=place)
+    assert [(cause.id, cause.proven) for cause in reduced(e)] == [("pool-kind", True)]
