@@ -68,7 +68,6 @@ COVERED = {
     "verify.port.diagnosis._attention_parts": "tests/verify/test_field.py",
     "verify.port.diagnosis._attention": "tests/verify/port/test_diagnosis_catalogue.py",
     "verify.port.diagnosis._backward": "tests/verify/test_mutations.py",
-    "verify.port.diagnosis._between_layers": "tests/verify/test_mutations.py",
     "verify.port.diagnosis._catalogue": "tests/verify/port/test_diagnosis_catalogue.py",
     "verify.port.diagnosis._convolution": "tests/verify/port/test_diagnosis_catalogue.py",
     "verify.port.diagnosis._diagnose": "tests/verify/test_mutations.py",

@@ -133,7 +133,7 @@ def test_every_public_function_has_a_row():
     assert {t for row in ROWS.values() for t in row.refuses} <= {*TRANSFORMS, *PRECISIONS, *PLACEMENTS}
 
 
-IN_TURN = ("jit", "scan", "jvp", "checkpoint")
+IN_TURN = ("jit", "scan", "jvp", "checkpoint", "vmap")
 
 
 @pytest.mark.parametrize(

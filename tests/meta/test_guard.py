@@ -193,6 +193,10 @@ def test_loops_are_entered():
 def test_a_line_search_is_refused_with_what_to_take():
     with pytest.raises(ValueError, match=r"optimizer cannot be differentiated in reverse.*linesearch=None"):
         maml_gradient(loss, PARAMS, TASK, TASK, optimizer=optax.lbfgs(), num_steps=1)
+
+
+@pytest.mark.slow
+def test_what_to_take_for_a_line_search_gives_finite_gradients():
     rule = optax.lbfgs(0.1, linesearch=None)
     got = maml_gradient(loss, PARAMS, TASK, TASK, optimizer=rule, num_steps=2)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(got))

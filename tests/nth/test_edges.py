@@ -95,6 +95,7 @@ def test_a_moving_exponent_agrees_with_nested_jvp(name):
     assert_parity(derivatives(fun, jnp.array(x), order), jnp.stack([f(jnp.array(x)) for f in want]))
 
 
+@pytest.mark.slow
 def test_a_moving_exponent_of_a_base_with_zeros():
     def powers(v):
         return jnp.sum(v ** v[0])

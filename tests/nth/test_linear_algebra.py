@@ -209,6 +209,7 @@ def test_det_at_every_rank(size):
         np.testing.assert_allclose(got[: size + 1], want, atol=1e-11 * np.abs(coefficients_of_det(first, slope)).max())
 
 
+@pytest.mark.slow
 def test_det_beyond_the_minors_is_zero_or_not_known():
     slope = np.random.default_rng(10).normal(size=(10, 10))
     with jax.disable_jit():
@@ -217,6 +218,7 @@ def test_det_beyond_the_minors_is_zero_or_not_known():
     assert np.isnan(got[8:]).all()
 
 
+@pytest.mark.slow
 def test_slogdet_is_the_logarithm_of_det():
     for kind in ("real", "complex"):
         curve = KINDS[kind]

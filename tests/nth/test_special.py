@@ -56,6 +56,7 @@ def test_scaled_bessel_at_zero_has_the_derivatives_from_the_right():
         np.testing.assert_allclose(got(fun, 0.0), right, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_bessel_backwards_in_float32_and_in_sums():
     def second(x):
         return derivatives(jsp.i0, x, 2)[2]
