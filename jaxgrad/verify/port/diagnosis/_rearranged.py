@@ -76,6 +76,8 @@ def _grid(order: np.ndarray, axis: int) -> tuple[str, str, str] | None:
 
 def _parts(order: np.ndarray, axis: int) -> tuple[str, str, str] | None:
     """Say whether an order exchanges parts of one width."""
+    if len(order) > 2 and (order == np.arange(len(order))[::-1]).all():
+        return "axis-order", f"axis {axis} of JAX's array runs backwards: its first entry is torch's last.", "Turn it."
     size = len(order)
     for count in (n for n in range(2, min(size, MOST_PARTS) + 1) if size % n == 0):
         width, starts = size // count, order.reshape(count, -1)[:, 0]
