@@ -12,11 +12,11 @@ __all__ = ["attend"]
 
 def attend(problem: Problem, **s: Any) -> np.ndarray | None:
     """Compute attention with settings."""
-    parts, heads = _split_parts(problem.parts, s["order"], s["packed"], s["heads"])
-    q, k, v = parts
+    heads = s["heads"]
+    q, k, v = _split_parts(problem.parts, s["order"], s["packed"], heads)
     d = q.shape[-1] // heads
     rows = problem.rows
-    if s["axis"] in (-2,) or s["join"] == "before" or s["split"] == "before":
+    if s["axis"] == -2 or s["join"] == "before" or s["split"] == "before":
         rows = np.arange(q.shape[1])
 
     def split(x: np.ndarray, part: str) -> np.ndarray:
@@ -63,12 +63,10 @@ def attend(problem: Problem, **s: Any) -> np.ndarray | None:
     return made if problem.finish is None else problem.finish(made)
 
 
-def _split_parts(
-    parts: dict[str, np.ndarray], order: str, packed: str, heads: int
-) -> tuple[tuple[np.ndarray, ...], int]:
+def _split_parts(parts: dict[str, np.ndarray], order: str, packed: str, heads: int) -> tuple[np.ndarray, ...]:
     """Return queries, keys and values of what the projections hold."""
     if "qkv" not in parts:
-        return tuple(parts[name] for name in order), heads
+        return tuple(parts[name] for name in order)
     x = parts["qkv"]
     width = x.shape[-1] // 3
     d = width // heads
@@ -79,7 +77,7 @@ def _split_parts(
         held = [apart[..., i, :].reshape(*x.shape[:2], width) for i in range(3)]
     else:
         held = [x[..., i::3] for i in range(3)]
-    return tuple(held["qkv".index(name)] for name in order), heads
+    return tuple(held["qkv".index(name)] for name in order)
 
 
 def _masked(scores: np.ndarray, mask: np.ndarray | None, value: float, rows: np.ndarray) -> np.ndarray:
