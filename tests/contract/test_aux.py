@@ -98,6 +98,8 @@ POINTS = {
     "shift.value_and_grad": at_the_shift,
     "shift.expected_gradient": at_every_shift,
     "curvature.hvp": past_the_vector,
+    "curvature.kfac": of_every_example,
+    "curvature.ekfac": of_every_example,
     "gradient.mixed_product": past_the_vector,
     "gradient.gradient_penalty": of_every_example,
     **{name: of_every_example for name in FUNCTIONS if name.startswith("per_example.")},

@@ -52,7 +52,9 @@ def update_with_dp(loss_fn, params):
 STATES = multi_loss.init_states(SGD, W)
 OF_A_LOSS = {
     "curvature.dense_hessian": lambda f, p: curvature.dense_hessian(f, p, X),
+    "curvature.ekfac": lambda f, p: curvature.ekfac(f, p, X),
     "curvature.hvp": lambda f, p: curvature.hvp(f, p, W, X),
+    "curvature.kfac": lambda f, p: curvature.kfac(f, p, X),
     "gradient.descent_step": lambda f, p: gradient.descent_step(f, p, X, learning_rate=0.1),
     "gradient.gradient_norm": lambda f, p: gradient.gradient_norm(f, p, X),
     "gradient.mixed_jacobian": lambda f, p: gradient.mixed_jacobian(f, p, X),

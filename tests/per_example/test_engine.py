@@ -10,8 +10,8 @@ from flax import nnx
 
 import torch_ref.per_example
 from jaxgrad import _tree
+from jaxgrad._uses import _rules
 from jaxgrad.per_example import clipped_sum, norms
-from jaxgrad.per_example._engine import _rules
 from tests.bridge import assert_parity, to_torch
 from tests.per_example.zoo import ZOO
 from tests.per_example.zoo_torch import LOSSES
