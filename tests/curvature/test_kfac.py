@@ -201,6 +201,49 @@ def test_a_loss_that_is_a_function_has_the_factors_of_its_name():
     assert_parity(held_by_path(got), held_by_path(want))
 
 
+def test_a_large_leaf_without_factors_has_its_exact_diagonal_and_the_other_a_block():
+    def loss(params, x):
+        return jnp.sum(jnp.sin(x * params["scale"] + params["offset"]) ** 2)
+
+    params = {"scale": jnp.asarray(draw(600)), "offset": jnp.asarray(draw(1, seed=1))}
+    x = jnp.asarray(draw(4, 600))
+    factors = kfac(loss, params, x)
+    gradients = jax.vmap(jax.grad(loss), (None, 0))(params, x)
+    assert [form.form for form in factors.about.leaves] == ["block", "diagonal"]
+    assert_parity(factors.block("scale"), jnp.mean(gradients["scale"] ** 2, 0))
+    assert_parity(factors.inverse_product(params, 0.1)["scale"], params["scale"] / (factors.block("scale") + 0.1))
+    assert "600 entries > 512" in factors.explain()
+
+
+def test_a_loss_with_mutable_arrays_has_blocks():
+    """Its derivative is no program that can be walked over."""
+
+    def loss(params, x):
+        total = jax.new_ref(jnp.zeros(2))
+        total[...] += x @ params["w"]
+        return jnp.sum(jnp.sin(total[...]))
+
+    params, x = {"w": jnp.asarray(draw(3, 2))}, jnp.asarray(draw(4, 3))
+    gradients = jax.vmap(jax.grad(loss), (None, 0))(params, x)["w"].reshape(4, -1)
+    assert_parity(kfac(loss, params, x).block("w"), gradients.T @ gradients / 4)
+
+
+def test_distributions_and_masked_classes_of_the_softmax():
+    """The sum of a distribution weighs its example; a class that is masked out adds nothing, and no NaN."""
+
+    def masked(params, x):
+        return jnp.where(jnp.array([True, True, False]), x @ params["w"], -jnp.inf)
+
+    params, x = {"w": jnp.asarray(draw(3, 3))}, draw(4, 3)
+    labels = jnp.array([0, 1, 1, 0])
+    options = {"kind": "exact", "output_loss": "softmax_cross_entropy"}
+    plain = kfac(masked, params, x, labels, **options).product(params)["w"]
+    doubled = kfac(masked, params, x, 2 * jax.nn.one_hot(labels, 3), **options).product(params)["w"]
+    assert_parity(doubled, 2 * plain)
+    assert bool(jnp.all(plain[:, 2] == 0))
+    assert bool(jnp.all(jnp.isfinite(plain)))
+
+
 def test_a_tied_weight_has_factors_that_scale_with_the_loss():
     """What enters one use and leaves the other are added on one scale: c times the loss has c^2 times the factors."""
 
@@ -307,6 +350,11 @@ def test_refuses():
     call(r"weights must be one number for every example", kind="exact", weights=jnp.ones(3), **squares)
     call("num_samples must be", kind="mc", key=jax.random.key(0), num_samples=0, **squares)
     call(r"loss_fn must return a scalar.*got float64\[2\]")
+    call(r"samples must have the shape of the outputs of an example", kind="mc", samples=jnp.ones((2, 4, 3)), **squares)
+    call(r"target of an example must have.*\[2\]; got .*\[3\]: nothing is broadcast", x, x, kind="exact", **squares)
+    call(r"takes one target.*got 3 trees.*weights=", x, y, y, kind="exact", **squares)
+    classes = {"kind": "exact", "output_loss": "softmax_cross_entropy"}
+    call("has the shape of class numbers, which must be integers", x, y[:, 0], error=TypeError, **classes)
     factors = kfac(bare, params, x, y, kind="exact", **squares)
     with pytest.raises(ValueError, match=r"damping must not be negative or NaN; got -0\.1"):
         factors.inverse_product(params, -0.1)
