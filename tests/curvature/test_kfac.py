@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 import torch_ref.curvature
 from jaxgrad.curvature import KroneckerFactors, dense_hessian, kfac
@@ -189,6 +191,22 @@ def test_draws_follow_the_example_and_average_to_the_exact_factors():
     assert 0 < float(jnp.linalg.norm(got - want) / jnp.linalg.norm(want)) < 0.05
 
 
+@pytest.mark.parametrize("kind", ["mc", "exact"])
+def test_devices_that_share_a_batch_have_its_factors(kind):
+    """With the draws of the whole batch: each example has its own by its place."""
+    network, mesh = NETWORKS["positions"], jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+    options = options_of(network, "exact", "expand") | {"kind": kind}
+    options |= {"key": jax.random.key(0), "num_samples": 2} if kind == "mc" else {}
+    sharded = jax.shard_map(
+        lambda params, *batch: kfac(network.model, params, *batch, axis_name="d", **options),
+        mesh=mesh,
+        in_specs=(P(), P("d"), P("d")),
+        out_specs=P(),
+    )
+    got = jax.jit(sharded)(network.params, *network.batch)
+    assert_parity(held_by_path(got), held_by_path(kfac(network.model, network.params, *network.batch, **options)))
+
+
 def a_squared_error(outputs, targets):
     return jnp.mean(jnp.sum((outputs - targets) ** 2, -1)) / 2
 
@@ -348,6 +366,9 @@ def test_refuses():
     call("output_loss must be a function", kind="exact", output_loss=3, error=TypeError)
     call(r"samples must be targets of shape \(num_samples, 4", kind="mc", samples=jnp.ones((2, 3, 2)), **squares)
     call(r"weights must be one number for every example", kind="exact", weights=jnp.ones(3), **squares)
+    both = {"key": jax.random.key(0), "samples": jnp.ones((2, 4, 2))}
+    call("pass key= or samples=, not both", kind="mc", **both, **squares)
+    call("weights must be an array", kind="exact", weights=[1.0] * 4, error=TypeError, **squares)
     call("num_samples must be", kind="mc", key=jax.random.key(0), num_samples=0, **squares)
     call(r"loss_fn must return a scalar.*got float64\[2\]")
     call(r"samples must have the shape of the outputs of an example", kind="mc", samples=jnp.ones((2, 4, 3)), **squares)

@@ -148,6 +148,9 @@ def _check_needs(kind: str, loss: OutputLoss | None, key: Any, samples: Any, bat
     if kind == "mc" and key is None and samples is None:
         message = 'kind="mc" needs a random key=, such as jax.random.key(0), or targets that were drawn, as samples='
         raise ValueError(message)
+    if kind == "mc" and key is not None and samples is not None:
+        message = "samples are targets that were drawn, and key draws them: pass key= or samples=, not both"
+        raise ValueError(message)
     if kind == "mc" and key is not None:
         _check.key(key, "key")
 
@@ -193,8 +196,10 @@ def _extras(kind: str, key: Key | None, samples: Any, size: int, axis_name: Axis
         return ()
     if samples is not None:
         return jnp.swapaxes(samples, 0, 1)
-    first = lax.axis_index(_sharding.names(axis_name)) * size if axis_name else 0
-    return jax.random.key_data(jax.vmap(jax.random.fold_in, (None, 0))(_typed(key), first + jnp.arange(size)))
+    places = jnp.arange(size, dtype=jnp.int32)
+    if axis_name:
+        places = places + size * lax.axis_index(_sharding.names(axis_name))
+    return jax.random.key_data(jax.vmap(jax.random.fold_in, (None, 0))(_typed(key), places))
 
 
 def _typed(key: Any) -> Key:
