@@ -181,22 +181,25 @@ def test_the_scale_is_that_of_the_loss_and_uneven_batches_add_up():
 
 def test_draws_follow_the_example_and_average_to_the_exact_factors():
     network = NETWORKS["recurrent"]
+
+    def with_aux(params, x):
+        return network.model(params, x), jnp.sum(x)
+
     options = options_of(network, "exact", "expand")
     exact = kfac(network.model, network.params, *network.batch, **options)
     options |= {"kind": "mc", "key": jax.random.key(0), "num_samples": 4000}
-    drawn = kfac(network.model, network.params, *network.batch, **options)
+    drawn, aux = kfac(with_aux, network.params, *network.batch, has_aux=True, **options)
+    assert_parity(aux, jnp.sum(network.batch[0], (1, 2)))
     in_chunks = kfac(network.model, network.params, *network.batch, microbatch=3, **options)
     assert_parity(held_by_path(drawn), held_by_path(in_chunks))
     got, want = (jnp.concatenate([f.pair(p).cotangents.ravel() for p in network.params]) for f in (drawn, exact))
     assert 0 < float(jnp.linalg.norm(got - want) / jnp.linalg.norm(want)) < 0.05
 
 
-@pytest.mark.parametrize("kind", ["mc", "exact"])
-def test_devices_that_share_a_batch_have_its_factors(kind):
+def test_devices_that_share_a_batch_have_its_factors():
     """With the draws of the whole batch: each example has its own by its place."""
     network, mesh = NETWORKS["positions"], jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
-    options = options_of(network, "exact", "expand") | {"kind": kind}
-    options |= {"key": jax.random.key(0), "num_samples": 2} if kind == "mc" else {}
+    options = options_of(network, "exact", "expand") | {"kind": "mc", "key": jax.random.key(0), "num_samples": 2}
     sharded = jax.shard_map(
         lambda params, *batch: kfac(network.model, params, *batch, axis_name="d", **options),
         mesh=mesh,
