@@ -249,6 +249,26 @@ def test_a_loss_with_mutable_arrays_has_blocks():
     assert_parity(kfac(loss, params, x).block("w"), gradients.T @ gradients / 4)
 
 
+def test_layers_of_a_stack_have_the_factors_that_they_have_one_by_one():
+    def stacked(params, x):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, params["w"])[0]
+
+    def one_by_one(params, x):
+        for name in sorted(params):
+            x = jnp.tanh(x @ params[name])
+        return x
+
+    weights, x, y = jnp.asarray(draw(3, 4, 4)), draw(4, 4), draw(4, 4, seed=1)
+    options = {"kind": "exact", "output_loss": "squared_error"}
+    got = kfac(stacked, {"w": weights}, x, y, **options)
+    apart = {str(i): w for i, w in enumerate(weights)}
+    want = kfac(one_by_one, apart, x, y, **options)
+    sides = [jnp.concatenate(side) for side in zip(*(want.pair(name) for name in apart), strict=True)]
+    assert_parity(tuple(got.pair("w")), tuple(sides))
+    product, each = got.inverse_product({"w": weights}, 0.1)["w"], want.inverse_product(apart, 0.1)
+    assert_parity(product, jnp.stack([each[name] for name in apart]))
+
+
 def test_distributions_and_masked_classes_of_the_softmax():
     """The sum of a distribution weighs its example; a class that is masked out adds nothing, and no NaN."""
 
