@@ -8,6 +8,8 @@ from jaxgrad.curvature._eigenpairs import eigenpairs as eigenpairs
 from jaxgrad.curvature._hvp import hvp as hvp
 from jaxgrad.curvature._log_determinant import LogDeterminant as LogDeterminant
 from jaxgrad.curvature._log_determinant import log_determinant as log_determinant
+from jaxgrad.curvature._nystrom import Nystrom as Nystrom
+from jaxgrad.curvature._nystrom import nystrom as nystrom
 from jaxgrad.curvature._operator import LinearOperator as LinearOperator
 from jaxgrad.curvature._operator import operator as operator
 from jaxgrad.curvature._solve import Solution as Solution
@@ -22,6 +24,7 @@ __all__ = [
     "Eigenpairs",
     "LinearOperator",
     "LogDeterminant",
+    "Nystrom",
     "Solution",
     "SpectralDensity",
     "Trace",
@@ -30,6 +33,7 @@ __all__ = [
     "eigenpairs",
     "hvp",
     "log_determinant",
+    "nystrom",
     "operator",
     "solve",
     "spectral_density",

@@ -66,6 +66,11 @@ def probes_of(vector):
     return jax.tree.map(lambda leaf: jnp.stack([leaf, -2 * leaf, leaf[::-1], jnp.roll(leaf, 1, 0)]), vector)
 
 
+def product_squared(product, params, vector, *data):
+    """Multiply twice: no eigenvalue is negative then."""
+    return product(params, product(params, vector, *data), *data)
+
+
 OF_A_PRODUCT = {
     "curvature.eigenpairs": lambda product, params, vector, *data: (
         curvature.eigenpairs(product, params, *data, k=2, start=vector).values
@@ -87,6 +92,9 @@ OF_A_PRODUCT = {
     "curvature.log_determinant": lambda product, params, vector, *data: (
         curvature.log_determinant(product, params, *data, damping=5.0, probes=probes_of(vector)).estimate
     ),
+    "curvature.nystrom": lambda product, params, vector, *data: curvature.nystrom(
+        functools.partial(product_squared, product), params, *data, probes=probes_of(vector)
+    ).product(vector),
 }
 """Calls of the functions that take a product."""
 
@@ -95,6 +103,7 @@ CONSTANT = {"refuses": ("grad", "jvp", "checkpoint"), "reason": "; its derivativ
 ROWS = {
     "curvature.eigenpairs": row("curvature.eigenpairs"),
     "curvature.solve": row("curvature.solve"),
+    "curvature.nystrom": row("curvature.nystrom"),
     "curvature.trace": row("curvature.trace"),
     "curvature.diagonal": row("curvature.diagonal"),
     "curvature.spectral_density": row("curvature.spectral_density", **CONSTANT),

@@ -63,6 +63,7 @@ OF_A_LOSS = {
     "curvature.diagonal": lambda f, p: curvature.diagonal(hessian(f), p, X, **DRAWN),
     "curvature.eigenpairs": lambda f, p: curvature.eigenpairs(hessian(f), p, X, k=1, key=KEY),
     "curvature.log_determinant": lambda f, p: curvature.log_determinant(hessian(f), p, X, damping=1.0, **DRAWN),
+    "curvature.nystrom": lambda f, p: curvature.nystrom(hessian(f), p, X, key=KEY, rank=2),
     "curvature.operator": lambda f, p: curvature.operator(hessian(f), p, X) @ p,
     "curvature.solve": lambda f, p: curvature.solve(hessian(f), p, W, X, damping=1.0),
     "curvature.spectral_density": lambda f, p: curvature.spectral_density(hessian(f), p, X, **DRAWN),

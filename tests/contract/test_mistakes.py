@@ -29,6 +29,7 @@ WITH_KEY = {
     "curvature.diagonal": lambda key: curvature.diagonal(HESSIAN, W, X, key=key),
     "curvature.eigenpairs": lambda key: curvature.eigenpairs(HESSIAN, W, X, k=1, key=key),
     "curvature.log_determinant": lambda key: curvature.log_determinant(HESSIAN, W, X, damping=1.0, key=key),
+    "curvature.nystrom": lambda key: curvature.nystrom(HESSIAN, W, X, rank=2, key=key),
     "curvature.spectral_density": lambda key: curvature.spectral_density(HESSIAN, W, X, key=key),
     "curvature.trace": lambda key: curvature.trace(HESSIAN, W, X, key=key),
     "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),

@@ -5,6 +5,7 @@ from torch_ref.curvature._diagonal import diagonal as diagonal
 from torch_ref.curvature._eigenpairs import eigenpairs as eigenpairs
 from torch_ref.curvature._hvp import hvp as hvp
 from torch_ref.curvature._log_determinant import log_determinant as log_determinant
+from torch_ref.curvature._nystrom import nystrom as nystrom
 from torch_ref.curvature._solve import solve as solve
 from torch_ref.curvature._spectral_density import spectral_density as spectral_density
 from torch_ref.curvature._trace import trace as trace
@@ -15,6 +16,7 @@ __all__ = [
     "eigenpairs",
     "hvp",
     "log_determinant",
+    "nystrom",
     "solve",
     "spectral_density",
     "trace",
