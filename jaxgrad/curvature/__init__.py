@@ -5,7 +5,12 @@ from jaxgrad.curvature._diagonal import Diagonal as Diagonal
 from jaxgrad.curvature._diagonal import diagonal as diagonal
 from jaxgrad.curvature._eigenpairs import Eigenpairs as Eigenpairs
 from jaxgrad.curvature._eigenpairs import eigenpairs as eigenpairs
+from jaxgrad.curvature._ekfac import ekfac as ekfac
 from jaxgrad.curvature._hvp import hvp as hvp
+from jaxgrad.curvature._kfac import kfac as kfac
+from jaxgrad.curvature._kronecker import KroneckerEigen as KroneckerEigen
+from jaxgrad.curvature._kronecker import KroneckerFactors as KroneckerFactors
+from jaxgrad.curvature._kronecker import KroneckerPair as KroneckerPair
 from jaxgrad.curvature._log_determinant import LogDeterminant as LogDeterminant
 from jaxgrad.curvature._log_determinant import log_determinant as log_determinant
 from jaxgrad.curvature._nystrom import Nystrom as Nystrom
@@ -22,6 +27,9 @@ from jaxgrad.curvature._trace import trace as trace
 __all__ = [
     "Diagonal",
     "Eigenpairs",
+    "KroneckerEigen",
+    "KroneckerFactors",
+    "KroneckerPair",
     "LinearOperator",
     "LogDeterminant",
     "Nystrom",
@@ -31,7 +39,9 @@ __all__ = [
     "dense_hessian",
     "diagonal",
     "eigenpairs",
+    "ekfac",
     "hvp",
+    "kfac",
     "log_determinant",
     "nystrom",
     "operator",

@@ -100,6 +100,25 @@ OF_A_PRODUCT = {
 
 CONSTANT = {"refuses": ("grad", "jvp", "checkpoint"), "reason": "; its derivative is estimated, or none: see its tests"}
 
+
+def kfac(params, vector, x, y, **options):
+    return curvature.kfac(mean_square, params, x, y, **options)
+
+
+def fresh_kfac(array):
+    return lambda params, vector, x, y: curvature.kfac(fresh_loss(array), params, x, y)
+
+
+def ekfac(params, vector, x, y, **options):
+    """The curvature at work: its eigenvectors have a sign, and more where eigenvalues are equal."""
+    found = curvature.ekfac(mean_square, params, x, y, **options)
+    return found.product(vector), found.inverse_product(vector, 0.5)
+
+
+def fresh_ekfac(array):
+    return lambda params, vector, x, y: curvature.ekfac(fresh_loss(array), params, x, y).product(vector)
+
+
 ROWS = {
     "curvature.eigenpairs": row("curvature.eigenpairs"),
     "curvature.solve": row("curvature.solve"),
@@ -110,4 +129,6 @@ ROWS = {
     "curvature.log_determinant": row("curvature.log_determinant", **CONSTANT),
     "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
     "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),
+    "curvature.kfac": Example(kfac, inputs, fresh_kfac, sharded=(2, 3)),
+    "curvature.ekfac": Example(ekfac, inputs, fresh_ekfac, sharded=(2, 3)),
 }

@@ -24,6 +24,7 @@ FIRST = {name: next(iter(inspect.signature(thing).parameters), "") for name, thi
 TAKEN = ("loss_fn", "losses_fn", "fun", "field_fn", "field", "product")
 OF_A_FUNCTION = {name for name, first in FIRST.items() if first in TAKEN}
 WITH_WRT = {name for name, thing in FUNCTIONS.items() if "wrt" in inspect.signature(thing).parameters}
+SAMPLED = {"kind": "mc", "output_loss": "squared_error"}
 HESSIAN = functools.partial(curvature.hvp, loss)
 WITH_KEY = {
     "curvature.diagonal": lambda key: curvature.diagonal(HESSIAN, W, X, key=key),
@@ -32,10 +33,17 @@ WITH_KEY = {
     "curvature.nystrom": lambda key: curvature.nystrom(HESSIAN, W, X, rank=2, key=key),
     "curvature.spectral_density": lambda key: curvature.spectral_density(HESSIAN, W, X, key=key),
     "curvature.trace": lambda key: curvature.trace(HESSIAN, W, X, key=key),
+    "curvature.ekfac": lambda key: curvature.ekfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
+    "curvature.kfac": lambda key: curvature.kfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
     "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),
     "per_example.random_projection": lambda key: per_example.random_projection(loss, W, X, key=key, dim=2),
     "shift.random_shifts": lambda key: shift.random_shifts(W, key=key, num_shifts=2),
 }
+
+
+def linear(params, x):
+    """The model of one example."""
+    return x @ params["w"]
 
 
 def required(name, *given):

@@ -3,7 +3,9 @@
 from torch_ref.curvature._dense_hessian import dense_hessian as dense_hessian
 from torch_ref.curvature._diagonal import diagonal as diagonal
 from torch_ref.curvature._eigenpairs import eigenpairs as eigenpairs
+from torch_ref.curvature._ekfac import ekfac as ekfac
 from torch_ref.curvature._hvp import hvp as hvp
+from torch_ref.curvature._kfac import kfac as kfac
 from torch_ref.curvature._log_determinant import log_determinant as log_determinant
 from torch_ref.curvature._nystrom import nystrom as nystrom
 from torch_ref.curvature._solve import solve as solve
@@ -14,7 +16,9 @@ __all__ = [
     "dense_hessian",
     "diagonal",
     "eigenpairs",
+    "ekfac",
     "hvp",
+    "kfac",
     "log_determinant",
     "nystrom",
     "solve",
