@@ -12,13 +12,15 @@ from scipy.sparse.linalg import eigsh
 
 import torch_ref.curvature
 from bench._row import Contender, Problem, Program, Row
-from jaxgrad import curvature
+from jaxgrad import curvature, per_example
 from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 LARGE = ((784, 512, 512, 10), 256)
 SMALL = ((8, 16, 16, 1), 256)
 DAMPING = 10.0
+FISHER_DAMPING = 1e-4
+"""Small against the eigenvalues of the empirical Fisher, so that conjugate gradients take their time."""
 PRODUCTS = 40
 SAMPLES = 16
 
@@ -186,6 +188,29 @@ def spectral_density_problem(quick: bool) -> Problem:
     )
 
 
+def row_space_problem(quick: bool) -> Problem:
+    """The solve among the examples against conjugate gradients among the parameters, to 1e-6."""
+    given = to_jax(draw(quick, LARGE), np.float32)[:4]
+    fisher = functools.partial(per_example.empirical_fisher_product, loss)
+
+    def ours(params: Any, vector: Any, x: Any, y: Any) -> Any:
+        return curvature.row_space_solve(loss, params, vector, x, y, damping=FISHER_DAMPING).solution
+
+    def by_products(params: Any, vector: Any, x: Any, y: Any) -> Any:
+        options: Any = {"damping": FISHER_DAMPING, "tolerance": 1e-6, "max_products": 1000}
+        return curvature.solve(fisher, params, vector, x, y, **options).solution
+
+    program = jax.jit(by_products)
+    rival = Contender("curvature.solve", "jax", lambda: program(*given), Program(program, given))
+    gradient = jax.jit(jax.grad(loss))
+    params, _, x, y = given
+    unit = Contender("jax.grad", "jax", lambda: gradient(params, x, y), Program(gradient, (params, x, y)))
+    mine = jax.jit(ours)
+    return Problem(
+        [Contender("jaxgrad", "jax", lambda: mine(*given), Program(mine, given)), rival], unit, agreement=1e-3
+    )
+
+
 def nystrom_problem(quick: bool) -> Problem:
     """The damped inverse of the approximation of the squared Hessian against Woodbury's formula with flat vectors."""
     given = to_jax(draw(quick, LARGE), np.float32)
@@ -225,6 +250,7 @@ ROWS = [
         f"{NAME}, 16 probes",
         functools.partial(estimate_problem, "diagonal", lambda found: found.estimate, stochtrace.monte_carlo_diagonal),
     ),
+    Row("row_space_solve", f"{NAME}, to 1e-6", row_space_problem),
     Row("nystrom", f"{NAME}, squared Hessian, rank 16", nystrom_problem),
     Row("log_determinant", f"{SMALL_NAME}, 16 spaces of 40", log_determinant_problem),
     Row("spectral_density", f"{SMALL_NAME}, 16 spaces of 80", spectral_density_problem),

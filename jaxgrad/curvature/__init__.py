@@ -17,6 +17,8 @@ from jaxgrad.curvature._nystrom import Nystrom as Nystrom
 from jaxgrad.curvature._nystrom import nystrom as nystrom
 from jaxgrad.curvature._operator import LinearOperator as LinearOperator
 from jaxgrad.curvature._operator import operator as operator
+from jaxgrad.curvature._row_space_solve import RowSpaceSolution as RowSpaceSolution
+from jaxgrad.curvature._row_space_solve import row_space_solve as row_space_solve
 from jaxgrad.curvature._solve import Solution as Solution
 from jaxgrad.curvature._solve import solve as solve
 from jaxgrad.curvature._spectral_density import SpectralDensity as SpectralDensity
@@ -33,6 +35,7 @@ __all__ = [
     "LinearOperator",
     "LogDeterminant",
     "Nystrom",
+    "RowSpaceSolution",
     "Solution",
     "SpectralDensity",
     "Trace",
@@ -45,6 +48,7 @@ __all__ = [
     "log_determinant",
     "nystrom",
     "operator",
+    "row_space_solve",
     "solve",
     "spectral_density",
     "trace",

@@ -98,6 +98,15 @@ OF_A_PRODUCT = {
 }
 """Calls of the functions that take a product."""
 
+
+def row_space_solve(params, vector, x, y, **options):
+    return curvature.row_space_solve(mean_square, params, vector, x, y, damping=1.0, **options).solution
+
+
+def fresh_row_space_solve(array):
+    return lambda params, v, x, y: curvature.row_space_solve(fresh_loss(array), params, v, x, y, damping=1.0).solution
+
+
 CONSTANT = {"refuses": ("grad", "jvp", "checkpoint"), "reason": "; its derivative is estimated, or none: see its tests"}
 
 
@@ -127,6 +136,14 @@ ROWS = {
     "curvature.diagonal": row("curvature.diagonal"),
     "curvature.spectral_density": row("curvature.spectral_density", **CONSTANT),
     "curvature.log_determinant": row("curvature.log_determinant", **CONSTANT),
+    "curvature.row_space_solve": Example(
+        row_space_solve,
+        inputs,
+        fresh_row_space_solve,
+        sharded=(2, 3),
+        refuses=("axis_name",),
+        reason="its matrix is of the device's own examples",
+    ),
     "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
     "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),
     "curvature.kfac": Example(kfac, inputs, fresh_kfac, sharded=(2, 3)),

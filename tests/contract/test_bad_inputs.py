@@ -65,6 +65,7 @@ OF_A_LOSS = {
     "curvature.log_determinant": lambda f, p: curvature.log_determinant(hessian(f), p, X, damping=1.0, **DRAWN),
     "curvature.nystrom": lambda f, p: curvature.nystrom(hessian(f), p, X, key=KEY, rank=2),
     "curvature.operator": lambda f, p: curvature.operator(hessian(f), p, X) @ p,
+    "curvature.row_space_solve": lambda f, p: curvature.row_space_solve(f, p, W, X, damping=1.0),
     "curvature.solve": lambda f, p: curvature.solve(hessian(f), p, W, X, damping=1.0),
     "curvature.spectral_density": lambda f, p: curvature.spectral_density(hessian(f), p, X, **DRAWN),
     "curvature.trace": lambda f, p: curvature.trace(hessian(f), p, X, **DRAWN),
@@ -149,6 +150,7 @@ OF_AN_INPUT = {
 
 OF_A_TANGENT = {
     "curvature.hvp": ("vector", lambda t: curvature.hvp(loss, W, t, X)),
+    "curvature.row_space_solve": ("rhs", lambda t: curvature.row_space_solve(loss, W, t, X, damping=1.0)),
     "curvature.solve": ("rhs", lambda t: curvature.solve(hessian(loss), W, t, X, damping=1.0)),
     "curvature.eigenpairs": ("start", lambda t: curvature.eigenpairs(hessian(loss), W, X, k=1, start=t)),
     "curvature.trace": (

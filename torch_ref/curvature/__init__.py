@@ -8,6 +8,7 @@ from torch_ref.curvature._hvp import hvp as hvp
 from torch_ref.curvature._kfac import kfac as kfac
 from torch_ref.curvature._log_determinant import log_determinant as log_determinant
 from torch_ref.curvature._nystrom import nystrom as nystrom
+from torch_ref.curvature._row_space_solve import row_space_solve as row_space_solve
 from torch_ref.curvature._solve import solve as solve
 from torch_ref.curvature._spectral_density import spectral_density as spectral_density
 from torch_ref.curvature._trace import trace as trace
@@ -21,6 +22,7 @@ __all__ = [
     "kfac",
     "log_determinant",
     "nystrom",
+    "row_space_solve",
     "solve",
     "spectral_density",
     "trace",
