@@ -10,6 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
+from bench import _curvature_estimates
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import curvature
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -213,6 +214,7 @@ def ekfac_problem(quick: bool) -> Problem:
 ROWS = [
     Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem),
     Row("dense_hessian", "MLP 8-16-16-1 (433 parameters), batch 256", dense_hessian_problem),
+    *_curvature_estimates.ROWS,
     Row("kfac", "MLP 784-512-512-10, batch 256", kfac_problem),
     Row("kfac product", "MLP 784-512-512-10, factors of a batch of 256", kfac_product_problem),
     Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),

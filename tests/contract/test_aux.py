@@ -149,6 +149,7 @@ def parts(function, result):
 
 
 WITHOUT = {
+    "curvature.row_space_solve": "returns a record of how good the solution is",
     "per_example.values": "its function returns any tree",
     "per_example.dp_aggregate": "builds an optax transformation, whose updates have no room beside them",
 }

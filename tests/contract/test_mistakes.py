@@ -1,5 +1,6 @@
 """Slips of the pen, in every public function: each gets one sentence that says what to write."""
 
+import functools
 import inspect
 import re
 import subprocess
@@ -20,10 +21,18 @@ OF_ITS_OWN = ("nth.register_rule", "per_example.dp_aggregate")
 """What takes no parameters, or takes them later; its own tests tell."""
 FUNCTIONS = {name: thing for name, thing in public_functions().items() if is_function(thing) and name not in OF_ITS_OWN}
 FIRST = {name: next(iter(inspect.signature(thing).parameters), "") for name, thing in FUNCTIONS.items()}
-OF_A_FUNCTION = {name for name, first in FIRST.items() if first in ("loss_fn", "losses_fn", "fun", "field_fn", "field")}
+TAKEN = ("loss_fn", "losses_fn", "fun", "field_fn", "field", "product")
+OF_A_FUNCTION = {name for name, first in FIRST.items() if first in TAKEN}
 WITH_WRT = {name for name, thing in FUNCTIONS.items() if "wrt" in inspect.signature(thing).parameters}
 SAMPLED = {"kind": "mc", "output_loss": "squared_error"}
+HESSIAN = functools.partial(curvature.hvp, loss)
 WITH_KEY = {
+    "curvature.diagonal": lambda key: curvature.diagonal(HESSIAN, W, X, key=key),
+    "curvature.eigenpairs": lambda key: curvature.eigenpairs(HESSIAN, W, X, k=1, key=key),
+    "curvature.log_determinant": lambda key: curvature.log_determinant(HESSIAN, W, X, damping=1.0, key=key),
+    "curvature.nystrom": lambda key: curvature.nystrom(HESSIAN, W, X, rank=2, key=key),
+    "curvature.spectral_density": lambda key: curvature.spectral_density(HESSIAN, W, X, key=key),
+    "curvature.trace": lambda key: curvature.trace(HESSIAN, W, X, key=key),
     "curvature.ekfac": lambda key: curvature.ekfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
     "curvature.kfac": lambda key: curvature.kfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
     "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),
@@ -42,6 +51,7 @@ def required(name, *given):
     known = {
         "optimizer": optax.sgd(0.1), "num_steps": 1, "radius": 0.1, "learning_rate": 0.1, "clip_norm": 1.0,
         "touches": ["w", "w"], "key": jax.random.key(0), "num_samples": 2, "dim": 2, "weights": jnp.ones(2),
+        "k": 1, "damping": 1.0,
     }  # fmt: skip
     parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
     return {p.name: known[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}

@@ -1,8 +1,29 @@
 """Second derivatives of a loss in parameter space."""
 
 from torch_ref.curvature._dense_hessian import dense_hessian as dense_hessian
+from torch_ref.curvature._diagonal import diagonal as diagonal
+from torch_ref.curvature._eigenpairs import eigenpairs as eigenpairs
 from torch_ref.curvature._ekfac import ekfac as ekfac
 from torch_ref.curvature._hvp import hvp as hvp
 from torch_ref.curvature._kfac import kfac as kfac
+from torch_ref.curvature._log_determinant import log_determinant as log_determinant
+from torch_ref.curvature._nystrom import nystrom as nystrom
+from torch_ref.curvature._row_space_solve import row_space_solve as row_space_solve
+from torch_ref.curvature._solve import solve as solve
+from torch_ref.curvature._spectral_density import spectral_density as spectral_density
+from torch_ref.curvature._trace import trace as trace
 
-__all__ = ["dense_hessian", "ekfac", "hvp", "kfac"]
+__all__ = [
+    "dense_hessian",
+    "diagonal",
+    "eigenpairs",
+    "ekfac",
+    "hvp",
+    "kfac",
+    "log_determinant",
+    "nystrom",
+    "row_space_solve",
+    "solve",
+    "spectral_density",
+    "trace",
+]
