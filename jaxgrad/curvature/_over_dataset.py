@@ -46,7 +46,8 @@ def over_dataset(
         batches: Tuple of pytrees whose leaves are stacked minibatches, of shape ``(batches, examples, ...)``, as from
             `stack_batches`.
         weights: The weight of every example, of shape ``(batches, examples)``: 1, or 0 on padding.
-        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the examples are spread: both sums are over all devices; ``None``: the device's own.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the examples are spread: both
+            sums are over all devices; ``None``: the device's own.
 
     Returns:
         The product, with the structure, shapes and dtypes of ``vector``; it is summed in float32 at the least. NaN

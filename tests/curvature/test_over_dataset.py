@@ -75,7 +75,7 @@ def test_products_with_an_output_loss(name, compiled_quickly):
 
 def test_several_vectors_and_other_weights(compiled_quickly):
     vectors = jax.tree.map(lambda leaf: jnp.stack([leaf, 3 * leaf]), VECTOR)
-    weights = jnp.arange(12.0).reshape(3, 4)
+    weights = np.arange(12.0).reshape(3, 4)
     batches, mask = stack_batches((X, Y), 4)
     got = over_dataset(HESSIAN, PARAMS, vectors, batches, weights * mask)
     total = weighted_loss(mean_square)

@@ -81,9 +81,9 @@ class Named:
         """Draw labels from the model's own distribution, along a new leading axis."""
         shape = (num_samples, *self.outputs.shape)
         if self.name == "squared_error":
-            return self.outputs + jax.random.normal(key, shape, self.outputs.dtype)
+            return self.outputs[None] + jax.random.normal(key, shape, self.outputs.dtype)
         if self.name == "bernoulli":
-            return jax.random.bernoulli(key, jax.nn.sigmoid(self.outputs), shape).astype(self.outputs.dtype)
+            return jax.random.bernoulli(key, jax.nn.sigmoid(self.outputs)[None], shape).astype(self.outputs.dtype)
         return jax.random.categorical(key, self.outputs, shape=shape[:-1])
 
     def sampled(self, samples: Array) -> Callable[[Array], Array]:
