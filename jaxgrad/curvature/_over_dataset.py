@@ -13,7 +13,6 @@ import numpy as np
 from jaxgrad import _check, _sharding, _static, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, T, Tree
-from jaxgrad.curvature._engine import _vectors
 
 __all__ = ["over_batches", "over_dataset", "stack_batches", "weighted_loss"]
 
@@ -78,7 +77,6 @@ def over_dataset(
     References:
         Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural Computation 6, section 4.
     """
-    _vectors.count_of(params, vector)
     weights = _checked(batches, weights)
     params, vector = _sharding.replicated(params, axis_name), _sharding.replicated(vector, axis_name)
 
@@ -345,7 +343,6 @@ def _padded(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...
 @jit("product", name="over_batches")
 def _step(product: Callable[..., Any], params: Tree, vector: Tree, rows: tuple[Tree, ...], weights: Array) -> Tree:
     """Return the sum over one batch, in float32 at the least."""
-    _vectors.count_of(params, vector)
     part = _mirrored(product(params, vector, *rows, weights), vector)
     return jax.tree.map(lambda leaf: leaf.astype(_tree.accumulator(leaf.dtype)), part)
 
