@@ -51,7 +51,7 @@ where:  ## the Python that PYTHON means here, if it is there
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(if $(FOUND),,$(error PYTHON=$(PYTHON) does not run here))
 	"$(FOUND)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT) --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(CONSTRAINT) --editable '.[$(EXTRAS)]'
 	touch $@
 
 clean:

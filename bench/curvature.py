@@ -111,6 +111,123 @@ def product(name: str, kind: str, sizes: str, vectors: int | None = None) -> Row
     return Row(name, sizes, functools.partial(problems.product_problem, kind, *SIZES[sizes], vectors))
 
 
+def kronecker_inputs(quick: bool) -> tuple[Any, ...]:
+    """Return a network, a vector and a batch for both frameworks."""
+    sizes, batch = ((64, 128, 10), 32) if quick else ((784, 512, 512, 10), 256)
+    rng = np.random.default_rng(0)
+    data = (rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1])))
+    trees = (mlp_params(sizes, 0), mlp_params(sizes, 1), *data)
+    return *to_jax(trees, np.float32), *to_torch(trees, np.float32)
+
+
+def sides_torch(params: Any, x: Any, y: Any) -> dict[str, tuple[Any, Any]]:
+    """Return what enters every layer and the cotangents of what leaves it, by one backward pass by hand."""
+    inputs, outputs = {}, {}
+    leaves = jax.tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
+    for i, (name, layer) in enumerate(leaves.items()):
+        x = torch.tanh(x) if i else x
+        inputs[name] = x.detach()
+        x = outputs[name] = torch.nn.functional.linear(x, layer["weight"], layer["bias"])
+    total = ((x - y) ** 2).mean(1).sum()
+    cotangents = torch.autograd.grad(total, list(outputs.values()))
+    return {f"{name}/weight": (inputs[name], b) for name, b in zip(inputs, cotangents, strict=True)}
+
+
+def factors_torch(params: Any, x: Any, y: Any) -> Any:
+    """Return the factors of the weights, and the blocks of the biases."""
+    sides = sides_torch(params, x, y)
+    found = {path: (a.T @ a / len(x), b.T @ b / len(x)) for path, (a, b) in sides.items()}
+    return found | {path.replace("weight", "bias"): b for path, (_, b) in found.items()}
+
+
+def used_torch(params: Any, x: Any, y: Any) -> Any:
+    """Return the loss of one example, and the uses of the weights, for the twin."""
+    uses: dict[str, list[Any]] = {}
+    for i, (name, layer) in enumerate(sorted(params.items())):
+        entering = (torch.tanh(x) if i else x)[None]
+        leaving = entering @ layer["weight"].T + layer["bias"]
+        uses[f"{name}/weight"], x = [(entering, leaving)], leaving[0]
+    return ((x - y) ** 2).mean(), uses
+
+
+def held(factors: Any) -> Any:
+    """Return the factors of the weights, and the blocks of the biases, as torch has them."""
+    forms = factors.about.leaves
+    return {
+        f.path: tuple(side[0] for side in factors.pair(f.path)) if f.form == "kronecker" else factors.block(f.path)
+        for f in forms
+    }
+
+
+def kfac_problem(quick: bool) -> Problem:
+    """The factors of a batch against the same by hand, with a backward pass of the whole batch, and by loops."""
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
+    gradient = jax.jit(jax.grad(loss))
+    ours = functools.partial(curvature.kfac, loss)
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: ours(p, x, y), Program(ours, (p, x, y)), held),
+            Contender("torch by hand", "torch", lambda: factors_torch(pt, xt, yt)),
+            Contender("torch_ref", "torch", lambda: torch_ref.curvature.kfac(used_torch, pt, xt, yt)),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
+def kfac_product_problem(quick: bool) -> Problem:
+    """The product of Kronecker factors with a vector."""
+    p, v, x, y, pt, vt, xt, yt = kronecker_inputs(quick)
+    gradient, factors, by_hand = jax.jit(jax.grad(loss)), curvature.kfac(loss, p, x, y), factors_torch(pt, xt, yt)
+
+    def product_torch() -> Any:
+        return {
+            name: {
+                "weight": by_hand[f"{name}/weight"][1] @ layer["weight"] @ by_hand[f"{name}/weight"][0],
+                "bias": by_hand[f"{name}/bias"] @ layer["bias"],
+            }
+            for name, layer in vt.items()
+        }
+
+    return Problem(
+        [
+            Contender(
+                "jaxgrad",
+                "jax",
+                lambda: factors.product(v),
+                Program(lambda factors, v: factors.product(v), (factors, v)),
+            ),
+            Contender("torch by hand", "torch", product_torch),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
+def ekfac_problem(quick: bool) -> Problem:
+    """The correction of the eigenvalues, with its eigendecompositions; the traces of the blocks are compared."""
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
+    gradient = jax.jit(jax.grad(loss))
+    ours = functools.partial(curvature.ekfac, loss, wrt="*/weight")
+
+    def corrected_torch() -> Any:
+        found = []
+        for a, b in sides_torch(pt, xt, yt).values():
+            bases = [torch.linalg.eigh(side.T @ side / len(xt))[1] for side in (b, a)]
+            left, right = ((side @ basis) ** 2 for side, basis in zip((b, a), bases, strict=True))
+            found.append(left.T @ right / len(xt))
+        return found
+
+    def traces(result: Any) -> Any:
+        return [leaf.corrected.sum() for leaf in result.leaves]
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: ours(p, x, y), Program(ours, (p, x, y)), traces),
+            Contender("torch by hand", "torch", corrected_torch, None, lambda found: [leaf.sum() for leaf in found]),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
 ROWS = [
     Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem),
     *(product("hvp", "hvp", sizes) for sizes in SIZES),
@@ -126,4 +243,7 @@ ROWS = [
     Row("jacobian_product", next(iter(SIZES)), functools.partial(problems.jacobian_problem, *MLP)),
     Row("over_dataset", "ggn_product, 1M, 64 batches", functools.partial(problems.dataset_problem, *MLP, 64)),
     Row("dense_hessian", "MLP 8-16-16-1 (433 parameters), batch 256", dense_hessian_problem),
+    Row("kfac", "MLP 784-512-512-10, batch 256", kfac_problem),
+    Row("kfac product", "MLP 784-512-512-10, factors of a batch of 256", kfac_product_problem),
+    Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),
 ]

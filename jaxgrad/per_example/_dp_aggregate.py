@@ -16,8 +16,8 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _sharding, _static, _tree
 from jaxgrad._deprecated import renamed
 from jaxgrad._types import Array, AxisName, Key, LossFn, Params, Tree, Wrt
+from jaxgrad._uses._batch import OLD_MODES
 from jaxgrad.per_example._clipped_sum import accumulated_sum, parts_of
-from jaxgrad.per_example._engine._batch import OLD_MODES
 
 __all__ = ["Gathered", "PrivateState", "dp_aggregate"]
 

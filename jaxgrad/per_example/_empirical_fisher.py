@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
-from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._map_examples import map_examples, subset_of
+from jaxgrad._uses._batch import problem_of, sum_with_weights
+from jaxgrad._uses._explicit import laid_out
+from jaxgrad._uses._map_examples import map_examples, subset_of
 from jaxgrad.per_example._slopes import from_slopes
 
 __all__ = ["empirical_fisher", "empirical_fisher_product"]

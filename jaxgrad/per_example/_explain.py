@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from jaxgrad import _check, _tree
 from jaxgrad._deprecated import renamed
 from jaxgrad._types import Function, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, chunk_length, problem_of
-from jaxgrad.per_example._engine._plan import LeafPlan
+from jaxgrad._uses._batch import OLD_MODES, Mode, chunk_length, problem_of
+from jaxgrad._uses._plan import LeafPlan
 
 __all__ = ["Explanation", "LeafExplanation", "explain"]
 

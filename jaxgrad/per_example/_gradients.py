@@ -8,8 +8,8 @@ import jax
 
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, Params, T, Tree, Ts, Wrt
-from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._map_examples import map_examples, subset_of
+from jaxgrad._uses._explicit import laid_out
+from jaxgrad._uses._map_examples import map_examples, subset_of
 
 __all__ = ["gradients"]
 

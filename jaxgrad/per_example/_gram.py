@@ -12,12 +12,12 @@ from jaxgrad import _check, _tree
 from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, T, Ts, Wrt
-from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, problem_of
-from jaxgrad.per_example._engine._factors import Factor, dtype_of_sum
-from jaxgrad.per_example._engine._gradient_factors import GradientFactors, gradient_factors
-from jaxgrad.per_example._engine._plan import LeafPlan
-from jaxgrad.per_example._explicit import laid_out
+from jaxgrad._uses import _algebra
+from jaxgrad._uses._batch import OLD_MODES, Mode, problem_of
+from jaxgrad._uses._explicit import laid_out
+from jaxgrad._uses._factors import Factor, dtype_of_sum
+from jaxgrad._uses._gradient_factors import GradientFactors, gradient_factors
+from jaxgrad._uses._plan import LeafPlan
 
 __all__ = ["gram"]
 

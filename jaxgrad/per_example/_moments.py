@@ -11,13 +11,13 @@ from jaxgrad import _check, _sharding
 from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
-from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, chunk_length, problem_of
-from jaxgrad.per_example._engine._chunks import over_chunks
-from jaxgrad.per_example._engine._factors import Factors, OneHot, dtype_of_sum, wide
-from jaxgrad.per_example._engine._gradient_factors import gradient_factors, weighted_sum
-from jaxgrad.per_example._engine._plan import LeafPlan
-from jaxgrad.per_example._explicit import laid_out
+from jaxgrad._uses import _algebra
+from jaxgrad._uses._batch import OLD_MODES, Mode, chunk_length, problem_of
+from jaxgrad._uses._chunks import over_chunks
+from jaxgrad._uses._explicit import laid_out
+from jaxgrad._uses._factors import Factors, OneHot, dtype_of_sum, wide
+from jaxgrad._uses._gradient_factors import gradient_factors, weighted_sum
+from jaxgrad._uses._plan import LeafPlan
 
 __all__ = ["Moments", "moments"]
 

@@ -11,8 +11,8 @@ from jaxgrad import _check, _sharding, _tree
 from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, clip_and_sum, problem_of, together
-from jaxgrad.per_example._explicit import laid_out
+from jaxgrad._uses._batch import OLD_MODES, Mode, clip_and_sum, problem_of, together
+from jaxgrad._uses._explicit import laid_out
 
 __all__ = ["NoiseScale", "noise_scale"]
 

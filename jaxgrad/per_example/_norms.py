@@ -7,8 +7,8 @@ from typing import Any, Literal, overload
 from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import OLD_MODES, Mode, measure, problem_of, together
-from jaxgrad.per_example._explicit import laid_out
+from jaxgrad._uses._batch import OLD_MODES, Mode, measure, problem_of, together
+from jaxgrad._uses._explicit import laid_out
 
 __all__ = ["norms"]
 

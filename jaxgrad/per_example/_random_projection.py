@@ -11,8 +11,8 @@ from jax import lax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, Key, Params, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import problem_of
-from jaxgrad.per_example._explicit import laid_out
+from jaxgrad._uses._batch import problem_of
+from jaxgrad._uses._explicit import laid_out
 from jaxgrad.per_example._slopes import Slopes, from_slopes
 
 __all__ = ["random_projection"]

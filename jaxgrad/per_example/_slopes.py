@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from jaxgrad import _jaxpr, _tree
 from jaxgrad._types import Array, Tree
-from jaxgrad.per_example._engine._batch import Problem, chunk_length
-from jaxgrad.per_example._engine._chunks import over_chunks
-from jaxgrad.per_example._engine._gradient_factors import gradient_factors
+from jaxgrad._uses._batch import Problem, chunk_length
+from jaxgrad._uses._chunks import over_chunks
+from jaxgrad._uses._gradient_factors import gradient_factors
 
 __all__ = ["Slopes", "from_slopes"]
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Function, T, Ts
-from jaxgrad.per_example._explicit import laid_out
-from jaxgrad.per_example._map_examples import map_examples, one_example
+from jaxgrad._uses._explicit import laid_out
+from jaxgrad._uses._map_examples import map_examples, one_example
 
 __all__ = ["values"]
 

@@ -10,8 +10,8 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
-from jaxgrad.per_example._engine._batch import problem_of, sum_with_weights
-from jaxgrad.per_example._explicit import laid_out
+from jaxgrad._uses._batch import problem_of, sum_with_weights
+from jaxgrad._uses._explicit import laid_out
 
 __all__ = ["weighted_sum"]
 

@@ -36,10 +36,8 @@ def seconds_of_a_run():
 
 
 @pytest.mark.torch
-# six of seven moments are tried by hand: each costs up to eight seconds
-@pytest.mark.parametrize(
-    "k", [pytest.param(k, marks=[pytest.mark.slow] if k % 7 != k // 10 else []) for k in range(20)]
-)
+# one moment here, the others by hand: each costs up to eight seconds
+@pytest.mark.parametrize("k", [pytest.param(k, marks=[pytest.mark.slow] if k != 7 else []) for k in range(20)])
 def test_at_twenty_random_moments(k, seconds_of_a_run, tmp_path):
     # a moment in each twentieth of the run; from the script, and by -m
     moment = (k + random.Random(k).random()) / 20 * seconds_of_a_run
@@ -199,6 +197,7 @@ os.replace = replace
     assert sorted(entry.name for entry in run.iterdir()) == ["run.json", "tensors.safetensors"]
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_a_folder_that_was_made_for_a_run_goes_with_it(tmp_path):
     run = tmp_path / "new" / "run"

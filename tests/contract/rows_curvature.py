@@ -99,6 +99,24 @@ def fresh_over_dataset(array):
     return lambda *inputs: over_two_batches(fresh_loss(array), *inputs)
 
 
+def kfac(params, vector, x, y, **options):
+    return curvature.kfac(mean_square, params, x, y, **options)
+
+
+def fresh_kfac(array):
+    return lambda params, vector, x, y: curvature.kfac(fresh_loss(array), params, x, y)
+
+
+def ekfac(params, vector, x, y, **options):
+    """The curvature at work: its eigenvectors have a sign, and more where eigenvalues are equal."""
+    found = curvature.ekfac(mean_square, params, x, y, **options)
+    return found.product(vector), found.inverse_product(vector, 0.5)
+
+
+def fresh_ekfac(array):
+    return lambda params, vector, x, y: curvature.ekfac(fresh_loss(array), params, x, y).product(vector)
+
+
 ROWS = {
     "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
     "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),
@@ -116,4 +134,6 @@ ROWS = {
         reason="the product has it",
     ),
     "curvature.over_dataset": Example(over_dataset, inputs, fresh_over_dataset, sharded=(2, 3)),
+    "curvature.kfac": Example(kfac, inputs, fresh_kfac, sharded=(2, 3)),
+    "curvature.ekfac": Example(ekfac, inputs, fresh_ekfac, sharded=(2, 3)),
 }

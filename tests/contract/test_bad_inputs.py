@@ -69,6 +69,8 @@ OF_A_LOSS = {
     "curvature.linearize": lambda f, p: curvature.linearize(functools.partial(curvature.hvp, f), p, X),
     "curvature.over_batches": lambda f, p: curvature.over_batches(summed(f), p, W, [(X,)]),
     "curvature.over_dataset": lambda f, p: curvature.over_dataset(summed(f), p, W, (X[None],), jnp.ones((1, 2))),
+    "curvature.ekfac": lambda f, p: curvature.ekfac(f, p, X),
+    "curvature.kfac": lambda f, p: curvature.kfac(f, p, X),
     "gradient.descent_step": lambda f, p: gradient.descent_step(f, p, X, learning_rate=0.1),
     "gradient.gradient_norm": lambda f, p: gradient.gradient_norm(f, p, X),
     "gradient.mixed_jacobian": lambda f, p: gradient.mixed_jacobian(f, p, X),

@@ -16,6 +16,7 @@ LADDER = (
     ("_leaves",),
     ("_jit",),
     ("gradient",),
+    ("_uses",),
     ("shift", "nth", "curvature", "per_example", "multi_loss"),
     ("meta", "inr"),
     ("models",),

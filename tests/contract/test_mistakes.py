@@ -27,14 +27,22 @@ FUNCTIONS = {name: thing for name, thing in public_functions().items() if is_fun
 FIRST = {name: next(iter(inspect.signature(thing).parameters), "") for name, thing in FUNCTIONS.items()}
 OF_A_FUNCTION = {name for name, first in FIRST.items() if first in _jit.FUNCTIONS}
 WITH_WRT = {name for name, thing in FUNCTIONS.items() if "wrt" in inspect.signature(thing).parameters}
+SAMPLED = {"kind": "mc", "output_loss": "squared_error"}
 WITH_KEY = {
     "curvature.fisher_product": lambda key: curvature.fisher_product(
         lambda p, x: x * p["w"][None], W, W, X, X, output_loss="squared_error", kind="mc", key=key
     ),
+    "curvature.ekfac": lambda key: curvature.ekfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
+    "curvature.kfac": lambda key: curvature.kfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
     "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),
     "per_example.random_projection": lambda key: per_example.random_projection(loss, W, X, key=key, dim=2),
     "shift.random_shifts": lambda key: shift.random_shifts(W, key=key, num_shifts=2),
 }
+
+
+def linear(params, x):
+    """The model of one example."""
+    return x @ params["w"]
 
 
 def required(name, *given):

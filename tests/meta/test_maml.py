@@ -14,7 +14,7 @@ from tests.problems import mean_square, mean_square_torch
 SGD = OPTIMIZERS["sgd"][0]
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("steps", [0, pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_matches_torch(name, steps):
     ours, theirs = OPTIMIZERS[name]

@@ -11,6 +11,7 @@ import torch_ref.models as twins
 from jaxgrad import curvature, models
 from jaxgrad.models import linen, nnx
 from tests.bridge import assert_parity, random_like
+from tests.turns import one_in
 from tests.zoo import PAIRS, pair, tensors
 
 # numbers are compared here, not speed
@@ -35,7 +36,7 @@ def test_value_and_gradient_match_torch(name, api):
     assert_parity(it.mapping.gradients_to_torch(got), want, dtypes=True)
 
 
-@each
+@pytest.mark.parametrize(("name", "api"), one_in(3, [pytest.param(*one) for one in PAIRS]))
 def test_hessian_vector_product_matches_torch(name, api):
     it = pair(name, api)
     vector = random_like(it.params, 1)

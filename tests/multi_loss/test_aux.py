@@ -8,6 +8,7 @@ import pytest
 from jaxgrad import multi_loss
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs
+from tests.turns import one_in
 
 # numbers are compared here, not speed
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -74,7 +75,7 @@ def apart(name, result):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", one_in(2, CALLS))
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("wrt", [None, pytest.param("head1", marks=pytest.mark.slow)])
 def test_aux_is_that_at_the_given_parameters_and_the_rest_is_as_it_was(call, form, wrt):

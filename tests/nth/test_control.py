@@ -7,6 +7,7 @@ from jax import lax
 
 from jaxgrad.nth import derivatives, directional, laplacian
 from tests.bridge import assert_parity
+from tests.turns import one_in
 
 # numbers are compared here, not speed
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -41,7 +42,7 @@ MAPPED_LOOPS = {
 }
 
 
-@pytest.mark.parametrize("name", MAPPED_LOOPS)
+@pytest.mark.parametrize("name", one_in(2, MAPPED_LOOPS))
 def test_a_mapped_loop_of_differing_length(name):
     fun, t, order = MAPPED_LOOPS[name], jnp.array(0.9), 1 if name == "hyp1f1" else 3
     # JAX's own hypergeometric functions mix dtypes
@@ -175,7 +176,7 @@ AROUND = {
 }
 
 
-@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("around", one_in(2, AROUND))
 def test_custom_rules_with_branches_and_inside_each_other(around):
     fun, order = AROUND[around](by_branch), 5 if around == "alone" else 3
     for x in (0.7, -0.3):

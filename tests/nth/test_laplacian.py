@@ -9,6 +9,7 @@ import torch_ref.nth
 from jaxgrad.nth import laplacian, second_derivatives, value_gradient_laplacian, weighted_laplacian
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.nth.networks import draw, of_point, of_point_torch
+from tests.turns import one_in
 
 
 def test_laplacian_matches_torch():
@@ -101,7 +102,7 @@ def test_a_matrix_of_any_scale_is_exact_in_float32(name):
 
 
 @pytest.mark.parametrize("weights", [[1e-8, 0.0], [[1e-8, 0.0], [0.0, 0.0]], [[1e-4], [0.0]]], ids=["d", "C", "S"])
-@pytest.mark.parametrize("scale", [1.0, 1e14])
+@pytest.mark.parametrize("scale", one_in(2, [1.0, 1e14], 1))
 def test_weights_beyond_the_range_of_float16(weights, scale):
     # the second derivative is 4000 / scale: the weighted one has its place in float16, the weights have not
     def bowl(x):
@@ -132,7 +133,7 @@ LINEAR_ALGEBRA = {
 }
 
 
-@pytest.mark.parametrize("name", LINEAR_ALGEBRA)
+@pytest.mark.parametrize("name", one_in(2, LINEAR_ALGEBRA))
 def test_a_matrix_through_linear_algebra_is_the_weighted_sum_of_the_hessian(name):
     def fun(x):
         return jnp.sum(jnp.sin(LINEAR_ALGEBRA[name](jnp.stack([x[:2] + 2, x[1:] * x[0] - 1]))))
@@ -210,7 +211,7 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", one_in(2, OPERATORS))
 def test_chunks_change_nothing_but_rounding(name):
     params, x, _, _ = draw((7, 6, 2), (7,))
     run = OPERATORS[name]
@@ -219,6 +220,7 @@ def test_chunks_change_nothing_but_rounding(name):
         assert_parity(run(of_point, x, params, chunk=chunk), want)
 
 
+@pytest.mark.slow
 def test_chunks_take_less_memory_also_backward():
     params, x, _, _ = draw((32, 32, 32, 1), (64, 32))
 

@@ -10,6 +10,7 @@ from jax.extend import core
 
 from jaxgrad.nth import derivatives, laplacian, taylor_coefficients
 from tests.bridge import assert_parity
+from tests.turns import one_in
 
 # numbers are compared here, not speed
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -119,7 +120,7 @@ def test_cholesky(kind):
     assert not np.triu(factor, 1).any()
 
 
-@pytest.mark.parametrize("kind", KINDS | THIN)
+@pytest.mark.parametrize("kind", one_in(2, KINDS | THIN, 2))
 def test_qr(kind):
     curve = (KINDS | THIN)[kind]
     a, (q, r) = series(lambda t: (curve(t), tuple(jnp.linalg.qr(curve(t)))))
@@ -135,7 +136,7 @@ def test_qr_with_pivots():
     assert_parity(product(q, r), np.asarray(a)[..., np.asarray(p)[0]])
 
 
-@pytest.mark.parametrize("kind", KINDS | THIN)
+@pytest.mark.parametrize("kind", one_in(2, KINDS | THIN, 1))
 def test_lu(kind):
     curve = (KINDS | THIN)[kind]
     a, (lu, _, permutation) = series(lambda t: (curve(t), lax.linalg.lu(curve(t))))
@@ -157,7 +158,7 @@ def test_eigh(kind):
     assert np.abs(turning).max() < 1e-9 * np.abs(slopes).max()
 
 
-@pytest.mark.parametrize("kind", KINDS | THIN)
+@pytest.mark.parametrize("kind", one_in(2, KINDS | THIN, 0))
 def test_svd(kind):
     curve = (KINDS | THIN)[kind]
 
@@ -196,9 +197,7 @@ def det_along(t, first, slope):
     return jnp.linalg.det(first + t * slope)
 
 
-@pytest.mark.parametrize(
-    "size", [1, 2, 3, 4, 6, pytest.param(9, marks=pytest.mark.slow), pytest.param(11, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("size", [1, 2, 3, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 9, 11))])
 def test_det_at_every_rank(size):
     left, right, slope = np.random.default_rng(size).normal(size=(3, size, size))
     for rank in sorted({0, 1, size - 2, size - 1, size} & set(range(max(0, size - 8), size + 1))):
@@ -352,7 +351,7 @@ GROWING = {
 }
 
 
-@pytest.mark.parametrize("name", GROWING)
+@pytest.mark.parametrize("name", one_in(3, GROWING))
 def test_the_trace_grows_at_most_quadratically(name):
     counts = [size_of(jax.make_jaxpr(lambda t, n=n: derivatives(GROWING[name], t, n))(T).jaxpr) for n in (3, 6, 12)]
     assert counts[1] <= 4 * counts[0], counts

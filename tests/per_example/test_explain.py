@@ -64,9 +64,7 @@ def forecast_and_temporaries(network, mode):
     return explain(network.loss, params, *batch, mode=mode).bytes_held, taken
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in {"dense", "convolutions"} else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", [n if n == "dense" else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
 def test_foretells_the_temporaries_and_never_takes_more_than_materialising(name):
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         network = NETWORKS[name]()

@@ -9,7 +9,7 @@ import pytest
 from jaxgrad.per_example import clipped_sum, dp_aggregate
 from tests.bridge import assert_parity
 from tests.per_example.private import mean_square, regression
-from tests.turns import in_turn
+from tests.turns import in_turn, one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -101,7 +101,7 @@ def norms_of(params, batch):
     return np.linalg.norm(np.asarray(jax.vmap(lambda g: jax.flatten_util.ravel_pytree(g)[0])(gradients)), axis=1)
 
 
-@pytest.mark.parametrize("calls", [1, 2])
+@pytest.mark.parametrize("calls", one_in(2, [1, 2], 1))
 def test_the_norm_adapts_as_written_by_hand(key, calls):
     rule = private(key, **ADAPTIVE, accumulate_every=calls, optimizer=optax.sgd(0.5))
     params, state, norm = PROBLEM.params, rule.init(PROBLEM.params), 0.7
@@ -154,7 +154,7 @@ def of_keys(count, params, batch, **changes):
     return jax.vmap(one)(jax.random.split(jax.random.key(7), count))
 
 
-@pytest.mark.parametrize(("count_noise", "deviation"), [(2.0, 2.0), (None, 1.5)])
+@pytest.mark.parametrize(("count_noise", "deviation"), one_in(2, [pytest.param(2.0, 2.0), pytest.param(None, 1.5)]))
 def test_the_count_has_its_noise_and_the_gradients_have_more(count_noise, deviation):
     """z = 1.2 in all: the gradients get z / sqrt(1 - (z / 2 s)^2)."""
     w, batch = jnp.ones(100), (jnp.zeros((3, 100)),)

@@ -166,6 +166,7 @@ def test_a_state_may_be_donated(key):
     assert norm == state.clip_norm == 0.5
 
 
+@pytest.mark.slow
 def test_a_mapped_step_is_that_of_each(key):
     rule = private(key, accumulate_every=2)
     many = jax.tree.map(lambda w: jnp.stack([w, 2 * w]), PROBLEM.params)

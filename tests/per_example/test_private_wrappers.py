@@ -67,7 +67,7 @@ def test_wrappers_that_pass_things_on(key, name, updates):
         assert_parity(update, mean())
 
 
-@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.parametrize("name", one_in(2, WRAPPERS))
 def test_wrappers_that_insist_on_a_tree_get_the_parameters(key, name):
     for update in step(WRAPPERS[name](private(key)), "params"):
         assert_parity(update, mean())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxgrad.per_example._engine._gradient_factors import gradient_factors, weighted_sum
-from jaxgrad.per_example._engine._norms import norms_of_groups
-from jaxgrad.per_example._engine._plan import make_plan
+from jaxgrad._uses._gradient_factors import gradient_factors, weighted_sum
+from jaxgrad._uses._norms import norms_of_groups
+from jaxgrad._uses._plan import make_plan
 from tests.bridge import assert_parity
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

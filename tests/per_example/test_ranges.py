@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgrad._uses import _batch
 from jaxgrad.per_example import clipped_sum, gradients, moments, noise_scale, norms
-from jaxgrad.per_example._engine import _batch
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

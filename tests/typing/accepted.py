@@ -58,6 +58,9 @@ assert_type(shifts, Dict)
 assert_type(shift.expected_gradient(loss, params, shifts, x, y, unroll=True), Dict)
 assert_type(curvature.hvp(loss, params, params, x, y, mode="forward-over-reverse"), Dict)
 assert_type(curvature.dense_hessian(loss, params, x, y, chunk=2), jax.Array)
+assert_type(curvature.kfac(loss, params, x, y), curvature.KroneckerFactors)
+assert_type(curvature.ekfac(loss, params, x, y, approximation="reduce"), curvature.KroneckerEigen)
+assert_type(curvature.kfac(loss, params, x, y).product(params), Dict)
 
 
 # what a loss returns beside its value
@@ -94,6 +97,7 @@ assert_type(
 assert_type(shift.expected_gradient(reporting, params, shifts, x, y, has_aux=True), tuple[Dict, Report])
 assert_type(curvature.hvp(reporting, params, slope, x, y, has_aux=True), tuple[Dict, Report])
 assert_type(curvature.dense_hessian(reporting, params, x, y, has_aux=True), tuple[jax.Array, Report])
+assert_type(curvature.kfac(reporting, params, x, y, has_aux=True), tuple[curvature.KroneckerFactors, Report])
 
 
 # parameters of other kinds: what comes back has the same attributes

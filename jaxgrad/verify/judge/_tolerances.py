@@ -36,6 +36,7 @@ __all__ = [
     "ONE_FACTOR",
     "OPTIMIZER_DECAYS",
     "OPTIMIZER_EPSILONS",
+    "OPTIMIZER_SECOND_MOMENT",
     "OWN_WEIGHT",
     "PLANTED",
     "RECOGNISED",
@@ -43,6 +44,7 @@ __all__ = [
     "RECOGNISED_TABLE",
     "ROUNDED",
     "SAFE",
+    "SAME_CONSTANT",
     "SEMI_DEFINITE",
     "SIGMAS",
     "SMALL_LEAF",
@@ -180,6 +182,9 @@ PLANTED = 1e-6
 """How large the error is that a self-test plants, as a part of the leaf: 1e4 times `DEFINITION_F64`, and about ten
 roundings of float32."""
 
+SAME_CONSTANT = 2.0**-20
+"""How far two constants may lie apart that were rounded to float32: eight of its units."""
+
 # ---- constants of the frameworks
 
 F32_UNIT = float(np.finfo(np.float32).eps)
@@ -202,3 +207,6 @@ OPTIMIZER_EPSILONS = (1e-8, 1e-7, 1e-10, 1e-6, 1e-5, 1e-4, 1e-3, 1e-12, 1e-15, 1
 
 OPTIMIZER_DECAYS = (0.0, 1e-4, 1e-2, 1e-3, 1e-1, 5e-4, 5e-3, 5e-2, 1e-5, 2e-4, 0.2, 0.3)
 """What people write as a decay inside of the gradient; one apart from it is solved for."""
+
+OPTIMIZER_SECOND_MOMENT = 0.999
+"""The rate at which both frameworks forget squared gradients, unless told otherwise."""

@@ -11,7 +11,7 @@ import scipy.special  # type: ignore[import-untyped]
 
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge._arrays import flatten
-from jaxgrad.verify.judge._tolerances import FALSE_ALARM, SIGMAS
+from jaxgrad.verify.judge._tolerances import FALSE_ALARM, SAME_CONSTANT, SIGMAS
 from jaxgrad.verify.port.frameworks._contexts import framework_default
 from jaxgrad.verify.port.frameworks._random_numbers import POINTS, Random, interpret
 from jaxgrad.verify.port.mapping._model_pair import ModelPair
@@ -169,7 +169,8 @@ def compare(theirs: Drawn, ours: Drawn, torch: str, path: str, fan: tuple[int, i
 def differ(one: Drawn, other: Drawn) -> bool:
     """Say whether two leaves come from different distributions, beyond all doubt."""
     if one.constant or other.constant:
-        return not (one.constant and other.constant and math.isclose(one.values[0], other.values[0], rel_tol=FLOAT32))
+        same = math.isclose(one.values[0], other.values[0], rel_tol=SAME_CONSTANT)
+        return not (one.constant and other.constant and same)
     doubt = one.weight + other.weight
     if not doubt:
         return one != other
@@ -201,9 +202,6 @@ def _outside(sample: Drawn, exact: Drawn) -> bool:
 FEW, SHAPELESS, CUT_SHOWS = 16, 30, 5000
 """A mean square of fewer draws is no normal variable; so many show whether a distribution is even, and so many whether
 a normal variable is cut off at two deviations, which is a twentieth of the draws."""
-
-FLOAT32 = 2.0**-20
-"""How far two constants may lie apart that were rounded to float32."""
 
 
 def family(drawn: Drawn) -> str:
@@ -250,7 +248,7 @@ def _kind(drawn: Drawn, fan: tuple[int, int]) -> str:
 
 def _within(drawn: Drawn, fan: tuple[int, int]) -> bool:
     """Say whether all draws lie where even ones of that deviation do."""
-    bound = math.sqrt(3) * _named_scale(drawn, fan)[0] * (1 + FLOAT32)
+    bound = math.sqrt(3) * _named_scale(drawn, fan)[0] * (1 + SAME_CONSTANT)
     return bool(max(-drawn.values[0], drawn.values[-1]) <= bound)
 
 

@@ -14,6 +14,7 @@ from flax import nnx
 from torch import nn
 
 from jaxgrad.verify import assert_equivalent, pair
+from tests.turns import one_in
 from tests.verify.mutations.catalogue import catalogue
 from tests.verify.mutations.planting import batch_of, matched, planted
 from tests.verify.mutations.score import score
@@ -58,7 +59,7 @@ def test_reports_are_valid_in_every_form(agreeing):
     assert "http://" not in agreeing.to_html().replace("http://www.w3.org", "")
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", one_in(2, PLANTED))
 def test_planted_difference_is_found_placed_and_named(name):
     row = score(next(m for m in catalogue() if m.name == name))
     assert row["detected"], row

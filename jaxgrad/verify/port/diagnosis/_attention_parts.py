@@ -98,12 +98,11 @@ def masks_of(e: Evidence, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     found: dict[str, np.ndarray] = {}
     given: dict[str, np.ndarray] = {}
     for call in e.around:
-        for i, x in enumerate(call.inputs):
+        for x in call.inputs:
             if x is not None and x.dtype.kind in "fb" and 2 <= x.ndim <= 4 and x.shape[-1] == keys:
                 if x.dtype.kind == "f" and not (x.max(initial=0) <= 0 and x.min(initial=0) < -1):
                     continue
                 given.setdefault(f"the mask that {call.path or 'the model'} is given", _wide(x, queries))
-                del i
     count = len(next(iter(parts.values())))
     # what truly is a mask comes before numbers, such as tokens, that are 0 at the same places
     for i, x in sorted(enumerate(e.bound.batch), key=lambda one: not _is_mask(one[1])):

@@ -78,7 +78,7 @@ def _lone_layer(e: Evidence) -> list[Cause]:
     here = dataclasses.replace(e, pair=dataclasses.replace(e.pair, call=lone), torch=settings,
                                inputs=[x for x in lone.inputs if x is not None])  # fmt: skip
     if lone.kind in ("LSTM", "GRU"):
-        return recurrent(here)
+        return recurrent(here, lone.output)
     axes = layout_of(lone.output, e.want)
     weights = any(n.startswith(f"{lone.path}.") for n in e.bound.torch.params)
     if axes is None or not weights or not same(lone.output.transpose(axes), e.want) or e.want.shape != e.got.shape:

@@ -158,6 +158,7 @@ _ROWS = (
     ("reduction-of-messages", "What arrives at a node is reduced otherwise.", "Use the same of segment_sum, mean and segment_max.", "that reduction of torch's own messages"),
     # sequences
     ("direction", "A sequence is read backwards.", "Set reverse as torch's bidirectional has it.", "the layer on the reversed sequence"),
+    ("direction-order", "The states of two directions are joined in another order, or added.", "Concatenate forwards before backwards.", "the states joined so"),
     ("state", "Another first state.", "Start from torch's.", "the layer from that state"),
     ("time-axis", "The layer runs along the batch axis.", "Set time_major as the data is.", "the layer along that axis"),
     ("reset-position", "The reset gate of a GRU acts before the matrix product, not behind it.", "Multiply r with (W h + b) of the new gate, as torch does.", "the cell with r inside of the product"),

@@ -49,8 +49,7 @@ def of_graphs(e: Evidence) -> list[Cause]:
     if e.want.shape != e.got.shape or e.want.ndim != 2:
         return []
     count, width = e.want.shape
-    given = [x for call in e.around for x in call.inputs] + list(e.bound.batch)
-    owners = [x for x in given if x is not None and x.dtype.kind in "iu" and x.ndim == 1 and len(x) > count]
+    owners = [x for x in _given(e) if x.dtype.kind in "iu" and x.ndim == 1 and len(x) > count]
     for call, owner in itertools.product(e.before[::-1][:MOST_NODES], owners):
         x = call.output
         if x is None or x.shape != (len(owner), width) or not 0 <= owner.min() <= owner.max() < count:
@@ -72,11 +71,15 @@ def of_graphs(e: Evidence) -> list[Cause]:
 REDUCTIONS = ("sum", "mean", "maximum", "minimum")
 
 
+def _given(e: Evidence) -> list[np.ndarray]:
+    """Return what the layers around are given, and the batch."""
+    return [x for call in e.around for x in call.inputs if x is not None] + list(e.bound.batch)
+
+
 def _graphs(e: Evidence) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield lists of edges, as sources over targets, with arrays that have a row for each node."""
     count = len(e.want)
-    given = [x for call in e.around for x in call.inputs] + list(e.bound.batch)
-    whole = [x for x in given if x is not None and x.dtype.kind in "iu" and x.size and 0 <= x.min() <= x.max() < count]
+    whole = [x for x in _given(e) if x.dtype.kind in "iu" and x.size and 0 <= x.min() <= x.max() < count]
     lists = [x if x.shape[0] == 2 else x.T for x in whole if x.ndim == 2 and min(x.shape) == 2 < max(x.shape)]
     flat = [x for x in whole if x.ndim == 1]
     lists += [np.stack(two) for two in itertools.combinations(flat, 2) if len(two[0]) == len(two[1])]

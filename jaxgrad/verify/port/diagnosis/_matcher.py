@@ -51,6 +51,8 @@ class Family:
     core: tuple[str, ...] = ()
     """Settings that are tried in all combinations on the reference's side: nothing is usual there."""
     tolerance: float = RECOGNISED
+    most: int = MOST_TRIED
+    """How many settings are tried at most on either side."""
 
     def attempt(self, chosen: dict[str, Option]) -> np.ndarray | None:
         """Return what a choice of settings computes, or ``None``."""
@@ -63,7 +65,7 @@ class Family:
     def search(self, target: np.ndarray, start: dict[str, Option], *, broad: bool) -> dict[str, Option] | None:
         """Return the settings nearest to ``start`` that reproduce an array."""
         for count, chosen in enumerate(self._choices(start, broad=broad)):
-            if count >= MOST_TRIED:
+            if count >= self.most:
                 return None
             made = self.attempt(chosen)
             if made is not None and same(made, target, self.tolerance):

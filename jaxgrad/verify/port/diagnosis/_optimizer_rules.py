@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxgrad.verify.judge._tolerances import NAMED_FACTOR, OPTIMIZER_DECAYS, OPTIMIZER_EPSILONS, RECOGNISED_NORM
+from jaxgrad.verify.judge._tolerances import (
+    NAMED_FACTOR,
+    OPTIMIZER_DECAYS,
+    OPTIMIZER_EPSILONS,
+    OPTIMIZER_SECOND_MOMENT,
+    RECOGNISED_NORM,
+)
 from jaxgrad.verify.port.diagnosis._catalogue import cause
 from jaxgrad.verify.port.diagnosis._known_functions import same, special_ratio
 from jaxgrad.verify.report._records import Cause
@@ -51,12 +57,9 @@ class _Rule:
         if self.form in ("sgd", "sign"):
             return g if self.form == "sgd" else np.sign(g)
         square = self.start + self.share * g**2
-        eps = self.eps / np.sqrt(1 - BETA2) if self.place == "early" else self.eps
+        eps = self.eps / np.sqrt(1 - OPTIMIZER_SECOND_MOMENT) if self.place == "early" else self.eps
         root = np.sqrt(square + eps) if self.place == "root" else np.sqrt(square) + eps
         return np.divide(g, root, out=np.zeros_like(g), where=root > 0)
-
-
-BETA2 = 0.999
 
 
 @dataclasses.dataclass(frozen=True)

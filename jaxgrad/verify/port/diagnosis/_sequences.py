@@ -1,6 +1,8 @@
 """Causes inside of recurrent layers: gates, reset, padding, direction, start."""
 
+import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,47 +17,79 @@ __all__ = ["recurrent"]
 
 IDS = {"order": "gate-order", "reset": "reset-position", "update": "update-gate", "act": "cell-activation",
        "forget": "forget-bias", "start": "state", "reverse": "direction", "held": "packed", "squash": "cell-activation",
-       "bias": "bias-missing"}  # fmt: skip
+       "bias": "bias-missing", "second": "direction", "join": "direction-order"}  # fmt: skip
 """The cause that a setting stands for."""
 
-
-def recurrent(e: Evidence) -> list[Cause]:
-    """Other gates, another direction, another start."""
-    if e.torch.get("num_layers", 1) == 1 and not e.torch.get("bidirectional"):
-        found = _one_layer(e)
-        if found:
-            return found
-    return _several_layers(e) if e.weight("weight_ih_l0") is not None else []
+GRU_GATES = 3
+"""How many gates a gated recurrent unit has; a long short-term memory has four."""
 
 
-def _one_layer(e: Evidence) -> list[Cause]:
-    """Explain one layer or cell by its equations."""
-    end = "_l0" if e.weight("weight_ih_l0") is not None else ""
-    w_ih, w_hh, b_ih, b_hh = (e.weight(f"{n}{end}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    if w_ih is None or w_hh is None or not e.inputs:
+def recurrent(e: Evidence, made: np.ndarray | None = None) -> list[Cause]:
+    """Other gates, another direction, another start.
+
+    Args:
+        e: The evidence.
+        made: What torch's layer returns, where the code behind it hands on but a part or a sum of it.
+    """
+    if e.weight("weight_hr_l0") is not None:
         return []
+    read = next((r for r in READS if made is None or same(r(made), e.want)), None)
+    if read is None:
+        return []
+    plain = made is None or read is READS[0]
+    return _by_equations(e, read) or (_by_torch(e) if plain and e.weight("weight_ih_l0") is not None else [])
+
+
+def _ends(x: np.ndarray, axis: int) -> np.ndarray:
+    """Return the last state of each of two directions, side by side."""
+    half = x.shape[-1] // 2
+    return np.concatenate([x.take(-1, axis)[..., :half], x.take(0, axis)[..., half:]], -1)
+
+
+READS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+    lambda x: x,
+    *(functools.partial(f, axis=a) for a in (1, 0) for f in (np.sum, np.mean, np.max, _ends)),
+    *(functools.partial(np.take, indices=i, axis=a) for a in (1, 0) for i in (-1, 0)),
+)
+"""What people hand on of the states of a sequence: all, or over the time their sum, mean or maximum, or an end."""
+
+
+def _by_equations(e: Evidence, read: Callable[[np.ndarray], np.ndarray]) -> list[Cause]:
+    """Explain layers, or one cell, by their equations, of what is read of their states."""
+    whole = e.weight("weight_ih_l0") is not None
+    directions = ("", "_reverse") if e.torch.get("bidirectional") else ("",)
+    ends = [[f"_l{i}{d}" for d in directions] for i in range(e.torch.get("num_layers", 1))] if whole else [[""]]
+    layers = [[_weights(e, end) for end in both] for both in ends]
+    if layers[0][0] is None or not e.inputs or (e.forced and len(layers) * len(directions) > 1):
+        return []
+    w_hh = layers[0][0][1]
     size, gates = w_hh.shape[1], len(w_hh) // w_hh.shape[1]
-    first = bool(e.torch.get("batch_first")) or not end
+    first = bool(e.torch.get("batch_first")) or not whole
 
     def laid(array: np.ndarray) -> np.ndarray:
-        array = array if end else array[:, None]
+        array = array if whole else array[:, None]
         return array if first else array.swapaxes(0, 1)
 
-    x, want, got = laid(e.inputs[0]), laid(e.want), laid(e.got)
-    if x.ndim != 3 or want.shape != got.shape or gates not in (3, 4):
+    x = laid(e.inputs[0])
+    if x.ndim != 3 or e.want.shape != e.got.shape or gates not in (GRU_GATES, 4):
         return []
     zero = np.zeros((len(x), size))
-    held = e.inputs[1] if not end and len(e.inputs) > 1 else zero
-    before = np.concatenate([zero[:, None], want[:, :-1]], 1) if e.forced else None
-    into = x @ w_ih.T + (0 if b_ih is None else b_ih)
-    cell = _Cell(into, w_hh, np.zeros(len(w_hh)) if b_hh is None else b_hh, held, before)
+    held = e.inputs[1] if not whole and len(e.inputs) > 1 else zero
+    before = np.concatenate([zero[:, None], laid(e.want)[:, :-1]], 1) if e.forced else None
     masks = {f"array {i} of the batch": a for i, a in enumerate(e.bound.batch)
              if a.shape == x.shape[:2] and a.dtype.kind in "biu"}  # fmt: skip
     kept = {f"{n}, where it is {w}": m for n, a in masks.items() for w, m in (("not 0", a != 0), ("not 1", a != 1))
             if m.any() and not m.all()}  # fmt: skip
-    cell.kept = kept
-    family = Family(cell.gru if gates == 3 else cell.lstm, _cell_settings(gates, kept))
-    found = match(family, want, got)
+    stack = _Stack(x, [[_Cell(*w, held, before, kept) for w in both if w is not None] for both in layers])
+    settings = _cell_settings(gates, kept, both=len(directions) > 1)
+    most = max(LEAST_TRIED, MOST_STEPS // (x.shape[1] * len(layers) * len(directions)))
+
+    def states(**s: Any) -> np.ndarray | None:
+        made = stack.run(**s)
+        # back into the layout of torch's layer
+        return None if made is None else read((made if first else made.swapaxes(0, 1)) if whole else made[:, 0])
+
+    found = match(Family(states, settings, most=most), e.want, e.got)
     return [
         cause(IDS[c.setting], f"JAX has {c.ours.words}, torch {c.theirs.words}.", f"Use {c.theirs.words}.",
               e.pair.call.path, proven=True)
@@ -63,9 +97,20 @@ def _one_layer(e: Evidence) -> list[Cause]:
     ]  # fmt: skip
 
 
-def _cell_settings(gates: int, kept: dict[str, np.ndarray]) -> dict[str, tuple[Option, ...]]:
+LEAST_TRIED, MOST_STEPS = 80, 100_000
+"""How many settings are tried at the least, which is one change of each, and how many steps of cells in all: a step
+takes some 30 microseconds."""
+
+
+def _weights(e: Evidence, end: str) -> tuple[np.ndarray, np.ndarray, Any, Any] | None:
+    """Return the two matrices and the two vectors of a cell."""
+    w_ih, w_hh, b_ih, b_hh = (e.weight(f"{n}{end}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return None if w_ih is None or w_hh is None else (w_ih, w_hh, b_ih, b_hh)
+
+
+def _cell_settings(gates: int, kept: dict[str, np.ndarray], *, both: bool) -> dict[str, tuple[Option, ...]]:
     """Return what may differ in a cell."""
-    names = "rzn" if gates == 3 else "ifgo"
+    names = "rzn" if gates == GRU_GATES else "ifgo"
     acts = ("tanh", "relu", "sigmoid", "the identity", "softsign", "silu", "gelu (tanh)")
     shared = {
         "order": tuple(Option("".join(o), f"gates in the order {', '.join(o)}") for o in itertools.permutations(names)),
@@ -79,7 +124,14 @@ def _cell_settings(gates: int, kept: dict[str, np.ndarray]) -> dict[str, tuple[O
                    Option("hard sigmoid (x/5 + 1/2)", "Keras' hard sigmoid gates")),
         "bias": (Option(True, "both biases"), Option(False, "one bias only")),
     }  # fmt: skip
-    if gates == 3:
+    if both:
+        shared |= {
+            "second": (Option("kept", "the second direction read backwards"),
+                       Option("", "the second direction read forwards too"),
+                       Option("flipped", "the second direction read backwards and its states left in that order")),
+            "join": tuple(Option(j, w) for j, w in JOINS.items()),
+        }  # fmt: skip
+    if gates == GRU_GATES:
         return {**shared,
                 "reset": (Option("behind", "the reset gate behind the matrix product"),
                           Option("before", "the reset gate inside of the matrix product"),
@@ -91,12 +143,52 @@ def _cell_settings(gates: int, kept: dict[str, np.ndarray]) -> dict[str, tuple[O
     }
 
 
+JOINS = {"both": "forwards before backwards", "exchanged": "backwards before forwards",
+         "sum": "the sum of both directions", "mean": "the mean of both directions"}  # fmt: skip
+"""What becomes of the states of two directions, in words."""
+
+
+class _Stack:
+    """Layers of cells one above the other, each of one direction or two, with the settings that all share."""
+
+    def __init__(self, x: np.ndarray, layers: "list[list[_Cell]]") -> None:
+        self.x, self.layers = x, layers
+
+    def run(self, **s: Any) -> np.ndarray | None:
+        """Compute the states of the last layer."""
+        x = self.x
+        for cells in self.layers:
+            made = [cell.run(x, s | ({"reverse": s["second"]} if i else {})) for i, cell in enumerate(cells)]
+            if any(one is None for one in made):
+                return None
+            x = made[0] if len(made) == 1 else _joined(made, s["join"])
+        return x
+
+
+def _joined(made: list[Any], how: str) -> np.ndarray:
+    """Join the states of two directions."""
+    if how in ("sum", "mean"):
+        return (made[0] + made[1]) / (1 if how == "sum" else 2)
+    return np.concatenate(made[::-1] if how == "exchanged" else made, -1)
+
+
 class _Cell:
     """The equations of a recurrent layer, with settings."""
 
-    def __init__(self, into: np.ndarray, w: np.ndarray, b: np.ndarray, start: np.ndarray, before: Any) -> None:
-        self.into, self.w, self.b, self.start, self.before = into, w, b, start, before
-        self.kept: dict[str, np.ndarray] = {}
+    def __init__(
+        self, w_ih: np.ndarray, w: np.ndarray, b_ih: Any, b: Any, start: np.ndarray, before: Any,
+        kept: dict[str, np.ndarray],
+    ) -> None:  # fmt: skip
+        self.w_ih, self.w, self.start, self.before, self.kept = w_ih, w, start, before, kept
+        self.b_ih, self.b = (np.zeros(len(w)) if x is None else x for x in (b_ih, b))
+        self.into = np.zeros(())
+
+    def run(self, x: np.ndarray, s: dict[str, Any]) -> np.ndarray | None:
+        """Compute the states of a sequence."""
+        if self.w_ih.shape[1] != x.shape[-1]:
+            return None
+        self.into = x @ self.w_ih.T + self.b_ih
+        return (self.gru if len(s["order"]) == GRU_GATES else self.lstm)(**s)
 
     def gru(self, **s: Any) -> np.ndarray:
         """Compute a gated recurrent unit."""
@@ -160,7 +252,7 @@ class _Cell:
         return made[:, ::-1] if s["reverse"] == "kept" else made
 
 
-def _several_layers(e: Evidence) -> list[Cause]:
+def _by_torch(e: Evidence) -> list[Cause]:
     """Another direction, another start, of layers that are run by torch."""
     import torch
 

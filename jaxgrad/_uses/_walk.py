@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from jaxgrad import _jaxpr
 from jaxgrad._jaxpr import JaxprEqn, Var
-from jaxgrad.per_example._engine import _layout
-from jaxgrad.per_example._engine._layout import Layout
-from jaxgrad.per_example._engine._program import Body, shape_of
-from jaxgrad.per_example._engine._rules import has_rule
-from jaxgrad.per_example._engine._views import Path, Piece, Site, View
+from jaxgrad._uses import _layout
+from jaxgrad._uses._layout import Layout
+from jaxgrad._uses._program import Body, shape_of
+from jaxgrad._uses._rules import has_rule
+from jaxgrad._uses._views import Path, Piece, Site, View
 
 __all__ = ["Found", "walk"]
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxgrad import _tree
-from jaxgrad.per_example._engine import _layout
-from jaxgrad.per_example._engine._program import Program, linear_program, narrows, shape_of
-from jaxgrad.per_example._engine._rules import Split, outer_factors, split_of
-from jaxgrad.per_example._engine._views import Path, Site
-from jaxgrad.per_example._engine._walk import walk
+from jaxgrad._uses import _layout
+from jaxgrad._uses._program import Program, linear_program, narrows, shape_of
+from jaxgrad._uses._rules import Split, outer_factors, split_of
+from jaxgrad._uses._views import Path, Site
+from jaxgrad._uses._walk import walk
 
 __all__ = ["LeafPlan", "ParamUse", "Plan", "make_plan", "vmap_plan"]
 

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from jaxgrad._jaxpr import JaxprEqn
-from jaxgrad.per_example._engine._layout import Atoms, Layout
+from jaxgrad._uses._layout import Atoms, Layout
 
 __all__ = ["Path", "Piece", "Site", "View"]
 

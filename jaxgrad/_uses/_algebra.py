@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgrad._types import Array
-from jaxgrad.per_example._engine import _layout
-from jaxgrad.per_example._engine._factors import Factor, Factors, OneHot, dtype_of_sum, wide
-from jaxgrad.per_example._engine._plan import LeafPlan
+from jaxgrad._uses import _layout
+from jaxgrad._uses._factors import Factor, Factors, OneHot, dtype_of_sum, wide
+from jaxgrad._uses._plan import LeafPlan
 
 __all__ = ["Square", "form", "gradient_of_sum", "gram_square", "square_of", "squares"]
 

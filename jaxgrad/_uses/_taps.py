@@ -15,8 +15,8 @@ from jax import lax
 from jaxgrad import _jaxpr, _sharding
 from jaxgrad._jaxpr import JaxprEqn, Literal, Scan, Var
 from jaxgrad._types import Array
-from jaxgrad.per_example._engine._program import Body, Program, bind, evaluate, read, shape_of
-from jaxgrad.per_example._engine._views import Path, Site
+from jaxgrad._uses._program import Body, Program, bind, evaluate, read, shape_of
+from jaxgrad._uses._views import Path, Site
 
 __all__ = ["Tapped", "run"]
 

@@ -14,7 +14,19 @@ import jax.numpy as jnp
 
 from jaxgrad._types import Array
 
-__all__ = ["Atom", "Atoms", "Layout", "canonical", "coalesce", "layout_of", "reshape", "restore", "size", "transpose"]
+__all__ = [
+    "Atom",
+    "Atoms",
+    "Layout",
+    "canonical",
+    "coalesce",
+    "layout_of",
+    "matrices",
+    "reshape",
+    "restore",
+    "size",
+    "transpose",
+]
 
 
 class Atom(NamedTuple):
@@ -95,3 +107,12 @@ def restore(array: Array, parts: Sequence[Atoms], shape: Sequence[int]) -> Array
     atoms = [atom for part in parts for atom in coalesce(part)]
     order = sorted(range(len(atoms)), key=lambda i: atoms[i], reverse=True)
     return jnp.transpose(jnp.reshape(array, [a.size for a in atoms]), order).reshape(tuple(shape))
+
+
+def matrices(array: Array, parts: Sequence[Atoms]) -> Array:
+    """Give a leaf's array one axis for each of its canonical ``parts``: the inverse of `restore`."""
+    joined = [coalesce(part) for part in parts]
+    atoms = [atom for part in joined for atom in part]
+    order = sorted(range(len(atoms)), key=lambda i: atoms[i], reverse=True)
+    split = jnp.reshape(array, [atoms[i].size for i in order])
+    return jnp.transpose(split, [order.index(i) for i in range(len(atoms))]).reshape([size(part) for part in joined])

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgrad._types import Array, Tree
-from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._factors import Factors, in_one_dtype, wide
-from jaxgrad.per_example._engine._plan import LeafPlan, Plan
-from jaxgrad.per_example._engine._rules import outer_factors
-from jaxgrad.per_example._engine._taps import Tapped, run
+from jaxgrad._uses import _algebra
+from jaxgrad._uses._factors import Factors, in_one_dtype, wide
+from jaxgrad._uses._plan import LeafPlan, Plan
+from jaxgrad._uses._rules import outer_factors
+from jaxgrad._uses._taps import Tapped, run
 
-__all__ = ["GradientFactors", "gradient_factors", "weighted_sum"]
+__all__ = ["GradientFactors", "entry_of", "gradient_factors", "weighted_sum"]
 
 
 class GradientFactors(NamedTuple):
@@ -37,7 +37,7 @@ def gradient_factors(plan: Plan, leaves: Sequence[Array], batch: Any) -> Gradien
 
     def one(*example: Any) -> tuple[Array, Tree, tuple[Any, ...]]:
         tapped = run(program, plan.sites, plan.tapped, leaves, jax.tree.leaves(example))
-        return tapped.loss, tapped.aux, tuple(_entry(plan, i, tapped) for i in range(len(leaves)))
+        return tapped.loss, tapped.aux, tuple(entry_of(plan, i, tapped) for i in range(len(leaves)))
 
     losses, aux, entries = jax.vmap(one)(*batch)
     return GradientFactors(
@@ -50,7 +50,7 @@ def gradient_factors(plan: Plan, leaves: Sequence[Array], batch: Any) -> Gradien
     )
 
 
-def _entry(plan: Plan, index: int, tapped: Tapped) -> Any:
+def entry_of(plan: Plan, index: int, tapped: Tapped) -> Any:
     """Return what one example adds to what is held of one leaf."""
     leaf = plan.leaves[index]
     if leaf.method in {"tap", "unused"}:

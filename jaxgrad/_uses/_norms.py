@@ -11,11 +11,11 @@ from jax.custom_batching import custom_vmap
 
 from jaxgrad import _sharding, _tree
 from jaxgrad._types import Array
-from jaxgrad.per_example._engine import _algebra
-from jaxgrad.per_example._engine._algebra import Square
-from jaxgrad.per_example._engine._factors import balanced, wide
-from jaxgrad.per_example._engine._gradient_factors import GradientFactors
-from jaxgrad.per_example._engine._plan import LeafPlan, Plan
+from jaxgrad._uses import _algebra
+from jaxgrad._uses._algebra import Square
+from jaxgrad._uses._factors import balanced, wide
+from jaxgrad._uses._gradient_factors import GradientFactors
+from jaxgrad._uses._plan import LeafPlan, Plan
 
 __all__ = ["norms_of_groups"]
 

@@ -11,12 +11,12 @@ from jax import lax
 
 from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
-from jaxgrad.per_example._engine._chunks import over_chunks
-from jaxgrad.per_example._engine._gradient_factors import GradientFactors, gradient_factors, weighted_sum
-from jaxgrad.per_example._engine._norms import norms_of_groups
-from jaxgrad.per_example._engine._plan import Plan, make_plan, vmap_plan
-from jaxgrad.per_example._engine._program import narrows
-from jaxgrad.per_example._map_examples import map_examples, subset_of
+from jaxgrad._uses._chunks import over_chunks
+from jaxgrad._uses._gradient_factors import GradientFactors, gradient_factors, weighted_sum
+from jaxgrad._uses._map_examples import map_examples, subset_of
+from jaxgrad._uses._norms import norms_of_groups
+from jaxgrad._uses._plan import Plan, make_plan, vmap_plan
+from jaxgrad._uses._program import narrows
 
 __all__ = [
     "MODES",
@@ -113,15 +113,15 @@ def one_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:
     return jax.tree.map(lambda x: _sharding.shape_like(jax.typeof(x), x.shape[1:]), batch)
 
 
-def chunk_length(problem: Problem, microbatch: int | None, size: int) -> int:
-    """Return the number of examples that are taken at once.
+def chunk_length(problem: Problem, microbatch: int | None, size: int, copies: int = 1) -> int:
+    """Return the number of examples that are taken at once, each held ``copies`` times.
 
     Raises:
         ValueError: If ``microbatch`` is below 1.
     """
     if microbatch is not None:
         return min(_check.count(microbatch, "microbatch", least=1), size)
-    limit = max(1, CACHE // max(1, problem.plan.bytes_of_example))
+    limit = max(1, CACHE // max(1, copies * problem.plan.bytes_of_example))
     if jax.default_backend() != "cpu" or limit >= size:
         return size
     # a chunk that divides the batch needs no padding

@@ -16,11 +16,11 @@ from jax import lax
 
 from jaxgrad._jaxpr import JaxprEqn
 from jaxgrad._types import Array
-from jaxgrad.per_example._engine import _layout
-from jaxgrad.per_example._engine._factors import Factor, OneHot, real_pair
-from jaxgrad.per_example._engine._layout import Atoms
-from jaxgrad.per_example._engine._program import shape_of
-from jaxgrad.per_example._engine._views import Piece, Site, View
+from jaxgrad._uses import _layout
+from jaxgrad._uses._factors import Factor, OneHot, real_pair
+from jaxgrad._uses._layout import Atoms
+from jaxgrad._uses._program import shape_of
+from jaxgrad._uses._views import Piece, Site, View
 
 __all__ = ["Split", "has_rule", "outer_factors", "split_of"]
 

@@ -1,0 +1,357 @@
+"""`curvature.kfac` against loops in torch, the blocks that it is exact for, its algebra, and what it refuses."""
+
+import functools
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import torch_ref.curvature
+from jaxgrad.curvature import KroneckerFactors, dense_hessian, kfac
+from jaxgrad.verify.cases.families._networks import mlp_jax
+from tests.bridge import assert_parity, random_like, to_torch
+from tests.curvature.networks import NETWORKS, cases, chain, draw
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
+def samples_of(network):
+    """Draw two targets for every example, of the kind of the network's."""
+    targets = network.batch[1]
+    drawn = np.random.default_rng(7).permuted(np.stack([targets, targets]), axis=1)
+    return jnp.asarray(drawn, targets.dtype)
+
+
+def options_of(network, kind, approximation):
+    options = {"kind": kind, "approximation": approximation, "output_loss": network.output_loss}
+    return options | ({"samples": samples_of(network)} if kind == "mc" else {})
+
+
+def to_torch_options(options):
+    return {k: to_torch(v) if k in {"samples", "weights"} else v for k, v in options.items()}
+
+
+def held_by_path(factors):
+    """Return what is held of every leaf as the twin has it: no groups, diagonals as matrices."""
+
+    def whole(side):
+        assert len(side) == 1
+        return jnp.diag(side[0]) if side.ndim == 2 else side[0]
+
+    return {
+        form.path: tuple(map(whole, factors.pair(form.path))) if form.form == "kronecker" else factors.block(form.path)
+        for form in factors.about.leaves
+    }
+
+
+@pytest.mark.parametrize(("name", "kind", "approximation"), cases())
+def test_matches_torch(name, kind, approximation):
+    network = NETWORKS[name]
+    options = options_of(network, kind, approximation) | {"weights": jnp.array([1.0, 0.5, 0.0, 2.0])}
+    got = kfac(network.model, network.params, *network.batch, **options)
+    want = torch_ref.curvature.kfac(
+        network.model_torch, network.params_torch, *network.batch_torch, **to_torch_options(options)
+    )
+    assert_parity(held_by_path(got), want)
+
+
+@functools.cache
+def example():
+    """Factors of a network with factors, a block and a diagonal-sized bias."""
+    network = NETWORKS["shared"]
+    return kfac(network.model, network.params, *network.batch, **options_of(network, "exact", "expand"))
+
+
+def dense_of(factors, **damping):
+    """Return the curvature of all leaves as one matrix."""
+    return matrix(lambda v: factors.product(v, **damping))
+
+
+def matrix(product):
+    """Return a linear map of trees like the shared network's weights as one matrix."""
+    flat, unravel = jax.flatten_util.ravel_pytree(NETWORKS["shared"].params)
+    columns = jax.jit(jax.vmap(lambda v: jax.flatten_util.ravel_pytree(product(unravel(v)))[0]))
+    return columns(jnp.eye(flat.size)).T
+
+
+STYLES = [{"damping": 0.3}, {"damping": 0.3, "damping_style": "pi"}]
+
+
+@pytest.mark.parametrize("damping", STYLES)
+def test_inverse_root_determinant_and_samples_belong_to_the_product(damping):
+    factors = example()
+    whole = dense_of(factors, **damping)
+    assert_parity(whole, whole.T)
+    values, basis = jnp.linalg.eigh(whole)
+    assert float(values[0]) > 0
+    assert_parity(factors.log_determinant(**damping), jnp.sum(jnp.log(values)))
+    vector = random_like(NETWORKS["shared"].params, 3)
+    flat, unravel = jax.flatten_util.ravel_pytree(vector)
+    for held in (factors, factors.eigen()):
+        assert_parity(held.product(vector, **damping), unravel(whole @ flat))
+        assert_parity(held.inverse_product(vector, **damping), unravel(basis @ (basis.T @ flat / values)))
+        root = held.inverse_square_root(vector, **damping)
+        assert_parity(root, unravel(basis @ (basis.T @ flat / jnp.sqrt(values))))
+
+
+def test_samples_are_the_inverse_root_of_normal_numbers():
+    """Of many of them the covariance is the damped inverse; each is the root of the probes of its key."""
+    factors = example()
+    eigen, keys = factors.eigen(), jax.random.split(jax.random.key(0), 20_000)
+    flat = jax.jit(jax.vmap(lambda key: jax.flatten_util.ravel_pytree(eigen.sample(key, 0.3))[0]))(keys)
+    want = jnp.linalg.inv(dense_of(factors, damping=0.3))
+    assert float(jnp.linalg.norm(flat.T @ flat / len(flat) - want) / jnp.linalg.norm(want)) < 0.05
+    assert_parity(factors.sample(jax.random.key(1), 0.3), factors.eigen().sample(jax.random.key(1), 0.3))
+
+
+def test_damping_is_that_of_its_definition():
+    network, factors = NETWORKS["shared"], example()
+    vector = random_like(network.params, 1)
+    a, g = (side[0] for side in factors.pair("out"))
+    p = jnp.sqrt((jnp.trace(a) / 3) / (jnp.trace(g) / 2))
+    want = (a + p * jnp.sqrt(0.3) * jnp.eye(3)) @ vector["out"] @ (g + jnp.sqrt(0.3) / p * jnp.eye(2))
+    assert_parity(factors.product(vector, 0.3, damping_style="pi")["out"], want)
+    assert_parity(factors.product(vector, 0.3)["out"], a @ vector["out"] @ g + 0.3 * vector["out"])
+    assert_parity(factors.product(vector)["bias"], factors.block("bias") @ vector["bias"])
+
+
+def loss_of_shared(params, x, y):
+    return -jax.nn.log_softmax(NETWORKS["shared"].model(params, x))[y]
+
+
+def test_one_use_of_one_example_is_exact():
+    network = NETWORKS["shared"]
+    batch = jax.tree.map(lambda x: x[:1], network.batch)
+    factors = kfac(loss_of_shared, network.params, *batch)
+    gradient = jax.grad(loss_of_shared)(network.params, *jax.tree.map(lambda x: x[0], batch))
+    vector = random_like(network.params, 2)
+    got = factors.product(vector)
+    for path in ("out", "bias", "scale"):
+        assert_parity(got[path], gradient[path] * jnp.vdot(gradient[path], vector[path]))
+
+
+LAYERS = {f"layer{i}": shape for i, shape in enumerate([(3, 4), (4, 3), (3, 2)])}
+
+
+@pytest.mark.parametrize("approximation", ["expand", "reduce"])
+def test_exact_blocks_of_a_deep_linear_network(approximation):
+    """Several examples, each of three positions: the loss is a mean over them, or they are averaged before it."""
+    params = {name: jnp.asarray(draw(*shape)) for name, shape in LAYERS.items()}
+    x, y = draw(5, 3, 3), draw(5, 3, 2) if approximation == "expand" else draw(5, 2)
+
+    def model(params, x):
+        out = chain(params, x)
+        return out if approximation == "expand" else out.mean(0)
+
+    def loss(params, x, y):
+        outputs = jax.vmap(model, (None, 0))(params, x)
+        return jnp.mean(jnp.sum((outputs - y) ** 2, -1)) / 2
+
+    factors = kfac(model, params, x, y, kind="exact", output_loss="squared_error", approximation=approximation)
+    vector = random_like(params, 1)
+    got = factors.product(vector)
+    for name in params:  # the Hessian of a linear layer's block is its Gauss-Newton block
+        block = dense_hessian(loss, params, x, y, wrt=name)
+        assert_parity(got[name].reshape(-1), block @ vector[name].reshape(-1))
+
+
+def test_the_scale_is_that_of_the_loss_and_uneven_batches_add_up():
+    network = NETWORKS["positions"]
+    options = options_of(network, "exact", "expand")
+    whole = kfac(network.model, network.params, *network.batch, **options)
+    parts = [
+        kfac(network.model, network.params, *(b[cut] for b in network.batch), **options)
+        for cut in (slice(1), slice(1, 4))
+    ]
+    assert_parity(held_by_path(parts[0] + parts[1]), held_by_path(whole))
+    assert_parity(held_by_path(sum(parts[1:], parts[0])), held_by_path(whole))
+    stacked = [jnp.concatenate([b, b[:2]]).reshape(3, 2, *b.shape[1:]) for b in network.batch]
+    padded = [b.at[2].set(jnp.nan) for b in stacked]
+    weights = jnp.array([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    got = kfac(network.model, network.params, *padded, weights=weights, **options)
+    assert_parity(held_by_path(got), held_by_path(whole))
+    with pytest.raises(ValueError, match=r"factors add up where they are those of one network"):
+        whole + example()
+
+
+def test_draws_follow_the_example_and_average_to_the_exact_factors():
+    network = NETWORKS["recurrent"]
+    options = options_of(network, "exact", "expand")
+    exact = kfac(network.model, network.params, *network.batch, **options)
+    options |= {"kind": "mc", "key": jax.random.key(0), "num_samples": 4000}
+    drawn = kfac(network.model, network.params, *network.batch, **options)
+    in_chunks = kfac(network.model, network.params, *network.batch, microbatch=3, **options)
+    assert_parity(held_by_path(drawn), held_by_path(in_chunks))
+    got, want = (jnp.concatenate([f.pair(p).cotangents.ravel() for p in network.params]) for f in (drawn, exact))
+    assert 0 < float(jnp.linalg.norm(got - want) / jnp.linalg.norm(want)) < 0.05
+
+
+def a_squared_error(outputs, targets):
+    return jnp.mean(jnp.sum((outputs - targets) ** 2, -1)) / 2
+
+
+def test_a_loss_that_is_a_function_has_the_factors_of_its_name():
+    network = NETWORKS["positions"]
+    options = options_of(network, "exact", "expand")
+    got = kfac(network.model, network.params, *network.batch, **options | {"output_loss": a_squared_error})
+    want = kfac(network.model, network.params, *network.batch, **options)
+    assert_parity(held_by_path(got), held_by_path(want))
+
+
+def test_a_tied_weight_has_factors_that_scale_with_the_loss():
+    """What enters one use and leaves the other are added on one scale: c times the loss has c^2 times the factors."""
+
+    def tied(c, params, x):
+        return c * jnp.sum(jnp.sin(jnp.tanh(x @ params["w"]) @ params["w"].T))
+
+    params, x = {"w": jnp.asarray(draw(3, 2))}, draw(4, 3)
+    one, many = (kfac(functools.partial(tied, c), params, x).product(params) for c in (1.0, 3.0))
+    assert_parity(many, jax.tree.map(lambda v: 9 * v, one))
+
+
+class Cell(nn.Module):
+    """One layer of a stack."""
+
+    @nn.compact
+    def __call__(self, x, _):
+        return jnp.tanh(nn.Dense(4)(x)), None
+
+
+class Zoo(nn.Module):
+    """Everything that others register by hand, or cannot."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        x = nn.Embed(7, 4, name="embed")(tokens)
+        x = nn.RNN(nn.OptimizedLSTMCell(4), name="lstm")(x)
+        x = x + nn.MultiHeadDotProductAttention(2, name="attention")(nn.LayerNorm(name="norm")(x))
+        dense = nn.Dense(4, name="shared")
+        x = dense(nn.relu(dense(x)))
+        stack = nn.scan(Cell, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)(name="stack")
+        x, _ = stack(x, None)
+        image = nn.Conv(3, (3, 3), name="same")(x[..., None])
+        image = nn.Conv(2, (2, 2), strides=2, padding="VALID", name="valid")(image)
+        return nn.Dense(600, name="wide")(image.reshape(-1))
+
+
+def test_every_weight_matrix_of_a_flax_model_has_factors_and_none_is_registered():
+    """Traced only: the table is known without a number."""
+    tokens, labels = jnp.zeros((2, 5), jnp.int32), jnp.zeros(2, jnp.int32)
+    params = jax.eval_shape(Zoo().init, jax.random.key(0), tokens[0])
+    options = {"kind": "mc", "output_loss": "softmax_cross_entropy", "key": jax.random.key(0)}
+    factors = jax.eval_shape(lambda p: kfac(Zoo().apply, p, tokens, labels, **options), params)
+    forms = {form.path.removeprefix("params/"): form for form in factors.about.leaves}
+    assert {form.form for path, form in forms.items() if path.endswith(("kernel", "embedding"))} == {"kronecker"}
+    assert {form.form for path, form in forms.items() if "norm" in path} == {"block"}
+    assert forms["wide/bias"].form == "diagonal"
+    assert forms["shared/kernel"].terms == 10
+    assert len(forms["shared/kernel"].swapped) == 1
+    assert forms["stack/Dense_0/kernel"].sizes == (3, 4, 4)
+    assert forms["embed/embedding"].whole == (False, True)
+    assert sum("LSTM" in path and path.endswith("kernel") for path in forms) == 8
+    table = factors.explain()
+    assert "params/wide/bias" in table
+    assert "600 entries > 512" in table
+    assert "2 uses, 10 terms an example" in table
+
+
+def test_passes_through_jit_and_scan():
+    network = NETWORKS["positions"]
+
+    def step(total, example):
+        return total + kfac(network.model, network.params, *example, **options), None
+
+    options = options_of(network, "exact", "expand")
+    whole = kfac(network.model, network.params, *network.batch, **options)
+    batches = jax.tree.map(lambda b: b.reshape(2, 2, *b.shape[1:]), network.batch)
+    empty = jax.tree.map(jnp.zeros_like, whole)
+    assert isinstance(empty, KroneckerFactors)
+    assert_parity(held_by_path(jax.jit(lambda: jax.lax.scan(step, empty, batches)[0])()), held_by_path(whole))
+
+
+def test_leaves_that_do_not_count_are_zero():
+    network = NETWORKS["shared"]
+    factors = kfac(loss_of_shared, network.params, *network.batch, wrt="out")
+    vector = random_like(network.params, 1)
+    for out in (factors.product(vector), factors.inverse_product(vector, 0.1), factors.sample(jax.random.key(0), 0.1)):
+        assert [name for name, leaf in out.items() if jnp.any(leaf != 0)] == ["out"]
+    assert_parity(
+        factors.log_determinant(2.0),
+        jnp.linalg.slogdet(jnp.kron(*(s[0] for s in factors.pair("out"))) + 2 * jnp.eye(6))[1],
+    )
+
+
+def bare(params, x, *_):
+    return x @ params["w"]
+
+
+def test_refuses():
+    params, x, y = {"w": jnp.ones((3, 2))}, jnp.ones((4, 3)), jnp.ones((4, 2))
+    squares = {"output_loss": "squared_error"}
+
+    def call(match, *data, error=ValueError, **options):
+        with pytest.raises(error, match=match):
+            kfac(bare, params, *(data or (x, y)), **options)
+
+    call("kind must be one of 'empirical'", kind="true")
+    call("approximation must be one of 'expand'", approximation="all", **squares)
+    call('kind="exact" needs the outputs of the model apart from their loss', kind="exact")
+    call('kind="mc" needs a random key=', kind="mc", **squares)
+    call("and none is known of an output_loss", kind="mc", key=jax.random.key(0), output_loss=a_squared_error)
+    call("output_loss must be one of", kind="exact", output_loss="mse")
+    call("output_loss must be a function", kind="exact", output_loss=3, error=TypeError)
+    call(r"samples must be targets of shape \(num_samples, 4", kind="mc", samples=jnp.ones((2, 3, 2)), **squares)
+    call(r"weights must be one number for every example", kind="exact", weights=jnp.ones(3), **squares)
+    call("num_samples must be", kind="mc", key=jax.random.key(0), num_samples=0, **squares)
+    call(r"loss_fn must return a scalar.*got float64\[2\]")
+    factors = kfac(bare, params, x, y, kind="exact", **squares)
+    with pytest.raises(ValueError, match=r"damping must not be negative or NaN; got -0\.1"):
+        factors.inverse_product(params, -0.1)
+    with pytest.raises(ValueError, match=r"(?s)vector must have.*\[2,3\], expected the shape \(3, 2\)"):
+        factors.product({"w": jnp.ones((2, 3))})
+    with pytest.raises(ValueError, match="path='v' is no leaf that counts; they are w"):
+        factors.pair("v")
+    with pytest.raises(ValueError, match=r"path='w' has Kronecker factors.*write pair"):
+        factors.block("w")
+    with pytest.raises(ValueError, match=r"path='bias' is held as a block"):
+        example().pair("bias")
+    with pytest.raises(ValueError, match="damping_style must be one of"):
+        factors.product(params, damping_style="both")
+
+
+SIZES = (784, 512, 512, 10)
+
+
+def flops(function, *given):
+    return jax.jit(function).lower(*given).compile().cost_analysis()["flops"]
+
+
+def wide_loss(params, x, y):
+    return jnp.mean((mlp_jax(params, x) - y) ** 2)
+
+
+def wide():
+    """Return the shapes of a network with biases, and of a batch of 256, in float32."""
+    shapes = [("weight", SIZES[1:], SIZES[:-1]), ("bias", SIZES[1:], ())]
+    params = {
+        f"layer{i}": {name: jax.ShapeDtypeStruct((outs[i], *ins[i : i + 1]), jnp.float32) for name, outs, ins in shapes}
+        for i in range(3)
+    }
+    return params, jax.ShapeDtypeStruct((256, 784), jnp.float32), jax.ShapeDtypeStruct((256, 10), jnp.float32)
+
+
+def test_flops():
+    """At most 2.5 gradients for the factors; for a product no more than its own two products of matrices a weight."""
+    params, *batch = wide()
+
+    def mean(params, x, y):
+        return jnp.mean(jax.vmap(wide_loss, (None, 0, 0))(params, x, y))
+
+    factors = functools.partial(kfac, wide_loss)
+    assert flops(factors, params, *batch) <= 1.7 * flops(jax.grad(mean), params, *batch)
+    least = sum(2 * a * b * (a + b) for a, b in itertools.pairwise(SIZES))
+    found = flops(lambda f, v: f.product(v, 0.1), jax.eval_shape(factors, params, *batch), params)
+    assert found <= 1.01 * least
