@@ -13,6 +13,7 @@ import numpy as np
 from jaxgrad import _check, _sharding, _static, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, T, Tree
+from jaxgrad.curvature._engine._loops import in_a_loop
 
 __all__ = ["over_batches", "over_dataset", "stack_batches", "weighted_loss"]
 
@@ -86,7 +87,7 @@ def over_dataset(
 
     start = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, dtype=_tree.accumulator(leaf.dtype)), vector)
     start = _sharding.settled(lambda *given: add_one(*given)[0], start, _tree.take((batches, weights), 0))
-    total, _ = jax.lax.scan(add_one, start, (batches, weights))
+    total, _ = jax.lax.scan(in_a_loop(add_one), start, (batches, weights))
     return _divided(*_sharding.sum_over((total, jnp.sum(weights)), axis_name), vector)
 
 
