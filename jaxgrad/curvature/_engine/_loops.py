@@ -8,7 +8,7 @@ import jax
 from jaxgrad import _jaxpr
 from jaxgrad._uses._program import CONVOLUTION, evaluate
 
-__all__ = ["in_a_loop"]
+__all__ = ["convolves", "in_a_loop"]
 
 
 def in_a_loop(fun: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,6 +26,11 @@ def in_a_loop(fun: Callable[..., Any]) -> Callable[..., Any]:
         return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
     return called
+
+
+def convolves(fun: Callable[..., Any], *args: Any) -> bool:
+    """Say whether there is a convolution in a function."""
+    return _jaxpr.contains(jax.make_jaxpr(fun)(*args).jaxpr, _is_a_convolution)
 
 
 def _is_a_convolution(eqn: _jaxpr.JaxprEqn) -> bool:

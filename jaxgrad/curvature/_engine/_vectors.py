@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Tree
-from jaxgrad.curvature._engine._loops import in_a_loop
+from jaxgrad.curvature._engine._loops import convolves, in_a_loop
 
 __all__ = ["Vectors", "apart", "checked", "count_of"]
 
@@ -23,23 +23,25 @@ class Vectors(NamedTuple):
     count: int | None
     """How many there are along that axis; ``None`` for one vector without it."""
     chunk: int | None
-    """How many are multiplied at once; ``None`` for all."""
+    """How many are multiplied at once; ``None`` for as many as are fast."""
 
     def each(self, times: Callable[[Tree], Tree]) -> Tree:
-        """Apply a map of one vector to each, ``chunk`` at once."""
+        """Apply a map of one vector to each, ``chunk`` at once; the last ones that are fewer by themselves."""
         if self.count is None:
             return times(self.tree)
-        if self.chunk is None or self.chunk >= self.count:
+        chunk = self.chunk
+        if chunk is None:
+            # XLA for CPUs is slower at the convolutions of many vectors together than at one after another
+            chunk = 1 if jax.default_backend() == "cpu" and convolves(times, _tree.take(self.tree, 0)) else self.count
+        if chunk >= self.count:
             return jax.vmap(times)(self.tree)
-        whole = self.count // self.chunk
-        parts = jax.tree.map(
-            lambda leaf: leaf[: whole * self.chunk].reshape(whole, self.chunk, *leaf.shape[1:]), self.tree
-        )
+        whole = self.count // chunk
+        parts = jax.tree.map(lambda leaf: leaf[: whole * chunk].reshape(whole, chunk, *leaf.shape[1:]), self.tree)
         done = lax.map(in_a_loop(jax.vmap(times)), parts)
         done = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), done)
-        if whole * self.chunk == self.count:
+        if whole * chunk == self.count:
             return done
-        rest = jax.vmap(times)(jax.tree.map(lambda leaf: leaf[whole * self.chunk :], self.tree))
+        rest = jax.vmap(times)(jax.tree.map(lambda leaf: leaf[whole * chunk :], self.tree))
         return jax.tree.map(lambda *halves: jnp.concatenate(halves), done, rest)
 
 
