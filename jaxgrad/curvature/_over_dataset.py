@@ -24,7 +24,7 @@ def over_dataset(
     params: T,
     vector: T,
     batches: tuple[Tree, ...],
-    weights: Array,
+    weights: Array | np.ndarray,
     *,
     axis_name: AxisName = None,
 ) -> T:
@@ -88,7 +88,8 @@ def over_dataset(
     start = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, dtype=_tree.accumulator(leaf.dtype)), vector)
     start = _sharding.settled(lambda *given: add_one(*given)[0], start, _tree.take((batches, weights), 0))
     total, _ = jax.lax.scan(in_a_loop(add_one), start, (batches, weights))
-    return _divided(*_sharding.sum_over((total, jnp.sum(weights)), axis_name), vector)
+    total, count = _sharding.sum_over((total, jnp.sum(weights)), axis_name)
+    return _divided(total, count, vector)
 
 
 def _checked(batches: Any, weights: Any) -> Array:
@@ -342,7 +343,7 @@ def _padded(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...
 
 
 @jit("product", name="over_batches")
-def _step(product: Callable[..., Any], params: Tree, vector: Tree, rows: tuple[Tree, ...], weights: Array) -> Tree:
+def _step(product: Callable[..., Any], params: Tree, vector: Tree, rows: tuple[Tree, ...], weights: Any) -> Tree:
     """Return the sum over one batch, in float32 at the least."""
     part = _mirrored(product(params, vector, *rows, weights), vector)
     return jax.tree.map(lambda leaf: leaf.astype(_tree.accumulator(leaf.dtype)), part)

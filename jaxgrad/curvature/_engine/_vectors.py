@@ -20,26 +20,26 @@ class Vectors(NamedTuple):
 
     tree: Tree
     """The vector; several have one more leading axis on every leaf."""
-    count: int | None
+    number: int | None
     """How many there are along that axis; ``None`` for one vector without it."""
     chunk: int | None
     """How many are multiplied at once; ``None`` for as many as are fast."""
 
     def each(self, times: Callable[[Tree], Tree]) -> Tree:
         """Apply a map of one vector to each, ``chunk`` at once; the last ones that are fewer by themselves."""
-        if self.count is None:
+        if self.number is None:
             return times(self.tree)
         chunk = self.chunk
         if chunk is None:
             # XLA for CPUs is slower at the convolutions of many vectors together than at one after another
-            chunk = 1 if jax.default_backend() == "cpu" and convolves(times, _tree.take(self.tree, 0)) else self.count
-        if chunk >= self.count:
+            chunk = 1 if jax.default_backend() == "cpu" and convolves(times, _tree.take(self.tree, 0)) else self.number
+        if chunk >= self.number:
             return jax.vmap(times)(self.tree)
-        whole = self.count // chunk
+        whole = self.number // chunk
         parts = jax.tree.map(lambda leaf: leaf[: whole * chunk].reshape(whole, chunk, *leaf.shape[1:]), self.tree)
         done = lax.map(in_a_loop(jax.vmap(times)), parts)
         done = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), done)
-        if whole * chunk == self.count:
+        if whole * chunk == self.number:
             return done
         rest = jax.vmap(times)(jax.tree.map(lambda leaf: leaf[whole * chunk :], self.tree))
         return jax.tree.map(lambda *halves: jnp.concatenate(halves), done, rest)
