@@ -15,7 +15,7 @@ from jaxgrad.curvature import ggn_product, hvp, linearize
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.bridge import assert_parity, random_like, to_jax
 
-SIZES, BATCH = (196, 196, 128, 10), 64
+SIZES, BATCH = (784, 784, 512, 10), 256
 PARAMS = to_jax(mlp_params(SIZES, 0), np.float32)
 DATA = (jnp.ones((BATCH, SIZES[0]), jnp.float32), jnp.arange(BATCH) % SIZES[-1])
 
