@@ -16,7 +16,8 @@ from jaxgrad.verify.report._records import Cause
 __all__ = ["recurrent"]
 
 IDS = {"order": "gate-order", "reset": "reset-position", "update": "update-gate", "act": "cell-activation",
-       "forget": "forget-bias", "start": "state", "reverse": "direction", "held": "packed", "squash": "cell-activation",
+       "forget": "forget-bias", "start": "state", "reverse": "direction", "held": "packed", "blank": "packed",
+       "squash": "cell-activation",
        "bias": "bias-missing", "second": "direction", "join": "direction-order"}  # fmt: skip
 """The cause that a setting stands for."""
 
@@ -84,10 +85,8 @@ def _by_equations(e: Evidence, read: Callable[[np.ndarray], np.ndarray]) -> list
     zero = np.zeros((len(x), size))
     held = e.inputs[1] if not whole and len(e.inputs) > 1 else zero
     before = np.concatenate([zero[:, None], laid(e.want)[:, :-1]], 1) if e.forced else None
-    masks = {f"array {i} of the batch": a for i, a in enumerate(e.bound.batch)
-             if a.shape == x.shape[:2] and a.dtype.kind in "biu"}  # fmt: skip
-    kept = {f"{n}, where it is {w}": m for n, a in masks.items() for w, m in (("not 0", a != 0), ("not 1", a != 1))
-            if m.any() and not m.all()}  # fmt: skip
+    kept = _masks(e, x.shape[:2])
+    x = _with_padding(e, x, kept)
     stack = _Stack(x, [[_Cell(*w, held, before, kept) for w in both if w is not None] for both in layers])
     settings = _cell_settings(gates, kept, both=len(directions) > 1)
     most = max(LEAST_TRIED, MOST_STEPS // (x.shape[1] * len(layers) * len(directions)))
@@ -103,6 +102,27 @@ def _by_equations(e: Evidence, read: Callable[[np.ndarray], np.ndarray]) -> list
               e.pair.call.path, proven=True)
         for c in found or ()
     ]  # fmt: skip
+
+
+def _masks(e: Evidence, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return where the sequences of the batch may go on: by its masks, or by their lengths."""
+    found: dict[str, np.ndarray] = {}
+    for i, given in enumerate(e.bound.batch):
+        name = f"array {i} of the batch"
+        if given.shape == shape and given.dtype.kind in "biu":
+            found |= {f"{name}, where it is not 0": given != 0, f"{name}, where it is not 1": given != 1}
+        if given.shape == shape[:1] and given.dtype.kind in "iu" and given.min() > 0 and given.max() == shape[1]:
+            found[f"{name}, the lengths"] = np.arange(shape[1]) < given[:, None]
+    return {name: mask for name, mask in found.items() if mask.any() and not mask.all()}
+
+
+def _with_padding(e: Evidence, x: np.ndarray, kept: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what was packed as it was before: torch's layer sees no padding, and a port that runs on does."""
+    for call, mask in itertools.product(e.before[::-1], kept.values()):
+        y = call.output
+        if y is not None and y.shape == x.shape and not x[~mask].any() and same(y[mask], x[mask]):
+            return y
+    return x
 
 
 LEAST_TRIED, MOST_STEPS = 80, 100_000
@@ -128,6 +148,8 @@ def _cell_settings(gates: int, kept: dict[str, np.ndarray], *, both: bool) -> di
                     Option("flipped", "the sequence reversed")),
         "held": (Option("", "the state carried on everywhere"),
                  *(Option(n, f"the state held at the padding ({n})") for n in kept)),
+        "blank": (Option("", "the states at the padding left as they are"),
+                  *(Option(n, f"zeros at the padding ({n})") for n in kept)),
         "squash": (Option("sigmoid", "sigmoid gates"), Option("hard sigmoid (x/6 + 1/2)", "hard sigmoid gates"),
                    Option("hard sigmoid (x/5 + 1/2)", "Keras' hard sigmoid gates")),
         "bias": (Option(True, "both biases"), Option(False, "one bias only")),
@@ -257,7 +279,9 @@ class _Cell:
             found.append(new)
             h, c = new, c if c_new is None else c_new
         made = np.stack(found, 1)
-        return made[:, ::-1] if s["reverse"] == "kept" else made
+        made = made[:, ::-1] if s["reverse"] == "kept" else made
+        blank = self.kept.get(s["blank"])
+        return made if blank is None else np.where(blank[..., None], made, 0)
 
 
 def _by_torch(e: Evidence) -> list[Cause]:

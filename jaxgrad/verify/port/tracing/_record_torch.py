@@ -109,7 +109,8 @@ class _Watcher:
             self.calls.append(call)
             self.stack.append(call)
             aliases: dict[int, tuple[int, Any]] = {}
-            fresh = [self._input(call, i, value, aliases) for i, value in enumerate(args)]
+            first = getattr(module, "batch_first", True)
+            fresh = [self._input(call, i, value, aliases, first) for i, value in enumerate(args)]
             named = {k: aliases[id(v)][1] if id(v) in aliases else v for k, v in kwargs.items()}
             for k, v in kwargs.items():
                 # a tensor by keyword counts as an input too, after those by position
@@ -119,12 +120,15 @@ class _Watcher:
 
         return hook
 
-    def _input(self, call: Call, index: int, value: Any, aliases: dict[int, tuple[int, Any]]) -> Any:
+    def _input(
+        self, call: Call, index: int, value: Any, aliases: dict[int, tuple[int, Any]], batch_first: bool = True
+    ) -> Any:
         """Note one argument, and return a copy of it that has a gradient of its own."""
         import torch
 
         if not isinstance(value, torch.Tensor):
-            call.inputs.append(None)
+            packed = _packed(value)
+            call.inputs.append(None if packed is None else to_float64(_padded(packed, batch_first)))
             call.same.append(index)
             return value
         if id(value) in aliases:
@@ -145,7 +149,7 @@ class _Watcher:
 
     def after(self, module: Any, args: Any, output: Any) -> Any:
         """Close the call on top of the stack."""
-        del module, args
+        del args
         import torch
 
         call = self.stack.pop()
@@ -155,8 +159,11 @@ class _Watcher:
             if alias._version:
                 value.copy_(alias)
         call.given.clear()
-        tensor = main(output)
+        tensor, packed = main(output), _packed(output)
         if tensor is None:
+            return None
+        if packed is not None:
+            self._after_packed(call, packed, getattr(module, "batch_first", True))
             return None
         call.output = to_float64(tensor)
         if not tensor.requires_grad:
@@ -165,6 +172,28 @@ class _Watcher:
             output = tensor = output.clone()
         tensor.register_hook(lambda grad: _keep_output(call, grad))
         return output
+
+    def _after_packed(self, call: Call, packed: Any, batch_first: bool) -> None:
+        """Note a packed sequence as its ports have it: padded with zeros."""
+        call.output = to_float64(_padded(packed, batch_first))
+        if packed.data.requires_grad:
+            packed.data.register_hook(lambda grad: _keep_output(call, _padded(packed._replace(data=grad), batch_first)))
+
+
+def _packed(value: Any) -> Any:
+    """Return the packed sequence that a value is, or that comes first in it."""
+    from torch.nn.utils.rnn import PackedSequence
+
+    if isinstance(value, PackedSequence):
+        return value
+    return _packed(value[0]) if isinstance(value, tuple | list) and value else None
+
+
+def _padded(packed: Any, batch_first: bool) -> Any:
+    """Return a packed sequence padded with zeros, in the order of its batch."""
+    from torch.nn.utils.rnn import pad_packed_sequence
+
+    return pad_packed_sequence(packed, batch_first=batch_first)[0].detach()
 
 
 def _keep(grads: dict[int, Any], index: int, grad: Any) -> None:
