@@ -211,3 +211,15 @@ def test_equals_the_dense_hessian_of_the_linearised_model(compiled_quickly):
     flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(VECTOR)])
     got = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(product("bernoulli", y))])
     assert_parity(got, matrix @ flat)
+
+
+def test_many_vectors_in_float32_are_multiplied_as_one_is():
+    """XLA for CPUs (jaxlib 0.10) fuses p * (u - sum(p * u)) wrongly, p one for many u of more than 32768 entries."""
+    rng = np.random.default_rng(0)
+    w, many, x = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((10, 8), (20, 10, 8), (256, 8)))
+
+    def times(v):
+        labels = jnp.zeros(256, jnp.int32)
+        return ggn_product(lambda w, x: jnp.tanh(x @ w.T), w, v, x, labels, output_loss="softmax_cross_entropy")
+
+    assert_parity(jax.jit(times)(many)[-1], jax.jit(times)(many[-1]), tolerance=1e-5)

@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Key, Tree
@@ -60,10 +61,8 @@ class Named:
             p = jax.nn.sigmoid(self.outputs)
             product = p * (1 - p) * u
         else:
-            # not p * (u - sum(p * u)): of several vectors at once XLA for CPUs (jaxlib 0.10) computes that wrongly
             p = jax.nn.softmax(self.outputs)
-            part = p * u
-            product = self.mass() * (part - p * jnp.sum(part, -1, keepdims=True))
+            product = self.mass() * (p * u - p * _along(p, u))
         return (self.weights * product).astype(self.dtype)
 
     def scores(self, labels: Array) -> Array:
@@ -94,7 +93,7 @@ class Named:
 
             def of_one(labels: Array) -> Array:
                 score = self.scores(labels)
-                return score * jnp.sum(score * u, -1, keepdims=True)
+                return score * _along(score, u)
 
             return (self.weights * jnp.mean(jax.vmap(of_one)(samples), 0)).astype(self.dtype)
 
@@ -111,7 +110,7 @@ class Named:
         # a mean of ones has the layout of the outputs, on a mesh too
         total = jnp.sum(self.weights * jnp.mean(jnp.ones_like(u), -1, keepdims=True), rest, keepdims=True)
         present = total != 0
-        along = jnp.sum(slopes * u, rest, keepdims=True)
+        along = _along(slopes, u, rest)
         return jnp.where(present, slopes * along / jnp.where(present, total, 1), 0).astype(self.dtype)
 
     def mass(self) -> Array:
@@ -191,3 +190,12 @@ def unlabelled(output_loss: str, outputs: Array, weights: Any = None) -> Named:
     return Named(
         output_loss, outputs.astype(kept), None, _output_checks.weights_of(outputs, weights, kept), outputs.dtype
     )
+
+
+def _along(left: Array, right: Array, axes: tuple[int, ...] = (-1,)) -> Array:
+    """Return the inner products along some axes, which stay with length 1.
+
+    Behind a barrier: XLA for CPUs (YNNPACK in jaxlib 0.10) makes one piece of ``p * sum(p * u)``, and wrong numbers in
+    float32, where ``p`` is one for many ``u`` and these have more than 32768 entries.
+    """
+    return lax.optimization_barrier(jnp.sum(left * right, axes, keepdims=True))
