@@ -96,7 +96,7 @@ def test_of_a_linear_model_it_is_the_hessian(name, compiled_quickly):
     assert_parity(got, hvp(lambda w: written_out(name, X @ w, y), w, v))
 
 
-def test_is_symmetric_linear_and_semi_definite():
+def test_is_symmetric_linear_and_semi_definite(compiled_quickly):
     y = LABELS["softmax_cross_entropy"]
     assert_symmetric(lambda v: product("softmax_cross_entropy", y, vector=v), PARAMS)
     assert_linear(lambda v: product("softmax_cross_entropy", y, vector=v), PARAMS)
@@ -123,7 +123,7 @@ def tanh(x):
 tanh.defvjp(lambda x: (jnp.tanh(x), jnp.tanh(x)), lambda y, g: ((1 - y**2) * g,))
 
 
-def test_a_model_with_a_reverse_rule_alone():
+def test_a_model_with_a_reverse_rule_alone(compiled_quickly):
     y = LABELS["squared_error"]
     got = ggn_product(lambda p, x: mlp_jax(p, x, tanh), PARAMS, VECTOR, X, jnp.asarray(y), output_loss="squared_error")
     assert_parity(got, product("squared_error", y))

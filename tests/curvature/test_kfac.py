@@ -16,6 +16,7 @@ from jaxgrad.curvature import KroneckerFactors, dense_hessian, kfac
 from jaxgrad.verify.cases.families._networks import mlp_jax
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.curvature.networks import NETWORKS, cases, chain, draw
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -49,7 +50,7 @@ def held_by_path(factors):
     }
 
 
-@pytest.mark.parametrize(("name", "kind", "approximation"), cases())
+@pytest.mark.parametrize(("name", "kind", "approximation"), one_in(2, [pytest.param(*case) for case in cases()]))
 def test_matches_torch(name, kind, approximation):
     network = NETWORKS[name]
     options = options_of(network, kind, approximation) | {"weights": jnp.array([1.0, 0.5, 0.0, 2.0])}
@@ -82,7 +83,7 @@ def matrix(product):
 STYLES = [{"damping": 0.3}, {"damping": 0.3, "damping_style": "pi"}]
 
 
-@pytest.mark.parametrize("damping", STYLES)
+@pytest.mark.parametrize("damping", one_in(2, STYLES))
 def test_inverse_root_determinant_and_samples_belong_to_the_product(damping):
     factors = example()
     whole = dense_of(factors, **damping)
@@ -99,6 +100,7 @@ def test_inverse_root_determinant_and_samples_belong_to_the_product(damping):
         assert_parity(root, unravel(basis @ (basis.T @ flat / jnp.sqrt(values))))
 
 
+@pytest.mark.slow
 def test_samples_are_the_inverse_root_of_normal_numbers():
     """Of many of them the covariance is the damped inverse; each is the root of the probes of its key."""
     factors = example()
@@ -138,7 +140,7 @@ def test_one_use_of_one_example_is_exact():
 LAYERS = {f"layer{i}": shape for i, shape in enumerate([(3, 4), (4, 3), (3, 2)])}
 
 
-@pytest.mark.parametrize("approximation", ["expand", "reduce"])
+@pytest.mark.parametrize("approximation", one_in(2, ["reduce", "expand"]))
 def test_exact_blocks_of_a_deep_linear_network(approximation):
     """Several examples, each of three positions: the loss is a mean over them, or they are averaged before it."""
     params = {name: jnp.asarray(draw(*shape)) for name, shape in LAYERS.items()}
