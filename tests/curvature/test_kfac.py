@@ -370,6 +370,20 @@ def test_leaves_that_do_not_count_are_zero():
     )
 
 
+def test_several_vectors_are_one_after_another():
+    factors = example()
+    eigen = factors.eigen()
+    template = jax.tree.map(jnp.asarray, factors.product(factors.sample(jax.random.key(0), 1.0)))
+    ones = [random_like(template, i) for i in range(3)]
+    several = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ones)
+    for times in (factors.product, eigen.product, eigen.inverse_product, eigen.inverse_square_root):
+        want = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(times(one, 0.5) for one in ones))
+        assert_parity(times(several, 0.5), want)
+    uneven = several | {"bias": several["bias"][:2]}
+    with pytest.raises(ValueError, match="vector must have the structure and shapes"):
+        factors.product(uneven)
+
+
 def bare(params, x, *_):
     return x @ params["w"]
 
