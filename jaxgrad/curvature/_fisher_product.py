@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, Key, T, Tree, Wrt, X
-from jaxgrad.curvature._engine import _output_losses
+from jaxgrad.curvature._engine import _output_checks, _output_losses
 from jaxgrad.curvature._engine._gauss_newton import middle_product
 from jaxgrad.curvature._engine._product import Product
 
@@ -243,24 +242,6 @@ def _middle(loss: _output_losses.Named, kind: str, key: Any, num_samples: int, s
         return loss.times
     if kind == "empirical":
         return loss.empirical
-    drawn = loss.draw(key, num_samples) if samples is None else _drawn(loss, jnp.asarray(samples))
-    return loss.sampled(drawn)
-
-
-def _drawn(loss: _output_losses.Named, samples: Array) -> Array:
-    """Return labels that were drawn by the caller, after a look at their shape and dtype.
-
-    Raises:
-        ValueError: If they have another shape, with a leading axis of samples.
-        TypeError: If class numbers are no integers.
-    """
-    classes = loss.name == "softmax_cross_entropy"
-    shape = loss.outputs.shape[:-1] if classes else loss.outputs.shape
-    if samples.ndim == 0 or samples.shape[1:] != shape or samples.shape[0] == 0:
-        wanted = ",".join(map(str, ("samples", *shape)))
-        message = f"samples must have the shape [{wanted}]; got {_check.describe(samples)}"
-        raise ValueError(message)
-    if classes and not jnp.issubdtype(samples.dtype, jnp.integer):
-        message = f"samples must be class numbers, integers; got {_check.describe(samples)}"
-        raise TypeError(message)
-    return samples if classes else samples.astype(loss.outputs.dtype)
+    if samples is None:
+        return loss.sampled(loss.draw(key, num_samples))
+    return loss.sampled(_output_checks.checked_samples(loss.name, loss.outputs, samples))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -77,6 +78,14 @@ class About(NamedTuple):
             raise ValueError(message)
         return [leaf for leaf, keep in zip(jax.tree.leaves(vector), self.chosen, strict=True) if keep]
 
+    def each(self, vector: Tree, times: Callable[[Tree], Tree]) -> Tree:
+        """Apply a map of one vector to it, or to each of several, with one more leading axis on every leaf."""
+        leaves, structure = jax.tree.flatten(vector)
+        shapes = [jnp.shape(leaf) for leaf in leaves]
+        several = bool(shapes) and structure == self.structure and all(shapes)
+        several = several and all(shape[1:] == own for shape, own in zip(shapes, self.shapes, strict=True))
+        return jax.vmap(times)(vector) if several and len({shape[0] for shape in shapes}) == 1 else times(vector)
+
     def embed(self, parts: list[Array]) -> Tree:
         """Return a tree like ``params``, zero on the leaves that do not count."""
         source = iter(parts)
@@ -116,13 +125,15 @@ class _Curvature:
 
     @jit("damping_style", non_negative=("damping",))
     def inverse_product(self, vector: T, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> T:
-        """Return ``(K + damping I)^-1 vector``; not finite where the damped curvature is singular."""
-        return _apply(self.eigen(), vector, damping, damping_style, jnp.reciprocal)
+        """Return ``(K + damping I)^-1 vector``, or several, as `product`; not finite where it is singular."""
+        eigen = self.eigen()
+        return self.about.each(vector, lambda v: _apply(eigen, v, damping, damping_style, jnp.reciprocal))
 
     @jit("damping_style", non_negative=("damping",))
     def inverse_square_root(self, vector: T, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> T:
-        """Return ``(K + damping I)^(-1/2) vector``, with the symmetric root."""
-        return _apply(self.eigen(), vector, damping, damping_style, lax.rsqrt)
+        """Return ``(K + damping I)^(-1/2) vector``, with the symmetric root, or several, as `product`."""
+        eigen = self.eigen()
+        return self.about.each(vector, lambda v: _apply(eigen, v, damping, damping_style, lax.rsqrt))
 
     @jit("damping_style", non_negative=("damping",))
     def log_determinant(self, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> Array:
@@ -150,7 +161,7 @@ class KroneckerFactors(_Curvature):
     r"""A Kronecker-factored curvature: for a leaf seen as a matrix the block :math:`A \otimes G`; see `kfac`.
 
     A pytree, of sums over examples: two of one loss and one network add up with ``+`` to that of both batches, exactly
-    for uneven ones too. `product` multiplies by it; map it over several vectors with `jax.vmap`. What needs eigenvalues
+    for uneven ones too. `product` multiplies by it, one vector or several. What needs eigenvalues
     finds them at every call, so take `eigen` once where there are several.
     """
 
@@ -209,14 +220,20 @@ class KroneckerFactors(_Curvature):
 
     @jit("damping_style", non_negative=("damping",))
     def product(self, vector: T, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> T:
-        """Return ``(K + damping I) vector``: two products of matrices for a leaf with factors."""
+        """Return ``(K + damping I) vector``: two products of matrices for a leaf with factors.
+
+        Of several vectors, along one more leading axis of the same length on every leaf, the product of each.
+        """
         _check.choice(damping_style, "damping_style", STYLES)
-        parts, forms = self.about.pick(vector), self.about.leaves
-        out = [
-            multiplied(form, held, _as(held, part), damping, damping_style).astype(part.dtype)
-            for form, held, part in zip(forms, self.held(), parts, strict=True)
-        ]
-        return self.about.embed(out)
+        forms, every = self.about.leaves, self.held()
+
+        def times(vector: Tree) -> Tree:
+            rows = zip(forms, every, self.about.pick(vector), strict=True)
+            return self.about.embed(
+                [multiplied(f, h, _as(h, part), damping, damping_style).astype(part.dtype) for f, h, part in rows]
+            )
+
+        return self.about.each(vector, times)
 
     @jit()
     def eigen(self) -> KroneckerEigen:
@@ -239,8 +256,8 @@ class KroneckerEigen(_Curvature):
 
     @jit("damping_style", non_negative=("damping",))
     def product(self, vector: T, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> T:
-        """Return ``(K + damping I) vector``."""
-        return _apply(self, vector, damping, damping_style, lambda values: values)
+        """Return ``(K + damping I) vector``, or several, as that of `KroneckerFactors`."""
+        return self.about.each(vector, lambda v: _apply(self, v, damping, damping_style, lambda values: values))
 
     def eigen(self) -> KroneckerEigen:
         """Return itself."""

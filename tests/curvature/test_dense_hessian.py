@@ -9,13 +9,14 @@ import torch_ref.curvature
 from jaxgrad.curvature import dense_hessian, hvp
 from tests.bridge import assert_parity, random_like
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.turns import one_in
 
 
 def sorted_like_jax(tree):
     return {name: dict(sorted(leaf.items())) for name, leaf in sorted(tree.items())}
 
 
-def test_matches_torch():
+def test_matches_torch(compiled_quickly):
     problem = regression()
     want = torch_ref.curvature.dense_hessian(
         mean_square_torch, sorted_like_jax(problem.params_torch), *problem.data_torch
@@ -23,7 +24,7 @@ def test_matches_torch():
     assert_parity(dense_hessian(mean_square, problem.params, *problem.data), want)
 
 
-def test_times_a_vector_is_the_product():
+def test_times_a_vector_is_the_product(compiled_quickly):
     problem = regression()
     vector = random_like(problem.params, 1)
     dense = dense_hessian(mean_square, problem.params, *problem.data)
@@ -31,14 +32,14 @@ def test_times_a_vector_is_the_product():
     assert_parity(dense @ ravel_pytree(vector)[0], ravel_pytree(product)[0])
 
 
-def test_wrt_takes_the_block():
+def test_wrt_takes_the_block(compiled_quickly):
     problem = regression()
     block = dense_hessian(mean_square, problem.params, *problem.data, wrt="layer0")
     assert_parity(block, dense_hessian(mean_square, problem.params, *problem.data)[:24, :24])
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 71, 200])
-def test_chunks_change_nothing_but_rounding(chunk):
+@pytest.mark.parametrize("chunk", one_in(2, [7, 1, 71, 200]))
+def test_chunks_change_nothing_but_rounding(chunk, compiled_quickly):
     problem = regression()
     got = dense_hessian(mean_square, problem.params, *problem.data, chunk=chunk)
     assert_parity(got, dense_hessian(mean_square, problem.params, *problem.data))

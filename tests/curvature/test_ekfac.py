@@ -11,15 +11,16 @@ from jaxgrad.curvature import ekfac, kfac
 from tests.bridge import assert_parity, random_like
 from tests.curvature.networks import NETWORKS, cases
 from tests.curvature.test_kfac import flops, options_of, to_torch_options, wide, wide_loss
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 # the factors of few examples that are reduced have null spaces, and no bases of their own there
-DETERMINED = [case for case in cases() if case[2] == "expand" or case[0] == "positions"]
+DETERMINED = [pytest.param(*case) for case in cases() if case[2] == "expand" or case[0] == "positions"]
 
 
-@pytest.mark.parametrize(("name", "kind", "approximation"), DETERMINED)
+@pytest.mark.parametrize(("name", "kind", "approximation"), one_in(2, DETERMINED, start=1))
 def test_matches_torch(name, kind, approximation):
     network = NETWORKS[name]
     options = options_of(network, kind, approximation) | {"weights": jnp.array([1.0, 0.5, 0.0, 2.0])}

@@ -96,7 +96,7 @@ def test_of_a_linear_model_it_is_the_hessian(name, compiled_quickly):
     assert_parity(got, hvp(lambda w: written_out(name, X @ w, y), w, v))
 
 
-def test_is_symmetric_linear_and_semi_definite():
+def test_is_symmetric_linear_and_semi_definite(compiled_quickly):
     y = LABELS["softmax_cross_entropy"]
     assert_symmetric(lambda v: product("softmax_cross_entropy", y, vector=v), PARAMS)
     assert_linear(lambda v: product("softmax_cross_entropy", y, vector=v), PARAMS)
@@ -123,7 +123,7 @@ def tanh(x):
 tanh.defvjp(lambda x: (jnp.tanh(x), jnp.tanh(x)), lambda y, g: ((1 - y**2) * g,))
 
 
-def test_a_model_with_a_reverse_rule_alone():
+def test_a_model_with_a_reverse_rule_alone(compiled_quickly):
     y = LABELS["squared_error"]
     got = ggn_product(lambda p, x: mlp_jax(p, x, tanh), PARAMS, VECTOR, X, jnp.asarray(y), output_loss="squared_error")
     assert_parity(got, product("squared_error", y))
@@ -211,3 +211,15 @@ def test_equals_the_dense_hessian_of_the_linearised_model(compiled_quickly):
     flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(VECTOR)])
     got = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(product("bernoulli", y))])
     assert_parity(got, matrix @ flat)
+
+
+def test_many_vectors_in_float32_are_multiplied_as_one_is():
+    """XLA for CPUs (jaxlib 0.10) fuses p * (u - sum(p * u)) wrongly, p one for many u of more than 32768 entries."""
+    rng = np.random.default_rng(0)
+    w, many, x = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((10, 8), (20, 10, 8), (256, 8)))
+
+    def times(v):
+        labels = jnp.zeros(256, jnp.int32)
+        return ggn_product(lambda w, x: jnp.tanh(x @ w.T), w, v, x, labels, output_loss="softmax_cross_entropy")
+
+    assert_parity(jax.jit(times)(many)[-1], jax.jit(times)(many[-1]), tolerance=1e-5)

@@ -11,6 +11,8 @@ from tests.bridge import assert_parity, random_like, to_torch
 from tests.laws import assert_linear, assert_symmetric
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 MODES = ("forward-over-reverse", "reverse-over-forward", "reverse-over-reverse", "finite-difference")
 TOLERANCE = {"finite-difference": 1e-7}
 """Two thirds of the digits of float64, with a margin; the others are exact."""
@@ -161,9 +163,15 @@ def stack(*trees):
 
 @pytest.mark.parametrize(
     ("mode", "chunk", "cache"),
-    [(MODES[0], None, True), (MODES[0], 2, True), (MODES[0], 2, False), (MODES[1], 2, True), (MODES[2], 2, False)],
+    [
+        (MODES[0], None, True),
+        pytest.param(MODES[0], 2, True, marks=pytest.mark.slow),
+        (MODES[0], 2, False),
+        pytest.param(MODES[1], 2, True, marks=pytest.mark.slow),
+        pytest.param(MODES[2], 2, False, marks=pytest.mark.slow),
+    ],
 )
-def test_several_vectors_are_one_after_another(mode, chunk, cache, compiled_quickly):
+def test_several_vectors_are_one_after_another(mode, chunk, cache):
     problem = regression((3, 4, 2))
     vectors = [random_like(problem.params, seed) for seed in range(3)]
     options = {"mode": mode, "chunk": chunk, "cache": cache, "full_output": True}
@@ -173,7 +181,7 @@ def test_several_vectors_are_one_after_another(mode, chunk, cache, compiled_quic
     assert_parity((got.value, got.gradient), jax.value_and_grad(mean_square)(problem.params, *problem.data))
 
 
-def test_several_vectors_by_finite_differences_and_wrt(compiled_quickly):
+def test_several_vectors_by_finite_differences_and_wrt():
     problem = regression((3, 4, 2))
     vectors = stack(*(random_like(problem.params, seed) for seed in range(3)))
     given = (mean_square, problem.params, vectors, *problem.data)
@@ -183,7 +191,7 @@ def test_several_vectors_by_finite_differences_and_wrt(compiled_quickly):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_full_output_is_the_value_and_the_gradient(mode, compiled_quickly):
+def test_full_output_is_the_value_and_the_gradient(mode):
     problem = regression((3, 4, 2))
     vector = random_like(problem.params, 1)
     got = hvp(mean_square, problem.params, vector, *problem.data, mode=mode, full_output=True)

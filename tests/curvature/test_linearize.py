@@ -20,6 +20,7 @@ from jaxgrad.curvature import (
 from jaxgrad.verify.cases.families._networks import mlp_jax
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.turns import one_in
 
 PROBLEM = regression((3, 4, 2), batch=6)
 PARAMS, (X, Y) = PROBLEM.params, PROBLEM.data
@@ -42,7 +43,7 @@ PRODUCTS = {
 }
 
 
-@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("name", one_in(2, PRODUCTS))
 def test_is_the_product(name, compiled_quickly):
     product, data = PRODUCTS[name]
     operator = linearize(product, PARAMS, *data)
@@ -53,13 +54,13 @@ def test_is_the_product(name, compiled_quickly):
     assert_parity(operator(vectors, chunk=2), stacked)
 
 
-def test_matches_torch():
+def test_matches_torch(compiled_quickly):
     product = functools.partial(torch_ref.curvature.hvp, mean_square_torch)
     want = torch_ref.curvature.linearize(product, PROBLEM.params_torch, *PROBLEM.data_torch)(to_torch(VECTOR))
     assert_parity(linearize(HESSIAN, PARAMS, X, Y)(VECTOR), want)
 
 
-def test_it_gives_the_value_and_the_gradient():
+def test_it_gives_the_value_and_the_gradient(compiled_quickly):
     operator = linearize(HESSIAN, PARAMS, X, Y)
     assert_parity((operator.value, operator.gradient), jax.value_and_grad(mean_square)(PARAMS, X, Y))
     assert linearize(*PRODUCTS["jacobian"][:1], PARAMS, X).value is None
@@ -78,7 +79,7 @@ def test_neither_a_second_vector_nor_a_second_point_traces_anything():
     assert_parity(operator(2.0)(VECTOR), hvp(mean_square, other, VECTOR, X, Y))
 
 
-def test_it_goes_into_a_compiled_function_and_out_of_one():
+def test_it_goes_into_a_compiled_function_and_out_of_one(compiled_quickly):
     operator = jax.jit(lambda p: linearize(HESSIAN, p, X, Y))(PARAMS)
     got = jax.jit(lambda operator, v: operator(operator(v)))(operator, VECTOR)
     once = hvp(mean_square, PARAMS, VECTOR, X, Y)

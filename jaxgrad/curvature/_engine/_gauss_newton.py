@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Tree
-from jaxgrad.curvature._engine import _output_losses, _vectors
+from jaxgrad.curvature._engine import _output_checks, _output_losses, _vectors
 from jaxgrad.curvature._engine._linear import linear_map
 from jaxgrad.curvature._engine._product import whole
 
@@ -32,7 +32,7 @@ def middle_product(
 
     The outputs belong to the device's own examples; with ``axis_name`` it is the result that is averaged over devices.
     """
-    _output_losses.checked(output_loss)
+    _output_checks.checked(output_loss)
     params = _sharding.replicated(params, axis_name)
     model = _of_a_batch(model_fn, output_loss, has_aux)
     subset = _tree.restrict(model, params, wrt, (inputs,), None, has_aux)
@@ -72,7 +72,7 @@ def _of_a_batch(model_fn: Callable[..., Any], output_loss: Any, has_aux: bool) -
     def checked(params: Tree, inputs: Tree) -> Any:
         value = model_fn(params, inputs)
         value, *aux = _check.pair(value, "model_fn") if has_aux else (value,)
-        outputs = _output_losses.checked_outputs(output_loss, value)
+        outputs = _output_checks.checked_outputs(output_loss, value)
         return (outputs, *aux) if has_aux else outputs
 
     return checked

@@ -6,7 +6,6 @@ Monte Carlo one the gradients at targets that are drawn. Both are gradients of `
 and a backward pass for every seed.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,12 +15,14 @@ from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Key, LossFn, Params, Tree, Wrt
-from jaxgrad._uses._batch import Problem, one_of, problem_of
+from jaxgrad._uses._batch import Problem, problem_of
 from jaxgrad._uses._factors import Factors
 from jaxgrad._uses._gradient_factors import entry_of
 from jaxgrad._uses._plan import LeafPlan, Plan
 from jaxgrad._uses._taps import run
-from jaxgrad.curvature._engine._output_roots import OutputLoss, output_loss_of
+from jaxgrad.curvature._engine import _one_example, _output_checks, _output_losses
+from jaxgrad.curvature._engine._output_losses import Named
+from jaxgrad.curvature._engine._output_roots import column
 
 __all__ = ["KINDS", "Source", "pseudo_gradients", "source_of"]
 
@@ -66,27 +67,34 @@ def source_of(
         ValueError: If ``kind`` is unknown, or lacks what it needs.
     """
     _check.choice(kind, "kind", KINDS)
-    loss = None if output_loss is None else output_loss_of(output_loss)
-    _check_needs(kind, loss, key, samples, batch)
+    if output_loss is not None:
+        _output_checks.checked(output_loss)
+    _check_needs(kind, output_loss, key, samples, batch)
     if kind == "empirical":
-        return _of_losses(loss_fn, params, batch, wrt, loss, axis_name, has_aux)
-    assert loss is not None, "checked above"
+        return _of_losses(loss_fn, params, batch, wrt, output_loss, axis_name, has_aux)
     size = _check.batch(batch)
+    outputs = _one_example.shape_of(loss_fn, params, batch, has_aux)
     if kind == "exact":
-        root = loss.column
+        _one_example.check_targets(output_loss, outputs, batch)
 
-        def column_of(outputs: Array, targets: tuple[Any, ...], _: Any, column: Array) -> Array:
-            return root(outputs, targets, column)
+        def column_of(outputs: Array, targets: tuple[Any, ...], _: Any, index: Array) -> Array:
+            return column(_one_example.loss_at(output_loss, outputs, targets), index)
 
-        return _of_outputs(loss_fn, params, batch, wrt, (), None, column_of, axis_name, has_aux)
-    count = num_samples if samples is None else _check_samples(samples, size)
-    count = _check.count(count, "num_samples", least=1)
-    scores, extras = _scores(loss, key, samples, size, axis_name)
+        return _of_outputs(loss_fn, params, batch, wrt, (), outputs, outputs.size, column_of, axis_name, has_aux)
+    if samples is not None:
+        samples = _output_checks.checked_samples(
+            output_loss, _one_example.batch_of(outputs, size), _one_example.lifted(samples, outputs)
+        )
+        num_samples = samples.shape[0]
+    count = _check.count(num_samples, "num_samples", least=1)
+    drawn, extras = _draws(key, samples, size, axis_name)
 
-    def score_of(outputs: Array, _: Any, extra: Any, column: Array) -> Array:
-        return scores(outputs, extra, column) / math.sqrt(count)
+    def score_of(outputs: Array, _: Any, extra: Any, index: Array) -> Array:
+        loss = _output_losses.unlabelled(output_loss, _one_example.lifted(outputs, outputs)[None])
+        # the mean over draws of the outer products is the Hessian
+        return loss.scores(drawn(loss, extra, index)) * jnp.sqrt(loss.weights / count)
 
-    return _of_outputs(loss_fn, params, batch, wrt, extras, count, score_of, axis_name, has_aux)
+    return _of_outputs(loss_fn, params, batch, wrt, extras, outputs, count, score_of, axis_name, has_aux)
 
 
 def _of_outputs(
@@ -95,15 +103,15 @@ def _of_outputs(
     batch: tuple[Any, ...],
     wrt: Wrt,
     extras: Any,
-    columns: int | None,
+    outputs: Any,
+    columns: int,
     seed: Callable[..., Array],
     axis_name: AxisName,
     has_aux: bool,
 ) -> Source:
-    """Return the source whose gradients are those of the outputs times seeds: ``columns`` of them, or one an output."""
+    """Return the source whose gradients are those of the outputs times seeds, ``columns`` of them."""
     axes = _sharding.varying((params, batch, extras))
-    shape = _outputs_of(model_fn, params, batch, has_aux)
-    blank = _sharding.vary(jnp.zeros(shape.shape, _tree.accumulator(shape.dtype)), axes)
+    blank = _sharding.vary(jnp.zeros(outputs.shape, _tree.accumulator(outputs.dtype)), axes)
 
     def fun(params: Params, x: Any, seed: Array) -> tuple[Array, Any]:
         given = model_fn(params, x)
@@ -111,12 +119,11 @@ def _of_outputs(
         return jnp.sum(outputs.astype(seed.dtype) * seed), (outputs, aux)
 
     def seed_of(outputs: Array, targets: tuple[Any, ...], extra: Any, column: Array) -> Array:
-        return _sharding.vary(seed(outputs, targets, extra, column).astype(blank.dtype), axes)
+        return _sharding.vary(seed(outputs, targets, extra, column).astype(blank.dtype).reshape(blank.shape), axes)
 
     blanks = jnp.broadcast_to(blank, (_check.batch(batch), *blank.shape))
     problem = problem_of(fun, params, (batch[0], blanks), wrt, "book-keeping", axis_name=axis_name, has_aux=True)
-    count = blank.size if columns is None else columns
-    return Source(_held(problem), (batch, extras), count, lambda example: example[:1], blank, seed_of)
+    return Source(_held(problem), (batch, extras), columns, lambda example: example[:1], blank, seed_of)
 
 
 def _of_losses(
@@ -124,19 +131,21 @@ def _of_losses(
     params: Params,
     batch: tuple[Any, ...],
     wrt: Wrt,
-    loss: OutputLoss | None,
+    output_loss: Any,
     axis_name: AxisName,
     has_aux: bool,
 ) -> Source:
     """Return the source whose gradients are those of the losses, at the targets that were given."""
+    if output_loss is not None:
+        _one_example.check_targets(output_loss, _one_example.shape_of(loss_fn, params, batch, has_aux), batch)
 
     def fun(params: Params, *given: Any) -> Any:
         *example, _ = given
-        if loss is None:
+        if output_loss is None:
             return loss_fn(params, *example)
         both = loss_fn(params, example[0])
         outputs, aux = both if has_aux else (both, None)
-        value = loss.value(outputs, *example[1:])
+        value = _one_example.loss_at(output_loss, outputs, tuple(example[1:])).value()
         return (value, aux) if has_aux else value
 
     seeds = jnp.zeros(_check.batch(batch, allow_empty=True))
@@ -144,23 +153,23 @@ def _of_losses(
     return Source(_held(problem), (batch, ()), 1, lambda example: example, jnp.zeros(()), None)
 
 
-def _check_needs(kind: str, loss: OutputLoss | None, key: Any, samples: Any, batch: tuple[Any, ...]) -> None:
+def _check_needs(kind: str, output_loss: Any, key: Any, samples: Any, batch: tuple[Any, ...]) -> None:
     """Refuse a kind without what it needs.
 
     Raises:
         ValueError: With what to pass.
     """
-    if kind != "empirical" and loss is None:
+    if kind != "empirical" and output_loss is None:
         message = (
             f'kind="{kind}" needs the outputs of the model apart from their loss: pass the model of one example first,'
             ' as model_fn(params, x) -> outputs, and output_loss="softmax_cross_entropy", "squared_error", "bernoulli"'
             ' or a function of the outputs and targets; or write kind="empirical" for a loss_fn(params, *example)'
         )
         raise ValueError(message)
-    if loss is not None and not batch:
+    if output_loss is not None and not batch:
         message = "the batch has no inputs: with output_loss the model is given the first tree of the batch"
         raise ValueError(message)
-    if kind == "mc" and loss is not None and loss.draw is None:
+    if kind == "mc" and callable(output_loss):
         message = (
             'kind="mc" draws targets from the distribution that the loss is the negative logarithm of, and none is'
             ' known of an output_loss that is a function: name one, or write kind="exact"'
@@ -176,59 +185,22 @@ def _check_needs(kind: str, loss: OutputLoss | None, key: Any, samples: Any, bat
         _check.key(key, "key")
 
 
-def _check_samples(samples: Any, size: int) -> int:
-    """Return how many samples of targets there are, of shape ``(num_samples, B, ...)``.
-
-    Raises:
-        ValueError: If the second axis is not that of the examples.
-    """
-    if jnp.ndim(samples) < 2 or samples.shape[1] != size:
-        message = (
-            f"samples must be targets of shape (num_samples, {size}, ...), a draw for every example;"
-            f" got {_check.describe(samples)}"
-        )
-        raise ValueError(message)
-    return samples.shape[0]
-
-
-def _outputs_of(model_fn: LossFn, params: Params, batch: tuple[Any, ...], has_aux: bool) -> Any:
-    """Return the shape of the outputs of one example.
-
-    Raises:
-        TypeError: If they are no real floating-point array.
-    """
-    given = jax.eval_shape(model_fn, params, one_of(batch)[0])
-    outputs = _check.pair(given, "model_fn")[0] if has_aux else given
-    if not hasattr(outputs, "dtype") or not jnp.issubdtype(outputs.dtype, jnp.floating):
-        message = (
-            "with output_loss the first function is the model of one example, model_fn(params, x), and must return one"
-            f" real floating-point array; got {_check.describe(outputs)}"
-        )
-        raise TypeError(message)
-    return outputs
-
-
-def _scores(loss: OutputLoss, key: Key | None, samples: Any, size: int, axis_name: AxisName) -> tuple[Any, Any]:
-    """Return the gradient in the outputs at a draw of the targets, and what else it takes of an example.
+def _draws(key: Key | None, samples: Any, size: int, axis_name: AxisName) -> tuple[Any, Any]:
+    """Return what draws the targets of an example, a batch of one, and what else it takes of an example.
 
     That is a random key of its own, or its drawn targets. The keys follow the places of the examples in the whole
     batch, so that neither chunks nor devices change a draw.
     """
-    assert loss.draw is not None, "checked by _check_needs"
-    assert loss.score is not None, "there is one wherever targets are drawn"
-    draw, score = loss.draw, loss.score
     if samples is not None:
-        return lambda outputs, given, column: score(outputs, jnp.take(given, column, axis=0)), jnp.swapaxes(
-            samples, 0, 1
-        )
+        return lambda _, given, index: jnp.take(given, index, axis=0)[None], jnp.swapaxes(samples, 0, 1)
     typed, places = _typed(key), jnp.arange(size, dtype=jnp.int32)
     if axis_name:
         places = places + size * lax.axis_index(_sharding.names(axis_name))
     kind = jax.random.key_impl(typed)
 
-    def drawn(outputs: Array, data: Array, column: Array) -> Array:
-        key = jax.random.fold_in(jax.random.wrap_key_data(data, impl=kind), column)
-        return score(outputs, lax.stop_gradient(draw(outputs, key)))
+    def drawn(loss: Named, data: Array, index: Array) -> Array:
+        key = jax.random.fold_in(jax.random.wrap_key_data(data, impl=kind), index)
+        return lax.stop_gradient(loss.draw(key, 1)[0])
 
     return drawn, jax.random.key_data(jax.vmap(jax.random.fold_in, (None, 0))(typed, places))
 
