@@ -157,13 +157,15 @@ PLACEMENTS = {
 
 
 OF_JIT = ("jit, Auto", "jit, Explicit", "jit, Explicit, sharded parameters")
+OF_DEVICES = ("shard_map", "axis_name")
 
 
 @pytest.mark.parametrize(
     ("placement", "name"),
     [
         *in_turn(OF_JIT, GROUPED),
-        *(pytest.param(p, *row.values, marks=row.marks) for p in PLACEMENTS if p not in OF_JIT for row in GROUPED),
+        # the functions of a family share how they vary over devices, and meet both
+        *in_turn(OF_DEVICES, GROUPED),
     ],
 )
 def test_placement(placement, name):
