@@ -12,8 +12,8 @@ from jax.flatten_util import ravel_pytree
 import torch_ref.curvature
 from jaxgrad.curvature import dense_hessian, solve
 from tests.bridge import assert_parity, random_like, to_torch
-from tests.curvature.test_eigenpairs import HESSIAN, PROBLEM, draw, matrix_product
-from tests.problems import mean_square, mean_square_torch
+from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
+from tests.curvature.test_eigenpairs import draw, matrix_product
 
 RHS = random_like(PROBLEM.params, 5)
 DAMPING = 2.0
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 def test_matches_torch(method):
     options = {**CLOSE, "max_products": 1000, "method": method}
     got = solve(HESSIAN, PROBLEM.params, RHS, *PROBLEM.data, damping=DAMPING, **options)
-    product = functools.partial(torch_ref.curvature.hvp, mean_square_torch)
-    want = torch_ref.curvature.solve(product, PROBLEM.params_torch, to_torch(RHS), *PROBLEM.data_torch, damping=DAMPING)
+    given = PROBLEM.params_torch, to_torch(RHS), *PROBLEM.data_torch
+    want = torch_ref.curvature.solve(HESSIAN_TORCH, *given, damping=DAMPING)
     assert_parity(got.solution, want)
     assert (got.converged, got.indefinite) == (True, False)
     assert got.residual_norm < 1e-13
@@ -36,7 +36,7 @@ def test_matches_torch(method):
 def dense(params, rhs, x, y, damping):
     """The solution by a dense matrix."""
     flat, tree = ravel_pytree(rhs)
-    matrix = dense_hessian(mean_square, params, x, y)
+    matrix = dense_hessian(bent_square, params, x, y)
     return tree(jnp.linalg.solve(matrix + damping * jnp.eye(flat.size), flat))
 
 
@@ -47,9 +47,10 @@ def by_products(params, rhs, x, y, damping):
 def test_derivatives_are_those_of_the_dense_system():
     """With respect to the parameters, the right-hand side, the data and the damping, backward and forward."""
 
+    @functools.partial(jax.jit, static_argnums=0)
     def along(solver):
         def height(*given):
-            return ravel_pytree(solver(*given))[0] @ jnp.arange(26.0)
+            return ravel_pytree(solver(*given))[0] @ jnp.arange(15.0)
 
         given = (PROBLEM.params, RHS, *PROBLEM.data, jnp.array(DAMPING))
         slope = jax.grad(height, argnums=(0, 1, 2, 3, 4))
