@@ -63,9 +63,7 @@ def row(name, **options):
     refuses = ("axis_name", *options.pop("refuses", ()))
     reason = "the product takes it" + options.pop("reason", "")
     call, fresh = bind(bent_square), lambda array: bind(fresh_loss(array, bent_square))
-    return Example(
-        call, one_layer_inputs, fresh, sharded=(2, 3), refuses=refuses, reason=reason, **options
-    )
+    return Example(call, one_layer_inputs, fresh, sharded=(2, 3), refuses=refuses, reason=reason, **options)
 
 
 def probes_of(vector):
@@ -80,7 +78,7 @@ def product_squared(product, params, vector, *data):
 
 OF_A_PRODUCT = {
     "curvature.eigenpairs": lambda product, params, vector, *data: (
-        curvature.eigenpairs(product, params, *data, k=2, num_products=6, start=vector).values
+        curvature.eigenpairs(product, params, *data, k=2, start=vector).values
     ),
     "curvature.solve": lambda product, params, vector, *data: (
         curvature.solve(product, params, vector, *data, damping=3.0, tolerance=1e-13, max_products=30).solution

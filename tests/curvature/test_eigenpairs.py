@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 import torch_ref.curvature
 from jaxgrad import _tree
 from jaxgrad.curvature import dense_hessian, eigenpairs
+from jaxgrad.curvature._engine._lanczos import lanczos, tridiagonal
 from tests.bridge import assert_parity, random_like
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
 from tests.turns import one_in
@@ -42,8 +43,7 @@ def test_a_whole_space_gives_the_pairs_of_torch(which):
     assert got.converged.all()
     for i, want in enumerate(vectors):
         mine = _tree.take(got.vectors, i)
-        first, theirs = mine["layer0"]["weight"][0, 0], float(want["layer0"]["weight"][0, 0])
-        sign = jnp.sign(first * theirs)
+        sign = jnp.sign(_tree.dot(mine, jax.tree.map(lambda leaf: jnp.asarray(leaf.numpy()), want)))
         assert_parity(jax.tree.map(lambda leaf, sign=sign: leaf * sign, mine), want, tolerance=1e-8)
 
 
@@ -58,6 +58,30 @@ def test_few_products_find_the_outer_ones_and_the_residuals_are_those_of_the_pai
     assert_parity(got.values[:2], exact[:2], tolerance=1e-5)
     assert got.converged.tolist() == [True, True, True, False]
     assert jnp.all(jnp.abs(got.values - exact[:4]) <= true)
+
+
+CROWDS = {
+    "clusters": [*np.repeat([1e3, 10.0, 1.0, -5.0], 15) + 1e-9 * np.arange(60)],
+    "repeated": [*np.repeat([7.0, 2.0, 0.0], 20)],
+    "far apart": [*np.geomspace(1e-6, 1e3, 60)],
+}
+
+
+@jax.jit
+def space_of_forty(tree, matrix):
+    space = lanczos(lambda vector: matrix_product(None, vector, matrix), tree, 40)
+    return jax.vmap(lambda one: ravel_pytree(one)[0])(space.basis), tridiagonal(space)
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [(jnp.float64, 1e-12), (jnp.float32, 1e-5)])
+def test_the_basis_stays_orthonormal_and_the_matrix_in_it_is_the_tridiagonal_one(dtype, allowed):
+    for eigenvalues in CROWDS.values():
+        tree, matrix = draw(eigenvalues)
+        given = jax.tree.map(lambda leaf: leaf.astype(dtype), (random_like(tree, 2), matrix))
+        # measured in float64, so that the measurement has no rounding of its own
+        rows, inside = (found.astype(jnp.float64) for found in space_of_forty(*given))
+        assert jnp.max(jnp.abs(rows @ rows.T - jnp.eye(40))) <= allowed
+        assert jnp.max(jnp.abs(rows @ matrix @ rows.T - inside)) <= allowed * jnp.max(jnp.abs(matrix))
 
 
 MANY = {"k": 6, "num_products": 1000, "key": jax.random.key(0)}
