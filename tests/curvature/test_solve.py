@@ -10,10 +10,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import torch_ref.curvature
-from jaxgrad.curvature import dense_hessian, solve
+from jaxgrad.curvature import dense_hessian, ekfac, kfac, solve
+from jaxgrad.per_example import empirical_fisher_product
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
 from tests.curvature.test_eigenpairs import draw, matrix_product
+from tests.problems import regression
 
 RHS = random_like(PROBLEM.params, 5)
 DAMPING = 2.0
@@ -113,6 +115,20 @@ def test_a_preconditioner_saves_products():
         found = given(preconditioner=preconditioner)
         assert (int(found.products), bool(found.converged)) == (2, True)
         assert_parity(found.solution, plain.solution, tolerance=1e-7)
+
+
+@pytest.mark.parametrize("factors", [kfac, ekfac])
+def test_kronecker_factors_are_preconditioners(factors):
+    """Of a Fisher matrix whose inputs are of several sizes, which is what factors see and a diagonal does not."""
+    params, (x, y) = PROBLEM.params, regression((4, 3), batch=32).data
+    x = x * jnp.geomspace(0.1, 10.0, 4)[None]
+    fisher = functools.partial(empirical_fisher_product, bent_square)
+    given = functools.partial(solve, fisher, params, RHS, x, y, damping=1e-3, tolerance=1e-8)
+    plain, found = given(), given(preconditioner=factors(bent_square, params, x, y))
+    assert plain.converged
+    assert found.converged
+    assert int(found.products) < int(plain.products), (found.products, plain.products)
+    assert_parity(found.solution, plain.solution, tolerance=1e-5)
 
 
 def test_the_residual_is_the_true_one_and_few_products_are_told():
