@@ -1,4 +1,4 @@
-"""Second derivatives of a loss in parameter space."""
+"""Second derivatives of a loss in parameter space: products with curvature matrices, over a batch and a data set."""
 
 from jaxgrad.curvature._dense_hessian import dense_hessian as dense_hessian
 from jaxgrad.curvature._diagonal import Diagonal as Diagonal
@@ -6,17 +6,27 @@ from jaxgrad.curvature._diagonal import diagonal as diagonal
 from jaxgrad.curvature._eigenpairs import Eigenpairs as Eigenpairs
 from jaxgrad.curvature._eigenpairs import eigenpairs as eigenpairs
 from jaxgrad.curvature._ekfac import ekfac as ekfac
+from jaxgrad.curvature._engine._product import Product as Product
+from jaxgrad.curvature._fisher_product import fisher_product as fisher_product
+from jaxgrad.curvature._ggn_product import ggn_product as ggn_product
 from jaxgrad.curvature._hvp import hvp as hvp
+from jaxgrad.curvature._jacobian_product import jacobian_product as jacobian_product
 from jaxgrad.curvature._kfac import kfac as kfac
 from jaxgrad.curvature._kronecker import KroneckerEigen as KroneckerEigen
 from jaxgrad.curvature._kronecker import KroneckerFactors as KroneckerFactors
 from jaxgrad.curvature._kronecker import KroneckerPair as KroneckerPair
+from jaxgrad.curvature._linearize import Linearized as Linearized
+from jaxgrad.curvature._linearize import linearize as linearize
 from jaxgrad.curvature._log_determinant import LogDeterminant as LogDeterminant
 from jaxgrad.curvature._log_determinant import log_determinant as log_determinant
 from jaxgrad.curvature._nystrom import Nystrom as Nystrom
 from jaxgrad.curvature._nystrom import nystrom as nystrom
 from jaxgrad.curvature._operator import LinearOperator as LinearOperator
 from jaxgrad.curvature._operator import operator as operator
+from jaxgrad.curvature._over_dataset import over_batches as over_batches
+from jaxgrad.curvature._over_dataset import over_dataset as over_dataset
+from jaxgrad.curvature._over_dataset import stack_batches as stack_batches
+from jaxgrad.curvature._over_dataset import weighted_loss as weighted_loss
 from jaxgrad.curvature._row_space_solve import RowSpaceSolution as RowSpaceSolution
 from jaxgrad.curvature._row_space_solve import row_space_solve as row_space_solve
 from jaxgrad.curvature._solve import Solution as Solution
@@ -33,8 +43,10 @@ __all__ = [
     "KroneckerFactors",
     "KroneckerPair",
     "LinearOperator",
+    "Linearized",
     "LogDeterminant",
     "Nystrom",
+    "Product",
     "RowSpaceSolution",
     "Solution",
     "SpectralDensity",
@@ -43,13 +55,21 @@ __all__ = [
     "diagonal",
     "eigenpairs",
     "ekfac",
+    "fisher_product",
+    "ggn_product",
     "hvp",
+    "jacobian_product",
     "kfac",
+    "linearize",
     "log_determinant",
     "nystrom",
     "operator",
+    "over_batches",
+    "over_dataset",
     "row_space_solve",
     "solve",
     "spectral_density",
+    "stack_batches",
     "trace",
+    "weighted_loss",
 ]

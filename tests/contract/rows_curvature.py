@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import curvature
-from jaxgrad.verify.cases.families._networks import mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 from tests.curvature.one_layer import bent_square
 from tests.problems import mean_square
@@ -116,6 +116,67 @@ def fresh_row_space_solve(array):
 CONSTANT = {"refuses": ("grad", "jvp", "checkpoint"), "reason": "; its derivative is estimated, or none: see its tests"}
 
 
+def fresh_model(array):
+    """Return a network that is a new closure over an array."""
+    return lambda params, x: mlp_jax(params, x) + jnp.sum(array).astype(x.dtype) * 0
+
+
+SQUARED = {"output_loss": "squared_error"}
+EMPIRICAL = {"output_loss": "squared_error", "kind": "empirical"}
+
+
+def ggn_product(params, vector, x, y, **options):
+    return curvature.ggn_product(mlp_jax, params, vector, x, y, **SQUARED, **options)
+
+
+def fisher_product(params, vector, x, y, **options):
+    return curvature.fisher_product(mlp_jax, params, vector, x, y, **EMPIRICAL, **options)
+
+
+def mean_output(params, x):
+    """Return the mean of the network's results."""
+    return mlp_jax(params, x).mean(0)
+
+
+def jacobian_product(params, vector, x, y, **options):
+    return curvature.jacobian_product(mean_output, params, vector, x, **options)
+
+
+def linearize(params, vector, x, y):
+    return curvature.linearize(functools.partial(curvature.hvp, mean_square), params, x, y)(vector)
+
+
+def over_two_batches(loss, params, vector, x, y, **options):
+    """Two batches, of which the second weighs less."""
+    product = functools.partial(curvature.hvp, curvature.weighted_loss(loss))
+    batches = (jnp.stack([x, jnp.sin(x)]), jnp.stack([y, y]))
+    weights = jnp.stack([jnp.ones_like(x[:, 0]), jnp.full_like(x[:, 0], 0.5)])
+    return curvature.over_dataset(product, params, vector, batches, weights, **options)
+
+
+def over_dataset(params, vector, x, y, **options):
+    return over_two_batches(mean_square, params, vector, x, y, **options)
+
+
+def of_a_model(function, **options):
+    """Return ``fresh`` of a function whose first argument is a network."""
+    return lambda array: lambda *inputs: function(fresh_model(array), *inputs, **options)
+
+
+def fresh_jacobian_product(array):
+    return lambda params, vector, x, y: curvature.jacobian_product(fresh_model(array), params, vector, x)
+
+
+def fresh_linearize(array):
+    return lambda params, vector, x, y: curvature.linearize(
+        functools.partial(curvature.hvp, fresh_loss(array)), params, x, y
+    )(vector)
+
+
+def fresh_over_dataset(array):
+    return lambda *inputs: over_two_batches(fresh_loss(array), *inputs)
+
+
 def batch_inputs():
     params, _, x, y = inputs()
     return params, x, y
@@ -158,6 +219,20 @@ ROWS = {
     ),
     "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
     "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),
+    "curvature.ggn_product": Example(ggn_product, inputs, of_a_model(curvature.ggn_product, **SQUARED), sharded=(2, 3)),
+    "curvature.fisher_product": Example(
+        fisher_product, inputs, of_a_model(curvature.fisher_product, **EMPIRICAL), sharded=(2, 3)
+    ),
+    "curvature.jacobian_product": Example(jacobian_product, inputs, fresh_jacobian_product, sharded=(2, 3)),
+    "curvature.linearize": Example(
+        linearize,
+        inputs,
+        fresh_linearize,
+        sharded=(2, 3),
+        refuses=("axis_name",),
+        reason="the product has it",
+    ),
+    "curvature.over_dataset": Example(over_dataset, inputs, fresh_over_dataset, sharded=(2, 3)),
     "curvature.kfac": Example(kfac, batch_inputs, fresh_kfac, sharded=(1, 2)),
     "curvature.ekfac": Example(ekfac, batch_inputs, fresh_ekfac, sharded=(1, 2)),
 }

@@ -45,6 +45,15 @@ def field(params, points):
     return points * params["w"]
 
 
+def field_of(params, x):
+    return x * params["w"][None]
+
+
+def summed(losses):
+    """Return the product with the Hessian of a weighted sum over examples."""
+    return functools.partial(curvature.hvp, curvature.weighted_loss(losses))
+
+
 def update_with_dp(loss_fn, params):
     rule = per_example.dp_aggregate(loss_fn, clip_norm=1.0, noise_multiplier=0.0, expected_batch_size=2.0, key=KEY)
     return rule.update(None, rule.init(W), params, batch=(X,))
@@ -70,8 +79,14 @@ OF_A_LOSS = {
     "curvature.spectral_density": lambda f, p: curvature.spectral_density(hessian(f), p, X, **DRAWN),
     "curvature.trace": lambda f, p: curvature.trace(hessian(f), p, X, **DRAWN),
     "curvature.dense_hessian": lambda f, p: curvature.dense_hessian(f, p, X),
-    "curvature.ekfac": lambda f, p: curvature.ekfac(f, p, X),
+    "curvature.fisher_product": lambda f, p: curvature.fisher_product(f, p, W, X, X, output_loss="squared_error"),
+    "curvature.ggn_product": lambda f, p: curvature.ggn_product(f, p, W, X, X, output_loss="squared_error"),
     "curvature.hvp": lambda f, p: curvature.hvp(f, p, W, X),
+    "curvature.jacobian_product": lambda f, p: curvature.jacobian_product(f, p, W, X),
+    "curvature.linearize": lambda f, p: curvature.linearize(functools.partial(curvature.hvp, f), p, X),
+    "curvature.over_batches": lambda f, p: curvature.over_batches(summed(f), p, W, [(X,)]),
+    "curvature.over_dataset": lambda f, p: curvature.over_dataset(summed(f), p, W, (X[None],), jnp.ones((1, 2))),
+    "curvature.ekfac": lambda f, p: curvature.ekfac(f, p, X),
     "curvature.kfac": lambda f, p: curvature.kfac(f, p, X),
     "gradient.descent_step": lambda f, p: gradient.descent_step(f, p, X, learning_rate=0.1),
     "gradient.gradient_norm": lambda f, p: gradient.gradient_norm(f, p, X),
@@ -149,6 +164,14 @@ OF_AN_INPUT = {
 """Calls with what is differentiated, or measured, under the name of its argument."""
 
 OF_A_TANGENT = {
+    "curvature.fisher_product": (
+        "vector",
+        lambda t: curvature.fisher_product(field_of, W, t, X, X, output_loss="squared_error"),
+    ),
+    "curvature.ggn_product": (
+        "vector",
+        lambda t: curvature.ggn_product(field_of, W, t, X, X, output_loss="squared_error"),
+    ),
     "curvature.hvp": ("vector", lambda t: curvature.hvp(loss, W, t, X)),
     "curvature.row_space_solve": ("rhs", lambda t: curvature.row_space_solve(loss, W, t, X, damping=1.0)),
     "curvature.solve": ("rhs", lambda t: curvature.solve(hessian(loss), W, t, X, damping=1.0)),
@@ -156,6 +179,16 @@ OF_A_TANGENT = {
     "curvature.trace": (
         "probes",
         lambda t: curvature.trace(hessian(loss), W, X, probes=jax.tree.map(lambda a: np.stack([a] * 2), t)),
+    ),
+    "curvature.jacobian_product": ("vector", lambda t: curvature.jacobian_product(loss, W, t, X)),
+    "curvature.linearize": (
+        "vector",
+        lambda t: curvature.linearize(functools.partial(curvature.hvp, loss), W, X)(t),
+    ),
+    "curvature.over_batches": ("vector", lambda t: curvature.over_batches(summed(loss), W, t, [(X,)])),
+    "curvature.over_dataset": (
+        "vector",
+        lambda t: curvature.over_dataset(summed(loss), W, t, (X[None],), jnp.ones((1, 2))),
     ),
     "gradient.mixed_product": ("vector", lambda t: gradient.mixed_product(loss, W, t, X)),
     "nth.directional": ("direction", lambda t: nth.directional(loss, W, t, 2, X)),
@@ -181,6 +214,8 @@ OF_A_TANGENT = {
 """Calls with a tangent: what mirrors the parameters, or multiplies them."""
 
 TAKES_NONE = {
+    "curvature.stack_batches": "moves the rows of any arrays",
+    "curvature.weighted_loss": "returns a function, differentiates nothing",
     "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",
     "nth.register_rule": "a rule for a primitive",
     "per_example.values": "a function of any output, that is not differentiated",
@@ -222,7 +257,7 @@ def test_every_public_function_is_here():
 def test_a_complex_loss(name):
     error = refusal(lambda: OF_A_LOSS[name](complex_loss, W))
     assert isinstance(error, TypeError)
-    assert re.search(r"(loss_fn|losses_fn|fun)\b.* must .*real[\s\S]*got complex", str(error)), error
+    assert re.search(r"(loss_fn|losses_fn|fun|model_fn)\b.* must .*real[\s\S]*got complex", str(error)), error
 
 
 @pytest.mark.parametrize("name", OF_A_LOSS)
