@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from jaxgrad import _check, _leaves, _static, _tree
 from jaxgrad._jit import jit
@@ -76,7 +76,7 @@ class LinearOperator:
         if dimension == 1 and jnp.shape(vector) == (whole,):
             return self._times_flat(jnp.asarray(vector))
         if dimension == 2 and jnp.shape(vector) != getattr(self._like, "shape", ()) and len(vector) == whole:
-            return jax.vmap(self._times_flat, in_axes=1, out_axes=1)(jnp.asarray(vector))
+            return self._times_flat(jnp.asarray(vector).T).T
         if hasattr(vector, "shape") and not hasattr(self._like, "shape"):
             message = (
                 f"vector must be a tree like params, or an array of shape ({whole},) or ({whole}, K);"
@@ -84,21 +84,27 @@ class LinearOperator:
             )
             raise ValueError(message)
         _check.mirrors(params=self._like, vector=vector)
+        return self._times_tree(vector, stacked=False)
+
+    def _times_tree(self, vector: Tree, *, stacked: bool) -> Tree:
+        """Multiply a tree, or every tree of a stack."""
         total = _stacks.scaled(vector, self._shift)
         for term in self._terms:
-            total = _stacks.axpy(term.factor, _times(term.product, term.params, vector, *term.data), total)
+            image = _times(term.product, term.params, vector, *term.data, stacked=stacked)
+            total = _stacks.axpy(term.factor, image, total)
         return total
 
-    def _times_flat(self, vector: Array) -> Array:
-        """Multiply a flat vector, in its own dtype."""
-        parts, leaves, start = [], jax.tree.leaves(self._like), 0
-        for leaf in leaves:
-            count = math.prod(leaf.shape)
-            parts.append(vector[start : start + count].reshape(leaf.shape).astype(leaf.dtype))
-            start += count
-        product = self @ jax.tree.unflatten(jax.tree.structure(self._like), parts)
-        with jax.numpy_dtype_promotion("standard"):
-            return ravel_pytree(product)[0].astype(vector.dtype)
+    def _times_flat(self, rows: Array) -> Array:
+        """Multiply a flat vector, or every row of a matrix, in its own dtype."""
+        above = rows.shape[:-1]
+        ends = itertools.accumulate(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._like))
+        parts = [
+            rows[..., end - math.prod(leaf.shape) : end].reshape(*above, *leaf.shape).astype(leaf.dtype)
+            for leaf, end in zip(jax.tree.leaves(self._like), ends, strict=True)
+        ]
+        product = self._times_tree(jax.tree.unflatten(jax.tree.structure(self._like), parts), stacked=bool(above))
+        flat = [leaf.reshape(*above, -1).astype(rows.dtype) for leaf in jax.tree.leaves(product)]
+        return jnp.concatenate(flat, axis=-1)
 
     def __add__(self, other: LinearOperator) -> LinearOperator:
         """Add a matrix of this size."""
@@ -148,10 +154,12 @@ class LinearOperator:
         return f"LinearOperator(shape={self.shape}, dtype={self.dtype})"
 
 
-@jit("product", name="operator")
-def _times(product: ProductFn, params: Params, vector: Tree, *data: Any) -> Tree:
-    """Multiply one vector, compiled once for each product."""
-    return _stacks.with_dtypes(times(product, params, data)(_tree.widened(vector)), params)
+@jit("product", "stacked", name="operator")
+def _times(product: ProductFn, params: Params, vector: Tree, *data: Any, stacked: bool) -> Tree:
+    """Multiply one vector, or a stack, compiled once for each product."""
+    apply = times(product, params, data)
+    image = (jax.vmap(apply) if stacked else apply)(_tree.widened(vector))
+    return _stacks.with_dtypes(image, params)
 
 
 def operator(product: ProductFn, params: Params, *data: Any) -> LinearOperator:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxgrad import curvature
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
+from tests.curvature.one_layer import bent_square
 from tests.problems import mean_square
 
 
@@ -18,13 +19,19 @@ def inputs():
     return mlp_params(sizes, 0), mlp_params(sizes, 1), rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
 
 
+def one_layer_inputs():
+    """Return inputs of the smallest network, for what costs much to compile."""
+    rng = np.random.default_rng(0)
+    return mlp_params((3, 2), 0), mlp_params((3, 2), 1), rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
+
+
 def hvp(params, vector, x, y, **options):
     return curvature.hvp(mean_square, params, vector, x, y, **options)
 
 
-def fresh_loss(array):
+def fresh_loss(array, loss=mean_square):
     """Return a loss that is a new closure over an array."""
-    return lambda params, x, y: mean_square(params, x, y) + jnp.sum(array).astype(x.dtype) * 0
+    return lambda params, x, y: loss(params, x, y) + jnp.sum(array).astype(x.dtype) * 0
 
 
 def fresh_hvp(array):
@@ -55,10 +62,8 @@ def row(name, **options):
 
     refuses = ("axis_name", *options.pop("refuses", ()))
     reason = "the product takes it" + options.pop("reason", "")
-    call = bind(mean_square)
-    return Example(
-        call, inputs, lambda a: bind(fresh_loss(a)), sharded=(2, 3), refuses=refuses, reason=reason, **options
-    )
+    call, fresh = bind(bent_square), lambda array: bind(fresh_loss(array, bent_square))
+    return Example(call, one_layer_inputs, fresh, sharded=(2, 3), refuses=refuses, reason=reason, **options)
 
 
 def probes_of(vector):
@@ -100,11 +105,12 @@ OF_A_PRODUCT = {
 
 
 def row_space_solve(params, vector, x, y, **options):
-    return curvature.row_space_solve(mean_square, params, vector, x, y, damping=1.0, **options).solution
+    return curvature.row_space_solve(bent_square, params, vector, x, y, damping=1.0, **options).solution
 
 
 def fresh_row_space_solve(array):
-    return lambda params, v, x, y: curvature.row_space_solve(fresh_loss(array), params, v, x, y, damping=1.0).solution
+    loss = fresh_loss(array, bent_square)
+    return lambda params, v, x, y: curvature.row_space_solve(loss, params, v, x, y, damping=1.0).solution
 
 
 CONSTANT = {"refuses": ("grad", "jvp", "checkpoint"), "reason": "; its derivative is estimated, or none: see its tests"}
@@ -205,7 +211,7 @@ ROWS = {
     "curvature.log_determinant": row("curvature.log_determinant", **CONSTANT),
     "curvature.row_space_solve": Example(
         row_space_solve,
-        inputs,
+        one_layer_inputs,
         fresh_row_space_solve,
         sharded=(2, 3),
         refuses=("axis_name",),

@@ -8,8 +8,9 @@ import pytest
 import torch_ref.curvature
 from jaxgrad.curvature import log_determinant
 from tests.bridge import assert_parity, to_torch
-from tests.curvature.test_eigenpairs import HESSIAN, PROBLEM, draw, matrix_product
-from tests.curvature.test_trace import PRODUCT_TORCH, stack_like
+from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM
+from tests.curvature.test_eigenpairs import draw, matrix_product
+from tests.curvature.test_trace import stack_like
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -18,7 +19,7 @@ def test_matches_torch_on_the_same_probes():
     probes = stack_like(PROBLEM.params, 3)
     got = log_determinant(HESSIAN, PROBLEM.params, *PROBLEM.data, damping=3.0, probes=probes)
     want = torch_ref.curvature.log_determinant(
-        PRODUCT_TORCH, PROBLEM.params_torch, *PROBLEM.data_torch, damping=3.0, probes=to_torch(probes)
+        HESSIAN_TORCH, PROBLEM.params_torch, *PROBLEM.data_torch, damping=3.0, probes=to_torch(probes)
     )
     assert_parity(tuple(got), want, tolerance=1e-9)
 

@@ -10,10 +10,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import torch_ref.curvature
-from jaxgrad.curvature import dense_hessian, solve
+from jaxgrad.curvature import dense_hessian, ekfac, kfac, solve
+from jaxgrad.per_example import empirical_fisher_product
 from tests.bridge import assert_parity, random_like, to_torch
-from tests.curvature.test_eigenpairs import HESSIAN, PROBLEM, draw, matrix_product
-from tests.problems import mean_square, mean_square_torch
+from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
+from tests.curvature.test_eigenpairs import draw, matrix_product
+from tests.problems import regression
 
 RHS = random_like(PROBLEM.params, 5)
 DAMPING = 2.0
@@ -26,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 def test_matches_torch(method):
     options = {**CLOSE, "max_products": 1000, "method": method}
     got = solve(HESSIAN, PROBLEM.params, RHS, *PROBLEM.data, damping=DAMPING, **options)
-    product = functools.partial(torch_ref.curvature.hvp, mean_square_torch)
-    want = torch_ref.curvature.solve(product, PROBLEM.params_torch, to_torch(RHS), *PROBLEM.data_torch, damping=DAMPING)
+    given = PROBLEM.params_torch, to_torch(RHS), *PROBLEM.data_torch
+    want = torch_ref.curvature.solve(HESSIAN_TORCH, *given, damping=DAMPING)
     assert_parity(got.solution, want)
     assert (got.converged, got.indefinite) == (True, False)
     assert got.residual_norm < 1e-13
@@ -36,7 +38,7 @@ def test_matches_torch(method):
 def dense(params, rhs, x, y, damping):
     """The solution by a dense matrix."""
     flat, tree = ravel_pytree(rhs)
-    matrix = dense_hessian(mean_square, params, x, y)
+    matrix = dense_hessian(bent_square, params, x, y)
     return tree(jnp.linalg.solve(matrix + damping * jnp.eye(flat.size), flat))
 
 
@@ -47,9 +49,10 @@ def by_products(params, rhs, x, y, damping):
 def test_derivatives_are_those_of_the_dense_system():
     """With respect to the parameters, the right-hand side, the data and the damping, backward and forward."""
 
+    @functools.partial(jax.jit, static_argnums=0)
     def along(solver):
         def height(*given):
-            return ravel_pytree(solver(*given))[0] @ jnp.arange(26.0)
+            return ravel_pytree(solver(*given))[0] @ jnp.arange(15.0)
 
         given = (PROBLEM.params, RHS, *PROBLEM.data, jnp.array(DAMPING))
         slope = jax.grad(height, argnums=(0, 1, 2, 3, 4))
@@ -112,6 +115,20 @@ def test_a_preconditioner_saves_products():
         found = given(preconditioner=preconditioner)
         assert (int(found.products), bool(found.converged)) == (2, True)
         assert_parity(found.solution, plain.solution, tolerance=1e-7)
+
+
+@pytest.mark.parametrize("factors", [kfac, ekfac])
+def test_kronecker_factors_are_preconditioners(factors):
+    """Of a Fisher matrix whose inputs are of several sizes, which is what factors see and a diagonal does not."""
+    params, (x, y) = PROBLEM.params, regression((4, 3), batch=32).data
+    x = x * jnp.geomspace(0.1, 10.0, 4)[None]
+    fisher = functools.partial(empirical_fisher_product, bent_square)
+    given = functools.partial(solve, fisher, params, RHS, x, y, damping=1e-3, tolerance=1e-8)
+    plain, found = given(), given(preconditioner=factors(bent_square, params, x, y))
+    assert plain.converged
+    assert found.converged
+    assert int(found.products) < int(plain.products), (found.products, plain.products)
+    assert_parity(found.solution, plain.solution, tolerance=1e-5)
 
 
 def test_the_residual_is_the_true_one_and_few_products_are_told():

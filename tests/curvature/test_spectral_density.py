@@ -8,8 +8,9 @@ import pytest
 import torch_ref.curvature
 from jaxgrad.curvature import spectral_density
 from tests.bridge import assert_parity, to_torch
-from tests.curvature.test_eigenpairs import HESSIAN, PROBLEM, draw, matrix_product
-from tests.curvature.test_trace import PRODUCT_TORCH, stack_like
+from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM
+from tests.curvature.test_eigenpairs import draw, matrix_product
+from tests.curvature.test_trace import stack_like
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -18,7 +19,7 @@ def test_matches_torch_on_the_same_probes():
     probes, grid = stack_like(PROBLEM.params, 3), np.linspace(-5.0, 5.0, 9)
     got = spectral_density(HESSIAN, PROBLEM.params, *PROBLEM.data, probes=probes, grid=grid, bandwidth=0.5)
     want = torch_ref.curvature.spectral_density(
-        PRODUCT_TORCH,
+        HESSIAN_TORCH,
         PROBLEM.params_torch,
         *PROBLEM.data_torch,
         probes=to_torch(probes),

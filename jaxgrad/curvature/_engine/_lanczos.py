@@ -16,6 +16,11 @@ __all__ = ["Krylov", "lanczos", "tridiagonal"]
 ROUNDING = 10.0
 """A remainder of so many roundings of the largest number seen is none: the space that was built is invariant."""
 
+FALLS = 0.7
+"""Where a projection leaves less of a length than the root of one half, it is done again (Daniel et al. 1976)."""
+TURNS = 3
+"""Twice is enough (Kahan and Parlett), and once more for a direction that replaces one of an invariant space."""
+
 
 class Krylov(NamedTuple):
     """An orthonormal basis of a Krylov space, and the matrix in it, which is tridiagonal."""
@@ -52,11 +57,12 @@ def lanczos(apply: Times, start: Tree, num_steps: int) -> Krylov:
     """
     kept = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(start)))
     zero = jnp.zeros((), kept)
-    first = _stacks.scaled(start, 1 / _tree.norm(start))
-    basis = _stacks.put(_stacks.blank(first, num_steps), 0, first)
-    carry = _Carry(basis, first, jax.tree.map(jnp.zeros_like, first), zero, zero)
+    first = _over(start, _tree.norm(start))
+    carry = _Carry(_stacks.blank(first, num_steps), first, jax.tree.map(jnp.zeros_like, first), zero, zero)
 
     def step(carry: _Carry, j: Array) -> tuple[_Carry, tuple[Array, Array]]:
+        # written before anything is read, so that XLA writes in place and copies no basis
+        basis = _stacks.put(carry.basis, j, carry.vector)
         w = apply(carry.vector)
         alpha = _tree.dot(carry.vector, w)
         # the two components that are not zero but for rounding
@@ -64,16 +70,10 @@ def lanczos(apply: Times, start: Tree, num_steps: int) -> Krylov:
         length = _tree.norm(w)
         largest = jnp.maximum(carry.largest, jnp.abs(alpha) + carry.beta)
         ends = length <= ROUNDING * float(jnp.finfo(kept).eps) * largest
-        w = lax.cond(ends, lambda w: _unit(_stacks.generic(j, w)), _unit, w)
-        # and once more all of them: rows that are not written yet are zeros, and take nothing away
-        w = jax.tree.map(jnp.subtract, w, _stacks.combine(_stacks.inner(carry.basis, w), carry.basis))
-        left = _tree.norm(w)
-        beta, following = jnp.where(ends, zero, length * left), _over(w, left)
-        # what is written depends on all that is read, so that XLA writes in place and copies no basis; the last
-        # direction has no row, and the row before is written again
-        there = j + 1 < num_steps
-        row = jax.tree.map(lambda a, b: jnp.where(there, a, b), following, carry.vector)
-        basis = _stacks.put(carry.basis, jnp.where(there, j + 1, j), row)
+        w = lax.cond(ends, lambda w: _stacks.generic(j, w), lambda w: w, w)
+        w, left = _without(basis, w, jnp.where(ends, jnp.full_like(length, jnp.inf), length))
+        following = _over(w, left)
+        beta = jnp.where(ends, zero, left)
         return _Carry(basis, following, carry.vector, beta, largest), (alpha, beta)
 
     carry = _sharding.settled(lambda carry, j: step(carry, j)[0], carry, jnp.zeros((), int))
@@ -81,9 +81,25 @@ def lanczos(apply: Times, start: Tree, num_steps: int) -> Krylov:
     return Krylov(carry.basis, diagonal, beside)
 
 
-def _unit(tree: Tree) -> Tree:
-    """Return a tree of length one."""
-    return _over(tree, _tree.norm(tree))
+def _without(basis: Tree, w: Tree, length: Array) -> tuple[Tree, Array]:
+    """Take all directions of a basis out of a vector of a length, and return it with the length that is left.
+
+    Rows that are not written yet are zeros, and take nothing away. Once is enough where little is taken, which is so
+    after the recurrence; where the length falls, rounding is in what is left, and they are taken out again.
+    """
+
+    def again(state: tuple[Tree, Array, Array, Array]) -> tuple[Tree, Array, Array, Array]:
+        w, _, left, turn = state
+        w = jax.tree.map(jnp.subtract, w, _stacks.combine(_stacks.inner(basis, w), basis))
+        return w, left, _tree.norm(w), turn + 1
+
+    def falls(state: tuple[Tree, Array, Array, Array]) -> Array:
+        _, before, left, turn = state
+        return (turn == 0) | ((left < FALLS * before) & (turn < TURNS))
+
+    state = w, length, length, jnp.zeros((), int)
+    w, _, left, _ = lax.while_loop(falls, again, _sharding.settled(again, state))
+    return w, left
 
 
 def _over(tree: Tree, length: Array) -> Tree:

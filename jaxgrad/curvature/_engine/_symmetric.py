@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax import lax
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._types import Array, Params, Tree
 from jaxgrad.curvature._engine import _stacks
 
@@ -45,11 +45,18 @@ def held(apply: Times, like: Tree) -> tuple[Times, Callable[..., Tree], list[Any
     """
     # inside of shard_map a product differs from device to device where its vector does not, and then goes on as one
     point = _sharding.settled(apply, like)
-    converted, inputs = jax.closure_convert(apply, point)
+    # jax.closure_convert would do, but keeps the last 4096 of its functions, with every array that they close over
+    program, shapes = jax.make_jaxpr(apply, return_shape=True)(point)
+    moves = [isinstance(one, jax.core.Tracer) and _jaxpr.is_inexact(one) for one in program.consts]
+    inputs = [one for one, moved in zip(program.consts, moves, strict=True) if moved]
     constants = [lax.stop_gradient(one) for one in inputs]
 
     def moving(vector: Tree, *inputs: Any) -> Tree:
-        return converted(jax.tree.map(_sharding.like, vector, point), *inputs)
+        given = iter(inputs)
+        whole = [next(given) if moved else one for one, moved in zip(program.consts, moves, strict=True)]
+        leaves = jax.tree.leaves(jax.tree.map(_sharding.like, vector, point))
+        multiply = _jaxpr.jaxpr_as_fun(_jaxpr.ClosedJaxpr(program.jaxpr, whole))
+        return jax.tree.unflatten(jax.tree.structure(shapes), multiply(*leaves))
 
     return lambda vector: moving(vector, *constants), moving, inputs
 
