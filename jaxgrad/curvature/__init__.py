@@ -1,11 +1,39 @@
-"""Second derivatives of a loss in parameter space."""
+"""Second derivatives of a loss in parameter space: products with curvature matrices, over a batch and a data set."""
 
 from jaxgrad.curvature._dense_hessian import dense_hessian as dense_hessian
 from jaxgrad.curvature._ekfac import ekfac as ekfac
+from jaxgrad.curvature._engine._product import Product as Product
+from jaxgrad.curvature._fisher_product import fisher_product as fisher_product
+from jaxgrad.curvature._ggn_product import ggn_product as ggn_product
 from jaxgrad.curvature._hvp import hvp as hvp
+from jaxgrad.curvature._jacobian_product import jacobian_product as jacobian_product
 from jaxgrad.curvature._kfac import kfac as kfac
 from jaxgrad.curvature._kronecker import KroneckerEigen as KroneckerEigen
 from jaxgrad.curvature._kronecker import KroneckerFactors as KroneckerFactors
 from jaxgrad.curvature._kronecker import KroneckerPair as KroneckerPair
+from jaxgrad.curvature._linearize import Linearized as Linearized
+from jaxgrad.curvature._linearize import linearize as linearize
+from jaxgrad.curvature._over_dataset import over_batches as over_batches
+from jaxgrad.curvature._over_dataset import over_dataset as over_dataset
+from jaxgrad.curvature._over_dataset import stack_batches as stack_batches
+from jaxgrad.curvature._over_dataset import weighted_loss as weighted_loss
 
-__all__ = ["KroneckerEigen", "KroneckerFactors", "KroneckerPair", "dense_hessian", "ekfac", "hvp", "kfac"]
+__all__ = [
+    "KroneckerEigen",
+    "KroneckerFactors",
+    "KroneckerPair",
+    "Linearized",
+    "Product",
+    "dense_hessian",
+    "ekfac",
+    "fisher_product",
+    "ggn_product",
+    "hvp",
+    "jacobian_product",
+    "kfac",
+    "linearize",
+    "over_batches",
+    "over_dataset",
+    "stack_batches",
+    "weighted_loss",
+]

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
-from jaxgrad.curvature._engine._second import check_mode, forward
+from jaxgrad.curvature._engine._second import OF_A_MATRIX, check_mode, forward
 
 __all__ = ["dense_hessian"]
 
@@ -98,7 +98,7 @@ def dense_hessian(
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., chapter 3.
     """
-    check_mode(mode)
+    check_mode(mode, OF_A_MATRIX)
     subset = _tree.restrict(_check.scalar_loss(loss_fn, has_aux=has_aux), params, wrt, data, axis_name, has_aux)
     _check.differentiable(params=subset.active)
     _sharding.refuse_shared(subset.fun, subset.active, *data)

@@ -21,6 +21,9 @@ EAGER: dict[str, str] = {
     "nth.register_rule": "enters a rule, computes nothing",
     "per_example.explain": "returns a plan, not arrays",
     "per_example.dp_aggregate": "builds an optax transformation",
+    "curvature.over_batches": "a loop of the host over an iterator; its step is compiled",
+    "curvature.stack_batches": "moves the rows of a data set on the host, once",
+    "curvature.weighted_loss": "returns a function",
 }
 """Public names that are not jitted functions of arrays."""
 
@@ -28,6 +31,7 @@ NO_TWIN: dict[str, str] = {
     "nth.register_rule": "torch has no Taylor mode to register with",
     "per_example.explain": "a plan of our engine",
     "per_example.dp_aggregate": "clipped_sum has the twin; its tests check the noise",
+    "curvature.stack_batches": "moves rows, computes nothing",
 }
 """Public names without a torch twin."""
 

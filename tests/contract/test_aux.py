@@ -64,6 +64,10 @@ def past_the_vector(aux, params, vector, *data):
     return aux(params, *data)
 
 
+def of_the_inputs(aux, params, vector, inputs, *targets):
+    return aux(params, inputs)
+
+
 def of_every_example(aux, params, *batch):
     return jax.vmap(lambda *one: aux(params, *one))(*batch)
 
@@ -100,6 +104,9 @@ POINTS = {
     "curvature.hvp": past_the_vector,
     "curvature.kfac": of_every_example,
     "curvature.ekfac": of_every_example,
+    "curvature.jacobian_product": past_the_vector,
+    "curvature.ggn_product": of_the_inputs,
+    "curvature.fisher_product": of_the_inputs,
     "gradient.mixed_product": past_the_vector,
     "gradient.gradient_penalty": of_every_example,
     **{name: of_every_example for name in FUNCTIONS if name.startswith("per_example.")},
@@ -151,6 +158,10 @@ def parts(function, result):
 WITHOUT = {
     "per_example.values": "its function returns any tree",
     "per_example.dp_aggregate": "builds an optax transformation, whose updates have no room beside them",
+    "curvature.linearize": "its function is a product, which hands out none",
+    "curvature.over_batches": "what it sums over batches has no room beside it",
+    "curvature.over_dataset": "what it sums over batches has no room beside it",
+    "curvature.weighted_loss": "an aux has no place in a sum",
 }
 """Functions of a loss that hand out no aux."""
 
@@ -232,7 +243,7 @@ def test_a_pair_and_has_aux_belong_together(name, monkeypatch):
     monkeypatch.setattr(module, function, lambda loss, *args, **options: real(loss, *args, has_aux=True, **options))
     with pytest.raises(TypeError, match=r"must return the pair \(loss, aux\), since has_aux=True; got float64"):
         ROWS[name].call(*inputs)
-    if function not in {"jacobian", "hessian"}:  # of a pair they are the derivatives of both
+    if function not in {"jacobian", "hessian", "jacobian_product"}:  # of a pair they are the derivatives of both
         monkeypatch.setattr(module, function, lambda loss, *args, **options: real(with_aux(loss), *args, **options))
-        with pytest.raises(TypeError, match=r"got a tuple: return the loss alone, or pass has_aux=True"):
+        with pytest.raises(TypeError, match=r"got a tuple: return the (loss|outputs) alone, or pass has_aux=True"):
             ROWS[name].call(*inputs)

@@ -4,6 +4,7 @@ A table: for every function a call with a loss, parameters and a tangent of the 
 argument and the leaf, says what it got, and is never empty nor JAX's own.
 """
 
+import functools
 import re
 
 import jax
@@ -44,6 +45,15 @@ def field(params, points):
     return points * params["w"]
 
 
+def field_of(params, x):
+    return x * params["w"][None]
+
+
+def summed(losses):
+    """Return the product with the Hessian of a weighted sum over examples."""
+    return functools.partial(curvature.hvp, curvature.weighted_loss(losses))
+
+
 def update_with_dp(loss_fn, params):
     rule = per_example.dp_aggregate(loss_fn, clip_norm=1.0, noise_multiplier=0.0, expected_batch_size=2.0, key=KEY)
     return rule.update(None, rule.init(W), params, batch=(X,))
@@ -55,6 +65,12 @@ OF_A_LOSS = {
     "curvature.ekfac": lambda f, p: curvature.ekfac(f, p, X),
     "curvature.hvp": lambda f, p: curvature.hvp(f, p, W, X),
     "curvature.kfac": lambda f, p: curvature.kfac(f, p, X),
+    "curvature.fisher_product": lambda f, p: curvature.fisher_product(f, p, W, X, X, output_loss="squared_error"),
+    "curvature.ggn_product": lambda f, p: curvature.ggn_product(f, p, W, X, X, output_loss="squared_error"),
+    "curvature.jacobian_product": lambda f, p: curvature.jacobian_product(f, p, W, X),
+    "curvature.linearize": lambda f, p: curvature.linearize(functools.partial(curvature.hvp, f), p, X),
+    "curvature.over_batches": lambda f, p: curvature.over_batches(summed(f), p, W, [(X,)]),
+    "curvature.over_dataset": lambda f, p: curvature.over_dataset(summed(f), p, W, (X[None],), jnp.ones((1, 2))),
     "gradient.descent_step": lambda f, p: gradient.descent_step(f, p, X, learning_rate=0.1),
     "gradient.gradient_norm": lambda f, p: gradient.gradient_norm(f, p, X),
     "gradient.mixed_jacobian": lambda f, p: gradient.mixed_jacobian(f, p, X),
@@ -131,7 +147,25 @@ OF_AN_INPUT = {
 """Calls with what is differentiated, or measured, under the name of its argument."""
 
 OF_A_TANGENT = {
+    "curvature.fisher_product": (
+        "vector",
+        lambda t: curvature.fisher_product(field_of, W, t, X, X, output_loss="squared_error"),
+    ),
+    "curvature.ggn_product": (
+        "vector",
+        lambda t: curvature.ggn_product(field_of, W, t, X, X, output_loss="squared_error"),
+    ),
     "curvature.hvp": ("vector", lambda t: curvature.hvp(loss, W, t, X)),
+    "curvature.jacobian_product": ("vector", lambda t: curvature.jacobian_product(loss, W, t, X)),
+    "curvature.linearize": (
+        "vector",
+        lambda t: curvature.linearize(functools.partial(curvature.hvp, loss), W, X)(t),
+    ),
+    "curvature.over_batches": ("vector", lambda t: curvature.over_batches(summed(loss), W, t, [(X,)])),
+    "curvature.over_dataset": (
+        "vector",
+        lambda t: curvature.over_dataset(summed(loss), W, t, (X[None],), jnp.ones((1, 2))),
+    ),
     "gradient.mixed_product": ("vector", lambda t: gradient.mixed_product(loss, W, t, X)),
     "nth.directional": ("direction", lambda t: nth.directional(loss, W, t, 2, X)),
     "nth.stochastic_operator": (
@@ -156,6 +190,8 @@ OF_A_TANGENT = {
 """Calls with a tangent: what mirrors the parameters, or multiplies them."""
 
 TAKES_NONE = {
+    "curvature.stack_batches": "moves the rows of any arrays",
+    "curvature.weighted_loss": "returns a function, differentiates nothing",
     "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",
     "nth.register_rule": "a rule for a primitive",
     "per_example.values": "a function of any output, that is not differentiated",
@@ -197,7 +233,7 @@ def test_every_public_function_is_here():
 def test_a_complex_loss(name):
     error = refusal(lambda: OF_A_LOSS[name](complex_loss, W))
     assert isinstance(error, TypeError)
-    assert re.search(r"(loss_fn|losses_fn|fun)\b.* must .*real[\s\S]*got complex", str(error)), error
+    assert re.search(r"(loss_fn|losses_fn|fun|model_fn)\b.* must .*real[\s\S]*got complex", str(error)), error
 
 
 @pytest.mark.parametrize("name", OF_A_LOSS)

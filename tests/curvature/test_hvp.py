@@ -11,7 +11,9 @@ from tests.bridge import assert_parity, random_like, to_torch
 from tests.laws import assert_linear, assert_symmetric
 from tests.problems import mean_square, mean_square_torch, regression
 
-MODES = ("forward-over-reverse", "reverse-over-reverse")
+MODES = ("forward-over-reverse", "reverse-over-forward", "reverse-over-reverse", "finite-difference")
+TOLERANCE = {"finite-difference": 1e-7}
+"""Two thirds of the digits of float64, with a margin; the others are exact."""
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -20,7 +22,7 @@ def test_matches_torch(mode):
     vector = random_like(problem.params, 1)
     got = hvp(mean_square, problem.params, vector, *problem.data, mode=mode)
     want = torch_ref.curvature.hvp(mean_square_torch, problem.params_torch, to_torch(vector), *problem.data_torch)
-    assert_parity(got, want)
+    assert_parity(got, want, tolerance=TOLERANCE.get(mode, 1e-10))
 
 
 def quadratic(params, matrix):
@@ -151,3 +153,152 @@ def test_a_forward_rule_that_hides_its_derivative(hides, here):
     assert_parity(hvp(fun, x, jnp.array(1.0)), here)
     assert_parity(jax.hessian(fun)(x), here)
     assert_parity(nth.derivatives(fun, x, 2), jnp.array([1.0, 1.0, 2.5]))
+
+
+def stack(*trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@pytest.mark.parametrize(
+    ("mode", "chunk", "cache"),
+    [(MODES[0], None, True), (MODES[0], 2, True), (MODES[0], 2, False), (MODES[1], 2, True), (MODES[2], 2, False)],
+)
+def test_several_vectors_are_one_after_another(mode, chunk, cache, compiled_quickly):
+    problem = regression((3, 4, 2))
+    vectors = [random_like(problem.params, seed) for seed in range(3)]
+    options = {"mode": mode, "chunk": chunk, "cache": cache, "full_output": True}
+    got = hvp(mean_square, problem.params, stack(*vectors), *problem.data, **options)
+    want = [hvp(mean_square, problem.params, v, *problem.data) for v in vectors]
+    assert_parity(got.product, stack(*want))
+    assert_parity((got.value, got.gradient), jax.value_and_grad(mean_square)(problem.params, *problem.data))
+
+
+def test_several_vectors_by_finite_differences_and_wrt(compiled_quickly):
+    problem = regression((3, 4, 2))
+    vectors = stack(*(random_like(problem.params, seed) for seed in range(3)))
+    given = (mean_square, problem.params, vectors, *problem.data)
+    got = hvp(*given, mode="finite-difference", chunk=2, wrt="layer1")
+    assert_parity(got, hvp(*given, wrt="layer1"), tolerance=1e-7)
+    assert got["layer0"]["bias"].shape == (3, 4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_full_output_is_the_value_and_the_gradient(mode, compiled_quickly):
+    problem = regression((3, 4, 2))
+    vector = random_like(problem.params, 1)
+    got = hvp(mean_square, problem.params, vector, *problem.data, mode=mode, full_output=True)
+    assert_parity((got.value, got.gradient), jax.value_and_grad(mean_square)(problem.params, *problem.data))
+    assert_parity(
+        got.product,
+        hvp(mean_square, problem.params, vector, *problem.data),
+        tolerance=TOLERANCE.get(mode, 1e-10),
+    )
+
+
+def linear_regression(w, x, y):
+    return 0.5 * jnp.mean((x @ w - y) ** 2)
+
+
+def logistic_regression(w, x, y):
+    z = x @ w
+    return jnp.mean(jax.nn.softplus(z) - y * z)
+
+
+def softmax_regression(w, x, y):
+    return -jnp.mean(jnp.sum(y * jax.nn.log_softmax(x @ w), -1))
+
+
+def test_closed_forms_of_regressions():
+    """A fault of automatic differentiation itself would be seen by these alone."""
+    x, w = random_like(jnp.zeros((9, 4)), 0), random_like(jnp.zeros(4), 1)
+    v, y = random_like(w, 2), (random_like(jnp.zeros(9), 3) > 0).astype(x.dtype)
+    assert_parity(hvp(linear_regression, w, v, x, y), x.T @ x @ v / 9)
+    p = jax.nn.sigmoid(x @ w)
+    assert_parity(hvp(logistic_regression, w, v, x, y), x.T @ (p * (1 - p) * (x @ v)) / 9)
+    weight, vector = random_like(jnp.zeros((4, 3)), 4), random_like(jnp.zeros((4, 3)), 5)
+    labels, p = jax.nn.one_hot(jnp.arange(9) % 3, 3), jax.nn.softmax(x @ weight)
+    blocks = jnp.einsum("na,nb,nij->aibj", x, x, jax.vmap(lambda q: jnp.diag(q) - jnp.outer(q, q))(p)) / 9
+    got = hvp(softmax_regression, weight, vector, x, labels.astype(x.dtype))
+    assert_parity(got, jnp.einsum("aibj,bj->ai", blocks, vector))
+
+
+def test_two_products_are_equal_bit_for_bit():
+    problem = regression()
+    vector = random_like(problem.params, 1)
+    first, second = (hvp(mean_square, problem.params, vector, *problem.data) for _ in range(2))
+    assert_parity(first, second, tolerance=0.0)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-200, 1e200])
+def test_finite_differences_of_vectors_of_any_length(size):
+    w = jnp.array([1.0, 2.0])
+    got = hvp(lambda w: jnp.sum(w**4), w, size * jnp.array([1.0, -1.0]), mode="finite-difference")
+    assert_parity(got, size * jnp.array([12.0, -48.0]), tolerance=1e-8)
+
+
+def slope_on_the_host(x):
+    return jax.pure_callback(lambda x: 3 * x**2, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential")
+
+
+@jax.custom_vjp
+def cube_with_a_slope_on_the_host(x):
+    return x**3
+
+
+cube_with_a_slope_on_the_host.defvjp(lambda x: (x**3, x), lambda x, g: (slope_on_the_host(x) * g,))
+
+
+def test_a_rule_without_a_second_derivative_is_named_and_takes_differences():
+    def loss(w):
+        return jnp.sum(cube_with_a_slope_on_the_host(w))
+
+    w, v = jnp.array([1.0, 2.0]), jnp.array([1.0, 1.0])
+    for mode in MODES[:3]:
+        words = r'mode="\S+" differ.*pure_callback, used at .*test_hvp\.py:\d+.*write mode="finite-difference"'
+        with pytest.raises(TypeError, match=words):
+            hvp(loss, w, v, mode=mode)
+    assert_parity(hvp(loss, w, v, mode="finite-difference"), jnp.array([6.0, 12.0]), tolerance=1e-8)
+
+
+def test_a_reverse_rule_alone_is_not_pushed_forward():
+    words = r'custom_vjp function \w+, used at .*test_hvp\.py:\d+.*write mode="forward-over-reverse"'
+    with pytest.raises(TypeError, match=words):
+        hvp(lambda w: jnp.sum(cube(w)), jnp.ones(2), jnp.ones(2), mode="reverse-over-forward")
+
+
+def test_an_error_of_the_loss_is_its_own():
+    def fails(w):
+        message = "the user's own"
+        raise ValueError(message)
+
+    with pytest.raises(ValueError, match="the user's own"):
+        hvp(fails, jnp.ones(2), jnp.ones(2))
+
+
+def normalized(params, x):
+    """A loss with a BatchNorm in training mode; its aux are the new statistics."""
+    h = x @ params["w"]
+    mean, variance = h.mean(0), h.var(0)
+    out = jnp.tanh((h - mean[None]) / jnp.sqrt(variance + 1e-3)[None] * params["scale"][None])
+    return jnp.mean(out**2), {"mean": mean, "variance": variance}
+
+
+def test_a_batch_norm_in_training_mode_is_that_of_the_batch():
+    params = random_like({"w": jnp.zeros((3, 2)), "scale": jnp.zeros(2)}, 0)
+    x, vector = random_like(jnp.zeros((6, 3)), 1), random_like(params, 2)
+    got, statistics = hvp(normalized, params, vector, x, has_aux=True)
+    gradient = jax.grad(lambda p: normalized(p, x)[0])
+    h = 1e-5
+    ahead, behind = (gradient(jax.tree.map(lambda a, b, t=t: a + t * b, params, vector)) for t in (h, -h))
+    assert_parity(got, jax.tree.map(lambda a, b: (a - b) / (2 * h), ahead, behind), tolerance=1e-7)
+    assert_parity(statistics["mean"], (x @ params["w"]).mean(0))
+
+
+def test_rejects_vectors_of_several_lengths_and_a_chunk_of_nothing():
+    problem = regression((3, 4, 2))
+    several = stack(problem.params, problem.params)
+    ragged = {**several, "layer0": jax.tree.map(lambda leaf: leaf[:1], several["layer0"])}
+    with pytest.raises(ValueError, match=r"(?s)must have one length on every leaf.*vector\['layer0'\]\['bias'\]: got"):
+        hvp(mean_square, problem.params, ragged, *problem.data)
+    with pytest.raises(ValueError, match="chunk must be at least 1; got 0"):
+        hvp(mean_square, problem.params, several, *problem.data, chunk=0)
