@@ -210,10 +210,39 @@ def ekfac_problem(quick: bool) -> Problem:
     )
 
 
+def error_of_one(params: Any, x: Any, y: Any) -> Any:
+    """Squared error of one example."""
+    return jnp.mean((mlp_jax(params, x) - y) ** 2)
+
+
+def influence_problem(quick: bool) -> Problem:
+    """Scores of 16 tests against a training batch, with the gradients of both formed by torch."""
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
+    gradient, tests = jax.jit(jax.grad(loss)), 16
+
+    def scores_torch() -> Any:
+        one = torch.func.grad(lambda q, x, y: ((mlp_torch(q, x) - y) ** 2).mean())
+        rows = torch.func.vmap(one, (None, 0, 0))(pt, xt, yt)
+        flat = torch.cat([leaf.flatten(1) for leaf in pytree.tree_leaves(rows)], 1)
+        return -(flat[:tests] @ flat.T) / len(xt)
+
+    def ours(p: Any, x: Any, y: Any) -> Any:
+        return curvature.influence(error_of_one, p, (x, y), (x[:tests], y[:tests]))
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: ours(p, x, y), Program(ours, (p, x, y))),
+            Contender("torch vmap(grad), a product", "torch", scores_torch),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
 ROWS = [
     Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem),
     Row("dense_hessian", "MLP 8-16-16-1 (433 parameters), batch 256", dense_hessian_problem),
     Row("kfac", "MLP 784-512-512-10, batch 256", kfac_problem),
     Row("kfac product", "MLP 784-512-512-10, factors of a batch of 256", kfac_product_problem),
     Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),
+    Row("influence", "MLP 784-512-512-10, 256 training and 16 test examples", influence_problem),
 ]

@@ -6,6 +6,7 @@ from jaxgrad.curvature._engine._product import Product as Product
 from jaxgrad.curvature._fisher_product import fisher_product as fisher_product
 from jaxgrad.curvature._ggn_product import ggn_product as ggn_product
 from jaxgrad.curvature._hvp import hvp as hvp
+from jaxgrad.curvature._influence import influence as influence
 from jaxgrad.curvature._jacobian_product import jacobian_product as jacobian_product
 from jaxgrad.curvature._kfac import kfac as kfac
 from jaxgrad.curvature._kronecker import KroneckerEigen as KroneckerEigen
@@ -29,6 +30,7 @@ __all__ = [
     "fisher_product",
     "ggn_product",
     "hvp",
+    "influence",
     "jacobian_product",
     "kfac",
     "linearize",

@@ -13,7 +13,7 @@ from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad._uses._batch import problem_of, sum_with_weights
 from jaxgrad._uses._explicit import laid_out
 from jaxgrad._uses._map_examples import map_examples, subset_of
-from jaxgrad.per_example._slopes import from_slopes
+from jaxgrad._uses._slopes import from_slopes
 
 __all__ = ["empirical_fisher", "empirical_fisher_product"]
 

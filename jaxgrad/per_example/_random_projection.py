@@ -13,7 +13,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, Key, Params, T, Ts, Wrt
 from jaxgrad._uses._batch import problem_of
 from jaxgrad._uses._explicit import laid_out
-from jaxgrad.per_example._slopes import Slopes, from_slopes
+from jaxgrad._uses._slopes import Slopes, from_slopes
 
 __all__ = ["random_projection"]
 

@@ -1,5 +1,6 @@
 """The functions of ``curvature`` in the table of transforms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -54,7 +55,27 @@ def fresh_ekfac(array):
     return lambda params, vector, x, y: curvature.ekfac(fresh_loss(array), params, x, y).product(vector)
 
 
+def halved(tree):
+    """Stand for the inverse of a curvature."""
+    return jax.tree.map(lambda leaf: leaf / 2, tree)
+
+
+def influence(params, vector, x, y, **options):
+    return curvature.influence(mean_square, params, (x, y), (x, y), inverse=halved, **options)
+
+
+def fresh_influence(array):
+    loss = fresh_loss(array)
+    return lambda params, vector, x, y: curvature.influence(loss, params, (x, y), (x, y), inverse=halved)
+
+
+ROWS_OF_EXAMPLES = {
+    "refuses": ("axis_name",),
+    "reason": "the result belongs to the examples, each device's to its own",
+}
+
 ROWS = {
+    "curvature.influence": Example(influence, inputs, fresh_influence, sharded=(2, 3), **ROWS_OF_EXAMPLES),
     "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
     "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),
     "curvature.kfac": Example(kfac, inputs, fresh_kfac, sharded=(2, 3)),

@@ -72,6 +72,10 @@ def of_every_example(aux, params, *batch):
     return jax.vmap(lambda *one: aux(params, *one))(*batch)
 
 
+def of_every_training_example(aux, params, train, test):
+    return of_every_example(aux, params, *train)
+
+
 def past_the_vector_of_every_example(aux, params, vector, *batch):
     return of_every_example(aux, params, *batch)
 
@@ -104,6 +108,7 @@ POINTS = {
     "curvature.hvp": past_the_vector,
     "curvature.kfac": of_every_example,
     "curvature.ekfac": of_every_example,
+    "curvature.influence": of_every_training_example,
     "curvature.jacobian_product": past_the_vector,
     "curvature.ggn_product": of_the_inputs,
     "curvature.fisher_product": of_the_inputs,

@@ -62,6 +62,7 @@ def update_with_dp(loss_fn, params):
 STATES = multi_loss.init_states(SGD, W)
 OF_A_LOSS = {
     "curvature.dense_hessian": lambda f, p: curvature.dense_hessian(f, p, X),
+    "curvature.influence": lambda f, p: curvature.influence(f, p, (X,), (X,)),
     "curvature.ekfac": lambda f, p: curvature.ekfac(f, p, X),
     "curvature.hvp": lambda f, p: curvature.hvp(f, p, W, X),
     "curvature.kfac": lambda f, p: curvature.kfac(f, p, X),

@@ -5,6 +5,7 @@ from torch_ref.curvature._ekfac import ekfac as ekfac
 from torch_ref.curvature._fisher_product import fisher_product as fisher_product
 from torch_ref.curvature._ggn_product import ggn_product as ggn_product
 from torch_ref.curvature._hvp import hvp as hvp
+from torch_ref.curvature._influence import influence as influence
 from torch_ref.curvature._jacobian_product import jacobian_product as jacobian_product
 from torch_ref.curvature._kfac import kfac as kfac
 from torch_ref.curvature._linearize import linearize as linearize
@@ -18,6 +19,7 @@ __all__ = [
     "fisher_product",
     "ggn_product",
     "hvp",
+    "influence",
     "jacobian_product",
     "kfac",
     "linearize",
