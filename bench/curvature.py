@@ -10,6 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
+from bench import _curvature_estimates
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import curvature
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -245,4 +246,5 @@ ROWS = [
     Row("kfac product", "MLP 784-512-512-10, factors of a batch of 256", kfac_product_problem),
     Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),
     Row("influence", "MLP 784-512-512-10, 256 training and 16 test examples", influence_problem),
+    *_curvature_estimates.ROWS,
 ]

@@ -156,12 +156,13 @@ def refuse_no_function(value: Any, name: str, following: dict[str, Any]) -> None
 def written_by(value: Any) -> list[types.FunctionType]:
     """Return the functions in a static argument that its caller wrote.
 
-    Every optimizer of one kind comes from one line of optax, so the line says nothing of a loop of the caller's.
+    Every optimizer of one kind comes from one line of optax, so the line says nothing of a loop of the caller's,
+    nor does that of a public function of ours: all of them come from one line.
     """
-    if _is_optimizer(value):
+    if _is_optimizer(value) or _is_ours(value):
         return []
     if isinstance(value, functools.partial):
-        return written_by(value.func)
+        return written_by([value.func, *value.args, *value.keywords.values()])
     if isinstance(value, tuple | list):
         return [function for item in value for function in written_by(item)]
     function = getattr(value, "__func__", value)
@@ -217,6 +218,8 @@ def _content(value: Any, reach: Reach) -> Any:
 def _content_of_object(value: Any, reach: Reach) -> Any:
     """Return the key of a function or an object: its identity, and what stands in it."""
     if isinstance(value, types.FunctionType):
+        if _is_ours(value):
+            return reach.by_identity(value)
         return reach.by_identity(value), _content_of_function(value, reach)
     _refuse_stateful_module(value, "")
     kind: Any = type(value)
@@ -241,6 +244,11 @@ def _content_of_numpy(value: Any, reach: Reach) -> Any:
     data = np.ascontiguousarray(array)
     whole = data.tobytes() if array.nbytes <= COMPARED_WHOLE else hashlib.blake2b(data.view(np.uint8).data).digest()
     return type(value), array.shape, array.dtype.str, whole
+
+
+def _is_ours(value: Any) -> bool:
+    """Say whether a value is a public function of ours: what it closes over, its cache of programs, is no input."""
+    return isinstance(value, types.FunctionType) and hasattr(value, "programs")
 
 
 def _is_optimizer(value: Any) -> bool:

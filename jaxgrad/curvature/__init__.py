@@ -1,6 +1,10 @@
 """Second derivatives of a loss in parameter space: products with curvature matrices, over a batch and a data set."""
 
 from jaxgrad.curvature._dense_hessian import dense_hessian as dense_hessian
+from jaxgrad.curvature._diagonal import Diagonal as Diagonal
+from jaxgrad.curvature._diagonal import diagonal as diagonal
+from jaxgrad.curvature._eigenpairs import Eigenpairs as Eigenpairs
+from jaxgrad.curvature._eigenpairs import eigenpairs as eigenpairs
 from jaxgrad.curvature._ekfac import ekfac as ekfac
 from jaxgrad.curvature._engine._product import Product as Product
 from jaxgrad.curvature._fisher_product import fisher_product as fisher_product
@@ -14,18 +18,37 @@ from jaxgrad.curvature._kronecker import KroneckerFactors as KroneckerFactors
 from jaxgrad.curvature._kronecker import KroneckerPair as KroneckerPair
 from jaxgrad.curvature._linearize import Linearized as Linearized
 from jaxgrad.curvature._linearize import linearize as linearize
+from jaxgrad.curvature._log_determinant import LogDeterminant as LogDeterminant
+from jaxgrad.curvature._log_determinant import log_determinant as log_determinant
+from jaxgrad.curvature._operator import LinearOperator as LinearOperator
+from jaxgrad.curvature._operator import operator as operator
 from jaxgrad.curvature._over_dataset import over_batches as over_batches
 from jaxgrad.curvature._over_dataset import over_dataset as over_dataset
 from jaxgrad.curvature._over_dataset import stack_batches as stack_batches
 from jaxgrad.curvature._over_dataset import weighted_loss as weighted_loss
+from jaxgrad.curvature._solve import Solution as Solution
+from jaxgrad.curvature._solve import solve as solve
+from jaxgrad.curvature._spectral_density import SpectralDensity as SpectralDensity
+from jaxgrad.curvature._spectral_density import spectral_density as spectral_density
+from jaxgrad.curvature._trace import Trace as Trace
+from jaxgrad.curvature._trace import trace as trace
 
 __all__ = [
+    "Diagonal",
+    "Eigenpairs",
     "KroneckerEigen",
     "KroneckerFactors",
     "KroneckerPair",
+    "LinearOperator",
     "Linearized",
+    "LogDeterminant",
     "Product",
+    "Solution",
+    "SpectralDensity",
+    "Trace",
     "dense_hessian",
+    "diagonal",
+    "eigenpairs",
     "ekfac",
     "fisher_product",
     "ggn_product",
@@ -34,8 +57,13 @@ __all__ = [
     "jacobian_product",
     "kfac",
     "linearize",
+    "log_determinant",
+    "operator",
     "over_batches",
     "over_dataset",
+    "solve",
+    "spectral_density",
     "stack_batches",
+    "trace",
     "weighted_loss",
 ]

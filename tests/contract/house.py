@@ -18,6 +18,7 @@ OF_POINTS = ("nth", "inr")
 """Of these, the families that take a function of points, any output of which is differentiated: there is no aux."""
 
 EAGER: dict[str, str] = {
+    "curvature.operator": "returns an object, whose products are jitted",
     "nth.register_rule": "enters a rule, computes nothing",
     "per_example.explain": "returns a plan, not arrays",
     "per_example.dp_aggregate": "builds an optax transformation",
@@ -28,6 +29,7 @@ EAGER: dict[str, str] = {
 """Public names that are not jitted functions of arrays."""
 
 NO_TWIN: dict[str, str] = {
+    "curvature.operator": "an object around a product, which has the twin",
     "nth.register_rule": "torch has no Taylor mode to register with",
     "per_example.explain": "a plan of our engine",
     "per_example.dp_aggregate": "clipped_sum has the twin; its tests check the noise",
@@ -36,6 +38,7 @@ NO_TWIN: dict[str, str] = {
 """Public names without a torch twin."""
 
 NO_ROW: dict[str, str] = {
+    "curvature.operator": "adds nothing to the product that it holds",
     "nth.registry": "register_rule computes nothing",
     "per_example.explain": "traces, computes nothing",
     "per_example.dp_aggregate": "clipped_sum and a normal draw",

@@ -1,5 +1,7 @@
 """The functions of ``curvature`` in the table of transforms."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,7 +76,67 @@ ROWS_OF_EXAMPLES = {
     "reason": "the result belongs to the examples, each device's to its own",
 }
 
+
+def hessian(loss):
+    """Return the product with the Hessian of a loss."""
+    return functools.partial(curvature.hvp, loss)
+
+
+def row(name, **options):
+    """Return a row of a function that takes a product, with the vector in the place of a start or a right-hand side."""
+
+    def bind(loss):
+        def call(params, vector, x, y):
+            return OF_A_PRODUCT[name](hessian(loss), params, vector, x, y)
+
+        return call
+
+    refuses = ("axis_name", *options.pop("refuses", ()))
+    reason = "the product takes it" + options.pop("reason", "")
+    call = bind(mean_square)
+    return Example(
+        call, inputs, lambda a: bind(fresh_loss(a)), sharded=(2, 3), refuses=refuses, reason=reason, **options
+    )
+
+
+def probes_of(vector):
+    """Return four probes that depend on a vector, and are no longer than it."""
+    return jax.tree.map(lambda leaf: jnp.stack([leaf, -2 * leaf, leaf[::-1], jnp.roll(leaf, 1, 0)]), vector)
+
+
+OF_A_PRODUCT = {
+    "curvature.eigenpairs": lambda product, params, vector, *data: (
+        curvature.eigenpairs(product, params, *data, k=2, start=vector).values
+    ),
+    "curvature.solve": lambda product, params, vector, *data: (
+        curvature.solve(product, params, vector, *data, damping=3.0, tolerance=1e-13, max_products=30).solution
+    ),
+    "curvature.trace": lambda product, params, vector, *data: curvature.trace(
+        product, params, *data, probes=probes_of(vector)
+    ),
+    "curvature.diagonal": lambda product, params, vector, *data: (
+        curvature.diagonal(product, params, *data, probes=probes_of(vector)).estimate
+    ),
+    "curvature.spectral_density": lambda product, params, vector, *data: (
+        curvature.spectral_density(
+            product, params, *data, probes=probes_of(vector), grid=jnp.linspace(-2.0, 2.0, 5), bandwidth=1.0
+        ).density
+    ),
+    "curvature.log_determinant": lambda product, params, vector, *data: (
+        curvature.log_determinant(product, params, *data, damping=5.0, probes=probes_of(vector)).estimate
+    ),
+}
+"""Calls of the functions that take a product."""
+
+CONSTANT = {"refuses": ("grad", "jvp", "checkpoint"), "reason": "; its derivative is estimated, or none: see its tests"}
+
 ROWS = {
+    "curvature.eigenpairs": row("curvature.eigenpairs"),
+    "curvature.solve": row("curvature.solve"),
+    "curvature.trace": row("curvature.trace"),
+    "curvature.diagonal": row("curvature.diagonal"),
+    "curvature.spectral_density": row("curvature.spectral_density", **CONSTANT),
+    "curvature.log_determinant": row("curvature.log_determinant", **CONSTANT),
     "curvature.influence": Example(influence, inputs, fresh_influence, sharded=(2, 3), **ROWS_OF_EXAMPLES),
     "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
     "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),

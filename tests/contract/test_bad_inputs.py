@@ -60,7 +60,22 @@ def update_with_dp(loss_fn, params):
 
 
 STATES = multi_loss.init_states(SGD, W)
+DRAWN = {"key": KEY, "num_samples": 2}
+
+
+def hessian(loss_fn):
+    """Return the product with the Hessian of a loss."""
+    return functools.partial(curvature.hvp, loss_fn)
+
+
 OF_A_LOSS = {
+    "curvature.diagonal": lambda f, p: curvature.diagonal(hessian(f), p, X, **DRAWN),
+    "curvature.eigenpairs": lambda f, p: curvature.eigenpairs(hessian(f), p, X, k=1, key=KEY),
+    "curvature.log_determinant": lambda f, p: curvature.log_determinant(hessian(f), p, X, damping=1.0, **DRAWN),
+    "curvature.operator": lambda f, p: curvature.operator(hessian(f), p, X) @ p,
+    "curvature.solve": lambda f, p: curvature.solve(hessian(f), p, W, X, damping=1.0),
+    "curvature.spectral_density": lambda f, p: curvature.spectral_density(hessian(f), p, X, **DRAWN),
+    "curvature.trace": lambda f, p: curvature.trace(hessian(f), p, X, **DRAWN),
     "curvature.dense_hessian": lambda f, p: curvature.dense_hessian(f, p, X),
     "curvature.influence": lambda f, p: curvature.influence(f, p, (X,), (X,)),
     "curvature.ekfac": lambda f, p: curvature.ekfac(f, p, X),
@@ -166,6 +181,12 @@ OF_A_TANGENT = {
     "curvature.over_dataset": (
         "vector",
         lambda t: curvature.over_dataset(summed(loss), W, t, (X[None],), jnp.ones((1, 2))),
+    ),
+    "curvature.solve": ("rhs", lambda t: curvature.solve(hessian(loss), W, t, X, damping=1.0)),
+    "curvature.eigenpairs": ("start", lambda t: curvature.eigenpairs(hessian(loss), W, X, k=1, start=t)),
+    "curvature.trace": (
+        "probes",
+        lambda t: curvature.trace(hessian(loss), W, X, probes=jax.tree.map(lambda a: np.stack([a] * 2), t)),
     ),
     "gradient.mixed_product": ("vector", lambda t: gradient.mixed_product(loss, W, t, X)),
     "nth.directional": ("direction", lambda t: nth.directional(loss, W, t, 2, X)),

@@ -51,6 +51,8 @@ ROOM_RUNG = {name: rung for rung, names in enumerate(ROOMS) for name in names}
 OUTSIDE = {
     "flax": {"models", "verify", "cli"},
     "torch": {"models", "verify", "cli"},
+    "matfree": {"curvature"},
+    "lineax": {"curvature"},
     "torch_ref": {"verify", "cli"},
     "typer": {"cli"},
     "rich": {"cli", "verify"},

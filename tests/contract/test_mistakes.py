@@ -1,5 +1,6 @@
 """Slips of the pen, in every public function: each gets one sentence that says what to write."""
 
+import functools
 import inspect
 import re
 import subprocess
@@ -27,6 +28,7 @@ FUNCTIONS = {name: thing for name, thing in public_functions().items() if is_fun
 FIRST = {name: next(iter(inspect.signature(thing).parameters), "") for name, thing in FUNCTIONS.items()}
 OF_A_FUNCTION = {name for name, first in FIRST.items() if first in _jit.FUNCTIONS}
 WITH_WRT = {name for name, thing in FUNCTIONS.items() if "wrt" in inspect.signature(thing).parameters}
+HESSIAN = functools.partial(curvature.hvp, loss)
 SAMPLED = {"kind": "mc", "output_loss": "squared_error"}
 WITH_KEY = {
     "curvature.ekfac": lambda key: curvature.ekfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
@@ -34,6 +36,11 @@ WITH_KEY = {
     "curvature.fisher_product": lambda key: curvature.fisher_product(
         lambda p, x: x * p["w"][None], W, W, X, X, output_loss="squared_error", kind="mc", key=key
     ),
+    "curvature.diagonal": lambda key: curvature.diagonal(HESSIAN, W, X, key=key),
+    "curvature.eigenpairs": lambda key: curvature.eigenpairs(HESSIAN, W, X, k=1, key=key),
+    "curvature.log_determinant": lambda key: curvature.log_determinant(HESSIAN, W, X, damping=1.0, key=key),
+    "curvature.spectral_density": lambda key: curvature.spectral_density(HESSIAN, W, X, key=key),
+    "curvature.trace": lambda key: curvature.trace(HESSIAN, W, X, key=key),
     "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),
     "per_example.random_projection": lambda key: per_example.random_projection(loss, W, X, key=key, dim=2),
     "shift.random_shifts": lambda key: shift.random_shifts(W, key=key, num_shifts=2),
@@ -51,6 +58,7 @@ def required(name, *given):
         "optimizer": optax.sgd(0.1), "num_steps": 1, "radius": 0.1, "learning_rate": 0.1, "clip_norm": 1.0,
         "touches": ["w", "w"], "key": jax.random.key(0), "num_samples": 2, "dim": 2, "weights": jnp.ones(2),
         "output_loss": "squared_error",
+        "k": 1, "damping": 1.0,
     }  # fmt: skip
     parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
     return {p.name: known[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}

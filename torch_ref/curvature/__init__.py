@@ -1,6 +1,8 @@
 """Second derivatives of a loss in parameter space."""
 
 from torch_ref.curvature._dense_hessian import dense_hessian as dense_hessian
+from torch_ref.curvature._diagonal import diagonal as diagonal
+from torch_ref.curvature._eigenpairs import eigenpairs as eigenpairs
 from torch_ref.curvature._ekfac import ekfac as ekfac
 from torch_ref.curvature._fisher_product import fisher_product as fisher_product
 from torch_ref.curvature._ggn_product import ggn_product as ggn_product
@@ -9,12 +11,18 @@ from torch_ref.curvature._influence import influence as influence
 from torch_ref.curvature._jacobian_product import jacobian_product as jacobian_product
 from torch_ref.curvature._kfac import kfac as kfac
 from torch_ref.curvature._linearize import linearize as linearize
+from torch_ref.curvature._log_determinant import log_determinant as log_determinant
 from torch_ref.curvature._over_dataset import over_batches as over_batches
 from torch_ref.curvature._over_dataset import over_dataset as over_dataset
 from torch_ref.curvature._over_dataset import weighted_loss as weighted_loss
+from torch_ref.curvature._solve import solve as solve
+from torch_ref.curvature._spectral_density import spectral_density as spectral_density
+from torch_ref.curvature._trace import trace as trace
 
 __all__ = [
     "dense_hessian",
+    "diagonal",
+    "eigenpairs",
     "ekfac",
     "fisher_product",
     "ggn_product",
@@ -23,7 +31,11 @@ __all__ = [
     "jacobian_product",
     "kfac",
     "linearize",
+    "log_determinant",
     "over_batches",
     "over_dataset",
+    "solve",
+    "spectral_density",
+    "trace",
     "weighted_loss",
 ]

@@ -1,0 +1,206 @@
+"""Rows of the estimates and solves of ``curvature``: the unit of cost is what their products take alone."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matfree import decomp, funm, stochtrace
+from scipy.sparse.linalg import eigsh
+
+import torch_ref.curvature
+from bench._row import Contender, Problem, Program, Row
+from jaxgrad import curvature
+from jaxgrad.verify._bridge import to_jax, to_torch
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
+
+LARGE = ((784, 512, 512, 10), 256)
+SMALL = ((8, 16, 16, 1), 256)
+DAMPING = 0.5
+PRODUCTS = 40
+SAMPLES = 16
+
+
+def loss(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of the tanh network."""
+    return jnp.mean((mlp_jax(params, x) - y) ** 2)
+
+
+def loss_torch(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of the tanh network, in torch."""
+    return ((mlp_torch(params, x) - y) ** 2).mean()
+
+
+hessian = functools.partial(curvature.hvp, loss)
+hessian_torch = functools.partial(torch_ref.curvature.hvp, loss_torch)
+
+
+def draw(quick: bool, size: tuple[tuple[int, ...], int]) -> tuple[Any, ...]:
+    """Draw parameters, a direction, two arrays of data and probes."""
+    sizes, batch = ((8, 8, 1), 32) if quick else size
+    rng = np.random.default_rng(0)
+    params = mlp_params(sizes, 0)
+    probes = jax.tree.map(lambda leaf: rng.choice([-1.0, 1.0], size=(SAMPLES, *leaf.shape)), params)
+    return params, mlp_params(sizes, 1), rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1])), probes
+
+
+def products(count: int, params: Any, vector: Any, x: Any, y: Any) -> Any:
+    """Multiply one vector after the other, and nothing beside."""
+    return jax.lax.fori_loop(0, count, lambda _, v: curvature.hvp(loss, params, v, x, y), vector)
+
+
+def beside_products(
+    ours: Callable[..., Any], count: int, rivals: list[Contender], given: Any, **options: Any
+) -> Problem:
+    """Return a row with ``count`` products for the unit of cost; ``given`` are its arguments as JAX arrays."""
+    params, vector, x, y, *_ = given
+    alone = jax.jit(functools.partial(products, count))
+    arguments = params, vector, x, y
+    return Problem(
+        [Contender("jaxgrad", "jax", lambda: ours(*given), Program(ours, given)), *rivals],
+        gradient=Contender(f"{count} products", "jax", lambda: alone(*arguments), Program(alone, arguments)),
+        **options,
+    )
+
+
+def eigenpairs_problem(quick: bool) -> Problem:
+    """Ten eigenvalues by forty products against SciPy's restarted Lanczos, which is driven from the host."""
+    given = to_jax(draw(quick, LARGE), np.float32)
+    k = 2 if quick else 10
+
+    def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        del probes
+        return curvature.eigenpairs(hessian, params, x, y, k=k, num_products=PRODUCTS, start=vector)
+
+    def scipy() -> Any:
+        params, _, x, y, _ = given
+        values = eigsh(curvature.operator(hessian, params, x, y).to_scipy(), k=k, which="LA", return_eigenvectors=False)
+        return jnp.asarray(values[::-1][:2])
+
+    # the outer two, which both have converged to a thousandth of float32's digits
+    jitted = jax.jit(lambda *given: ours(*given).values[:2])
+    return beside_products(jitted, PRODUCTS, [Contender("scipy eigsh", "jax", scipy)], given, agreement=1e-3)
+
+
+def solve_problem(quick: bool) -> Problem:
+    """Conjugate gradients against those of JAX, to one tolerance."""
+    given = to_jax(draw(quick, LARGE), np.float32)
+    settings = {"tolerance": 1e-5, "max_products": 100}
+
+    def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        del probes
+        return curvature.solve(hessian, params, vector, x, y, damping=DAMPING, **settings).solution
+
+    @jax.jit
+    def of_jax(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        del probes
+
+        def damped(v: Any) -> Any:
+            return jax.tree.map(lambda h, a: h + DAMPING * a, curvature.hvp(loss, params, v, x, y), v)
+
+        return jax.scipy.sparse.linalg.cg(damped, vector, tol=1e-5, maxiter=100)[0]
+
+    rival = Contender("jax.scipy cg", "jax", lambda: of_jax(*given), Program(of_jax, given))
+    return beside_products(jax.jit(ours), PRODUCTS, [rival], given, agreement=1e-3)
+
+
+def estimate_problem(name: str, read: Callable[[Any], Any], rival: Callable[..., Any], quick: bool) -> Problem:
+    """Hutchinson's estimate against matfree's with the same probes."""
+    given = to_jax(draw(quick, LARGE), np.float32)
+    function = getattr(curvature, name)
+
+    def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        del vector
+        return read(function(hessian, params, x, y, probes=probes, chunk=1))
+
+    def of_matfree(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        del vector
+        estimate = stochtrace.estimator_monte_carlo(rival(), lambda _: probes)
+        with jax.numpy_rank_promotion("allow"):
+            return estimate(lambda v: curvature.hvp(loss, params, v, x, y), None)
+
+    theirs = jax.jit(of_matfree)
+    contender = Contender("matfree", "jax", lambda: theirs(*given), Program(theirs, given))
+    return beside_products(jax.jit(ours), SAMPLES, [contender], given, agreement=1e-3)
+
+
+def log_determinant_problem(quick: bool) -> Problem:
+    """Quadrature against matfree's with the same probes, and the dense matrix of torch; all in float64."""
+    trees = draw(quick, SMALL)
+    given = to_jax(trees, np.float64)
+    p, _, x, y, probes = to_torch(trees, np.float64)
+    options: Any = {"damping": 10 * DAMPING}
+    steps = 20 if quick else PRODUCTS
+
+    def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        del vector
+        found = curvature.log_determinant(hessian, params, x, y, probes=probes, num_products=steps, **options)
+        return found.estimate
+
+    def of_matfree(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        del vector
+        integrand = funm.monte_carlo_funm_sym_logdet(decomp.tridiag_sym(steps))
+        estimate = stochtrace.estimator_monte_carlo(integrand, lambda _: probes)
+
+        def damped(v: Any) -> Any:
+            return jax.tree.map(lambda h, a: h + 10 * DAMPING * a, curvature.hvp(loss, params, v, x, y), v)
+
+        return estimate(damped, None)
+
+    theirs = jax.jit(of_matfree)
+    rivals = [
+        Contender("matfree", "jax", lambda: theirs(*given), Program(theirs, given)),
+        Contender(
+            "torch_ref",
+            "torch",
+            lambda: torch_ref.curvature.log_determinant(hessian_torch, p, x, y, probes=probes, **options)[0],
+        ),
+    ]
+    return beside_products(jax.jit(ours), SAMPLES * steps, rivals, given)
+
+
+def spectral_density_problem(quick: bool) -> Problem:
+    """The smoothed spectrum against that of the dense matrix of torch with the same probes."""
+    trees = draw(quick, SMALL)
+    given = to_jax(trees, np.float64)
+    p, _, x, y, probes = to_torch(trees, np.float64)
+    grid = np.linspace(-2.0, 4.0, 100)
+    steps = 20 if quick else 2 * PRODUCTS
+
+    def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        del vector
+        found = curvature.spectral_density(
+            hessian, params, x, y, probes=probes, num_products=steps, grid=grid, bandwidth=0.5
+        )
+        return found.density
+
+    def dense() -> Any:
+        return torch_ref.curvature.spectral_density(
+            hessian_torch, p, x, y, probes=probes, grid=to_torch(grid), bandwidth=0.5
+        )[0]
+
+    return beside_products(
+        jax.jit(ours), SAMPLES * steps, [Contender("torch_ref", "torch", dense)], given, agreement=1e-3
+    )
+
+
+NAME = "MLP 784-512-512-10, batch 256"
+SMALL_NAME = "MLP 8-16-16-1 (433 parameters), batch 256"
+ROWS = [
+    Row("eigenpairs", f"{NAME}, top 10 by 40 products", eigenpairs_problem),
+    Row("solve", f"{NAME}, to 1e-5", solve_problem),
+    Row(
+        "trace",
+        f"{NAME}, 16 probes",
+        functools.partial(estimate_problem, "trace", lambda found: found.estimate, stochtrace.monte_carlo_trace),
+    ),
+    Row(
+        "diagonal",
+        f"{NAME}, 16 probes",
+        functools.partial(estimate_problem, "diagonal", lambda found: found.estimate, stochtrace.monte_carlo_diagonal),
+    ),
+    Row("log_determinant", f"{SMALL_NAME}, 16 spaces of 40", log_determinant_problem),
+    Row("spectral_density", f"{SMALL_NAME}, 16 spaces of 80", spectral_density_problem),
+]

@@ -1,0 +1,83 @@
+"""A product with a symmetric matrix, as a function of the vector alone, and what of it may be differentiated."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._types import Array, Params, Tree
+from jaxgrad.curvature._engine import _stacks
+
+__all__ = ["ProductFn", "Times", "held", "times", "with_slopes"]
+
+ProductFn = Callable[..., Any]
+"""``product(params, vector, *data)``: a symmetric matrix times a vector that mirrors ``params``; so is the result."""
+
+Times = Callable[[Tree], Tree]
+"""A matrix, as the function that multiplies a vector by it."""
+
+
+def times(product: ProductFn, params: Params, data: tuple[Any, ...]) -> Times:
+    """Return the function of the vector alone; vectors of 16 bits are kept in float32 outside of the product.
+
+    Raises:
+        TypeError: If a leaf of ``params`` is no real floating-point array.
+        ValueError: When called, if the result does not mirror ``params``.
+    """
+    _check.floating(params=params)
+
+    def apply(vector: Tree) -> Tree:
+        result = product(params, _stacks.with_dtypes(vector, params), *data)
+        _check.mirrors(**{"params": params, "product(params, vector)": result})
+        return _tree.widened(jax.tree.map(_sharding.like, result, params))
+
+    return apply
+
+
+def held(apply: Times, like: Tree) -> tuple[Times, Callable[..., Tree], list[Any]]:
+    """Split a product into itself without derivatives, and a function of whatever it depends on.
+
+    Returns:
+        The product as a constant of differentiation; ``moving(vector, *inputs)``; and ``inputs``, all arrays that it
+        depends on and that may be differentiated, also those that it closes over.
+    """
+    # inside of shard_map a product differs from device to device where its vector does not, and then goes on as one
+    point = _sharding.settled(apply, like)
+    converted, inputs = jax.closure_convert(apply, point)
+    constants = [lax.stop_gradient(one) for one in inputs]
+
+    def moving(vector: Tree, *inputs: Any) -> Tree:
+        return converted(jax.tree.map(_sharding.like, vector, point), *inputs)
+
+    return lambda vector: moving(vector, *constants), moving, inputs
+
+
+def with_slopes(values: Array, left: Tree, right: Tree, moving: Callable[..., Tree], inputs: list[Any]) -> Array:
+    """Return numbers that move by ``left . (dA) right`` where the matrix does, for stacks of as many trees.
+
+    Args:
+        values: Constants of differentiation, of shape ``(count,)``.
+        left: A stack of constants.
+        right: A stack of constants.
+        moving: The product, and what it depends on, as `held` returns them.
+        inputs: What the product depends on.
+    """
+
+    @jax.custom_jvp
+    def attached(values: Array, _pairs: tuple[Tree, Tree], *_inputs: Any) -> Array:
+        return values
+
+    @attached.defjvp
+    def slopes(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        values, pairs, *inputs = primals
+        along = tuple(tangents[2:])
+
+        def slope(pair: tuple[Tree, Tree]) -> Array:
+            _, moved = jax.jvp(lambda *inputs: moving(pair[1], *inputs), tuple(inputs), along)
+            return _tree.dot(pair[0], moved)
+
+        return values, lax.map(slope, pairs).astype(values.dtype)
+
+    return attached(values, (left, right), *inputs) if inputs else values
