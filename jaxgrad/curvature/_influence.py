@@ -133,10 +133,9 @@ def influence(
         >>> import jaxgrad
         >>> def loss(mean, x):
         ...     return 0.5 * (mean - x) ** 2
-        >>> train = jnp.array([1.0, 2.0, 6.0])
-        >>> scores = jaxgrad.curvature.influence(loss, train.mean(), (train,), (jnp.array([0.0]),))
-        >>> jnp.round(scores, 3).tolist()
-        [[-2.0, -1.0, 3.0]]
+        >>> train = jnp.array([1.0, 2.0, 6.0, 7.0])
+        >>> jaxgrad.curvature.influence(loss, train.mean(), (train,), (jnp.array([0.0]),)).tolist()
+        [[-3.0, -2.0, 2.0, 3.0]]
 
     References:
         Koh and Liang (2017), Understanding black-box predictions via influence functions, arXiv:1703.04730, eq. 2;
