@@ -211,3 +211,15 @@ def test_equals_the_dense_hessian_of_the_linearised_model(compiled_quickly):
     flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(VECTOR)])
     got = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(product("bernoulli", y))])
     assert_parity(got, matrix @ flat)
+
+
+def test_many_vectors_in_float32_are_multiplied_as_one_is():
+    """XLA for CPUs has fused the middle of the softmax wrongly, from some sizes on, for many vectors and float32."""
+    rng = np.random.default_rng(0)
+    w, many, x = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((10, 8), (60, 10, 8), (256, 8)))
+
+    def times(v):
+        labels = jnp.zeros(256, jnp.int32)
+        return ggn_product(lambda w, x: x @ w.T, w, v, x, labels, output_loss="softmax_cross_entropy")
+
+    assert_parity(times(many), jax.lax.map(times, many), tolerance=1e-5)

@@ -62,8 +62,10 @@ class Named:
             p = jax.nn.sigmoid(self.outputs)
             product = p * (1 - p) * u
         else:
+            # not p * (u - sum(p * u)): of several vectors at once XLA for CPUs (jaxlib 0.10) computes that wrongly
             p = jax.nn.softmax(self.outputs)
-            product = self._mass() * p * (u - jnp.sum(p * u, -1, keepdims=True))
+            part = p * u
+            product = self._mass() * (part - p * jnp.sum(part, -1, keepdims=True))
         return (self.weights * product).astype(self.dtype)
 
     def scores(self, labels: Array) -> Array:
