@@ -12,7 +12,17 @@ import typer
 
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 
-__all__ = ["accuracy", "check_picture", "digits", "drawn", "loss_of_one", "mean_loss", "network", "objective", "trained"]
+__all__ = [
+    "accuracy",
+    "check_picture",
+    "digits",
+    "drawn",
+    "loss_of_one",
+    "mean_loss",
+    "network",
+    "objective",
+    "trained",
+]
 
 
 def digits(train: int, test: int, seed: int = 0) -> tuple[tuple[Any, Any], tuple[Any, Any]]:

@@ -239,6 +239,36 @@ def influence_problem(quick: bool) -> Problem:
     )
 
 
+def predictive_problem(quick: bool) -> Problem:
+    """Covariances of the outputs under Laplace's approximation, with torch's Jacobians and the same factors."""
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
+    gradient, tests, prior = jax.jit(jax.grad(loss)), 4 if quick else 16, {"prior_precision": 50.0, "num_examples": 100}
+    eigen, by_hand = curvature.kfac(loss, p, x, y).eigen(), factors_torch(pt, xt, yt)
+    ours = functools.partial(curvature.predictive_covariance, mlp_jax, **prior)
+    roots = {
+        path: [torch.linalg.eigh(side) for side in (f if isinstance(f, tuple) else (f,))] for path, f in by_hand.items()
+    }
+
+    def covariance_torch() -> Any:
+        rows = torch.func.vmap(torch.func.jacrev(mlp_torch), (None, 0))(pt, xt[:tests])
+        total = 0
+        for name, layer in rows.items():
+            (a, u), (b, v) = roots[f"{name}/weight"]
+            turned = v.T @ layer["weight"] @ u / torch.sqrt(torch.outer(b, a) + 0.5)
+            (b, v), bias = roots[f"{name}/bias"][0], layer["bias"]
+            flat = torch.cat([turned.flatten(2), bias @ v / torch.sqrt(b + 0.5)], 2)
+            total = total + flat @ flat.transpose(1, 2)
+        return total / prior["num_examples"]
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: ours(p, eigen, x[:tests]), Program(ours, (p, eigen, x[:tests]))),
+            Contender("torch jacrev, factors", "torch", covariance_torch),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
 ROWS = [
     Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem),
     Row("dense_hessian", "MLP 8-16-16-1 (433 parameters), batch 256", dense_hessian_problem),
@@ -247,4 +277,5 @@ ROWS = [
     Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),
     Row("influence", "MLP 784-512-512-10, 256 training and 16 test examples", influence_problem),
     *_curvature_estimates.ROWS,
+    Row("predictive_covariance", "MLP 784-512-512-10, 16 examples", predictive_problem),
 ]

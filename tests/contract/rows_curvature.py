@@ -1,13 +1,15 @@
 """The functions of ``curvature`` in the table of transforms."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import curvature
-from jaxgrad.verify.cases.families._networks import mlp_params
+from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 from tests.problems import mean_square
 
@@ -69,6 +71,45 @@ def influence(params, vector, x, y, **options):
 def fresh_influence(array):
     loss = fresh_loss(array)
     return lambda params, vector, x, y: curvature.influence(loss, params, (x, y), (x, y), inverse=halved)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Diagonal:
+    """Stands for a curvature: that of the factors has rows of its own."""
+
+    values: Any
+
+    def log_determinant(self, damping):
+        return sum(jnp.sum(jnp.log(leaf**2 + damping)) for leaf in jax.tree.leaves(self.values))
+
+    def inverse_square_root(self, vector, damping):
+        return jax.tree.map(lambda v, leaf: v / jnp.sqrt(leaf**2 + damping.astype(leaf.dtype)), vector, self.values)
+
+
+PRIOR = {"prior_precision": 8.0, "num_examples": 4}
+
+
+def log_evidence(params, vector, x, y):
+    """Of a loss that depends on the data."""
+    return curvature.log_evidence(Diagonal(vector), params, mean_square(params, x, y), **PRIOR)
+
+
+def fresh_log_evidence(array):
+    loss = fresh_loss(array)
+    # no static function, so every closure shares one program
+    return lambda params, vector, x, y: curvature.log_evidence(Diagonal(vector), params, loss(params, x, y), **PRIOR)
+
+
+def predictive_covariance(params, vector, x, y):
+    return curvature.predictive_covariance(mlp_jax, params, Diagonal(vector), x, **PRIOR)
+
+
+def fresh_predictive_covariance(array):
+    def model(params, x):
+        return mlp_jax(params, x) + jnp.sum(array).astype(x.dtype) * 0
+
+    return lambda params, vector, x, y: curvature.predictive_covariance(model, params, Diagonal(vector), x, **PRIOR)
 
 
 ROWS_OF_EXAMPLES = {
@@ -137,6 +178,17 @@ ROWS = {
     "curvature.diagonal": row("curvature.diagonal"),
     "curvature.spectral_density": row("curvature.spectral_density", **CONSTANT),
     "curvature.log_determinant": row("curvature.log_determinant", **CONSTANT),
+    "curvature.log_evidence": Example(
+        log_evidence,
+        inputs,
+        fresh_log_evidence,
+        sharded=(2, 3),
+        refuses=("axis_name",),
+        reason="no examples are taken",
+    ),
+    "curvature.predictive_covariance": Example(
+        predictive_covariance, inputs, fresh_predictive_covariance, sharded=(2, 3), **ROWS_OF_EXAMPLES
+    ),
     "curvature.influence": Example(influence, inputs, fresh_influence, sharded=(2, 3), **ROWS_OF_EXAMPLES),
     "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
     "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),

@@ -20,6 +20,7 @@ from tests.contract.test_bad_inputs import OF_A_LOSS, W, X, loss, refusal
 OF_ITS_OWN = (
     "nth.register_rule",
     "per_example.dp_aggregate",
+    "curvature.gauss_newton",
     "curvature.stack_batches",
     "curvature.weighted_loss",
 )

@@ -10,6 +10,8 @@ from torch_ref.curvature._hvp import hvp as hvp
 from torch_ref.curvature._influence import influence as influence
 from torch_ref.curvature._jacobian_product import jacobian_product as jacobian_product
 from torch_ref.curvature._kfac import kfac as kfac
+from torch_ref.curvature._laplace import log_evidence as log_evidence
+from torch_ref.curvature._laplace import predictive_covariance as predictive_covariance
 from torch_ref.curvature._linearize import linearize as linearize
 from torch_ref.curvature._log_determinant import log_determinant as log_determinant
 from torch_ref.curvature._over_dataset import over_batches as over_batches
@@ -32,8 +34,10 @@ __all__ = [
     "kfac",
     "linearize",
     "log_determinant",
+    "log_evidence",
     "over_batches",
     "over_dataset",
+    "predictive_covariance",
     "solve",
     "spectral_density",
     "trace",
