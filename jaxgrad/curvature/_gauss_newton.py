@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad._uses._map_examples import map_examples, one_example
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._iterations import conjugate_gradients
 from jaxgrad.curvature._engine._linear import linear_map
@@ -57,6 +58,7 @@ class _Options(NamedTuple):
     solver: str
     max_products: int
     tolerance: ArrayLike
+    per_example: bool
     wrt: Wrt
 
 
@@ -67,6 +69,7 @@ def gauss_newton(
     solver: Literal["auto", "dense", "cg"] = "auto",
     max_products: int = 100,
     tolerance: ArrayLike = 1e-3,
+    per_example: bool = False,
     wrt: Wrt = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Build an optax transformation that takes Gauss-Newton steps on residuals, damped as Levenberg and Marquardt do.
@@ -94,6 +97,9 @@ def gauss_newton(
         solver: ``"dense"``, ``"cg"``, or ``"auto"``: dense up to 2048 residuals or parameters, whichever are fewer.
         max_products: For ``"cg"``: how many iterations at most.
         tolerance: For ``"cg"``: the residual of the linear system to reach, relative to the gradient.
+        per_example: Whether ``residual_fn(params, *example)`` takes ONE example of the batch, along whose leading axes
+            it is mapped. The rows of the Jacobian are then those of single examples, and all of them together cost as
+            much as one gradient for every residual of an example.
         wrt: Which leaves move: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all; the
             updates of the others are zero.
 
@@ -109,7 +115,8 @@ def gauss_newton(
 
     Cost:
         The residuals twice, and for n residuals and P parameters ``"dense"`` ``min(n, P)`` products with the Jacobian
-        and about ``2 (n + P) min(n, P)**2`` operations; ``"cg"`` two products an iteration.
+        (with ``per_example`` one for every residual of an example) and about ``2 (n + P) min(n, P)**2`` operations;
+        ``"cg"`` two products an iteration.
 
     Example:
         >>> import jax.numpy as jnp
@@ -135,7 +142,7 @@ def gauss_newton(
         _check.number(value, name)
         _check.non_negative(value, name)
     most = _check.count(max_products, "max_products", least=1)
-    options = _Options(residual_fn, damping, solver, most, tolerance, wrt)
+    options = _Options(residual_fn, damping, solver, most, tolerance, per_example, wrt)
 
     def init(params: Params) -> GaussNewtonState:
         _check.differentiable(params=params)
@@ -183,7 +190,7 @@ def _refuse_misuse(updates: Any, state: Any, params: Any, batch: Any) -> None:
 
 def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tuple[Any, ...]) -> Any:
     """Try one step, and return its update, or zeros, and the state."""
-    subset = _tree.restrict(_flat(options.residual_fn), params, options.wrt, batch)
+    subset = _tree.restrict(_flat(options), params, options.wrt, batch)
     _check.differentiable(params=subset.active)
     point = _tree.widened(subset.active)
 
@@ -193,7 +200,15 @@ def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tup
     linear = linear_map(lambda point: (residuals(point), None), point)
     here = linear.outputs
     slope = linear.pull(here)
-    step = _solution(options, linear, slope, state.damping)
+
+    def rows() -> Tree:
+        def of_one(example: Any) -> Tree:
+            alone = jax.tree.map(lambda leaf: leaf[None], example)
+            return jax.jacrev(lambda at: subset.fun(_stacks.with_dtypes(at, subset.active), *alone))(point)
+
+        return jax.vmap(of_one)(batch)
+
+    step = _solution(options, linear, slope, state.damping, rows if options.per_example else None)
     there, moved = residuals(_tree.add(point, step)), linear.push(step)
     # differences of squares as products: those of two nearly equal sums have no digits left
     gained = 0.5 * jnp.sum((here - there) * (here + there))
@@ -214,15 +229,19 @@ def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tup
     return update, GaussNewtonState(damping, growth, loss, ratio, accepted, relative, state.count + 1)
 
 
-def _flat(residual_fn: Callable[..., Any]) -> Callable[..., Array]:
-    """Return the residuals as one vector, refused unless they are floating-point arrays."""
+def _flat(options: _Options) -> Callable[..., Array]:
+    """Return the residuals as one vector, example by example where they are those of examples."""
 
-    def residuals(params: Params, *batch: Any) -> Array:
-        result = residual_fn(params, *batch)
+    def one(params: Params, *batch: Any) -> Array:
+        result = options.residual_fn(params, *batch)
         _check.floating(**{"the result of residual_fn": result})
         return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(_tree.widened(result))])
 
-    return residuals
+    def every(params: Params, *batch: Any) -> Array:
+        _check.batch(batch)
+        return map_examples(one_example(one), params, batch).ravel()
+
+    return every if options.per_example else one
 
 
 def _adapted(state: GaussNewtonState, ratio: Array, accepted: Array, first: Array, ended: Array) -> tuple[Array, Array]:
@@ -235,11 +254,11 @@ def _adapted(state: GaussNewtonState, ratio: Array, accepted: Array, first: Arra
     return jnp.where(ended, state.damping, jnp.minimum(damping, limit)), jnp.where(ended, 2, jnp.minimum(growth, limit))
 
 
-def _solution(options: _Options, linear: Any, slope: Tree, damping: Array) -> Tree:
+def _solution(options: _Options, linear: Any, slope: Tree, damping: Array, rows: Any) -> Tree:
     """Return the step, a tree like the leaves that move; not finite where the system is singular."""
     size, count = _stacks.size(slope), linear.outputs.size
     if options.solver == "dense" or (options.solver == "auto" and min(size, count) <= DENSE):
-        return _dense(linear, slope, damping)
+        return _dense(linear, slope, damping, rows)
 
     def apply(vector: Tree) -> Tree:
         return _stacks.axpy(damping, vector, linear.pull(linear.push(vector)))
@@ -249,17 +268,23 @@ def _solution(options: _Options, linear: Any, slope: Tree, damping: Array) -> Tr
     return conjugate_gradients(apply, downhill, lambda tree: tree, limit, options.max_products)[0]
 
 
-def _dense(linear: Any, slope: Tree, damping: Array) -> Tree:
+def _dense(linear: Any, slope: Tree, damping: Array, rows: Any) -> Tree:
     """Solve by the QR factorisation of the Jacobian, or its transpose, with the root of the damping below."""
     flat, unravel = ravel_pytree(slope)
     here = linear.outputs.astype(flat.dtype)
+    if rows is not None:
+        parts = [leaf.reshape(here.size, -1).astype(flat.dtype) for leaf in jax.tree.leaves(rows())]
+        jacobian = jnp.concatenate(parts, axis=1)
+    elif here.size < flat.size:
+        jacobian = jax.vmap(lambda u: ravel_pytree(linear.pull(u))[0])(jnp.eye(here.size, dtype=linear.outputs.dtype))
+    else:
+        jacobian = jax.vmap(lambda v: linear.push(unravel(v)))(jnp.eye(flat.size, dtype=flat.dtype)).T
+    jacobian = jacobian.astype(flat.dtype)
     if here.size < flat.size:
         # J^T = Q R: the step -J^T (J J^T + damping)^-1 r is -Q R^-T r
-        columns = jax.vmap(lambda u: ravel_pytree(linear.pull(u))[0])(jnp.eye(here.size, dtype=here.dtype)).T
-        upper, lower = _factors(columns, damping)
+        upper, lower = _factors(jacobian.T, damping)
         return unravel(-upper @ jax.scipy.linalg.solve_triangular(lower, here, trans=1))
-    columns = jax.vmap(lambda v: linear.push(unravel(v)))(jnp.eye(flat.size, dtype=flat.dtype)).T
-    upper, lower = _factors(columns.astype(flat.dtype), damping)
+    upper, lower = _factors(jacobian, damping)
     return unravel(-jax.scipy.linalg.solve_triangular(lower, upper.T @ here))
 
 

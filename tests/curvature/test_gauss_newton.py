@@ -94,6 +94,30 @@ def test_a_step_is_the_dense_damped_one(solver, rows, compiled_quickly):
     assert_parity(state.damping, 5.0 * max(1 / 3, 1 - (2 * gained - 1) ** 3), tolerance=1e-9)
 
 
+def of_one(w, x, y):
+    """Two residuals of one example, and one more."""
+    out = mlp_jax(w, x)
+    return {"pair": out - y, "size": 0.1 * jnp.sum(out**2)}
+
+
+@pytest.mark.parametrize("rows", [4, 12])
+def test_residuals_of_single_examples_make_the_same_step(rows, compiled_quickly):
+    """A network of 23 parameters: 12 residuals, and 36."""
+    rng = np.random.default_rng(2)
+    params, x, y = to_jax((mlp_params((3, 3, 2), 0), rng.normal(size=(rows, 3)), rng.normal(size=(rows, 2))))
+
+    def every(w, x, y):
+        return jax.vmap(of_one, (None, 0, 0))(w, x, y)
+
+    steps = []
+    for optimizer in (gauss_newton(of_one, damping=5.0, per_example=True), gauss_newton(every, damping=5.0)):
+        update, state = jax.jit(optimizer.update)(None, optimizer.init(params), params, batch=(x, y))
+        steps.append((update, state._asdict()))
+        assert state.accepted
+    steps[0][1].pop("solve_residual"), steps[1][1].pop("solve_residual")
+    assert_parity(*steps)
+
+
 def far(w):
     """A step without damping from 3 goes to -8.5, and from there further away."""
     return jnp.arctan(w)
