@@ -145,7 +145,9 @@ def main(
     else:
         print(f"{name} did not reach Adam's best loss, {values.min():.2e}")
     if picture:
-        draw(picture, {name: (seconds, losses), "Adam": (taken, values)})
+        first = float(jax.jit(loss)(params, x))
+        curves = {name: (seconds, losses), "Adam": (taken, values)}
+        draw(picture, {key: (np.append(0, s), np.append(first, v)) for key, (s, v) in curves.items()})
 
 
 if __name__ == "__main__":
