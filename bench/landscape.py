@@ -79,14 +79,19 @@ def draw(path: Path, states: dict[str, Around], surface: tuple[Any, Any, Any]) -
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
     for (name, state), color in zip(states.items(), ("#d1703c", "#1f4e79"), strict=True):
         left.semilogy(state.density.grid, np.maximum(state.density.density, 1e-12), color=color, label=name)
-        for k, value in enumerate(state.values):
-            left.axvline(value, ymax=0.05, color=color, label=f"{name}, largest eigenvalues" if k == 0 else None)
+        for value in state.values:
+            left.axvline(value, ymax=0.05, color=color)
     # less than a tenth of one eigenvalue in a unit of the axis is nothing but the edge of a bump
-    left.set(xlabel="eigenvalue of the Hessian", ylabel="density", ylim=(1e-5, None), title="spectrum")
+    left.set(
+        xlabel="eigenvalue of the Hessian",
+        ylabel="density",
+        ylim=(1e-5, None),
+        title="spectrum; ticks: the largest five",
+    )
     left.legend(fontsize="small")
     across, along, losses = surface
     lines = right.contourf(across, along, np.log10(losses), 24, cmap="viridis")
-    right.contour(across, along, np.log10(losses), 12, colors="white", linewidths=0.4)
+    right.contour(across, along, np.log10(losses), 12, colors="white", linewidths=0.4, linestyles="solid")
     right.plot(0, 0, "o", color="white", markeredgecolor="black")
     right.set(
         xlabel="first eigenvector", ylabel="second eigenvector", title="training loss around the trained parameters"
