@@ -92,7 +92,8 @@ def gauss_newton(
 
     Args:
         residual_fn: ``residual_fn(params, *batch)`` returns the residuals, any pytree of floating-point arrays. Half
-            the sum of their squares is the loss: scale them where it is to be a mean. Pass a named function.
+            the sum of their squares is the loss: scale them where it is to be a mean. Pass a named function. More in
+            ``help(jaxgrad)``.
         damping: The first :math:`\lambda`, not negative.
         solver: ``"dense"``, ``"cg"``, or ``"auto"``: dense up to 2048 residuals or parameters, whichever are fewer.
         max_products: For ``"cg"``: how many iterations at most.

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Function, T, Tree
+from jaxgrad._uses._map_examples import map_examples, one_example
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._vectors import Vectors
 
@@ -44,7 +45,7 @@ def log_evidence(
     Args:
         curved: The curvature of the mean loss, an object with ``log_determinant(damping)`` such as `kfac` and `ekfac`
             return, with ``kind="exact"`` or ``"mc"``.
-        params: The trained parameters. Those that ``curved`` leaves out are taken as known.
+        params: The trained parameters. Those that ``curved`` leaves out are taken as known. More in ``help(jaxgrad)``.
         loss: The mean negative log-likelihood :math:`L` of the training examples, without the weight decay; what it
             leaves out, such as the normaliser of a Gaussian, the evidence does too.
         prior_precision: The :math:`\tau`, positive.
@@ -149,14 +150,17 @@ def predictive_covariance(
     _check.differentiable(params=params)
     size = _check.same_leading(inputs=inputs)
     chunk = None if chunk is None else _check.count(chunk, "chunk", least=1)
+    # inside of shard_map a Jacobian is that of the device's own examples
+    own = _sharding.own(lambda point, rows: map_examples(one_example(model_fn), point, (rows,)), params, inputs)
 
     def of_one(x: Any) -> Array:
-        outputs, pullback = jax.vjp(lambda point: _outputs(model_fn, point, x), params)
+        outputs, pullback = jax.vjp(lambda point: _outputs(model_fn, point, x), own)
         kept = _tree.accumulator(outputs.dtype)
         decay = jnp.asarray(prior_precision, kept) / jnp.asarray(num_examples, kept)
 
         def root(one: Array) -> Tree:
-            return _tree.widened(curved.inverse_square_root(pullback(one)[0], decay))
+            row = pullback(_sharding.like(one, outputs))[0]
+            return _tree.widened(curved.inverse_square_root(row, decay))
 
         roots = jax.vmap(root)(jnp.eye(outputs.size, dtype=outputs.dtype))
         return jax.vmap(lambda row: _stacks.inner(roots, row))(roots) / jnp.asarray(num_examples, kept)
@@ -166,7 +170,7 @@ def predictive_covariance(
 
 def _outputs(model_fn: Any, params: Tree, x: Any) -> Array:
     """Return the outputs for one example as a vector, refused unless they are floating-point numbers."""
-    outputs = model_fn(params, x)
+    outputs = one_example(model_fn)(params, x)
     _check.floating(**{"the result of model_fn": outputs})
     return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(outputs)])
 

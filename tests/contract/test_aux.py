@@ -166,6 +166,7 @@ WITHOUT = {
     "curvature.linearize": "its function is a product, which hands out none",
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
+    "curvature.gauss_newton": "builds an optax transformation, whose updates have no room beside them",
     "curvature.predictive_covariance": "its function is a model of one example, whose outputs are not returned",
     "curvature.weighted_loss": "an aux has no place in a sum",
 }

@@ -59,7 +59,7 @@ def required(name, *given):
         "optimizer": optax.sgd(0.1), "num_steps": 1, "radius": 0.1, "learning_rate": 0.1, "clip_norm": 1.0,
         "touches": ["w", "w"], "key": jax.random.key(0), "num_samples": 2, "dim": 2, "weights": jnp.ones(2),
         "output_loss": "squared_error",
-        "k": 1, "damping": 1.0,
+        "k": 1, "damping": 1.0, "prior_precision": 1.0, "num_examples": 2,
     }  # fmt: skip
     parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
     return {p.name: known[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
