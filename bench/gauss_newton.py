@@ -111,7 +111,7 @@ def draw(path: Path, curves: dict[str, tuple[Any, Any]]) -> None:
 
 def main(
     steps: Annotated[int, typer.Option(min=10, help="Steps of Levenberg-Marquardt, in tens.")] = 100,
-    points: Annotated[int, typer.Option(min=8, help="Collocation points.")] = 256,
+    points: Annotated[int, typer.Option(min=8, help="Collocation points.")] = 128,
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Fit by both, and print the losses and the errors against the closed form."""
