@@ -12,13 +12,15 @@ from scipy.sparse.linalg import eigsh
 
 import torch_ref.curvature
 from bench._row import Contender, Problem, Program, Row
-from jaxgrad import curvature
+from jaxgrad import curvature, per_example
 from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 LARGE = ((784, 512, 512, 10), 256)
-SMALL = ((8, 16, 16, 1), 256)
-DAMPING = 0.5
+SMALL = ((4, 8, 1), 256)
+DAMPING = 10.0
+FISHER_DAMPING = 1e-4
+"""Small against the eigenvalues of the empirical Fisher, so that conjugate gradients take their time."""
 PRODUCTS = 40
 SAMPLES = 16
 
@@ -39,7 +41,7 @@ hessian_torch = functools.partial(torch_ref.curvature.hvp, loss_torch)
 
 def draw(quick: bool, size: tuple[tuple[int, ...], int]) -> tuple[Any, ...]:
     """Draw parameters, a direction, two arrays of data and probes."""
-    sizes, batch = ((8, 8, 1), 32) if quick else size
+    sizes, batch = ((4, 8, 1), 32) if quick else size
     rng = np.random.default_rng(0)
     params = mlp_params(sizes, 0)
     probes = jax.tree.map(lambda leaf: rng.choice([-1.0, 1.0], size=(SAMPLES, *leaf.shape)), params)
@@ -127,11 +129,11 @@ def estimate_problem(name: str, read: Callable[[Any], Any], rival: Callable[...,
 
 
 def log_determinant_problem(quick: bool) -> Problem:
-    """Quadrature against matfree's with the same probes, and the dense matrix of torch; all in float64."""
+    """Quadrature against matfree's with the same probes, and the dense matrix of torch."""
     trees = draw(quick, SMALL)
-    given = to_jax(trees, np.float64)
-    p, _, x, y, probes = to_torch(trees, np.float64)
-    options: Any = {"damping": 10 * DAMPING}
+    given = to_jax(trees, np.float32)
+    p, _, x, y, probes = to_torch(trees, np.float32)
+    options: Any = {"damping": DAMPING}
     steps = 20 if quick else PRODUCTS
 
     def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
@@ -145,7 +147,7 @@ def log_determinant_problem(quick: bool) -> Problem:
         estimate = stochtrace.estimator_monte_carlo(integrand, lambda _: probes)
 
         def damped(v: Any) -> Any:
-            return jax.tree.map(lambda h, a: h + 10 * DAMPING * a, curvature.hvp(loss, params, v, x, y), v)
+            return jax.tree.map(lambda h, a: h + DAMPING * a, curvature.hvp(loss, params, v, x, y), v)
 
         return estimate(damped, None)
 
@@ -158,14 +160,14 @@ def log_determinant_problem(quick: bool) -> Problem:
             lambda: torch_ref.curvature.log_determinant(hessian_torch, p, x, y, probes=probes, **options)[0],
         ),
     ]
-    return beside_products(jax.jit(ours), SAMPLES * steps, rivals, given)
+    return beside_products(jax.jit(ours), SAMPLES * steps, rivals, given, agreement=1e-3)
 
 
 def spectral_density_problem(quick: bool) -> Problem:
     """The smoothed spectrum against that of the dense matrix of torch with the same probes."""
     trees = draw(quick, SMALL)
-    given = to_jax(trees, np.float64)
-    p, _, x, y, probes = to_torch(trees, np.float64)
+    given = to_jax(trees, np.float32)
+    p, _, x, y, probes = to_torch(trees, np.float32)
     grid = np.linspace(-2.0, 4.0, 100)
     steps = 20 if quick else 2 * PRODUCTS
 
@@ -178,7 +180,7 @@ def spectral_density_problem(quick: bool) -> Problem:
 
     def dense() -> Any:
         return torch_ref.curvature.spectral_density(
-            hessian_torch, p, x, y, probes=probes, grid=to_torch(grid), bandwidth=0.5
+            hessian_torch, p, x, y, probes=probes, grid=to_torch(grid, np.float32), bandwidth=0.5
         )[0]
 
     return beside_products(
@@ -186,8 +188,55 @@ def spectral_density_problem(quick: bool) -> Problem:
     )
 
 
+def row_space_problem(quick: bool) -> Problem:
+    """The solve among the examples against conjugate gradients among the parameters, to 1e-6."""
+    given = to_jax(draw(quick, LARGE), np.float32)[:4]
+    fisher = functools.partial(per_example.empirical_fisher_product, loss)
+
+    def ours(params: Any, vector: Any, x: Any, y: Any) -> Any:
+        return curvature.row_space_solve(loss, params, vector, x, y, damping=FISHER_DAMPING).solution
+
+    def by_products(params: Any, vector: Any, x: Any, y: Any) -> Any:
+        options: Any = {"damping": FISHER_DAMPING, "tolerance": 1e-6, "max_products": 1000}
+        return curvature.solve(fisher, params, vector, x, y, **options).solution
+
+    program = jax.jit(by_products)
+    rival = Contender("curvature.solve", "jax", lambda: program(*given), Program(program, given))
+    gradient = jax.jit(jax.grad(loss))
+    params, _, x, y = given
+    unit = Contender("jax.grad", "jax", lambda: gradient(params, x, y), Program(gradient, (params, x, y)))
+    mine = jax.jit(ours)
+    return Problem(
+        [Contender("jaxgrad", "jax", lambda: mine(*given), Program(mine, given)), rival], unit, agreement=1e-3
+    )
+
+
+def nystrom_problem(quick: bool) -> Problem:
+    """The damped inverse of the approximation of the squared Hessian against Woodbury's formula with flat vectors."""
+    given = to_jax(draw(quick, LARGE), np.float32)
+
+    def squared(params: Any, v: Any, x: Any, y: Any) -> Any:
+        return curvature.hvp(loss, params, curvature.hvp(loss, params, v, x, y), x, y)
+
+    def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        low = curvature.nystrom(squared, params, x, y, probes=probes, chunk=1)
+        return low.inverse_product(vector, DAMPING)
+
+    def formula(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
+        rows = jax.vmap(lambda tree: jax.flatten_util.ravel_pytree(tree)[0])
+        omega = jnp.linalg.qr(rows(probes).T)[0]
+        flat, tree = jax.flatten_util.ravel_pytree(vector)
+        image = rows(jax.lax.map(lambda w: squared(params, tree(w), x, y), omega.T)).T
+        inside = omega.T @ image + image.T @ image / DAMPING
+        return tree((flat - image @ jnp.linalg.solve(inside, image.T @ flat) / DAMPING) / DAMPING)
+
+    theirs = jax.jit(formula)
+    rival = Contender("Woodbury, flat", "jax", lambda: theirs(*given), Program(theirs, given))
+    return beside_products(jax.jit(ours), 2 * SAMPLES, [rival], given, agreement=1e-2)
+
+
 NAME = "MLP 784-512-512-10, batch 256"
-SMALL_NAME = "MLP 8-16-16-1 (433 parameters), batch 256"
+SMALL_NAME = "MLP 4-8-1 (49 parameters), batch 256"
 ROWS = [
     Row("eigenpairs", f"{NAME}, top 10 by 40 products", eigenpairs_problem),
     Row("solve", f"{NAME}, to 1e-5", solve_problem),
@@ -201,6 +250,8 @@ ROWS = [
         f"{NAME}, 16 probes",
         functools.partial(estimate_problem, "diagonal", lambda found: found.estimate, stochtrace.monte_carlo_diagonal),
     ),
+    Row("row_space_solve", f"{NAME}, to 1e-6", row_space_problem),
+    Row("nystrom", f"{NAME}, squared Hessian, rank 16", nystrom_problem),
     Row("log_determinant", f"{SMALL_NAME}, 16 spaces of 40", log_determinant_problem),
-    Row("spectral_density", f"{SMALL_NAME}, 16 spaces of 80", spectral_density_problem),
+    Row("spectral_density", f"{SMALL_NAME}, 16 whole spaces", spectral_density_problem),
 ]

@@ -11,6 +11,8 @@ from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
 from bench import _curvature_estimates
+from bench import _curvature_networks as networks
+from bench import _curvature_problems as problems
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import curvature
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -92,6 +94,22 @@ def dense_hessian_problem(quick: bool) -> Problem:
         ],
         gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
     )
+
+
+MLP = networks.mlp, ((784, 784, 512, 10), 256), ((64, 128, 10), 32)
+WIDE = networks.mlp, ((784, 2500, 2500, 10), 256), ((64, 256, 10), 32)
+CNN = networks.cnn, (28, (16, 32), 128, 256), (8, (4, 8), 16, 16)
+SIZES = {
+    "MLP 784-784-512-10 (1M), batch 256": MLP,
+    "MLP 784-2500-2500-10 (8M), batch 256": WIDE,
+    "CNN 28x28, 2 conv + 2 dense, batch 256": CNN,
+}
+SMALL = {sizes: network for sizes, network in SIZES.items() if network is not WIDE}
+
+
+def product(name: str, kind: str, sizes: str, vectors: int | None = None) -> Row:
+    """A row of one product, or that of several vectors."""
+    return Row(name, sizes, functools.partial(problems.product_problem, kind, *SIZES[sizes], vectors))
 
 
 def kronecker_inputs(quick: bool) -> tuple[Any, ...]:
@@ -271,11 +289,23 @@ def predictive_problem(quick: bool) -> Problem:
 
 ROWS = [
     Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem),
+    *(product("hvp", "hvp", sizes) for sizes in SIZES),
+    *(product("hvp, 8 vectors", "hvp", sizes, 8) for sizes in SMALL),
+    *(product("ggn_product", "ggn_product", sizes) for sizes in SMALL),
+    *(product("ggn_product, 8 vectors", "ggn_product", sizes, 8) for sizes in SMALL),
+    product("fisher_product", "fisher_product", next(iter(SIZES))),
+    *(
+        Row(f"linearize {kind}", sizes, functools.partial(problems.linearized_problem, kind, *network))
+        for kind in ("hvp", "ggn_product")
+        for sizes, network in SMALL.items()
+    ),
+    Row("jacobian_product", next(iter(SIZES)), functools.partial(problems.jacobian_problem, *MLP)),
+    Row("over_dataset", "ggn_product, 1M, 64 batches", functools.partial(problems.dataset_problem, *MLP, 64)),
     Row("dense_hessian", "MLP 8-16-16-1 (433 parameters), batch 256", dense_hessian_problem),
+    *_curvature_estimates.ROWS,
     Row("kfac", "MLP 784-512-512-10, batch 256", kfac_problem),
     Row("kfac product", "MLP 784-512-512-10, factors of a batch of 256", kfac_product_problem),
     Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),
     Row("influence", "MLP 784-512-512-10, 256 training and 16 test examples", influence_problem),
-    *_curvature_estimates.ROWS,
     Row("predictive_covariance", "MLP 784-512-512-10, 16 examples", predictive_problem),
 ]

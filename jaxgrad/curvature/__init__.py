@@ -24,12 +24,16 @@ from jaxgrad.curvature._linearize import Linearized as Linearized
 from jaxgrad.curvature._linearize import linearize as linearize
 from jaxgrad.curvature._log_determinant import LogDeterminant as LogDeterminant
 from jaxgrad.curvature._log_determinant import log_determinant as log_determinant
+from jaxgrad.curvature._nystrom import Nystrom as Nystrom
+from jaxgrad.curvature._nystrom import nystrom as nystrom
 from jaxgrad.curvature._operator import LinearOperator as LinearOperator
 from jaxgrad.curvature._operator import operator as operator
 from jaxgrad.curvature._over_dataset import over_batches as over_batches
 from jaxgrad.curvature._over_dataset import over_dataset as over_dataset
 from jaxgrad.curvature._over_dataset import stack_batches as stack_batches
 from jaxgrad.curvature._over_dataset import weighted_loss as weighted_loss
+from jaxgrad.curvature._row_space_solve import RowSpaceSolution as RowSpaceSolution
+from jaxgrad.curvature._row_space_solve import row_space_solve as row_space_solve
 from jaxgrad.curvature._solve import Solution as Solution
 from jaxgrad.curvature._solve import solve as solve
 from jaxgrad.curvature._spectral_density import SpectralDensity as SpectralDensity
@@ -47,7 +51,9 @@ __all__ = [
     "LinearOperator",
     "Linearized",
     "LogDeterminant",
+    "Nystrom",
     "Product",
+    "RowSpaceSolution",
     "Solution",
     "SpectralDensity",
     "Trace",
@@ -65,10 +71,12 @@ __all__ = [
     "linearize",
     "log_determinant",
     "log_evidence",
+    "nystrom",
     "operator",
     "over_batches",
     "over_dataset",
     "predictive_covariance",
+    "row_space_solve",
     "solve",
     "spectral_density",
     "stack_batches",

@@ -124,7 +124,8 @@ def hvp(
         cache: Whether what does not depend on the vector may be kept. Inside of a loop over vectors (a power
             iteration in one ``jax.jit``) XLA computes it once, in front of the loop, and holds it; with ``False`` every
             product computes it anew, in the memory of one gradient.
-        chunk: How many of several vectors are multiplied at once, all where it is ``None``. It need not divide ``M``.
+        chunk: How many of several vectors are multiplied at once; it need not divide ``M``. ``None`` is all, but one
+            for a convolutional network on a CPU, where that is faster.
         wrt: Which leaves count: glob patterns on their paths (``"*/kernel"``, ``"trunk"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all. The product is that of the chosen block of the Hessian,
             zero on the other leaves.

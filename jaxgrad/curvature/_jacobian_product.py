@@ -70,7 +70,8 @@ def jacobian_product(
         *data: Pytrees handed on to ``fun``; not differentiated.
         has_aux: Whether ``fun`` returns the pair ``(result, aux)``; ``aux`` is any pytree of arrays.
         transpose: Whether to multiply by the transposed Jacobian.
-        chunk: How many of several vectors are multiplied at once, all where it is ``None``. It need not divide ``M``.
+        chunk: How many of several vectors are multiplied at once; it need not divide ``M``. ``None`` is all, but one
+            for a convolutional network on a CPU, where that is faster.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all. The
             others are held: their columns of the Jacobian are zero.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which ``fun`` is the mean of the devices'

@@ -229,7 +229,7 @@ def passes(
 ) -> tuple[KroneckerFactors, Any, Source, Any, int | None]:
     """Return the factors, aux, and what a second pass takes: the source, its weights and the length of a chunk."""
     _check.choice(approximation, "approximation", ("expand", "reduce"))
-    stacked = weights is not None and jnp.ndim(weights) == 2
+    stacked = getattr(weights, "ndim", 1) == 2
     batch, weights, microbatch = flattened(batch, weights, microbatch)
     if stacked and samples is not None:
         samples = samples.reshape(samples.shape[0], -1, *samples.shape[3:])

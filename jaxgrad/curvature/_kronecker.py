@@ -150,8 +150,8 @@ class KroneckerFactors(_Curvature):
     r"""A Kronecker-factored curvature: for a leaf seen as a matrix the block :math:`A \otimes G`; see `kfac`.
 
     A pytree, of sums over examples: two of one loss and one network add up with ``+`` to that of both batches, exactly
-    for uneven ones too. `product` multiplies by it; what needs eigenvalues finds them at every call, so take `eigen`
-    once where there are several.
+    for uneven ones too. `product` multiplies by it; map it over several vectors with `jax.vmap`. What needs eigenvalues
+    finds them at every call, so take `eigen` once where there are several.
     """
 
     sums: tuple[Any, ...]

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 import jax
-import jax.numpy as jnp
 
-from jaxgrad import _check, _jaxpr
+from jaxgrad import _check, _jaxpr, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, T, Tree
 from jaxgrad.curvature._engine import _vectors
@@ -25,8 +24,6 @@ class _Program:
 
     jaxpr: Any
     """The open jaxpr: its constants are what is kept."""
-    vector: Any
-    """The shapes and dtypes of a vector."""
     product: Any
     """The structure of a product."""
     bytes_cached: int
@@ -38,14 +35,14 @@ class _Program:
         """Compile the product at its first call."""
         object.__setattr__(self, "times", jit("chunk", name="linearize")(self._multiply))
 
-    def _multiply(self, kept: list[Array], vector: Tree, *, chunk: int | None) -> Tree:
+    def _multiply(self, kept: list[Array], params: Tree, vector: Tree, *, chunk: int | None) -> Tree:
         """Multiply one vector, or several."""
-        like = jax.tree.map(lambda kind: jnp.zeros(kind.shape, kind.dtype), self.vector)
-        count = _vectors.count_of(like, vector)
+        count = _vectors.count_of(params, vector)
         chunk = None if chunk is None else _check.count(chunk, "chunk", least=1)
 
         def times(vector: Tree) -> Tree:
-            found = jax.core.eval_jaxpr(self.jaxpr, kept, *jax.tree.leaves(vector))
+            laid_out = jax.tree.map(_sharding.like, vector, params)
+            found = jax.core.eval_jaxpr(self.jaxpr, kept, *jax.tree.leaves(laid_out))
             return jax.tree.unflatten(self.product, found)
 
         return _vectors.Vectors(vector, count, chunk).each(times)
@@ -55,6 +52,8 @@ class _Program:
 class Linearized(Generic[T]):
     """A matrix at a point, to be called on vectors: a pytree, which goes into compiled functions and out of them."""
 
+    params: T
+    """The point."""
     kept: list[Array]
     """What does not depend on the vector: activations and weights, mostly."""
     value: Array | None
@@ -66,7 +65,7 @@ class Linearized(Generic[T]):
 
     def __call__(self, vector: T, *, chunk: int | None = None) -> T:
         """Multiply a vector, or several along one more leading axis, ``chunk`` at once."""
-        return self.program.times(self.kept, vector, chunk=chunk)
+        return self.program.times(self.kept, self.params, vector, chunk=chunk)
 
     @property
     def bytes_cached(self) -> int:
@@ -82,7 +81,9 @@ class Linearized(Generic[T]):
         return self.program.bytes_recomputed
 
 
-jax.tree_util.register_dataclass(Linearized, data_fields=["kept", "value", "gradient"], meta_fields=["program"])
+jax.tree_util.register_dataclass(
+    Linearized, data_fields=["params", "kept", "value", "gradient"], meta_fields=["program"]
+)
 
 
 @jit("product")
@@ -153,12 +154,11 @@ def linearize(product: Callable[..., Any], params: T, *data: Any) -> Linearized[
     whole = jax.make_jaxpr(lambda p, v, d: of(p, v, *d))(params, params, data)
     program = _Program(
         linear,
-        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), params),
         structure,
         bytes_of({v for v in jaxpr.outvars[: len(kept)] if isinstance(v, _jaxpr.Var)} - set(jaxpr.invars)),
         peak_bytes(_jaxpr.needed(whole.jaxpr, [True] * len(whole.jaxpr.outvars))[0]),
     )
-    return Linearized(kept, value, gradient, program)
+    return Linearized(params, kept, value, gradient, program)
 
 
 def _asked(product: Callable[..., Any]) -> tuple[Callable[..., tuple[Tree, Any]], bool]:

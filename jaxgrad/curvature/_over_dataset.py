@@ -13,7 +13,7 @@ import numpy as np
 from jaxgrad import _check, _sharding, _static, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, T, Tree
-from jaxgrad.curvature._engine import _vectors
+from jaxgrad.curvature._engine._loops import in_a_loop
 
 __all__ = ["over_batches", "over_dataset", "stack_batches", "weighted_loss"]
 
@@ -24,7 +24,7 @@ def over_dataset(
     params: T,
     vector: T,
     batches: tuple[Tree, ...],
-    weights: Array,
+    weights: Array | np.ndarray,
     *,
     axis_name: AxisName = None,
 ) -> T:
@@ -78,7 +78,6 @@ def over_dataset(
     References:
         Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural Computation 6, section 4.
     """
-    _vectors.count_of(params, vector)
     weights = _checked(batches, weights)
     params, vector = _sharding.replicated(params, axis_name), _sharding.replicated(vector, axis_name)
 
@@ -88,8 +87,9 @@ def over_dataset(
 
     start = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, dtype=_tree.accumulator(leaf.dtype)), vector)
     start = _sharding.settled(lambda *given: add_one(*given)[0], start, _tree.take((batches, weights), 0))
-    total, _ = jax.lax.scan(add_one, start, (batches, weights))
-    return _divided(*_sharding.sum_over((total, jnp.sum(weights)), axis_name), vector)
+    total, _ = jax.lax.scan(in_a_loop(add_one), start, (batches, weights))
+    total, count = _sharding.sum_over((total, jnp.sum(weights)), axis_name)
+    return _divided(total, count, vector)
 
 
 def _checked(batches: Any, weights: Any) -> Array:
@@ -343,9 +343,8 @@ def _padded(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...
 
 
 @jit("product", name="over_batches")
-def _step(product: Callable[..., Any], params: Tree, vector: Tree, rows: tuple[Tree, ...], weights: Array) -> Tree:
+def _step(product: Callable[..., Any], params: Tree, vector: Tree, rows: tuple[Tree, ...], weights: Any) -> Tree:
     """Return the sum over one batch, in float32 at the least."""
-    _vectors.count_of(params, vector)
     part = _mirrored(product(params, vector, *rows, weights), vector)
     return jax.tree.map(lambda leaf: leaf.astype(_tree.accumulator(leaf.dtype)), part)
 

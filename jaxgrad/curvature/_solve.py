@@ -13,6 +13,7 @@ from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, T, Tree
 from jaxgrad.curvature._engine import _iterations, _stacks
+from jaxgrad.curvature._engine._implicit import moving_solution, relative_residual
 from jaxgrad.curvature._engine._preconditioners import Preconditioner, preconditioning
 from jaxgrad.curvature._engine._symmetric import ProductFn, Times, held, times
 
@@ -127,14 +128,17 @@ def solve(
             return _iterations.neumann(apply, rhs, precondition, limit, most)
         return _iterations.conjugate_gradients(apply, rhs, precondition or (lambda tree: tree), limit, most)
 
+    def solver(apply: Times, rhs: Tree) -> Tree:
+        return iterate(apply, rhs, _tree.norm(rhs))[0]
+
     constant, moving, inputs = held(apply, rhs)
     fixed = lax.stop_gradient(rhs)
     left = fixed if first is None else jax.tree.map(jnp.subtract, fixed, constant(first))
     way, course = lax.stop_gradient(iterate(constant, left, _tree.norm(fixed)))
     x = way if first is None else _tree.add(first, way)
     residual = jax.tree.map(jnp.subtract, fixed, constant(x))
-    moved = _with_slopes(x, rhs, moving, inputs, iterate)
-    relative = _relative(residual, fixed)
+    moved = moving_solution(x, rhs, moving, inputs, solver)
+    relative = relative_residual(residual, fixed)
     products = course.products + (1 if first is None else 2)
     converged = relative <= jnp.asarray(tolerance, relative.dtype)
     return Solution(_stacks.with_dtypes(moved, params), relative, products, converged, course.indefinite)
@@ -150,38 +154,3 @@ def _start(params: T, rhs: T, start: T | None) -> tuple[Tree, Tree | None]:
         return laid_out(rhs), None
     _check.mirrors(params=params, start=start)
     return laid_out(rhs), lax.stop_gradient(laid_out(start))
-
-
-def _with_slopes(x: Tree, rhs: Tree, moving: Any, inputs: list[Any], iterate: Any) -> Tree:
-    """Return a solution that moves as the exact one does: ``A dx = db - (dA) x``, one more solve."""
-
-    @jax.custom_jvp
-    def attached(x: Tree, _rhs: Tree, *_inputs: Any) -> Tree:
-        return x
-
-    def solver(apply: Times, rhs: Tree) -> Tree:
-        return iterate(apply, rhs, _tree.norm(rhs))[0]
-
-    @attached.defjvp
-    def slopes(primals: Any, tangents: Any) -> tuple[Tree, Tree]:
-        x, rhs, *inputs = primals
-        # of the same kind again, so that it has derivatives of any order
-        x = attached(x, rhs, *inputs)
-        _, moved = jax.jvp(lambda *inputs: moving(x, *inputs), tuple(inputs), tuple(tangents[2:]))
-        left = _tied(jax.tree.map(jnp.subtract, tangents[1], moved))
-        return x, lax.custom_linear_solve(lambda v: moving(v, *inputs), left, solver, symmetric=True)
-
-    # inside of shard_map a solution must vary as its product does
-    return attached(x, rhs, *inputs)
-
-
-def _tied(tree: Tree) -> Tree:
-    """Let every leaf depend on all, without a change: JAX transposes a solve for all of its right-hand side or none."""
-    nothing = 0 * jnp.sum(jnp.stack([jnp.sum(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)]))
-    return jax.tree.map(lambda leaf: leaf + nothing.astype(leaf.dtype), tree)
-
-
-def _relative(residual: Tree, rhs: Tree) -> Array:
-    """Return the length of the residual in that of the right-hand side; of a right-hand side of zeros its own."""
-    whole = _tree.norm(rhs)
-    return _tree.norm(residual) / jnp.where(whole > 0, whole, jnp.ones_like(whole))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal, overload
 
 import jax
-import jax.numpy as jnp
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check
 from jaxgrad._deprecated import renamed
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, Function, T, Ts, Wrt
-from jaxgrad._uses import _algebra
 from jaxgrad._uses._batch import OLD_MODES, Mode, problem_of
 from jaxgrad._uses._explicit import laid_out
-from jaxgrad._uses._factors import Factor, dtype_of_sum
-from jaxgrad._uses._gradient_factors import GradientFactors, gradient_factors
-from jaxgrad._uses._plan import LeafPlan
+from jaxgrad._uses._gradient_factors import gradient_factors
+from jaxgrad._uses._inner_products import sum_of_products
 
 __all__ = ["gram"]
 
@@ -115,29 +111,3 @@ def _like(batch: tuple[Any, ...], other: Any) -> tuple[Any, ...]:
     _check.batch(other)
     _check.mirrors(batch=jax.tree.map(lambda x: x[0], batch), other=jax.tree.map(lambda x: x[0], other))
     return other
-
-
-def sum_of_products(plans: tuple[LeafPlan, ...], first: GradientFactors, second: GradientFactors) -> Array:
-    """Add the inner products of all leaves."""
-    pairs = zip(plans, first.entries, second.entries, strict=True)
-    products = [_product(plan, a, b) for plan, a, b in pairs if a is not None]
-    kept = _tree.accumulator(first.losses.dtype, *(p.dtype for p in products))
-    blank = jnp.zeros((first.losses.shape[0], second.losses.shape[0]), kept)
-    return functools.reduce(jnp.add, [p.astype(kept) for p in products], blank)
-
-
-def _product(plan: LeafPlan, a: Any, b: Any) -> Array:
-    """Return the inner products of the gradients of one leaf."""
-    if plan.method == "ghost" and plan.rows == 1:
-        kept = dtype_of_sum(a)
-        rows, columns = (_pairwise(x, y, kept) for x, y in zip(a[0], b[0], strict=True))
-        return jnp.sum(rows * columns, axis=0)
-    left, right = (_algebra.flat_rows(_algebra.form(plan, x) if plan.method == "ghost" else x) for x in (a, b))
-    kept = _tree.accumulator(left.dtype)
-    return jnp.einsum("ik,jk->ij", left, right, precision="highest", preferred_element_type=kept)
-
-
-def _pairwise(x: Factor, y: Factor, kept: Any) -> Array:
-    """Return the inner products of single rows across a batch: ``(groups, B, B')``."""
-    x, y = jax.tree.map(lambda z: jnp.swapaxes(z[:, :, 0], 0, 1)[None], (x, y))
-    return _algebra.inner_products(x, y, kept)[0]

@@ -102,16 +102,16 @@ def at_every_start(aux, params, task):
 
 
 POINTS = {
+    "curvature.influence": of_every_training_example,
     "shift.gradient": at_the_shift,
     "shift.value_and_grad": at_the_shift,
     "shift.expected_gradient": at_every_shift,
     "curvature.hvp": past_the_vector,
-    "curvature.kfac": of_every_example,
-    "curvature.ekfac": of_every_example,
-    "curvature.influence": of_every_training_example,
     "curvature.jacobian_product": past_the_vector,
     "curvature.ggn_product": of_the_inputs,
     "curvature.fisher_product": of_the_inputs,
+    "curvature.kfac": of_every_example,
+    "curvature.ekfac": of_every_example,
     "gradient.mixed_product": past_the_vector,
     "gradient.gradient_penalty": of_every_example,
     **{name: of_every_example for name in FUNCTIONS if name.startswith("per_example.")},
@@ -161,13 +161,14 @@ def parts(function, result):
 
 
 WITHOUT = {
+    "curvature.gauss_newton": "builds an optax transformation, whose updates have no room beside them",
+    "curvature.predictive_covariance": "its function is a model of one example, whose outputs are not returned",
+    "curvature.row_space_solve": "returns a record of how good the solution is",
     "per_example.values": "its function returns any tree",
     "per_example.dp_aggregate": "builds an optax transformation, whose updates have no room beside them",
     "curvature.linearize": "its function is a product, which hands out none",
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
-    "curvature.gauss_newton": "builds an optax transformation, whose updates have no room beside them",
-    "curvature.predictive_covariance": "its function is a model of one example, whose outputs are not returned",
     "curvature.weighted_loss": "an aux has no place in a sum",
 }
 """Functions of a loss that hand out no aux."""

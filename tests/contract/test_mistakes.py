@@ -18,9 +18,9 @@ from tests.contract.house import is_function, public_functions
 from tests.contract.test_bad_inputs import OF_A_LOSS, W, X, loss, refusal
 
 OF_ITS_OWN = (
+    "curvature.gauss_newton",
     "nth.register_rule",
     "per_example.dp_aggregate",
-    "curvature.gauss_newton",
     "curvature.stack_batches",
     "curvature.weighted_loss",
 )
@@ -29,19 +29,20 @@ FUNCTIONS = {name: thing for name, thing in public_functions().items() if is_fun
 FIRST = {name: next(iter(inspect.signature(thing).parameters), "") for name, thing in FUNCTIONS.items()}
 OF_A_FUNCTION = {name for name, first in FIRST.items() if first in _jit.FUNCTIONS}
 WITH_WRT = {name for name, thing in FUNCTIONS.items() if "wrt" in inspect.signature(thing).parameters}
-HESSIAN = functools.partial(curvature.hvp, loss)
 SAMPLED = {"kind": "mc", "output_loss": "squared_error"}
+HESSIAN = functools.partial(curvature.hvp, loss)
 WITH_KEY = {
-    "curvature.ekfac": lambda key: curvature.ekfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
-    "curvature.kfac": lambda key: curvature.kfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
-    "curvature.fisher_product": lambda key: curvature.fisher_product(
-        lambda p, x: x * p["w"][None], W, W, X, X, output_loss="squared_error", kind="mc", key=key
-    ),
     "curvature.diagonal": lambda key: curvature.diagonal(HESSIAN, W, X, key=key),
     "curvature.eigenpairs": lambda key: curvature.eigenpairs(HESSIAN, W, X, k=1, key=key),
     "curvature.log_determinant": lambda key: curvature.log_determinant(HESSIAN, W, X, damping=1.0, key=key),
+    "curvature.nystrom": lambda key: curvature.nystrom(HESSIAN, W, X, rank=2, key=key),
     "curvature.spectral_density": lambda key: curvature.spectral_density(HESSIAN, W, X, key=key),
     "curvature.trace": lambda key: curvature.trace(HESSIAN, W, X, key=key),
+    "curvature.fisher_product": lambda key: curvature.fisher_product(
+        lambda p, x: x * p["w"][None], W, W, X, X, output_loss="squared_error", kind="mc", key=key
+    ),
+    "curvature.ekfac": lambda key: curvature.ekfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
+    "curvature.kfac": lambda key: curvature.kfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
     "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),
     "per_example.random_projection": lambda key: per_example.random_projection(loss, W, X, key=key, dim=2),
     "shift.random_shifts": lambda key: shift.random_shifts(W, key=key, num_shifts=2),
@@ -58,8 +59,8 @@ def required(name, *given):
     known = {
         "optimizer": optax.sgd(0.1), "num_steps": 1, "radius": 0.1, "learning_rate": 0.1, "clip_norm": 1.0,
         "touches": ["w", "w"], "key": jax.random.key(0), "num_samples": 2, "dim": 2, "weights": jnp.ones(2),
-        "output_loss": "squared_error",
         "k": 1, "damping": 1.0, "prior_precision": 1.0, "num_examples": 2,
+        "output_loss": "squared_error",
     }  # fmt: skip
     parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
     return {p.name: known[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}

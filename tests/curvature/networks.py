@@ -92,14 +92,14 @@ def recurrent(params, x):
     def step(h, x):
         return jnp.tanh(x @ params["input"] + h @ params["hidden"]), None
 
-    return jax.lax.scan(step, jnp.zeros(3), x)[0] @ params["out"]
+    return params["out"] @ jax.lax.scan(step, jnp.zeros(3), x)[0]
 
 
 def recurrent_torch(params, x):
     uses, h = Uses(), torch.zeros(3, dtype=torch.float64)
     for row in x:
         h = torch.tanh(uses.dense("input", row, params["input"]) + uses.dense("hidden", h, params["hidden"]))
-    return uses.dense("out", h, params["out"]), uses
+    return uses.dense("out", h, params["out"].T), uses
 
 
 def convolutional(params, x):
@@ -161,9 +161,10 @@ NETWORKS = {
     "recurrent": network(
         recurrent,
         recurrent_torch,
-        {"input": (2, 3), "hidden": (3, 3), "out": (3, 2)},
+        {"input": (2, 3), "hidden": (3, 3), "out": (2, 3)},
         (draw(4, 3, 2), RNG.integers(0, 2, size=(4, 2)).astype(float)),
         "bernoulli",
+        ("out",),
     ),
     "convolutional": network(
         convolutional,

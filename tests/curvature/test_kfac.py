@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 import torch_ref.curvature
 from jaxgrad.curvature import KroneckerFactors, dense_hessian, kfac
@@ -179,14 +181,33 @@ def test_the_scale_is_that_of_the_loss_and_uneven_batches_add_up():
 
 def test_draws_follow_the_example_and_average_to_the_exact_factors():
     network = NETWORKS["recurrent"]
+
+    def with_aux(params, x):
+        return network.model(params, x), jnp.sum(x)
+
     options = options_of(network, "exact", "expand")
     exact = kfac(network.model, network.params, *network.batch, **options)
     options |= {"kind": "mc", "key": jax.random.key(0), "num_samples": 4000}
-    drawn = kfac(network.model, network.params, *network.batch, **options)
+    drawn, aux = kfac(with_aux, network.params, *network.batch, has_aux=True, **options)
+    assert_parity(aux, jnp.sum(network.batch[0], (1, 2)))
     in_chunks = kfac(network.model, network.params, *network.batch, microbatch=3, **options)
     assert_parity(held_by_path(drawn), held_by_path(in_chunks))
     got, want = (jnp.concatenate([f.pair(p).cotangents.ravel() for p in network.params]) for f in (drawn, exact))
     assert 0 < float(jnp.linalg.norm(got - want) / jnp.linalg.norm(want)) < 0.05
+
+
+def test_devices_that_share_a_batch_have_its_factors():
+    """With the draws of the whole batch: each example has its own by its place."""
+    network, mesh = NETWORKS["positions"], jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+    options = options_of(network, "exact", "expand") | {"kind": "mc", "key": jax.random.key(0), "num_samples": 2}
+    sharded = jax.shard_map(
+        lambda params, *batch: kfac(network.model, params, *batch, axis_name="d", **options),
+        mesh=mesh,
+        in_specs=(P(), P("d"), P("d")),
+        out_specs=P(),
+    )
+    got = jax.jit(sharded)(network.params, *network.batch)
+    assert_parity(held_by_path(got), held_by_path(kfac(network.model, network.params, *network.batch, **options)))
 
 
 def a_squared_error(outputs, targets):
@@ -199,6 +220,69 @@ def test_a_loss_that_is_a_function_has_the_factors_of_its_name():
     got = kfac(network.model, network.params, *network.batch, **options | {"output_loss": a_squared_error})
     want = kfac(network.model, network.params, *network.batch, **options)
     assert_parity(held_by_path(got), held_by_path(want))
+
+
+def test_a_large_leaf_without_factors_has_its_exact_diagonal_and_the_other_a_block():
+    def loss(params, x):
+        return jnp.sum(jnp.sin(x * params["scale"] + params["offset"]) ** 2)
+
+    params = {"scale": jnp.asarray(draw(600)), "offset": jnp.asarray(draw(1, seed=1))}
+    x = jnp.asarray(draw(4, 600))
+    factors = kfac(loss, params, x)
+    gradients = jax.vmap(jax.grad(loss), (None, 0))(params, x)
+    assert [form.form for form in factors.about.leaves] == ["block", "diagonal"]
+    assert_parity(factors.block("scale"), jnp.mean(gradients["scale"] ** 2, 0))
+    assert_parity(factors.inverse_product(params, 0.1)["scale"], params["scale"] / (factors.block("scale") + 0.1))
+    assert "600 entries > 512" in factors.explain()
+
+
+def test_a_loss_with_mutable_arrays_has_blocks():
+    """Its derivative is no program that can be walked over."""
+
+    def loss(params, x):
+        total = jax.new_ref(jnp.zeros(2))
+        total[...] += x @ params["w"]
+        return jnp.sum(jnp.sin(total[...]))
+
+    params, x = {"w": jnp.asarray(draw(3, 2))}, jnp.asarray(draw(4, 3))
+    gradients = jax.vmap(jax.grad(loss), (None, 0))(params, x)["w"].reshape(4, -1)
+    assert_parity(kfac(loss, params, x).block("w"), gradients.T @ gradients / 4)
+
+
+def test_layers_of_a_stack_have_the_factors_that_they_have_one_by_one():
+    def stacked(params, x):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, params["w"])[0]
+
+    def one_by_one(params, x):
+        for name in sorted(params):
+            x = jnp.tanh(x @ params[name])
+        return x
+
+    weights, x, y = jnp.asarray(draw(3, 4, 4)), draw(4, 4), draw(4, 4, seed=1)
+    options = {"kind": "exact", "output_loss": "squared_error"}
+    got = kfac(stacked, {"w": weights}, x, y, **options)
+    apart = {str(i): w for i, w in enumerate(weights)}
+    want = kfac(one_by_one, apart, x, y, **options)
+    sides = [jnp.concatenate(side) for side in zip(*(want.pair(name) for name in apart), strict=True)]
+    assert_parity(tuple(got.pair("w")), tuple(sides))
+    product, each = got.inverse_product({"w": weights}, 0.1)["w"], want.inverse_product(apart, 0.1)
+    assert_parity(product, jnp.stack([each[name] for name in apart]))
+
+
+def test_distributions_and_masked_classes_of_the_softmax():
+    """The sum of a distribution weighs its example; a class that is masked out adds nothing, and no NaN."""
+
+    def masked(params, x):
+        return jnp.where(jnp.array([True, True, False]), x @ params["w"], -jnp.inf)
+
+    params, x = {"w": jnp.asarray(draw(3, 3))}, draw(4, 3)
+    labels = jnp.array([0, 1, 1, 0])
+    options = {"kind": "exact", "output_loss": "softmax_cross_entropy"}
+    plain = kfac(masked, params, x, labels, **options).product(params)["w"]
+    doubled = kfac(masked, params, x, 2 * jax.nn.one_hot(labels, 3), **options).product(params)["w"]
+    assert_parity(doubled, 2 * plain)
+    assert bool(jnp.all(plain[:, 2] == 0))
+    assert bool(jnp.all(jnp.isfinite(plain)))
 
 
 def test_a_tied_weight_has_factors_that_scale_with_the_loss():
@@ -305,8 +389,16 @@ def test_refuses():
     call("output_loss must be a function", kind="exact", output_loss=3, error=TypeError)
     call(r"samples must be targets of shape \(num_samples, 4", kind="mc", samples=jnp.ones((2, 3, 2)), **squares)
     call(r"weights must be one number for every example", kind="exact", weights=jnp.ones(3), **squares)
+    both = {"key": jax.random.key(0), "samples": jnp.ones((2, 4, 2))}
+    call("pass key= or samples=, not both", kind="mc", **both, **squares)
+    call("weights must be an array", kind="exact", weights=[1.0] * 4, error=TypeError, **squares)
     call("num_samples must be", kind="mc", key=jax.random.key(0), num_samples=0, **squares)
     call(r"loss_fn must return a scalar.*got float64\[2\]")
+    call(r"samples must have the shape of the outputs of an example", kind="mc", samples=jnp.ones((2, 4, 3)), **squares)
+    call(r"target of an example must have.*\[2\]; got .*\[3\]: nothing is broadcast", x, x, kind="exact", **squares)
+    call(r"takes one target.*got 3 trees.*weights=", x, y, y, kind="exact", **squares)
+    classes = {"kind": "exact", "output_loss": "softmax_cross_entropy"}
+    call("has the shape of class numbers, which must be integers", x, y[:, 0], error=TypeError, **classes)
     factors = kfac(bare, params, x, y, kind="exact", **squares)
     with pytest.raises(ValueError, match=r"damping must not be negative or NaN; got -0\.1"):
         factors.inverse_product(params, -0.1)

@@ -14,9 +14,11 @@ from torch_ref.curvature._laplace import log_evidence as log_evidence
 from torch_ref.curvature._laplace import predictive_covariance as predictive_covariance
 from torch_ref.curvature._linearize import linearize as linearize
 from torch_ref.curvature._log_determinant import log_determinant as log_determinant
+from torch_ref.curvature._nystrom import nystrom as nystrom
 from torch_ref.curvature._over_dataset import over_batches as over_batches
 from torch_ref.curvature._over_dataset import over_dataset as over_dataset
 from torch_ref.curvature._over_dataset import weighted_loss as weighted_loss
+from torch_ref.curvature._row_space_solve import row_space_solve as row_space_solve
 from torch_ref.curvature._solve import solve as solve
 from torch_ref.curvature._spectral_density import spectral_density as spectral_density
 from torch_ref.curvature._trace import trace as trace
@@ -35,9 +37,11 @@ __all__ = [
     "linearize",
     "log_determinant",
     "log_evidence",
+    "nystrom",
     "over_batches",
     "over_dataset",
     "predictive_covariance",
+    "row_space_solve",
     "solve",
     "spectral_density",
     "trace",

@@ -47,8 +47,8 @@ def middle_product(
         beside = (linear.pull(loss.gradient()), loss.value()) if full_output else (point, None)
         return lambda v: linear.pull(times(linear.push(v))), (*beside, linear.aux)
 
-    if vectors.count is None or cache:
-        apart = _vectors.apart(point, vectors.tree, cache or vectors.count is not None)
+    if vectors.number is None or cache:
+        apart = _vectors.apart(point, vectors.tree, cache or vectors.number is not None)
         times, beside = at(apart[0])
         product = vectors._replace(tree=apart[1]).each(times)
     else:

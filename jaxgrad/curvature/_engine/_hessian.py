@@ -76,7 +76,7 @@ def _times(
             return _finite_difference(pair, point, direction, shared)
         return ONE[mode](pair, point, direction)
 
-    if vectors.count is None:
+    if vectors.number is None:
         return one(*_vectors.apart(point, vectors.tree, cache))
     if cache and mode in OF_A_MATRIX:
         times, beside = _linear(pair, point, mode)

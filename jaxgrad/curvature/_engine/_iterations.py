@@ -98,7 +98,7 @@ def _ends(apply: Times, rhs: Tree, most: int) -> tuple[Array, Array, int]:
     steps = min(BOUND, most, _stacks.size(rhs))
     # a right-hand side of zeros has no direction
     start = jax.tree.map(lambda leaf: jnp.where(_tree.norm(rhs) > 0, leaf, jnp.ones_like(leaf)), rhs)
-    space = lanczos(apply, start, steps, jax.random.key(0))
+    space = lanczos(apply, start, steps)
     ritz, weights = jnp.linalg.eigh(tridiagonal(space))
     rounding = 10 * float(jnp.finfo(ritz.dtype).eps) * jnp.max(jnp.abs(ritz))
     return ritz[0] + rounding, ritz[-1] + jnp.abs(space.beside[-1] * weights[-1, -1]), steps

@@ -29,9 +29,13 @@ def flattened(batch: tuple[Any, ...], weights: Any, microbatch: int | None) -> t
 
     Raises:
         ValueError: If the weights do not fit the batch.
+        TypeError: If they are no array.
     """
     if weights is None:
         return batch, None, microbatch
+    if not hasattr(weights, "shape"):
+        message = f"weights must be an array with a number for every example; got {_check.describe(weights)}"
+        raise TypeError(message)
     shape = jnp.shape(weights)
     leading = {jnp.shape(leaf)[: len(shape)] for leaf in jax.tree.leaves(batch)}
     if len(shape) not in (1, 2) or leading != {shape}:

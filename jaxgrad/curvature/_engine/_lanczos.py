@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgrad import _sharding, _tree
-from jaxgrad._types import Array, Key, Tree
+from jaxgrad._types import Array, Tree
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._symmetric import Times
 
@@ -36,10 +36,10 @@ class _Carry(NamedTuple):
     largest: Array
 
 
-def lanczos(apply: Times, start: Tree, num_steps: int, key: Key) -> Krylov:
+def lanczos(apply: Times, start: Tree, num_steps: int) -> Krylov:
     """Build a Krylov space by ``num_steps`` products.
 
-    Where the space is invariant it is continued by a random direction, and the matrix falls into blocks there: no
+    Where the space is invariant it is continued by another direction, and the matrix falls into blocks there: no
     division by zero, and a multiple eigenvalue is found as often as it is there.
 
     matfree and lineax have this for flat vectors. Joined, the leaves would lose their layout over devices, and matfree
@@ -49,12 +49,12 @@ def lanczos(apply: Times, start: Tree, num_steps: int, key: Key) -> Krylov:
         apply: The product.
         start: The first direction, of any length but zero.
         num_steps: At most the number of parameters.
-        key: Draws the directions that continue an invariant space.
     """
     kept = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(start)))
     zero = jnp.zeros((), kept)
     first = _stacks.scaled(start, 1 / _tree.norm(start))
-    carry = _Carry(_stacks.blank(first, num_steps), first, jax.tree.map(jnp.zeros_like, first), zero, zero)
+    basis = _stacks.put(_stacks.blank(first, num_steps), 0, first)
+    carry = _Carry(basis, first, jax.tree.map(jnp.zeros_like, first), zero, zero)
 
     def step(carry: _Carry, j: Array) -> tuple[_Carry, tuple[Array, Array]]:
         w = apply(carry.vector)
@@ -64,13 +64,17 @@ def lanczos(apply: Times, start: Tree, num_steps: int, key: Key) -> Krylov:
         length = _tree.norm(w)
         largest = jnp.maximum(carry.largest, jnp.abs(alpha) + carry.beta)
         ends = length <= ROUNDING * float(jnp.finfo(kept).eps) * largest
-        w = lax.cond(ends, lambda w: _unit(_stacks.normal(jax.random.fold_in(key, j), w)), _unit, w)
+        w = lax.cond(ends, lambda w: _unit(_stacks.generic(j, w)), _unit, w)
         # and once more all of them: rows that are not written yet are zeros, and take nothing away
-        basis = _stacks.put(carry.basis, j, carry.vector)
-        w = jax.tree.map(jnp.subtract, w, _stacks.combine(_stacks.inner(basis, w), basis))
+        w = jax.tree.map(jnp.subtract, w, _stacks.combine(_stacks.inner(carry.basis, w), carry.basis))
         left = _tree.norm(w)
-        beta = jnp.where(ends, zero, length * left)
-        return _Carry(basis, _over(w, left), carry.vector, beta, largest), (alpha, beta)
+        beta, following = jnp.where(ends, zero, length * left), _over(w, left)
+        # what is written depends on all that is read, so that XLA writes in place and copies no basis; the last
+        # direction has no row, and the row before is written again
+        there = j + 1 < num_steps
+        row = jax.tree.map(lambda a, b: jnp.where(there, a, b), following, carry.vector)
+        basis = _stacks.put(carry.basis, jnp.where(there, j + 1, j), row)
+        return _Carry(basis, following, carry.vector, beta, largest), (alpha, beta)
 
     carry = _sharding.settled(lambda carry, j: step(carry, j)[0], carry, jnp.zeros((), int))
     carry, (diagonal, beside) = lax.scan(step, carry, jnp.arange(num_steps))

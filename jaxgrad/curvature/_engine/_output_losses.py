@@ -110,7 +110,8 @@ class Named:
         u = vector.astype(self.outputs.dtype)
         rest = tuple(range(1, u.ndim))
         slopes = self.weights * self.scores(self.labels)
-        total = jnp.sum(self.weights * jnp.ones_like(u[..., :1]), rest, keepdims=True)
+        # a mean of ones has the layout of the outputs, on a mesh too
+        total = jnp.sum(self.weights * jnp.mean(jnp.ones_like(u), -1, keepdims=True), rest, keepdims=True)
         present = total != 0
         along = jnp.sum(slopes * u, rest, keepdims=True)
         return jnp.where(present, slopes * along / jnp.where(present, total, 1), 0).astype(self.dtype)

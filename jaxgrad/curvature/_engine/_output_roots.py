@@ -52,13 +52,19 @@ def output_loss_of(output_loss: Any) -> OutputLoss:
         )
         raise TypeError(message)
     _check.choice(output_loss, "output_loss", tuple(NAMES))
-    value, root, draw, score = NAMES[output_loss]
+    plain, root, draw, score = NAMES[output_loss]
 
-    def column(outputs: Array, _: Any, index: Array) -> Array:
-        rows = _positions(outputs)
+    def value(outputs: Array, *targets: Any) -> Array:
+        return plain(outputs, _target(output_loss, outputs, targets))
+
+    def column(outputs: Array, targets: tuple[Any, ...], index: Array) -> Array:
+        target, rows = _target(output_loss, outputs, targets), _positions(outputs)
         at, of = jnp.divmod(index, rows.shape[-1])
         here = jnp.arange(rows.shape[0])[:, None] == at
         entries = jnp.where(here, root(rows, of), jnp.zeros_like(rows)) / math.sqrt(rows.shape[0])
+        if output_loss == "softmax_cross_entropy" and target.shape == outputs.shape:
+            # a distribution that does not add up to 1 weighs its position
+            entries = entries * _tree.safe_sqrt(jnp.sum(_positions(target), -1, keepdims=True))
         return entries.reshape(outputs.shape)
 
     def drawn(outputs: Array, key: Key) -> Array:
@@ -67,11 +73,45 @@ def output_loss_of(output_loss: Any) -> OutputLoss:
         return targets.reshape(outputs.shape if targets.ndim == 2 else outputs.shape[:-1])
 
     def scored(outputs: Array, targets: Array) -> Array:
+        _target(output_loss, outputs, (targets,), "samples")
         rows = _positions(outputs)
         given = targets.reshape(rows.shape[:1] if draw is _draw_label else rows.shape)
         return (score(rows, given) / math.sqrt(rows.shape[0])).reshape(outputs.shape)
 
     return OutputLoss(output_loss, value, column, drawn, scored)
+
+
+def _target(name: str, outputs: Array, targets: tuple[Any, ...], argument: str = "the target of an example") -> Array:
+    """Return the one target of an example, after refusing one that does not fit its outputs.
+
+    Raises:
+        ValueError: If there is not one, or it has another shape.
+        TypeError: If class numbers are no integers.
+    """
+    if len(targets) != 1:
+        message = (
+            f'output_loss="{name}" takes one target: the batch is then (inputs, targets); got {len(targets) + 1} trees,'
+            " and weights of examples are given as weights="
+        )
+        raise ValueError(message)
+    target = targets[0]
+    classes = name == "softmax_cross_entropy" and jnp.shape(target) == outputs.shape[:-1]
+    if jnp.shape(target) != outputs.shape and not classes:
+        shapes = f"{list(outputs.shape)}" + f", or of classes {list(outputs.shape[:-1])}" * (
+            name == "softmax_cross_entropy"
+        )
+        message = (
+            f'{argument} must have the shape of the outputs of an example for output_loss="{name}", {shapes};'
+            f" got {_check.describe(target)}: nothing is broadcast"
+        )
+        raise ValueError(message)
+    if classes and not jnp.issubdtype(target.dtype, jnp.integer):
+        message = (
+            f"{argument} has the shape of class numbers, which must be integers; got {_check.describe(target)}: write"
+            " labels.astype(jnp.int32), or give distributions"
+        )
+        raise TypeError(message)
+    return target
 
 
 def _positions(outputs: Array) -> Array:
@@ -105,17 +145,17 @@ def _dense_column(output_loss: Callable[..., Array]) -> Callable[..., Array]:
 def _squared_error(outputs: Array, targets: Array) -> Array:
     """Half the squared distance, the mean over positions."""
     rows = _positions(outputs)
-    return jnp.sum(jnp.square(rows - targets.reshape(rows.shape))) / (2 * rows.shape[0])
+    return jnp.sum(jnp.square(rows - targets.reshape(rows.shape).astype(rows.dtype))) / (2 * rows.shape[0])
 
 
 def _softmax_cross_entropy(outputs: Array, targets: Array) -> Array:
     """The cross-entropy of labels, or of distributions, the mean over positions."""
     rows = _positions(outputs)
     scores = jax.nn.log_softmax(rows)
-    if jnp.issubdtype(targets.dtype, jnp.integer):
+    if targets.shape != outputs.shape:
         chosen = jax.nn.one_hot(targets.reshape(-1), rows.shape[-1], dtype=bool)
         return -jnp.sum(jnp.where(chosen, scores, jnp.zeros_like(scores))) / rows.shape[0]
-    weights = targets.reshape(rows.shape)
+    weights = targets.reshape(rows.shape).astype(rows.dtype)
     # a class of probability zero may have the logit -inf
     return -jnp.sum(jnp.where(weights == 0, jnp.zeros_like(scores), weights * scores)) / rows.shape[0]
 

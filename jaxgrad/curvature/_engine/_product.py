@@ -36,10 +36,10 @@ def whole(
     gradient, value, aux = beside
 
     def zeros(leaf: Any) -> Array:
-        rows = () if vectors.count is None else (vectors.count,)
+        rows = () if vectors.number is None else (vectors.number,)
         return jnp.zeros(rows + jnp.shape(leaf), jnp.result_type(leaf))
 
-    result: Any = subset.embed(product) if vectors.count is None else subset.embed(product, zeros)
+    result: Any = subset.embed(product) if vectors.number is None else subset.embed(product, zeros)
     if full_output:
         result = Product(result, jnp.asarray(value), subset.embed(gradient))
     return (result, aux) if has_aux else result

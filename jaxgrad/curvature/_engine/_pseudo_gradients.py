@@ -6,6 +6,7 @@ Monte Carlo one the gradients at targets that are drawn. Both are gradients of `
 and a backward pass for every seed.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -71,31 +72,51 @@ def source_of(
         return _of_losses(loss_fn, params, batch, wrt, loss, axis_name, has_aux)
     assert loss is not None, "checked above"
     size = _check.batch(batch)
-    if kind == "mc" and samples is not None:
-        num_samples = _check_samples(samples, size)
-    columns = _check.count(num_samples, "num_samples", least=1) if kind == "mc" else 0
-    impl = jax.random.key_impl(_typed(key)) if kind == "mc" and samples is None else None
-    extras = _extras(kind, key, samples, size, axis_name)
+    if kind == "exact":
+        root = loss.column
+
+        def column_of(outputs: Array, targets: tuple[Any, ...], _: Any, column: Array) -> Array:
+            return root(outputs, targets, column)
+
+        return _of_outputs(loss_fn, params, batch, wrt, (), None, column_of, axis_name, has_aux)
+    count = num_samples if samples is None else _check_samples(samples, size)
+    count = _check.count(count, "num_samples", least=1)
+    scores, extras = _scores(loss, key, samples, size, axis_name)
+
+    def score_of(outputs: Array, _: Any, extra: Any, column: Array) -> Array:
+        return scores(outputs, extra, column) / math.sqrt(count)
+
+    return _of_outputs(loss_fn, params, batch, wrt, extras, count, score_of, axis_name, has_aux)
+
+
+def _of_outputs(
+    model_fn: LossFn,
+    params: Params,
+    batch: tuple[Any, ...],
+    wrt: Wrt,
+    extras: Any,
+    columns: int | None,
+    seed: Callable[..., Array],
+    axis_name: AxisName,
+    has_aux: bool,
+) -> Source:
+    """Return the source whose gradients are those of the outputs times seeds: ``columns`` of them, or one an output."""
     axes = _sharding.varying((params, batch, extras))
-    shape = _outputs_of(loss_fn, params, batch, has_aux)
+    shape = _outputs_of(model_fn, params, batch, has_aux)
     blank = _sharding.vary(jnp.zeros(shape.shape, _tree.accumulator(shape.dtype)), axes)
 
     def fun(params: Params, x: Any, seed: Array) -> tuple[Array, Any]:
-        given = loss_fn(params, x)
+        given = model_fn(params, x)
         outputs, aux = given if has_aux else (given, None)
         return jnp.sum(outputs.astype(seed.dtype) * seed), (outputs, aux)
 
-    def seed(outputs: Array, targets: tuple[Any, ...], extra: Any, column: Array) -> Array:
-        if kind == "exact":
-            found = loss.column(outputs, targets, column)
-        else:
-            found = _score(loss, outputs, extra, column, impl) / jnp.sqrt(columns)
-        return _sharding.vary(found.astype(blank.dtype), axes)
+    def seed_of(outputs: Array, targets: tuple[Any, ...], extra: Any, column: Array) -> Array:
+        return _sharding.vary(seed(outputs, targets, extra, column).astype(blank.dtype), axes)
 
-    blanks = jnp.broadcast_to(blank, (size, *blank.shape))
+    blanks = jnp.broadcast_to(blank, (_check.batch(batch), *blank.shape))
     problem = problem_of(fun, params, (batch[0], blanks), wrt, "book-keeping", axis_name=axis_name, has_aux=True)
-    columns = columns or max(1, blank.size)
-    return Source(_held(problem), (batch, extras), columns, lambda example: example[:1], blank, seed)
+    count = blank.size if columns is None else columns
+    return Source(_held(problem), (batch, extras), count, lambda example: example[:1], blank, seed_of)
 
 
 def _of_losses(
@@ -148,6 +169,9 @@ def _check_needs(kind: str, loss: OutputLoss | None, key: Any, samples: Any, bat
     if kind == "mc" and key is None and samples is None:
         message = 'kind="mc" needs a random key=, such as jax.random.key(0), or targets that were drawn, as samples='
         raise ValueError(message)
+    if kind == "mc" and key is not None and samples is not None:
+        message = "samples are targets that were drawn, and key draws them: pass key= or samples=, not both"
+        raise ValueError(message)
     if kind == "mc" and key is not None:
         _check.key(key, "key")
 
@@ -184,32 +208,34 @@ def _outputs_of(model_fn: LossFn, params: Params, batch: tuple[Any, ...], has_au
     return outputs
 
 
-def _extras(kind: str, key: Key | None, samples: Any, size: int, axis_name: AxisName) -> Any:
-    """Return what else an example is given: a random key of its own, or its drawn targets.
+def _scores(loss: OutputLoss, key: Key | None, samples: Any, size: int, axis_name: AxisName) -> tuple[Any, Any]:
+    """Return the gradient in the outputs at a draw of the targets, and what else it takes of an example.
 
-    The keys follow the places of the examples in the whole batch, so that neither chunks nor devices change a draw.
+    That is a random key of its own, or its drawn targets. The keys follow the places of the examples in the whole
+    batch, so that neither chunks nor devices change a draw.
     """
-    if kind != "mc":
-        return ()
+    assert loss.draw is not None, "checked by _check_needs"
+    assert loss.score is not None, "there is one wherever targets are drawn"
+    draw, score = loss.draw, loss.score
     if samples is not None:
-        return jnp.swapaxes(samples, 0, 1)
-    first = lax.axis_index(_sharding.names(axis_name)) * size if axis_name else 0
-    return jax.random.key_data(jax.vmap(jax.random.fold_in, (None, 0))(_typed(key), first + jnp.arange(size)))
+        return lambda outputs, given, column: score(outputs, jnp.take(given, column, axis=0)), jnp.swapaxes(
+            samples, 0, 1
+        )
+    typed, places = _typed(key), jnp.arange(size, dtype=jnp.int32)
+    if axis_name:
+        places = places + size * lax.axis_index(_sharding.names(axis_name))
+    kind = jax.random.key_impl(typed)
+
+    def drawn(outputs: Array, data: Array, column: Array) -> Array:
+        key = jax.random.fold_in(jax.random.wrap_key_data(data, impl=kind), column)
+        return score(outputs, lax.stop_gradient(draw(outputs, key)))
+
+    return drawn, jax.random.key_data(jax.vmap(jax.random.fold_in, (None, 0))(typed, places))
 
 
 def _typed(key: Any) -> Key:
     """Return a key as a typed one."""
     return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
-
-
-def _score(loss: OutputLoss, outputs: Array, extra: Array, column: Array, impl: Any) -> Array:
-    """Return the gradient in the outputs at one draw of the targets, made by a kind of key or given."""
-    assert loss.draw is not None, "checked by _check_needs"
-    assert loss.score is not None, "there is one wherever targets are drawn"
-    if impl is None:
-        return loss.score(outputs, jnp.take(extra, column, axis=0))
-    key = jax.random.fold_in(jax.random.wrap_key_data(extra, impl=impl), column)
-    return loss.score(outputs, lax.stop_gradient(loss.draw(outputs, key)))
 
 
 def _held(problem: Problem) -> Problem:

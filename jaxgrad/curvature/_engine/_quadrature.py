@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxgrad import _tree
@@ -39,7 +38,7 @@ def quadrature(apply: Times, probes: Probes, num_products: int, *, inverses: boo
 
     def of_one(source: Array) -> Quadrature:
         probe = probes.draw(source)
-        space = lanczos(apply, probe, num_products, jax.random.key(0))
+        space = lanczos(apply, probe, num_products)
         nodes, vectors = jnp.linalg.eigh(tridiagonal(space))
         square = _tree.dot(probe, probe)
         # of T^-1 e_1 by its eigenvectors

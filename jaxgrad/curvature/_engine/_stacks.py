@@ -20,6 +20,7 @@ __all__ = [
     "axpy",
     "blank",
     "combine",
+    "generic",
     "gram",
     "inner",
     "normal",
@@ -88,6 +89,26 @@ def combine(coefficients: Array, stack: Tree) -> Tree:
     return jax.tree.map(
         lambda rows: jnp.tensordot(coefficients.astype(rows.dtype), rows, axes=1, precision="highest"), stack
     )
+
+
+def generic(seed: Any, like: Tree) -> Tree:
+    """Return a tree of numbers between -1 and 1 without a pattern, the same for a seed: a direction like any other.
+
+    The integers are mixed as in Wellons' hash; `jax.random` would do, and takes longer to compile than a product.
+    """
+
+    def of_leaf(index: int, leaf: Array) -> Array:
+        x = lax.iota(jnp.uint32, leaf.size).reshape(leaf.shape)
+        x = x + jnp.uint32(0x9E3779B9) * (
+            jnp.uint32(index + 1) + jnp.uint32(0x85EBCA6B) * jnp.asarray(seed, jnp.uint32)
+        )
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+            x = (x ^ (x >> jnp.uint32(shift))) * jnp.uint32(factor)
+        x = x ^ (x >> jnp.uint32(16))
+        return _sharding.like(x.astype(leaf.dtype) * 2.0**-31 - 1, leaf)
+
+    leaves, treedef = jax.tree.flatten(like)
+    return jax.tree.unflatten(treedef, [of_leaf(i, leaf) for i, leaf in enumerate(leaves)])
 
 
 def normal(key: Key, like: Tree) -> Tree:

@@ -8,16 +8,11 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax import lax
 
-from jaxgrad import _check, _jaxpr, _sharding, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Tree
+from jaxgrad.curvature._engine._loops import convolves, in_a_loop
 
 __all__ = ["Vectors", "apart", "checked", "count_of"]
-
-UNROLLED = 16
-"""Up to how many turns of a loop over chunks are written out where there are convolutions in it.
-
-XLA for CPUs is several times slower at a convolution inside of a loop, and a program grows with every turn.
-"""
 
 
 class Vectors(NamedTuple):
@@ -25,39 +20,29 @@ class Vectors(NamedTuple):
 
     tree: Tree
     """The vector; several have one more leading axis on every leaf."""
-    count: int | None
+    number: int | None
     """How many there are along that axis; ``None`` for one vector without it."""
     chunk: int | None
-    """How many are multiplied at once; ``None`` for all."""
+    """How many are multiplied at once; ``None`` for as many as are fast."""
 
     def each(self, times: Callable[[Tree], Tree]) -> Tree:
-        """Apply a map of one vector to each, ``chunk`` at once."""
-        if self.count is None:
+        """Apply a map of one vector to each, ``chunk`` at once; the last ones that are fewer by themselves."""
+        if self.number is None:
             return times(self.tree)
-        if self.chunk is None or self.chunk >= self.count:
+        chunk = self.chunk
+        if chunk is None:
+            # XLA for CPUs is slower at the convolutions of many vectors together than at one after another
+            chunk = 1 if jax.default_backend() == "cpu" and convolves(times, _tree.take(self.tree, 0)) else self.number
+        if chunk >= self.number:
             return jax.vmap(times)(self.tree)
-        turns = -(-self.count // self.chunk)
-        if turns <= UNROLLED and _convolves(times, _tree.take(self.tree, 0)):
-            return self._one_after_another(times)
-        return lax.map(times, self.tree, batch_size=self.chunk)
-
-    def _one_after_another(self, times: Callable[[Tree], Tree]) -> Tree:
-        """Write the turns out; each waits for the one before, so that no two hold their memory at one time."""
-        assert self.count is not None, "several vectors"
-        assert self.chunk is not None, "in chunks"
-        done: list[Tree] = []
-        for start in range(0, self.count, self.chunk):
-            part = jax.tree.map(lambda leaf, start=start: leaf[start : start + self.chunk], self.tree)
-            if done:
-                part, done[-1] = lax.optimization_barrier((part, done[-1]))
-            done.append(jax.vmap(times)(part))
-        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *done)
-
-
-def _convolves(times: Callable[[Tree], Tree], vector: Tree) -> bool:
-    """Say whether there is a convolution in a function."""
-    program = jax.make_jaxpr(times)(vector)
-    return _jaxpr.contains(program.jaxpr, lambda eqn: eqn.primitive.name == "conv_general_dilated")
+        whole = self.number // chunk
+        parts = jax.tree.map(lambda leaf: leaf[: whole * chunk].reshape(whole, chunk, *leaf.shape[1:]), self.tree)
+        done = lax.map(in_a_loop(jax.vmap(times)), parts)
+        done = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), done)
+        if whole * chunk == self.number:
+            return done
+        rest = jax.vmap(times)(jax.tree.map(lambda leaf: leaf[whole * chunk :], self.tree))
+        return jax.tree.map(lambda *halves: jnp.concatenate(halves), done, rest)
 
 
 def apart(point: Tree, direction: Tree, cache: bool) -> tuple[Tree, Tree]:

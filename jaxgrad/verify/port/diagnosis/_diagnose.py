@@ -91,17 +91,19 @@ ECHOES = ("residual", "addend-missing", "wiring", "norm-order", "unknown")
 def _without_echoes(causes: list[Cause]) -> list[Cause]:
     """Leave out what is the same mistake once more: a norm moved within a block changes every sum of it."""
     found: list[Cause] = []
-    blocks: set[str] = set()
+    told: set[str] = set()
+    # the norm is told where it stands in torch, behind what its absence has changed
+    blocks = {one.path.rpartition(".")[0] for one in causes if one.id == "norm-order" and one.proven}
     # blocks of a kind are one piece of code: what is known of one of them is the mistake of the others too
     known = {NUMBERED.sub(".#.", f"{one.path}.") for one in causes if one.id != "unknown"}
     for one in causes:
         block = one.path.rpartition(".")[0]
         if one.id == "unknown" and NUMBERED.sub(".#.", f"{one.path}.") in known:
             continue
-        if one.id in ECHOES and (block in blocks or one.path in blocks):
+        if one.id in ECHOES and blocks & {block, one.path} - {""} and (one.id != "norm-order" or block in told):
             continue
         found.append(one)
-        blocks |= {block} if one.id == "norm-order" and block else set()
+        told |= {block} if one.id == "norm-order" else set()
     return found
 
 

@@ -236,6 +236,8 @@ def _reduce(x: np.ndarray, axes: tuple[int, ...], **s: Any) -> np.ndarray | None
     if over in ("max", "min"):
         sign = 1 if over == "max" else -1
         return sign * np.where(full, sign * x, -np.inf).max(axes)
+    if kept is None and over in ("first", "last"):
+        return x[tuple((0 if over == "first" else -1) if a in axes else slice(None) for a in range(x.ndim))]
     if len(axes) == 1 and over in ("first", "last"):
         at = (
             full.argmax(axes[0])

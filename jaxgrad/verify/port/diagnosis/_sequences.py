@@ -46,10 +46,18 @@ def _ends(x: np.ndarray, axis: int) -> np.ndarray:
     return np.concatenate([x.take(-1, axis)[..., :half], x.take(0, axis)[..., half:]], -1)
 
 
+OVER_TIME: tuple[Callable[..., Any], ...] = (
+    np.sum,
+    np.mean,
+    np.max,
+    _ends,
+    functools.partial(np.take, indices=-1),
+    functools.partial(np.take, indices=0),
+)
+
 READS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
     lambda x: x,
-    *(functools.partial(f, axis=a) for a in (1, 0) for f in (np.sum, np.mean, np.max, _ends)),
-    *(functools.partial(np.take, indices=i, axis=a) for a in (1, 0) for i in (-1, 0)),
+    *(functools.partial(f, axis=axis) for axis in (1, 0) for f in OVER_TIME),
 )
 """What people hand on of the states of a sequence: all, or over the time their sum, mean or maximum, or an end."""
 
@@ -156,7 +164,7 @@ class _Stack:
 
     def run(self, **s: Any) -> np.ndarray | None:
         """Compute the states of the last layer."""
-        x = self.x
+        x: Any = self.x
         for cells in self.layers:
             made = [cell.run(x, s | ({"reverse": s["second"]} if i else {})) for i, cell in enumerate(cells)]
             if any(one is None for one in made):
