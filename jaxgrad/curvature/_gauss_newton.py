@@ -46,7 +46,7 @@ class GaussNewtonState(NamedTuple):
     """Whether the last step lowered the loss; else its update is zero."""
     solve_residual: Array
     """The norm of the residual of the last linear system, in that of its right-hand side: the gradient."""
-    count: Array
+    steps: Array
     """How many steps were tried."""
 
 
@@ -106,7 +106,7 @@ def gauss_newton(
 
     Returns:
         The transformation. Its state is a `GaussNewtonState` with ``damping``, ``growth``, ``loss``, ``gain_ratio``,
-        ``accepted``, ``solve_residual`` and ``count``.
+        ``accepted``, ``solve_residual`` and ``steps``.
 
     Raises:
         ValueError: If ``damping`` or ``tolerance`` is negative, ``solver`` is unknown or ``max_products`` below 1; and
@@ -159,7 +159,7 @@ def gauss_newton(
         _refuse_misuse(updates, state, params, batch)
         return _step(options, state, params, tuple(batch))
 
-    return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _refuse_misuse(updates: Any, state: Any, params: Any, batch: Any) -> None:
@@ -227,7 +227,7 @@ def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tup
         jax.tree.map(lambda d, w: jnp.where(accepted, d, 0).astype(jnp.result_type(w)), step, subset.active)
     )
     relative = _tree.norm(failed) / jnp.where(size > 0, size, 1)
-    return update, GaussNewtonState(damping, growth, loss, ratio, accepted, relative, state.count + 1)
+    return update, GaussNewtonState(damping, growth, loss, ratio, accepted, relative, state.steps + 1)
 
 
 def _flat(options: _Options) -> Callable[..., Array]:

@@ -207,4 +207,4 @@ def test_a_compiled_program_is_traced_once():
         step, state = update(state, w, batch=(X, Y))
         w, before = optax.apply_updates(w, step), len(traces)
     assert len(traces) == before
-    assert state.count == 3
+    assert state.steps == 3
