@@ -93,14 +93,14 @@ def draw(path: Path, evidences: Any, losses: Any, pairs: dict[str, tuple[Quality
     second = other.semilogx(DECAYS, losses, "s--", color="#d1703c", label="test loss")
     other.set_ylabel("test loss, nats a digit")
     left.axvline(DECAYS[np.argmax(evidences)], color="0.8", zorder=0)
-    left.legend(handles=[*first, *second], loc="center left", fontsize="small")
-    for axes, (title, pair) in zip(others, pairs.items(), strict=True):
+    left.legend(handles=[*first, *second], loc="upper left", fontsize="small")
+    for axes, (title, pair), corner in zip(others, pairs.items(), ("lower right", "upper left"), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         for found, label, color in zip(pair, ("trained", "Laplace"), ("#d1703c", "#1f4e79"), strict=True):
             text = f"{label}, error {found.calibration:.3f}"
             axes.plot(found.confidences, found.accuracies, "o-", color=color, label=text)
         axes.set(xlabel="confidence", ylabel="accuracy", title=title, xlim=(0, 1.03), ylim=(0, 1.03))
-        axes.legend(loc="upper left", fontsize="small")
+        axes.legend(loc=corner, fontsize="small")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
