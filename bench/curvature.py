@@ -229,6 +229,64 @@ def ekfac_problem(quick: bool) -> Problem:
     )
 
 
+def error_of_one(params: Any, x: Any, y: Any) -> Any:
+    """Squared error of one example."""
+    return jnp.mean((mlp_jax(params, x) - y) ** 2)
+
+
+def influence_problem(quick: bool) -> Problem:
+    """Scores of 16 tests against a training batch, with the gradients of both formed by torch."""
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
+    gradient, tests = jax.jit(jax.grad(loss)), 16
+
+    def scores_torch() -> Any:
+        one = torch.func.grad(lambda q, x, y: ((mlp_torch(q, x) - y) ** 2).mean())
+        rows = torch.func.vmap(one, (None, 0, 0))(pt, xt, yt)
+        flat = torch.cat([leaf.flatten(1) for leaf in pytree.tree_leaves(rows)], 1)
+        return -(flat[:tests] @ flat.T) / len(xt)
+
+    def ours(p: Any, x: Any, y: Any) -> Any:
+        return curvature.influence(error_of_one, p, (x, y), (x[:tests], y[:tests]))
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: ours(p, x, y), Program(ours, (p, x, y))),
+            Contender("torch vmap(grad), a product", "torch", scores_torch),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
+def predictive_problem(quick: bool) -> Problem:
+    """Covariances of the outputs under Laplace's approximation, with torch's Jacobians and the same factors."""
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
+    gradient, tests, prior = jax.jit(jax.grad(loss)), 4 if quick else 16, {"prior_precision": 50.0, "num_examples": 100}
+    eigen, by_hand = curvature.kfac(loss, p, x, y).eigen(), factors_torch(pt, xt, yt)
+    ours = functools.partial(curvature.predictive_covariance, mlp_jax, **prior)
+    roots = {
+        path: [torch.linalg.eigh(side) for side in (f if isinstance(f, tuple) else (f,))] for path, f in by_hand.items()
+    }
+
+    def covariance_torch() -> Any:
+        rows = torch.func.vmap(torch.func.jacrev(mlp_torch), (None, 0))(pt, xt[:tests])
+        total = 0
+        for name, layer in rows.items():
+            (a, u), (b, v) = roots[f"{name}/weight"]
+            turned = v.T @ layer["weight"] @ u / torch.sqrt(torch.outer(b, a) + 0.5)
+            (b, v), bias = roots[f"{name}/bias"][0], layer["bias"]
+            flat = torch.cat([turned.flatten(2), bias @ v / torch.sqrt(b + 0.5)], 2)
+            total = total + flat @ flat.transpose(1, 2)
+        return total / prior["num_examples"]
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: ours(p, eigen, x[:tests]), Program(ours, (p, eigen, x[:tests]))),
+            Contender("torch jacrev, factors", "torch", covariance_torch),
+        ],
+        gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
+    )
+
+
 ROWS = [
     Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem),
     *(product("hvp", "hvp", sizes) for sizes in SIZES),
@@ -248,4 +306,6 @@ ROWS = [
     Row("kfac", "MLP 784-512-512-10, batch 256", kfac_problem),
     Row("kfac product", "MLP 784-512-512-10, factors of a batch of 256", kfac_product_problem),
     Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),
+    Row("influence", "MLP 784-512-512-10, 256 training and 16 test examples", influence_problem),
+    Row("predictive_covariance", "MLP 784-512-512-10, 16 examples", predictive_problem),
 ]

@@ -8,13 +8,18 @@ from jaxgrad.curvature._eigenpairs import eigenpairs as eigenpairs
 from jaxgrad.curvature._ekfac import ekfac as ekfac
 from jaxgrad.curvature._engine._product import Product as Product
 from jaxgrad.curvature._fisher_product import fisher_product as fisher_product
+from jaxgrad.curvature._gauss_newton import GaussNewtonState as GaussNewtonState
+from jaxgrad.curvature._gauss_newton import gauss_newton as gauss_newton
 from jaxgrad.curvature._ggn_product import ggn_product as ggn_product
 from jaxgrad.curvature._hvp import hvp as hvp
+from jaxgrad.curvature._influence import influence as influence
 from jaxgrad.curvature._jacobian_product import jacobian_product as jacobian_product
 from jaxgrad.curvature._kfac import kfac as kfac
 from jaxgrad.curvature._kronecker import KroneckerEigen as KroneckerEigen
 from jaxgrad.curvature._kronecker import KroneckerFactors as KroneckerFactors
 from jaxgrad.curvature._kronecker import KroneckerPair as KroneckerPair
+from jaxgrad.curvature._laplace import log_evidence as log_evidence
+from jaxgrad.curvature._laplace import predictive_covariance as predictive_covariance
 from jaxgrad.curvature._linearize import Linearized as Linearized
 from jaxgrad.curvature._linearize import linearize as linearize
 from jaxgrad.curvature._log_determinant import LogDeterminant as LogDeterminant
@@ -39,6 +44,7 @@ from jaxgrad.curvature._trace import trace as trace
 __all__ = [
     "Diagonal",
     "Eigenpairs",
+    "GaussNewtonState",
     "KroneckerEigen",
     "KroneckerFactors",
     "KroneckerPair",
@@ -56,16 +62,20 @@ __all__ = [
     "eigenpairs",
     "ekfac",
     "fisher_product",
+    "gauss_newton",
     "ggn_product",
     "hvp",
+    "influence",
     "jacobian_product",
     "kfac",
     "linearize",
     "log_determinant",
+    "log_evidence",
     "nystrom",
     "operator",
     "over_batches",
     "over_dataset",
+    "predictive_covariance",
     "row_space_solve",
     "solve",
     "spectral_density",

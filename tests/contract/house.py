@@ -18,6 +18,7 @@ OF_POINTS = ("nth", "inr")
 """Of these, the families that take a function of points, any output of which is differentiated: there is no aux."""
 
 EAGER: dict[str, str] = {
+    "curvature.gauss_newton": "builds an optax transformation",
     "curvature.operator": "returns an object, whose products are jitted",
     "nth.register_rule": "enters a rule, computes nothing",
     "per_example.explain": "returns a plan, not arrays",
@@ -29,6 +30,7 @@ EAGER: dict[str, str] = {
 """Public names that are not jitted functions of arrays."""
 
 NO_TWIN: dict[str, str] = {
+    "curvature.gauss_newton": "builds an optax transformation; its tests take the dense step by NumPy",
     "curvature.operator": "an object around a product, which has the twin",
     "nth.register_rule": "torch has no Taylor mode to register with",
     "per_example.explain": "a plan of our engine",
@@ -38,6 +40,7 @@ NO_TWIN: dict[str, str] = {
 """Public names without a torch twin."""
 
 NO_ROW: dict[str, str] = {
+    "curvature.gauss_newton": "python -m bench.gauss_newton times it to a loss",
     "curvature.operator": "adds nothing to the product that it holds",
     "nth.registry": "register_rule computes nothing",
     "per_example.explain": "traces, computes nothing",

@@ -1,6 +1,8 @@
 """The functions of ``curvature`` in the table of transforms."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -201,7 +203,78 @@ def fresh_ekfac(array):
     return lambda params, x, y: curvature.ekfac(fresh_loss(array), params, x, y)
 
 
+def halved(tree):
+    """Stand for the inverse of a curvature."""
+    return jax.tree.map(lambda leaf: leaf / 2, tree)
+
+
+def influence(params, vector, x, y, **options):
+    return curvature.influence(mean_square, params, (x, y), (x, y), inverse=halved, **options)
+
+
+def fresh_influence(array):
+    loss = fresh_loss(array)
+    return lambda params, vector, x, y: curvature.influence(loss, params, (x, y), (x, y), inverse=halved)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Diagonal:
+    """Stands for a curvature: that of the factors has rows of its own."""
+
+    values: Any
+
+    def log_determinant(self, damping):
+        return sum(jnp.sum(jnp.log(leaf**2 + damping)) for leaf in jax.tree.leaves(self.values))
+
+    def inverse_square_root(self, vector, damping):
+        return jax.tree.map(lambda v, leaf: v / jnp.sqrt(leaf**2 + damping.astype(leaf.dtype)), vector, self.values)
+
+
+PRIOR = {"prior_precision": 8.0, "num_examples": 4}
+
+
+def log_evidence(params, vector, x, y):
+    """Of a loss that depends on the data."""
+    return curvature.log_evidence(Diagonal(vector), params, mean_square(params, x, y), **PRIOR)
+
+
+def fresh_log_evidence(array):
+    loss = fresh_loss(array)
+    # no static function, so every closure shares one program
+    return lambda params, vector, x, y: curvature.log_evidence(Diagonal(vector), params, loss(params, x, y), **PRIOR)
+
+
+def predictive_covariance(params, vector, x, y):
+    return curvature.predictive_covariance(mlp_jax, params, Diagonal(vector), x, **PRIOR)
+
+
+def fresh_predictive_covariance(array):
+    def model(params, x):
+        return mlp_jax(params, x) + jnp.sum(array).astype(x.dtype) * 0
+
+    return lambda params, vector, x, y: curvature.predictive_covariance(model, params, Diagonal(vector), x, **PRIOR)
+
+
+ROWS_OF_EXAMPLES = {
+    "refuses": ("axis_name",),
+    "reason": "the result belongs to the examples, each device's to its own",
+}
+
+
 ROWS = {
+    "curvature.log_evidence": Example(
+        log_evidence,
+        inputs,
+        fresh_log_evidence,
+        sharded=(2, 3),
+        refuses=("axis_name",),
+        reason="no examples are taken",
+    ),
+    "curvature.predictive_covariance": Example(
+        predictive_covariance, inputs, fresh_predictive_covariance, sharded=(2, 3), **ROWS_OF_EXAMPLES
+    ),
+    "curvature.influence": Example(influence, inputs, fresh_influence, sharded=(2, 3), **ROWS_OF_EXAMPLES),
     "curvature.eigenpairs": row("curvature.eigenpairs"),
     "curvature.solve": row("curvature.solve"),
     "curvature.nystrom": row("curvature.nystrom"),

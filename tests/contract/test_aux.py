@@ -72,6 +72,10 @@ def of_every_example(aux, params, *batch):
     return jax.vmap(lambda *one: aux(params, *one))(*batch)
 
 
+def of_every_training_example(aux, params, train, test):
+    return of_every_example(aux, params, *train)
+
+
 def past_the_vector_of_every_example(aux, params, vector, *batch):
     return of_every_example(aux, params, *batch)
 
@@ -98,6 +102,7 @@ def at_every_start(aux, params, task):
 
 
 POINTS = {
+    "curvature.influence": of_every_training_example,
     "shift.gradient": at_the_shift,
     "shift.value_and_grad": at_the_shift,
     "shift.expected_gradient": at_every_shift,
@@ -156,6 +161,8 @@ def parts(function, result):
 
 
 WITHOUT = {
+    "curvature.gauss_newton": "builds an optax transformation, whose updates have no room beside them",
+    "curvature.predictive_covariance": "its function is a model of one example, whose outputs are not returned",
     "curvature.row_space_solve": "returns a record of how good the solution is",
     "per_example.values": "its function returns any tree",
     "per_example.dp_aggregate": "builds an optax transformation, whose updates have no room beside them",

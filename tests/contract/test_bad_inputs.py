@@ -79,6 +79,7 @@ OF_A_LOSS = {
     "curvature.spectral_density": lambda f, p: curvature.spectral_density(hessian(f), p, X, **DRAWN),
     "curvature.trace": lambda f, p: curvature.trace(hessian(f), p, X, **DRAWN),
     "curvature.dense_hessian": lambda f, p: curvature.dense_hessian(f, p, X),
+    "curvature.influence": lambda f, p: curvature.influence(f, p, (X,), (X,)),
     "curvature.fisher_product": lambda f, p: curvature.fisher_product(f, p, W, X, X, output_loss="squared_error"),
     "curvature.ggn_product": lambda f, p: curvature.ggn_product(f, p, W, X, X, output_loss="squared_error"),
     "curvature.hvp": lambda f, p: curvature.hvp(f, p, W, X),

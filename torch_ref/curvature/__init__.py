@@ -7,8 +7,11 @@ from torch_ref.curvature._ekfac import ekfac as ekfac
 from torch_ref.curvature._fisher_product import fisher_product as fisher_product
 from torch_ref.curvature._ggn_product import ggn_product as ggn_product
 from torch_ref.curvature._hvp import hvp as hvp
+from torch_ref.curvature._influence import influence as influence
 from torch_ref.curvature._jacobian_product import jacobian_product as jacobian_product
 from torch_ref.curvature._kfac import kfac as kfac
+from torch_ref.curvature._laplace import log_evidence as log_evidence
+from torch_ref.curvature._laplace import predictive_covariance as predictive_covariance
 from torch_ref.curvature._linearize import linearize as linearize
 from torch_ref.curvature._log_determinant import log_determinant as log_determinant
 from torch_ref.curvature._nystrom import nystrom as nystrom
@@ -28,13 +31,16 @@ __all__ = [
     "fisher_product",
     "ggn_product",
     "hvp",
+    "influence",
     "jacobian_product",
     "kfac",
     "linearize",
     "log_determinant",
+    "log_evidence",
     "nystrom",
     "over_batches",
     "over_dataset",
+    "predictive_covariance",
     "row_space_solve",
     "solve",
     "spectral_density",

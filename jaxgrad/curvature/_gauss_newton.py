@@ -1,0 +1,296 @@
+"""Gauss-Newton steps with adaptive damping, as an optax transformation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+
+from jaxgrad import _check, _tree
+from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad._uses._map_examples import map_examples, one_example
+from jaxgrad.curvature._engine import _stacks
+from jaxgrad.curvature._engine._iterations import conjugate_gradients
+from jaxgrad.curvature._engine._linear import linear_map
+
+__all__ = ["GaussNewtonState", "gauss_newton"]
+
+SOLVERS = ("auto", "dense", "cg")
+
+DENSE = 2048
+"""Up to how many rows or columns, whichever are fewer, the Jacobian is formed: its factorisation takes about a second
+of one core at this size."""
+
+FIRST = 1e-3
+"""What damping starts from where it was zero, in the curvature along the gradient (Nielsen's tau)."""
+
+
+class GaussNewtonState(NamedTuple):
+    """What a step leaves to the next one; all are numbers."""
+
+    damping: Array
+    """Of the next step."""
+    growth: Array
+    """The factor of the damping where the next step is rejected: 2, and twice that after every rejection."""
+    loss: Array
+    """Half the sum of the squares of the residuals at the parameters that the last update led to."""
+    gain_ratio: Array
+    """How much the last step lowered the loss, in what the linear model foretold; 1 where that is right."""
+    accepted: Array
+    """Whether the last step lowered the loss; else its update is zero."""
+    solve_residual: Array
+    """The norm of the residual of the last linear system, in that of its right-hand side: the gradient."""
+    steps: Array
+    """How many steps were tried."""
+
+
+class _Options(NamedTuple):
+    """The arguments of `gauss_newton`."""
+
+    residual_fn: Callable[..., Any]
+    damping: ArrayLike
+    solver: str
+    max_products: int
+    tolerance: ArrayLike
+    per_example: bool
+    wrt: Wrt
+
+
+def gauss_newton(
+    residual_fn: Callable[..., Any],
+    *,
+    damping: ArrayLike = 1e-3,
+    solver: Literal["auto", "dense", "cg"] = "auto",
+    max_products: int = 100,
+    tolerance: ArrayLike = 1e-3,
+    per_example: bool = False,
+    wrt: Wrt = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Build an optax transformation that takes Gauss-Newton steps on residuals, damped as Levenberg and Marquardt do.
+
+    .. math:: (J^\top J + \lambda I)\, \delta = -J^\top r, \qquad J = \frac{\partial r}{\partial \theta}, \quad
+              f(\theta) = \tfrac12 \lVert r(\theta) \rVert^2, \qquad
+              \rho = \frac{f(\theta) - f(\theta + \delta)}
+                          {\tfrac12 \lVert r \rVert^2 - \tfrac12 \lVert r + J \delta \rVert^2}
+
+    It computes the residuals itself: call ``update(params, state, params, batch=(x, y))``, with ``params`` in the place
+    of gradients (``None`` will do where no wrapper wants a tree), alone or at the head of an ``optax.chain``. A step
+    that does not lower the loss is rejected, inside of a compiled program: its update is zero and the damping rises.
+    Where it does, the gain ratio :math:`\rho` adapts the damping by Nielsen's rule,
+    :math:`\lambda \leftarrow \lambda \max(\tfrac13, 1 - (2 \rho - 1)^3)`. So the loss of one batch never rises; the
+    steps are for a whole data set, or collocation points, and not for small random batches.
+
+    ``"dense"`` forms the Jacobian and solves by a QR factorisation of it with the damping below, in the space of the
+    residuals where these are fewer than the parameters: the condition number is not squared. ``"cg"`` forms nothing,
+    and takes products with :math:`J` and its transpose. Damping 0 is kept for as long as steps are accepted.
+
+    Args:
+        residual_fn: ``residual_fn(params, *batch)`` returns the residuals, any pytree of floating-point arrays. Half
+            the sum of their squares is the loss: scale them where it is to be a mean. Pass a named function. More in
+            ``help(jaxgrad)``.
+        damping: The first :math:`\lambda`, not negative.
+        solver: ``"dense"``, ``"cg"``, or ``"auto"``: dense up to 2048 residuals or parameters, whichever are fewer.
+        max_products: For ``"cg"``: how many iterations at most.
+        tolerance: For ``"cg"``: the residual of the linear system to reach, relative to the gradient.
+        per_example: Whether ``residual_fn(params, *example)`` takes ONE example of the batch, along whose leading axes
+            it is mapped. The rows of the Jacobian are then those of single examples, and all of them together cost as
+            much as one gradient for every residual of an example.
+        wrt: Which leaves move: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all; the
+            updates of the others are zero.
+
+    Returns:
+        The transformation. Its state is a `GaussNewtonState` with ``damping``, ``growth``, ``loss``, ``gain_ratio``,
+        ``accepted``, ``solve_residual`` and ``steps``.
+
+    Raises:
+        ValueError: If ``damping`` or ``tolerance`` is negative, ``solver`` is unknown or ``max_products`` below 1; and
+            in ``update`` if ``params`` is missing or gradients are given, which would be lost.
+        TypeError: If ``residual_fn`` is no function; and in ``update`` if ``batch`` is no tuple, or a leaf that moves
+            or a residual is no real floating-point array.
+
+    Cost:
+        The residuals twice, and for n residuals and P parameters ``"dense"`` ``min(n, P)`` products with the Jacobian
+        (with ``per_example`` one for every residual of an example) and about ``2 (n + P) min(n, P)**2`` operations;
+        ``"cg"`` two products an iteration.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import jaxgrad
+        >>> def residuals(w, x, y):
+        ...     return x @ w - y
+        >>> x, y, w = jnp.array([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), jnp.array([3.0, 4.0, 1.0]), jnp.zeros(2)
+        >>> optimizer = jaxgrad.curvature.gauss_newton(residuals, damping=0.0)
+        >>> update, state = optimizer.update(None, optimizer.init(w), w, batch=(x, y))
+        >>> jnp.round(optax.apply_updates(w, update), 4).tolist(), round(float(state.loss), 4)
+        ([3.0, 2.0], 0.5)
+
+    References:
+        Marquardt (1963), An algorithm for least-squares estimation of nonlinear parameters, J. SIAM 11;
+        Nielsen (1999), Damping parameter in Marquardt's method, IMM-REP-1999-05, equation 2.4.
+    """
+    if not callable(residual_fn):
+        message = f"residual_fn must be a function; got {_check.describe(residual_fn)}"
+        raise TypeError(message)
+    _check.choice(solver, "solver", SOLVERS)
+    for name, value in (("damping", damping), ("tolerance", tolerance)):
+        _check.number(value, name)
+        _check.non_negative(value, name)
+    most = _check.count(max_products, "max_products", least=1)
+    options = _Options(residual_fn, damping, solver, most, tolerance, per_example, wrt)
+
+    def init(params: Params) -> GaussNewtonState:
+        _check.differentiable(params=params)
+        kept = _tree.accumulator(*(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
+        first, two, unknown = (jnp.asarray(value, kept) for value in (damping, 2.0, jnp.inf))
+        zero = jnp.zeros((), kept)
+        return GaussNewtonState(first, two, unknown, zero, jnp.zeros((), bool), zero, jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Any, state: GaussNewtonState, params: Any = None, *, batch: Any = (), **extra: Any
+    ) -> tuple[Any, GaussNewtonState]:
+        del extra
+        _refuse_misuse(updates, state, params, batch)
+        return _step(options, state, params, tuple(batch))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _refuse_misuse(updates: Any, state: Any, params: Any, batch: Any) -> None:
+    """Refuse arguments of ``update`` that would be lost, or that are not there.
+
+    Raises:
+        ValueError: If ``params`` is missing, or there are gradients.
+        TypeError: If the batch is no tuple, or the state is another's.
+    """
+    if params is None:
+        message = "params must be given, since update computes the residuals: update(params, state, params, batch=...)"
+        raise ValueError(message)
+    if not isinstance(state, GaussNewtonState):
+        message = f"state must be the GaussNewtonState that init(params) returned; got {_check.describe(state)}"
+        raise TypeError(message)
+    pairs = zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=False)
+    if updates is not None and not all(a is b for a, b in pairs):
+        message = (
+            "updates must be None, or params where a wrapper insists on a tree: gauss_newton computes its step from"
+            " residual_fn and batch=, and gradients given here would be lost"
+        )
+        raise ValueError(message)
+    if not isinstance(batch, tuple | list):
+        message = (
+            f"batch must be a tuple of what follows params in residual_fn; got {_check.describe(batch)}: batch=(x,)"
+        )
+        raise TypeError(message)
+
+
+def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tuple[Any, ...]) -> Any:
+    """Try one step, and return its update, or zeros, and the state."""
+    subset = _tree.restrict(_flat(options), params, options.wrt, batch)
+    _check.differentiable(params=subset.active)
+    point = _tree.widened(subset.active)
+
+    def residuals(point: Tree) -> Array:
+        return subset.fun(_stacks.with_dtypes(point, subset.active), *batch).astype(state.loss.dtype)
+
+    linear = linear_map(lambda point: (residuals(point), None), point)
+    here = linear.outputs
+    slope = linear.pull(here)
+
+    def rows() -> Tree:
+        def of_one(example: Any) -> Tree:
+            alone = jax.tree.map(lambda leaf: leaf[None], example)
+            return jax.jacrev(lambda at: subset.fun(_stacks.with_dtypes(at, subset.active), *alone))(point)
+
+        return jax.vmap(of_one)(batch)
+
+    step = _solution(options, linear, slope, state.damping, rows if options.per_example else None)
+    there, moved = residuals(_tree.add(point, step)), linear.push(step)
+    # differences of squares as products: those of two nearly equal sums have no digits left
+    gained = 0.5 * jnp.sum((here - there) * (here + there))
+    foretold = -jnp.sum((here + 0.5 * moved) * moved)
+    accepted = gained > 0
+    failed = _tree.add(_stacks.axpy(state.damping, step, linear.pull(moved)), slope)
+    size = _tree.norm(slope)
+    loss = 0.5 * jnp.sum(jnp.where(accepted, there, here) ** 2)
+    ratio = jnp.where(foretold > 0, gained / jnp.where(foretold > 0, foretold, 1), 0)
+    # what is foretold is below the rounding of the loss: there is nothing to learn from it
+    ended = foretold <= jnp.finfo(loss.dtype).eps * loss
+    along = jnp.sum(linear.push(slope) ** 2) / jnp.where(size > 0, size**2, 1)
+    damping, growth = _adapted(state, ratio, accepted, FIRST * along, ended)
+    update = subset.embed(
+        jax.tree.map(lambda d, w: jnp.where(accepted, d, 0).astype(jnp.result_type(w)), step, subset.active)
+    )
+    relative = _tree.norm(failed) / jnp.where(size > 0, size, 1)
+    return update, GaussNewtonState(damping, growth, loss, ratio, accepted, relative, state.steps + 1)
+
+
+def _flat(options: _Options) -> Callable[..., Array]:
+    """Return the residuals as one vector, example by example where they are those of examples."""
+
+    def one(params: Params, *batch: Any) -> Array:
+        result = options.residual_fn(params, *batch)
+        _check.floating(**{"the result of residual_fn": result})
+        return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(_tree.widened(result))])
+
+    def every(params: Params, *batch: Any) -> Array:
+        _check.batch(batch)
+        return map_examples(one_example(one), params, batch).ravel()
+
+    return every if options.per_example else one
+
+
+def _adapted(state: GaussNewtonState, ratio: Array, accepted: Array, first: Array, ended: Array) -> tuple[Array, Array]:
+    """Return the damping of the next step, and its growth where that is rejected."""
+    falls = state.damping * jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
+    rises = jnp.where(state.damping > 0, state.damping * state.growth, first)
+    damping = jnp.where(accepted, falls, rises)
+    growth = jnp.where(accepted, 2, 2 * state.growth)
+    limit = jnp.finfo(damping.dtype).max ** 0.5
+    return jnp.where(ended, state.damping, jnp.minimum(damping, limit)), jnp.where(ended, 2, jnp.minimum(growth, limit))
+
+
+def _solution(options: _Options, linear: Any, slope: Tree, damping: Array, rows: Any) -> Tree:
+    """Return the step, a tree like the leaves that move; not finite where the system is singular."""
+    size, count = _stacks.size(slope), linear.outputs.size
+    if options.solver == "dense" or (options.solver == "auto" and min(size, count) <= DENSE):
+        return _dense(linear, slope, damping, rows)
+
+    def apply(vector: Tree) -> Tree:
+        return _stacks.axpy(damping, vector, linear.pull(linear.push(vector)))
+
+    downhill = jax.tree.map(jnp.negative, slope)
+    limit = jnp.asarray(options.tolerance, damping.dtype) * _tree.norm(slope)
+    return conjugate_gradients(apply, downhill, lambda tree: tree, limit, options.max_products)[0]
+
+
+def _dense(linear: Any, slope: Tree, damping: Array, rows: Any) -> Tree:
+    """Solve by the QR factorisation of the Jacobian, or its transpose, with the root of the damping below."""
+    flat, unravel = ravel_pytree(slope)
+    here = linear.outputs.astype(flat.dtype)
+    if rows is not None:
+        parts = [leaf.reshape(here.size, -1).astype(flat.dtype) for leaf in jax.tree.leaves(rows())]
+        jacobian = jnp.concatenate(parts, axis=1)
+    elif here.size < flat.size:
+        jacobian = jax.vmap(lambda u: ravel_pytree(linear.pull(u))[0])(jnp.eye(here.size, dtype=linear.outputs.dtype))
+    else:
+        jacobian = jax.vmap(lambda v: linear.push(unravel(v)))(jnp.eye(flat.size, dtype=flat.dtype)).T
+    jacobian = jacobian.astype(flat.dtype)
+    if here.size < flat.size:
+        # J^T = Q R: the step -J^T (J J^T + damping)^-1 r is -Q R^-T r
+        upper, lower = _factors(jacobian.T, damping)
+        return unravel(-upper @ jax.scipy.linalg.solve_triangular(lower, here, trans=1))
+    upper, lower = _factors(jacobian, damping)
+    return unravel(-jax.scipy.linalg.solve_triangular(lower, upper.T @ here))
+
+
+def _factors(columns: Array, damping: Array) -> tuple[Array, Array]:
+    """Factorise a matrix with a multiple of the identity below, and return the upper part of Q, and R."""
+    below = jnp.sqrt(damping).astype(columns.dtype) * jnp.eye(columns.shape[1], dtype=columns.dtype)
+    q, r = jnp.linalg.qr(jnp.concatenate([columns, below]))
+    return q[: len(columns)], r
