@@ -215,6 +215,9 @@ OF_A_TANGENT = {
 """Calls with a tangent: what mirrors the parameters, or multiplies them."""
 
 TAKES_NONE = {
+    "curvature.gauss_newton": "takes residuals, of any sign and number",
+    "curvature.log_evidence": "takes a loss that was computed, and factors",
+    "curvature.predictive_covariance": "takes a model of any outputs",
     "curvature.stack_batches": "moves the rows of any arrays",
     "curvature.weighted_loss": "returns a function, differentiates nothing",
     "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",

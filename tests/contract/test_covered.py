@@ -80,7 +80,6 @@ COVERED = {
     "verify.port.diagnosis._loss": "tests/verify/test_mutations.py",
     "verify.port.diagnosis._matcher": "tests/verify/port/test_diagnosis_catalogue.py",
     "verify.port.diagnosis._normalization": "tests/verify/port/test_diagnosis_catalogue.py",
-    "verify.port.diagnosis._sequences": "tests/verify/port/test_diagnosis_catalogue.py",
     "verify.port.diagnosis._sums": "tests/verify/test_mutations.py",
     "verify.port.diagnosis._tables": "tests/verify/test_field.py",
     "verify.port.diagnosis._training_step": "tests/verify/test_mutations.py",

@@ -10,7 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import torch_ref.curvature
-from jaxgrad.curvature import dense_hessian, ekfac, kfac, solve
+from jaxgrad.curvature import dense_hessian, ekfac, hvp, kfac, solve
 from jaxgrad.per_example import empirical_fisher_product
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
@@ -187,3 +187,17 @@ def test_rejects(options, message):
     given = {"rhs": FAR, "damping": 0.1, **options}
     with pytest.raises(ValueError, match=message):
         solve(matrix_product, TREE, given.pop("rhs"), MATRIX, **given)
+
+
+@pytest.mark.parametrize("diagonal", [[2.0, 2.0, 0.0, 0.0, 0.0, 0.0], [2.0, 0.18, 8.0, 0.0, 0.0, 0.0]])
+def test_a_singular_matrix_ends_at_its_null_space(diagonal):
+    """In float32 the curvature there is a rounding, and a step along it as long as one over a rounding."""
+
+    def loss(w, diagonal):
+        return 0.5 * jnp.sum(diagonal * w**2)
+
+    rhs, diagonal = jax.random.normal(jax.random.key(0), (6,), jnp.float32), jnp.asarray(diagonal, jnp.float32)
+    found = solve(functools.partial(hvp, loss), jnp.ones(6, jnp.float32), rhs, diagonal, damping=0.0)
+    assert (bool(found.converged), bool(found.indefinite)) == (False, True)
+    assert jnp.max(jnp.abs(found.solution)) < 100
+    assert found.residual_norm < 1

@@ -31,6 +31,8 @@ class _Carry(NamedTuple):
     residual: Tree
     direction: Tree
     slope: Array
+    steepest: Array
+    """The largest curvature along a direction so far: never above the largest eigenvalue."""
     course: Course
 
 
@@ -45,7 +47,8 @@ def conjugate_gradients(apply: Times, rhs: Tree, precondition: Times, limit: Arr
     """
     first = precondition(rhs)
     course = Course(jnp.zeros((), int), jnp.zeros((), bool))
-    carry = _Carry(jax.tree.map(jnp.zeros_like, rhs), rhs, first, _tree.dot(rhs, first), course)
+    slope = _tree.dot(rhs, first)
+    carry = _Carry(jax.tree.map(jnp.zeros_like, rhs), rhs, first, slope, jnp.zeros_like(slope), course)
 
     def goes_on(carry: _Carry) -> Array:
         # of NaN both comparisons are false, and the iteration ends
@@ -54,15 +57,19 @@ def conjugate_gradients(apply: Times, rhs: Tree, precondition: Times, limit: Arr
 
     def step(carry: _Carry) -> _Carry:
         image = apply(carry.direction)
-        curvature = _tree.dot(carry.direction, image)
-        ends = curvature <= 0
+        curvature, square = _tree.dot(carry.direction, image), _tree.dot(carry.direction, carry.direction)
+        # in the rounding of the largest curvature a step would be as long as one over a rounding: of a singular matrix
+        # the direction is in its null space
+        rounding = float(jnp.finfo(curvature.dtype).eps) * carry.steepest * square
+        ends = curvature <= rounding
+        steepest = jnp.maximum(carry.steepest, curvature / jnp.where(square > 0, square, 1))
         length = jnp.where(ends, 0, carry.slope / jnp.where(ends, 1, curvature))
         x = _stacks.axpy(length, carry.direction, carry.x)
         residual = _stacks.axpy(-length, image, carry.residual)
         ahead = precondition(residual)
         slope = _tree.dot(residual, ahead)
         direction = _stacks.axpy(slope / carry.slope, carry.direction, ahead)
-        return _Carry(x, residual, direction, slope, Course(carry.course.products + 1, ends))
+        return _Carry(x, residual, direction, slope, steepest, Course(carry.course.products + 1, ends))
 
     carry = lax.while_loop(goes_on, step, _sharding.settled(step, carry))
     return carry.x, carry.course

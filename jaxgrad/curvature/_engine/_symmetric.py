@@ -29,7 +29,14 @@ def times(product: ProductFn, params: Params, data: tuple[Any, ...]) -> Times:
     _check.floating(params=params)
 
     def apply(vector: Tree) -> Tree:
-        result = product(params, _stacks.with_dtypes(vector, params), *data)
+        try:
+            result = product(params, _stacks.with_dtypes(vector, params), *data)
+        except TypeError as error:
+            error.add_note(
+                f"A product is called as product(params, vector, *data), here with {len(data)} of data: hand in one,"
+                " such as functools.partial(curvature.hvp, loss_fn), and not a loss."
+            )
+            raise
         _check.mirrors(**{"params": params, "product(params, vector)": result})
         return _tree.widened(jax.tree.map(_sharding.like, result, params))
 

@@ -69,6 +69,9 @@ def count_of(params: Tree, vector: Tree, name: str = "vector", of: str = "params
             rows[path] == jnp.shape(leaf) and jnp.result_type(found[path]) == jnp.result_type(leaf)
             for path, leaf in wanted.items()
         )
+        if fits and lengths == {0}:
+            message = f"{name} holds no vector: its leading axis has length 0; leave the call out"
+            raise ValueError(message)
         if fits and len(lengths) == 1:
             return lengths.pop()
         if fits:
