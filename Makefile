@@ -14,6 +14,8 @@ EXTRAS ?= $(if $(PINNED),dev,test)
 CONSTRAINT := $(if $(PINNED),--constraint constraints.txt)
 # for pytest, such as ARGS='-k checkpoint'
 ARGS ?=
+# packages come without bytecode: it is written when it is first needed, also where the shell forbids it
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: verify test catalogue lint format bench readme install where clean
 

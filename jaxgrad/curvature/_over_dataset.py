@@ -85,7 +85,9 @@ def over_dataset(
         rows, weight = batch
         return jax.tree.map(_plus, total, _mirrored(product(params, vector, *rows, weight), vector)), None
 
-    start = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, dtype=_tree.accumulator(leaf.dtype)), vector)
+    # where the two do not fit the product says so
+    alike = jax.tree.structure(vector) == jax.tree.structure(params)
+    start = jax.tree.map(_blank, vector, params if alike else vector)
     start = _sharding.settled(lambda *given: add_one(*given)[0], start, _tree.take((batches, weights), 0))
     total, _ = jax.lax.scan(in_a_loop(add_one), start, (batches, weights))
     total, count = _sharding.sum_over((total, jnp.sum(weights)), axis_name)
@@ -142,9 +144,15 @@ def _mirrored(product: Tree, vector: Tree) -> Tree:
     return product
 
 
+def _blank(leaf: Array, like: Array) -> Array:
+    """Return the start of a sum of products: zeros that lie over the devices as the parameters do."""
+    zeros = jnp.zeros_like(leaf, dtype=_tree.accumulator(leaf.dtype))
+    return _sharding.like(zeros, like) if zeros.shape == jnp.shape(like) else zeros
+
+
 def _plus(total: Array, leaf: Array) -> Array:
-    """Add in the dtype of the sum."""
-    return total + leaf.astype(total.dtype)
+    """Add in the dtype and the layout of the sum."""
+    return total + _sharding.like(leaf.astype(total.dtype), total)
 
 
 def _divided(total: Tree, count: Array, like: Tree) -> Tree:

@@ -247,6 +247,7 @@ def test_workers_end_with_it_and_say_nothing(tmp_path, monkeypatch):
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_a_bar_of_progress_makes_way_and_gives_the_cursor_back(monkeypatch):
     monkeypatch.setitem(ENVIRONMENT, "TERM", "xterm")

@@ -17,7 +17,7 @@ from jaxgrad import _sharding, _tree
 from tests.bridge import assert_parity
 from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import public_functions
-from tests.turns import in_turn
+from tests.turns import in_turn, one_in
 
 DEVICES = 4
 
@@ -163,7 +163,7 @@ OF_DEVICES = ("shard_map", "axis_name")
 @pytest.mark.parametrize(
     ("placement", "name"),
     [
-        *in_turn(OF_JIT, GROUPED),
+        *in_turn(OF_JIT, one_in(2, GROUPED)),
         # the functions of a family share how they vary over devices, and meet both
         *in_turn(OF_DEVICES, GROUPED),
     ],

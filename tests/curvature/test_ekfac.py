@@ -61,6 +61,7 @@ def both():
     return factors, ekfac(network.model, network.params, *network.batch, factors=factors, **options)
 
 
+@pytest.mark.slow
 def test_it_is_closer_to_the_true_blocks_than_kfac_and_has_their_trace():
     network, (factors, corrected) = NETWORKS["shared"], both()
     want = true_blocks(network, "softmax_cross_entropy")

@@ -143,6 +143,7 @@ def predicting(params, x, y):
     return ((prediction - y) ** 2).mean(), prediction
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 def test_there_is_no_second_forward(call):
     """What a program does not need is left out of it before its operations are counted."""

@@ -256,6 +256,7 @@ def test_laplacian_is_the_trace_of_the_hessian():
     assert_parity(jax.jit(lambda x: laplacian(everything, x))(X), want)
 
 
+@pytest.mark.slow
 def test_reverse_mode_and_vmap():
     """In training a loss of derivatives is differentiated backwards, at singular matrices too."""
 

@@ -179,6 +179,7 @@ def test_losses_of_many_kinds_in_every_mode(loss, mode):
     assert_parity((total, info), call(without_aux(LOSSES[loss]), PARAMS, *BATCH), dtypes=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", one_in(2, CALLS))
 def test_there_is_no_second_forward(call):
     """What a program does not need is left out of it before its operations are counted."""
