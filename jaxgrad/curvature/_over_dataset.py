@@ -86,7 +86,8 @@ def over_dataset(
         return jax.tree.map(_plus, total, _mirrored(product(params, vector, *rows, weight), vector)), None
 
     # where the two do not fit the product says so
-    alike = jax.tree.structure(vector) == jax.tree.structure(params)
+    structure: Any = jax.tree.structure(vector)
+    alike = structure == jax.tree.structure(params)
     start = jax.tree.map(_blank, vector, params if alike else vector)
     start = _sharding.settled(lambda *given: add_one(*given)[0], start, _tree.take((batches, weights), 0))
     total, _ = jax.lax.scan(in_a_loop(add_one), start, (batches, weights))
