@@ -36,7 +36,16 @@ def test_wrong_usage(arguments, message):
 
 
 def test_quick_row_writes_a_table_and_json(tmp_path):
-    arguments = ["curvature", "--row", "hvp", "--quick", "--rounds", "3", "--output", str(tmp_path / "r.json")]
+    arguments = [
+        "curvature",
+        "--row",
+        "dense_hessian",
+        "--quick",
+        "--rounds",
+        "3",
+        "--output",
+        str(tmp_path / "r.json"),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
     )

@@ -12,6 +12,7 @@ from jaxgrad.multi_loss import gradients, losses_and_gradients
 from tests.bridge import assert_parity
 from tests.laws import assert_sums_to
 from tests.multi_loss.heads import heads, outputs, outputs_torch
+from tests.turns import one_in
 
 
 def stacked(params, x):
@@ -37,7 +38,7 @@ def as_list(params, x):
 
 
 @pytest.mark.parametrize("losses_fn", [outputs, as_list, stacked, as_array, jitted, scaled])
-@pytest.mark.parametrize("chunk", [None, 1])
+@pytest.mark.parametrize("chunk", one_in(2, [None, 1], 1))
 def test_matches_torch_in_every_form(losses_fn, chunk):
     problem = heads()
     values, rows = losses_and_gradients(losses_fn, problem.params, problem.x, chunk=chunk)
