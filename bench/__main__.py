@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from bench._command import check_folder, leave
 
 app = typer.Typer(add_completion=False)
 progress = Console(stderr=True)
@@ -38,9 +39,8 @@ def bench(
 
     unknown = sorted(set(families or []) - set(FAMILIES))
     if unknown:
-        fail(f"unknown family {', '.join(unknown)}; the families are {', '.join(FAMILIES)}")
-    if output and not output.parent.is_dir():
-        fail(f"cannot write {output}: there is no directory {output.parent}")
+        leave("bench", f"unknown family {', '.join(unknown)}; the families are {', '.join(FAMILIES)}")
+    check_folder("bench", output)
     chosen = [
         (family, entry)
         for family in families or FAMILIES
@@ -49,7 +49,7 @@ def bench(
         if row is None or row in f"{entry.name}: {entry.sizes}"
     ]
     if not chosen:
-        fail(f"no row contains {row!r}")
+        leave("bench", f"no row contains {row!r}")
     results, wrong = [], []
     for family, entry in chosen:
         progress.print(f"[dim]{family}.{entry.name}: {entry.sizes}[/dim]")
@@ -70,7 +70,7 @@ def bench(
             record = {"environment": environment(threads or os.cpu_count() or 1), "quick": quick, "rows": results}
             output.write_text(json.dumps(record, indent=1) + "\n")
     if wrong:
-        fail("; ".join(wrong), code=1)
+        leave("bench", "; ".join(wrong), code=1)
 
 
 def pin(threads: int | None) -> None:
@@ -80,12 +80,6 @@ def pin(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-
-
-def fail(message: str, code: int = 2) -> None:
-    """Print one line and leave."""
-    print(f"bench: {message}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 def time_row(family: str, row: Any, quick: bool, rounds: int, memory: bool) -> dict[str, Any]:

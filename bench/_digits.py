@@ -1,20 +1,17 @@
-"""What the commands that train on scikit-learn's digits share: data, a network, its losses, and wrong usage."""
+"""What the commands that train on scikit-learn's digits share: data, a network and its losses."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import typer
 
+from bench._command import leave
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 
 __all__ = [
     "accuracy",
-    "check_picture",
     "digits",
     "drawn",
     "loss_of_one",
@@ -77,15 +74,3 @@ def trained(params: Any, x: Any, y: Any, decay: Any, steps: int, rate: float = 1
 def accuracy(params: Any, x: Any, y: Any) -> float:
     """Return the share of digits that are told right."""
     return float(jnp.mean(jnp.argmax(network(params, x), -1) == y))
-
-
-def check_picture(command: str, picture: Path | None) -> None:
-    """Leave where a picture has no directory to be written to: before an hour of work, not after it."""
-    if picture is not None and not picture.parent.is_dir():
-        leave(command, f"cannot write {picture}: there is no directory {picture.parent}")
-
-
-def leave(command: str, message: str) -> None:
-    """Print one line about wrong usage and leave."""
-    print(f"{command}: {message}", file=sys.stderr)
-    raise typer.Exit(2)

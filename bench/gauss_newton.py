@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._digits import check_picture
+from bench._command import check_folder, picture_at
 from bench.pinn import SCALE, deflection
 from jaxgrad import curvature, nth
 from jaxgrad.verify.cases.families._networks import mlp_params
@@ -93,20 +93,14 @@ def error(params: Any) -> float:
 
 def draw(path: Path, curves: dict[str, tuple[Any, Any]]) -> None:
     """Draw the losses over the seconds."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    for (name, (seconds, losses)), color in zip(curves.items(), ("#1f4e79", "#d1703c"), strict=True):
-        axes.semilogy(seconds, losses, label=name, color=color)
-    axes.set(xlabel="seconds", ylabel="half the mean square residual", title="a clamped beam by a network")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    with picture_at(path, 6, 3.6, dpi=120) as figure:
+        axes = figure.subplots()
+        for (name, (seconds, losses)), color in zip(curves.items(), ("#1f4e79", "#d1703c"), strict=True):
+            axes.semilogy(seconds, losses, label=name, color=color)
+        axes.set(xlabel="seconds", ylabel="half the mean square residual", title="a clamped beam by a network")
+        axes.grid(alpha=0.3)
+        axes.legend()
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 def main(
@@ -115,7 +109,7 @@ def main(
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Fit by both, and print the losses and the errors against the closed form."""
-    check_picture("bench.gauss_newton", picture)
+    check_folder("bench.gauss_newton", picture)
     jax.config.update("jax_enable_x64", True)
     params = jax.tree.map(jnp.asarray, mlp_params(SIZES, 0))
     x, size = jnp.linspace(0, 1, points), sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._digits import accuracy, check_picture, digits, drawn, leave, loss_of_one, network, trained
+from bench._command import check_folder, leave, picture_at
+from bench._digits import accuracy, digits, drawn, loss_of_one, network, trained
 from jaxgrad import curvature
 
 HIDDEN = 16
@@ -81,23 +82,17 @@ def interval(values: Any, rng: Any) -> tuple[float, float, float]:
 
 def draw(path: Path, rows: dict[str, tuple[float, float, float]], title: str) -> None:
     """Draw a bar for each method, with its interval."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    means = np.array([row[0] for row in rows.values()])
-    errors = np.abs(np.array([row[1:] for row in rows.values()]).T - means)
-    bars = axes.bar(
-        list(rows), means, yerr=errors, capsize=4, color=["0.7", "#7fa8d1", "#4a7fb5", "#1f4e79"], width=0.6
-    )
-    axes.bar_label(bars, [f"{mean:.2f}" for mean in means], label_type="center", color="white", fontweight="bold")
-    axes.set(ylabel="linear data-modelling score", ylim=(min(0, means.min()), 1))
-    axes.set_title(title, fontsize="medium")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    with picture_at(path, 6, 3.6, dpi=120) as figure:
+        axes = figure.subplots()
+        means = np.array([row[0] for row in rows.values()])
+        errors = np.abs(np.array([row[1:] for row in rows.values()]).T - means)
+        bars = axes.bar(
+            list(rows), means, yerr=errors, capsize=4, color=["0.7", "#7fa8d1", "#4a7fb5", "#1f4e79"], width=0.6
+        )
+        axes.bar_label(bars, [f"{mean:.2f}" for mean in means], label_type="center", color="white", fontweight="bold")
+        axes.set(ylabel="linear data-modelling score", ylim=(min(0, means.min()), 1))
+        axes.set_title(title, fontsize="medium")
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 def main(
@@ -111,7 +106,7 @@ def main(
 ) -> None:
     """Train on halves, and print how well each method foretold the losses."""
     command, start = "bench.influence", time.perf_counter()
-    check_picture(command, picture)
+    check_folder(command, picture)
     if train % 2:
         leave(command, f"--train must be even, so that it has halves; got {train}")
     data, tests = digits(train, test)

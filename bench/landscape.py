@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._digits import accuracy, check_picture, digits, drawn, mean_loss, trained
+from bench._command import check_folder, picture_at
+from bench._digits import accuracy, digits, drawn, mean_loss, trained
 from jaxgrad import curvature
 
 SIZES = (64, 32, 10)
@@ -71,34 +72,28 @@ def plane(params: Any, vectors: Any, across: Any, along: Any, train: Any) -> Any
 
 def draw(path: Path, states: dict[str, Around], surface: tuple[Any, Any, Any]) -> None:
     """Draw the densities of the eigenvalues, and the plane with its lines of equal loss."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
-    for (name, state), color in zip(states.items(), ("#d1703c", "#1f4e79"), strict=True):
-        left.semilogy(state.density.grid, np.maximum(state.density.density, 1e-12), color=color, label=name)
-        for value in state.values:
-            left.axvline(value, ymax=0.05, color=color)
-    # less than a tenth of one eigenvalue in a unit of the axis is nothing but the edge of a bump
-    left.set(
-        xlabel="eigenvalue of the Hessian",
-        ylabel="density",
-        ylim=(1e-5, None),
-        title="spectrum; ticks: the largest five",
-    )
-    left.legend(fontsize="small")
-    across, along, losses = surface
-    lines = right.contourf(across, along, np.log10(losses), 24, cmap="viridis")
-    right.contour(across, along, np.log10(losses), 12, colors="white", linewidths=0.4, linestyles="solid")
-    right.plot(0, 0, "o", color="white", markeredgecolor="black")
-    right.set(
-        xlabel="first eigenvector", ylabel="second eigenvector", title="training loss around the trained parameters"
-    )
-    figure.colorbar(lines, ax=right, label="log10 of the loss")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    with picture_at(path, 10.5, 4.2) as figure:
+        (left, right) = figure.subplots(1, 2)
+        for (name, state), color in zip(states.items(), ("#d1703c", "#1f4e79"), strict=True):
+            left.semilogy(state.density.grid, np.maximum(state.density.density, 1e-12), color=color, label=name)
+            for value in state.values:
+                left.axvline(value, ymax=0.05, color=color)
+        # less than a tenth of one eigenvalue in a unit of the axis is nothing but the edge of a bump
+        left.set(
+            xlabel="eigenvalue of the Hessian",
+            ylabel="density",
+            ylim=(1e-5, None),
+            title="spectrum; ticks: the largest five",
+        )
+        left.legend(fontsize="small")
+        across, along, losses = surface
+        lines = right.contourf(across, along, np.log10(losses), 24, cmap="viridis")
+        right.contour(across, along, np.log10(losses), 12, colors="white", linewidths=0.4, linestyles="solid")
+        right.plot(0, 0, "o", color="white", markeredgecolor="black")
+        right.set(
+            xlabel="first eigenvector", ylabel="second eigenvector", title="training loss around the trained parameters"
+        )
+        figure.colorbar(lines, ax=right, label="log10 of the loss")
 
 
 def main(
@@ -113,7 +108,7 @@ def main(
 ) -> None:
     """Train, and print what the Hessian is before and after, and the loss over the plane."""
     start = time.perf_counter()
-    check_picture("bench.landscape", picture)
+    check_folder("bench.landscape", picture)
     data, tests = digits(train, test)
     params, states = drawn(SIZES, 0), {}
     with Progress(console=Console(stderr=True)) as progress:

@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._digits import check_picture, digits, drawn, mean_loss, network, trained
+from bench._command import check_folder, picture_at
+from bench._digits import digits, drawn, mean_loss, network, trained
 from jaxgrad import _tree, curvature
 
 HIDDEN = 16
@@ -79,30 +80,26 @@ def turned(x: Any) -> Any:
 
 def draw(path: Path, evidences: Any, losses: Any, pairs: dict[str, tuple[Quality, Quality]]) -> None:
     """Draw the evidence and the test loss over the decays, and the reliability of the picked network."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, *others) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
-    first = left.semilogx(DECAYS, evidences, "o-", color="#1f4e79", label="log-evidence")
-    left.set(
-        xlabel="weight decay", ylabel="log-evidence of the training digits, nats", title="the evidence picks a decay"
-    )
-    other = left.twinx()
-    second = other.semilogx(DECAYS, losses, "s--", color="#d1703c", label="test loss")
-    other.set_ylabel("test loss, nats a digit")
-    left.axvline(DECAYS[np.argmax(evidences)], color="0.8", zorder=0)
-    left.legend(handles=[*first, *second], loc="upper left", fontsize="small")
-    for axes, (title, pair), corner in zip(others, pairs.items(), ("lower right", "upper left"), strict=True):
-        axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-        for found, label, color in zip(pair, ("trained", "Laplace"), ("#d1703c", "#1f4e79"), strict=True):
-            text = f"{label}, error {found.calibration:.3f}"
-            axes.plot(found.confidences, found.accuracies, "o-", color=color, label=text)
-        axes.set(xlabel="confidence", ylabel="accuracy", title=title, xlim=(0, 1.03), ylim=(0, 1.03))
-        axes.legend(loc=corner, fontsize="small")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    with picture_at(path, 12, 3.8) as figure:
+        (left, *others) = figure.subplots(1, 3)
+        first = left.semilogx(DECAYS, evidences, "o-", color="#1f4e79", label="log-evidence")
+        left.set(
+            xlabel="weight decay",
+            ylabel="log-evidence of the training digits, nats",
+            title="the evidence picks a decay",
+        )
+        other = left.twinx()
+        second = other.semilogx(DECAYS, losses, "s--", color="#d1703c", label="test loss")
+        other.set_ylabel("test loss, nats a digit")
+        left.axvline(DECAYS[np.argmax(evidences)], color="0.8", zorder=0)
+        left.legend(handles=[*first, *second], loc="upper left", fontsize="small")
+        for axes, (title, pair), corner in zip(others, pairs.items(), ("lower right", "upper left"), strict=True):
+            axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+            for found, label, color in zip(pair, ("trained", "Laplace"), ("#d1703c", "#1f4e79"), strict=True):
+                text = f"{label}, error {found.calibration:.3f}"
+                axes.plot(found.confidences, found.accuracies, "o-", color=color, label=text)
+            axes.set(xlabel="confidence", ylabel="accuracy", title=title, xlim=(0, 1.03), ylim=(0, 1.03))
+            axes.legend(loc=corner, fontsize="small")
 
 
 def main(
@@ -113,7 +110,7 @@ def main(
 ) -> None:
     """Train with every decay, and print evidences, test losses and calibrations."""
     start = time.perf_counter()
-    check_picture("bench.laplace", picture)
+    check_folder("bench.laplace", picture)
     data, tests = digits(train, test)
     sets = {"test digits": tests[0], "test digits, turned": turned(tests[0])}
     first = drawn((64, HIDDEN, 10), 0)

@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from bench._command import picture_at
 from jaxgrad import nth
 from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
@@ -101,22 +102,16 @@ def train(params: Any, x: Any, steps: int) -> tuple[Any, list[float]]:
 
 def draw(path: Path, x: Any, found: Any, exact: Any, losses: list[float]) -> None:
     """Draw the deflection, its error and the residual over the steps."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
-    left.plot(x, exact, label="closed form")
-    left.plot(x, found, "--", label="network")
-    left.set(title="deflection", xlabel="x")
-    left.legend()
-    middle.plot(x, found - exact)
-    middle.set(title="error", xlabel="x")
-    right.semilogy(100 * np.arange(1, len(losses) + 1), losses)
-    right.set(title="mean square residual", xlabel="step")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    with picture_at(path, 11, 3) as figure:
+        (left, middle, right) = figure.subplots(1, 3)
+        left.plot(x, exact, label="closed form")
+        left.plot(x, found, "--", label="network")
+        left.set(title="deflection", xlabel="x")
+        left.legend()
+        middle.plot(x, found - exact)
+        middle.set(title="error", xlabel="x")
+        right.semilogy(100 * np.arange(1, len(losses) + 1), losses)
+        right.set(title="mean square residual", xlabel="step")
 
 
 def main(

@@ -13,6 +13,7 @@ from jax import lax
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, T, Tree
+from jaxgrad._uses._table import lines_of
 from jaxgrad.curvature._engine._factor_sums import LeafForm
 from jaxgrad.curvature._engine._leaf_curvature import damped_values, eigen_of, multiplied, normalised, transformed
 
@@ -96,9 +97,7 @@ class About(NamedTuple):
         """Return a line a leaf: what it gets, and why."""
         head = ("leaf", "shape", "held as", "factors", "why")
         lines = [(x.path, str(x.shape), x.form, _sizes(x), x.why) for x in self.leaves]
-        widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-        rows = [(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in (head, *lines)]
-        return "\n".join("  ".join(row).rstrip() for row in rows)
+        return "\n".join(lines_of(head, *lines))
 
 
 def _sizes(form: LeafForm) -> str:

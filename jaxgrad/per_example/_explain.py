@@ -10,6 +10,7 @@ from jaxgrad._deprecated import renamed
 from jaxgrad._types import Function, T, Ts, Wrt
 from jaxgrad._uses._batch import OLD_MODES, Mode, chunk_length, problem_of
 from jaxgrad._uses._plan import LeafPlan
+from jaxgrad._uses._table import lines_of
 
 __all__ = ["Explanation", "LeafExplanation", "explain"]
 
@@ -47,11 +48,9 @@ class Explanation(NamedTuple):
             (x.leaf, str(x.shape), x.method, str(x.rows), f"{x.bytes_held:,}", f"{x.bytes_saved:,}", x.why)
             for x in self.leaves
         ]
-        widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-        table = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (head, *lines)
-        ]
-        return "\n".join([*table, f"{self.microbatch} examples at once hold {self.bytes_held:,} bytes"])
+        return "\n".join(
+            [*lines_of(head, *lines), f"{self.microbatch} examples at once hold {self.bytes_held:,} bytes"]
+        )
 
 
 @renamed(mode=OLD_MODES)

@@ -11,6 +11,7 @@ from jaxgrad import _tree
 from jaxgrad.curvature import dense_hessian, eigenpairs
 from jaxgrad.curvature._engine._lanczos import lanczos, tridiagonal
 from tests.bridge import assert_parity, random_like
+from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
 from tests.turns import one_in
 
@@ -18,19 +19,6 @@ START = random_like(PROBLEM.params, 3)
 SIZE = 15
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
-
-def matrix_product(params, vector, matrix):
-    """A symmetric matrix times a dictionary of two leaves."""
-    flat, tree = ravel_pytree(vector)
-    return tree(matrix @ flat)
-
-
-def draw(eigenvalues, seed=0):
-    """Return a matrix with these eigenvalues, and a tree of its size."""
-    rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=[len(eigenvalues)] * 2))[0]
-    tree = {"a": jnp.ones(2), "b": jnp.ones((len(eigenvalues) - 2, 1))}
-    return tree, jnp.asarray(rotation * np.asarray(eigenvalues) @ rotation.T)
 
 
 @pytest.mark.parametrize("which", one_in(3, ["smallest", "largest", "magnitude"]))

@@ -11,8 +11,8 @@ from jax.flatten_util import ravel_pytree
 import torch_ref.curvature
 from jaxgrad.curvature import nystrom, solve
 from tests.bridge import assert_parity, to_torch
-from tests.curvature.test_eigenpairs import draw
-from tests.curvature.test_eigenpairs import matrix_product as product
+from tests.curvature.matrices import draw
+from tests.curvature.matrices import matrix_product as product
 from tests.curvature.test_trace import stack_like
 from tests.problems import regression
 

@@ -13,8 +13,8 @@ import torch_ref.curvature
 from jaxgrad.curvature import dense_hessian, ekfac, hvp, kfac, solve
 from jaxgrad.per_example import empirical_fisher_product
 from tests.bridge import assert_parity, random_like, to_torch
+from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
-from tests.curvature.test_eigenpairs import draw, matrix_product
 from tests.problems import regression
 
 RHS = random_like(PROBLEM.params, 5)

@@ -8,8 +8,8 @@ import pytest
 import torch_ref.curvature
 from jaxgrad.curvature import spectral_density
 from tests.bridge import assert_parity, to_torch
+from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM
-from tests.curvature.test_eigenpairs import draw, matrix_product
 from tests.curvature.test_trace import stack_like
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

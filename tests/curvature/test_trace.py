@@ -10,8 +10,8 @@ import pytest
 import torch_ref.curvature
 from jaxgrad.curvature import dense_hessian, hvp, trace
 from tests.bridge import assert_parity, to_torch
+from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
-from tests.curvature.test_eigenpairs import draw, matrix_product
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

@@ -32,10 +32,12 @@ def times(product: ProductFn, params: Params, data: tuple[Any, ...]) -> Times:
         try:
             result = product(params, _stacks.with_dtypes(vector, params), *data)
         except TypeError as error:
-            error.add_note(
-                f"A product is called as product(params, vector, *data), here with {len(data)} of data: hand in one,"
-                " such as functools.partial(curvature.hvp, loss_fn), and not a loss."
-            )
+            # raised by the call, and not within it: the function takes other arguments
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+                error.add_note(
+                    f"A product is called as product(params, vector, *data), here with {len(data)} of data: hand in"
+                    " one, such as functools.partial(curvature.hvp, loss_fn), and not a loss."
+                )
             raise
         _check.mirrors(**{"params": params, "product(params, vector)": result})
         return _tree.widened(jax.tree.map(_sharding.like, result, params))

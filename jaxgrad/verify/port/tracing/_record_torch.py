@@ -115,7 +115,7 @@ class _Watcher:
             for k, v in kwargs.items():
                 # a tensor by keyword counts as an input too, after those by position
                 if id(v) not in aliases and k in ("input", "x", "hidden_states", "query", "key", "value"):
-                    named[k] = self._input(call, len(call.inputs), v, aliases)
+                    named[k] = self._input(call, len(call.inputs), v, aliases, first)
             return tuple(fresh), named
 
         return hook
