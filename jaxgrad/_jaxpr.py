@@ -432,7 +432,7 @@ def traced_in(eqn: JaxprEqn, function: Callable[..., Any]) -> bool:
 
 
 def caller_of(eqn: JaxprEqn, name: str) -> str:
-    """Return the file in which a function of this name was called, while an equation was traced; empty if it was not."""
+    """Return the file that called a function of this name when an equation was traced; empty if none did."""
     traceback = eqn.source_info.traceback
     # the innermost frame stands first
     frames: list[tuple[str, str]] = (

@@ -154,7 +154,8 @@ def adapt(
     Returns:
         The adapted parameters, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(adapted,
         aux)``: the aux of every step's loss, at the parameters from which the step starts, along a leading axis of
-        length ``num_steps``. With ``full_output``, an `Adapted`. Inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
+        length ``num_steps``. With ``full_output``, an `Adapted`. Inside of `jax.shard_map` the aux is the device's own,
+        with ``axis_name`` too.
 
     Raises:
         ValueError: If ``num_steps`` is negative, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no

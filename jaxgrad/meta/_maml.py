@@ -119,9 +119,9 @@ def value_and_maml_gradient(
         state: The model's state beside its parameters, such as running statistics; the loss is then
             ``loss_fn(params, state, *data, train=...) -> (loss, state)``, with ``has_aux`` ``(loss, (state, aux))``.
         statistics: ``"frozen"``: every pass with ``train=False`` and the given state. ``"transductive"``: every pass
-            with ``train=True``, new states dropped: an example of the query depends on the others. ``"carried"``: the steps
-            with ``train=True``, each taking the state that the last one left, and the query with ``train=False`` and
-            the last of them. No state goes from one task to another.
+            with ``train=True``, new states dropped: an example of the query depends on the others. ``"carried"``: the
+            steps with ``train=True``, each taking the state that the last one left, and the query with ``train=False``
+            and the last of them. No state goes from one task to another.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
             devices' tasks; ``None``: over the device's own. The inner steps are always those of one task, on its
             device.
@@ -142,8 +142,8 @@ def value_and_maml_gradient(
 
     Cost:
         About ``1 + 3.7 num_steps`` gradients (FLOPs), all tasks at once; 4.7 a step with ``"nested"``, 4 with
-        ``"checkpoint"``, 3 with ``"unrolled"``. Memory, for every task: the intermediate values of one step, and ``num_steps`` copies of the
-        weights, their gradients and the optimizer's state.
+        ``"checkpoint"``, 3 with ``"unrolled"``. Memory, for every task: the intermediate values of one step, and
+        ``num_steps`` copies of the weights, and but for linear optimizers of their gradients and of the state.
 
     Example:
         >>> import jax.numpy as jnp

@@ -3,7 +3,7 @@
 A meta-gradient needs the product of the Hessian of the inner loss with what comes back from the later steps. Reverse
 mode over reverse mode gets it by transposing the backward pass, and keeps, or computes again, all that both passes
 computed. The Hessian of a function is symmetric, so that forward mode over reverse mode gives the same product: a
-gradient, pushed forward along what comes back. It keeps nothing but the parameters and the data, and no pass runs twice.
+gradient, pushed forward along what comes back. It keeps nothing but the parameters and the data.
 """
 
 import os
