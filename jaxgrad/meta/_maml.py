@@ -304,12 +304,7 @@ def maml_gradient(
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, algorithm 1.
     """
-    options: Any = {
-        "optimizer": optimizer,
-        "num_steps": num_steps,
-        "has_aux": has_aux,
-        "learning_rates": learning_rates,
-    }
+    options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
     how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
     how |= {"learning_rates": learning_rates}
