@@ -8,8 +8,25 @@ import pytest
 import torch_ref.meta
 from jaxgrad.meta import adapt, maml_gradient, value_and_maml_gradient
 from tests.bridge import assert_parity
-from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, QUERY, QUERY_TORCH, SUPPORT, SUPPORT_TORCH
+from tests.meta.tasks import (
+    OPTIMIZERS,
+    PARAMS,
+    PARAMS_TORCH,
+    QUERY,
+    QUERY_TORCH,
+    RATES,
+    RATES_TORCH,
+    STATE,
+    STATE_TORCH,
+    STEPPED,
+    STEPPED_TORCH,
+    SUPPORT,
+    SUPPORT_TORCH,
+    centred,
+    centred_torch,
+)
 from tests.problems import mean_square, mean_square_torch
+from tests.turns import one_in
 
 SGD = OPTIMIZERS["sgd"][0]
 
@@ -22,6 +39,36 @@ def test_matches_torch(name, steps):
     tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
     want = torch_ref.meta.value_and_maml_gradient(mean_square_torch, *tasks, optimizer=theirs, num_steps=steps)
     assert_parity(got, want)
+
+
+WEIGHTS = np.array([0.1, 0.4, 0.0, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("memory", one_in(2, ["checkpoint", "nested", "unrolled", "mixed-mode"], start=1))
+def test_every_option_at_once_matches_torch(memory):
+    """Data and learned rates of every step, a weighted query after each, half of the second derivatives, chunks."""
+    ours, theirs = OPTIMIZERS["momentum"]
+    shared = {"num_steps": 5, "per_step": True, "second_order": 0.5}
+    which = {"wrt": ["layer0", "layer1/bias"], "inner_wrt": "*/weight", "chunk": 2, "memory": memory}
+    weights = {"learning_rates": RATES, "step_weights": jnp.asarray(WEIGHTS)}
+    got = value_and_maml_gradient(mean_square, PARAMS, STEPPED, QUERY, optimizer=ours, **shared, **which, **weights)
+    assert [*PARAMS_TORCH["layer1"]] == ["bias", "weight"]  # the order of the flags
+    which = {"wrt": [True, True, True, False], "inner_wrt": [False, True, False, True]}
+    weights = {"learning_rates": RATES_TORCH, "step_weights": WEIGHTS}
+    tasks = PARAMS_TORCH, STEPPED_TORCH, QUERY_TORCH
+    options = {"optimizer": theirs, **shared, **which, **weights}
+    assert_parity(got, torch_ref.meta.value_and_maml_gradient(mean_square_torch, *tasks, **options))
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "transductive", "carried"])
+def test_a_state_beside_the_parameters_matches_torch(statistics):
+    # in training mode the last bias has no slope but rounding, which Adam would divide by eps
+    ours, theirs = OPTIMIZERS["momentum"]
+    shared = {"num_steps": 3, "statistics": statistics}
+    got = value_and_maml_gradient(centred, PARAMS, SUPPORT, QUERY, optimizer=ours, state=STATE, **shared)
+    tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
+    options = {"optimizer": theirs, "state": STATE_TORCH, **shared}
+    assert_parity(got, torch_ref.meta.value_and_maml_gradient(centred_torch, *tasks, **options))
 
 
 def test_gradient_is_the_second_value():
