@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench._command import check_folder, leave, picture_at
+from bench._command import check_picture, leave, picture_at, run_command
 from bench._digits import drawn
 from bench._resume import Run
 from jaxgrad import meta
@@ -205,8 +205,8 @@ def main(
 ) -> None:
     """Train every method on the same tasks, and print what it reaches on classes that were held out."""
     start = time.perf_counter()
-    check_folder("bench.few_shot", picture)
-    names = list(METHODS) if not method else method
+    check_picture("bench.few_shot", picture)
+    names = method if method else list(METHODS)
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         leave("bench.few_shot", f"there is no method {unknown[0]!r}; the methods are {', '.join(METHODS)}")
@@ -236,9 +236,8 @@ def main(
                     results[name][:, seed] = np.stack(judged(state[0], *tasks, name=name))
                 run.keep(number + 1, {"state": state, "results": results})
                 progress.update(bar, advance=1, description=f"{name}, seed {seed}")
-    table = Table(
-        title=f"{WAYS} new classes, {shots} example{'s' * (shots > 1)} of each: accuracy, {seeds * test} tasks"
-    )
+    print(f"{WAYS} new classes, {shots} of each to adapt to; accuracy on {seeds * test} tasks")
+    table = Table()
     for title in ("method", "at the start", "adapted", "95%"):
         table.add_column(title, justify="left" if title == "method" else "right")
     for name, (before, after) in results.items():
@@ -251,4 +250,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

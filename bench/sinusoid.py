@@ -4,6 +4,7 @@ Amplitudes from 0.1 to 5, phases from 0 to pi, ten points from -5 to 5; a ReLU n
 inner step of size 0.01, Adam with 1e-3 outside, 70,000 iterations. Judged on 600 new waves after up to ten steps.
 """
 
+import itertools
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._command import check_folder, leave, picture_at
+from bench._command import check_picture, leave, picture_at, run_command
 from bench._resume import Run
 from jaxgrad import meta
 from jaxgrad.verify.cases.families._networks import mlp_jax
@@ -40,7 +41,7 @@ def loss(params: Any, x: Any, y: Any) -> Any:
 
 def first_params(key: Any) -> Any:
     """Return the paper's first weights: a normal of width 0.01, cut at two widths, and no biases."""
-    sizes = list(zip(SIZES[:-1], SIZES[1:], strict=True))
+    sizes = list(itertools.pairwise(SIZES))
     keys = jax.random.split(key, len(sizes))
     return {
         f"layer{i}": {"weight": 0.01 * jax.random.truncated_normal(k, -2, 2, (b, a)), "bias": jnp.zeros(b)}
@@ -117,7 +118,7 @@ def main(
 ) -> None:
     """Train, and print the errors on new waves after up to ten steps."""
     start = time.perf_counter()
-    check_folder("bench.sinusoid", picture)
+    check_picture("bench.sinusoid", picture)
     run = Run("bench.sinusoid", folder, {"seed": seed})
     init, tasks, judge = jax.random.split(jax.random.key(seed), 3)
     params = first_params(init)
@@ -153,4 +154,4 @@ def _resumed(run: Run, fresh: Any, thousands: int) -> tuple[int, Any]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)
