@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, overload
 
+import jax.numpy as jnp
+
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, Key, T, Tree, Ts, Wrt
@@ -255,6 +257,6 @@ def passes(
     forms = forms_of(source, params, wrt, approximation)
     sums, weight, aux = factor_sums(source, forms, approximation, weights, microbatch, axis_name)
     # the sum over all examples of how many terms each has: that of a batch has one number, two may differ
-    terms = tuple(weight * form.terms for form in forms)
+    terms = tuple(weight * jnp.asarray(form.terms, weight.dtype) for form in forms)
     about = about_of(params, wrt, forms, approximation)
     return KroneckerFactors(sums, weight, terms, about), aux, source, weights, microbatch

@@ -93,7 +93,7 @@ def source_of(
     drawn, extras = _draws(key, samples, size, axis_name)
 
     def score_of(outputs: Array, targets: tuple[Any, ...], extra: Any, index: Array) -> Array:
-        loss = _one_example.loss_at(output_loss, outputs, targets)
+        loss: Any = _one_example.loss_at(output_loss, outputs, targets)
         # the mean over draws of the outer products is the Hessian, which a distribution's sum weighs
         return loss.scores(drawn(loss, extra, index)) * _tree.safe_sqrt(loss.weights * loss.mass() / count)
 
