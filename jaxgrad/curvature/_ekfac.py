@@ -168,8 +168,9 @@ def ekfac(
         TypeError: As `kfac`; and if ``factors`` are none.
 
     Cost:
-        The factors of `kfac`, an eigendecomposition of each, and at most 1.2 times the factors once more where every
-        weight is used at one position; a product of matrices for every example beyond.
+        The factors of `kfac`, an eigendecomposition of each, and where every weight is used at one position about as
+        much once more: 0.9 times the factors for a multilayer perceptron, 1.3 times where ``factors`` are given and the
+        forward and backward pass is not shared. A product of matrices for every example beyond. Memory as `kfac`.
 
     Example:
         >>> import jax.numpy as jnp
