@@ -118,6 +118,7 @@ def row_space_solve(
             differ or are empty, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array, or ``loss_fn`` returns a pair without
             ``has_aux``, or none with it.
+        NotImplementedError: If it is differentiated with ``axis_name``.
 
     Cost:
         The Gram matrix of `per_example.gram`, an eigendecomposition of ``N x N``, and 10/3 gradients of the batch for
