@@ -168,9 +168,9 @@ def value_and_maml_gradient(
     inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "memory": memory}
     inner |= {"per_step": per_step, "second_order": second_order}
     how: Any = {"step_weights": step_weights, "state": state, "statistics": statistics}
-    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
     subset = _tree.held(lambda params: params, params, wrt)
     _check.differentiable(params=subset.active)
+    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
 
     def at(active: Params) -> tuple[Params, Tree]:
         return subset.embed(active, lambda leaf: leaf), learning_rates

@@ -168,9 +168,9 @@ def value_and_meta_sgd_gradient(
     inner: Any = {"optimizer": rule, "num_steps": num_steps, "wrt": inner_wrt, "memory": memory}
     inner |= {"per_step": per_step, "second_order": second_order}
     how: Any = {"step_weights": step_weights, "state": state, "statistics": statistics}
-    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
     subset = _tree.held(lambda params: params, params, wrt)
     _check.differentiable(params=subset.active)
+    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
 
     def at(moving: tuple[Params, Tree]) -> tuple[Params, Tree]:
         return subset.embed(moving[0], lambda leaf: leaf), moving[1]
@@ -308,6 +308,6 @@ def meta_sgd_gradient(
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
     how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
     how |= {"state": state, "statistics": statistics}
-    given = loss_fn, params, learning_rates, support, query
-    value, gradients = value_and_meta_sgd_gradient(*given, **options, **which, **how)
+    options |= which | how
+    value, gradients = value_and_meta_sgd_gradient(loss_fn, params, learning_rates, support, query, **options)
     return (gradients, value[1]) if has_aux else gradients

@@ -51,7 +51,12 @@ def row(name, draw, sharded, **options):
 def with_rates():
     """Return the inputs, with learning rates of every entry."""
     params, support, query = inputs()
-    return params, jax.tree.map(lambda leaf: 0.1 + 0.01 * np.arange(leaf.size).reshape(leaf.shape), params), support, query
+    return (
+        params,
+        jax.tree.map(lambda leaf: 0.1 + 0.01 * np.arange(leaf.size).reshape(leaf.shape), params),
+        support,
+        query,
+    )
 
 
 def supports():

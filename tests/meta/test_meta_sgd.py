@@ -81,7 +81,11 @@ def test_no_steps_leave_rates_without_a_slope():
     [
         (0.1, ValueError, r"(?s)learning_rates must have the structure of params.*missing"),
         (jax.tree.map(lambda leaf: 1, PARAMS), TypeError, r"(?s)learning_rates.*got int"),
-        (jax.tree.map(lambda leaf: jnp.ones((7, 7, 7)), PARAMS), ValueError, r"which does not broadcast to \(1, 4, 2\)"),
+        (
+            jax.tree.map(lambda leaf: jnp.ones((7, 7, 7)), PARAMS),
+            ValueError,
+            r"which does not broadcast to \(1, 4, 2\)",
+        ),
     ],
 )
 def test_rejects_rates_that_do_not_fit(rates, error, message):

@@ -9,7 +9,14 @@ from torch_ref.meta._adapt import evaluate, steps, task_of
 
 
 def meta_loss(
-    loss_fn: Any, params: Any, support: Any, query: Any, *, step_weights: Any = None, has_aux: bool = False, **inner: Any
+    loss_fn: Any,
+    params: Any,
+    support: Any,
+    query: Any,
+    *,
+    step_weights: Any = None,
+    has_aux: bool = False,
+    **inner: Any,
 ) -> torch.Tensor:
     """Return the mean over tasks of the query's loss, at the end or weighed over the steps, with its graph."""
     train = inner.get("statistics") == "transductive"

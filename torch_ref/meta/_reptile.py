@@ -7,9 +7,7 @@ from torch.utils import _pytree as pytree
 from torch_ref.meta._adapt import adapt, task_of
 
 
-def reptile_gradient(
-    loss_fn: Any, params: Any, support: Any, *, optimizer: Any, num_steps: int, **options: Any
-) -> Any:
+def reptile_gradient(loss_fn: Any, params: Any, support: Any, *, optimizer: Any, num_steps: int, **options: Any) -> Any:
     """Take the mean of the adapted parameters, and subtract it from the start."""
     num_tasks = len(pytree.tree_leaves(support)[0])
     inner = {"optimizer": optimizer, "num_steps": num_steps, **options}

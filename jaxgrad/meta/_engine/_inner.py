@@ -108,7 +108,8 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
               = \frac{d}{d\epsilon} \nabla_{(\theta, c)} L(\theta + \epsilon v, c),
 
     where :math:`c` is everything else that is floating-point: the data, and what the loss closes over, which may depend
-    on meta-parameters. Labels, keys and flags have no derivative. In reverse mode only, and again to any order.
+    on meta-parameters. Labels, keys and flags have no derivative. The first derivative must be in reverse mode; those
+    of it may be in any, and of any order.
     """
     program, shapes = traced.program(active, *data)
     # what the loss closes over is an argument too: a rule of custom_vjp must not close over what is differentiated
@@ -133,7 +134,8 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
     def forward(active: Params, floats: list[Any], others: list[Any]) -> tuple[Any, Any]:
         values = [jax.tree.map(lambda leaf: leaf.value, tree) for tree in (active, floats, others)]
         moving = _Moving(tuple(leaf.perturbed for leaf in floats))
-        return of(*values), (*values, moving)
+        # as it stands, and not by the rule once more: so that the meta-gradient can be differentiated forward too
+        return jax.value_and_grad(loss, has_aux=True)(*values), (*values, moving)
 
     def backward(kept: Any, cotangents: Any) -> tuple[Any, Any, None]:
         active, floats, others, moving = kept
