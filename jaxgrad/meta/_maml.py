@@ -107,7 +107,7 @@ def value_and_maml_gradient(
             ``"mixed-mode"``: these and the inner gradients; Hessian products by forward over reverse mode, the fewest
             bytes to move. ``"nested"``: those of about ``2 sqrt(num_steps)`` steps, at one more gradient a step.
             ``None``: mixed mode; nested where the kept steps of all tasks would take more than 1 GiB; without the
-            symmetry that mixed mode needs (the loss stops a derivative, or has a rule of its own) ``"checkpoint"``.
+            symmetry that mixed mode needs (the loss has a rule of derivatives of its own) ``"checkpoint"``.
         chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
         per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
         learning_rates: Tree like ``params``: factors of the optimizer's updates, each broadcast against

@@ -34,6 +34,10 @@ TRUSTED = tuple(
 """Where the rules of derivatives that a loss brings are those of its functions: JAX, optax, and this package."""
 
 
+OF_RULES = os.path.join("jax", "_src", "custom_derivatives.py")
+"""The file of JAX in which the rules that others give are dressed."""
+
+
 class Traced:
     """A loss and what it returns beside its value, traced once for each kind of its arguments."""
 
@@ -68,11 +72,11 @@ def reverse(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tre
 
 
 def line_without_symmetry(program: Any) -> str | None:
-    """Return the line where a traced loss hides a derivative, or brings a rule of its own; ``None`` where none does.
+    """Return the line where a traced loss brings a rule that need not be the derivative; ``None`` where none does.
 
-    With `jax.lax.stop_gradient`, or a rule that is not the derivative (a straight-through estimator), the gradient is
-    not the gradient of a function, and its Jacobian need not be symmetric. What JAX and optax write themselves is: the
-    maximum in a logsumexp is stopped because it cancels.
+    With such a rule (a reversed or clipped gradient, a straight-through estimator) the gradient is not the gradient of
+    a function, and its Jacobian need not be symmetric. `jax.lax.stop_gradient` leaves it symmetric: what is stopped is
+    a constant in every derivative, of the loss that has it as a constant.
     """
     for eqn in program.eqns:
         if _is_doubtful(eqn):
@@ -87,16 +91,21 @@ def line_without_symmetry(program: Any) -> str | None:
 
 
 def _is_doubtful(eqn: _jaxpr.JaxprEqn) -> bool:
-    """Say whether an equation stops a derivative, or has a rule of its own, that nobody vouches for."""
-    if eqn.primitive.name == "stop_gradient":
-        origin = _jaxpr.caller_of(eqn, "stop_gradient")
-    elif eqn.primitive.name == _jaxpr.CUSTOM_JVP:
-        origin = _jaxpr.custom_jvp_origins(eqn)[1][0]
+    """Say whether an equation has a rule of its own that nobody vouches for.
+
+    The rules of a function of `jax.custom_gradient` stand in JAX's file of such rules, and are the user's; those of
+    ``defjvps`` too, and there the function says whose they are.
+    """
+    if eqn.primitive.name == _jaxpr.CUSTOM_JVP:
+        (file, _), (rule, _) = _jaxpr.custom_jvp_origins(eqn)
+        origins: tuple[str, ...] = (file,) if rule.endswith(OF_RULES) else (rule,)
     elif _jaxpr.has_backward_rule(eqn):
-        origin = _jaxpr.file_of(_jaxpr.custom_vjp(eqn))
+        origins = _jaxpr.custom_vjp_origins(eqn)
+        if origins[-1].endswith(OF_RULES):
+            return True
     else:
-        return False
-    return not os.path.abspath(origin).startswith(TRUSTED)
+        return eqn.primitive.name == "linear_call"
+    return not all(os.path.abspath(origin).startswith(TRUSTED) for origin in origins)
 
 
 def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree], Params]:
