@@ -184,8 +184,8 @@ def _way_back(memory: Memory, traced: Traced, start: Any, task: Any, stored: int
     line = line_without_symmetry(traced.program(active, now, *task)[0].jaxpr)
     if memory == "mixed-mode" and line is not None:
         message = (
-            "memory='mixed-mode' takes the Hessian of the inner loss as symmetric, which it need not be where a function"
-            f" has a rule of derivatives of its own: {line}; write memory='checkpoint', or leave it out"
+            "memory='mixed-mode' takes the Hessian of the inner loss as symmetric, which it need not be where a"
+            f" function has a rule of derivatives of its own: {line}; write memory='checkpoint', or leave it out"
         )
         raise ValueError(message)
     inner = mixed if line is None else reverse
