@@ -10,6 +10,7 @@ from jaxgrad.meta._first_order import value_and_first_order_gradient as value_an
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
 from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradient
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
+from jaxgrad.meta._truncated import truncated_gradient as truncated_gradient
 
 __all__ = [
     "Adapted",
@@ -17,6 +18,7 @@ __all__ = [
     "first_order_gradient",
     "maml_gradient",
     "step_gradient",
+    "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
 ]

@@ -6,12 +6,14 @@ from torch_ref.meta._first_order import value_and_first_order_gradient as value_
 from torch_ref.meta._maml import maml_gradient as maml_gradient
 from torch_ref.meta._maml import value_and_maml_gradient as value_and_maml_gradient
 from torch_ref.meta._step_gradient import step_gradient as step_gradient
+from torch_ref.meta._truncated import truncated_gradient as truncated_gradient
 
 __all__ = [
     "adapt",
     "first_order_gradient",
     "maml_gradient",
     "step_gradient",
+    "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
 ]
