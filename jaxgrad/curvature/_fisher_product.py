@@ -59,7 +59,7 @@ def fisher_product(
 ) -> Product[T]: ...
 @overload
 def fisher_product(
-    model_fn: Function[T, X, Any],
+    model_fn: Function[T, X, tuple[Any, Aux]],
     params: T,
     vector: T,
     inputs: X,
@@ -78,7 +78,7 @@ def fisher_product(
 ) -> tuple[T, Aux]: ...
 @overload
 def fisher_product(
-    model_fn: Function[T, X, Any],
+    model_fn: Function[T, X, tuple[Any, Aux]],
     params: T,
     vector: T,
     inputs: X,
