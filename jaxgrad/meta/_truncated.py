@@ -120,8 +120,8 @@ def truncated_gradient(
         per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
         state: The model's state beside its parameters, which the loss then takes and returns, as in
             `value_and_maml_gradient`.
-        statistics: ``"frozen"``, ``"transductive"`` or ``"carried"``: what becomes of that state. What enters the window
-            is a constant too.
+        statistics: ``"frozen"``, ``"transductive"`` or ``"carried"``: what becomes of that state. What enters the
+            window is a constant too.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
             devices' tasks; ``None``: over the device's own.
 

@@ -20,7 +20,9 @@ def through(window, optimizer="sgd", steps=3, **options):
     return truncated_gradient(mean_square, PARAMS, SUPPORT, QUERY, window=window, **chosen)
 
 
-@pytest.mark.parametrize(("name", "window"), one_in(2, [pytest.param(n, w) for n in ("momentum", "adam") for w in (1, 2)]))
+@pytest.mark.parametrize(
+    ("name", "window"), one_in(2, [pytest.param(n, w) for n in ("momentum", "adam") for w in (1, 2)])
+)
 def test_matches_torch(name, window):
     options = {"optimizer": OPTIMIZERS[name][1], "num_steps": 3, "window": window}
     want = torch_ref.meta.truncated_gradient(mean_square_torch, PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH, **options)
@@ -55,5 +57,5 @@ def test_closed_form_of_a_quadratic_with_data_for_every_step():
 
 
 def test_rejects_a_window_that_is_too_long():
-    with pytest.raises(ValueError, match="window must be from 0 to 3; got 4. it is a number of the last"):
+    with pytest.raises(ValueError, match=r"window must be from 0 to 3; got 4\. it is a number of the last"):
         through(4)

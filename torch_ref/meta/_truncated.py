@@ -31,9 +31,7 @@ def truncated_gradient(
         if not window:
             fast = [leaf.detach().requires_grad_() for leaf in fast]
             entering = fast
-        loss = call(
-            loss_fn, pytree.tree_unflatten(fast, structure), pytree.tree_map(lambda leaf, t=t: leaf[t], query)
-        )
+        loss = call(loss_fn, pytree.tree_unflatten(fast, structure), pytree.tree_map(lambda leaf, t=t: leaf[t], query))
         gradients = torch.autograd.grad(loss, entering, materialize_grads=True)
         total = [a + g / num_tasks for a, g in zip(total, gradients, strict=True)]
     return pytree.tree_unflatten(total, structure)
