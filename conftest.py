@@ -174,3 +174,11 @@ def compiled_quickly() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def compiled_fully() -> Iterator[None]:
+    """Compile with all of XLA's optimisations in a module that is compiled quickly: where FLOPs or bytes are read."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)

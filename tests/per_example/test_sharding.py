@@ -129,7 +129,7 @@ def test_private_noise_is_drawn_once_for_all_devices():
     spread = jax.shard_map(
         lambda p, x, y: update(p, x, y, axis_name="d"), mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=P()
     )
-    assert_parity(jax.jit(spread)(PARAMS, X, Y), update(PARAMS, X, Y))
+    assert_parity(jax.jit(spread)(PARAMS, X, Y), jax.jit(update)(PARAMS, X, Y))
 
 
 BATCH, SAME = (P(), P("d"), P("d")), P()
@@ -153,7 +153,7 @@ def test_mapped_inside_of_shard_map(mode, shared_labels):
 
     mine, all_of_them, spec = (Y[:2], jnp.tile(Y[:2], 4), P()) if shared_labels else (Y, Y, P("d"))
     got = over_line(lambda *g: clipped(*g, axis_name="d"), PARAMS, X, mine, specs=(P(), P("d"), spec))
-    assert_parity(got, clipped(PARAMS, X, all_of_them))
+    assert_parity(got, jax.jit(clipped)(PARAMS, X, all_of_them))
 
 
 def test_values_of_a_loss_that_branches():
