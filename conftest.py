@@ -149,7 +149,7 @@ def _functions_of_other_tests_do_not_count() -> None:
     _jit._crowds.clear()
 
 
-MAPPINGS = 25_000
+MAPPINGS = 40_000
 """Linux gives a process 65530 mappings of memory, a compiled program takes some, and XLA crashes where they end."""
 
 

@@ -185,7 +185,7 @@ def test_every_function_of_a_loss_hands_out_an_aux():
     assert [name for name in without if "has_aux" not in FUNCTIONS[name].parameters] == []
 
 
-@pytest.mark.parametrize("name", one_in(2, GIVEN))
+@pytest.mark.parametrize("name", one_in(3, GIVEN))
 def test_aux_is_that_of_a_plain_call_and_the_rest_is_as_it_was(name, aux_row):
     row, given = aux_row(name)
     inputs = of_inputs(row)
@@ -197,7 +197,7 @@ def test_aux_is_that_of_a_plain_call_and_the_rest_is_as_it_was(name, aux_row):
     assert_parity(aux, want, dtypes=True)
 
 
-@pytest.mark.parametrize(("transform", "name"), in_turn([under_jit, under_vmap, under_shard_map], one_in(2, GIVEN)))
+@pytest.mark.parametrize(("transform", "name"), in_turn([under_jit, under_vmap, under_shard_map], one_in(4, GIVEN, 1)))
 def test_aux_under(transform, name, aux_row):
     row, _ = aux_row(name)
     transform(row, of_inputs(row))
@@ -205,7 +205,7 @@ def test_aux_under(transform, name, aux_row):
 
 @pytest.mark.parametrize(
     "name",
-    one_in(2, [p for p in GIVEN if "axis_name" not in ROWS[p.values[0]].refuses and p.values[0] not in AFTER_ALL]),
+    one_in(3, [p for p in GIVEN if "axis_name" not in ROWS[p.values[0]].refuses and p.values[0] not in AFTER_ALL]),
 )
 def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
     row, _ = aux_row(name)

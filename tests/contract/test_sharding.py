@@ -168,7 +168,7 @@ OF_DEVICES = ("shard_map", "axis_name")
 @pytest.mark.parametrize(
     ("placement", "name"),
     [
-        *in_turn(OF_JIT, one_in(2, GROUPED)),
+        *in_turn(OF_JIT, one_in(4, GROUPED)),
         # the functions of a family share how they vary over devices, and meet both
         *in_turn(OF_DEVICES, GROUPED),
     ],

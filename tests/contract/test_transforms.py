@@ -152,7 +152,7 @@ def test_transform(transform, name):
 
 @pytest.mark.parametrize(
     ("precision", "name"),
-    in_turn(tuple(PRECISIONS)[1:], one_in(2, GROUPED)) + in_turn(("float64",), one_in(4, GROUPED)),
+    in_turn(tuple(PRECISIONS)[1:], one_in(3, GROUPED)) + in_turn(("float64",), one_in(6, GROUPED)),
 )
 def test_precision(precision, name):
     """Results keep the precision of the inputs (bfloat16 may be accumulated in float32) and stay close to float64."""
@@ -169,8 +169,8 @@ def test_precision(precision, name):
 
 @pytest.mark.parametrize(
     ("calls", "bound", "name"),
-    # the cache is one piece of code: a sixth of the functions shows that it is the one that is used
-    [pytest.param(2, 1, *row.values, marks=row.marks) for row in one_in(6, GROUPED)]
+    # the cache is one piece of code: a twelfth of the functions shows that it is the one that is used
+    [pytest.param(2, 1, *row.values, marks=row.marks) for row in one_in(12, GROUPED)]
     + [pytest.param(30, 2, *row.values, marks=[*row.marks, pytest.mark.slow]) for row in GROUPED],
 )
 def test_fresh_closures_do_not_pile_up(calls, bound, name, monkeypatch):

@@ -1,5 +1,7 @@
 """Losses of many kinds on four devices: `jax.shard_map` with its default checks, and Explicit axes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -71,6 +73,12 @@ def everything(loss, p, x, y, **options):
     return rows, {name: call(loss, p, x, y, **options) for name, call in SUMS.items()}
 
 
+@functools.cache
+def on_one_device(loss):
+    """What the batch gives on one device, which two tests compare with."""
+    return jax.device_get(jax.jit(lambda p, x, y: everything(loss, p, x, y))(PARAMS, X, Y))
+
+
 def vary(tree):
     return jax.tree.map(
         lambda leaf: leaf if "d" in jax.typeof(leaf).manual_axis_type.varying else lax.pcast(leaf, "d", to="varying"),
@@ -96,7 +104,7 @@ def test_each_device_has_its_own_examples(loss):
 def test_sums_over_all_devices(loss):
     """The rows of clipped sums stay those of the device, and everything else is known to be the same on all."""
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
-    want = jax.jit(lambda p, x, y: everything(loss, p, x, y)[1])(PARAMS, X, Y)
+    want = on_one_device(loss)[1]
     specs = jax.tree.map(lambda leaf: P("d") if leaf.shape == (8,) else P(), want)
 
     @jax.jit
@@ -110,7 +118,7 @@ def test_sums_over_all_devices(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_explicit_axes(loss):
     mesh = jax.make_mesh((4,), ("d",))
-    want = jax.jit(lambda p, x, y: everything(loss, p, x, y))(PARAMS, X, Y)
+    want = on_one_device(loss)
     params, (x, y) = (jax.device_put(t, NamedSharding(mesh, s)) for t, s in ((PARAMS, P()), ((X, Y), P("d"))))
     with jax.set_mesh(mesh):
         assert_parity(jax.jit(lambda p, x, y: everything(loss, p, x, y))(params, x, y), want)
