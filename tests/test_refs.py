@@ -9,8 +9,6 @@ import pytest
 from jaxgrad import curvature, gradient, meta, multi_loss, nth, per_example, shift
 from tests.bridge import assert_parity
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 PARAMS = {"w": jnp.arange(9.0).reshape(3, 3) / 9}
 X = jnp.arange(6.0).reshape(2, 3) / 6
 

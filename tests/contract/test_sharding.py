@@ -97,7 +97,10 @@ def split(example, inputs):
 
     def of_device(k):
         return to_jax(
-            tuple(jax.tree.map(lambda leaf: of_leaf(leaf, k), tree) if i in mine else tree for i, tree in enumerate(inputs))
+            tuple(
+                jax.tree.map(lambda leaf: of_leaf(leaf, k), tree) if i in mine else tree
+                for i, tree in enumerate(inputs)
+            )
         )
 
     return [of_device(k) for k in range(DEVICES)], mine
@@ -106,10 +109,7 @@ def split(example, inputs):
 def under_shard_map(example, inputs):
     """A result is that of the device's own inputs, whether the parameters are the same everywhere or cast to vary."""
     apart, mine = split(example, inputs)
-    stacked = tuple(
-        stack(trees) if i in mine else trees[0]
-        for i, trees in enumerate(zip(*apart, strict=True))
-    )
+    stacked = tuple(stack(trees) if i in mine else trees[0] for i, trees in enumerate(zip(*apart, strict=True)))
 
     def device(*given):
         given = [_tree.take(tree, 0) if i in mine else tree for i, tree in enumerate(given)]

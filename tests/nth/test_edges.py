@@ -93,7 +93,9 @@ def test_a_moving_exponent_agrees_with_nested_jvp(name):
     want = [fun]
     for _ in range(order):
         want.append(lambda t, inner=want[-1]: jax.jvp(inner, (t,), (1.0,))[1])
-    assert_parity(derivatives(fun, jnp.array(x), order), jax.jit(lambda t: jnp.stack([f(t) for f in want]))(jnp.array(x)))
+    assert_parity(
+        derivatives(fun, jnp.array(x), order), jax.jit(lambda t: jnp.stack([f(t) for f in want]))(jnp.array(x))
+    )
 
 
 @pytest.mark.slow
