@@ -183,7 +183,9 @@ def real_scalar(out: Any, name: str = "loss_fn") -> Any:
     return out
 
 
-def pair(out: Any, name: str = "loss_fn") -> tuple[Any, Any]:
+def pair(
+    out: Any, name: str = "loss_fn", expected: str = "the pair (loss, aux), since has_aux=True"
+) -> tuple[Any, Any]:
     """Return ``out`` as it is, after refusing what is no pair.
 
     Raises:
@@ -191,7 +193,7 @@ def pair(out: Any, name: str = "loss_fn") -> tuple[Any, Any]:
     """
     if not isinstance(out, tuple) or len(out) != 2:
         kind = f"a tuple of {len(out)}" if isinstance(out, tuple) else describe(out)
-        message = f"{name} must return the pair (loss, aux), since has_aux=True; got {kind}"
+        message = f"{name} must return {expected}; got {kind}"
         raise TypeError(message)
     return out
 

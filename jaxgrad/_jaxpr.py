@@ -7,6 +7,7 @@ interpreters of the package know none of that: they ask here.
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
@@ -60,10 +61,12 @@ __all__ = [
     "bind_scan",
     "branches",
     "call",
+    "caller_of",
     "cast_to",
     "checkpoint",
     "contains",
     "evaluate",
+    "file_of",
     "functions",
     "has_backward_rule",
     "has_refs",
@@ -426,6 +429,22 @@ def traced_in(eqn: JaxprEqn, function: Callable[..., Any]) -> bool:
     code, traceback = inspect.unwrap(function).__code__, eqn.source_info.traceback
     frames: Sequence[Any] = () if traceback is None else traceback.frames
     return any(f.function_name == code.co_name and f.file_name == code.co_filename for f in frames)
+
+
+def caller_of(eqn: JaxprEqn, name: str) -> str:
+    """Return the file that called a function of this name when an equation was traced; empty if none did."""
+    traceback = eqn.source_info.traceback
+    # the innermost frame stands first
+    frames: list[tuple[str, str]] = (
+        [] if traceback is None else [(f.function_name, f.file_name) for f in traceback.frames]
+    )
+    return next((file for (inner, _), (_, file) in itertools.pairwise(frames) if inner == name), "")
+
+
+def file_of(body: ClosedJaxpr | None) -> str:
+    """Return the file of the function that a jaxpr was traced from; empty where nobody knows."""
+    about = None if body is None else str(body.jaxpr.debug_info.func_src_info)
+    return "" if about is None else about.partition(" at ")[2].rpartition(":")[0]
 
 
 def name_of(eqn: JaxprEqn) -> str:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from jaxgrad._deprecated import old_names as _old_names
+from jaxgrad.meta._adapt import Adapted as Adapted
 from jaxgrad.meta._adapt import adapt as adapt
 from jaxgrad.meta._first_order import first_order_gradient as first_order_gradient
 from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
@@ -11,6 +12,7 @@ from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradien
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
 
 __all__ = [
+    "Adapted",
     "adapt",
     "first_order_gradient",
     "maml_gradient",

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Concatenate, Literal, overload
+from typing import Any, Concatenate, Literal, NamedTuple, overload
 
+import jax.numpy as jnp
 import optax
 
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._memory import Memory
+from jaxgrad.meta._engine._statistics import Statistics
 
-__all__ = ["adapt"]
+__all__ = ["Adapted", "adapt"]
+
+STATIC = ("memory", "per_step", "statistics", "axis_name")
+
+
+class Adapted(NamedTuple):
+    """What `adapt` returns with ``full_output=True``."""
+
+    params: Params
+    """The adapted parameters."""
+    opt_state: Any
+    """The optimizer's state after the last step: hand it on as ``opt_state`` to go on from there."""
+    losses: Array
+    """Of shape ``(num_steps,)``: the loss at the parameters from which each step starts."""
+    diverged_at: Array
+    """The first step whose loss is infinite or NaN, an integer; -1 where none is."""
+    state: Tree
+    """The model's state after the last step; ``None`` where the loss has none."""
+    aux: Tree
+    """What the loss returned beside its value, steps along a leading axis; ``None`` where it returns nothing."""
 
 
 @overload
@@ -23,7 +45,14 @@ def adapt(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: Literal[False] = False,
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
+    memory: Memory = "checkpoint",
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    opt_state: Tree = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> T: ...
 @overload
@@ -35,10 +64,17 @@ def adapt(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: Literal[True],
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
+    memory: Memory = "checkpoint",
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    opt_state: Tree = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "axis_name")
+@overload
 def adapt(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -47,7 +83,33 @@ def adapt(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: bool = False,
+    full_output: Literal[True],
     wrt: Wrt = None,
+    memory: Memory = "checkpoint",
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    opt_state: Tree = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> Adapted: ...
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "full_output", "wrt", *STATIC)
+def adapt(
+    loss_fn: Callable[Concatenate[T, ...], Any],
+    params: T,
+    support: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: bool = False,
+    full_output: bool = False,
+    wrt: Wrt = None,
+    memory: Memory = "checkpoint",
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    opt_state: Tree = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> Any:
     r"""Take a few optimizer steps on the support loss of ONE task.
@@ -70,15 +132,30 @@ def adapt(
             that closes over an array or a mapping is known by identity, so build it once, outside of loops.
         num_steps: How many steps, a Python integer; 0 returns ``params``.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
+        full_output: Whether to return an `Adapted`: the optimizer's state, the losses and the rest too.
         wrt: Which leaves move: glob patterns on their paths (``"head"``, ``"*/kernel"``), a predicate
             ``wrt(path, leaf)``, or ``None`` for all. The optimizer then sees a list of these leaves alone.
+        memory: What is kept of the steps where the result is differentiated in reverse, as in
+            `value_and_maml_gradient`: ``"unrolled"``, ``"checkpoint"``, ``"nested"``, ``"mixed-mode"``, or ``None`` for
+            the rule there. ``"checkpoint"`` and ``"unrolled"`` can be differentiated forward too.
+        per_step: Whether every leaf of ``support`` has a leading axis of steps: each step has data of its own.
+        learning_rates: Tree like ``params``: factors of the optimizer's updates, each broadcast against
+            ``(num_steps, *leaf.shape)``; ``None``: 1.
+        opt_state: The optimizer's state to go on from, which the result can be differentiated by: with
+            `optax.inject_hyperparams` it holds the hyper-parameters. ``None``: a fresh one.
+        state: The model's state beside its parameters; the loss is then ``loss_fn(params, state, *support, train=...)
+            -> (loss, state)``, with ``has_aux`` ``(loss, (state, aux))``.
+        statistics: ``"frozen"``: ``train=False``, and the given state at every step. ``"transductive"``: ``train=True``
+            and the given state at every step. ``"carried"``: ``train=True``, each step with the state that the last
+            one left.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the loss, of every step, is the mean of
             the devices' losses; ``None``: it is the device's own.
 
     Returns:
         The adapted parameters, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(adapted,
         aux)``: the aux of every step's loss, at the parameters from which the step starts, along a leading axis of
-        length ``num_steps``. Inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
+        length ``num_steps``. With ``full_output``, an `Adapted`. Inside of `jax.shard_map` the aux is the device's own,
+        with ``axis_name`` too.
 
     Raises:
         ValueError: If ``num_steps`` is negative, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no
@@ -104,5 +181,10 @@ def adapt(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, equation 1.
     """
     options: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": wrt, "axis_name": axis_name}
-    adapted, aux = descend(loss_fn, params, support, has_aux=has_aux, **options)
-    return (adapted, aux) if has_aux else adapted
+    options |= {"memory": memory, "per_step": per_step, "learning_rates": learning_rates, "opt_state": opt_state}
+    after = descend(loss_fn, params, support, has_aux=has_aux, state=state, statistics=statistics, **options)
+    if full_output:
+        failed = ~jnp.isfinite(after.losses)
+        first = jnp.where(failed.any(), jnp.argmax(failed), -1) if num_steps else jnp.array(-1)
+        return Adapted(after.params, after.opt_state, after.losses, first, after.state, after.aux)
+    return (after.params, after.aux) if has_aux else after.params

@@ -6,14 +6,19 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Literal, overload
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task
+from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
+from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._statistics import Statistics, of_state
+from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
 
 __all__ = ["first_order_gradient", "value_and_first_order_gradient"]
+
+STATIC = ("chunk", "per_step", "statistics", "axis_name")
 
 
 @overload
@@ -28,6 +33,10 @@ def value_and_first_order_gradient(
     has_aux: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[Array, T]: ...
 @overload
@@ -42,9 +51,13 @@ def value_and_first_order_gradient(
     has_aux: Literal[True],
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[tuple[Array, Aux], T]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", "axis_name")
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", *STATIC)
 def value_and_first_order_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -56,6 +69,10 @@ def value_and_first_order_gradient(
     has_aux: bool = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> Any:
     r"""Return the meta-loss and the mean over tasks of the gradient AT the adapted parameters.
@@ -79,6 +96,11 @@ def value_and_first_order_gradient(
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves.
         inner_wrt: Which leaves the inner steps move, given likewise.
+        chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
+        per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
+        state: The model's state beside its parameters, which the loss then takes and returns, as in `maml_gradient`.
+        statistics: ``"frozen"``, ``"transductive"`` or ``"carried"``: what becomes of that state, as in
+            `value_and_maml_gradient`.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
             devices' tasks; ``None``: over the device's own. The inner steps are always those of one task, on its
             device.
@@ -116,20 +138,35 @@ def value_and_first_order_gradient(
         Nichol, Achiam and Schulman (2018), On first-order meta-learning algorithms.
     """
     loss_fn = of_one_task(loss_fn)
-    check_tasks(support, query)
+    num_tasks = check_tasks(support, query)
     params = _sharding.replicated(params, axis_name)
-    inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}
-    loss = _check.scalar_loss(loss_fn, has_aux=has_aux)
-    subset, whole = _tree.held(loss, params, wrt, has_aux), _tree.held(loss, params, None, has_aux)
+    inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "per_step": per_step}
+    inner |= {"state": state, "statistics": statistics, "has_aux": has_aux, "memory": "unrolled"}
+    judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
+    subset = _tree.held(judge, params, wrt, has_aux=True)
     _check.differentiable(params=subset.active)
 
-    def at_adapted(support: Tree, query: Tree) -> tuple[tuple[Array, Tree], Params]:
-        fast, _ = descend(whole.fun, params, support, **inner)
-        ahead = _tree.restrict(loss, fast, wrt, arguments(query), None, has_aux)
-        return jax.value_and_grad(ahead.pair, has_aux=True)(ahead.active, *arguments(query))
+    def at_adapted(support: Tree, query: Tree) -> tuple[Any, Tree]:
+        after = descend(loss_fn, params, support, **inner)
+        data = after.state, *arguments(query)
+        ahead = _tree.restrict(judge, after.params, wrt, data, None, has_aux=True)
+        (value, (aux, _)), gradient = jax.value_and_grad(ahead.pair, has_aux=True)(ahead.active, *data)
+        return (value, gradient), aux
 
-    (values, aux), gradients = jax.vmap(at_adapted)(support, query)
-    value, gradient = _sharding.mean_over(jax.tree.map(lambda leaf: leaf.mean(0), (values, gradients)), axis_name)
+    def weighted(tasks: Any, weights: Array) -> tuple[Any, Tree]:
+        results, aux = jax.vmap(at_adapted)(*tasks)
+        return jax.tree.map(
+            lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), _tree.widened(results)
+        ), aux
+
+    if chunk is None or _check.count(chunk, "chunk", least=1) >= num_tasks:
+        results, aux = jax.vmap(at_adapted)(support, query)
+        mean = jax.tree.map(lambda leaf: leaf.mean(0), results)
+    else:
+        mean, aux = mean_over_tasks(weighted, (support, query), chunk)
+        kinds = jax.eval_shape(at_adapted, *_tree.take((support, query), 0))[0]
+        mean = jax.tree.map(lambda leaf, kind: leaf.astype(kind.dtype), mean, kinds)
+    value, gradient = _sharding.mean_over(mean, axis_name)
     return (value, aux) if has_aux else value, subset.embed(gradient)
 
 
@@ -145,6 +182,10 @@ def first_order_gradient(
     has_aux: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> T: ...
 @overload
@@ -159,9 +200,13 @@ def first_order_gradient(
     has_aux: Literal[True],
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", "axis_name")
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", *STATIC)
 def first_order_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -173,6 +218,10 @@ def first_order_gradient(
     has_aux: bool = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> Any:
     r"""Return the mean over tasks of the gradient AT the adapted parameters: first-order MAML.
@@ -190,6 +239,11 @@ def first_order_gradient(
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves the gradient is taken with respect to; zero on the others.
         inner_wrt: Which leaves the inner steps move.
+        chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
+        per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
+        state: The model's state beside its parameters, which the loss then takes and returns, as in `maml_gradient`.
+        statistics: ``"frozen"``, ``"transductive"`` or ``"carried"``: what becomes of that state, as in
+            `value_and_maml_gradient`.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
             devices' tasks; ``None``: over the device's own.
 
@@ -227,6 +281,7 @@ def first_order_gradient(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, section 5.2.
     """
     options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
-    which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "axis_name": axis_name}
-    value, gradient = value_and_first_order_gradient(loss_fn, params, support, query, **options, **which)
+    which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "chunk": chunk, "axis_name": axis_name}
+    how: Any = {"per_step": per_step, "state": state, "statistics": statistics}
+    value, gradient = value_and_first_order_gradient(loss_fn, params, support, query, **options, **which, **how)
     return (gradient, value[1]) if has_aux else gradient

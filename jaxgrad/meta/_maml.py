@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, Literal, overload
 
-import jax
 import optax
+from jax.typing import ArrayLike
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._engine._descent import arguments, check_tasks, descend, of_one_task, value_and_grad
+from jaxgrad.meta._engine._memory import Memory
+from jaxgrad.meta._engine._objective import STATIC, objective, value_and_meta_gradient
+from jaxgrad.meta._engine._statistics import Statistics
 
 __all__ = ["maml_gradient", "value_and_maml_gradient"]
 
@@ -28,6 +30,14 @@ def value_and_maml_gradient(
     has_aux: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[Array, T]: ...
 @overload
@@ -42,9 +52,17 @@ def value_and_maml_gradient(
     has_aux: Literal[True],
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[tuple[Array, Aux], T]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", "axis_name")
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", *STATIC)
 def value_and_maml_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -56,6 +74,14 @@ def value_and_maml_gradient(
     has_aux: bool = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> Any:
     r"""Return the meta-loss and its gradient, differentiated through every inner step.
@@ -76,6 +102,26 @@ def value_and_maml_gradient(
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves.
         inner_wrt: Which leaves the inner steps move, given likewise: ``inner_wrt="head"`` is ANIL.
+        memory: What is kept of the inner steps; every mode gives the same number. ``"unrolled"``: all intermediate
+            values. ``"checkpoint"``: weights and optimizer's state of each step, the rest computed again.
+            ``"mixed-mode"``: these and the inner gradients; Hessian products by forward over reverse mode, the fewest
+            bytes to move. ``"nested"``: those of about ``2 sqrt(num_steps)`` steps, at one more gradient a step.
+            ``None``: mixed mode; nested where the kept steps of all tasks would take more than 1 GiB; without the
+            symmetry that mixed mode needs (the loss stops a derivative, or has a rule of its own) ``"checkpoint"``.
+        chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
+        per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
+        learning_rates: Tree like ``params``: factors of the optimizer's updates, each broadcast against
+            ``(num_steps, *leaf.shape)``; ``None``: 1. `meta_sgd_gradient` differentiates by them too.
+        step_weights: Of shape ``(num_steps,)``: the meta-loss of a task is then the sum over the steps of its weight
+            times the loss of the query after this step (MAML++'s multi-step loss); ``None``: the last step's alone.
+        second_order: A factor of the second derivatives of the inner loss, traced: 0 is first order, 1 the full
+            gradient, and what lies between anneals from one to the other in one program; ``None``: 1.
+        state: The model's state beside its parameters, such as running statistics; the loss is then
+            ``loss_fn(params, state, *data, train=...) -> (loss, state)``, with ``has_aux`` ``(loss, (state, aux))``.
+        statistics: ``"frozen"``: every pass with ``train=False`` and the given state. ``"transductive"``: every pass
+            with ``train=True``, new states dropped: an example of the query depends on the others. ``"carried"``: the
+            steps with ``train=True``, each taking the state that the last one left, and the query with ``train=False``
+            and the last of them. No state goes from one task to another.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
             devices' tasks; ``None``: over the device's own. The inner steps are always those of one task, on its
             device.
@@ -88,14 +134,16 @@ def value_and_maml_gradient(
 
     Raises:
         ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
-            no scalar, ``wrt`` or ``inner_wrt`` selects nothing, a step holds a while loop (a line search), or
-            ``axis_name`` is no axis around.
+            no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, ``learning_rates``
+            or ``step_weights`` do not fit, ``memory="mixed-mode"`` meets a loss that it would be wrong for, a step
+            holds a while loop (a line search), or ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that counts
             is no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
     Cost:
-        About ``1 + 3.6 num_steps`` gradients (FLOPs), all tasks at once. Memory, for every task: the intermediate
-        values of one step, and ``num_steps`` copies of the weights and of the optimizer's state.
+        About ``1 + 3.7 num_steps`` gradients (FLOPs), all tasks at once; 4.7 a step with ``"nested"``, 4 with
+        ``"checkpoint"``, 3 with ``"unrolled"``. Memory, for every task: the intermediate values of one step, and
+        ``num_steps`` copies of the weights, and but for linear optimizers of their gradients and of the state.
 
     Example:
         >>> import jax.numpy as jnp
@@ -113,23 +161,22 @@ def value_and_maml_gradient(
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, algorithm 1.
         Raghu et al. (2020), Rapid learning or feature reuse?, ICLR: ANIL.
+        Antoniou, Edwards and Storkey (2019), How to train your MAML, ICLR: multi-step loss, annealing.
+        Kemaev et al. (2025), Scalable meta-learning via mixed-mode differentiation, ICML.
     """
-    loss_fn = of_one_task(loss_fn)
-    check_tasks(support, query)
-    inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}
-    loss = _tree.held(_check.scalar_loss(loss_fn, has_aux=has_aux), params, None, has_aux)
-
-    def meta_loss(params: Params) -> tuple[Array, Tree]:
-        def after_adaptation(support: Tree, query: Tree) -> tuple[Array, Tree]:
-            fast, _ = descend(loss.fun, params, support, **inner)
-            return loss.pair(fast, *arguments(query))
-
-        values, aux = jax.vmap(after_adaptation)(support, query)
-        return values.mean(), aux
-
-    subset = _tree.restrict(meta_loss, params, wrt, (), axis_name, has_aux=True)
+    params = _sharding.replicated(params, axis_name)
+    inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "memory": memory}
+    inner |= {"per_step": per_step, "second_order": second_order}
+    how: Any = {"step_weights": step_weights, "state": state, "statistics": statistics}
+    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
+    subset = _tree.held(lambda params: params, params, wrt)
     _check.differentiable(params=subset.active)
-    (value, aux), gradient = value_and_grad(subset.pair, subset.active)
+
+    def at(active: Params) -> tuple[Params, Tree]:
+        return subset.embed(active, lambda leaf: leaf), learning_rates
+
+    given: Any = {"at": at, "chunk": chunk, "axis_name": axis_name}
+    (value, aux), gradient = value_and_meta_gradient(meta, subset.active, (support, query), **given)
     return (value, aux) if has_aux else value, subset.embed(gradient)
 
 
@@ -145,6 +192,14 @@ def maml_gradient(
     has_aux: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> T: ...
 @overload
@@ -159,9 +214,17 @@ def maml_gradient(
     has_aux: Literal[True],
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", "axis_name")
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", *STATIC)
 def maml_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -173,6 +236,14 @@ def maml_gradient(
     has_aux: bool = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> Any:
     r"""Return the gradient of the meta-loss, differentiated through every inner step.
@@ -190,6 +261,14 @@ def maml_gradient(
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves the gradient is taken with respect to; zero on the others.
         inner_wrt: Which leaves the inner steps move.
+        memory: What is kept of the inner steps: a mode, or ``None``.
+        chunk: How many tasks at a time; ``None``: all at once.
+        per_step: Whether ``support`` has, after the axis of tasks, one of steps.
+        learning_rates: Tree like ``params``: factors of the updates; ``None``: 1.
+        step_weights: Of shape ``(num_steps,)``: weights of the query's loss after each step; ``None``: the last alone.
+        second_order: A factor of the second derivatives; ``None``: 1.
+        state: The model's state beside its parameters, which the loss then takes and returns.
+        statistics: ``"frozen"``, ``"transductive"`` or ``"carried"``: what becomes of that state.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
             devices' tasks; ``None``: over the device's own.
 
@@ -225,7 +304,14 @@ def maml_gradient(
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, algorithm 1.
     """
-    options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
-    which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "axis_name": axis_name}
-    value, gradient = value_and_maml_gradient(loss_fn, params, support, query, **options, **which)
+    options: Any = {
+        "optimizer": optimizer,
+        "num_steps": num_steps,
+        "has_aux": has_aux,
+        "learning_rates": learning_rates,
+    }
+    which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
+    how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
+    model: Any = {"state": state, "statistics": statistics}
+    value, gradient = value_and_maml_gradient(loss_fn, params, support, query, **options, **which, **how, **model)
     return (gradient, value[1]) if has_aux else gradient

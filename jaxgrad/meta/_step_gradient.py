@@ -104,7 +104,7 @@ def step_gradient(
 
     def step(active: Params) -> Params:
         start = subset.embed(active, lambda leaf: leaf)
-        return descend(whole.fun, start, data, optimizer=optimizer, num_steps=1)[0]
+        return descend(whole.fun, start, data, optimizer=optimizer, num_steps=1).params
 
     if truncated:
         ahead = _tree.restrict(loss, step(subset.active), wrt, data, None, has_aux)

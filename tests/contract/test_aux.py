@@ -103,6 +103,7 @@ def at_every_start(aux, params, task):
 
 POINTS = {
     "curvature.influence": of_every_training_example,
+    "curvature.row_space_solve": past_the_vector_of_every_example,
     "shift.gradient": at_the_shift,
     "shift.value_and_grad": at_the_shift,
     "shift.expected_gradient": at_every_shift,
@@ -163,7 +164,6 @@ def parts(function, result):
 WITHOUT = {
     "curvature.gauss_newton": "builds an optax transformation, whose updates have no room beside them",
     "curvature.predictive_covariance": "its function is a model of one example, whose outputs are not returned",
-    "curvature.row_space_solve": "returns a record of how good the solution is",
     "per_example.values": "its function returns any tree",
     "per_example.dp_aggregate": "builds an optax transformation, whose updates have no room beside them",
     "curvature.linearize": "its function is a product, which hands out none",

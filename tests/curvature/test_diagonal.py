@@ -36,17 +36,6 @@ def test_chunks_change_nothing_but_rounding(chunk):
     assert_parity(given(chunk=chunk), given())
 
 
-def test_chunks_hold_one_chunk_in_memory():
-    def product(params, vector):
-        return jax.tree.map(lambda p, v: p * v, params, vector)
-
-    def temporaries(count):
-        program = jax.jit(lambda p: diagonal(product, p, key=jax.random.key(0), num_samples=count, chunk=2).estimate)
-        return program.lower(jnp.ones(10_000)).compile().memory_analysis().temp_size_in_bytes
-
-    assert temporaries(200) < temporaries(8) + 10_000
-
-
 @pytest.mark.parametrize("method", ["hutchinson", "xdiag"])
 def test_is_unbiased_and_the_standard_error_is_that_of_many_estimates(method):
     tree, matrix = draw([20.0, 10.0, *np.linspace(0.1, 1, 22)])

@@ -1,53 +1,42 @@
 """The inner loop: a few optimizer steps on one task, written as one scan."""
 
-import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import optax
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
-from jaxgrad import _check, _jaxpr, _sharding, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._guard import guarded
+from jaxgrad.meta._engine._inner import KEPT, Traced, line_without_symmetry, mixed, reverse
+from jaxgrad.meta._engine._memory import LIMIT, Memory, bytes_of, check_memory, loop
+from jaxgrad.meta._engine._rates import Rates
 from jaxgrad.meta._engine._singular import undefined_where_not_finite
+from jaxgrad.meta._engine._statistics import Statistics, check_statistics, of_state
+from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
-__all__ = ["arguments", "check_tasks", "descend", "of_one_task", "value_and_grad"]
-
-
-def arguments(data: Tree) -> tuple[Any, ...]:
-    """Return what follows ``params`` in a call of the loss: the items of a plain tuple, or ``data`` itself."""
-    return data if type(data) is tuple else (data,)
+__all__ = ["Descent", "descend", "value_and_grad"]
 
 
-def _refuse_list(loss_fn: Callable[..., Any], params: Params, task: tuple[Any, ...]) -> None:
-    """Refuse a list whose items are meant to be the arguments of the loss.
+class Descent(NamedTuple):
+    """What a few steps leave behind."""
 
-    Raises:
-        TypeError: If the loss takes the items, and does not take the list.
-    """
-    if [type(item) for item in task] != [list] or _binds(loss_fn, params, *task):
-        return
-    if _binds(loss_fn, params, *task[0]):
-        message = (
-            "support and query must be tuples, (x, y), for their items to be the arguments of loss_fn: a list is handed"
-            " on as ONE argument, like any other pytree"
-        )
-        raise TypeError(message)
-
-
-def _binds(fun: Callable[..., Any], *args: Any) -> bool:
-    """Say whether a function can be called with so many arguments; yes where it does not tell."""
-    try:
-        inspect.signature(fun).bind(*args)
-    except TypeError:
-        return False
-    except ValueError:  # some functions written in C have no signature
-        return True
-    return True
+    params: Params
+    """The parameters after the last step."""
+    opt_state: Any
+    """The optimizer's state after the last step."""
+    state: Tree
+    """The model's state (running statistics) after the last step; ``None`` where the loss has none."""
+    losses: Array
+    """Of shape ``(num_steps,)``: the loss that each step started from."""
+    aux: Tree
+    """What the loss returned beside it, steps along a leading axis; ``None`` where it returns nothing."""
+    watched: Tree
+    """What was watched after each step, along a leading axis."""
 
 
 def descend(
@@ -60,86 +49,150 @@ def descend(
     wrt: Wrt = None,
     axis_name: AxisName = None,
     has_aux: bool = False,
-) -> tuple[Params, Tree]:
-    """Return ``params`` after some optimizer steps on the support loss, and the aux of each; traced once.
+    memory: Memory = "checkpoint",
+    copies: int = 1,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    second_order: Any = None,
+    opt_state: Any = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    watch: Callable[[Params, Tree], Tree] | None = None,
+) -> Descent:
+    """Take some optimizer steps on the support loss; the loss is traced once, and the result is differentiable.
 
-    The aux lies along a leading axis of steps; it is ``None`` where the loss has none. The result is differentiable: a
-    step is recomputed then, so memory grows with the weights of a step and not with the intermediate values of its
-    loss.
+    Args:
+        loss_fn: The loss of one task.
+        params: Where the steps start.
+        support: The data of the task.
+        optimizer: An optax transformation.
+        num_steps: How many steps.
+        wrt: Which leaves move.
+        axis_name: The axes of a `jax.shard_map` over which the loss is the mean of the devices' losses.
+        has_aux: Whether the loss returns something beside its value.
+        memory: What is kept of the steps for the way back.
+        copies: How many tasks are adapted at a time: the steps of all of them are kept.
+        per_step: Whether every leaf of ``support`` has a leading axis of steps, each with data of its own.
+        learning_rates: Factors of the updates, to broadcast against ``(num_steps, *leaf.shape)``.
+        second_order: A factor of the second derivatives; ``None`` is 1.
+        opt_state: The optimizer's state before the first step; ``None``: a fresh one.
+        state: The model's state; the loss then takes it after the parameters.
+        statistics: What becomes of the model's state.
+        watch: ``watch(params, state)``, evaluated after every step.
     """
-    _refuse_list(loss_fn, params, arguments(support))
+    data = arguments(support)
     steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
-    rule, data = optax.with_extra_args_support(_check.optimizer(optimizer)), arguments(support)
-    whole = _check.scalar_loss(loss_fn, has_aux=has_aux)
-    subset = _tree.restrict(whole, params, wrt, data, axis_name, has_aux)
+    check_memory(memory)
+    check_statistics(statistics)
+    first = _first_of(data, steps) if per_step else data
+    refuse_list(loss_fn, params, first)
+    rule = optax.with_extra_args_support(_check.optimizer(optimizer))
+    whole = of_state(loss_fn, state is not None, statistics != "frozen", has_aux)
+    subset = _tree.restrict(whole, params, wrt, (state, *first), axis_name, has_aux=True)
     _check.differentiable(params=subset.active)
+    rates = Rates(learning_rates, params, subset.pick, steps)
+    if opt_state is None:
+        opt_state = guarded(rule.init, subset.active)
+    traced = Traced(subset.pair)
+    start = (subset.active, opt_state, state)
+    inner, kept = _way_back(memory, traced, start, first, steps * copies)
 
-    def loss(active: Params) -> Any:
-        return subset.fun(active, *data)
+    def move(gradient: Params, value: Any, carry: Any, factors: Any, data: Any) -> Any:
+        active, before, now = carry
 
-    def pair(active: Params) -> Any:
-        return subset.pair(active, *data)
+        def loss(active: Params) -> Any:
+            return subset.fun(active, now, *data)
 
-    def move(gradient: Params, value: Any, active: Params, state: Any) -> Any:
-        updates, state = rule.update(gradient, state, active, value=value, grad=gradient, value_fn=loss)
-        return optax.apply_updates(active, jax.tree.map(undefined_where_not_finite, updates)), state
+        slope = gradient if second_order is None else jax.tree.map(_of_order(second_order), gradient)
+        updates, after = rule.update(slope, before, active, value=value, grad=slope, value_fn=loss)
+        updates = jax.tree.map(undefined_where_not_finite, rates.times(updates, factors))
+        return optax.apply_updates(active, updates), after
 
-    def step(carry: Any, _: None) -> Any:
-        active, state = carry
-        (value, aux), gradient = _traced_once(jax.value_and_grad(pair, has_aux=True), active)
-        return guarded(move, gradient, value, active, state), aux
+    def step(carry: Any, row: Any) -> Any:
+        active, _, now = carry
+        own, factors = row
+        task = own if per_step else data
+        (value, (aux, later)), gradient = inner(traced, active, now, *task)
+        if inner is mixed:
+            value, gradient = checkpoint_name((value, gradient), KEPT)
+        moved, after = guarded(move, gradient, value, carry, factors, task)
+        later = later if statistics == "carried" else now
+        beside = None if watch is None else watch(subset.embed(moved, lambda leaf: leaf), later)
+        return (moved, after, later), (value, aux, beside)
 
-    start = _sharding.settled(lambda carry: step(carry, None)[0], (subset.active, guarded(rule.init, subset.active)))
-    (active, _), aux = lax.scan(jax.checkpoint(step, prevent_cse=False), start, length=steps)
-    return subset.embed(active, lambda leaf: leaf), aux
-
-
-def _traced_once(fun: Callable[[Params], Any], active: Params) -> Any:
-    """Return ``fun(active)`` by way of its program, after a look at that.
-
-    Raises:
-        NotImplementedError: If it writes to a mutable array, which a step that is recomputed cannot.
-    """
-    program, shapes = jax.make_jaxpr(fun, return_shape=True)(active)
-    _jaxpr.refuse_refs(program.jaxpr, "loss_fn")
-    results = jax.core.eval_jaxpr(program.jaxpr, program.consts, *jax.tree.leaves(active))
-    return jax.tree.unflatten(jax.tree.structure(shapes), results)
-
-
-def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the loss of one task, with what it was given told in its errors."""
-
-    def called(params: Params, *task: Any) -> Any:
-        _refuse_list(loss_fn, params, task)
-        try:
-            return loss_fn(params, *task)
-        except Exception as error:
-            leaves = jtu.tree_leaves_with_path(task)
-            shown = ", ".join(f"{_check.locate('task', path)}: {_check.describe(leaf)}" for path, leaf in leaves)
-            if isinstance(error, IndexError | TypeError | ValueError) and any(
-                jnp.shape(leaf) == () for _, leaf in leaves
-            ):
-                message = (
-                    "support and query look like one batch each, without an axis of tasks: the leading axis of every"
-                    f" leaf counts tasks, and loss_fn, which is given ONE task, fails on {shown}; write x[None] for"
-                    " the only task"
-                )
-                raise ValueError(message) from error
-            error.add_note(f"The loss takes ONE task, without the leading axis of tasks; it was given {shown}.")
-            raise
-
-    return called
+    rows = data if per_step else None, rates.rows
+    start = _sharding.settled(lambda carry: step(carry, _first_of(rows, steps))[0], start)
+    bare = inner is mixed and _keeps_little(lambda *given: guarded(move, *given), start, _first_of(rows, steps), first)
+    (active, after, later), results = loop(step, start, rows, steps, kept, bare=bare)
+    return Descent(subset.embed(active, lambda leaf: leaf), after, later, *results)
 
 
-def check_tasks(support: Tree, query: Tree) -> None:
-    """Refuse tasks that do not lie along one leading axis, and an empty set of them.
+def _first_of(rows: Tree, num_steps: int) -> Tree:
+    """Return the data of the first step, or where there is no step what has its shape.
 
     Raises:
-        ValueError: If a leaf has no leading axis, the lengths differ, or there is no task.
+        ValueError: If a leaf has no leading axis of this length.
     """
-    if _check.same_leading(support=support, query=query) == 0:
-        message = "there are no tasks: the leading axis of support and query has length 0"
+    wrong = [_check.describe(leaf) for leaf in jax.tree.leaves(rows) if jnp.shape(leaf)[:1] != (num_steps,)]
+    if wrong:
+        message = (
+            f"per_step=True needs a leading axis of num_steps={num_steps} on every leaf of support (after that of the"
+            f" tasks); got {', '.join(wrong)}"
+        )
         raise ValueError(message)
+    return jax.tree.map(lambda leaf: leaf[0] if num_steps else jnp.zeros(leaf.shape[1:], leaf.dtype), rows)
+
+
+def _keeps_little(move: Callable[..., Any], carry: Any, row: Any, task: Any) -> bool:
+    """Say whether the way back through an optimizer's step needs less than half of a gradient's bytes.
+
+    That of Adam needs the gradient and both moments, and these are best computed again from the carry and the
+    gradient; that of gradient descent needs nothing, with momentum too.
+    """
+    active = carry[0]
+
+    def pulled(active: Params) -> Any:
+        def moved(active: Params, gradient: Params, state: Any) -> Any:
+            value = jnp.zeros((), jnp.result_type(*jax.tree.leaves(active)))
+            return move(gradient, value, (active, state, carry[2]), row[1], task)
+
+        return jax.vjp(moved, active, active, carry[1])[1]
+
+    return bytes_of(jax.eval_shape(pulled, active)) < bytes_of(active) / 2
+
+
+def _of_order(weight: Any) -> Callable[[Array], Array]:
+    """Return the identity, with its derivative times a weight."""
+
+    def weighted(gradient: Array) -> Array:
+        still = lax.stop_gradient(gradient)
+        # the difference is zero, and leaves the value as it is; where it is not finite the step is not differentiable
+        return still + jnp.asarray(weight, gradient.dtype) * (gradient - still)
+
+    return weighted
+
+
+def _way_back(memory: Memory, traced: Traced, start: Any, task: Any, stored: int) -> tuple[Any, Memory]:
+    """Return the inner gradient and the loop of a mode; ``None`` takes mixed mode, nested where that holds too much.
+
+    Raises:
+        ValueError: If mixed mode is asked for, and the gradient of the loss may have no symmetric Jacobian.
+    """
+    if memory in ("unrolled", "checkpoint"):
+        return reverse, memory
+    active, _, now = start
+    line = line_without_symmetry(traced.program(active, now, *task)[0].jaxpr)
+    if memory == "mixed-mode" and line is not None:
+        message = (
+            "memory='mixed-mode' takes the Hessian of the inner loss as symmetric, which it need not be where a"
+            f" derivative is stopped, or has a rule of its own: {line}; write memory='checkpoint', or leave it out"
+        )
+        raise ValueError(message)
+    inner = mixed if line is None else reverse
+    if memory is None:
+        held = (start, active) if line is None else start
+        memory = "nested" if bytes_of(held) * stored > LIMIT else "mixed-mode" if line is None else "checkpoint"
+    return inner, memory
 
 
 def value_and_grad(pair: Callable[[Params], Any], params: Params) -> tuple[tuple[Array, Tree], Params]:

@@ -75,7 +75,7 @@ def with_finite_slopes(equation: _jaxpr.JaxprEqn, operands: Sequence[Array], gua
 
 @jax.custom_jvp
 def undefined_where_not_finite(array: Array) -> Array:
-    """Return an array as it is, with NaN as its derivative where it is infinite or NaN.
+    """Return an array as it is, with NaN as its derivative where an entry is infinite or NaN.
 
     A step that overflows has no derivative, and must not be given a finite one by the slopes that are left out.
     """
@@ -85,7 +85,8 @@ def undefined_where_not_finite(array: Array) -> Array:
 @undefined_where_not_finite.defjvp
 def _undefined_where_not_finite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (array,), (tangent,) = primals, tangents
-    undefined = jnp.where(jnp.isfinite(array), jnp.ones_like(array), jnp.full_like(array, jnp.nan))
+    # one number for the whole array: this is kept for the way back, at every step
+    undefined = jnp.where(jnp.isfinite(array).all(), jnp.ones((), array.dtype), jnp.full((), jnp.nan, array.dtype))
     return undefined_where_not_finite(array), tangent * undefined
 
 

@@ -1,0 +1,200 @@
+"""The gradient of the inner loss, with a choice of how it is differentiated once more.
+
+A meta-gradient needs the product of the Hessian of the inner loss with what comes back from the later steps. Reverse
+mode over reverse mode gets it by transposing the backward pass, and keeps, or computes again, all that both passes
+computed. The Hessian of a function is symmetric, so that forward mode over reverse mode gives the same product: a
+gradient, pushed forward along what comes back. It keeps nothing but the parameters and the data.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+import optax
+from jax.custom_derivatives import SymbolicZero
+
+import jaxgrad
+from jaxgrad import _jaxpr, _sharding, _tree
+from jaxgrad._types import Params, Tree
+
+__all__ = ["KEPT", "Traced", "line_without_symmetry", "mixed", "reverse"]
+
+KEPT = "jaxgrad inner gradient"
+"""The name under which `jax.checkpoint` is told to keep the gradient of a step, which then is not computed again."""
+
+TRUSTED = tuple(
+    os.path.dirname(os.path.abspath(str(module))) + os.sep
+    for module in (jax.__file__, optax.__file__, jaxgrad.__file__)
+)
+"""Where the rules of derivatives that a loss brings are those of its functions: JAX, optax, and this package."""
+
+
+class Traced:
+    """A loss and what it returns beside its value, traced once for each kind of its arguments."""
+
+    def __init__(self, pair: Callable[..., Any]):
+        """Keep the function: ``pair(active, *data)`` returns the value and the aux."""
+        self._pair = pair
+        self._known: dict[Any, tuple[Any, Any]] = {}
+
+    def program(self, *args: Tree) -> tuple[Any, Any]:
+        """Return the program for arguments of this kind, and the shapes of what it returns.
+
+        Raises:
+            NotImplementedError: If it writes to a mutable array, which a step that is computed again cannot.
+        """
+        leaves, structure = jax.tree.flatten(args)
+        kind = (structure, *map(jax.typeof, leaves))
+        if kind not in self._known:
+            self._known[kind] = jax.make_jaxpr(self._pair, return_shape=True)(*args)
+            _jaxpr.refuse_refs(self._known[kind][0].jaxpr, "loss_fn")
+        return self._known[kind]
+
+
+def reverse(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree], Params]:
+    """Return ``((value, aux), gradient)``, to be differentiated as it stands."""
+    program, shapes = traced.program(active, *data)
+
+    def pair(active: Params) -> Any:
+        results = jax.core.eval_jaxpr(program.jaxpr, program.consts, *jax.tree.leaves((active, *data)))
+        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+    return jax.value_and_grad(pair, has_aux=True)(active)
+
+
+def line_without_symmetry(program: Any) -> str | None:
+    """Return the line where a traced loss hides a derivative, or brings a rule of its own; ``None`` where none does.
+
+    With `jax.lax.stop_gradient`, or a rule that is not the derivative (a straight-through estimator), the gradient is
+    not the gradient of a function, and its Jacobian need not be symmetric. What JAX and optax write themselves is: the
+    maximum in a logsumexp is stopped because it cancels.
+    """
+    for eqn in program.eqns:
+        if _is_doubtful(eqn):
+            return _jaxpr.line_of(eqn) or eqn.primitive.name
+        # what is inside of a rule that can be trusted is not what is differentiated
+        inside = () if eqn.primitive.name == _jaxpr.CUSTOM_JVP else _jaxpr.functions(eqn)
+        lines = [line_without_symmetry(body) for body in inside]
+        found = [line for line in lines if line is not None]
+        if found:
+            return found[0]
+    return None
+
+
+def _is_doubtful(eqn: _jaxpr.JaxprEqn) -> bool:
+    """Say whether an equation stops a derivative, or has a rule of its own, that nobody vouches for."""
+    if eqn.primitive.name == "stop_gradient":
+        origin = _jaxpr.caller_of(eqn, "stop_gradient")
+    elif eqn.primitive.name == _jaxpr.CUSTOM_JVP:
+        origin = _jaxpr.custom_jvp_origins(eqn)[1][0]
+    elif _jaxpr.has_backward_rule(eqn):
+        origin = _jaxpr.file_of(_jaxpr.custom_vjp(eqn))
+    else:
+        return False
+    return not os.path.abspath(origin).startswith(TRUSTED)
+
+
+def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree], Params]:
+    r"""Return ``((value, aux), gradient)``, with products by forward over reverse mode.
+
+    With :math:`g(\theta, c) = \nabla_\theta L(\theta, c)` and the cotangent :math:`v` of :math:`g`,
+
+    .. math:: v^T \frac{\partial g}{\partial (\theta, c)} = \nabla_{(\theta, c)} \, \langle g(\theta, c), v \rangle
+              = \frac{d}{d\epsilon} \nabla_{(\theta, c)} L(\theta + \epsilon v, c),
+
+    where :math:`c` is everything else that is floating-point: the data, and what the loss closes over, which may depend
+    on meta-parameters. Labels, keys and flags have no derivative. In reverse mode only, and again to any order.
+    """
+    program, shapes = traced.program(active, *data)
+    # what the loss closes over is an argument too: a rule of custom_vjp must not close over what is differentiated
+    given = [*program.consts, *jax.tree.leaves(data)]
+    counts = [_jaxpr.is_inexact(leaf) for leaf in map(jnp.asarray, given)]
+    floats = [leaf for leaf, float_ in zip(given, counts, strict=True) if float_]
+    others = [leaf for leaf, float_ in zip(given, counts, strict=True) if not float_]
+    treedef: Any = jax.tree.structure(active)
+    axes = _sharding.varying((active, given))
+
+    def loss(active: Params, floats: list[Any], others: list[Any]) -> tuple[Any, Tree]:
+        source = iter(floats), iter(others)
+        merged = [next(source[0]) if float_ else next(source[1]) for float_ in counts]
+        consts, rest = merged[: len(program.consts)], merged[len(program.consts) :]
+        results = jax.core.eval_jaxpr(program.jaxpr, consts, *treedef.flatten_up_to(active), *rest)
+        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+    @jax.custom_vjp
+    def of(active: Params, floats: list[Any], others: list[Any]) -> Any:
+        return jax.value_and_grad(loss, has_aux=True)(active, floats, others)
+
+    def forward(active: Params, floats: list[Any], others: list[Any]) -> tuple[Any, Any]:
+        values = [jax.tree.map(lambda leaf: leaf.value, tree) for tree in (active, floats, others)]
+        moving = _Moving(tuple(leaf.perturbed for leaf in floats))
+        return of(*values), (*values, moving)
+
+    def backward(kept: Any, cotangents: Any) -> tuple[Any, Any, None]:
+        active, floats, others, moving = kept
+        back, back_floats = _pulled_back(loss, active, floats, others, moving.flags, *cotangents)
+        return back, back_floats, None
+
+    of.defvjp(forward, backward, symbolic_zeros=True)
+    # cast before, and not inside: a cotangent must vary over the same axes as what it belongs to
+    return of(active, *_sharding.vary((floats, others), axes))
+
+
+@jtu.register_static
+@dataclass(frozen=True)
+class _Moving:
+    """Which of the floats something is differentiated by: known when the program is traced."""
+
+    flags: tuple[bool, ...]
+
+
+def _pulled_back(
+    loss: Callable[..., Any],
+    active: Params,
+    floats: list[Any],
+    others: list[Any],
+    moving: Sequence[bool],
+    beside: Any,
+    along: Params,
+) -> tuple[Params, list[Any]]:
+    """Return what comes back to the parameters, and to the floats that move: by the gradient, the value and the aux."""
+
+    def of_moving(active: Params, some: list[Any]) -> Any:
+        source = iter(some)
+        return loss(active, [next(source) if m else x for m, x in zip(moving, floats, strict=True)], others)
+
+    def slopes(active: Params) -> tuple[Params, list[Any]]:
+        return jax.grad(lambda *at: of_moving(*at)[0], argnums=(0, 1))(active, some)
+
+    some = [x for m, x in zip(moving, floats, strict=True) if m]
+    total: Any = jax.tree.map(jnp.zeros_like, (active, some))
+    if _is_used(along):
+        total = jax.jvp(slopes, (active,), (jax.tree.map(_as_array, along, is_leaf=_is_zero),))[1]
+    if _is_used(beside):
+        pull = jax.vjp(of_moving, active, some)[1]
+        total = _tree.add(total, pull(jax.tree.map(_as_array, beside, is_leaf=_is_zero)))
+    source = iter(total[1])
+    return total[0], [next(source) if m else None for m in moving]
+
+
+def _is_zero(leaf: Any) -> bool:
+    return isinstance(leaf, SymbolicZero)
+
+
+def _is_used(cotangents: Tree) -> bool:
+    """Say whether anything comes back at all."""
+    return not all(map(_is_zero, jax.tree.leaves(cotangents, is_leaf=_is_zero)))
+
+
+def _as_array(leaf: Any) -> Any:
+    """Return a cotangent as an array, where it is known to be zero too."""
+    if not _is_zero(leaf):
+        return leaf
+    if leaf.dtype == jax.dtypes.float0:
+        return np.zeros(leaf.shape, jax.dtypes.float0)
+    return _sharding.zeros(leaf.aval)

@@ -1,0 +1,127 @@
+"""Tasks: how the loss of one is called, and means over many, all at once or in chunks."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jax import lax
+
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._types import Params, Tree
+
+__all__ = ["arguments", "check_tasks", "mean_over_tasks", "of_one_task", "refuse_list"]
+
+
+def arguments(data: Tree) -> tuple[Any, ...]:
+    """Return what follows ``params`` in a call of the loss: the items of a plain tuple, or ``data`` itself."""
+    return data if type(data) is tuple else (data,)
+
+
+def refuse_list(loss_fn: Callable[..., Any], params: Params, task: tuple[Any, ...]) -> None:
+    """Refuse a list whose items are meant to be the arguments of the loss.
+
+    Raises:
+        TypeError: If the loss takes the items, and does not take the list.
+    """
+    if [type(item) for item in task] != [list] or _binds(loss_fn, params, *task):
+        return
+    if _binds(loss_fn, params, *task[0]):
+        message = (
+            "support and query must be tuples, (x, y), for their items to be the arguments of loss_fn: a list is handed"
+            " on as ONE argument, like any other pytree"
+        )
+        raise TypeError(message)
+
+
+def _binds(fun: Callable[..., Any], *args: Any) -> bool:
+    """Say whether a function can be called with so many arguments; yes where it does not tell."""
+    try:
+        inspect.signature(fun).bind(*args)
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C have no signature
+        return True
+    return True
+
+
+def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the loss of one task, with what it was given told in its errors."""
+
+    def called(params: Params, *task: Any, **options: Any) -> Any:
+        refuse_list(loss_fn, params, task)
+        try:
+            return loss_fn(params, *task, **options)
+        except Exception as error:
+            leaves = jtu.tree_leaves_with_path(task)
+            shown = ", ".join(f"{_check.locate('task', path)}: {_check.describe(leaf)}" for path, leaf in leaves)
+            if isinstance(error, IndexError | TypeError | ValueError) and any(
+                jnp.shape(leaf) == () for _, leaf in leaves
+            ):
+                message = (
+                    "support and query look like one batch each, without an axis of tasks: the leading axis of every"
+                    f" leaf counts tasks, and loss_fn, which is given ONE task, fails on {shown}; write x[None] for"
+                    " the only task"
+                )
+                raise ValueError(message) from error
+            error.add_note(f"The loss takes ONE task, without the leading axis of tasks; it was given {shown}.")
+            raise
+
+    return called
+
+
+def check_tasks(support: Tree, query: Tree) -> int:
+    """Return the number of tasks, after refusing those that do not lie along one leading axis.
+
+    Raises:
+        ValueError: If a leaf has no leading axis, the lengths differ, or there is no task.
+    """
+    try:
+        num_tasks = _check.same_leading(support=support, query=query)
+    except ValueError as error:
+        nested = [item for data in (support, query) for item in arguments(data) if isinstance(item, list)]
+        if not any(len({jnp.shape(leaf) for leaf in item}) > 1 for item in nested if _is_flat(item)):
+            raise
+        message = (
+            "support or query holds a list of arrays of unequal shapes, one for each task: pad them to one shape,"
+            " stack them along a leading axis of tasks, and hand on a mask that the loss weighs its examples with"
+            f" ({error})"
+        )
+        raise ValueError(message) from error
+    if num_tasks == 0:
+        message = "there are no tasks: the leading axis of support and query has length 0"
+        raise ValueError(message)
+    return num_tasks
+
+
+def _is_flat(item: list[Any]) -> bool:
+    """Say whether a list holds arrays alone."""
+    return all(hasattr(leaf, "shape") for leaf in item)
+
+
+def mean_over_tasks(fun: Callable[..., tuple[Tree, Tree]], tasks: Tree, chunk: int) -> tuple[Tree, Tree]:
+    """Return the mean over the tasks of what ``fun`` sums, and what it returns for each, one chunk after the other.
+
+    Args:
+        fun: ``fun(tasks, weights)`` returns the sum over these tasks of something times their weights, and rows that
+            have the tasks along their leading axis.
+        tasks: Tree whose leaves have the tasks along their leading axis.
+        chunk: How many tasks at a time, fewer than there are. The last chunk is filled up with the first task, whose
+            weight there is 0.
+    """
+    count = _tree.leading(tasks)
+    chunks = -(-count // chunk)
+    order = jnp.arange(chunks * chunk)
+    weights = jnp.where(order < count, 1 / count, 0.0).reshape(chunks, chunk)
+    rows = jnp.where(order < count, order, 0).reshape(chunks, chunk)
+
+    def one(total: Tree, given: tuple[Any, Any]) -> tuple[Tree, Tree]:
+        rows, weights = given
+        addend, aux = fun(jax.tree.map(lambda leaf: leaf[rows], tasks), weights)
+        return _tree.add(total, addend), aux
+
+    shapes = jax.eval_shape(fun, jax.tree.map(lambda leaf: leaf[:chunk], tasks), weights[0])[0]
+    total, aux = lax.scan(one, jax.tree.map(_sharding.zeros, shapes), (rows, weights))
+    return total, jax.tree.map(lambda leaf: leaf.reshape(chunks * chunk, *leaf.shape[2:])[:count], aux)
