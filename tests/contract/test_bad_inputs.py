@@ -110,6 +110,7 @@ OF_A_LOSS = {
         f, p, RATES, TASKS, TASKS, num_steps=1
     ),
     "meta.reptile_gradient": lambda f, p: meta.reptile_gradient(f, p, TASKS, **INNER),
+    "meta.truncated_gradient": lambda f, p: meta.truncated_gradient(f, p, TASKS, TASKS, window=1, **INNER),
     "meta.step_gradient": lambda f, p: meta.step_gradient(f, p, X, optimizer=SGD),
     "multi_loss.sequential_updates": lambda f, p: multi_loss.sequential_updates(both(f), p, STATES, X, **TOUCHES),
     "multi_loss.gradients": lambda f, p: multi_loss.gradients(both(f), p, X),

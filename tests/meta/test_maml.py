@@ -100,7 +100,7 @@ def test_rejects_a_query_that_the_adapted_parameters_do_not_enter():
     def loss(params, x, y):
         return mean_square(PARAMS, x, y) + 0 * jax.lax.stop_gradient(params["layer1"]["bias"][0])
 
-    with pytest.raises(ValueError, match="does not depend on the adapted parameters.*meta-gradient is zero"):
+    with pytest.raises(ValueError, match=r"does not depend on the adapted parameters.*meta-gradient is zero"):
         maml_gradient(loss, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
 
 

@@ -18,6 +18,11 @@ class Adapted(NamedTuple):
     """Fast weights and the model's state after each step."""
 
 
+def call(loss_fn: Any, params: Any, data: Any) -> torch.Tensor:
+    """Hand the items of a plain tuple to the loss, or anything else as one argument."""
+    return loss_fn(params, *data) if type(data) is tuple else loss_fn(params, data)
+
+
 def evaluate(loss_fn: Any, params: Any, data: Any, state: Any, train: bool, has_aux: bool) -> tuple[Any, Any, Any]:
     """Return the value, the model's new state and the aux of a loss of any of the four kinds."""
     items = data if type(data) is tuple else (data,)

@@ -138,6 +138,7 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
         return jax.vmap(lambda task: judge(params, state, *arguments(task))[0])(query)
 
     program = jax.make_jaxpr(losses)(params)
+    _jaxpr.refuse_refs(program.jaxpr, "loss_fn")
     moving = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(params)]
     passing = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name != "stop_gradient"]
     if any(_jaxpr.reached(program.jaxpr.replace(eqns=passing), moving, _jaxpr.is_inexact)):
