@@ -100,7 +100,7 @@ def test_derivatives_of_a_meta_gradient_agree(memory):
     """Forward over it, in reverse over it, and mapped."""
 
     def derivatives(memory):
-        options = {"optimizer": OPTIMIZERS["adam"][0], "num_steps": 4, "memory": memory}
+        options = {"optimizer": OPTIMIZERS["momentum"][0], "num_steps": 4, "memory": memory}
         slope = functools.partial(maml_gradient, mean_square, support=SUPPORT, query=QUERY, **options)
         along = jax.tree.map(jnp.cos, PARAMS)
         many = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), PARAMS)
