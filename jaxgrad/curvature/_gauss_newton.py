@@ -221,7 +221,7 @@ def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tup
 
 def _rounded(step: Tree, active: Tree) -> tuple[Tree, Tree]:
     """Return an update in the dtypes of the parameters, and those that `optax.apply_updates` makes of it."""
-    # without the barriers XLA keeps the digits that a compiled program has before it rounds to 16 bits
+    # XLA may keep more digits than 16 bits have inside of a program (xla_allow_excess_precision): not across a barrier
     update = lax.optimization_barrier(_stacks.with_dtypes(step, active))
     return update, lax.optimization_barrier(optax.apply_updates(active, update))
 
