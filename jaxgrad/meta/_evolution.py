@@ -44,7 +44,7 @@ class EvolutionGradient(NamedTuple):
     """Hand it on for the next window of the same trajectory."""
 
 
-@jit("inner_loss", "outer_loss", "optimizer", "num_steps", "num_samples", "per_step", non_negative=("scale",))
+@jit("inner_loss", "outer_loss", "optimizer", "num_steps", "num_samples", "per_step", positive=("scale",))
 def evolution_gradient(
     inner_loss: Callable[..., Any],
     outer_loss: Callable[..., Any],

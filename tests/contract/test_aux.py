@@ -169,6 +169,7 @@ WITHOUT = {
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
     "curvature.weighted_loss": "an aux has no place in a sum",
+    "meta.evolution_gradient": "two losses of two trajectories for every shift: none of them is that at hyper",
 }
 """Functions of a loss that hand out no aux."""
 
