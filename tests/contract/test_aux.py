@@ -87,6 +87,14 @@ def of_every_adapted_task(aux, params, support, query):
     return jax.vmap(of_one)(support, query)
 
 
+def of_every_task_adapted_at_rates(aux, params, rates, support, query):
+    def of_one(support, query):
+        options = {"learning_rates": rates, **rows_meta.STEPS}
+        return aux(meta.adapt(lambda *args: aux(*args)["value"], params, support, **options), *query)
+
+    return jax.vmap(of_one)(support, query)
+
+
 def after_the_step(aux, params, *data):
     after = meta.adapt(lambda *args: aux(*args)["value"], params, data, num_steps=1, **rows_meta.STEP)
     return aux(after, *data)
@@ -99,6 +107,10 @@ def at_every_start(aux, params, task):
 
     every = [aux(start(k), *task) for k in range(rows_meta.ADAPTATION["num_steps"])]
     return jax.tree.map(lambda *rows: jnp.stack(rows), *every)
+
+
+def at_every_start_of_every_task(aux, params, support):
+    return jax.vmap(lambda task: at_every_start(aux, params, task))(support)
 
 
 POINTS = {
@@ -121,6 +133,9 @@ POINTS = {
     "multi_loss.sequential_updates": past_the_vector,
     **{name: of_every_adapted_task for name in FUNCTIONS if name.startswith("meta.")},
     "meta.adapt": at_every_start,
+    "meta.reptile_gradient": at_every_start_of_every_task,
+    "meta.meta_sgd_gradient": of_every_task_adapted_at_rates,
+    "meta.value_and_meta_sgd_gradient": of_every_task_adapted_at_rates,
     "meta.step_gradient": after_the_step,
 }
 """How the aux follows from plain calls of the loss; where nothing is said, it is that at the given arguments."""

@@ -185,7 +185,7 @@ def _way_back(memory: Memory, traced: Traced, start: Any, task: Any, stored: int
     if memory == "mixed-mode" and line is not None:
         message = (
             "memory='mixed-mode' takes the Hessian of the inner loss as symmetric, which it need not be where a"
-            f" derivative is stopped, or has a rule of its own: {line}; write memory='checkpoint', or leave it out"
+            f" function has a rule of derivatives of its own: {line}; write memory='checkpoint', or leave it out"
         )
         raise ValueError(message)
     inner = mixed if line is None else reverse
