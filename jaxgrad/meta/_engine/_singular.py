@@ -16,7 +16,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxgrad import _jaxpr, _tree
 from jaxgrad._types import Array
 
-__all__ = ["is_guarded", "undefined_where_not_finite", "with_finite_slopes"]
+__all__ = ["is_guarded", "undefined_where", "undefined_where_not_finite", "with_finite_slopes"]
 
 BILINEAR = ("mul", "dot_general")
 """Operations whose slope by one operand is the other: undefined where that is infinite or NaN."""
@@ -74,20 +74,26 @@ def with_finite_slopes(equation: _jaxpr.JaxprEqn, operands: Sequence[Array], gua
 
 
 @jax.custom_jvp
+def undefined_where(array: Array, wrong: Array) -> Array:
+    """Return an array as it is, with NaN as its derivative where one flag says so."""
+    del wrong
+    return array
+
+
+@undefined_where.defjvp
+def _undefined_where_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    array, wrong = primals
+    # one number for the whole array: this is kept for the way back, at every step
+    factor = jnp.where(wrong, jnp.full((), jnp.nan, array.dtype), jnp.ones((), array.dtype))
+    return undefined_where(array, wrong), tangents[0] * factor
+
+
 def undefined_where_not_finite(array: Array) -> Array:
     """Return an array as it is, with NaN as its derivative where an entry is infinite or NaN.
 
     A step that overflows has no derivative, and must not be given a finite one by the slopes that are left out.
     """
-    return array
-
-
-@undefined_where_not_finite.defjvp
-def _undefined_where_not_finite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (array,), (tangent,) = primals, tangents
-    # one number for the whole array: this is kept for the way back, at every step
-    undefined = jnp.where(jnp.isfinite(array).all(), jnp.ones((), array.dtype), jnp.full((), jnp.nan, array.dtype))
-    return undefined_where_not_finite(array), tangent * undefined
+    return undefined_where(array, ~jnp.isfinite(array).all())
 
 
 def _is_float(operand: Any) -> bool:
