@@ -25,7 +25,7 @@ from rich.progress import track
 from bench._command import check_folder, leave
 from jaxgrad import meta
 
-STEPS = 3
+STEPS = 2
 PRECISIONS = ("float32", "bfloat16", "float16")
 RATE = 0.01
 
@@ -71,7 +71,7 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "lbfgs": lambda: optax.lbfgs(),
     "lbfgs, linesearch=None": lambda: optax.lbfgs(RATE, linesearch=None),
     "lookahead": lambda: optax.lookahead(optax.adam(RATE), 2, 0.5),
-    "masked": lambda: optax.masked(optax.adam(RATE), only("first")),
+    "masked": lambda: optax.masked(optax.adam(RATE), only("last")),
     "measure_with_ema": lambda: optax.chain(optax.measure_with_ema(optax.tree.norm, 0.9), optax.sgd(RATE)),
     "monitor": lambda: optax.chain(optax.monitor({"size": optax.tree.norm}), optax.sgd(RATE)),
     "multi_transform": lambda: optax.multi_transform(PARTS, LABELS),
@@ -97,6 +97,7 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "contrib.mechanize": lambda: optax.contrib.mechanize(optax.adam(RATE)),
     "contrib.sam": lambda: optax.contrib.sam(optax.adam(RATE), ascent(), sync_period=2),
     "contrib.sam, opaque_mode=True": lambda: optax.contrib.sam(optax.adam(RATE), ascent(), opaque_mode=True),
+    "contrib.scale_by_madgrad": lambda: optax.contrib.scale_by_madgrad(RATE),
     "contrib.schedule_free": lambda: optax.contrib.schedule_free(optax.adam(RATE, b1=0.0), RATE),
     "contrib.split_real_and_imaginary": lambda: optax.contrib.split_real_and_imaginary(optax.adam(RATE)),
 }
@@ -109,7 +110,7 @@ OF_ANOTHER_KIND = frozenset(
 """Functions that do not say what they return, and return no transformation."""
 
 PARTS = {"adam": optax.adam(RATE), "sgd": optax.sgd(RATE)}
-LABELS = {"first": "adam", "bias": "sgd", "last": "adam", "gate": "adam"}
+LABELS = {"last": "adam", "gate": "sgd"}
 
 Tree = Any
 
@@ -186,47 +187,69 @@ class Row(NamedTuple):
 
 
 def problem() -> tuple[Tree, Tree, Tree, Tree]:
-    """Return parameters with dead weights, data to adapt to, data to judge by, and a direction of the live weights."""
+    """Return parameters with dead weights, data to adapt to, data to judge by, and a direction.
+
+    The inputs are positive in the data to adapt to, and partly negative in the others: one row of ``last`` and all of
+    ``gate`` are dead in the steps, and count in the loss after them, so that what comes back to their updates is not 0.
+    """
     rng = np.random.default_rng(0)
-    params = {
-        "first": rng.normal(size=(2, 3)),
-        "bias": np.array([0.5, 0.3, -100.0]),
-        "last": rng.normal(size=(3, 1)),
-        "gate": 0.1 * rng.normal(size=(2, 1)),
-    }
-    tasks = [(rng.normal(size=(4, 2)), rng.normal(size=(4, 1))) for _ in range(2)]
+    params = {"last": rng.normal(size=(3, 2)), "gate": rng.normal(size=(2, 2))}
+    x, y = 1 + rng.uniform(size=(2, 4, 2)), rng.normal(size=(2, 4, 2))
+    x[1, ::2] *= -1
     direction = {name: rng.normal(size=leaf.shape) for name, leaf in params.items()}
     # what all precisions hold exactly, for their results to be of the same problem
-    exact = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(np.float16), (params, *tasks))
-    return (*exact, direction)
+    exact = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(np.float64), (params, x, y))
+    return exact[0], (exact[1][0], exact[2][0]), (exact[1][1], exact[2][1]), direction
 
 
 def loss(params: Tree, x: Any, y: Any) -> Any:
-    """Mean square of a network whose last hidden unit, and whose gate, are dead."""
-    hidden = jax.nn.relu(x @ params["first"] + params["bias"][None])
-    return jnp.mean((hidden @ params["last"] + jax.nn.relu(x @ params["gate"] - 100) - y) ** 2)
+    """Mean square of a network whose last hidden unit, and whose gate, are 0 where the inputs are positive."""
+    hidden = jax.nn.relu(x @ jnp.array([[0.5, -1.0, -1.0], [0.5, 1.5, -0.5]], x.dtype))
+    return jnp.mean((jnp.tanh(hidden @ params["last"] + jax.nn.relu(-x) @ params["gate"]) - y) ** 2)
 
 
-def steps_of_optax(rule: Any, params: Tree, task: Tree) -> Tree:
-    """Take the steps with optax alone, as its manual says."""
+def steps_of_optax(rule: Any, params: Tree, task: Tree) -> tuple[Tree, Tree]:
+    """Take the steps with optax alone, as its manual says; return the parameters and the first updates."""
     rule = optax.with_extra_args_support(rule)
 
-    def of(params: Tree, *_: Any, **__: Any) -> Any:
+    def of(params: Tree, obj_fn: Any = None, grad_fn: Any = None) -> Any:
+        del obj_fn, grad_fn
         return loss(params, *task)
 
-    def step(carry: Any, _: Any) -> Any:
-        params, state = carry
-        value, slope = jax.value_and_grad(of)(params)
-        more = {"value": value, "grad": slope, "value_fn": of, "obj_fn": of, "grad_fn": jax.grad(of)}
-        updates, state = rule.update(slope, state, params, **more)
-        return (optax.apply_updates(params, updates), state), None
-
-    carry = (params, rule.init(params))
+    state, found = rule.init(params), []
     for _ in range(STEPS):
-        carry, _ = step(carry, None)
-    return carry[0]
+        value, slope = jax.value_and_grad(of)(params)
+        more = {"value": value, "grad": slope, "value_fn": of, "obj_fn": of}
+        more["grad_fn"] = lambda params, _: jax.grad(of)(params)
+        updates, state = rule.update(slope, state, params, **more)
+        params = optax.apply_updates(params, updates)
+        found.append(updates)
+    return params, found[0]
 
 
-def audit(name: str, rule: Any) -> Row:
-    """Compute one row."""
-    raise NotImplementedError
+def plain(rule: Any, params: Tree, support: Tree, query: Tree) -> tuple[Tree, Tree]:
+    """Return the meta-gradient through optax's steps, and the first update."""
+
+    def after(params: Tree) -> Any:
+        last, first = steps_of_optax(rule, params, support)
+        return loss(last, *query), first
+
+    return jax.grad(after, has_aux=True)(params)
+
+
+def guarded(rule: Any, params: Tree, support: Tree, query: Tree) -> Any:
+    """Return the meta-gradient of one task."""
+    tasks = jax.tree.map(lambda leaf: leaf[None], (support, query))
+    return meta.maml_gradient(loss, params, *tasks, optimizer=rule, num_steps=STEPS)
+
+
+def slope_by_differences(rule: Any, params: Tree, support: Tree, query: Tree, direction: Tree) -> Any:
+    """Return the derivative of the loss after optax's steps along a direction, by differences of fourth order."""
+
+    def at(t: Any) -> Any:
+        moved = jax.tree.map(lambda leaf, d: leaf + t * d, params, direction)
+        return loss(steps_of_optax(rule, moved, support)[0], *query)
+
+    h, run = 1e-4, jax.jit(at)
+    values = [run(t) for t in (h, -h, 2 * h, -2 * h)]
+    return (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * h)
