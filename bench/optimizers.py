@@ -6,10 +6,8 @@ transformation of optax and optax.contrib takes a few steps on it, as optax has 
 differences of steps that optax alone takes.
 """
 
-import inspect
-import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -17,173 +15,67 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import optax.contrib
 import typer
 from rich.console import Console
 from rich.progress import track
 
 from bench._command import check_folder, leave
+from bench._optax_table import table
 from jaxgrad import meta
 
 STEPS = 2
-PRECISIONS = ("float32", "bfloat16", "float16")
-RATE = 0.01
+PRECISIONS = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
+"""The relative errors against float64 up to which a meta-gradient is right: some ten roundings."""
 
-WITH_A_RATE = (
-    "adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan amsgrad fromage lamb lars lion nadam nadamw"
-    " noisy_sgd novograd optimistic_adam optimistic_adam_v2 optimistic_gradient_descent polyak_sgd radam rmsprop rprop"
-    " sgd sign_sgd signum sm3 yogi contrib.acprop contrib.ademamix contrib.adopt contrib.cocob contrib.dadapt_adamw"
-    " contrib.galore contrib.madgrad contrib.momo contrib.momo_adam contrib.muon contrib.prodigy"
-    " contrib.schedule_free_adamw contrib.schedule_free_sgd contrib.simplified_ademamix contrib.sophia"
-    " contrib.dog contrib.dowg"
-).split()
-"""Optimizers that need nothing but a learning rate."""
-
-AS_A_FACTOR = (
-    "scale_by_adadelta scale_by_adam scale_by_adamax scale_by_adan scale_by_amsgrad scale_by_belief"
-    " scale_by_distance_over_gradients scale_by_factored_rms scale_by_lbfgs scale_by_lion scale_by_novograd"
-    " scale_by_optimistic_gradient scale_by_param_block_norm scale_by_param_block_rms scale_by_polyak scale_by_radam"
-    " scale_by_rms scale_by_rss scale_by_sign scale_by_sm3 scale_by_stddev scale_by_trust_ratio scale_by_yogi"
-    " apply_every centralize identity normalize_by_update_norm set_to_zero zero_nans contrib.normalize"
-    " contrib.reduce_on_plateau contrib.scale_by_acprop contrib.scale_by_ademamix contrib.scale_by_adopt"
-    " contrib.scale_by_cocob contrib.scale_by_galore contrib.scale_by_muon contrib.scale_by_simplified_ademamix"
-    " contrib.hutchinson_estimator_diag_hessian"
-).split()
-"""Transformations that need nothing, to be followed by ``optax.scale(-0.01)``."""
-
-OTHERS: dict[str, Callable[[], Any]] = {
-    "adaptive_grad_clip": lambda: then_descend(optax.adaptive_grad_clip(0.1)),
-    "add_decayed_weights": lambda: then_descend(optax.add_decayed_weights(0.1)),
-    "add_noise": lambda: then_descend(optax.add_noise(0.01, 0.55, 0)),
-    "apply_if_finite": lambda: optax.apply_if_finite(optax.adam(RATE), 3),
-    "chain": lambda: optax.chain(optax.clip(0.1), optax.adam(RATE)),
-    "clip": lambda: then_descend(optax.clip(0.1)),
-    "clip_by_block_rms": lambda: then_descend(optax.clip_by_block_rms(0.1)),
-    "clip_by_global_norm": lambda: then_descend(optax.clip_by_global_norm(0.1)),
-    "conditionally_mask": lambda: optax.conditionally_mask(optax.adam(RATE), lambda step, **_: step < 2),
-    "conditionally_transform": lambda: optax.conditionally_transform(optax.adam(RATE), lambda step, **_: step < 2),
-    "ema": lambda: then_descend(optax.ema(0.9)),
-    "flatten": lambda: optax.flatten(optax.adam(RATE)),
-    "freeze": lambda: optax.chain(optax.adam(RATE), optax.freeze(only("gate"))),
-    "inject_hyperparams": lambda: optax.inject_hyperparams(optax.adam)(RATE),
-    "inject_stateful_hyperparams": lambda: optax.inject_stateful_hyperparams(optax.adam)(RATE),
-    "keep_params_nonnegative": lambda: optax.chain(optax.sgd(RATE), optax.keep_params_nonnegative()),
-    "lbfgs": lambda: optax.lbfgs(),
-    "lbfgs, linesearch=None": lambda: optax.lbfgs(RATE, linesearch=None),
-    "lookahead": lambda: optax.lookahead(optax.adam(RATE), 2, 0.5),
-    "masked": lambda: optax.masked(optax.adam(RATE), only("last")),
-    "measure_with_ema": lambda: optax.chain(optax.measure_with_ema(optax.tree.norm, 0.9), optax.sgd(RATE)),
-    "monitor": lambda: optax.chain(optax.monitor({"size": optax.tree.norm}), optax.sgd(RATE)),
-    "multi_transform": lambda: optax.multi_transform(PARTS, LABELS),
-    "MultiSteps": lambda: optax.MultiSteps(optax.adam(RATE), 2),
-    "named_chain": lambda: optax.named_chain(("clip", optax.clip(0.1)), ("adam", optax.adam(RATE))),
-    "partition": lambda: optax.partition(PARTS, LABELS),
-    "scale": lambda: optax.scale(-RATE),
-    "scale_by_backtracking_linesearch": lambda: optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5)),
-    "scale_by_learning_rate": lambda: optax.scale_by_learning_rate(RATE),
-    "scale_by_rprop": lambda: optax.scale_by_rprop(RATE),
-    "scale_by_schedule": lambda: optax.scale_by_schedule(lambda count: -RATE / (1 + count)),
-    "scale_by_zoom_linesearch": lambda: optax.chain(optax.sgd(1.0), optax.scale_by_zoom_linesearch(5)),
-    "selective_transform": lambda: optax.selective_transform(optax.adam(RATE), freeze_mask=only("gate")),
-    "snapshot": lambda: optax.chain(optax.snapshot("size", optax.tree.norm), optax.sgd(RATE)),
-    "stateless": lambda: optax.stateless(lambda updates, _: optax.tree.scale(-RATE, updates)),
-    "stateless_with_tree_map": lambda: optax.stateless_with_tree_map(lambda g, _: -RATE * jnp.sinh(g)),
-    "trace": lambda: then_descend(optax.trace(0.9)),
-    "with_extra_args_support": lambda: optax.with_extra_args_support(optax.adam(RATE)),
-    "contrib.differentially_private_aggregate": lambda: then_descend(
-        optax.contrib.differentially_private_aggregate(1.0, 0.1, jax.random.key(0))
-    ),
-    "contrib.dpsgd": lambda: optax.contrib.dpsgd(RATE, 1.0, 0.1, 0),
-    "contrib.mechanize": lambda: optax.contrib.mechanize(optax.adam(RATE)),
-    "contrib.sam": lambda: optax.contrib.sam(optax.adam(RATE), ascent(), sync_period=2),
-    "contrib.sam, opaque_mode=True": lambda: optax.contrib.sam(optax.adam(RATE), ascent(), opaque_mode=True),
-    "contrib.scale_by_madgrad": lambda: optax.contrib.scale_by_madgrad(RATE),
-    "contrib.schedule_free": lambda: optax.contrib.schedule_free(optax.adam(RATE, b1=0.0), RATE),
-    "contrib.split_real_and_imaginary": lambda: optax.contrib.split_real_and_imaginary(optax.adam(RATE)),
+SIGNS = "the slope of a sign is 0: what is left is first order"
+NOTES = {
+    **dict.fromkeys(("lion", "scale_by_lion", "sign_sgd", "scale_by_sign", "signum"), SIGNS),
+    **dict.fromkeys(("rprop", "scale_by_rprop"), f"its step sizes depend on signs alone; {SIGNS}"),
+    "set_to_zero": "nothing moves: the plain gradient",
+    "contrib.sam": "its steps alternate: take an even number of them",
+    "contrib.sam, opaque_mode=True": "its inner steps are on the same data",
 }
-"""Those that need more, or are given something to work on; what stands after a comma is a variant."""
-
-OF_ANOTHER_KIND = frozenset(
-    "bias_correction matrix_inverse_pth_root sigmoid_binary_cross_entropy update_infinity_moment update_moment"
-    " update_moment_per_elem_norm contrib.schedule_free_eval_params".split()
-)
-"""Functions that do not say what they return, and return no transformation."""
-
-PARTS = {"adam": optax.adam(RATE), "sgd": optax.sgd(RATE)}
-LABELS = {"last": "adam", "gate": "sgd"}
+"""What is to be known about some that work."""
 
 Tree = Any
 
+HEAD = """# Which optax transformations can be differentiated
 
-def then_descend(transform: Any) -> Any:
-    """Let a transformation be followed by a small step downwards."""
-    return optax.chain(transform, optax.scale(-RATE))
+Written by `python -m bench.optimizers --write docs/optimizers.md`. Two steps on a network of which a unit, and one leaf
+of the parameters, are dead: their gradients are exactly 0. They count in the loss after the steps. Where
+three words stand in a cell, they are those of float32, bfloat16 and float16; one word is that of all three.
 
+- **update**: the first update as optax computes it in the precision of the parameters. In float16 `eps=1e-8` is 0, and
+  Adam's update at a gradient of zero is 0 / 0. The inner loops of `jaxgrad.meta` compute it in float32, and round once.
+- **optax**: the gradient of the loss after optax's own steps, by `jax.grad`. *Right* is within some ten roundings of
+  float64.
+- **meta**: the same by `jaxgrad.meta.maml_gradient`. *Refused* stands beside the sentence that it gives.
+- **float64**: `maml_gradient` in float64 against central differences of optax's steps, to a relative 1e-6.
 
-def only(chosen: str) -> dict[str, bool]:
-    """Mark one leaf."""
-    return {name: name == chosen for name in LABELS}
+In bfloat16 and float16 a fresh state of the optimizer is in float32, and stays so; a state that is given keeps its
+dtypes. In float16 what comes back to a gradient of zero (1e8 times Adam's rate) does not fit: mixed mode and nested,
+the default, multiply it by the Hessian apart from the rest. `memory="checkpoint"` and `"unrolled"` give NaN or infinity
+there, as does a true derivative above 65504.
 
-
-def ascent() -> Any:
-    """Return the inner optimizer of sharpness-aware minimization: a step of fixed length."""
-    return optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
-
-
-def table() -> dict[str, Callable[[], Any]]:
-    """Return how each of the transformations is made, in the order of their names."""
-    plain = {name: _call(name, RATE) for name in WITH_A_RATE}
-    factors = {name: _call(name, None) for name in AS_A_FACTOR}
-    rows = {**plain, **factors, **OTHERS}
-    return {name: rows[name] for name in sorted(rows, key=lambda name: (name.startswith("contrib."), name.lower()))}
-
-
-def _call(name: str, rate: float | None) -> Callable[[], Any]:
-    if rate is None:
-        return lambda: then_descend(_named(name)())
-    return lambda: _named(name)(learning_rate=rate)
-
-
-def _named(name: str) -> Any:
-    module = optax.contrib if name.startswith("contrib.") else optax
-    return getattr(module, name.removeprefix("contrib."))
-
-
-def transformations() -> set[str]:
-    """Return the names of all that optax and optax.contrib offer as a transformation, or to make one."""
-    found = set()
-    for prefix, module in {"": optax, "contrib.": optax.contrib}.items():
-        for name, item in vars(module).items():
-            if not name.startswith("_") and _makes_a_transformation(item):
-                found.add(prefix + name)
-    return found - OF_ANOTHER_KIND
-
-
-def _makes_a_transformation(item: Any) -> bool:
-    """Say whether something is a class with both methods, or a function that returns one, or does not say what."""
-    if inspect.isclass(item):
-        # the types of transformations are tuples of their functions
-        return callable(getattr(item, "init", None)) and callable(getattr(item, "update", None))
-    if not inspect.isfunction(item) and not hasattr(item, "__wrapped__"):
-        return False
-    said = inspect.signature(item).return_annotation
-    return said is inspect.Signature.empty or "GradientTransformation" in str(said)
+| transformation | update | optax | meta | float64 | |
+| --- | --- | --- | --- | --- | --- |
+"""
 
 
 class Row(NamedTuple):
-    """What was found about one of them."""
+    """What was found about one of them; of three words, the first is that of float32, then bfloat16, float16."""
 
     name: str
-    forward: list[str]
-    """The update at the dead weights as optax has it: of float32, bfloat16, float16."""
-    plain: list[str]
-    """The meta-gradient through optax's steps as they are, likewise."""
-    guarded: list[str]
-    """`maml_gradient`, likewise."""
+    update: tuple[str, ...]
+    """The first update as optax has it: finite, or NaN."""
+    plain: tuple[str, ...]
+    """The meta-gradient through optax's steps as they are."""
+    guarded: tuple[str, ...]
+    """`maml_gradient`."""
     differences: str
-    """`maml_gradient` in float64 against central differences."""
-    told: str
-    """The sentence that a user gets, where it is refused."""
+    """`maml_gradient` in float64 against central differences of optax's own steps."""
+    note: str
+    """The sentence that a user gets, where it is refused, or what is to be known."""
 
 
 def problem() -> tuple[Tree, Tree, Tree, Tree]:
@@ -250,6 +142,116 @@ def slope_by_differences(rule: Any, params: Tree, support: Tree, query: Tree, di
         moved = jax.tree.map(lambda leaf, d: leaf + t * d, params, direction)
         return loss(steps_of_optax(rule, moved, support)[0], *query)
 
-    h, run = 1e-4, jax.jit(at)
-    values = [run(t) for t in (h, -h, 2 * h, -2 * h)]
+    h = 1e-4
+    values = [at(t) for t in (h, -h, 2 * h, -2 * h)]
     return (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * h)
+
+
+def audit(name: str) -> Row:
+    """Compute one row."""
+    with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        warnings.simplefilter("ignore")
+        *given, direction = problem()
+        with jax.enable_x64(True):
+            exact, told = _tried(name, guarded, given, "float64")
+            if told:
+                kinds = _differing(name, given, None)
+                return Row(name, kinds[0], kinds[1], ("refused",) * 3, "", told)
+            slope = slope_by_differences(table()[name](), *_cast(given, "float64"), _cast(direction, "float64"))
+            agrees = _is_near(np.vdot(_flat(exact), _flat(direction)), float(slope), 1e-6)
+        kinds = _differing(name, given, _flat(exact))
+        return Row(name, *kinds, "agrees" if agrees else "differs", NOTES.get(name, ""))
+
+
+def _differing(name: str, given: list[Tree], exact: Any) -> tuple[tuple[str, ...], ...]:
+    """Return what is found in each of the lower precisions: the update, both meta-gradients."""
+    columns: list[tuple[str, str, str]] = []
+    for precision, tolerance in PRECISIONS.items():
+        with jax.enable_x64(False):
+            found, told = _tried(name, plain, given, precision)
+            first = "fails" if told else "finite" if np.isfinite(_flat(found[1])).all() else "NaN"
+            by_optax = "fails" if told else _word(_flat(found[0]), exact, tolerance)
+            if exact is None:
+                columns.append((first, by_optax, ""))
+                continue
+            found, told = _tried(name, guarded, given, precision)
+            columns.append((first, by_optax, "refused" if told else _word(_flat(found), exact, tolerance)))
+    return tuple(zip(*columns, strict=True))
+
+
+def _tried(name: str, fun: Callable[..., Any], given: list[Tree], precision: str) -> tuple[Any, str]:
+    """Return what a function of an optimizer and the problem returns, or the first line of what it says instead."""
+    try:
+        return fun(table()[name](), *_cast(given, precision)), ""
+    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+        return None, str(error).splitlines()[0]
+
+
+def _word(found: Any, exact: Any, tolerance: float) -> str:
+    """Say what a gradient is worth."""
+    if not np.isfinite(found).all():
+        return "NaN"
+    return "finite" if exact is None else "right" if _is_near(found, exact, tolerance) else "wrong"
+
+
+def _is_near(found: Any, exact: Any, tolerance: float) -> bool:
+    return bool(np.linalg.norm(found - exact) <= tolerance * np.linalg.norm(exact))
+
+
+def _cast(tree: Tree, precision: str) -> Tree:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), tree)
+
+
+def _flat(tree: Tree) -> Any:
+    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def line(row: Row) -> str:
+    """Return a row as a line of the page."""
+    cells = [f"`{row.name}`", *map(_cell, row[1:4]), row.differences, row.note.replace("|", "/")]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(words: tuple[str, ...]) -> str:
+    """Join the words of three precisions, or write one for all."""
+    return words[0] if len(set(words)) == 1 else ", ".join(words)
+
+
+def lines_of(page: str) -> dict[str, str]:
+    """Return the lines of a page by the names that they are about."""
+    return {text.split("`")[1]: text for text in page.splitlines() if text.startswith("| `")}
+
+
+def page_of(lines: dict[str, str]) -> str:
+    """Return the page, its lines in the order of the table."""
+    return HEAD + "\n".join(lines[name] for name in table() if name in lines) + "\n"
+
+
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which ones, such as adam contrib.sam; all by default.")
+    ] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the lines into this page, which keeps its others.")] = None,
+    missing: Annotated[bool, typer.Option(help="Only those that the page does not have yet.")] = False,
+) -> None:
+    """Print what is found about each, line by line, and write it into the page as soon as it is known."""
+    check_folder("bench.optimizers", write)
+    chosen = names or list(table())
+    unknown = [name for name in chosen if name not in table()]
+    if unknown:
+        leave("bench.optimizers", f"there is no {unknown[0]} in the table; it has {', '.join(table())}")
+    if missing and write is None:
+        leave("bench.optimizers", "--missing needs --write, the page that lacks some")
+    lines = lines_of(write.read_text()) if write and write.exists() else {}
+    # these programs run once: the fast machine code is not worth its time
+    jax.config.update("jax_disable_most_optimizations", True)
+    left = [name for name in chosen if not (missing and name in lines)]
+    for name in track(left, "transformations", console=Console(stderr=True)):
+        lines[name] = line(audit(name))
+        print(lines[name], flush=True)
+        if write:
+            write.write_text(page_of(lines))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -215,7 +215,7 @@ def _product(times_hessian: Callable[[Params], Tree], along: Params, active: Par
         return jax.tree.map(one, along, active, narrow)
 
     def back(small: Any, large: Any) -> Any:
-        wide = jnp.promote_types(small.dtype, jnp.float32)
+        wide = _tree.accumulator(small.dtype)
         return (small.astype(wide) + UNIT * large.astype(wide)).astype(small.dtype)
 
     return jax.tree.map(back, times_hessian(part(False)), times_hessian(part(True)))

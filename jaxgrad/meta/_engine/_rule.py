@@ -1,5 +1,6 @@
 """An optax transformation as the inner loop calls it: in float32 at the least, given all that one may ask for."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,10 @@ import jax.tree_util as jtu
 import optax
 
 from jaxgrad import _check, _tree
-from jaxgrad._types import Array, Params, Tree
+from jaxgrad._types import Array, Params
 from jaxgrad.meta._engine._singular import undefined_where, undefined_where_not_finite
 
-__all__ = ["Rule"]
+__all__ = ["Rule", "moved"]
 
 INSTEAD = "write an optimizer that needs no more than the gradient of a batch, such as optax.adam(1e-3)"
 """What to do about an optimizer that the inner loop cannot serve."""
@@ -45,7 +46,7 @@ class Rule:
             state: The state before the step.
             params: Where the step starts.
             value: The loss there.
-            loss: The loss of this step's data: a line search, Sophia and SAM evaluate it, or its derivatives, elsewhere.
+            loss: The loss of this step's data: a line search, Sophia and SAM evaluate it, or its gradient, elsewhere.
 
         Raises:
             ValueError: If the optimizer needs something else, or returns updates of other shapes.
@@ -62,7 +63,8 @@ class Rule:
         slope, before, at, value = _tree.widened((gradient, state, params, value))
         more: Any = {"value": value, "grad": slope, "value_fn": again, "obj_fn": again}
         more["grad_fn"] = lambda wide, *_: jax.grad(again)(wide)
-        updates, after = _told("update", lambda: self._rule.update(slope, before, at, **more))
+        taken = _taken(self._rule.update, more)
+        updates, after = _told("update", lambda: self._rule.update(slope, before, at, **taken))
         _check_updates(updates, params)
         return updates, _like(after, state)
 
@@ -78,6 +80,14 @@ def moved(params: Params, updates: Params) -> Params:
         return undefined_where(after, (jnp.isfinite(leaf) & ~jnp.isfinite(after)).any())
 
     return jax.tree.map(one, params, updates)
+
+
+def _taken(update: Callable[..., Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return what a function takes by name: optax's own take whatever comes, but for `optax.contrib.sam`."""
+    known = inspect.signature(update).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
+        return more
+    return {parameter.name: more[parameter.name] for parameter in known if parameter.name in more}
 
 
 def _told(what: str, call: Callable[[], Any]) -> Any:
@@ -109,8 +119,8 @@ def _check_updates(updates: Params, params: Params) -> None:
     if lines or jax.tree.structure(updates) != jax.tree.structure(params):
         message = (
             "optimizer must return updates with the structure and shapes of params; got"
-            f" {', '.join(lines) or jax.tree.structure(updates)}. One that clips per-example gradients takes their stack,"
-            f" which the inner loop does not have; {INSTEAD}"
+            f" {', '.join(lines) or jax.tree.structure(updates)}. One that clips per-example gradients takes their"
+            f" stack, which the inner loop does not have; {INSTEAD}"
         )
         raise ValueError(message)
 
