@@ -22,6 +22,7 @@ from rich.progress import track
 from bench._command import check_folder, leave
 from bench._optax_table import table
 from jaxgrad import meta
+from jaxgrad.meta._engine._rule import accepted
 
 STEPS = 2
 PRECISIONS = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -33,7 +34,7 @@ NOTES = {
     **dict.fromkeys(("rprop", "scale_by_rprop"), f"its step sizes depend on signs alone; {SIGNS}"),
     "set_to_zero": "nothing moves: the plain gradient",
     "contrib.sam": "its steps alternate: take an even number of them",
-    "contrib.sam, opaque_mode=True": "its inner steps are on the same data",
+    "contrib.sam, opaque_mode=True": "its inner gradients are of the same data, and in float16 not split as said above",
 }
 """What is to be known about some that work."""
 
@@ -113,7 +114,7 @@ def steps_of_optax(rule: Any, params: Tree, task: Tree) -> tuple[Tree, Tree]:
         value, slope = jax.value_and_grad(of)(params)
         more = {"value": value, "grad": slope, "value_fn": of, "obj_fn": of}
         more["grad_fn"] = lambda params, _: jax.grad(of)(params)
-        updates, state = rule.update(slope, state, params, **more)
+        updates, state = rule.update(slope, state, params, **accepted(rule.update, more))
         params = optax.apply_updates(params, updates)
         found.append(updates)
     return params, found[0]

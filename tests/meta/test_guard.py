@@ -50,7 +50,6 @@ FINITE_ANYWAY = {
     "clipped": optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.1)),
 }
 ALL = GIVES_NAN_WITHOUT | FINITE_ANYWAY
-FEW = ("adam", "clipped")
 
 
 def loss(params, x, y):
@@ -75,7 +74,8 @@ def unguarded(rule, params):
         return jax.jit(jax.grad(after))(params)
 
 
-@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in ALL])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
 def test_meta_gradient_is_finite_and_right(name):
     """Against a central difference of the meta-loss along a direction that leaves the dead unit dead."""
 
@@ -217,6 +217,21 @@ def test_derivatives_are_those_of_the_function_where_it_is_regular():
     assert_parity(got, jax.jit(jax.jacrev(quotients, argnums=(0, 1)))(*x))
 
 
+@pytest.mark.parametrize(
+    "root",
+    [jax.lax.rsqrt, lambda v: v**-0.5, lambda v: 1 / jnp.sqrt(v), lambda v: jnp.sqrt(v**-1), lambda v: jnp.sqrt(v) / v],
+)
+def test_slopes_that_overflow_are_not_left_out(root):
+    """Adafactor's step at a gradient of 1e-14: the slope of the root is -5e41, more than float32 has."""
+
+    def step(g):
+        return g * root(g * g + jnp.asarray(1e-30, g.dtype))
+
+    want = jax.grad(step)(1e-14)
+    got = jax.jit(jax.grad(functools.partial(guarded, step)))(jnp.float32(1e-14))
+    np.testing.assert_allclose(got, want, rtol=1e-3)
+
+
 def test_derivatives_are_zero_where_it_is_singular():
     slopes = jax.jit(jax.jacfwd(functools.partial(guarded, quotients)))(jnp.zeros(()), jnp.ones(()))
     assert {name: slope.item() for name, slope in slopes.items()} == dict.fromkeys(slopes, 0.0)
@@ -309,7 +324,7 @@ def test_optimizers_that_ask_for_the_loss_or_its_gradient_get_them():
         (optax.lookahead(optax.sgd(0.1), 2, 0.5), r"optimizer fails in the inner loop.*no attribute .?fast.?; write"),
         (
             optax.contrib.differentially_private_aggregate(1.0, 0.1, jax.random.key(0)),
-            r"optimizer must return updates with the .* shapes of params; got it is float64\[\] for float64\[2\]. One th",
+            r"optimizer must return updates with the .* shapes of params; got it is float64\[\] for float64\[2\]",
         ),
         (optax.stateless(lambda updates, _: {"a": updates}), r"optimizer must return updates with the structure"),
     ],

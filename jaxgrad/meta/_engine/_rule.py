@@ -13,7 +13,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params
 from jaxgrad.meta._engine._singular import undefined_where, undefined_where_not_finite
 
-__all__ = ["Rule", "moved"]
+__all__ = ["Rule", "accepted", "moved"]
 
 INSTEAD = "write an optimizer that needs no more than the gradient of a batch, such as optax.adam(1e-3)"
 """What to do about an optimizer that the inner loop cannot serve."""
@@ -63,7 +63,7 @@ class Rule:
         slope, before, at, value = _tree.widened((gradient, state, params, value))
         more: Any = {"value": value, "grad": slope, "value_fn": again, "obj_fn": again}
         more["grad_fn"] = lambda wide, *_: jax.grad(again)(wide)
-        taken = _taken(self._rule.update, more)
+        taken = accepted(self._rule.update, more)
         updates, after = _told("update", lambda: self._rule.update(slope, before, at, **taken))
         _check_updates(updates, params)
         return updates, _like(after, state)
@@ -82,7 +82,7 @@ def moved(params: Params, updates: Params) -> Params:
     return jax.tree.map(one, params, updates)
 
 
-def _taken(update: Callable[..., Any], more: dict[str, Any]) -> dict[str, Any]:
+def accepted(update: Callable[..., Any], more: dict[str, Any]) -> dict[str, Any]:
     """Return what a function takes by name: optax's own take whatever comes, but for `optax.contrib.sam`."""
     known = inspect.signature(update).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
