@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from bench._command import check_folder, leave
+from bench._command import check_folder, leave, run_command
 from bench._optax_table import table
 from jaxgrad import meta
 from jaxgrad.meta._engine._rule import accepted
@@ -255,4 +255,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

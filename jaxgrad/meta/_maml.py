@@ -308,6 +308,7 @@ def maml_gradient(
         "optimizer": optimizer,
         "num_steps": num_steps,
         "has_aux": has_aux,
+        "learning_rates": learning_rates,
     }
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
     how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}

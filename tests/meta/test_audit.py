@@ -33,13 +33,15 @@ def test_a_line_is_what_the_command_finds(name):
 def test_every_meta_gradient_is_right_or_refused():
     for name, text in LINES.items():
         *_, meta, differences, note = (cell.strip() for cell in text.strip("|").split("|"))
-        assert (meta, differences) == (NOT_RIGHT.get(name, "right"), "agrees") or "refused" == meta and "; write " in note, name
+        assert (
+            (meta, differences) == (NOT_RIGHT.get(name, "right"), "agrees") or "refused" == meta and "; write " in note
+        ), name
 
 
 def test_the_judge_knows_a_wrong_gradient():
     exact = np.array([1.0, 2.0])
-    found = {name: optimizers._word(exact * factor, exact, 1e-4) for name, factor in
-             {"right": 1 + 1e-5, "wrong": 1.01, "NaN": np.nan}.items()}  # fmt: skip
+    factors = {"right": 1 + 1e-5, "wrong": 1.01, "NaN": np.nan}
+    found = {name: optimizers._word(exact * factor, exact, 1e-4) for name, factor in factors.items()}
     assert found == {name: name for name in found}
 
 
@@ -63,7 +65,9 @@ def test_what_is_written_keeps_the_other_lines(tmp_path, monkeypatch):
     page, command = tmp_path / "page.md", typer.Typer(add_completion=False)
     command.command()(optimizers.main)
     page.write_text(optimizers.page_of({"sgd": "| `sgd` | as it was |"}))
-    monkeypatch.setattr(optimizers, "audit", lambda name: optimizers.Row(name, ("NaN",), ("a", "b"), ("right",), "", "n"))
+    monkeypatch.setattr(
+        optimizers, "audit", lambda name: optimizers.Row(name, ("NaN",), ("a", "b"), ("right",), "", "n")
+    )
     before = jax.config.read("jax_disable_most_optimizations")
     done = CliRunner().invoke(command, ["adam", "sgd", "--missing", "--write", str(page)])
     jax.config.update("jax_disable_most_optimizations", before)

@@ -14,7 +14,7 @@ from jaxgrad.meta._engine._guard import guarded
 from jaxgrad.meta._engine._inner import KEPT, Traced, line_without_symmetry, mixed, reverse
 from jaxgrad.meta._engine._memory import LIMIT, Memory, bytes_of, check_memory, loop
 from jaxgrad.meta._engine._rates import Rates
-from jaxgrad.meta._engine._rule import Rule, moved
+from jaxgrad.meta._engine._rule import Rule, apply_updates
 from jaxgrad.meta._engine._statistics import Statistics, check_statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
@@ -104,7 +104,7 @@ def descend(
 
         slope = gradient if second_order is None else jax.tree.map(_of_order(second_order), gradient)
         updates, after = rule.update(slope, before, active, value=value, loss=loss)
-        return moved(active, rates.times(updates, factors)), after
+        return apply_updates(active, rates.times(updates, factors)), after
 
     def step(carry: Any, row: Any) -> Any:
         active, _, now = carry
@@ -113,10 +113,10 @@ def descend(
         (value, (aux, later)), gradient = inner(traced, active, now, *task)
         if inner is mixed:
             value, gradient = checkpoint_name((value, gradient), KEPT)
-        fast, after = guarded(move, gradient, value, carry, factors, task)
+        moved, after = guarded(move, gradient, value, carry, factors, task)
         later = later if statistics == "carried" else now
-        beside = None if watch is None else watch(subset.embed(fast, lambda leaf: leaf), later)
-        return (fast, after, later), (value, aux, beside)
+        beside = None if watch is None else watch(subset.embed(moved, lambda leaf: leaf), later)
+        return (moved, after, later), (value, aux, beside)
 
     rows = data if per_step else None, rates.rows
     start = _sharding.settled(lambda carry: step(carry, _first_of(rows, steps))[0], start)

@@ -13,7 +13,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params
 from jaxgrad.meta._engine._singular import undefined_where, undefined_where_not_finite
 
-__all__ = ["Rule", "accepted", "moved"]
+__all__ = ["Rule", "accepted", "apply_updates"]
 
 INSTEAD = "write an optimizer that needs no more than the gradient of a batch, such as optax.adam(1e-3)"
 """What to do about an optimizer that the inner loop cannot serve."""
@@ -69,13 +69,13 @@ class Rule:
         return updates, _like(after, state)
 
 
-def moved(params: Params, updates: Params) -> Params:
+def apply_updates(params: Params, updates: Params) -> Params:
     """Add updates to parameters, and round once; where that overflows the derivative is NaN."""
 
     def one(leaf: Any, update: Any) -> Any:
         after = optax.apply_updates(leaf, undefined_where_not_finite(update))
         # in float16 a step may overflow whose update, in float32, does not
-        if after.dtype == update.dtype:
+        if after.dtype == jnp.result_type(update):
             return after
         return undefined_where(after, (jnp.isfinite(leaf) & ~jnp.isfinite(after)).any())
 
@@ -116,10 +116,11 @@ def _check_updates(updates: Params, params: Params) -> None:
         for (path, update), (_, leaf) in zip(found, wanted, strict=False)
         if jnp.shape(update) != jnp.shape(leaf)
     ]
-    if lines or jax.tree.structure(updates) != jax.tree.structure(params):
+    structure: Any = jax.tree.structure(updates)
+    if lines or structure != jax.tree.structure(params):
         message = (
             "optimizer must return updates with the structure and shapes of params; got"
-            f" {', '.join(lines) or jax.tree.structure(updates)}. One that clips per-example gradients takes their"
+            f" {', '.join(lines) or structure}. One that clips per-example gradients takes their"
             f" stack, which the inner loop does not have; {INSTEAD}"
         )
         raise ValueError(message)
@@ -127,7 +128,8 @@ def _check_updates(updates: Params, params: Params) -> None:
 
 def _like(after: Any, before: Any) -> Any:
     """Return a state with the precision of the one before it, where it is of the same kind."""
-    if jax.tree.structure(after) != jax.tree.structure(before):
+    structure: Any = jax.tree.structure(after)
+    if structure != jax.tree.structure(before):
         return after
 
     def cast(new: Any, old: Any) -> Any:
