@@ -14,6 +14,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, Params, Tree
 from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._rule import Rule
 from jaxgrad.meta._engine._tasks import arguments
 from jaxgrad.shift import random_shifts
 
@@ -176,7 +177,7 @@ def _start(params: Params, hyper: Tree, shifts: Tree, optimizer_at: Callable[[Tr
     def copies(leaf: Any) -> Any:
         return jnp.broadcast_to(leaf, (pairs, 2, *jnp.shape(leaf)))
 
-    opt_state = optimizer_at(hyper).init(params)
+    opt_state = Rule(optimizer_at(hyper)).init(params)
     return EvolutionState(
         jax.tree.map(copies, params), jax.tree.map(copies, opt_state), jax.tree.map(jnp.zeros_like, shifts)
     )
