@@ -67,7 +67,7 @@ def diagonal(
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are too few or too many of them,
             ``probes`` or what ``product`` returns does not mirror ``params``, or ``chunk`` is below 1.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``num_samples`` products, and the memory of ``chunk`` of them; twice as many products for ``"xdiag"``, whose

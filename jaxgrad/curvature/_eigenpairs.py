@@ -79,7 +79,7 @@ def eigenpairs(
     Raises:
         ValueError: If ``k`` or ``num_products`` is out of range, both or none of ``key`` and ``start`` are given,
             ``start`` or what ``product`` returns does not mirror ``params``, or ``tolerance`` is negative.
-        TypeError: If a leaf of ``params`` is no real floating-point array, or ``k`` no Python integer.
+        TypeError: If no leaf of ``params`` is a real floating-point array, or ``k`` no Python integer.
 
     Cost:
         ``num_products`` products, ``8 * num_products**2 * P`` operations beside them, and the memory of

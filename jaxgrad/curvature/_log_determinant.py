@@ -76,7 +76,7 @@ def log_determinant(
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are fewer than two, ``num_products`` or
             ``chunk`` is below 1, ``damping`` is negative, or a tree does not mirror ``params``.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``num_samples * num_products`` products, and the memory of ``chunk * num_products`` trees like ``params``.

@@ -87,7 +87,7 @@ def nystrom(
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, ``rank`` is out of range, or a tree does not
             mirror ``params``.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``rank`` products, ``8 * rank**2 * P`` operations beside them, and the memory of three times ``rank`` trees

@@ -93,7 +93,7 @@ def solve(
     Raises:
         ValueError: If ``rhs``, ``start`` or what ``product`` or ``preconditioner`` returns does not mirror
             ``params``, ``damping`` or ``tolerance`` is negative, or ``max_products`` is below 1.
-        TypeError: If a leaf of ``params`` is no real floating-point array, or ``max_products`` no Python integer.
+        TypeError: If no leaf of ``params`` is a real floating-point array, or ``max_products`` no Python integer.
 
     Cost:
         One product an iteration, one for the residual, and one for ``start``; five trees like ``params``.

@@ -82,7 +82,7 @@ def spectral_density(
         ValueError: If both or none of ``key`` and ``probes`` are given, there are fewer than two, ``num_products``,
             ``num_points`` or ``chunk`` is too small, ``bandwidth`` is negative, ``grid`` is no vector, or a tree does
             not mirror ``params``.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``num_samples * num_products`` products, and the memory of ``chunk * num_products`` trees like ``params``.

@@ -74,7 +74,7 @@ def trace(
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are too few or too many of them,
             ``probes`` or what ``product`` returns does not mirror ``params``, or ``chunk`` is below 1.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``num_samples`` products; half as many more for ``"hutch++"``, twice as many for ``"xtrace"``, whose vectors
