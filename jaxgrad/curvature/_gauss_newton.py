@@ -147,9 +147,9 @@ def gauss_newton(
     options = _Options(residual_fn, damping, solver, most, tolerance, per_example, wrt, axis_name)
 
     def init(params: Params) -> GaussNewtonState:
-        moving = _tree.held(residual_fn, params, wrt).active
-        _check.differentiable(params=moving)
-        kept = _tree.accumulator(*(jnp.result_type(leaf) for leaf in jax.tree.leaves(moving)))
+        _check.differentiable(params=_tree.held(residual_fn, params, wrt).active)
+        kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(params)]
+        kept = _tree.accumulator(*(kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)))
         first, two, unknown = (jnp.asarray(value, kept) for value in (damping, 2.0, jnp.inf))
         zero = jnp.zeros((), kept)
         return GaussNewtonState(first, two, unknown, zero, jnp.zeros((), bool), zero, jnp.zeros((), jnp.int32))
