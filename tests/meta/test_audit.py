@@ -33,9 +33,8 @@ def test_a_line_is_what_the_command_finds(name):
 def test_every_meta_gradient_is_right_or_refused():
     for name, text in LINES.items():
         *_, meta, differences, note = (cell.strip() for cell in text.strip("|").split("|"))
-        assert (
-            (meta, differences) == (NOT_RIGHT.get(name, "right"), "agrees") or "refused" == meta and "; write " in note
-        ), name
+        is_right = (meta, differences) == (NOT_RIGHT.get(name, "right"), "agrees")
+        assert is_right or (meta == "refused" and "; write " in note), name
 
 
 def test_the_judge_knows_a_wrong_gradient():
