@@ -172,7 +172,7 @@ def constant_power(value: Any, u: Series, exponent: Any) -> Series:
 
 def _is_whole(exponent: Any) -> Any:
     """Say where an exponent is a whole number of zero or more."""
-    return (exponent.real >= 0) & (jnp.floor(exponent.real) == exponent)
+    return (exponent.real >= 0) & (jnp.floor(exponent.real) == exponent.real) & (jnp.imag(exponent) == 0)
 
 
 def _limits(value: Any, u: Series, exponent: Any) -> list[Any]:
