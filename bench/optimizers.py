@@ -143,8 +143,8 @@ def slope_by_differences(rule: Any, params: Tree, support: Tree, query: Tree, di
         moved = jax.tree.map(lambda leaf, d: leaf + t * d, params, direction)
         return loss(steps_of_optax(rule, moved, support)[0], *query)
 
-    h = 1e-4
-    values = [at(t) for t in (h, -h, 2 * h, -2 * h)]
+    h, run = 1e-4, jax.jit(at)
+    values = [run(t) for t in (h, -h, 2 * h, -2 * h)]
     return (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * h)
 
 
@@ -169,7 +169,7 @@ def _differing(name: str, given: list[Tree], exact: Any) -> tuple[tuple[str, ...
     columns: list[tuple[str, str, str]] = []
     for precision, tolerance in PRECISIONS.items():
         with jax.enable_x64(False):
-            found, told = _tried(name, plain, given, precision)
+            found, told = _tried(name, jax.jit(plain, static_argnums=0), given, precision)
             first = "fails" if told else "finite" if np.isfinite(_flat(found[1])).all() else "NaN"
             by_optax = "fails" if told else _word(_flat(found[0]), exact, tolerance)
             if exact is None:
