@@ -29,9 +29,11 @@ PRECISIONS = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 """The relative errors against float64 up to which a meta-gradient is right: some ten roundings."""
 
 SIGNS = "the slope of a sign is 0: what is left is first order"
+EQUAL = "a singular value decomposition has no derivative where values are equal, as those of a zero gradient are"
 NOTES = {
     **dict.fromkeys(("lion", "scale_by_lion", "sign_sgd", "scale_by_sign", "signum"), SIGNS),
     **dict.fromkeys(("rprop", "scale_by_rprop"), f"its step sizes depend on signs alone; {SIGNS}"),
+    **dict.fromkeys(("contrib.galore", "contrib.scale_by_galore"), EQUAL),
     "set_to_zero": "nothing moves: the plain gradient",
     "contrib.sam": "its steps alternate: take an even number of them",
     "contrib.sam, opaque_mode=True": "its inner gradients are of the same data, and in float16 not split as said above",
@@ -143,8 +145,8 @@ def slope_by_differences(rule: Any, params: Tree, support: Tree, query: Tree, di
         moved = jax.tree.map(lambda leaf, d: leaf + t * d, params, direction)
         return loss(steps_of_optax(rule, moved, support)[0], *query)
 
-    h = 1e-4
-    values = [at(t) for t in (h, -h, 2 * h, -2 * h)]
+    h, run = 1e-4, jax.jit(at)
+    values = [run(t) for t in (h, -h, 2 * h, -2 * h)]
     return (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * h)
 
 
@@ -159,9 +161,10 @@ def audit(name: str) -> Row:
                 kinds = _differing(name, given, None)
                 return Row(name, kinds[0], kinds[1], ("refused",) * 3, "", told)
             slope = slope_by_differences(table()[name](), *_cast(given, "float64"), _cast(direction, "float64"))
-            agrees = _is_near(np.vdot(_flat(exact), _flat(direction)), float(slope), 1e-6)
+            along = np.vdot(_flat(exact), _flat(direction))
+            agrees = "agrees" if _is_near(along, float(slope), 1e-6) else "differs"
         kinds = _differing(name, given, _flat(exact))
-        return Row(name, *kinds, "agrees" if agrees else "differs", NOTES.get(name, ""))
+        return Row(name, *kinds, agrees if np.isfinite(along) else "NaN", NOTES.get(name, ""))
 
 
 def _differing(name: str, given: list[Tree], exact: Any) -> tuple[tuple[str, ...], ...]:
@@ -169,7 +172,7 @@ def _differing(name: str, given: list[Tree], exact: Any) -> tuple[tuple[str, ...
     columns: list[tuple[str, str, str]] = []
     for precision, tolerance in PRECISIONS.items():
         with jax.enable_x64(False):
-            found, told = _tried(name, plain, given, precision)
+            found, told = _tried(name, jax.jit(plain, static_argnums=0), given, precision)
             first = "fails" if told else "finite" if np.isfinite(_flat(found[1])).all() else "NaN"
             by_optax = "fails" if told else _word(_flat(found[0]), exact, tolerance)
             if exact is None:
