@@ -207,3 +207,12 @@ def test_refuses_tasks_of_unequal_shape_and_says_how_to_pad_them():
 def test_refuses_a_loss_that_does_not_return_the_state(loss, message):
     with pytest.raises((TypeError, ValueError), match=message):
         value_and_maml_gradient(loss, {"w": jnp.ones(2)}, SUPPORT, QUERY, optimizer=SGD, num_steps=1, state=jnp.ones(1))
+
+
+def test_an_error_of_a_loss_names_the_task_and_not_the_state():
+    def fails(params, state, x, y, *, train):
+        raise KeyError(x.shape)
+
+    with pytest.raises(KeyError) as caught:
+        value_and_maml_gradient(fails, {"w": jnp.ones(2)}, SUPPORT, QUERY, optimizer=SGD, num_steps=1, state=STATE)
+    assert "it was given task[0]: float64[5,3], task[1]: float64[5,1]" in " ".join(caught.value.__notes__)

@@ -55,7 +55,8 @@ def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return loss_fn(params, *task, **options)
         except Exception as error:
-            leaves = jtu.tree_leaves_with_path(task)
+            # with train= comes the model's state, ahead of the task
+            leaves = jtu.tree_leaves_with_path(task[1:] if "train" in options else task)
             shown = ", ".join(f"{_check.locate('task', path)}: {_check.describe(leaf)}" for path, leaf in leaves)
             if isinstance(error, IndexError | TypeError | ValueError) and any(
                 jnp.shape(leaf) == () for _, leaf in leaves
