@@ -23,6 +23,7 @@ from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import FACED, OF_POINTS, is_function, public_functions
 from tests.contract.test_sharding import devices, split, stack, under_shard_map
 from tests.contract.test_transforms import under_jit, under_vmap
+from tests.optimised import optimised
 from tests.turns import in_turn, one_in
 
 FUNCTIONS = {
@@ -36,9 +37,8 @@ GIVEN = [p for p in GROUPED if "has_aux" in getattr(FUNCTIONS.get(p.values[0].sp
 @pytest.fixture(autouse=True, scope="module")
 def _compile_fast():
     """What is tested here is what the programs compute, not how fast they run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with optimised(fully=False):
+        yield
 
 
 @functools.cache
@@ -184,6 +184,7 @@ WITHOUT = {
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
     "curvature.weighted_loss": "an aux has no place in a sum",
+    "meta.evolution_gradient": "two losses of two trajectories for every shift: none of them is that at hyper",
 }
 """Functions of a loss that hand out no aux."""
 

@@ -137,7 +137,8 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
 
     @jax.custom_vjp
     def of(active: Params, floats: list[Any], others: list[Any]) -> Any:
-        return jax.value_and_grad(loss, has_aux=True)(active, floats, others)
+        beside, gradient = jax.value_and_grad(loss, has_aux=True)(active, floats, others)
+        return beside, jax.tree.map(_with_room, gradient)
 
     def forward(active: Params, floats: list[Any], others: list[Any]) -> tuple[Any, Any]:
         values = [jax.tree.map(lambda leaf: leaf.value, tree) for tree in (active, floats, others)]
@@ -184,12 +185,50 @@ def _pulled_back(
     some = [x for m, x in zip(moving, floats, strict=True) if m]
     total: Any = jax.tree.map(jnp.zeros_like, (active, some))
     if _is_used(along):
-        total = jax.jvp(slopes, (active,), (jax.tree.map(_as_array, along, is_leaf=_is_zero),))[1]
+        along = jax.tree.map(_as_array, along, is_leaf=_is_zero)
+        total = _product(lambda along: jax.jvp(slopes, (active,), (along,))[1], along, active)
     if _is_used(beside):
         pull = jax.vjp(of_moving, active, some)[1]
         total = _tree.add(total, pull(jax.tree.map(_as_array, beside, is_leaf=_is_zero)))
     source = iter(total[1])
     return total[0], [next(source) if m else None for m in moving]
+
+
+LARGE = 2.0**10
+"""What comes back to a gradient in float16 is split here: above, it is divided by `UNIT` before it is multiplied."""
+
+UNIT = 2.0**16
+"""Brings entries up to 4e9 into the range of float16; Adam's slope at a gradient of zero is 1 / eps = 1e8."""
+
+
+def _with_room(gradient: Any) -> Any:
+    """Return a gradient in float32 where it is in float16, so that what comes back to it may be larger than 65504."""
+    return gradient.astype(jnp.float32) if gradient.dtype == jnp.float16 else gradient
+
+
+def _product(times_hessian: Callable[[Params], Tree], along: Params, active: Params) -> Tree:
+    """Return a Hessian product, with the large entries of a vector for float16 apart: these overflow, or others vanish.
+
+    An optimizer's slope at a gradient of zero does not fit into float16. Where a whole row of the Hessian is zero too,
+    behind a dead unit, its product is zero all the same, but infinity times zero would be NaN.
+    """
+    narrow = jax.tree.map(lambda leaf: leaf.dtype == jnp.float16, active)
+    if not any(jax.tree.leaves(narrow)):
+        return times_hessian(along)
+
+    def part(large: bool) -> Params:
+        def one(v: Any, leaf: Any, is_narrow: bool) -> Any:
+            chosen = jnp.abs(v) > LARGE if is_narrow else jnp.zeros(v.shape, bool)
+            kept = jnp.where(chosen == large, v, jnp.zeros_like(v))
+            return (kept / UNIT if large else kept).astype(leaf.dtype)
+
+        return jax.tree.map(one, along, active, narrow)
+
+    def back(small: Any, large: Any) -> Any:
+        wide = _tree.accumulator(small.dtype)
+        return (small.astype(wide) + UNIT * large.astype(wide)).astype(small.dtype)
+
+    return jax.tree.map(back, times_hessian(part(False)), times_hessian(part(True)))
 
 
 def _is_zero(leaf: Any) -> bool:
