@@ -135,8 +135,7 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
         results = jax.core.eval_jaxpr(program.jaxpr, consts, *treedef.flatten_up_to(active), *rest)
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
-    @jax.custom_vjp
-    def of(active: Params, floats: list[Any], others: list[Any]) -> Any:
+    def plain(active: Params, floats: list[Any], others: list[Any]) -> Any:
         beside, gradient = jax.value_and_grad(loss, has_aux=True)(active, floats, others)
         return beside, jax.tree.map(_with_room, gradient)
 
@@ -144,13 +143,14 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
         values = [jax.tree.map(lambda leaf: leaf.value, tree) for tree in (active, floats, others)]
         moving = _Moving(tuple(leaf.perturbed for leaf in floats))
         # as it stands, and not by the rule once more: so that the meta-gradient can be differentiated forward too
-        return jax.value_and_grad(loss, has_aux=True)(*values), (*values, moving)
+        return plain(*values), (*values, moving)
 
     def backward(kept: Any, cotangents: Any) -> tuple[Any, Any, None]:
         active, floats, others, moving = kept
         back, back_floats = _pulled_back(loss, active, floats, others, moving.flags, *cotangents)
         return back, back_floats, None
 
+    of = jax.custom_vjp(plain)
     of.defvjp(forward, backward, symbolic_zeros=True)
     # cast before, and not inside: a cotangent must vary over the same axes as what it belongs to
     return of(active, *_sharding.vary((floats, others), axes))
