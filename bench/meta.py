@@ -133,6 +133,20 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
     return build
 
 
+def implicit_problem(quick: bool) -> Problem:
+    """Five steps on the proximal problem, and a solve to the rounding."""
+    inputs, theirs, gradient = setting(quick)
+    options = {"strength": 2.0, "num_steps": 5}
+    twin = functools.partial(torch_ref.meta.implicit_gradient, loss_torch, optimizer=SGD_TORCH, **options)
+    return Problem(
+        [
+            ours(meta.implicit_gradient, inputs, **options),
+            Contender("torch_ref", "torch", lambda: twin(*theirs)),
+        ],
+        gradient=gradient,
+    )
+
+
 def adapt_problem(quick: bool) -> Problem:
     """Ten inner steps on one task."""
     (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
@@ -171,6 +185,7 @@ ROWS = [
     Row("maml_gradient", "sinusoid, 25 tasks, 1 step", meta_problem("maml_gradient", 1)),
     Row("maml_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("maml_gradient", 5)),
     Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
+    Row("implicit_gradient", "sinusoid, 25 tasks, 5 steps", implicit_problem),
     Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),
     Row("step_gradient", "sinusoid, 1 task", step_problem),
 ]

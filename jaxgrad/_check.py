@@ -29,6 +29,7 @@ __all__ = [
     "numbers_like",
     "optimizer",
     "pair",
+    "positive",
     "real_scalar",
     "same_leading",
     "scalar_loss",
@@ -316,6 +317,19 @@ def non_negative(value: Any, name: str) -> None:
         of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
         if (of_numpy or isinstance(number, int | float)) and not number >= 0:
             message = f"{locate(name, path)} must not be negative or NaN; got {number!r}"
+            raise ValueError(message)
+
+
+def positive(value: Any, name: str) -> None:
+    """Refuse a number that is not above zero: Python's or NumPy's; one of JAX passes unseen.
+
+    Raises:
+        ValueError: If a number is zero, negative or NaN.
+    """
+    for path, number in jtu.tree_leaves_with_path(value):
+        of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
+        if (of_numpy or isinstance(number, int | float)) and not number > 0:
+            message = f"{locate(name, path)} must be above zero; got {number!r}"
             raise ValueError(message)
 
 

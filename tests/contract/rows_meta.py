@@ -9,6 +9,7 @@ from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 
 STEPS = {"optimizer": optax.sgd(0.1, momentum=0.9), "num_steps": 2}
+IMPLICIT = {**STEPS, "strength": 1.5, "tolerance": 1e-13, "num_iterations": 40}
 STEP = {"optimizer": optax.sgd(0.1)}
 ADAPTATION = {
     "optimizer": optax.adam(0.05, eps=0.1),
@@ -58,5 +59,6 @@ ROWS = {
     "meta.value_and_maml_gradient": row("value_and_maml_gradient", inputs, (1, 2), **STEPS),
     "meta.first_order_gradient": row("first_order_gradient", inputs, (1, 2), **STEPS),
     "meta.value_and_first_order_gradient": row("value_and_first_order_gradient", inputs, (1, 2), **STEPS),
+    "meta.implicit_gradient": row("implicit_gradient", inputs, (1, 2), **IMPLICIT),
     "meta.step_gradient": row("step_gradient", one_task, (1, 2), **STEP),
 }

@@ -87,6 +87,20 @@ def of_every_adapted_task(aux, params, support, query):
     return jax.vmap(of_one)(support, query)
 
 
+def of_every_task_near(aux, params, support, query):
+    """At the minimum that the loss and the proximal term have, as far as the steps reach."""
+
+    def near(fast, *task):
+        apart = jax.tree.map(jnp.subtract, fast, params)
+        square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(apart))
+        return aux(fast, *task)["value"] + 0.5 * rows_meta.IMPLICIT["strength"] * square
+
+    def of_one(support, query):
+        return aux(meta.adapt(near, params, support, **rows_meta.STEPS), *query)
+
+    return jax.vmap(of_one)(support, query)
+
+
 def after_the_step(aux, params, *data):
     after = meta.adapt(lambda *args: aux(*args)["value"], params, data, num_steps=1, **rows_meta.STEP)
     return aux(after, *data)
@@ -120,6 +134,7 @@ POINTS = {
     "multi_loss.sequential_updates": past_the_vector,
     **{name: of_every_adapted_task for name in FUNCTIONS if name.startswith("meta.")},
     "meta.adapt": at_every_start,
+    "meta.implicit_gradient": of_every_task_near,
     "meta.step_gradient": after_the_step,
 }
 """How the aux follows from plain calls of the loss; where nothing is said, it is that at the given arguments."""

@@ -488,6 +488,13 @@ assert_type(
     meta.value_and_first_order_gradient(loss, params, support, query, optimizer=sgd, num_steps=2),
     tuple[jax.Array, Dict],
 )
+assert_type(meta.implicit_gradient(loss, params, support, query, strength=1.0, optimizer=sgd, num_steps=2), Dict)
+assert_type(
+    meta.implicit_gradient(
+        reporting, params, support, query, strength=1.0, optimizer=sgd, num_steps=2, has_aux=True, full_output=True
+    ),
+    tuple[meta.ImplicitGradient[Dict], Report],
+)
 assert_type(meta.step_gradient(loss, params, x, y, optimizer=sgd, truncated=True), Dict)
 assert_type(meta.step_gradient(reporting, params, x, y, optimizer=sgd, has_aux=True), tuple[Dict, Report])
 

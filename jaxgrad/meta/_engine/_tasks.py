@@ -12,7 +12,7 @@ from jax import lax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Params, Tree
 
-__all__ = ["arguments", "check_tasks", "mean_over_tasks", "of_one_task", "refuse_list"]
+__all__ = ["arguments", "averaged", "check_tasks", "mean_over_tasks", "of_one_task", "refuse_list"]
 
 
 def arguments(data: Tree) -> tuple[Any, ...]:
@@ -125,3 +125,25 @@ def mean_over_tasks(fun: Callable[..., tuple[Tree, Tree]], tasks: Tree, chunk: i
     shapes = jax.eval_shape(fun, jax.tree.map(lambda leaf: leaf[:chunk], tasks), weights[0])[0]
     total, aux = lax.scan(one, jax.tree.map(_sharding.zeros, shapes), (rows, weights))
     return total, jax.tree.map(lambda leaf: leaf.reshape(chunks * chunk, *leaf.shape[2:])[:count], aux)
+
+
+def averaged(of_task: Callable[..., tuple[Tree, Tree]], tasks: tuple[Tree, ...], chunk: int | None) -> tuple[Tree, Tree]:
+    """Return the mean over tasks of the first of a pair, and the second with tasks along its leading axis.
+
+    Args:
+        of_task: ``of_task(*task)`` returns the pair for one task.
+        tasks: Trees whose leaves have the tasks along their leading axis.
+        chunk: How many tasks at a time; ``None``: all at once.
+    """
+
+    def weighted(tasks: Any, weights: jax.Array) -> tuple[Tree, Tree]:
+        results, beside = jax.vmap(of_task)(*tasks)
+        total = jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), _tree.widened(results))
+        return total, beside
+
+    if chunk is None or _check.count(chunk, "chunk", least=1) >= _tree.leading(tasks):
+        results, beside = jax.vmap(of_task)(*tasks)
+        return jax.tree.map(lambda leaf: leaf.mean(0), results), beside
+    mean, beside = mean_over_tasks(weighted, tasks, chunk)
+    kinds = jax.eval_shape(of_task, *_tree.take(tasks, 0))[0]
+    return jax.tree.map(lambda leaf, kind: leaf.astype(kind.dtype), mean, kinds), beside
