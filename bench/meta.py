@@ -11,6 +11,7 @@ import optax
 import torch
 
 import torch_ref.meta
+from bench._meta_rivals import RIVALS, of_rival
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import meta
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -126,6 +127,8 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
                 Contender("torch_ref", "torch", lambda: twin(*theirs)),
                 Contender("torch.func vmap", "torch", lambda: by_func(*theirs)),
                 Contender("torch bmm", "torch", lambda: batched(*theirs, num_steps, first_order)),
+                *([] if first_order else rivals(theirs, num_steps)),
+                *([] if first_order or quick else [compiled_by_torch(by_func, theirs)]),
             ],
             gradient=gradient,
         )
@@ -145,6 +148,60 @@ def implicit_problem(quick: bool) -> Problem:
         ],
         gradient=gradient,
     )
+
+
+def rivals(inputs: tuple[Any, ...], num_steps: int) -> list[Contender]:
+    """Return the libraries that are installed."""
+    runs = {name: of_rival(name, *inputs, rate=RATE, num_steps=num_steps) for name in RIVALS}
+    return [Contender(name, "torch", run) for name, run in runs.items() if run is not None]
+
+
+def compiled_by_torch(fun: Callable[..., Any], inputs: tuple[Any, ...]) -> Contender:
+    """Return what `torch.compile` makes of a function of torch.func: the best that torch has."""
+    compiled = torch.compile(fun)
+    return Contender("torch.compile", "torch", lambda: compiled(*inputs))
+
+
+class Deep(NamedTuple):
+    """A deep network on one task, where what the steps keep is what counts."""
+
+    width: int
+    depth: int
+    batch: int
+    num_steps: int
+    optimizer: Any
+
+
+DEEP = Deep(256, 8, 1024, 16, optax.sgd(0.1))
+LONG = Deep(64, 4, 256, 100, optax.adam(1e-3))
+MODES = ("mixed-mode", "nested", "checkpoint", "unrolled")
+
+
+def deep_loss(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of a tanh network."""
+    return jnp.mean((mlp_jax(params, x, jnp.tanh) - y) ** 2)
+
+
+def memory_problem(deep: Deep) -> Callable[[bool], Problem]:
+    """Return the build of a row: one meta-gradient, with each choice of what is kept of the inner steps."""
+
+    def build(quick: bool) -> Problem:
+        width, batch = (16, 32) if quick else (deep.width, deep.batch)
+        rng = np.random.default_rng(0)
+        points = rng.normal(size=(2, 1, batch, width))
+        params, points = to_jax((mlp_params((width,) * (deep.depth + 1), 0), points), np.float32)
+        data = (points[0], points[0][:, ::-1]), (points[1], points[1][:, ::-1])
+        options: Any = {"optimizer": deep.optimizer, "num_steps": deep.num_steps}
+
+        def contender(memory: str) -> Contender:
+            call = functools.partial(meta.maml_gradient, deep_loss, memory=memory, **options)
+            return Contender(memory, "jax", lambda: call(params, *data), Program(call, (params, *data)))
+
+        first = functools.partial(meta.first_order_gradient, deep_loss, **options)
+        unit = Contender("first order", "jax", lambda: first(params, *data), Program(first, (params, *data)))
+        return Problem([contender(memory) for memory in MODES], gradient=unit)
+
+    return build
 
 
 def adapt_problem(quick: bool) -> Problem:
@@ -184,6 +241,9 @@ def step_problem(quick: bool) -> Problem:
 ROWS = [
     Row("maml_gradient", "sinusoid, 25 tasks, 1 step", meta_problem("maml_gradient", 1)),
     Row("maml_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("maml_gradient", 5)),
+    Row("maml_gradient", "sinusoid, 25 tasks, 20 steps", meta_problem("maml_gradient", 20)),
+    Row("maml_gradient by memory", "MLP 256 wide, 8 layers, batch 1024, 16 steps of SGD", memory_problem(DEEP)),
+    Row("maml_gradient by memory", "MLP 64 wide, 4 layers, batch 256, 100 steps of Adam", memory_problem(LONG)),
     Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
     Row("implicit_gradient", "sinusoid, 25 tasks, 5 steps", implicit_problem),
     Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),

@@ -244,7 +244,7 @@ def implicit_gradient(
     subset = _tree.held(_same, params, wrt)
     _check.differentiable(params=subset.active)
     judge = of_state(loss_fn, False, False, has_aux)
-    refuse_constant(judge, params, None, arguments(_tree.take(query, 0)))
+    refuse_constant(judge, params, None, query)
     search: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}
     system = System(solver, num_iterations, tolerance, scale=strength)
 

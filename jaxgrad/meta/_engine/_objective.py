@@ -10,7 +10,7 @@ from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree
 from jaxgrad.meta._engine._descent import descend, value_and_grad
 from jaxgrad.meta._engine._statistics import of_state
-from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
+from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task, one_of
 
 __all__ = ["STATIC", "Objective", "objective", "refuse_constant", "value_and_meta_gradient"]
 
@@ -49,7 +49,7 @@ def objective(
     inner["copies"] = num_tasks if chunk is None else min(_check.count(chunk, "chunk", least=1), num_tasks)
     # frozen leaves of params are closed over once, and the inner loss and that of the query are the same function
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
-    refuse_constant(judge, params, state, arguments(_tree.take(query, 0)))
+    refuse_constant(judge, params, state, query)
     weights = _step_weights(step_weights, inner["num_steps"])
 
     def judged(params: Params, state: Tree, query: Tree) -> tuple[Array, Tree]:
@@ -127,14 +127,21 @@ def _step_weights(weights: Any, num_steps: int) -> Array | None:
     return jnp.asarray(weights)
 
 
-def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, query: tuple[Any, ...]) -> None:
+def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, query: Tree) -> None:
     """Refuse a loss of the query that no parameter enters: the meta-gradient would be zero, and nobody would know.
+
+    Args:
+        judge: ``judge(params, state, *query) -> (loss, aux)``, of one task.
+        params: The parameters.
+        state: The model's state.
+        query: Tree whose leaves have the tasks along their leading axis.
 
     Raises:
         ValueError: If that is so.
     """
-    program = jax.make_jaxpr(lambda params: judge(params, state, *query)[0])(params)
+    program = jax.make_jaxpr(lambda params, query: judge(params, state, *arguments(query))[0])(params, one_of(query))
     moving = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(params)]
+    moving += [False] * len(jax.tree.leaves(query))
     passing = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name != "stop_gradient"]
     if any(_jaxpr.reached(program.jaxpr.replace(eqns=passing), moving, _jaxpr.is_inexact)):
         return

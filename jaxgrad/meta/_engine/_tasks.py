@@ -12,7 +12,7 @@ from jax import lax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Params, Tree
 
-__all__ = ["arguments", "averaged", "check_tasks", "mean_over_tasks", "of_one_task", "refuse_list"]
+__all__ = ["arguments", "averaged", "check_tasks", "mean_over_tasks", "of_one_task", "one_of", "refuse_list"]
 
 
 def arguments(data: Tree) -> tuple[Any, ...]:
@@ -101,6 +101,11 @@ def _is_flat(item: list[Any]) -> bool:
     return all(hasattr(leaf, "shape") for leaf in item)
 
 
+def one_of(tasks: Tree) -> Tree:
+    """Return the shapes of one task; nothing is moved, wherever the tasks lie."""
+    return jax.tree.map(lambda leaf: _sharding.shape_like(jax.typeof(leaf), jnp.shape(leaf)[1:]), tasks)
+
+
 def mean_over_tasks(fun: Callable[..., tuple[Tree, Tree]], tasks: Tree, chunk: int) -> tuple[Tree, Tree]:
     """Return the mean over the tasks of what ``fun`` sums, and what it returns for each, one chunk after the other.
 
@@ -127,7 +132,9 @@ def mean_over_tasks(fun: Callable[..., tuple[Tree, Tree]], tasks: Tree, chunk: i
     return total, jax.tree.map(lambda leaf: leaf.reshape(chunks * chunk, *leaf.shape[2:])[:count], aux)
 
 
-def averaged(of_task: Callable[..., tuple[Tree, Tree]], tasks: tuple[Tree, ...], chunk: int | None) -> tuple[Tree, Tree]:
+def averaged(
+    of_task: Callable[..., tuple[Tree, Tree]], tasks: tuple[Tree, ...], chunk: int | None
+) -> tuple[Tree, Tree]:
     """Return the mean over tasks of the first of a pair, and the second with tasks along its leading axis.
 
     Args:
@@ -145,5 +152,5 @@ def averaged(of_task: Callable[..., tuple[Tree, Tree]], tasks: tuple[Tree, ...],
         results, beside = jax.vmap(of_task)(*tasks)
         return jax.tree.map(lambda leaf: leaf.mean(0), results), beside
     mean, beside = mean_over_tasks(weighted, tasks, chunk)
-    kinds = jax.eval_shape(of_task, *_tree.take(tasks, 0))[0]
+    kinds = jax.eval_shape(of_task, *one_of(tasks))[0]
     return jax.tree.map(lambda leaf, kind: leaf.astype(kind.dtype), mean, kinds), beside
