@@ -9,7 +9,7 @@ from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 
 STEPS = {"optimizer": optax.sgd(0.1, momentum=0.9), "num_steps": 2}
-IMPLICIT = {**STEPS, "strength": 1.5, "tolerance": 1e-13, "num_iterations": 40}
+IMPLICIT = {**STEPS, "strength": 6.0, "tolerance": 1e-13, "num_iterations": 40}
 STEP = {"optimizer": optax.sgd(0.1)}
 ADAPTATION = {
     "optimizer": optax.adam(0.05, eps=0.1),

@@ -1,4 +1,4 @@
-"""`implicit_gradient` against torch's dense solves, closed forms, the gradient through the steps, and what it refuses."""
+"""`implicit_gradient` against dense solves in torch, closed forms, the gradient through the steps; what it refuses."""
 
 import functools
 
