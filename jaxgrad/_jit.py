@@ -62,7 +62,8 @@ def jit(
     """
 
     def decorate(fun: F) -> F:
-        bounds = dict.fromkeys(non_negative, _check.non_negative) | dict.fromkeys(positive, _check.positive)
+        bounds: dict[str, Callable[[Any, str], None]] = dict.fromkeys(non_negative, _check.non_negative)
+        bounds |= dict.fromkeys(positive, _check.positive)
         layout = _Layout(fun, name, static, static_functions, bounds)
         programs = _Programs(layout)
 

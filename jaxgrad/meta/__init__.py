@@ -7,6 +7,8 @@ from jaxgrad.meta._adapt import Adapted as Adapted
 from jaxgrad.meta._adapt import adapt as adapt
 from jaxgrad.meta._first_order import first_order_gradient as first_order_gradient
 from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
+from jaxgrad.meta._hypergradient import Hypergradient as Hypergradient
+from jaxgrad.meta._hypergradient import hypergradient as hypergradient
 from jaxgrad.meta._implicit import ImplicitGradient as ImplicitGradient
 from jaxgrad.meta._implicit import implicit_gradient as implicit_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
@@ -15,9 +17,11 @@ from jaxgrad.meta._step_gradient import step_gradient as step_gradient
 
 __all__ = [
     "Adapted",
+    "Hypergradient",
     "ImplicitGradient",
     "adapt",
     "first_order_gradient",
+    "hypergradient",
     "implicit_gradient",
     "maml_gradient",
     "step_gradient",

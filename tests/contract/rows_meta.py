@@ -1,5 +1,6 @@
 """The functions of ``meta`` in the table of transforms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -53,6 +54,46 @@ def to_one_task(loss_fn):
     return lambda params, x, y, **options: meta.adapt(loss_fn, params, (x, y), **ADAPTATION, **options)
 
 
+RULE = optax.sgd(0.1)
+BILEVEL = {"num_steps": 2, "tolerance": 1e-13, "num_iterations": 40}
+
+
+def decayed(params, hyper, x, y):
+    """Return the loss of one task with a weight decay for every leaf."""
+    decays = {"layer0": {name: jnp.exp(hyper[name]) for name in ("bias", "weight")}}
+    return loss(params, x, y) + 2 * sum(
+        d * jnp.sum(leaf**2) for d, leaf in zip(jax.tree.leaves(decays), jax.tree.leaves(params), strict=True)
+    )
+
+
+def judged(params, hyper, x, y):
+    """Return the loss of another task, in which the hyper-parameters stand too."""
+    return loss(params, x, y) + 0.01 * hyper["bias"] ** 2
+
+
+def problem():
+    """Return the parameters, their decays, and data of one task to train on and one to be judged by."""
+    params, *data = inputs()
+    inner, outer = [tuple(leaf.reshape(-1, leaf.shape[-1]) for leaf in task) for task in data]
+    return params, {"bias": np.array(-0.5), "weight": np.array(0.1)}, inner, outer
+
+
+def bilevel(method):
+    """Return the row of a method."""
+
+    def bind(loss_fn):
+        def call(*given, **more):
+            options = {"optimizer": RULE, "method": method, **BILEVEL, **more}
+            return meta.hypergradient(loss_fn, judged, *given, **options)
+
+        return call
+
+    def fresh(array):
+        return bind(lambda *given: decayed(*given) + jnp.sum(array).astype(given[-1].dtype) * 0)
+
+    return Example(bind(decayed), problem, fresh, sharded=(2, 3), differentiated=1)
+
+
 ROWS = {
     "meta.adapt": Example(to_one_task(loss), one_task, lambda array: to_one_task(fresh_loss(array)), sharded=(1, 2)),
     "meta.maml_gradient": row("maml_gradient", inputs, (1, 2), **STEPS),
@@ -60,5 +101,8 @@ ROWS = {
     "meta.first_order_gradient": row("first_order_gradient", inputs, (1, 2), **STEPS),
     "meta.value_and_first_order_gradient": row("value_and_first_order_gradient", inputs, (1, 2), **STEPS),
     "meta.implicit_gradient": row("implicit_gradient", inputs, (1, 2), **IMPLICIT),
+    "meta.hypergradient": bilevel("implicit"),
+    "meta.hypergradient:forward": bilevel("forward"),
+    "meta.hypergradient:unrolled": bilevel("unrolled"),
     "meta.step_gradient": row("step_gradient", one_task, (1, 2), **STEP),
 }

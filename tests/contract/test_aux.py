@@ -185,6 +185,7 @@ WITHOUT = {
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
     "curvature.weighted_loss": "an aux has no place in a sum",
+    "meta.hypergradient": "returns the parameters, at which the outer loss gives its own",
 }
 """Functions of a loss that hand out no aux."""
 

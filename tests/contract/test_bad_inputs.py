@@ -102,6 +102,7 @@ OF_A_LOSS = {
     "meta.value_and_first_order_gradient": lambda f, p: meta.value_and_first_order_gradient(
         f, p, TASKS, TASKS, **INNER
     ),
+    "meta.hypergradient": lambda f, p: meta.hypergradient(f, f, p, {"s": jnp.ones(2)}, (X,), (X,), **INNER),
     "meta.implicit_gradient": lambda f, p: meta.implicit_gradient(f, p, TASKS, TASKS, strength=1.0, **INNER),
     "meta.maml_gradient": lambda f, p: meta.maml_gradient(f, p, TASKS, TASKS, **INNER),
     "meta.value_and_maml_gradient": lambda f, p: meta.value_and_maml_gradient(f, p, TASKS, TASKS, **INNER),

@@ -3,6 +3,7 @@
 from torch_ref.meta._adapt import adapt as adapt
 from torch_ref.meta._first_order import first_order_gradient as first_order_gradient
 from torch_ref.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
+from torch_ref.meta._hypergradient import hypergradient as hypergradient
 from torch_ref.meta._implicit import implicit_gradient as implicit_gradient
 from torch_ref.meta._maml import maml_gradient as maml_gradient
 from torch_ref.meta._maml import value_and_maml_gradient as value_and_maml_gradient
@@ -11,6 +12,7 @@ from torch_ref.meta._step_gradient import step_gradient as step_gradient
 __all__ = [
     "adapt",
     "first_order_gradient",
+    "hypergradient",
     "implicit_gradient",
     "maml_gradient",
     "step_gradient",

@@ -22,7 +22,7 @@ SOLVERS = ("cg", "neumann", "identity")
 class System(NamedTuple):
     """How the linear system is solved, and how far."""
 
-    solver: str
+    solver: Solver
     num_iterations: Any
     tolerance: Any
     damping: Any = 0.0
@@ -66,7 +66,7 @@ def implicit_slope(
         system: How the linear system is solved.
     """
     # inside of shard_map the derivative is that of the device's own losses
-    at, moving = _sharding.own(lambda both: inner(*both) + outer(*both)[0], (at, moving))
+    at, moving = _sharding.own(lambda both: (inner(*both), outer(*both)[0]), (at, moving))
     (value, aux), (slope, direct) = jax.value_and_grad(outer, argnums=(0, 1), has_aux=True)(at, moving)
     found = _solved(functools.partial(curvature.hvp, lambda at: inner(at, moving)), at, slope, system)
     # the inner gradient is differentiated as the steps take it: in reverse once more, not by the other order

@@ -12,7 +12,7 @@ from jaxgrad.meta._engine._descent import descend, value_and_grad
 from jaxgrad.meta._engine._statistics import of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task, one_of
 
-__all__ = ["STATIC", "Objective", "objective", "refuse_constant", "value_and_meta_gradient"]
+__all__ = ["STATIC", "Objective", "depends", "objective", "refuse_constant", "value_and_meta_gradient"]
 
 STATIC = ("memory", "chunk", "per_step", "statistics", "axis_name")
 """The static options that the meta-gradients share."""
@@ -139,14 +139,19 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
     Raises:
         ValueError: If that is so.
     """
-    program = jax.make_jaxpr(lambda params, query: judge(params, state, *arguments(query))[0])(params, one_of(query))
-    moving = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(params)]
-    moving += [False] * len(jax.tree.leaves(query))
-    passing = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name != "stop_gradient"]
-    if any(_jaxpr.reached(program.jaxpr.replace(eqns=passing), moving, _jaxpr.is_inexact)):
+    if depends(lambda params, query: judge(params, state, *arguments(query))[0], params, one_of(query)):
         return
     message = (
         "the loss of the query does not depend on the adapted parameters, so that the meta-gradient is zero: loss_fn"
         " must use its first argument, and not parameters that it closes over or stops the gradient of"
     )
     raise ValueError(message)
+
+
+def depends(fun: Callable[..., Any], moving: Tree, *others: Tree) -> bool:
+    """Say whether a derivative of ``fun(moving, *others)`` by its first argument may be other than zero."""
+    program = jax.make_jaxpr(fun)(moving, *others).jaxpr
+    counts = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(moving)]
+    counts += [False] * len(jax.tree.leaves(others))
+    passing = [eqn for eqn in program.eqns if eqn.primitive.name != "stop_gradient"]
+    return any(_jaxpr.reached(program.replace(eqns=passing), counts, _jaxpr.is_inexact))
