@@ -219,6 +219,53 @@ def adapt_problem(quick: bool) -> Problem:
     )
 
 
+def truncated_problem(quick: bool) -> Problem:
+    """Through the last of five steps."""
+    inputs, theirs, gradient = setting(quick)
+    options: Any = {"num_steps": 5, "window": 1}
+    twin = functools.partial(torch_ref.meta.truncated_gradient, loss_torch, optimizer=SGD_TORCH, **options)
+    return Problem(
+        [ours(meta.truncated_gradient, inputs, **options), Contender("torch_ref", "torch", lambda: twin(*theirs))],
+        gradient=gradient,
+    )
+
+
+def shifted(params: Any, shift: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of a wave that is lifted by the hyper-parameter."""
+    return loss(params, x, y + shift)
+
+
+def shifted_torch(params: Any, shift: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of a wave that is lifted by the hyper-parameter, in torch."""
+    return loss_torch(params, x, y + shift)
+
+
+def evolution_problem(quick: bool) -> Problem:
+    """One window of ten steps, with eight pairs of trajectories."""
+    (params, support, query), (params_torch, support_torch, query_torch), gradient = setting(quick)
+    inner, outer = (tuple(leaf[0] for leaf in data) for data in (support, query))
+    inner_torch, outer_torch = (tuple(leaf[0] for leaf in data) for data in (support_torch, query_torch))
+    shifts = np.random.default_rng(0).normal(size=(8, 1)).astype(np.float32) * 0.1
+    hyper, samples = jnp.zeros(1), jnp.asarray(shifts)
+    options: Any = {"num_steps": 10, "scale": 0.1}
+    call = functools.partial(meta.evolution_gradient, shifted, shifted, optimizer=SGD, **options)
+    twin = functools.partial(
+        torch_ref.meta.evolution_gradient, shifted_torch, shifted_torch, optimizer=SGD_TORCH, **options
+    )
+    given, given_torch = (params, hyper, inner, outer), (params_torch, torch.zeros(1), inner_torch, outer_torch)
+
+    def estimate(params: Any, hyper: Any, inner: Any, outer: Any, samples: Any) -> Any:
+        return call(params, hyper, inner, outer, samples=samples).estimate
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: estimate(*given, samples), Program(estimate, (*given, samples))),
+            Contender("torch_ref", "torch", lambda: twin(*given_torch, samples=[torch.as_tensor(shifts)])[0]),
+        ],
+        gradient=gradient,
+    )
+
+
 def step_problem(quick: bool) -> Problem:
     """Through one step on one task."""
     (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
@@ -247,5 +294,7 @@ ROWS = [
     Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
     Row("implicit_gradient", "sinusoid, 25 tasks, 5 steps", implicit_problem),
     Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),
+    Row("truncated_gradient", "sinusoid, 25 tasks, the last of 5 steps", truncated_problem),
+    Row("evolution_gradient", "sinusoid, 1 task, a window of 10 steps, 8 pairs", evolution_problem),
     Row("step_gradient", "sinusoid, 1 task", step_problem),
 ]

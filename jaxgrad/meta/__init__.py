@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from jaxgrad._deprecated import old_names as _old_names
 from jaxgrad.meta._adapt import Adapted as Adapted
 from jaxgrad.meta._adapt import adapt as adapt
+from jaxgrad.meta._evolution import EvolutionGradient as EvolutionGradient
+from jaxgrad.meta._evolution import EvolutionState as EvolutionState
+from jaxgrad.meta._evolution import evolution_gradient as evolution_gradient
 from jaxgrad.meta._first_order import first_order_gradient as first_order_gradient
 from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
 from jaxgrad.meta._hypergradient import Hypergradient as Hypergradient
@@ -14,17 +17,22 @@ from jaxgrad.meta._implicit import implicit_gradient as implicit_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
 from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradient
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
+from jaxgrad.meta._truncated import truncated_gradient as truncated_gradient
 
 __all__ = [
     "Adapted",
+    "EvolutionGradient",
+    "EvolutionState",
     "Hypergradient",
     "ImplicitGradient",
     "adapt",
+    "evolution_gradient",
     "first_order_gradient",
     "hypergradient",
     "implicit_gradient",
     "maml_gradient",
     "step_gradient",
+    "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
 ]

@@ -1,6 +1,7 @@
 """Adaptation by a few optimizer steps, and gradients through it."""
 
 from torch_ref.meta._adapt import adapt as adapt
+from torch_ref.meta._evolution import evolution_gradient as evolution_gradient
 from torch_ref.meta._first_order import first_order_gradient as first_order_gradient
 from torch_ref.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
 from torch_ref.meta._hypergradient import hypergradient as hypergradient
@@ -8,14 +9,17 @@ from torch_ref.meta._implicit import implicit_gradient as implicit_gradient
 from torch_ref.meta._maml import maml_gradient as maml_gradient
 from torch_ref.meta._maml import value_and_maml_gradient as value_and_maml_gradient
 from torch_ref.meta._step_gradient import step_gradient as step_gradient
+from torch_ref.meta._truncated import truncated_gradient as truncated_gradient
 
 __all__ = [
     "adapt",
+    "evolution_gradient",
     "first_order_gradient",
     "hypergradient",
     "implicit_gradient",
     "maml_gradient",
     "step_gradient",
+    "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
 ]

@@ -151,6 +151,7 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
 def depends(fun: Callable[..., Any], moving: Tree, *others: Tree) -> bool:
     """Say whether a derivative of ``fun(moving, *others)`` by its first argument may be other than zero."""
     program = jax.make_jaxpr(fun)(moving, *others).jaxpr
+    _jaxpr.refuse_refs(program, "loss_fn")
     counts = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(moving)]
     counts += [False] * len(jax.tree.leaves(others))
     passing = [eqn for eqn in program.eqns if eqn.primitive.name != "stop_gradient"]
