@@ -204,6 +204,51 @@ def memory_problem(deep: Deep) -> Callable[[bool], Problem]:
     return build
 
 
+def decayed(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+    """The loss of a task, and a weight decay for every layer."""
+    squares = {name: sum(jnp.sum(leaf**2) for leaf in layer.values()) for name, layer in params.items()}
+    return loss(params, x, y) + sum(jnp.exp(hyper[name]) * squares[name] for name in squares)
+
+
+def decayed_torch(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+    """The loss of a task, and a weight decay for every layer, in torch."""
+    squares = {name: sum((leaf**2).sum() for leaf in layer.values()) for name, layer in params.items()}
+    return loss_torch(params, x, y) + sum(torch.exp(hyper[name]) * squares[name] for name in squares)
+
+
+def bilevel_problem(method: str) -> Callable[[bool], Problem]:
+    """Return the build of a row: the gradient of another task's loss by the decays of three layers."""
+
+    def build(quick: bool) -> Problem:
+        (params, *data), (params_torch, *data_torch), gradient = setting(quick)
+        tasks, theirs = [[tuple(leaf[0] for leaf in one) for one in pair] for pair in (data, data_torch)]
+        hyper, hyper_torch = jnp.zeros(()), torch.zeros(())
+        given = params, dict.fromkeys(params, hyper), *tasks
+        given_torch = params_torch, dict.fromkeys(params_torch, hyper_torch), *theirs
+        # with a damping the ReLU network's Hessian is positive definite, and both solves are to the rounding
+        options: Any = {"num_steps": 10, "method": method, "damping": 4.0}
+
+        def judged(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+            return loss(params, x, y)
+
+        def judged_torch(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+            return loss_torch(params, x, y)
+
+        call = functools.partial(meta.hypergradient, decayed, judged, optimizer=SGD, num_iterations=100, **options)
+        twin = functools.partial(
+            torch_ref.meta.hypergradient, decayed_torch, judged_torch, optimizer=SGD_TORCH, **options
+        )
+        return Problem(
+            [
+                Contender("jaxgrad", "jax", lambda: call(*given), Program(call, given)),
+                Contender("torch_ref", "torch", lambda: twin(*given_torch)),
+            ],
+            gradient=gradient,
+        )
+
+    return build
+
+
 def adapt_problem(quick: bool) -> Problem:
     """Ten inner steps on one task."""
     (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
@@ -293,6 +338,8 @@ ROWS = [
     Row("maml_gradient by memory", "MLP 64 wide, 4 layers, batch 256, 100 steps of Adam", memory_problem(LONG)),
     Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
     Row("implicit_gradient", "sinusoid, 25 tasks, 5 steps", implicit_problem),
+    Row("hypergradient: implicit", "sinusoid, 1 task, 10 steps, 3 decays", bilevel_problem("implicit")),
+    Row("hypergradient: unrolled", "sinusoid, 1 task, 10 steps, 3 decays", bilevel_problem("unrolled")),
     Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),
     Row("truncated_gradient", "sinusoid, 25 tasks, the last of 5 steps", truncated_problem),
     Row("evolution_gradient", "sinusoid, 1 task, a window of 10 steps, 8 pairs", evolution_problem),

@@ -54,8 +54,8 @@ class Hypergradient(NamedTuple, Generic[T, X]):
 
 @overload
 def hypergradient(
-    inner_loss_fn: Callable[..., Array],
-    outer_loss_fn: Callable[..., Any],
+    inner_loss: Callable[..., Array],
+    outer_loss: Callable[..., Any],
     params: T,
     hyper: X,
     inner_data: Tree,
@@ -76,8 +76,8 @@ def hypergradient(
 ) -> X: ...
 @overload
 def hypergradient(
-    inner_loss_fn: Callable[..., Array],
-    outer_loss_fn: Callable[..., Any],
+    inner_loss: Callable[..., Array],
+    outer_loss: Callable[..., Any],
     params: T,
     hyper: X,
     inner_data: Tree,
@@ -97,8 +97,8 @@ def hypergradient(
     axis_name: AxisName = None,
 ) -> Hypergradient[T, X]: ...
 @jit(
-    "inner_loss_fn",
-    "outer_loss_fn",
+    "inner_loss",
+    "outer_loss",
     "optimizer",
     "num_steps",
     "method",
@@ -112,8 +112,8 @@ def hypergradient(
     non_negative=("tolerance", "damping"),
 )
 def hypergradient(
-    inner_loss_fn: Callable[..., Array],
-    outer_loss_fn: Callable[..., Any],
+    inner_loss: Callable[..., Array],
+    outer_loss: Callable[..., Any],
     params: T,
     hyper: X,
     inner_data: Tree,
@@ -147,9 +147,9 @@ def hypergradient(
     ``hyper``. All of them can be differentiated once more.
 
     Args:
-        inner_loss_fn: ``inner_loss_fn(params, hyper, *inner_data) -> ()``, what the steps descend on. Static: pass a
+        inner_loss: ``inner_loss(params, hyper, *inner_data) -> ()``, what the steps descend on. Static: pass a
             named function. More in ``help(jaxgrad)``.
-        outer_loss_fn: ``outer_loss_fn(params, hyper, *outer_data) -> ()``, what the result is judged by. Static.
+        outer_loss: ``outer_loss(params, hyper, *outer_data) -> ()``, what the result is judged by. Static.
         params: Pytree of floating-point arrays, where the inner steps start.
         hyper: Pytree of floating-point arrays, by which the gradient is taken: regularisation strengths, weights of
             examples or losses, learned data, an initial learning rate.
@@ -218,13 +218,13 @@ def hypergradient(
         identity.
     """
     _check.choice(method, "method", METHODS)
-    _static.refuse_no_function(outer_loss_fn, "hypergradient: outer_loss_fn", {})
+    _static.refuse_no_function(outer_loss, "hypergradient: outer_loss", {})
     _check.moving(hyper=hyper)
     _check.differentiable(params=_tree.held(_same, params, inner_wrt).active)
     if method == "implicit":
         _refuse_without_theorem(optimizer, per_step)
-    inner = _of_both(inner_loss_fn, "inner_loss_fn", axis_name)
-    judge = _of_both(outer_loss_fn, "outer_loss_fn", axis_name)
+    inner = _of_both(inner_loss, "inner_loss", axis_name)
+    judge = _of_both(outer_loss, "outer_loss", axis_name)
     batch = arguments(first_of(inner_data, num_steps, "inner_data") if per_step else inner_data)
 
     def on_batch(both: tuple[Params, Tree]) -> Array:
@@ -348,13 +348,13 @@ def _refuse_constant(inner: Any, outer: Any, params: Params, hyper: Tree, in_opt
     """
     if not in_optimizer and not depends(lambda hyper: inner((params, hyper)), hyper):
         message = (
-            "inner_loss_fn does not depend on hyper, its second argument, so that the inner minimum does not move with"
+            "inner_loss does not depend on hyper, its second argument, so that the inner minimum does not move with"
             " it; use it there, or, where it sets the optimizer, hand in optimizer as a function of hyper"
         )
         raise ValueError(message)
     if not depends(lambda params: outer(params, hyper), params):
         message = (
-            "outer_loss_fn does not depend on params, its first argument, so that the inner problem does not matter:"
+            "outer_loss does not depend on params, its first argument, so that the inner problem does not matter:"
             " use it there, and not parameters that it closes over or stops the gradient of"
         )
         raise ValueError(message)

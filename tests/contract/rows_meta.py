@@ -78,12 +78,12 @@ def problem():
     return params, {"bias": np.array(-0.5), "weight": np.array(0.1)}, inner, outer
 
 
-def bilevel(method):
+def bilevel(method, memory=None):
     """Return the row of a method."""
 
     def bind(loss_fn):
         def call(*given, **more):
-            options = {"optimizer": RULE, "method": method, **BILEVEL, **more}
+            options = {"optimizer": RULE, "method": method, "memory": memory, **BILEVEL, **more}
             return meta.hypergradient(loss_fn, judged, *given, **options)
 
         return call
@@ -124,7 +124,7 @@ ROWS = {
     "meta.implicit_gradient": row("implicit_gradient", inputs, (1, 2), **IMPLICIT),
     "meta.hypergradient": bilevel("implicit"),
     "meta.hypergradient:forward": bilevel("forward"),
-    "meta.hypergradient:unrolled": bilevel("unrolled"),
+    "meta.hypergradient:unrolled": bilevel("unrolled", "checkpoint"),
     "meta.truncated_gradient": row("truncated_gradient", inputs, (1, 2), window=1, **STEPS),
     "meta.evolution_gradient": Example(
         to_windows(loss),

@@ -264,7 +264,9 @@ def test_every_public_function_is_here():
 def test_a_complex_loss(name):
     error = refusal(lambda: OF_A_LOSS[name](complex_loss, W))
     assert isinstance(error, TypeError)
-    assert re.search(r"(loss_fn|losses_fn|fun|model_fn)\b.* must .*real[\s\S]*got complex", str(error)), error
+    assert re.search(r"(loss_fn|losses_fn|inner_loss|fun|model_fn)\b.* must .*real[\s\S]*got complex", str(error)), (
+        error
+    )
 
 
 @pytest.mark.parametrize("name", OF_A_LOSS)

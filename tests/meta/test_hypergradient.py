@@ -257,11 +257,11 @@ def test_refuses_losses_whose_hypergradient_is_zero():
     def call(inner, outer, **options):
         return hypergradient(inner, outer, ZERO, STRENGTHS, *LINES, optimizer=SGD, num_steps=1, **options)
 
-    with pytest.raises(ValueError, match=r"inner_loss_fn does not depend on hyper.*optimizer as a function of hyper"):
+    with pytest.raises(ValueError, match=r"inner_loss does not depend on hyper.*optimizer as a function of hyper"):
         call(error, error)
-    with pytest.raises(ValueError, match="outer_loss_fn does not depend on params"):
+    with pytest.raises(ValueError, match="outer_loss does not depend on params"):
         call(ridge, lambda w, hyper, x, y: jnp.sum(hyper))
-    with pytest.raises(TypeError, match="outer_loss_fn must be known when the function is traced, a Python value; got"):
+    with pytest.raises(TypeError, match="outer_loss must be known when the function is traced, a Python value; got"):
         call(ridge, ZERO)
-    with pytest.raises(ValueError, match="outer_loss_fn must return a scalar"):
+    with pytest.raises(ValueError, match="outer_loss must return a scalar"):
         call(ridge, lambda w, hyper, x, y: w)

@@ -495,6 +495,19 @@ assert_type(
     ),
     tuple[meta.ImplicitGradient[Dict], Report],
 )
+
+
+def of_rate(w: Dict, rate: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    return rate * loss(w, x, y)
+
+
+assert_type(
+    meta.hypergradient(of_rate, of_rate, params, x, (x, y), (x, y), optimizer=sgd, num_steps=2, full_output=True),
+    meta.Hypergradient[Dict, jax.Array],
+)
+assert_type(
+    meta.hypergradient(of_rate, of_rate, params, x, (x, y), (x, y), optimizer=optax.sgd, num_steps=2), jax.Array
+)
 assert_type(meta.step_gradient(loss, params, x, y, optimizer=sgd, truncated=True), Dict)
 assert_type(meta.step_gradient(reporting, params, x, y, optimizer=sgd, has_aux=True), tuple[Dict, Report])
 

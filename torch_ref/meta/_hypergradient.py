@@ -10,8 +10,8 @@ from torch_ref.meta._adapt import adapt
 
 
 def hypergradient(
-    inner_loss_fn: Any,
-    outer_loss_fn: Any,
+    inner_loss: Any,
+    outer_loss: Any,
     params: Any,
     hyper: Any,
     inner_data: Any,
@@ -30,11 +30,9 @@ def hypergradient(
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]
     hyper = pytree.tree_unflatten(leaves, structure)
     rule = optimizer if hasattr(optimizer, "update") else optimizer(hyper)
-    fast = adapt(
-        lambda w, *data: inner_loss_fn(w, hyper, *data), params, inner_data, optimizer=rule, num_steps=num_steps
-    )
+    fast = adapt(lambda w, *data: inner_loss(w, hyper, *data), params, inner_data, optimizer=rule, num_steps=num_steps)
     if method != "implicit":
-        value = outer_loss_fn(fast, hyper, *outer_data)
+        value = outer_loss(fast, hyper, *outer_data)
         return pytree.tree_unflatten(list(torch.autograd.grad(value, leaves, materialize_grads=True)), structure)
     ends, inside = pytree.tree_flatten(fast)
     shapes = [leaf.shape for leaf in ends]
@@ -45,7 +43,7 @@ def hypergradient(
         return pytree.tree_unflatten([part.view(shape) for part, shape in zip(parts, shapes, strict=True)], inside)
 
     def inner(vector: torch.Tensor, *leaves: torch.Tensor) -> torch.Tensor:
-        return inner_loss_fn(tree_of(vector), pytree.tree_unflatten(list(leaves), structure), *inner_data)
+        return inner_loss(tree_of(vector), pytree.tree_unflatten(list(leaves), structure), *inner_data)
 
     def slope(*leaves: torch.Tensor) -> torch.Tensor:
         vector = flat.clone().requires_grad_()
@@ -53,7 +51,7 @@ def hypergradient(
 
     matrix = hessian(lambda w: inner(w, *leaves), flat) + damping * torch.eye(len(flat), dtype=flat.dtype)
     at = flat.clone().requires_grad_()
-    value = outer_loss_fn(tree_of(at), hyper, *outer_data)
+    value = outer_loss(tree_of(at), hyper, *outer_data)
     of_params, *direct = torch.autograd.grad(value, [at, *leaves], materialize_grads=True)
     solved = torch.linalg.solve(matrix, of_params)
     mixed = jacobian(slope, tuple(leaves))
