@@ -78,7 +78,7 @@ class Course(NamedTuple):
 def error(params: Any, hyper: Any, x: Any, y: Any) -> Any:
     """Mean cross-entropy."""
     del hyper
-    logits = x @ params["kernel"] + params["bias"]
+    logits = x @ params["kernel"] + params["bias"][None]
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
 
@@ -177,7 +177,7 @@ def judged(course: Course, data: Any, looks: int) -> tuple[Course, Any]:
 
 def accuracy(params: Any, x: Any, y: Any) -> float:
     """Return the share of digits that are told right."""
-    return float(jnp.mean(jnp.argmax(x @ params["kernel"] + params["bias"], -1) == y))
+    return float(jnp.mean(jnp.argmax(x @ params["kernel"] + params["bias"][None], -1) == y))
 
 
 def draw(path: Path, courses: dict[str, Course]) -> None:

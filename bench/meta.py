@@ -40,13 +40,13 @@ class Setting(NamedTuple):
     gradient: Contender
 
 
-def setting(quick: bool) -> Setting:
+def setting(quick: bool, sizes: tuple[int, ...] = (1, 40, 40, 1)) -> Setting:
     """Draw the network and the tasks."""
     tasks, shots, rng = 5 if quick else 25, 10, np.random.default_rng(0)
     amplitude, phase = rng.uniform(0.1, 5, (tasks, 1, 1)), rng.uniform(0, np.pi, (tasks, 1, 1))
     points = rng.uniform(-5, 5, (2, tasks, shots, 1))
     support, query = [(x, amplitude * np.sin(x - phase)) for x in points]
-    trees = mlp_params((1, 40, 40, 1), 0), support, query
+    trees = mlp_params(sizes, 0), support, query
     params, _, (x, y) = ours = to_jax(trees, np.float32)
     gradient = jax.jit(jax.grad(loss))
     data = params, x.reshape(-1, 1), y.reshape(-1, 1)
@@ -136,10 +136,14 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
     return build
 
 
+SMALL = (1, 16, 1)
+"""For rows whose twin forms the Hessian."""
+
+
 def implicit_problem(quick: bool) -> Problem:
     """Five steps on the proximal problem, and a solve to the rounding."""
-    inputs, theirs, gradient = setting(quick)
-    options = {"strength": 2.0, "num_steps": 5}
+    inputs, theirs, gradient = setting(quick, SMALL)
+    options = {"strength": 4.0, "num_steps": 5}
     twin = functools.partial(torch_ref.meta.implicit_gradient, loss_torch, optimizer=SGD_TORCH, **options)
     return Problem(
         [
@@ -217,10 +221,10 @@ def decayed_torch(params: Any, hyper: Any, x: Any, y: Any) -> Any:
 
 
 def bilevel_problem(method: str) -> Callable[[bool], Problem]:
-    """Return the build of a row: the gradient of another task's loss by the decays of three layers."""
+    """Return the build of a row: the gradient of another task's loss by the decays of its layers."""
 
     def build(quick: bool) -> Problem:
-        (params, *data), (params_torch, *data_torch), gradient = setting(quick)
+        (params, *data), (params_torch, *data_torch), gradient = setting(quick, SMALL)
         tasks, theirs = [[tuple(leaf[0] for leaf in one) for one in pair] for pair in (data, data_torch)]
         hyper, hyper_torch = jnp.zeros(()), torch.zeros(())
         given = params, dict.fromkeys(params, hyper), *tasks
@@ -229,9 +233,11 @@ def bilevel_problem(method: str) -> Callable[[bool], Problem]:
         options: Any = {"num_steps": 10, "method": method, "damping": 4.0}
 
         def judged(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+            del hyper
             return loss(params, x, y)
 
         def judged_torch(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+            del hyper
             return loss_torch(params, x, y)
 
         call = functools.partial(meta.hypergradient, decayed, judged, optimizer=SGD, num_iterations=100, **options)
@@ -337,9 +343,9 @@ ROWS = [
     Row("maml_gradient by memory", "MLP 256 wide, 8 layers, batch 1024, 16 steps of SGD", memory_problem(DEEP)),
     Row("maml_gradient by memory", "MLP 64 wide, 4 layers, batch 256, 100 steps of Adam", memory_problem(LONG)),
     Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
-    Row("implicit_gradient", "sinusoid, 25 tasks, 5 steps", implicit_problem),
-    Row("hypergradient: implicit", "sinusoid, 1 task, 10 steps, 3 decays", bilevel_problem("implicit")),
-    Row("hypergradient: unrolled", "sinusoid, 1 task, 10 steps, 3 decays", bilevel_problem("unrolled")),
+    Row("implicit_gradient", "sinusoid, 16 wide, 25 tasks, 5 steps", implicit_problem),
+    Row("hypergradient: implicit", "sinusoid, 16 wide, 1 task, 10 steps, 2 decays", bilevel_problem("implicit")),
+    Row("hypergradient: unrolled", "sinusoid, 16 wide, 1 task, 10 steps, 2 decays", bilevel_problem("unrolled")),
     Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),
     Row("truncated_gradient", "sinusoid, 25 tasks, the last of 5 steps", truncated_problem),
     Row("evolution_gradient", "sinusoid, 1 task, a window of 10 steps, 8 pairs", evolution_problem),

@@ -8,6 +8,7 @@ from bench import bilevel
 FEW = {"train": 20, "validation": 20, "steps": 3, "seconds": 60.0, "rate": 0.1, "looks": 2}
 
 
+@pytest.mark.slow
 def test_a_short_run_writes_a_table_and_a_picture(tmp_path, monkeypatch, capsys):
     chosen = ("implicit, CG 2", "forward, one strength")
     monkeypatch.setattr(bilevel, "METHODS", {name: bilevel.METHODS[name] for name in chosen})

@@ -155,7 +155,7 @@ def test_what_did_not_converge_says_so():
     assert found.products == 2
 
 
-@pytest.mark.parametrize("method", ["unrolled", "forward"])
+@pytest.mark.parametrize("method", ["forward", pytest.param("unrolled", marks=pytest.mark.slow)])
 def test_the_steps_come_close_to_the_theorem_as_they_grow(method):
     errors = [float(jnp.linalg.norm(of_ridge(num_steps=k, method=method) - WANTED)) for k in (5, 20, 200)]
     assert errors[0] > 10 * errors[1] > 1e-8
@@ -172,6 +172,7 @@ def test_the_series_and_the_identity():
     assert not told.converged
 
 
+@pytest.mark.slow
 def test_a_second_derivative_is_right():
     """Of the gradient by the theorem, along a direction: it is that of the closed form."""
     options = {"num_steps": 200, "num_iterations": 8, "tolerance": 1e-13}
@@ -186,6 +187,7 @@ def test_a_second_derivative_is_right():
     assert_parity(got, jax.grad(functools.partial(along, jax.grad(closed_form)))(STRENGTHS), tolerance=1e-9)
 
 
+@pytest.mark.slow
 def test_a_batch_for_every_step():
     """Minibatches, a step each; the same as steps written out."""
     batches = tuple(leaf.reshape(3, 4, *leaf.shape[1:]) for leaf in LINES[0])
@@ -206,6 +208,7 @@ def test_a_batch_for_every_step():
         hypergradient(*given, method="unrolled", **{**options, "num_steps": 4})
 
 
+@pytest.mark.slow
 def test_leaves_that_the_inner_steps_hold():
     def split(params, hyper, x, y):
         return ridge(jnp.concatenate([params["moves"], params["stays"]]), hyper, x, y)

@@ -67,6 +67,7 @@ def test_the_identity_is_the_gradient_at_the_adapted_parameters(exact):
     assert (got.residual_norm > 1e-2).all()
 
 
+@pytest.mark.slow
 def test_chunks_and_a_start_and_aux(exact):
     """Two tasks at a time, of three; the minima are given, so that no step is taken."""
 
@@ -108,6 +109,7 @@ def test_ridge_regression_exactly():
     assert_parity(got, jax.grad(closed_form)(LINE, 0.5))
 
 
+@pytest.mark.slow
 def test_the_gradient_through_the_steps_comes_close_to_it_as_they_grow():
     def through(num_steps):
         def near(line, support):
@@ -129,6 +131,7 @@ def scaled(factor):
     return lambda params, x, y: factor * ridge(params, x, y)
 
 
+@pytest.mark.slow
 def test_the_step_of_the_series_cancels():
     """Three terms of it are the same for a support loss, and a strength, that are a hundred times as large."""
     exact = implicit_gradient(ridge, LINE, *TASKS, strength=0.5, **TO_THE_END)
@@ -162,6 +165,7 @@ def test_leaves_that_the_inner_steps_do_not_move_have_their_total_gradient():
     assert_parity(of_bias, {"w": jnp.zeros(4), "b": want["b"]})
 
 
+@pytest.mark.slow
 def test_a_second_derivative_is_right():
     """By the parameters and by the strength, of the gradient along a direction."""
     options = {**TO_THE_END, "num_iterations": 8, "tolerance": 1e-13}
