@@ -53,7 +53,7 @@ def jit(
         *static: Names of the arguments that are functions or options, known when the function is traced.
         non_negative: Names of the traced arguments that are refused when they are numbers of Python or NumPy below
             zero, or trees with such numbers.
-        positive: Names of the traced arguments that are refused when they are zero, too.
+        positive: Names of those that are refused at zero too.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
         name: What messages call the function, where that is not its own name.
 
@@ -62,9 +62,7 @@ def jit(
     """
 
     def decorate(fun: F) -> F:
-        bounds: dict[str, Callable[[Any, str], None]] = dict.fromkeys(non_negative, _check.non_negative)
-        bounds |= dict.fromkeys(positive, _check.positive)
-        layout = _Layout(fun, name, static, static_functions, bounds)
+        layout = _Layout(fun, name, static, static_functions, non_negative, positive)
         programs = _Programs(layout)
 
         @functools.wraps(fun)
@@ -72,7 +70,7 @@ def jit(
             try:
                 if not _is_outside():
                     return layout.inline(args, kwargs)
-                if bounds:
+                if layout.checks:
                     layout.check_numbers(args, kwargs)
                 return programs.run(args, kwargs)
             except Exception as error:
@@ -129,12 +127,14 @@ class _Layout:
         name: str,
         static: tuple[str, ...],
         static_functions: tuple[str, ...],
-        bounds: dict[str, Callable[[Any, str], None]],
+        non_negative: tuple[str, ...],
+        positive: tuple[str, ...],
     ) -> None:
         parameters = inspect.signature(fun).parameters.values()
         self.fun, self.name = fun, name or fun.__name__
         self.names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.static, self.static_functions, self.bounds = static, static_functions, bounds
+        self.static, self.static_functions = static, static_functions
+        self.checks = dict.fromkeys(non_negative, _check.non_negative) | dict.fromkeys(positive, _check.positive)
         self.positions = {self.names.index(name): name for name in static if name in self.names}
         self.first_only = list(self.positions) == [0]
         self.function = next((name for name in self.names[:1] if name in static and name in FUNCTIONS), "")
@@ -162,8 +162,8 @@ class _Layout:
         return {name: tree for name, tree in given.items() if name not in fixed}
 
     def check_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Refuse negative numbers, and zero, where they have no meaning."""
-        for name, check in self.bounds.items():
+        """Refuse negative numbers, and zeros, where they have no meaning."""
+        for name, check in self.checks.items():
             if name in kwargs:
                 check(kwargs[name], name)
             elif name in self.names and self.names.index(name) < len(args):
