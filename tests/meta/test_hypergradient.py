@@ -162,6 +162,7 @@ def test_the_steps_come_close_to_the_theorem_as_they_grow(method):
     assert errors[2] < 1e-12
 
 
+@pytest.mark.slow
 def test_the_series_and_the_identity():
     """The series comes close; the identity for the Hessian is what its name says."""
     found = of_ridge(num_steps=200, solver="neumann", num_iterations=400, tolerance=1e-12)

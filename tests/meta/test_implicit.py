@@ -147,6 +147,7 @@ def test_the_step_of_the_series_cancels():
     assert_parity(whole, exact, tolerance=1e-4)
 
 
+@pytest.mark.slow
 def test_leaves_that_the_inner_steps_do_not_move_have_their_total_gradient():
     """The minimum of the weights moves with the bias, which all tasks share."""
 
