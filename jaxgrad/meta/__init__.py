@@ -16,6 +16,9 @@ from jaxgrad.meta._implicit import ImplicitGradient as ImplicitGradient
 from jaxgrad.meta._implicit import implicit_gradient as implicit_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
 from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradient
+from jaxgrad.meta._meta_sgd import meta_sgd_gradient as meta_sgd_gradient
+from jaxgrad.meta._meta_sgd import value_and_meta_sgd_gradient as value_and_meta_sgd_gradient
+from jaxgrad.meta._reptile import reptile_gradient as reptile_gradient
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
 from jaxgrad.meta._truncated import truncated_gradient as truncated_gradient
 
@@ -31,10 +34,13 @@ __all__ = [
     "hypergradient",
     "implicit_gradient",
     "maml_gradient",
+    "meta_sgd_gradient",
+    "reptile_gradient",
     "step_gradient",
     "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
+    "value_and_meta_sgd_gradient",
 ]
 
 if TYPE_CHECKING:

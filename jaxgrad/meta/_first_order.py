@@ -12,8 +12,9 @@ from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._statistics import Statistics, of_state
-from jaxgrad.meta._engine._tasks import arguments, averaged, check_tasks, of_one_task
+from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
 
 __all__ = ["first_order_gradient", "value_and_first_order_gradient"]
 
@@ -112,7 +113,8 @@ def value_and_first_order_gradient(
 
     Raises:
         ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
-            no scalar, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name`` is no axis around.
+            no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name``
+            is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that counts
             is no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
@@ -144,6 +146,7 @@ def value_and_first_order_gradient(
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
     subset = _tree.held(judge, params, wrt, has_aux=True)
     _check.differentiable(params=subset.active)
+    refuse_constant(judge, params, state, query)
 
     def at_adapted(support: Tree, query: Tree) -> tuple[Any, Tree]:
         after = descend(loss_fn, params, support, **inner)
@@ -152,7 +155,7 @@ def value_and_first_order_gradient(
         (value, (aux, _)), gradient = jax.value_and_grad(ahead.pair, has_aux=True)(ahead.active, *data)
         return (value, gradient), aux
 
-    mean, aux = averaged(at_adapted, (support, query), chunk)
+    mean, aux = mean_of_each(at_adapted, (support, query), chunk)
     value, gradient = _sharding.mean_over(mean, axis_name)
     return (value, aux) if has_aux else value, subset.embed(gradient)
 

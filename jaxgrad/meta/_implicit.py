@@ -17,7 +17,7 @@ from jaxgrad.meta._engine._descent import descend
 from jaxgrad.meta._engine._implicit import Solver, System, implicit_slope
 from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._statistics import of_state
-from jaxgrad.meta._engine._tasks import arguments, averaged, check_tasks, of_one_task
+from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
 
 __all__ = ["ImplicitGradient", "implicit_gradient"]
 
@@ -277,7 +277,7 @@ def implicit_gradient(
         return (slope.gradient, slope.value), (slope.aux, fast, told)
 
     _check_start(start, params, num_tasks)
-    mean, (aux, fast, told) = averaged(of_task, (support, query, start), chunk)
+    mean, (aux, fast, told) = mean_of_each(of_task, (support, query, start), chunk)
     slope, value = _sharding.mean_over(mean, axis_name)
     slope = subset.embed(slope)
     result = ImplicitGradient(slope, value, fast, *told) if full_output else slope

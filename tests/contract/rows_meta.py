@@ -49,6 +49,21 @@ def row(name, draw, sharded, **options):
     return Example(bind(loss), draw, lambda array: bind(fresh_loss(array)), sharded=sharded)
 
 
+def with_rates():
+    """Return the inputs, with learning rates of every entry."""
+    params, support, query = inputs()
+    return (
+        params,
+        jax.tree.map(lambda leaf: 0.1 + 0.01 * np.arange(leaf.size).reshape(leaf.shape), params),
+        support,
+        query,
+    )
+
+
+def supports():
+    return inputs()[:2]
+
+
 def to_one_task(loss_fn):
     """Return a call of `adapt`, whose task is one argument."""
     return lambda params, x, y, **options: meta.adapt(loss_fn, params, (x, y), **ADAPTATION, **options)
@@ -125,6 +140,9 @@ ROWS = {
     "meta.hypergradient": bilevel("implicit"),
     "meta.hypergradient:forward": bilevel("forward"),
     "meta.hypergradient:unrolled": bilevel("unrolled", "checkpoint"),
+    "meta.meta_sgd_gradient": row("meta_sgd_gradient", with_rates, (2, 3), **STEPS),
+    "meta.value_and_meta_sgd_gradient": row("value_and_meta_sgd_gradient", with_rates, (2, 3), **STEPS),
+    "meta.reptile_gradient": row("reptile_gradient", supports, (1,), **ADAPTATION),
     "meta.truncated_gradient": row("truncated_gradient", inputs, (1, 2), window=1, **STEPS),
     "meta.evolution_gradient": Example(
         to_windows(loss),

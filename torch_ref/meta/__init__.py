@@ -8,6 +8,9 @@ from torch_ref.meta._hypergradient import hypergradient as hypergradient
 from torch_ref.meta._implicit import implicit_gradient as implicit_gradient
 from torch_ref.meta._maml import maml_gradient as maml_gradient
 from torch_ref.meta._maml import value_and_maml_gradient as value_and_maml_gradient
+from torch_ref.meta._meta_sgd import meta_sgd_gradient as meta_sgd_gradient
+from torch_ref.meta._meta_sgd import value_and_meta_sgd_gradient as value_and_meta_sgd_gradient
+from torch_ref.meta._reptile import reptile_gradient as reptile_gradient
 from torch_ref.meta._step_gradient import step_gradient as step_gradient
 from torch_ref.meta._truncated import truncated_gradient as truncated_gradient
 
@@ -18,8 +21,11 @@ __all__ = [
     "hypergradient",
     "implicit_gradient",
     "maml_gradient",
+    "meta_sgd_gradient",
+    "reptile_gradient",
     "step_gradient",
     "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
+    "value_and_meta_sgd_gradient",
 ]

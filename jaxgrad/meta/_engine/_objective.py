@@ -10,7 +10,7 @@ from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree
 from jaxgrad.meta._engine._descent import descend, value_and_grad
 from jaxgrad.meta._engine._statistics import of_state
-from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task, one_of
+from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
 
 __all__ = ["STATIC", "Objective", "depends", "objective", "refuse_constant", "value_and_meta_gradient"]
 
@@ -139,7 +139,11 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
     Raises:
         ValueError: If that is so.
     """
-    if depends(lambda params, query: judge(params, state, *arguments(query))[0], params, one_of(query)):
+
+    def losses(params: Params) -> Array:
+        return jax.vmap(lambda task: judge(params, state, *arguments(task))[0])(query)
+
+    if depends(losses, params):
         return
     message = (
         "the loss of the query does not depend on the adapted parameters, so that the meta-gradient is zero: loss_fn"
@@ -148,11 +152,10 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
     raise ValueError(message)
 
 
-def depends(fun: Callable[..., Any], moving: Tree, *others: Tree) -> bool:
-    """Say whether a derivative of ``fun(moving, *others)`` by its first argument may be other than zero."""
-    program = jax.make_jaxpr(fun)(moving, *others).jaxpr
+def depends(fun: Callable[..., Any], moving: Tree) -> bool:
+    """Say whether a derivative of ``fun(moving)`` may be other than zero."""
+    program = jax.make_jaxpr(fun)(moving).jaxpr
     _jaxpr.refuse_refs(program, "loss_fn")
     counts = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(moving)]
-    counts += [False] * len(jax.tree.leaves(others))
     passing = [eqn for eqn in program.eqns if eqn.primitive.name != "stop_gradient"]
     return any(_jaxpr.reached(program.replace(eqns=passing), counts, _jaxpr.is_inexact))

@@ -10,9 +10,9 @@ import jax.tree_util as jtu
 from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
-from jaxgrad._types import Params, Tree
+from jaxgrad._types import Array, Params, Tree
 
-__all__ = ["arguments", "averaged", "check_tasks", "mean_over_tasks", "of_one_task", "one_of", "refuse_list"]
+__all__ = ["arguments", "check_tasks", "mean_of_each", "mean_over_tasks", "of_one_task", "refuse_list"]
 
 
 def arguments(data: Tree) -> tuple[Any, ...]:
@@ -55,7 +55,8 @@ def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return loss_fn(params, *task, **options)
         except Exception as error:
-            leaves = jtu.tree_leaves_with_path(task)
+            # with train= comes the model's state, ahead of the task
+            leaves = jtu.tree_leaves_with_path(task[1:] if "train" in options else task)
             shown = ", ".join(f"{_check.locate('task', path)}: {_check.describe(leaf)}" for path, leaf in leaves)
             if isinstance(error, IndexError | TypeError | ValueError) and any(
                 jnp.shape(leaf) == () for _, leaf in leaves
@@ -72,7 +73,7 @@ def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def check_tasks(support: Tree, query: Tree) -> int:
+def check_tasks(support: Tree, query: Tree = None) -> int:
     """Return the number of tasks, after refusing those that do not lie along one leading axis.
 
     Raises:
@@ -101,9 +102,28 @@ def _is_flat(item: list[Any]) -> bool:
     return all(hasattr(leaf, "shape") for leaf in item)
 
 
-def one_of(tasks: Tree) -> Tree:
-    """Return the shapes of one task; nothing is moved, wherever the tasks lie."""
-    return jax.tree.map(lambda leaf: _sharding.shape_like(jax.typeof(leaf), jnp.shape(leaf)[1:]), tasks)
+def mean_of_each(
+    of_one: Callable[..., tuple[Tree, Tree]], tasks: tuple[Tree, ...], chunk: int | None
+) -> tuple[Tree, Tree]:
+    """Return the mean over the tasks of what ``of_one(*task)`` returns, and what it returns beside, in rows.
+
+    Args:
+        of_one: Returns a tree of floating-point arrays for one task, and any tree beside it.
+        tasks: Trees whose leaves have the tasks along their leading axis.
+        chunk: How many tasks at a time; ``None``: all at once.
+    """
+    if chunk is None or _check.count(chunk, "chunk", least=1) >= _tree.leading(tasks):
+        results, aux = jax.vmap(of_one)(*tasks)
+        return jax.tree.map(lambda leaf: leaf.mean(0), results), aux
+
+    def weighted(tasks: tuple[Tree, ...], weights: Array) -> tuple[Tree, Tree]:
+        results, aux = jax.vmap(of_one)(*tasks)
+        sums = jax.tree.map(lambda rows: jnp.tensordot(weights.astype(rows.dtype), rows, 1), _tree.widened(results))
+        return sums, aux
+
+    mean, aux = mean_over_tasks(weighted, tasks, chunk)
+    kinds = jax.eval_shape(of_one, *_tree.take(tasks, 0))[0]
+    return jax.tree.map(lambda leaf, kind: leaf.astype(kind.dtype), mean, kinds), aux
 
 
 def mean_over_tasks(fun: Callable[..., tuple[Tree, Tree]], tasks: Tree, chunk: int) -> tuple[Tree, Tree]:
@@ -130,27 +150,3 @@ def mean_over_tasks(fun: Callable[..., tuple[Tree, Tree]], tasks: Tree, chunk: i
     shapes = jax.eval_shape(fun, jax.tree.map(lambda leaf: leaf[:chunk], tasks), weights[0])[0]
     total, aux = lax.scan(one, jax.tree.map(_sharding.zeros, shapes), (rows, weights))
     return total, jax.tree.map(lambda leaf: leaf.reshape(chunks * chunk, *leaf.shape[2:])[:count], aux)
-
-
-def averaged(
-    of_task: Callable[..., tuple[Tree, Tree]], tasks: tuple[Tree, ...], chunk: int | None
-) -> tuple[Tree, Tree]:
-    """Return the mean over tasks of the first of a pair, and the second with tasks along its leading axis.
-
-    Args:
-        of_task: ``of_task(*task)`` returns the pair for one task.
-        tasks: Trees whose leaves have the tasks along their leading axis.
-        chunk: How many tasks at a time; ``None``: all at once.
-    """
-
-    def weighted(tasks: Any, weights: jax.Array) -> tuple[Tree, Tree]:
-        results, beside = jax.vmap(of_task)(*tasks)
-        total = jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), _tree.widened(results))
-        return total, beside
-
-    if chunk is None or _check.count(chunk, "chunk", least=1) >= _tree.leading(tasks):
-        results, beside = jax.vmap(of_task)(*tasks)
-        return jax.tree.map(lambda leaf: leaf.mean(0), results), beside
-    mean, beside = mean_over_tasks(weighted, tasks, chunk)
-    kinds = jax.eval_shape(of_task, *one_of(tasks))[0]
-    return jax.tree.map(lambda leaf, kind: leaf.astype(kind.dtype), mean, kinds), beside
