@@ -40,13 +40,13 @@ class Setting(NamedTuple):
     gradient: Contender
 
 
-def setting(quick: bool) -> Setting:
+def setting(quick: bool, sizes: tuple[int, ...] = (1, 40, 40, 1)) -> Setting:
     """Draw the network and the tasks."""
     tasks, shots, rng = 5 if quick else 25, 10, np.random.default_rng(0)
     amplitude, phase = rng.uniform(0.1, 5, (tasks, 1, 1)), rng.uniform(0, np.pi, (tasks, 1, 1))
     points = rng.uniform(-5, 5, (2, tasks, shots, 1))
     support, query = [(x, amplitude * np.sin(x - phase)) for x in points]
-    trees = mlp_params((1, 40, 40, 1), 0), support, query
+    trees = mlp_params(sizes, 0), support, query
     params, _, (x, y) = ours = to_jax(trees, np.float32)
     gradient = jax.jit(jax.grad(loss))
     data = params, x.reshape(-1, 1), y.reshape(-1, 1)
@@ -134,6 +134,24 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
         )
 
     return build
+
+
+SMALL = (1, 16, 1)
+"""For rows whose twin forms the Hessian."""
+
+
+def implicit_problem(quick: bool) -> Problem:
+    """Five steps on the proximal problem, and a solve to the rounding."""
+    inputs, theirs, gradient = setting(quick, SMALL)
+    options = {"strength": 4.0, "num_steps": 5}
+    twin = functools.partial(torch_ref.meta.implicit_gradient, loss_torch, optimizer=SGD_TORCH, **options)
+    return Problem(
+        [
+            ours(meta.implicit_gradient, inputs, **options),
+            Contender("torch_ref", "torch", lambda: twin(*theirs)),
+        ],
+        gradient=gradient,
+    )
 
 
 def rates_problem(quick: bool) -> Problem:
@@ -238,6 +256,53 @@ def memory_problem(deep: Deep) -> Callable[[bool], Problem]:
     return build
 
 
+def decayed(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+    """The loss of a task, and a weight decay for every layer."""
+    squares = {name: sum(jnp.sum(leaf**2) for leaf in layer.values()) for name, layer in params.items()}
+    return loss(params, x, y) + sum(jnp.exp(hyper[name]) * squares[name] for name in squares)
+
+
+def decayed_torch(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+    """The loss of a task, and a weight decay for every layer, in torch."""
+    squares = {name: sum((leaf**2).sum() for leaf in layer.values()) for name, layer in params.items()}
+    return loss_torch(params, x, y) + sum(torch.exp(hyper[name]) * squares[name] for name in squares)
+
+
+def bilevel_problem(method: str) -> Callable[[bool], Problem]:
+    """Return the build of a row: the gradient of another task's loss by the decays of its layers."""
+
+    def build(quick: bool) -> Problem:
+        (params, *data), (params_torch, *data_torch), gradient = setting(quick, SMALL)
+        tasks, theirs = [[tuple(leaf[0] for leaf in one) for one in pair] for pair in (data, data_torch)]
+        hyper, hyper_torch = jnp.zeros(()), torch.zeros(())
+        given = params, dict.fromkeys(params, hyper), *tasks
+        given_torch = params_torch, dict.fromkeys(params_torch, hyper_torch), *theirs
+        # with a damping the ReLU network's Hessian is positive definite, and both solves are to the rounding
+        options: Any = {"num_steps": 10, "method": method, "damping": 4.0}
+
+        def judged(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+            del hyper
+            return loss(params, x, y)
+
+        def judged_torch(params: Any, hyper: Any, x: Any, y: Any) -> Any:
+            del hyper
+            return loss_torch(params, x, y)
+
+        call = functools.partial(meta.hypergradient, decayed, judged, optimizer=SGD, num_iterations=100, **options)
+        twin = functools.partial(
+            torch_ref.meta.hypergradient, decayed_torch, judged_torch, optimizer=SGD_TORCH, **options
+        )
+        return Problem(
+            [
+                Contender("jaxgrad", "jax", lambda: call(*given), Program(call, given)),
+                Contender("torch_ref", "torch", lambda: twin(*given_torch)),
+            ],
+            gradient=gradient,
+        )
+
+    return build
+
+
 def adapt_problem(quick: bool) -> Problem:
     """Ten inner steps on one task."""
     (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
@@ -326,6 +391,9 @@ ROWS = [
     Row("maml_gradient by memory", "MLP 256 wide, 8 layers, batch 1024, 16 steps of SGD", memory_problem(DEEP)),
     Row("maml_gradient by memory", "MLP 64 wide, 4 layers, batch 256, 100 steps of Adam", memory_problem(LONG)),
     Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
+    Row("implicit_gradient", "sinusoid, 16 wide, 25 tasks, 5 steps", implicit_problem),
+    Row("hypergradient: implicit", "sinusoid, 16 wide, 1 task, 10 steps, 2 decays", bilevel_problem("implicit")),
+    Row("hypergradient: unrolled", "sinusoid, 16 wide, 1 task, 10 steps, 2 decays", bilevel_problem("unrolled")),
     Row("meta_sgd_gradient", "sinusoid, 25 tasks, 5 steps", rates_problem),
     Row("reptile_gradient", "sinusoid, 25 tasks, 5 steps", reptile_problem),
     Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),

@@ -29,7 +29,7 @@ MAX_PROGRAMS = 64
 MANY_FUNCTIONS = 4
 """How many functions from one line of code a public function takes before it warns."""
 
-FUNCTIONS = ("loss_fn", "losses_fn", "fun", "field_fn", "field", "model_fn", "product")
+FUNCTIONS = ("loss_fn", "losses_fn", "inner_loss", "fun", "field_fn", "field", "model_fn", "product")
 """What the first argument of a public function is called where it is a function."""
 
 F = TypeVar("F", bound=Callable[..., Any])

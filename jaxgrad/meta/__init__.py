@@ -10,6 +10,10 @@ from jaxgrad.meta._evolution import EvolutionState as EvolutionState
 from jaxgrad.meta._evolution import evolution_gradient as evolution_gradient
 from jaxgrad.meta._first_order import first_order_gradient as first_order_gradient
 from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
+from jaxgrad.meta._hypergradient import Hypergradient as Hypergradient
+from jaxgrad.meta._hypergradient import hypergradient as hypergradient
+from jaxgrad.meta._implicit import ImplicitGradient as ImplicitGradient
+from jaxgrad.meta._implicit import implicit_gradient as implicit_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
 from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradient
 from jaxgrad.meta._meta_sgd import meta_sgd_gradient as meta_sgd_gradient
@@ -22,9 +26,13 @@ __all__ = [
     "Adapted",
     "EvolutionGradient",
     "EvolutionState",
+    "Hypergradient",
+    "ImplicitGradient",
     "adapt",
     "evolution_gradient",
     "first_order_gradient",
+    "hypergradient",
+    "implicit_gradient",
     "maml_gradient",
     "meta_sgd_gradient",
     "reptile_gradient",

@@ -10,6 +10,7 @@ from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
 
 STEPS = {"optimizer": optax.sgd(0.1, momentum=0.9), "num_steps": 2}
+IMPLICIT = {**STEPS, "strength": 6.0, "tolerance": 1e-13, "num_iterations": 40}
 STEP = {"optimizer": optax.sgd(0.1)}
 ADAPTATION = {
     "optimizer": optax.adam(0.05, eps=0.1),
@@ -68,6 +69,46 @@ def to_one_task(loss_fn):
     return lambda params, x, y, **options: meta.adapt(loss_fn, params, (x, y), **ADAPTATION, **options)
 
 
+RULE = optax.sgd(0.1)
+BILEVEL = {"num_steps": 2, "tolerance": 1e-13, "num_iterations": 40}
+
+
+def decayed(params, hyper, x, y):
+    """Return the loss of one task with a weight decay for every leaf."""
+    decays = {"layer0": {name: jnp.exp(hyper[name]) for name in ("bias", "weight")}}
+    return loss(params, x, y) + 2 * sum(
+        d * jnp.sum(leaf**2) for d, leaf in zip(jax.tree.leaves(decays), jax.tree.leaves(params), strict=True)
+    )
+
+
+def judged(params, hyper, x, y):
+    """Return the loss of another task, in which the hyper-parameters stand too."""
+    return loss(params, x, y) + 0.01 * hyper["bias"] ** 2
+
+
+def problem():
+    """Return the parameters, their decays, and data of one task to train on and one to be judged by."""
+    params, *data = inputs()
+    inner, outer = [tuple(leaf.reshape(-1, leaf.shape[-1]) for leaf in task) for task in data]
+    return params, {"bias": np.array(-0.5), "weight": np.array(0.1)}, inner, outer
+
+
+def bilevel(method, memory=None):
+    """Return the row of a method."""
+
+    def bind(loss_fn):
+        def call(*given, **more):
+            options = {"optimizer": RULE, "method": method, "memory": memory, **BILEVEL, **more}
+            return meta.hypergradient(loss_fn, judged, *given, **options)
+
+        return call
+
+    def fresh(array):
+        return bind(lambda *given: decayed(*given) + jnp.sum(array).astype(given[-1].dtype) * 0)
+
+    return Example(bind(decayed), problem, fresh, sharded=(2, 3), differentiated=1)
+
+
 def two_levels():
     """Return parameters, the shift that is the hyper-parameter, inner and outer data, and shifts of that."""
     params, (x, y), _ = inputs()
@@ -95,6 +136,10 @@ ROWS = {
     "meta.value_and_maml_gradient": row("value_and_maml_gradient", inputs, (1, 2), **STEPS),
     "meta.first_order_gradient": row("first_order_gradient", inputs, (1, 2), **STEPS),
     "meta.value_and_first_order_gradient": row("value_and_first_order_gradient", inputs, (1, 2), **STEPS),
+    "meta.implicit_gradient": row("implicit_gradient", inputs, (1, 2), **IMPLICIT),
+    "meta.hypergradient": bilevel("implicit"),
+    "meta.hypergradient:forward": bilevel("forward"),
+    "meta.hypergradient:unrolled": bilevel("unrolled", "checkpoint"),
     "meta.meta_sgd_gradient": row("meta_sgd_gradient", with_rates, (2, 3), **STEPS),
     "meta.value_and_meta_sgd_gradient": row("value_and_meta_sgd_gradient", with_rates, (2, 3), **STEPS),
     "meta.reptile_gradient": row("reptile_gradient", supports, (1,), **ADAPTATION),

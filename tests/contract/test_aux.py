@@ -87,6 +87,20 @@ def of_every_adapted_task(aux, params, support, query):
     return jax.vmap(of_one)(support, query)
 
 
+def of_every_task_near(aux, params, support, query):
+    """At the minimum that the loss and the proximal term have, as far as the steps reach."""
+
+    def near(fast, *task):
+        apart = jax.tree.map(jnp.subtract, fast, params)
+        square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(apart))
+        return aux(fast, *task)["value"] + 0.5 * rows_meta.IMPLICIT["strength"] * square
+
+    def of_one(support, query):
+        return aux(meta.adapt(near, params, support, **rows_meta.STEPS), *query)
+
+    return jax.vmap(of_one)(support, query)
+
+
 def of_every_task_adapted_at_rates(aux, params, rates, support, query):
     def of_one(support, query):
         options = {"learning_rates": rates, **rows_meta.STEPS}
@@ -133,6 +147,7 @@ POINTS = {
     "multi_loss.sequential_updates": past_the_vector,
     **{name: of_every_adapted_task for name in FUNCTIONS if name.startswith("meta.")},
     "meta.adapt": at_every_start,
+    "meta.implicit_gradient": of_every_task_near,
     "meta.reptile_gradient": at_every_start_of_every_task,
     "meta.meta_sgd_gradient": of_every_task_adapted_at_rates,
     "meta.value_and_meta_sgd_gradient": of_every_task_adapted_at_rates,
@@ -184,6 +199,7 @@ WITHOUT = {
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
     "curvature.weighted_loss": "an aux has no place in a sum",
+    "meta.hypergradient": "returns the parameters, at which the outer loss gives its own",
     "meta.evolution_gradient": "two losses of two trajectories for every shift: none of them is that at hyper",
 }
 """Functions of a loss that hand out no aux."""

@@ -103,6 +103,8 @@ OF_A_LOSS = {
     "meta.value_and_first_order_gradient": lambda f, p: meta.value_and_first_order_gradient(
         f, p, TASKS, TASKS, **INNER
     ),
+    "meta.hypergradient": lambda f, p: meta.hypergradient(f, f, p, {"s": jnp.ones(2)}, (X,), (X,), **INNER),
+    "meta.implicit_gradient": lambda f, p: meta.implicit_gradient(f, p, TASKS, TASKS, strength=1.0, **INNER),
     "meta.maml_gradient": lambda f, p: meta.maml_gradient(f, p, TASKS, TASKS, **INNER),
     "meta.value_and_maml_gradient": lambda f, p: meta.value_and_maml_gradient(f, p, TASKS, TASKS, **INNER),
     "meta.meta_sgd_gradient": lambda f, p: meta.meta_sgd_gradient(f, p, RATES, TASKS, TASKS, num_steps=1),
@@ -268,7 +270,9 @@ def test_every_public_function_is_here():
 def test_a_complex_loss(name):
     error = refusal(lambda: OF_A_LOSS[name](complex_loss, W))
     assert isinstance(error, TypeError)
-    assert re.search(r"(loss_fn|losses_fn|fun|model_fn)\b.* must .*real[\s\S]*got complex", str(error)), error
+    assert re.search(r"(loss_fn|losses_fn|inner_loss|fun|model_fn)\b.* must .*real[\s\S]*got complex", str(error)), (
+        error
+    )
 
 
 @pytest.mark.parametrize("name", OF_A_LOSS)

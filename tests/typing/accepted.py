@@ -488,6 +488,26 @@ assert_type(
     meta.value_and_first_order_gradient(loss, params, support, query, optimizer=sgd, num_steps=2),
     tuple[jax.Array, Dict],
 )
+assert_type(meta.implicit_gradient(loss, params, support, query, strength=1.0, optimizer=sgd, num_steps=2), Dict)
+assert_type(
+    meta.implicit_gradient(
+        reporting, params, support, query, strength=1.0, optimizer=sgd, num_steps=2, has_aux=True, full_output=True
+    ),
+    tuple[meta.ImplicitGradient[Dict], Report],
+)
+
+
+def of_rate(w: Dict, rate: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    return rate * loss(w, x, y)
+
+
+assert_type(
+    meta.hypergradient(of_rate, of_rate, params, x, (x, y), (x, y), optimizer=sgd, num_steps=2, full_output=True),
+    meta.Hypergradient[Dict, jax.Array],
+)
+assert_type(
+    meta.hypergradient(of_rate, of_rate, params, x, (x, y), (x, y), optimizer=optax.sgd, num_steps=2), jax.Array
+)
 assert_type(meta.adapt(loss, params, (x, y), optimizer=sgd, num_steps=2, full_output=True).losses, jax.Array)
 assert_type(meta.meta_sgd_gradient(loss, params, params, support, query, num_steps=2), tuple[Dict, Dict])
 assert_type(

@@ -194,6 +194,7 @@ meta.adapt(loss, weights, (x, y), optimizer=sgd)  # refused
 meta.maml_gradient(loss, x, weights, tasks, optimizer=sgd, num_steps=1)  # refused
 meta.value_and_maml_gradient(loss, weights, tasks, optimizer=sgd, num_steps=1)  # refused
 meta.first_order_gradient(loss, weights, tasks, tasks, optimizer=sgd, num_steps=1, has_aux=True)  # refused
+meta.implicit_gradient(loss, weights, tasks, tasks, optimizer=sgd, num_steps=1)  # refused
 meta.step_gradient(loss, weights, x, optimizer=sgd)  # refused
 
 # no name but those that are there, and no old words

@@ -4,6 +4,8 @@ from torch_ref.meta._adapt import adapt as adapt
 from torch_ref.meta._evolution import evolution_gradient as evolution_gradient
 from torch_ref.meta._first_order import first_order_gradient as first_order_gradient
 from torch_ref.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
+from torch_ref.meta._hypergradient import hypergradient as hypergradient
+from torch_ref.meta._implicit import implicit_gradient as implicit_gradient
 from torch_ref.meta._maml import maml_gradient as maml_gradient
 from torch_ref.meta._maml import value_and_maml_gradient as value_and_maml_gradient
 from torch_ref.meta._meta_sgd import meta_sgd_gradient as meta_sgd_gradient
@@ -16,6 +18,8 @@ __all__ = [
     "adapt",
     "evolution_gradient",
     "first_order_gradient",
+    "hypergradient",
+    "implicit_gradient",
     "maml_gradient",
     "meta_sgd_gradient",
     "reptile_gradient",

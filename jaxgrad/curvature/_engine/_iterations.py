@@ -46,8 +46,9 @@ def conjugate_gradients(apply: Times, rhs: Tree, precondition: Times, limit: Arr
     is refused in a `jax.shard_map` with its checks on: its loop starts from zeros that vary over no axis.
     """
     first = precondition(rhs)
-    course = Course(jnp.zeros((), int), jnp.zeros((), bool))
     slope = _tree.dot(rhs, first)
+    # made of the slope, they lie on its mesh: mapped over an Explicit axis, a loop can carry nothing that lies on none
+    course = Course(jnp.zeros_like(slope, int), jnp.zeros_like(slope, bool))
     carry = _Carry(jax.tree.map(jnp.zeros_like, rhs), rhs, first, slope, jnp.zeros_like(slope), course)
 
     def goes_on(carry: _Carry) -> Array:
@@ -81,7 +82,7 @@ def neumann(apply: Times, rhs: Tree, precondition: Times | None, limit: Array, m
     With any smaller M the series converges slowly, and with one twice as large not at all.
     """
     least, largest, used = _ends(apply, rhs, most)
-    course = Course(jnp.full((), used, int), least < 0)
+    course = Course(jnp.full_like(least, used, int), least < 0)
 
     def advance(residual: Tree) -> Tree:
         return _stacks.scaled(residual, 1 / largest) if precondition is None else precondition(residual)

@@ -18,7 +18,7 @@ from jaxgrad.meta._engine._rule import Rule, apply_updates
 from jaxgrad.meta._engine._statistics import Statistics, check_statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
-__all__ = ["Descent", "descend", "value_and_grad"]
+__all__ = ["Descent", "descend", "first_of", "value_and_grad"]
 
 
 class Descent(NamedTuple):
@@ -83,7 +83,7 @@ def descend(
     steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
     check_memory(memory)
     check_statistics(statistics)
-    first = _first_of(data, steps) if per_step else data
+    first = first_of(data, steps) if per_step else data
     refuse_list(loss_fn, params, first)
     rule = Rule(optimizer)
     whole = of_state(loss_fn, state is not None, statistics != "frozen", has_aux)
@@ -119,13 +119,13 @@ def descend(
         return (moved, after, later), (value, aux, beside)
 
     rows = data if per_step else None, rates.rows
-    start = _sharding.settled(lambda carry: step(carry, _first_of(rows, steps))[0], start)
-    bare = inner is mixed and _keeps_little(lambda *given: guarded(move, *given), start, _first_of(rows, steps), first)
+    start = _sharding.settled(lambda carry: step(carry, first_of(rows, steps))[0], start)
+    bare = inner is mixed and _keeps_little(lambda *given: guarded(move, *given), start, first_of(rows, steps), first)
     (active, after, later), results = loop(step, start, rows, steps, kept, bare=bare)
     return Descent(subset.embed(active, lambda leaf: leaf), after, later, *results)
 
 
-def _first_of(rows: Tree, num_steps: int) -> Tree:
+def first_of(rows: Tree, num_steps: int, name: str = "support (after that of the tasks)") -> Tree:
     """Return the data of the first step, or where there is no step what has its shape.
 
     Raises:
@@ -134,8 +134,8 @@ def _first_of(rows: Tree, num_steps: int) -> Tree:
     wrong = [_check.describe(leaf) for leaf in jax.tree.leaves(rows) if jnp.shape(leaf)[:1] != (num_steps,)]
     if wrong:
         message = (
-            f"per_step=True needs a leading axis of num_steps={num_steps} on every leaf of support (after that of the"
-            f" tasks); got {', '.join(wrong)}"
+            f"per_step=True needs a leading axis of num_steps={num_steps} on every leaf of {name}; got"
+            f" {', '.join(wrong)}"
         )
         raise ValueError(message)
     return jax.tree.map(lambda leaf: leaf[0] if num_steps else jnp.zeros(leaf.shape[1:], leaf.dtype), rows)

@@ -12,7 +12,7 @@ from jaxgrad.meta._engine._descent import descend, value_and_grad
 from jaxgrad.meta._engine._statistics import of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
 
-__all__ = ["STATIC", "Objective", "objective", "refuse_constant", "value_and_meta_gradient"]
+__all__ = ["STATIC", "Objective", "depends", "objective", "refuse_constant", "value_and_meta_gradient"]
 
 STATIC = ("memory", "chunk", "per_step", "statistics", "axis_name")
 """The static options that the meta-gradients share."""
@@ -130,6 +130,12 @@ def _step_weights(weights: Any, num_steps: int) -> Array | None:
 def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, query: Tree) -> None:
     """Refuse a loss of the query that no parameter enters: the meta-gradient would be zero, and nobody would know.
 
+    Args:
+        judge: ``judge(params, state, *query) -> (loss, aux)``, of one task.
+        params: The parameters.
+        state: The model's state.
+        query: Tree whose leaves have the tasks along their leading axis.
+
     Raises:
         ValueError: If that is so.
     """
@@ -137,14 +143,19 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
     def losses(params: Params) -> Array:
         return jax.vmap(lambda task: judge(params, state, *arguments(task))[0])(query)
 
-    program = jax.make_jaxpr(losses)(params)
-    _jaxpr.refuse_refs(program.jaxpr, "loss_fn")
-    moving = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(params)]
-    passing = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name != "stop_gradient"]
-    if any(_jaxpr.reached(program.jaxpr.replace(eqns=passing), moving, _jaxpr.is_inexact)):
+    if depends(losses, params):
         return
     message = (
         "the loss of the query does not depend on the adapted parameters, so that the meta-gradient is zero: loss_fn"
         " must use its first argument, and not parameters that it closes over or stops the gradient of"
     )
     raise ValueError(message)
+
+
+def depends(fun: Callable[..., Any], moving: Tree) -> bool:
+    """Say whether a derivative of ``fun(moving)`` may be other than zero."""
+    program = jax.make_jaxpr(fun)(moving).jaxpr
+    _jaxpr.refuse_refs(program, "loss_fn")
+    counts = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(moving)]
+    passing = [eqn for eqn in program.eqns if eqn.primitive.name != "stop_gradient"]
+    return any(_jaxpr.reached(program.replace(eqns=passing), counts, _jaxpr.is_inexact))
