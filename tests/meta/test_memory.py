@@ -10,6 +10,8 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from jaxgrad import _tree
 from jaxgrad.meta import adapt, maml_gradient
@@ -213,3 +215,27 @@ def test_program_does_not_grow_with_the_steps(memory):
         )
 
     assert size(64) == size(36)  # both of segments of equal length
+
+
+@pytest.mark.parametrize("memory", ["mixed-mode", *(pytest.param(m, marks=pytest.mark.slow) for m in ("nested", None))])
+def test_a_loss_in_shard_map_that_closes_over_what_is_the_same_on_all_devices(memory):
+    """The data differ from device to device; by the scale, which does not, the derivative is that of all of them."""
+    tasks = tuple(jnp.concatenate([leaf, leaf[:1]]) for leaf in SUPPORT)
+
+    def gradient(scale, params, tasks, **options):
+        def loss(params, x, y):
+            return mean_square(params, x * scale, y)
+
+        return maml_gradient(loss, params, tasks, tasks, optimizer=OPTIMIZERS["sgd"][0], num_steps=2, **options)
+
+    def over_devices(scale, params, tasks):
+        spread = functools.partial(gradient, memory=memory, axis_name="d")
+        mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+        return jax.shard_map(spread, mesh=mesh, in_specs=(P(), P(), P("d")), out_specs=P())(scale, params, tasks)
+
+    def both(fun):
+        return jax.jit(jax.jacrev(fun)), jax.jit(fun)
+
+    for spread, alone in zip(both(over_devices), both(gradient), strict=True):
+        args = jnp.array([0.7, 1.2]), PARAMS, tasks
+        assert_parity(spread(*args), alone(*args))

@@ -126,7 +126,6 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
     floats = [leaf for leaf, float_ in zip(given, counts, strict=True) if float_]
     others = [leaf for leaf, float_ in zip(given, counts, strict=True) if not float_]
     treedef: Any = jax.tree.structure(active)
-    axes = _sharding.varying((active, given))
 
     def loss(active: Params, floats: list[Any], others: list[Any]) -> tuple[Any, Tree]:
         source = iter(floats), iter(others)
@@ -152,8 +151,7 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
 
     of = jax.custom_vjp(plain)
     of.defvjp(forward, backward, symbolic_zeros=True)
-    # cast before, and not inside: a cotangent must vary over the same axes as what it belongs to
-    return of(active, *_sharding.vary((floats, others), axes))
+    return of(active, floats, others)
 
 
 @jtu.register_static
