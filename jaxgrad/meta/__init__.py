@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from jaxgrad._deprecated import old_names as _old_names
 from jaxgrad.meta._adapt import Adapted as Adapted
 from jaxgrad.meta._adapt import adapt as adapt
+from jaxgrad.meta._data_weights import DataWeights as DataWeights
+from jaxgrad.meta._data_weights import data_weights_gradient as data_weights_gradient
 from jaxgrad.meta._first_order import first_order_gradient as first_order_gradient
 from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
@@ -13,7 +15,9 @@ from jaxgrad.meta._step_gradient import step_gradient as step_gradient
 
 __all__ = [
     "Adapted",
+    "DataWeights",
     "adapt",
+    "data_weights_gradient",
     "first_order_gradient",
     "maml_gradient",
     "step_gradient",

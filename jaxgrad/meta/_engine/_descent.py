@@ -19,7 +19,7 @@ from jaxgrad.meta._engine._singular import undefined_where_not_finite
 from jaxgrad.meta._engine._statistics import Statistics, check_statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
-__all__ = ["Descent", "descend", "value_and_grad"]
+__all__ = ["Descent", "descend", "first_failure", "value_and_grad"]
 
 
 class Descent(NamedTuple):
@@ -125,6 +125,12 @@ def descend(
     bare = inner is mixed and _keeps_little(lambda *given: guarded(move, *given), start, _first_of(rows, steps), first)
     (active, after, later), results = loop(step, start, rows, steps, kept, bare=bare)
     return Descent(subset.embed(active, lambda leaf: leaf), after, later, *results)
+
+
+def first_failure(losses: Array) -> Array:
+    """Return the first step whose loss is infinite or NaN, or -1."""
+    failed = ~jnp.isfinite(losses)
+    return jnp.where(failed.any(), jnp.argmax(failed), -1) if losses.size else jnp.array(-1)
 
 
 def _first_of(rows: Tree, num_steps: int) -> Tree:

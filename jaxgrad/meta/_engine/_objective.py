@@ -12,7 +12,7 @@ from jaxgrad.meta._engine._descent import descend, value_and_grad
 from jaxgrad.meta._engine._statistics import of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
 
-__all__ = ["STATIC", "Objective", "objective", "value_and_meta_gradient"]
+__all__ = ["STATIC", "Objective", "objective", "refuse_constant", "value_and_meta_gradient"]
 
 STATIC = ("memory", "chunk", "per_step", "statistics", "axis_name")
 """The static options that the meta-gradients share."""
@@ -49,7 +49,7 @@ def objective(
     inner["copies"] = num_tasks if chunk is None else min(_check.count(chunk, "chunk", least=1), num_tasks)
     # frozen leaves of params are closed over once, and the inner loss and that of the query are the same function
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
-    _refuse_constant(judge, params, state, arguments(_tree.take(query, 0)))
+    refuse_constant(judge, params, state, arguments(_tree.take(query, 0)))
     weights = _step_weights(step_weights, inner["num_steps"])
 
     def judged(params: Params, state: Tree, query: Tree) -> tuple[Array, Tree]:
@@ -127,7 +127,13 @@ def _step_weights(weights: Any, num_steps: int) -> Array | None:
     return jnp.asarray(weights)
 
 
-def _refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, query: tuple[Any, ...]) -> None:
+def refuse_constant(
+    judge: Callable[..., Any],
+    params: Params,
+    state: Tree,
+    query: tuple[Any, ...],
+    name: str = "the loss of the query",
+) -> None:
     """Refuse a loss of the query that no parameter enters: the meta-gradient would be zero, and nobody would know.
 
     Raises:
@@ -139,7 +145,7 @@ def _refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, que
     if any(_jaxpr.reached(program.jaxpr.replace(eqns=passing), moving, _jaxpr.is_inexact)):
         return
     message = (
-        "the loss of the query does not depend on the adapted parameters, so that the meta-gradient is zero: loss_fn"
-        " must use its first argument, and not parameters that it closes over or stops the gradient of"
+        f"{name} does not depend on the adapted parameters, so that the meta-gradient is zero: it must use its first"
+        " argument, and not parameters that it closes over or stops the gradient of"
     )
     raise ValueError(message)
