@@ -11,15 +11,19 @@ from jaxgrad.meta._first_order import first_order_gradient as first_order_gradie
 from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
 from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradient
+from jaxgrad.meta._smoothness import Smoothness as Smoothness
+from jaxgrad.meta._smoothness import smoothness as smoothness
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
 
 __all__ = [
     "Adapted",
     "DataWeights",
+    "Smoothness",
     "adapt",
     "data_weights_gradient",
     "first_order_gradient",
     "maml_gradient",
+    "smoothness",
     "step_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",

@@ -122,7 +122,7 @@ def _places(indices: Any, count: int) -> Array:
         message = f"{what}, batch at least 1; got {_check.describe(indices)}"
         raise ValueError(message)
     if not count:
-        message = "examples has none: the leading axis of every leaf counts examples"
+        message = "there are no examples: the leading axis of every leaf of examples has length 0"
         raise ValueError(message)
     return jnp.asarray(indices)
 
