@@ -170,6 +170,8 @@ WITHOUT = {
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
     "curvature.weighted_loss": "an aux has no place in a sum",
+    "meta.data_weights_gradient": "the losses of its examples are summed at every step",
+    "meta.smoothness": "returns a record of three trainings",
 }
 """Functions of a loss that hand out no aux."""
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree
@@ -19,8 +20,8 @@ __all__ = ["Reweighted", "refuse_known_places", "reweighted"]
 class Reweighted(NamedTuple):
     """A training as a function of the weights of its examples."""
 
-    run: Callable[[Array], tuple[Array, Descent]]
-    """``run(weights)``: the validation loss after training, and what the steps leave behind."""
+    run: Callable[..., tuple[Array, Descent]]
+    """``run(weights, **options)``: the validation loss after training, and what the steps leave behind."""
     gradient: Callable[[], tuple[Array, Descent, Array]]
     """The validation loss, what the steps leave behind, and the derivative by the weights at ``weights``."""
     weights: Array
@@ -60,16 +61,19 @@ def reweighted(
     start = _sharding.replicated(params, axis_name)
     options: Any = {"num_steps": len(places), "per_step": True, "axis_name": axis_name, "wrt": inner_wrt, **inner}
 
-    def run(weights: Array) -> tuple[Array, Descent]:
+    def run(weights: Array, **how: Any) -> tuple[Array, Descent]:
         # the weights are widened once: thousands of small numbers are added to the derivative by them
-        step_loss = _step_loss(loss, rows, _tree.widened(weights), axis_name)
-        after = descend(step_loss, start, (places,), **options)
+        # cast here and not at every step: the loss of a step, traced once, is evaluated on what varies already
+        held = _sharding.vary((rows, _tree.widened(weights)), _sharding.varying((rows, weights, places)))
+        step_loss = _step_loss(loss, *held, axis_name)
+        after = descend(step_loss, start, (places,), **{**options, **how})
         return judge(after.params, *judged_by), after
 
     def gradient() -> tuple[Array, Descent, Array]:
         own = _sharding.own(lambda weights: run(weights)[0], weights)
         (value, after), slope = value_and_grad(run, own)
-        return value, after, jnp.where(_in_range(places, count).all(), slope, jnp.full_like(slope, jnp.nan))
+        wrong = _sharding.sum_over((~_in_range(places, count)).sum(), axis_name)
+        return value, after, jnp.where(wrong == 0, slope, jnp.full_like(slope, jnp.nan))
 
     return Reweighted(run, gradient, weights)
 
@@ -82,14 +86,25 @@ def _step_loss(loss: Callable[..., Any], examples: Any, weights: Array, axis_nam
         filled = places >= 0
         # an empty place reads an example of the same step, and counts 0: what was never asked for is never evaluated
         safe = jnp.clip(jnp.where(filled, places, places.max()), 0, count - 1)
-        losses = jax.vmap(lambda *example: loss(params, *example))(*jax.tree.map(lambda leaf: leaf[safe], examples))
-        own = jnp.where(filled, weights[safe], 0)
+        batch, own = jax.tree.map(lambda leaf: _read(leaf, safe), (examples, weights))
+        losses = jax.vmap(lambda *example: loss(params, *example))(*batch)
+        own = jnp.where(filled, own, 0)
         # JAX reads the last example where there is none: a number that looks right
         own = jnp.where(_in_range(places, count), own, jnp.nan)
-        shares = _sharding.mean_over(filled.sum().astype(own.dtype), axis_name)
-        return (jnp.vdot(own, losses.astype(own.dtype)) / jnp.maximum(shares, 1)).astype(losses.dtype)
+        total = _sharding.sum_over(filled.sum(), axis_name).astype(own.dtype)
+        # the loop takes the mean over the devices
+        share = _sharding.device_count(axis_name) / jnp.maximum(total, 1)
+        return (share * jnp.sum(own * losses.astype(own.dtype))).astype(losses.dtype)
 
     return objective
+
+
+def _read(leaf: Any, places: Array) -> Any:
+    """Return entries of an array, laid out over devices as their places are where axes of the mesh are Explicit."""
+    layout = _sharding.spec_of(places)
+    if not any(part is not None for part in (*layout, *_sharding.spec_of(leaf))):
+        return leaf[places]
+    return leaf.at[places].get(out_sharding=PartitionSpec(*layout, *[None] * (leaf.ndim - 1)))
 
 
 def _in_range(places: Any, count: int) -> Any:
