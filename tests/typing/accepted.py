@@ -472,6 +472,7 @@ assert_type(multi_loss.sequential_updates(two_and_report, params, states, x, y, 
 # tasks
 
 support, query = (x[None], y[None]), (x[None], y[None])
+places = jnp.zeros((2, 3), int)
 
 assert_type(meta.adapt(loss, params, (x, y), optimizer=sgd, num_steps=2), Dict)
 assert_type(meta.adapt(reporting, params, (x, y), optimizer=sgd, num_steps=2, has_aux=True), tuple[Dict, Report])
@@ -488,6 +489,11 @@ assert_type(
     meta.value_and_first_order_gradient(loss, params, support, query, optimizer=sgd, num_steps=2),
     tuple[jax.Array, Dict],
 )
+assert_type(meta.data_weights_gradient(loss, params, (x, y), places, (x, y), optimizer=sgd), jax.Array)
+assert_type(
+    meta.data_weights_gradient(loss, params, (x, y), places, (x, y), optimizer=sgd, full_output=True), meta.DataWeights
+)
+assert_type(meta.smoothness(loss, params, (x, y), places, (x, y), optimizer=sgd), meta.Smoothness)
 assert_type(meta.step_gradient(loss, params, x, y, optimizer=sgd, truncated=True), Dict)
 assert_type(meta.step_gradient(reporting, params, x, y, optimizer=sgd, has_aux=True), tuple[Dict, Report])
 

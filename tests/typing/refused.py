@@ -195,6 +195,8 @@ meta.maml_gradient(loss, x, weights, tasks, optimizer=sgd, num_steps=1)  # refus
 meta.value_and_maml_gradient(loss, weights, tasks, optimizer=sgd, num_steps=1)  # refused
 meta.first_order_gradient(loss, weights, tasks, tasks, optimizer=sgd, num_steps=1, has_aux=True)  # refused
 meta.step_gradient(loss, weights, x, optimizer=sgd)  # refused
+meta.data_weights_gradient(weights, loss, (x, y), x, (x, y), optimizer=sgd)  # refused
+meta.smoothness(loss, weights, (x, y), x, optimizer=sgd)  # refused
 
 # no name but those that are there, and no old words
 shift.lookback_gradient(loss, weights, x, y, learning_rate=0.1)  # refused
