@@ -149,7 +149,7 @@ def _functions_of_other_tests_do_not_count() -> None:
     _jit._crowds.clear()
 
 
-MAPPINGS = 25_000
+MAPPINGS = 40_000
 """Linux gives a process 65530 mappings of memory, a compiled program takes some, and XLA crashes where they end."""
 
 
@@ -174,3 +174,11 @@ def compiled_quickly() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def compiled_fully() -> Iterator[None]:
+    """Compile with all of XLA's optimisations in a module that is compiled quickly: where FLOPs or bytes are read."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)

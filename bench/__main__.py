@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench._command import check_folder, leave
+from bench._command import check_folder, leave, watch_interrupts
 
 app = typer.Typer(add_completion=False)
 progress = Console(stderr=True)
@@ -34,6 +34,7 @@ def bench(
 ) -> None:
     """Time each row: contenders must agree, then run in interleaved rounds; ratios are paired, round by round."""
     pin(threads)
+    watch_interrupts()
     from bench._record import environment
     from bench._rows import FAMILIES, rows_of
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
-from bench import _curvature_estimates
+from bench import _curvature_estimates, _curvature_least_squares
 from bench import _curvature_networks as networks
 from bench import _curvature_problems as problems
 from bench._row import Contender, Problem, Program, Row
@@ -306,6 +306,7 @@ ROWS = [
     Row("kfac", "MLP 784-512-512-10, batch 256", kfac_problem),
     Row("kfac product", "MLP 784-512-512-10, factors of a batch of 256", kfac_product_problem),
     Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),
+    *_curvature_least_squares.ROWS,
     Row("influence", "MLP 784-512-512-10, 256 training and 16 test examples", influence_problem),
     Row("predictive_covariance", "MLP 784-512-512-10, 16 examples", predictive_problem),
 ]

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._command import check_folder, picture_at
+from bench._command import check_picture, picture_at, run_command
 from bench.pinn import SCALE, deflection
 from jaxgrad import curvature, nth
 from jaxgrad.verify.cases.families._networks import mlp_params
@@ -109,7 +109,7 @@ def main(
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Fit by both, and print the losses and the errors against the closed form."""
-    check_folder("bench.gauss_newton", picture)
+    check_picture("bench.gauss_newton", picture)
     jax.config.update("jax_enable_x64", True)
     params = jax.tree.map(jnp.asarray, mlp_params(SIZES, 0))
     x, size = jnp.linspace(0, 1, points), sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -145,4 +145,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._command import check_folder, leave, picture_at
+from bench._command import check_picture, leave, picture_at, run_command
 from bench._digits import accuracy, digits, drawn, loss_of_one, network, trained
 from jaxgrad import curvature
 
@@ -106,7 +106,7 @@ def main(
 ) -> None:
     """Train on halves, and print how well each method foretold the losses."""
     command, start = "bench.influence", time.perf_counter()
-    check_folder(command, picture)
+    check_picture(command, picture)
     if train % 2:
         leave(command, f"--train must be even, so that it has halves; got {train}")
     data, tests = digits(train, test)
@@ -151,4 +151,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

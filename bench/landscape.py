@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._command import check_folder, picture_at
+from bench._command import check_picture, picture_at, run_command
 from bench._digits import accuracy, digits, drawn, mean_loss, trained
 from jaxgrad import curvature
 
@@ -108,7 +108,7 @@ def main(
 ) -> None:
     """Train, and print what the Hessian is before and after, and the loss over the plane."""
     start = time.perf_counter()
-    check_folder("bench.landscape", picture)
+    check_picture("bench.landscape", picture)
     data, tests = digits(train, test)
     params, states = drawn(SIZES, 0), {}
     with Progress(console=Console(stderr=True)) as progress:
@@ -141,4 +141,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

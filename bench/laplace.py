@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._command import check_folder, picture_at
+from bench._command import check_picture, picture_at, run_command
 from bench._digits import digits, drawn, mean_loss, network, trained
 from jaxgrad import _tree, curvature
 
@@ -110,7 +110,7 @@ def main(
 ) -> None:
     """Train with every decay, and print evidences, test losses and calibrations."""
     start = time.perf_counter()
-    check_folder("bench.laplace", picture)
+    check_picture("bench.laplace", picture)
     data, tests = digits(train, test)
     sets = {"test digits": tests[0], "test digits, turned": turned(tests[0])}
     first = drawn((64, HIDDEN, 10), 0)
@@ -148,4 +148,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -12,6 +12,7 @@ import optax
 import torch
 
 import torch_ref.meta
+from bench._meta_rivals import RIVALS, of_rival
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import meta
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -127,9 +128,65 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
                 Contender("torch_ref", "torch", lambda: twin(*theirs)),
                 Contender("torch.func vmap", "torch", lambda: by_func(*theirs)),
                 Contender("torch bmm", "torch", lambda: batched(*theirs, num_steps, first_order)),
+                *([] if first_order else rivals(theirs, num_steps)),
+                *([] if first_order or quick else [compiled_by_torch(by_func, theirs)]),
             ],
             gradient=gradient,
         )
+
+    return build
+
+
+def rivals(inputs: tuple[Any, ...], num_steps: int) -> list[Contender]:
+    """Return the libraries that are installed."""
+    runs = {name: of_rival(name, *inputs, rate=RATE, num_steps=num_steps) for name in RIVALS}
+    return [Contender(name, "torch", run) for name, run in runs.items() if run is not None]
+
+
+def compiled_by_torch(fun: Callable[..., Any], inputs: tuple[Any, ...]) -> Contender:
+    """Return what `torch.compile` makes of a function of torch.func: the best that torch has."""
+    compiled = torch.compile(fun)
+    return Contender("torch.compile", "torch", lambda: compiled(*inputs))
+
+
+class Deep(NamedTuple):
+    """A deep network on one task, where what the steps keep is what counts."""
+
+    width: int
+    depth: int
+    batch: int
+    num_steps: int
+    optimizer: Any
+
+
+DEEP = Deep(256, 8, 1024, 16, optax.sgd(0.1))
+LONG = Deep(64, 4, 256, 100, optax.adam(1e-3))
+MODES = ("mixed-mode", "nested", "checkpoint", "unrolled")
+
+
+def deep_loss(params: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of a tanh network."""
+    return jnp.mean((mlp_jax(params, x, jnp.tanh) - y) ** 2)
+
+
+def memory_problem(deep: Deep) -> Callable[[bool], Problem]:
+    """Return the build of a row: one meta-gradient, with each choice of what is kept of the inner steps."""
+
+    def build(quick: bool) -> Problem:
+        width, batch = (16, 32) if quick else (deep.width, deep.batch)
+        rng = np.random.default_rng(0)
+        points = rng.normal(size=(2, 1, batch, width))
+        params, points = to_jax((mlp_params((width,) * (deep.depth + 1), 0), points), np.float32)
+        data = (points[0], points[0][:, ::-1]), (points[1], points[1][:, ::-1])
+        options: Any = {"optimizer": deep.optimizer, "num_steps": deep.num_steps}
+
+        def contender(memory: str) -> Contender:
+            call = functools.partial(meta.maml_gradient, deep_loss, memory=memory, **options)
+            return Contender(memory, "jax", lambda: call(params, *data), Program(call, (params, *data)))
+
+        first = functools.partial(meta.first_order_gradient, deep_loss, **options)
+        unit = Contender("first order", "jax", lambda: first(params, *data), Program(first, (params, *data)))
+        return Problem([contender(memory) for memory in MODES], gradient=unit)
 
     return build
 
@@ -144,6 +201,53 @@ def adapt_problem(quick: bool) -> Problem:
             ours(meta.adapt, (params, tuple(task)), num_steps=10),
             Contender("torch_ref", "torch", lambda: twin(params_torch, tuple(task_torch))),
             Contender("torch.func", "torch", lambda: descend_torch(params_torch, *task_torch, 10)),
+        ],
+        gradient=gradient,
+    )
+
+
+def truncated_problem(quick: bool) -> Problem:
+    """Through the last of five steps."""
+    inputs, theirs, gradient = setting(quick)
+    options: Any = {"num_steps": 5, "window": 1}
+    twin = functools.partial(torch_ref.meta.truncated_gradient, loss_torch, optimizer=SGD_TORCH, **options)
+    return Problem(
+        [ours(meta.truncated_gradient, inputs, **options), Contender("torch_ref", "torch", lambda: twin(*theirs))],
+        gradient=gradient,
+    )
+
+
+def shifted(params: Any, shift: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of a wave that is lifted by the hyper-parameter."""
+    return loss(params, x, y + shift)
+
+
+def shifted_torch(params: Any, shift: Any, x: Any, y: Any) -> Any:
+    """Mean squared error of a wave that is lifted by the hyper-parameter, in torch."""
+    return loss_torch(params, x, y + shift)
+
+
+def evolution_problem(quick: bool) -> Problem:
+    """One window of ten steps, with eight pairs of trajectories."""
+    (params, support, query), (params_torch, support_torch, query_torch), gradient = setting(quick)
+    inner, outer = (tuple(leaf[0] for leaf in data) for data in (support, query))
+    inner_torch, outer_torch = (tuple(leaf[0] for leaf in data) for data in (support_torch, query_torch))
+    shifts = np.random.default_rng(0).normal(size=(8, 1)).astype(np.float32) * 0.1
+    hyper, samples = jnp.zeros(1), jnp.asarray(shifts)
+    options: Any = {"num_steps": 10, "scale": 0.1}
+    call = functools.partial(meta.evolution_gradient, shifted, shifted, optimizer=SGD, **options)
+    twin = functools.partial(
+        torch_ref.meta.evolution_gradient, shifted_torch, shifted_torch, optimizer=SGD_TORCH, **options
+    )
+    given, given_torch = (params, hyper, inner, outer), (params_torch, torch.zeros(1), inner_torch, outer_torch)
+
+    def estimate(params: Any, hyper: Any, inner: Any, outer: Any, samples: Any) -> Any:
+        return call(params, hyper, inner, outer, samples=samples).estimate
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: estimate(*given, samples), Program(estimate, (*given, samples))),
+            Contender("torch_ref", "torch", lambda: twin(*given_torch, samples=[torch.as_tensor(shifts)])[0]),
         ],
         gradient=gradient,
     )
@@ -251,8 +355,13 @@ def smoothness_problem(quick: bool) -> Problem:
 ROWS = [
     Row("maml_gradient", "sinusoid, 25 tasks, 1 step", meta_problem("maml_gradient", 1)),
     Row("maml_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("maml_gradient", 5)),
+    Row("maml_gradient", "sinusoid, 25 tasks, 20 steps", meta_problem("maml_gradient", 20)),
+    Row("maml_gradient by memory", "MLP 256 wide, 8 layers, batch 1024, 16 steps of SGD", memory_problem(DEEP)),
+    Row("maml_gradient by memory", "MLP 64 wide, 4 layers, batch 256, 100 steps of Adam", memory_problem(LONG)),
     Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
     Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),
+    Row("truncated_gradient", "sinusoid, 25 tasks, the last of 5 steps", truncated_problem),
+    Row("evolution_gradient", "sinusoid, 1 task, a window of 10 steps, 8 pairs", evolution_problem),
     Row("step_gradient", "sinusoid, 1 task", step_problem),
     Row("data_weights_gradient", "MLP 64-16-10, 1000 examples, 1000 steps of 50, nested", data_weights_problem),
     Row("smoothness", "MLP 64-16-10, 50 examples, 50 steps of 5", smoothness_problem),

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._command import picture_at
+from bench._command import check_picture, picture_at, run_command
 from jaxgrad import nth
 from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
@@ -119,6 +119,7 @@ def main(
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Train the network, and print its error against the closed form and the time of a step."""
+    check_picture("bench.pinn", picture)
     torch.set_num_threads(1)
     params, x = to_jax((mlp_params(SIZES, 0), np.linspace(0, 1, POINTS)), np.float32)
     ours, theirs = compare_steps(params, x)
@@ -135,4 +136,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

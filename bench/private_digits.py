@@ -4,14 +4,15 @@ Poisson-sampled batches, padded to a fixed length; each gradient clipped, the su
 (``pip install dp-accounting``), which knows how the batches were sampled.
 """
 
-import argparse
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import typer
 
+from bench._command import run_command
 from jaxgrad import per_example
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 
@@ -76,18 +77,17 @@ def train(noise_multiplier: float, rate: float, steps: int) -> tuple[float, floa
     return float(correct.mean()), float(np.mean(clipped))
 
 
-def main() -> None:
+def main(
+    noise: Annotated[float, typer.Option(min=0.0, help="Noise in multiples of the clip norm.")] = 1.5,
+    rate: Annotated[float, typer.Option(min=0.001, max=1.0, help="Chance of an example to be in a batch.")] = 0.1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 150,
+) -> None:
     """Train, and print epsilon and accuracy."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--noise", type=float, default=1.5, help="noise in multiples of the clip norm")
-    parser.add_argument("--rate", type=float, default=0.1, help="chance of an example to be in a batch")
-    parser.add_argument("--steps", type=int, default=150)
-    given = parser.parse_args()
-    accuracy, clipped = train(given.noise, given.rate, given.steps)
-    spent = epsilon(given.noise, given.rate, given.steps, 1e-5)
+    accuracy, clipped = train(noise, rate, steps)
+    spent = epsilon(noise, rate, steps, 1e-5)
     shown = "unknown: pip install dp-accounting" if spent is None else f"{spent:.2f}"
     print(f"epsilon {shown} at delta 1e-5, test accuracy {accuracy:.1%}, {clipped:.0%} of the gradients clipped")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -24,6 +24,7 @@ __all__ = [
     "check_axis",
     "device_count",
     "gathered",
+    "in_shard_map",
     "is_laid_out",
     "lacks_mesh",
     "largest",

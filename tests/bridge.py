@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad.verify import judge
@@ -24,4 +23,4 @@ def assert_parity(got: Any, want: Any, *, dtypes: bool = False, tolerance: float
 def random_like(tree: Any, seed: int) -> Any:
     """Draw a tree of standard normal numbers with the shapes and dtypes of another."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), tree)
+    return to_jax(jax.tree.map(lambda leaf: np.asarray(rng.normal(size=leaf.shape)).astype(leaf.dtype), tree))

@@ -14,7 +14,7 @@ README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```\n(?:```text\n(.*?)```)?", README.read_text(), re.DOTALL)
 
 
-def test_examples_print_what_they_say():
+def test_examples_print_what_they_say(compiled_quickly):
     """Users have x64 off and standard promotion, and so have these."""
     names = {}
     promotion = (jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), jax.enable_x64(False))

@@ -28,18 +28,18 @@ from jaxgrad.curvature._nystrom import Nystrom as Nystrom
 from jaxgrad.curvature._nystrom import nystrom as nystrom
 from jaxgrad.curvature._operator import LinearOperator as LinearOperator
 from jaxgrad.curvature._operator import operator as operator
-from jaxgrad.curvature._over_dataset import over_batches as over_batches
+from jaxgrad.curvature._over_batches import over_batches as over_batches
 from jaxgrad.curvature._over_dataset import over_dataset as over_dataset
-from jaxgrad.curvature._over_dataset import stack_batches as stack_batches
-from jaxgrad.curvature._over_dataset import weighted_loss as weighted_loss
 from jaxgrad.curvature._row_space_solve import RowSpaceSolution as RowSpaceSolution
 from jaxgrad.curvature._row_space_solve import row_space_solve as row_space_solve
 from jaxgrad.curvature._solve import Solution as Solution
 from jaxgrad.curvature._solve import solve as solve
 from jaxgrad.curvature._spectral_density import SpectralDensity as SpectralDensity
 from jaxgrad.curvature._spectral_density import spectral_density as spectral_density
+from jaxgrad.curvature._stack_batches import stack_batches as stack_batches
 from jaxgrad.curvature._trace import Trace as Trace
 from jaxgrad.curvature._trace import trace as trace
+from jaxgrad.curvature._weighted_loss import weighted_loss as weighted_loss
 
 __all__ = [
     "Diagonal",

@@ -68,7 +68,7 @@ def eigenpairs(
         num_products: The dimension of the Krylov space, at least ``k``; ``None``: ``4 k``, at least 40. Never more
             than ``P``, where all pairs are exact.
         key: The random key that draws the first direction, where ``start`` gives none.
-        start: The first direction, a tree like ``params``, not zero.
+        start: The first direction, a tree like ``params``, of any length; one of zeros gives way to another direction.
         tolerance: A pair has converged where its residual is below ``tolerance`` times its eigenvalue, or in the
             rounding of the largest one.
 

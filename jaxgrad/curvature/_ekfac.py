@@ -11,7 +11,8 @@ from jaxgrad._types import Array, Aux, AxisName, Function, Key, T, Tree, Ts, Wrt
 from jaxgrad._uses._explicit import laid_out
 from jaxgrad.curvature._engine._kronecker_passes import correction
 from jaxgrad.curvature._engine._leaf_curvature import Eigen
-from jaxgrad.curvature._kfac import Approximation, Kind, passes
+from jaxgrad.curvature._engine._output_checks import Kind
+from jaxgrad.curvature._kfac import Approximation, passes
 from jaxgrad.curvature._kronecker import KroneckerEigen, KroneckerFactors
 
 __all__ = ["ekfac"]
@@ -27,8 +28,9 @@ def ekfac(
     output_loss: None = None,
     approximation: Approximation = "expand",
     key: Key | None = None,
-    num_samples: int = 1,
+    num_samples: int | None = None,
     samples: Tree = None,
+    chunk: int | None = None,
     weights: Array | None = None,
     microbatch: int | None = None,
     has_aux: Literal[False] = False,
@@ -45,8 +47,9 @@ def ekfac(
     output_loss: None = None,
     approximation: Approximation = "expand",
     key: Key | None = None,
-    num_samples: int = 1,
+    num_samples: int | None = None,
     samples: Tree = None,
+    chunk: int | None = None,
     weights: Array | None = None,
     microbatch: int | None = None,
     has_aux: Literal[True],
@@ -63,8 +66,9 @@ def ekfac(
     output_loss: Any,
     approximation: Approximation = "expand",
     key: Key | None = None,
-    num_samples: int = 1,
+    num_samples: int | None = None,
     samples: Tree = None,
+    chunk: int | None = None,
     weights: Array | None = None,
     microbatch: int | None = None,
     has_aux: Literal[False] = False,
@@ -81,15 +85,27 @@ def ekfac(
     output_loss: Any,
     approximation: Approximation = "expand",
     key: Key | None = None,
-    num_samples: int = 1,
+    num_samples: int | None = None,
     samples: Tree = None,
+    chunk: int | None = None,
     weights: Array | None = None,
     microbatch: int | None = None,
     has_aux: Literal[True],
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> tuple[KroneckerEigen, Any]: ...
-@jit("loss_fn", "kind", "output_loss", "approximation", "num_samples", "microbatch", "has_aux", "wrt", "axis_name")
+@jit(
+    "loss_fn",
+    "kind",
+    "output_loss",
+    "approximation",
+    "num_samples",
+    "chunk",
+    "microbatch",
+    "has_aux",
+    "wrt",
+    "axis_name",
+)
 @laid_out(lambda at: at.single)
 def ekfac(
     loss_fn: Function[T, *Ts, Any],
@@ -100,8 +116,9 @@ def ekfac(
     output_loss: Any = None,
     approximation: Approximation = "expand",
     key: Key | None = None,
-    num_samples: int = 1,
+    num_samples: int | None = None,
     samples: Tree = None,
+    chunk: int | None = None,
     weights: Array | None = None,
     microbatch: int | None = None,
     has_aux: bool = False,
@@ -128,9 +145,11 @@ def ekfac(
         kind: ``"empirical"``, ``"mc"`` or ``"exact"``, as in `kfac`.
         output_loss: As in `kfac`.
         approximation: ``"expand"`` or ``"reduce"``: of the factors whose eigenvectors are taken.
-        key: For ``"mc"``: a random key.
-        num_samples: For ``"mc"``: how many targets are drawn for every example.
+        key: For ``"mc"`` alone: a random key.
+        num_samples: With ``key``: how many targets are drawn for every example, 1 where it is ``None``; static.
         samples: For ``"mc"``, in place of ``key``: targets that were drawn, of shape ``(num_samples, B, ...)``.
+        chunk: How many pseudo-gradients of an example are held at once, of the outputs for ``"exact"``, of the drawn
+            targets for ``"mc"``; it need not divide them. ``None`` is all: a few where outputs are many.
         weights: Of shape ``(B,)``, or ``(N, B)`` for stacked batches, as in `kfac`.
         microbatch: How many examples are taken at once, the last chunk padded; ``None`` chooses.
         has_aux: Whether ``loss_fn`` returns a pair, with any pytree of arrays as ``aux`` second.
@@ -146,11 +165,12 @@ def ekfac(
 
     Raises:
         ValueError: As `kfac`; and if ``factors`` are those of other leaves.
-        TypeError: As `kfac`.
+        TypeError: As `kfac`; and if ``factors`` are none.
 
     Cost:
-        The factors of `kfac`, an eigendecomposition of each, and at most 1.2 times the factors once more where every
-        weight is used at one position; a product of matrices for every example beyond.
+        The factors of `kfac`, an eigendecomposition of each, and where every weight is used at one position about as
+        much once more: 0.9 times the factors for a multilayer perceptron, 1.3 times where ``factors`` are given and the
+        forward and backward pass is not shared. A product of matrices for every example beyond. Memory as `kfac`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -178,6 +198,7 @@ def ekfac(
         key=key,
         num_samples=num_samples,
         samples=samples,
+        chunk=chunk,
         weights=weights,
         microbatch=microbatch,
         has_aux=has_aux,
@@ -198,13 +219,15 @@ def _like(factors: Any, found: KroneckerFactors) -> KroneckerFactors:
     """Return factors that were given, after refusing those of other leaves.
 
     Raises:
-        ValueError: If they are no factors, or those of other leaves.
+        ValueError: If they are those of other leaves.
+        TypeError: If they are no factors.
     """
-    if not isinstance(factors, KroneckerFactors) or factors.about != found.about:
-        told = factors.about.table() if isinstance(factors, KroneckerFactors) else _check.describe(factors)
-        message = (
-            "factors must be those of curvature.kfac for the same params, examples, wrt and approximation; got\n"
-            f"{told}\nwhere the leaves here are\n{found.about.table()}"
-        )
+    headline = "factors must be those of curvature.kfac for the same params, wrt and approximation; "
+    if not isinstance(factors, KroneckerFactors):
+        message = headline + f"got {_check.describe(factors)}"
+        raise TypeError(message)
+    lines = factors.about.differences(found.about)
+    if lines:
+        message = "\n  ".join([headline + "these, and those of the batch, differ in", *lines])
         raise ValueError(message)
     return factors

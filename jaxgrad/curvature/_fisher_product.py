@@ -13,13 +13,10 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, Key, T, Tree, Wrt, X
 from jaxgrad.curvature._engine import _output_checks, _output_losses
 from jaxgrad.curvature._engine._gauss_newton import middle_product
+from jaxgrad.curvature._engine._output_checks import Kind
 from jaxgrad.curvature._engine._product import Product
 
 __all__ = ["fisher_product"]
-
-KINDS = ("exact", "mc", "empirical")
-Kind = Literal["exact", "mc", "empirical"]
-"""Whose labels the gradients are taken with: the model's own, all or some, or those of the data."""
 
 
 @overload
@@ -62,7 +59,7 @@ def fisher_product(
 ) -> Product[T]: ...
 @overload
 def fisher_product(
-    model_fn: Function[T, X, Any],
+    model_fn: Function[T, X, tuple[Any, Aux]],
     params: T,
     vector: T,
     inputs: X,
@@ -81,7 +78,7 @@ def fisher_product(
 ) -> tuple[T, Aux]: ...
 @overload
 def fisher_product(
-    model_fn: Function[T, X, Any],
+    model_fn: Function[T, X, tuple[Any, Aux]],
     params: T,
     vector: T,
     inputs: X,
@@ -136,8 +133,9 @@ def fisher_product(
         vector: Pytree with the structure, shapes and dtypes of ``params``; or several, along one more leading axis of
             the same length ``M`` on every leaf.
         inputs: Pytree that is handed on to ``model_fn``; not differentiated.
-        *targets: The labels, and the weights of examples where the loss is a weighted sum, as in `ggn_product`. Only
-            the empirical matrix reads the labels.
+        *targets: The labels, and the weights of examples where the loss is a weighted sum, as in `ggn_product`. The
+            empirical matrix reads the labels; the others read of a distribution, for ``"softmax_cross_entropy"``, the
+            sum alone, which weighs its position.
         output_loss: The negative log-likelihood: ``"squared_error"``, ``"softmax_cross_entropy"`` or ``"bernoulli"``,
             as in `ggn_product`.
         kind: ``"exact"``, ``"mc"`` or ``"empirical"``.
@@ -184,7 +182,7 @@ def fisher_product(
         Martens (2020), New insights and perspectives on the natural gradient method, JMLR 21, section 5;
         Kunstner, Balles and Hennig (2019), Limitations of the empirical Fisher approximation, arXiv:1905.12558.
     """
-    _check.choice(kind, "kind", KINDS)
+    _check.choice(kind, "kind", _output_checks.KINDS)
     if callable(output_loss):
         message = (
             'output_loss must be "squared_error", "softmax_cross_entropy" or "bernoulli": the distribution of labels is'
@@ -192,7 +190,7 @@ def fisher_product(
             " per_example.empirical_fisher_product with the loss of one example"
         )
         raise TypeError(message)
-    _check_samples(kind, key, num_samples, samples)
+    _output_checks.check_draws(kind, key, num_samples, samples)
     if key is not None and axis_name is not None:
         _sharding.check_axis(axis_name)
         key = jax.random.fold_in(key, lax.axis_index(_sharding.names(axis_name)))
@@ -211,29 +209,6 @@ def fisher_product(
         wrt=wrt,
         axis_name=axis_name,
     )
-
-
-def _check_samples(kind: str, key: Any, num_samples: Any, samples: Any) -> None:
-    """Refuse samples where there is nothing to sample, and none where there is.
-
-    Raises:
-        ValueError: If there are too many of them or too few.
-    """
-    given = {"key": key, "num_samples": num_samples, "samples": samples}
-    named = [name for name, value in given.items() if value is not None]
-    if kind != "mc" and named:
-        message = f'{named[0]} belongs to kind="mc"; kind="{kind}" draws nothing: leave it out'
-        raise ValueError(message)
-    if kind == "mc" and (key is None) == (samples is None):
-        message = 'kind="mc" takes a key=, with which labels are drawn, or the drawn labels as samples=, one of the two'
-        raise ValueError(message)
-    if samples is not None and num_samples is not None:
-        message = "num_samples belongs to key=; samples= holds as many labels as it has: leave num_samples out"
-        raise ValueError(message)
-    if key is not None:
-        _check.key(key, "key")
-    if num_samples is not None:
-        _check.count(num_samples, "num_samples", least=1)
 
 
 def _middle(loss: _output_losses.Named, kind: str, key: Any, num_samples: int, samples: Any) -> Callable[[Tree], Tree]:

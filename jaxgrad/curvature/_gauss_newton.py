@@ -7,25 +7,19 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.scipy.linalg
 import optax
-from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _tree
-from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
 from jaxgrad._uses._map_examples import map_examples, one_example
 from jaxgrad.curvature._engine import _stacks
-from jaxgrad.curvature._engine._iterations import conjugate_gradients
+from jaxgrad.curvature._engine._least_squares import Equations, damped_step
 from jaxgrad.curvature._engine._linear import linear_map
 
 __all__ = ["GaussNewtonState", "gauss_newton"]
 
 SOLVERS = ("auto", "dense", "cg")
-
-DENSE = 2048
-"""Up to how many rows or columns, whichever are fewer, the Jacobian is formed: its factorisation takes about a second
-of one core at this size."""
 
 FIRST = 1e-3
 """What damping starts from where it was zero, in the curvature along the gradient (Nielsen's tau)."""
@@ -60,6 +54,7 @@ class _Options(NamedTuple):
     tolerance: ArrayLike
     per_example: bool
     wrt: Wrt
+    axis_name: AxisName
 
 
 def gauss_newton(
@@ -71,6 +66,7 @@ def gauss_newton(
     tolerance: ArrayLike = 1e-3,
     per_example: bool = False,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Build an optax transformation that takes Gauss-Newton steps on residuals, damped as Levenberg and Marquardt do.
 
@@ -103,6 +99,9 @@ def gauss_newton(
             much as one gradient for every residual of an example.
         wrt: Which leaves move: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all; the
             updates of the others are zero.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread: the
+            residuals are those of all devices, each at its own examples, and update and state are the same on all of
+            them; ``None``: the device's own.
 
     Returns:
         The transformation. Its state is a `GaussNewtonState` with ``damping``, ``growth``, ``loss``, ``gain_ratio``,
@@ -110,14 +109,16 @@ def gauss_newton(
 
     Raises:
         ValueError: If ``damping`` or ``tolerance`` is negative, ``solver`` is unknown or ``max_products`` below 1; and
-            in ``update`` if ``params`` is missing or gradients are given, which would be lost.
+            in ``update`` if ``params`` is missing, gradients are given, which would be lost, or ``axis_name`` is no
+            axis around.
         TypeError: If ``residual_fn`` is no function; and in ``update`` if ``batch`` is no tuple, or a leaf that moves
             or a residual is no real floating-point array.
 
     Cost:
         The residuals twice, and for n residuals and P parameters ``"dense"`` ``min(n, P)`` products with the Jacobian
         (with ``per_example`` one for every residual of an example) and about ``2 (n + P) min(n, P)**2`` operations;
-        ``"cg"`` two products an iteration.
+        ``"cg"`` two products an iteration. Between devices ``"dense"`` sends the rows of the Jacobian, or a triangle of
+        P x P where a device has more of them than that, and ``"cg"`` one tree an iteration.
 
     Example:
         >>> import jax.numpy as jnp
@@ -143,7 +144,7 @@ def gauss_newton(
         _check.number(value, name)
         _check.non_negative(value, name)
     most = _check.count(max_products, "max_products", least=1)
-    options = _Options(residual_fn, damping, solver, most, tolerance, per_example, wrt)
+    options = _Options(residual_fn, damping, solver, most, tolerance, per_example, wrt, axis_name)
 
     def init(params: Params) -> GaussNewtonState:
         _check.differentiable(params=params)
@@ -191,16 +192,18 @@ def _refuse_misuse(updates: Any, state: Any, params: Any, batch: Any) -> None:
 
 def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tuple[Any, ...]) -> Any:
     """Try one step, and return its update, or zeros, and the state."""
+    axis_name = options.axis_name
+    params = _sharding.replicated(params, axis_name)
+    # whether the last step was accepted is not read
+    numbers = _sharding.replicated((state.damping, state.growth, state.steps), axis_name)
+    state = state._replace(damping=numbers[0], growth=numbers[1], steps=numbers[2])
     subset = _tree.restrict(_flat(options), params, options.wrt, batch)
     _check.differentiable(params=subset.active)
-    point = _tree.widened(subset.active)
+    # each device has residuals of its own, also where its batch is that of the others
+    point = _sharding.vary(_tree.widened(subset.active), frozenset(_sharding.names(axis_name)))
 
     def residuals(point: Tree) -> Array:
         return subset.fun(_stacks.with_dtypes(point, subset.active), *batch).astype(state.loss.dtype)
-
-    linear = linear_map(lambda point: (residuals(point), None), point)
-    here = linear.outputs
-    slope = linear.pull(here)
 
     def rows() -> Tree:
         def of_one(example: Any) -> Tree:
@@ -209,25 +212,35 @@ def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tup
 
         return jax.vmap(of_one)(batch)
 
-    step = _solution(options, linear, slope, state.damping, rows if options.per_example else None)
-    there, moved = residuals(_tree.add(point, step)), linear.push(step)
+    linear = linear_map(lambda point: (residuals(point), None), point)
+    equations = Equations(linear, rows if options.per_example else None, axis_name)
+    slope = equations.pull(linear.outputs)
+    step = damped_step(equations, slope, state.damping, options.solver, options.tolerance, options.max_products)
+    after = _judged(equations, residuals(_tree.add(point, step)), step, slope, state)
+    update = subset.embed(
+        jax.tree.map(lambda d, w: jnp.where(after.accepted, d, 0).astype(jnp.result_type(w)), step, subset.active)
+    )
+    return update, after
+
+
+def _judged(equations: Equations, there: Array, step: Tree, slope: Tree, state: GaussNewtonState) -> GaussNewtonState:
+    """Compare what a step gained with what was foretold, and return the state after it."""
+    here, moved, inner = equations.linear.outputs, equations.push(step), equations.inner
     # differences of squares as products: those of two nearly equal sums have no digits left
-    gained = 0.5 * jnp.sum((here - there) * (here + there))
-    foretold = -jnp.sum((here + 0.5 * moved) * moved)
+    gained = 0.5 * inner(here - there, here + there)
+    foretold = -inner(here + 0.5 * moved, moved)
     accepted = gained > 0
-    failed = _tree.add(_stacks.axpy(state.damping, step, linear.pull(moved)), slope)
-    size = _tree.norm(slope)
-    loss = 0.5 * jnp.sum(jnp.where(accepted, there, here) ** 2)
+    reached = jnp.where(accepted, there, here)
+    loss = 0.5 * inner(reached, reached)
     ratio = jnp.where(foretold > 0, gained / jnp.where(foretold > 0, foretold, 1), 0)
     # what is foretold is below the rounding of the loss: there is nothing to learn from it
     ended = foretold <= jnp.finfo(loss.dtype).eps * loss
-    along = jnp.sum(linear.push(slope) ** 2) / jnp.where(size > 0, size**2, 1)
-    damping, growth = _adapted(state, ratio, accepted, FIRST * along, ended)
-    update = subset.embed(
-        jax.tree.map(lambda d, w: jnp.where(accepted, d, 0).astype(jnp.result_type(w)), step, subset.active)
-    )
+    along, size = equations.push(slope), _tree.norm(slope)
+    curvature = inner(along, along) / jnp.where(size > 0, size**2, 1)
+    damping, growth = _adapted(state, ratio, accepted, FIRST * curvature, ended)
+    failed = _tree.add(_stacks.axpy(state.damping, step, equations.pull(moved)), slope)
     relative = _tree.norm(failed) / jnp.where(size > 0, size, 1)
-    return update, GaussNewtonState(damping, growth, loss, ratio, accepted, relative, state.steps + 1)
+    return GaussNewtonState(damping, growth, loss, ratio, accepted, relative, state.steps + 1)
 
 
 def _flat(options: _Options) -> Callable[..., Array]:
@@ -253,44 +266,3 @@ def _adapted(state: GaussNewtonState, ratio: Array, accepted: Array, first: Arra
     growth = jnp.where(accepted, 2, 2 * state.growth)
     limit = jnp.finfo(damping.dtype).max ** 0.5
     return jnp.where(ended, state.damping, jnp.minimum(damping, limit)), jnp.where(ended, 2, jnp.minimum(growth, limit))
-
-
-def _solution(options: _Options, linear: Any, slope: Tree, damping: Array, rows: Any) -> Tree:
-    """Return the step, a tree like the leaves that move; not finite where the system is singular."""
-    size, count = _stacks.size(slope), linear.outputs.size
-    if options.solver == "dense" or (options.solver == "auto" and min(size, count) <= DENSE):
-        return _dense(linear, slope, damping, rows)
-
-    def apply(vector: Tree) -> Tree:
-        return _stacks.axpy(damping, vector, linear.pull(linear.push(vector)))
-
-    downhill = jax.tree.map(jnp.negative, slope)
-    limit = jnp.asarray(options.tolerance, damping.dtype) * _tree.norm(slope)
-    return conjugate_gradients(apply, downhill, lambda tree: tree, limit, options.max_products)[0]
-
-
-def _dense(linear: Any, slope: Tree, damping: Array, rows: Any) -> Tree:
-    """Solve by the QR factorisation of the Jacobian, or its transpose, with the root of the damping below."""
-    flat, unravel = ravel_pytree(slope)
-    here = linear.outputs.astype(flat.dtype)
-    if rows is not None:
-        parts = [leaf.reshape(here.size, -1).astype(flat.dtype) for leaf in jax.tree.leaves(rows())]
-        jacobian = jnp.concatenate(parts, axis=1)
-    elif here.size < flat.size:
-        jacobian = jax.vmap(lambda u: ravel_pytree(linear.pull(u))[0])(jnp.eye(here.size, dtype=linear.outputs.dtype))
-    else:
-        jacobian = jax.vmap(lambda v: linear.push(unravel(v)))(jnp.eye(flat.size, dtype=flat.dtype)).T
-    jacobian = jacobian.astype(flat.dtype)
-    if here.size < flat.size:
-        # J^T = Q R: the step -J^T (J J^T + damping)^-1 r is -Q R^-T r
-        upper, lower = _factors(jacobian.T, damping)
-        return unravel(-upper @ jax.scipy.linalg.solve_triangular(lower, here, trans=1))
-    upper, lower = _factors(jacobian, damping)
-    return unravel(-jax.scipy.linalg.solve_triangular(lower, upper.T @ here))
-
-
-def _factors(columns: Array, damping: Array) -> tuple[Array, Array]:
-    """Factorise a matrix with a multiple of the identity below, and return the upper part of Q, and R."""
-    below = jnp.sqrt(damping).astype(columns.dtype) * jnp.eye(columns.shape[1], dtype=columns.dtype)
-    q, r = jnp.linalg.qr(jnp.concatenate([columns, below]))
-    return q[: len(columns)], r

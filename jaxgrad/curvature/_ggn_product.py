@@ -48,7 +48,7 @@ def ggn_product(
 ) -> Product[T]: ...
 @overload
 def ggn_product(
-    model_fn: Function[T, X, Any],
+    model_fn: Function[T, X, tuple[Any, Aux]],
     params: T,
     vector: T,
     inputs: X,
@@ -63,7 +63,7 @@ def ggn_product(
 ) -> tuple[T, Aux]: ...
 @overload
 def ggn_product(
-    model_fn: Function[T, X, Any],
+    model_fn: Function[T, X, tuple[Any, Aux]],
     params: T,
     vector: T,
     inputs: X,

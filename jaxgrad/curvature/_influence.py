@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, Function, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad._uses._batch import Problem, problem_of
 from jaxgrad._uses._explicit import laid_out
 from jaxgrad._uses._slopes import from_slopes
@@ -43,6 +43,7 @@ def influence(
     chunk: int | None = None,
     has_aux: Literal[False] = False,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Array: ...
 @overload
 def influence(
@@ -57,6 +58,7 @@ def influence(
     chunk: int | None = None,
     has_aux: Literal[True],
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> tuple[Array, Aux]: ...
 @jit(
     "loss_fn",
@@ -64,6 +66,7 @@ def influence(
     "chunk",
     "has_aux",
     "wrt",
+    "axis_name",
     non_negative=("damping",),
     static_functions=("inverse",),
 )
@@ -80,6 +83,7 @@ def influence(
     chunk: int | None = None,
     has_aux: bool = False,
     wrt: Wrt = None,
+    axis_name: AxisName = None,
 ) -> Any:
     r"""Return how the losses of test examples change with the weights of training examples, to first order.
 
@@ -111,15 +115,21 @@ def influence(
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others are held, and are zero in what ``inverse`` is given.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the training examples are
+            spread: ``N`` counts those of all devices, and the columns are the device's own. Test examples that differ
+            from device to device are spread too: the rows are those of all of them, device after device, and every
+            device inverts for all. ``None``: the device's own of both. An ``inverse`` that adds up over devices must
+            have the same ``axis_name``.
 
     Returns:
-        The scores, of shape ``(M, N)``. With ``has_aux`` the pair of this and ``aux`` of the training examples, stacked
-        along a leading axis; inside of `jax.shard_map` they are those of the device's own examples.
+        The scores, of shape ``(M, N)``, spread as ``axis_name`` says. With ``has_aux`` the pair of this and ``aux`` of
+        the training examples, stacked along a leading axis; inside of `jax.shard_map` they are those of the device's
+        own examples, with ``axis_name`` too.
 
     Raises:
         ValueError: If the leading axes differ or are empty, ``test`` does not match ``train``, the loss is no scalar,
             ``inverse`` does not return a tree like ``params``, ``damping`` is given for a function, ``chunk`` is below
-            1, or ``wrt`` selects nothing.
+            1, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If ``train`` or ``test`` is no tuple, ``inverse`` is neither, a leaf that counts is no real
             floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
@@ -142,24 +152,30 @@ def influence(
         Grosse et al. (2023), Studying large language model generalization with influence functions, arXiv:2308.03296
         (EKFAC). The sign is that of the derivative, as in their equations, and not of leaving the example out.
     """
-    problem, tests = _problems(loss_fn, params, train, test, wrt, has_aux)
-    count = _check.batch(tuple(train)) if num_examples is None else _check.count(num_examples, "num_examples", least=1)
+    params = _sharding.replicated(params, axis_name)
+    problem, tests, test = _problems(loss_fn, params, train, test, wrt, has_aux, axis_name)
+    count = _check.batch(tuple(train)) * _sharding.device_count(axis_name)
+    count = count if num_examples is None else _check.count(num_examples, "num_examples", least=1)
     chunk = None if chunk is None else _check.count(chunk, "chunk", least=1)
     invert = _inverse_of(inverse, damping, params)
 
-    rows = Vectors(tuple(test), _check.batch(tuple(test)), chunk)
+    rows = Vectors(test, _check.batch(test), chunk)
 
     def direction(example: tuple[Any, ...]) -> list[Array]:
         gradient = jax.grad(lambda leaves: tests.fun(leaves, *example)[0])(tests.leaves)
-        return list(map(_sharding.like, problem.pick(invert(tests.embed(gradient))), problem.leaves))
+        # one vector for all devices, so that an inverse that adds up over them stays in step
+        whole = tests.embed(_sharding.replicated(gradient, axis_name))
+        return list(map(_sharding.like, problem.pick(invert(whole)), problem.leaves))
 
     slopes, aux = from_slopes(problem, tuple(train), lambda of: rows.each(lambda example: of(direction(example))).T)
     result = slopes.T.astype(_tree.accumulator(slopes.dtype)) / -count
     return (result, aux) if has_aux else result
 
 
-def _problems(loss_fn: Any, params: Any, train: Any, test: Any, wrt: Wrt, has_aux: bool) -> tuple[Problem, Problem]:
-    """Return the loss on the leaves that count, for the training and the test examples, after a look at these.
+def _problems(
+    loss_fn: Any, params: Any, train: Any, test: Any, wrt: Wrt, has_aux: bool, axis_name: AxisName
+) -> tuple[Problem, Problem, tuple[Any, ...]]:
+    """Return the loss on the leaves that count, for the training and the test examples, and all of the latter.
 
     Raises:
         TypeError: If they are no tuples.
@@ -172,10 +188,13 @@ def _problems(loss_fn: Any, params: Any, train: Any, test: Any, wrt: Wrt, has_au
         _check.same_leading(**{f"{name}[{i}]": tree for i, tree in enumerate(batch)})
     one = [jax.tree.map(lambda leaf: leaf[:1], tuple(batch)) for batch in (train, test)]
     _check.mirrors(**{"an example of train": one[0], "an example of test": one[1]})
-    both = [problem_of(loss_fn, params, tuple(b), wrt, plan=False, has_aux=has_aux) for b in (train, test)]
+    # which of several axes tests are spread over is seen by where they differ
+    apart: Any = tuple(name for name in _sharding.names(axis_name) if name in _sharding.varying(test))
+    test = jax.tree.map(lambda leaf: _sharding.rows_of_all(leaf, apart), tuple(test))
+    both = [problem_of(loss_fn, params, b, wrt, plan=False, has_aux=has_aux) for b in (tuple(train), test)]
     # inside of shard_map a direction varies as the test examples do, and the leaves must vary as their tangents
     leaves = _sharding.vary(both[0].leaves, _sharding.varying(both[1].leaves))
-    return both[0]._replace(leaves=leaves), both[1]._replace(leaves=leaves)
+    return both[0]._replace(leaves=leaves), both[1], test
 
 
 def _inverse_of(inverse: Any, damping: Any, params: Any) -> Callable[[Tree], Tree]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -13,11 +12,11 @@ from jax import lax
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, T, Tree
-from jaxgrad._uses._table import lines_of
+from jaxgrad.curvature._engine._about import About
 from jaxgrad.curvature._engine._factor_sums import LeafForm
 from jaxgrad.curvature._engine._leaf_curvature import damped_values, eigen_of, multiplied, normalised, transformed
 
-__all__ = ["About", "DampingStyle", "KroneckerEigen", "KroneckerFactors", "KroneckerPair"]
+__all__ = ["DampingStyle", "KroneckerEigen", "KroneckerFactors", "KroneckerPair"]
 
 DampingStyle = Literal["identity", "pi"]
 """``"identity"``: the number is added to the whole block; ``"pi"``: to both factors, by the ratio of their traces."""
@@ -32,81 +31,6 @@ class KroneckerPair(NamedTuple):
     """Of what enters the uses of the leaf: a mean over examples and terms."""
     cotangents: Array
     """Of the cotangents of what leaves them: a mean over examples, a sum over terms."""
-
-
-class About(NamedTuple):
-    """What is known of a curvature when it is traced."""
-
-    structure: Any
-    """The structure of ``params``."""
-    shapes: tuple[tuple[int, ...], ...]
-    """The shapes of all leaves of ``params``."""
-    chosen: tuple[bool, ...]
-    """Which of them count."""
-    leaves: tuple[LeafForm, ...]
-    """Those that count."""
-
-    def form(self, path: str) -> int:
-        """Return the place of a leaf.
-
-        Raises:
-            ValueError: If there is none of that path.
-        """
-        paths = [leaf.path for leaf in self.leaves]
-        if path not in paths:
-            message = f"path={path!r} is no leaf that counts; they are {', '.join(paths)}"
-            raise ValueError(message)
-        return paths.index(path)
-
-    def pick(self, vector: Tree) -> list[Any]:
-        """Return the leaves of a vector that count, after refusing one that does not mirror ``params``.
-
-        Raises:
-            ValueError: With every leaf that is missing, not expected or of another shape.
-        """
-        places = self.structure.unflatten(range(len(self.shapes)))
-        wanted = {path: self.shapes[i] for path, i in jax.tree_util.tree_leaves_with_path(places)}
-        found = dict(jax.tree_util.tree_leaves_with_path(vector))
-        wrong = [
-            f"{_check.locate('vector', path)}: got {_check.describe(found[path]) if path in found else 'nothing'},"
-            f" expected the shape {shape}"
-            for path, shape in wanted.items()
-            if path not in found or jnp.shape(found[path]) != shape
-        ]
-        wrong += [f"{_check.locate('vector', path)}: not expected" for path in found if path not in wanted]
-        if wrong:
-            message = "\n  ".join(["vector must have the structure and shapes of the params of the factors:", *wrong])
-            raise ValueError(message)
-        return [leaf for leaf, keep in zip(jax.tree.leaves(vector), self.chosen, strict=True) if keep]
-
-    def each(self, vector: Tree, times: Callable[[Tree], Tree]) -> Tree:
-        """Apply a map of one vector to it, or to each of several, with one more leading axis on every leaf."""
-        leaves, structure = jax.tree.flatten(vector)
-        shapes = [jnp.shape(leaf) for leaf in leaves]
-        several = bool(shapes) and structure == self.structure and all(shapes)
-        several = several and all(shape[1:] == own for shape, own in zip(shapes, self.shapes, strict=True))
-        return jax.vmap(times)(vector) if several and len({shape[0] for shape in shapes}) == 1 else times(vector)
-
-    def embed(self, parts: list[Array]) -> Tree:
-        """Return a tree like ``params``, zero on the leaves that do not count."""
-        source = iter(parts)
-        pairs = zip(self.chosen, self.shapes, strict=True)
-        return self.structure.unflatten([next(source) if keep else jnp.zeros(s, parts[0].dtype) for keep, s in pairs])
-
-    def table(self) -> str:
-        """Return a line a leaf: what it gets, and why."""
-        head = ("leaf", "shape", "held as", "factors", "why")
-        lines = [(x.path, str(x.shape), x.form, _sizes(x), x.why) for x in self.leaves]
-        return "\n".join(lines_of(head, *lines))
-
-
-def _sizes(form: LeafForm) -> str:
-    """Return the sizes of the arrays that are held of a leaf."""
-    if form.form != "kronecker":
-        return ""
-    groups, *sides = form.sizes
-    shown = [f"{n} x {n}" if whole else f"{n}" for n, whole in zip(sides, form.whole, strict=True)]
-    return f"{groups} groups of " * (groups > 1) + ", ".join(shown)
 
 
 class _Curvature:
@@ -126,13 +50,13 @@ class _Curvature:
     def inverse_product(self, vector: T, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> T:
         """Return ``(K + damping I)^-1 vector``, or several, as `product`; not finite where it is singular."""
         eigen = self.eigen()
-        return self.about.each(vector, lambda v: _apply(eigen, v, damping, damping_style, jnp.reciprocal))
+        return self.about.each(vector, lambda parts: _apply(eigen, parts, damping, damping_style, jnp.reciprocal))
 
     @jit("damping_style", non_negative=("damping",))
     def inverse_square_root(self, vector: T, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> T:
         """Return ``(K + damping I)^(-1/2) vector``, with the symmetric root, or several, as `product`."""
         eigen = self.eigen()
-        return self.about.each(vector, lambda v: _apply(eigen, v, damping, damping_style, lax.rsqrt))
+        return self.about.each(vector, lambda parts: _apply(eigen, parts, damping, damping_style, lax.rsqrt))
 
     @jit("damping_style", non_negative=("damping",))
     def log_determinant(self, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> Array:
@@ -149,9 +73,8 @@ class _Curvature:
         _check.key(key, "key")
         forms, keys = self.about.leaves, jax.random.split(key, len(self.about.leaves))
         probes = [jax.random.normal(k, f.shape, _tree.accumulator(f.dtype)) for k, f in zip(keys, forms, strict=True)]
-        drawn = _apply(self.eigen(), self.about.embed(probes), damping, damping_style, lax.rsqrt)
-        parts = self.about.pick(drawn)
-        return self.about.embed([part.astype(form.dtype) for part, form in zip(parts, forms, strict=True)])
+        drawn = _apply(self.eigen(), probes, damping, damping_style, lax.rsqrt)
+        return self.about.embed([part.astype(form.dtype) for part, form in zip(drawn, forms, strict=True)])
 
 
 @jax.tree_util.register_dataclass
@@ -160,7 +83,8 @@ class KroneckerFactors(_Curvature):
     r"""A Kronecker-factored curvature: for a leaf seen as a matrix the block :math:`A \otimes G`; see `kfac`.
 
     A pytree, of sums over examples: two of one loss and one network add up with ``+`` to that of both batches, exactly
-    for uneven ones too. `product` multiplies by it, one vector or several. What needs eigenvalues
+    for uneven ones too, also of sequences or images of other sizes: ``"expand"`` takes the mean over the terms of both,
+    each as often as its example weighs. `product` multiplies by it, one vector or several. What needs eigenvalues
     finds them at every call, so take `eigen` once where there are several.
     """
 
@@ -168,26 +92,32 @@ class KroneckerFactors(_Curvature):
     """For every leaf that counts its sums over the examples."""
     weight: Array
     """The sum of the weights: the number of examples where none were given."""
+    terms: tuple[Array, ...]
+    """For every leaf that counts the sum of the weights, each times the number of terms of its example."""
     about: About = dataclasses.field(metadata={"static": True})
 
     def __add__(self, other: KroneckerFactors) -> KroneckerFactors:
         """Return the factors of both batches.
 
         Raises:
-            ValueError: If they are not those of one network.
+            ValueError: If they are not those of one network, with a line for every difference.
+            TypeError: If the other is no `KroneckerFactors`.
         """
-        if not isinstance(other, KroneckerFactors) or other.about != self.about:
-            message = (
-                "factors add up where they are those of one network, with the same kind of examples, wrt and"
-                f" approximation; got\n{self.about.table()}\nand\n"
-                f"{other.about.table() if isinstance(other, KroneckerFactors) else _check.describe(other)}"
-            )
+        if not isinstance(other, KroneckerFactors):
+            message = f"factors add up with factors of curvature.kfac; got {_check.describe(other)}"
+            raise TypeError(message)
+        lines = self.about.differences(other.about)
+        if lines:
+            headline = "factors add up where they are those of one network, wrt and approximation; these differ in"
+            message = "\n  ".join([headline, *lines])
             raise ValueError(message)
-        return jax.tree.map(jnp.add, self, other)
+        about = self.about.joined(other.about)
+        return jax.tree.map(jnp.add, *(dataclasses.replace(factors, about=about) for factors in (self, other)))
 
     def held(self) -> list[Any]:
         """Return, for every leaf that counts, its factors, block or diagonal."""
-        return [normalised(form, sums, self.weight) for form, sums in zip(self.about.leaves, self.sums, strict=True)]
+        rows = zip(self.about.leaves, self.sums, self.terms, strict=True)
+        return [normalised(form, sums, self.weight, terms) for form, sums, terms in rows]
 
     def pair(self, path: str) -> KroneckerPair:
         """Return the two factors of a leaf by its path, such as ``"Dense_0/kernel"``.
@@ -197,8 +127,7 @@ class KroneckerFactors(_Curvature):
         Raises:
             ValueError: If it has none.
         """
-        place = self.about.form(path)
-        form, held = self.about.leaves[place], normalised(self.about.leaves[place], self.sums[place], self.weight)
+        form, held = self._one(path)
         if form.form != "kronecker":
             message = f"path={path!r} is held as a {form.form}, without factors: {form.why}; write block({path!r})"
             raise ValueError(message)
@@ -210,12 +139,17 @@ class KroneckerFactors(_Curvature):
         Raises:
             ValueError: If it has Kronecker factors.
         """
-        place = self.about.form(path)
-        form = self.about.leaves[place]
+        form, held = self._one(path)
         if form.form == "kronecker":
             message = f"path={path!r} has Kronecker factors, and no block of its own; write pair({path!r})"
             raise ValueError(message)
-        return normalised(form, self.sums[place], self.weight)
+        return held
+
+    def _one(self, path: str) -> tuple[LeafForm, Any]:
+        """Return how a leaf is held, and its factors, block or diagonal."""
+        place = self.about.form(path)
+        form = self.about.leaves[place]
+        return form, normalised(form, self.sums[place], self.weight, self.terms[place])
 
     @jit("damping_style", non_negative=("damping",))
     def product(self, vector: T, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> T:
@@ -226,11 +160,9 @@ class KroneckerFactors(_Curvature):
         _check.choice(damping_style, "damping_style", STYLES)
         forms, every = self.about.leaves, self.held()
 
-        def times(vector: Tree) -> Tree:
-            rows = zip(forms, every, self.about.pick(vector), strict=True)
-            return self.about.embed(
-                [multiplied(f, h, _as(h, part), damping, damping_style).astype(part.dtype) for f, h, part in rows]
-            )
+        def times(parts: list[Array]) -> list[Array]:
+            rows = zip(forms, every, parts, strict=True)
+            return [multiplied(f, h, _as(h, part), damping, damping_style).astype(part.dtype) for f, h, part in rows]
 
         return self.about.each(vector, times)
 
@@ -256,7 +188,7 @@ class KroneckerEigen(_Curvature):
     @jit("damping_style", non_negative=("damping",))
     def product(self, vector: T, damping: Any = 0.0, *, damping_style: DampingStyle = "identity") -> T:
         """Return ``(K + damping I) vector``, or several, as that of `KroneckerFactors`."""
-        return self.about.each(vector, lambda v: _apply(self, v, damping, damping_style, lambda values: values))
+        return self.about.each(vector, lambda parts: _apply(self, parts, damping, damping_style, _same))
 
     def eigen(self) -> KroneckerEigen:
         """Return itself."""
@@ -285,12 +217,15 @@ def _values(eigen: KroneckerEigen, damping: Any, style: str) -> list[Array]:
     return [damped_values(form, leaf, damping, style) for form, leaf in pairs]
 
 
-def _apply(eigen: KroneckerEigen, vector: Any, damping: Any, style: str, function: Any) -> Any:
-    """Return a function of the damped curvature times a vector."""
-    about, parts = eigen.about, eigen.about.pick(vector)
-    rows = zip(about.leaves, eigen.leaves, _values(eigen, damping, style), parts, strict=True)
-    out = [
+def _apply(eigen: KroneckerEigen, parts: list[Array], damping: Any, style: str, function: Any) -> list[Array]:
+    """Return a function of the damped curvature times the leaves of a vector that count."""
+    rows = zip(eigen.about.leaves, eigen.leaves, _values(eigen, damping, style), parts, strict=True)
+    return [
         transformed(form, leaf, values, part.astype(values.dtype), function).astype(part.dtype)
         for form, leaf, values, part in rows
     ]
-    return about.embed(out)
+
+
+def _same(values: Array) -> Array:
+    """Return the eigenvalues as they are: those of the product itself."""
+    return values

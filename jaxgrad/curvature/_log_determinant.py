@@ -23,9 +23,12 @@ class LogDeterminant(NamedTuple):
     """An estimate of a log-determinant."""
 
     estimate: Array
-    """NaN where the damped matrix is not positive definite."""
+    """NaN, or minus infinity, where the damped matrix is ``indefinite``."""
     standard_error: Array
     """The standard deviation of the estimate, as estimated from the same probes."""
+    indefinite: Array
+    """Whether a probe met an eigenvalue of the damped matrix that is not positive: it has no logarithm. Where the
+    estimate is NaN and this is false, a product was not finite."""
 
 
 @jit("product", "num_samples", "num_products", "chunk", non_negative=("damping",))
@@ -66,7 +69,9 @@ def log_determinant(
         chunk: How many spaces are built at once; all where it is ``None``.
 
     Returns:
-        `LogDeterminant`: ``estimate`` and ``standard_error``.
+        `LogDeterminant`: ``estimate``, ``standard_error`` and ``indefinite``. Where that is true the matrix is not
+        positive definite, the estimate is not finite, and more damping is needed: more than the smallest eigenvalue
+        of `eigenpairs` is below zero.
 
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are fewer than two, ``num_products`` or
@@ -104,4 +109,4 @@ def log_determinant(
     samples = found.squares * jnp.sum(found.weights * jnp.log(found.nodes), axis=1)
     samples = with_slopes(samples, found.inverses, found.probes, moving, inputs)
     error = _tree.safe_sqrt(lax.stop_gradient(jnp.var(samples, ddof=1)) / drawn.number)
-    return LogDeterminant(jnp.mean(samples), error)
+    return LogDeterminant(jnp.mean(samples), error, jnp.any(found.nodes <= 0))

@@ -25,6 +25,8 @@ class Nystrom(NamedTuple, Generic[T]):
     """U, a tree like ``params`` with a new leading axis of length ``rank``: orthonormal, or zeros beyond the rank."""
     values: Array
     """The eigenvalues, of shape ``(rank,)``, the largest first, none negative."""
+    indefinite: Array
+    """Whether the directions met negative curvature, which is dropped: what is approximated is then another matrix."""
 
     def product(self, vector: T) -> T:
         """Multiply a vector."""
@@ -65,7 +67,7 @@ def nystrom(
 
     It is the best approximation that these products allow, never larger than A, and as good as its leading
     eigenvectors where the eigenvalues decay. As ``preconditioner=`` of `solve` it takes the largest eigenvalues out of
-    the way. Of a matrix with negative eigenvalues the sketch drops what is negative.
+    the way. Of a matrix with negative eigenvalues the sketch drops what is negative, and ``indefinite`` says so.
 
     Args:
         product: ``product(params, vector, *data)``, a symmetric matrix times a vector that mirrors ``params``, such as
@@ -78,7 +80,7 @@ def nystrom(
         chunk: How many products are made at once, all where it is ``None``.
 
     Returns:
-        A `Nystrom`, with ``vectors`` and ``values``, and the methods ``product(vector)``,
+        A `Nystrom`, with ``vectors``, ``values`` and ``indefinite``, and the methods ``product(vector)``,
         ``inverse_product(vector, damping)`` and ``log_determinant(damping)``.
 
     Raises:
@@ -125,7 +127,8 @@ def nystrom(
     squares, turn = jnp.linalg.eigh(_stacks.gram(image, image))
     vectors = _stacks.combine(turn.T[::-1] * _root_of_inverse(squares, eps)[::-1, None], image)
     values = jnp.maximum(squares[::-1] - shift, 0)
-    return Nystrom(_laid_out(vectors, params), values)
+    indefinite = found[0] < -10 * found.size * eps * jnp.max(jnp.abs(found))
+    return Nystrom(_laid_out(vectors, params), values, indefinite)
 
 
 def _root_of_inverse(values: Array, eps: float) -> Array:

@@ -7,6 +7,9 @@ from jaxgrad.meta._adapt import Adapted as Adapted
 from jaxgrad.meta._adapt import adapt as adapt
 from jaxgrad.meta._data_weights import DataWeights as DataWeights
 from jaxgrad.meta._data_weights import data_weights_gradient as data_weights_gradient
+from jaxgrad.meta._evolution import EvolutionGradient as EvolutionGradient
+from jaxgrad.meta._evolution import EvolutionState as EvolutionState
+from jaxgrad.meta._evolution import evolution_gradient as evolution_gradient
 from jaxgrad.meta._first_order import first_order_gradient as first_order_gradient
 from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
@@ -14,17 +17,22 @@ from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradien
 from jaxgrad.meta._smoothness import Smoothness as Smoothness
 from jaxgrad.meta._smoothness import smoothness as smoothness
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
+from jaxgrad.meta._truncated import truncated_gradient as truncated_gradient
 
 __all__ = [
     "Adapted",
     "DataWeights",
+    "EvolutionGradient",
+    "EvolutionState",
     "Smoothness",
     "adapt",
     "data_weights_gradient",
+    "evolution_gradient",
     "first_order_gradient",
     "maml_gradient",
     "smoothness",
     "step_gradient",
+    "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
 ]

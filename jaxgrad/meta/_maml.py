@@ -312,7 +312,6 @@ def maml_gradient(
     }
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
     how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
-    how |= {"learning_rates": learning_rates}
     model: Any = {"state": state, "statistics": statistics}
     value, gradient = value_and_maml_gradient(loss_fn, params, support, query, **options, **which, **how, **model)
     return (gradient, value[1]) if has_aux else gradient

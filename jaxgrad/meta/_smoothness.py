@@ -124,7 +124,7 @@ def smoothness(
     training = reweighted(loss_fn, params, examples, indices, validation, **options)
     slope = training.gradient()[2].astype(training.weights.dtype)
     # where every device has examples of its own, the direction is that of all devices together
-    axes = tuple(name for name in _sharding.names(axis_name) if name in _sharding.varying(slope)) or None
+    axes: Any = tuple(name for name in _sharding.names(axis_name) if name in _sharding.varying(slope)) or None
     line = _against(slope, axes) if direction is None else _direction(direction, training.weights)
     length = jnp.asarray(step, line.dtype)
 
@@ -166,7 +166,7 @@ def _direction(direction: Any, weights: Array) -> Array:
 
 
 def _agreement(ends: Params) -> Array:
-    """Return by how much the movement from the first to the second of three trees goes on to the third, from -1 to 1."""
+    """Return how much of the movement between the first two of three trees goes on to the third, less the rest."""
     leaves = jax.tree.leaves(ends)
     moves = [(leaf[1] - leaf[0], leaf[2] - leaf[1]) for leaf in leaves]
     total = sum(jnp.abs(first).sum() for first, _ in moves)

@@ -36,12 +36,21 @@ def seconds_of_a_run():
 
 
 @pytest.mark.torch
-# one moment here, the others by hand: each costs up to eight seconds
-@pytest.mark.parametrize("k", [pytest.param(k, marks=[pytest.mark.slow] if k != 7 else []) for k in range(20)])
+@pytest.mark.slow
+@pytest.mark.parametrize("k", range(20))
 def test_at_twenty_random_moments(k, seconds_of_a_run, tmp_path):
     # a moment in each twentieth of the run; from the script, and by -m
-    moment = (k + random.Random(k).random()) / 20 * seconds_of_a_run
-    command = [script(tmp_path)] if k % 2 else ["-m", "jaxgrad.cli"]
+    assert_interrupted_after((k + random.Random(k).random()) / 20 * seconds_of_a_run, k % 2, tmp_path)
+
+
+@pytest.mark.torch
+def test_at_a_moment_among_the_imports(tmp_path):
+    # one moment, which no run before it has to time, since the imports alone take seconds
+    assert_interrupted_after(random.Random(7).uniform(0.5, 1.5), True, tmp_path)
+
+
+def assert_interrupted_after(moment, by_script, tmp_path):
+    command = [script(tmp_path)] if by_script else ["-m", "jaxgrad.cli"]
     output = tmp_path / "out" / "report.json"
     output.parent.mkdir()
     output.write_text("old")

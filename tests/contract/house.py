@@ -30,7 +30,6 @@ EAGER: dict[str, str] = {
 """Public names that are not jitted functions of arrays."""
 
 NO_TWIN: dict[str, str] = {
-    "curvature.gauss_newton": "builds an optax transformation; its tests take the dense step by NumPy",
     "curvature.operator": "an object around a product, which has the twin",
     "nth.register_rule": "torch has no Taylor mode to register with",
     "per_example.explain": "a plan of our engine",
@@ -40,8 +39,10 @@ NO_TWIN: dict[str, str] = {
 """Public names without a torch twin."""
 
 NO_ROW: dict[str, str] = {
-    "curvature.gauss_newton": "python -m bench.gauss_newton times it to a loss",
     "curvature.operator": "adds nothing to the product that it holds",
+    "curvature.over_batches": "a contender in the row of over_dataset",
+    "curvature.stack_batches": "moves rows, computes nothing",
+    "curvature.weighted_loss": "adds up the losses of over_dataset, whose row has it",
     "nth.registry": "register_rule computes nothing",
     "per_example.explain": "traces, computes nothing",
     "per_example.dp_aggregate": "clipped_sum and a normal draw",

@@ -274,7 +274,7 @@ ROWS = {
     "curvature.predictive_covariance": Example(
         predictive_covariance, inputs, fresh_predictive_covariance, sharded=(2, 3), **ROWS_OF_EXAMPLES
     ),
-    "curvature.influence": Example(influence, inputs, fresh_influence, sharded=(2, 3), **ROWS_OF_EXAMPLES),
+    "curvature.influence": Example(influence, inputs, fresh_influence, sharded=(2, 3), along=-1),
     "curvature.eigenpairs": row("curvature.eigenpairs"),
     "curvature.solve": row("curvature.solve"),
     "curvature.nystrom": row("curvature.nystrom"),
@@ -282,14 +282,7 @@ ROWS = {
     "curvature.diagonal": row("curvature.diagonal"),
     "curvature.spectral_density": row("curvature.spectral_density", **CONSTANT),
     "curvature.log_determinant": row("curvature.log_determinant", **CONSTANT),
-    "curvature.row_space_solve": Example(
-        row_space_solve,
-        one_layer_inputs,
-        fresh_row_space_solve,
-        sharded=(2, 3),
-        refuses=("axis_name",),
-        reason="its matrix is of the device's own examples",
-    ),
+    "curvature.row_space_solve": Example(row_space_solve, one_layer_inputs, fresh_row_space_solve, sharded=(2, 3)),
     "curvature.hvp": Example(hvp, inputs, fresh_hvp, sharded=(2, 3)),
     "curvature.dense_hessian": Example(dense_hessian, inputs, fresh_dense_hessian, sharded=(2, 3)),
     "curvature.ggn_product": Example(ggn_product, inputs, of_a_model(curvature.ggn_product, **SQUARED), sharded=(2, 3)),

@@ -77,6 +77,27 @@ def row_of_places(name, **more):
     )
 
 
+def two_levels():
+    """Return parameters, the shift that is the hyper-parameter, inner and outer data, and shifts of that."""
+    params, (x, y), _ = inputs()
+    rng = np.random.default_rng(1)
+    return params, np.array(rng.normal()), (x[0], y[0]), (x[1], y[1]), 0.1 * rng.normal(size=3)
+
+
+def to_windows(loss_fn):
+    """Return a call of `evolution_gradient`, its shifts as the last argument."""
+
+    def shifted(params, hyper, x, y):
+        return loss_fn(params, x, y + hyper)
+
+    def call(params, hyper, inner, outer, samples, **options):
+        given = {**STEPS, "scale": 0.1, "samples": samples, **options}
+        found = meta.evolution_gradient(shifted, shifted, params, hyper, inner, outer, **given)
+        return found.estimate, found.standard_error, found.value
+
+    return call
+
+
 ROWS = {
     "meta.data_weights_gradient": row_of_places("data_weights_gradient", refuses=("jvp",), reason=MIXED),
     "meta.smoothness": row_of_places(
@@ -89,5 +110,13 @@ ROWS = {
     "meta.value_and_maml_gradient": row("value_and_maml_gradient", inputs, (1, 2), **STEPS),
     "meta.first_order_gradient": row("first_order_gradient", inputs, (1, 2), **STEPS),
     "meta.value_and_first_order_gradient": row("value_and_first_order_gradient", inputs, (1, 2), **STEPS),
+    "meta.truncated_gradient": row("truncated_gradient", inputs, (1, 2), window=1, **STEPS),
+    "meta.evolution_gradient": Example(
+        to_windows(loss),
+        two_levels,
+        lambda array: to_windows(fresh_loss(array)),
+        refuses=("axis_name",),
+        reason="each device has trajectories of its own, whose estimates may be averaged",
+    ),
     "meta.step_gradient": row("step_gradient", one_task, (1, 2), **STEP),
 }

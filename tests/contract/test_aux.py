@@ -21,7 +21,7 @@ from tests.bridge import assert_parity
 from tests.contract import rows_meta
 from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import FACED, OF_POINTS, is_function, public_functions
-from tests.contract.test_sharding import devices, split, under_shard_map
+from tests.contract.test_sharding import devices, split, stack, under_shard_map
 from tests.contract.test_transforms import under_jit, under_vmap
 from tests.turns import in_turn, one_in
 
@@ -103,6 +103,7 @@ def at_every_start(aux, params, task):
 
 POINTS = {
     "curvature.influence": of_every_training_example,
+    "curvature.row_space_solve": past_the_vector_of_every_example,
     "shift.gradient": at_the_shift,
     "shift.value_and_grad": at_the_shift,
     "shift.expected_gradient": at_every_shift,
@@ -163,7 +164,6 @@ def parts(function, result):
 WITHOUT = {
     "curvature.gauss_newton": "builds an optax transformation, whose updates have no room beside them",
     "curvature.predictive_covariance": "its function is a model of one example, whose outputs are not returned",
-    "curvature.row_space_solve": "returns a record of how good the solution is",
     "per_example.values": "its function returns any tree",
     "per_example.dp_aggregate": "builds an optax transformation, whose updates have no room beside them",
     "curvature.linearize": "its function is a product, which hands out none",
@@ -187,7 +187,7 @@ def test_every_function_of_a_loss_hands_out_an_aux():
     assert [name for name in without if "has_aux" not in FUNCTIONS[name].parameters] == []
 
 
-@pytest.mark.parametrize("name", one_in(2, GIVEN))
+@pytest.mark.parametrize("name", one_in(3, GIVEN))
 def test_aux_is_that_of_a_plain_call_and_the_rest_is_as_it_was(name, aux_row):
     row, given = aux_row(name)
     inputs = of_inputs(row)
@@ -195,10 +195,11 @@ def test_aux_is_that_of_a_plain_call_and_the_rest_is_as_it_was(name, aux_row):
     assert_parity(rest, ROWS[name].call(*inputs), dtypes=True)
     (loss, args), *_ = given
     point = POINTS.get(name.split(":")[0], lambda aux, *args: aux(*args))
-    assert_parity(aux, point(lambda *args: with_aux(loss)(*args)[1], *args), dtypes=True)
+    want = jax.jit(lambda *args: point(lambda *args: with_aux(loss)(*args)[1], *args))(*args)
+    assert_parity(aux, want, dtypes=True)
 
 
-@pytest.mark.parametrize(("transform", "name"), in_turn([under_jit, under_vmap, under_shard_map], one_in(2, GIVEN)))
+@pytest.mark.parametrize(("transform", "name"), in_turn([under_jit, under_vmap, under_shard_map], one_in(4, GIVEN, 1)))
 def test_aux_under(transform, name, aux_row):
     row, _ = aux_row(name)
     transform(row, of_inputs(row))
@@ -206,7 +207,7 @@ def test_aux_under(transform, name, aux_row):
 
 @pytest.mark.parametrize(
     "name",
-    one_in(2, [p for p in GIVEN if "axis_name" not in ROWS[p.values[0]].refuses and p.values[0] not in AFTER_ALL]),
+    one_in(3, [p for p in GIVEN if "axis_name" not in ROWS[p.values[0]].refuses and p.values[0] not in AFTER_ALL]),
 )
 def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
     row, _ = aux_row(name)
@@ -230,7 +231,7 @@ def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
     )(*inputs)
     assert_parity(rest, plain)
     own = [row.call(*given)[1] for given in split(row, inputs)[0]]
-    assert_parity(aux, jax.tree.map(lambda *leaves: jnp.stack(leaves), *own))
+    assert_parity(aux, stack(own))
 
 
 # the first forward of sequential_updates is that of one loss, and the aux here is of both

@@ -107,6 +107,7 @@ OF_A_LOSS = {
     ),
     "meta.maml_gradient": lambda f, p: meta.maml_gradient(f, p, TASKS, TASKS, **INNER),
     "meta.value_and_maml_gradient": lambda f, p: meta.value_and_maml_gradient(f, p, TASKS, TASKS, **INNER),
+    "meta.truncated_gradient": lambda f, p: meta.truncated_gradient(f, p, TASKS, TASKS, window=1, **INNER),
     "meta.step_gradient": lambda f, p: meta.step_gradient(f, p, X, optimizer=SGD),
     "multi_loss.sequential_updates": lambda f, p: multi_loss.sequential_updates(both(f), p, STATES, X, **TOUCHES),
     "multi_loss.gradients": lambda f, p: multi_loss.gradients(both(f), p, X),

@@ -34,6 +34,7 @@ COVERED = {
     "verify.cases._trained": "tests/verify/test_digits.py",
     "verify.cases._worker": "tests/verify/test_side_by_side.py",
     "verify.cases.families._curvature": "tests/cli/test_verify.py",
+    "verify.cases.families._curvature_matrix": "tests/cli/test_verify.py",
     "verify.cases.families._digits": "tests/verify/test_digits.py",
     "verify.cases.families._gradient": "tests/cli/test_verify.py",
     "verify.cases.families._gradient_second": "tests/cli/test_verify.py",

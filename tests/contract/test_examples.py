@@ -20,6 +20,9 @@ def documented(family):
     return {name: thing for name, thing in found.items() if callable(thing) and ">>> " in (thing.__doc__ or "")}
 
 
+# what an example says does not hang on how fast its programs run
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 EXAMPLES = {name: thing for family in FACED for name, thing in documented(family).items()}
 
 

@@ -30,6 +30,7 @@ FIRST = {name: next(iter(inspect.signature(thing).parameters), "") for name, thi
 OF_A_FUNCTION = {name for name, first in FIRST.items() if first in _jit.FUNCTIONS}
 WITH_WRT = {name for name, thing in FUNCTIONS.items() if "wrt" in inspect.signature(thing).parameters}
 SAMPLED = {"kind": "mc", "output_loss": "squared_error"}
+EVOLVED = {"optimizer": optax.sgd(0.1), "num_steps": 1, "scale": 0.1}
 HESSIAN = functools.partial(curvature.hvp, loss)
 WITH_KEY = {
     "curvature.diagonal": lambda key: curvature.diagonal(HESSIAN, W, X, key=key),
@@ -43,6 +44,9 @@ WITH_KEY = {
     ),
     "curvature.ekfac": lambda key: curvature.ekfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
     "curvature.kfac": lambda key: curvature.kfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
+    "meta.evolution_gradient": lambda key: meta.evolution_gradient(
+        lambda p, h, x: loss(p, x), lambda p, h, x: loss(p, x), W, W, X, X, key=key, num_samples=2, **EVOLVED
+    ),
     "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),
     "per_example.random_projection": lambda key: per_example.random_projection(loss, W, X, key=key, dim=2),
     "shift.random_shifts": lambda key: shift.random_shifts(W, key=key, num_shifts=2),
@@ -59,7 +63,7 @@ def required(name, *given):
     known = {
         "optimizer": optax.sgd(0.1), "num_steps": 1, "radius": 0.1, "learning_rate": 0.1, "clip_norm": 1.0,
         "touches": ["w", "w"], "key": jax.random.key(0), "num_samples": 2, "dim": 2, "weights": jnp.ones(2),
-        "k": 1, "damping": 1.0, "prior_precision": 1.0, "num_examples": 2,
+        "k": 1, "damping": 1.0, "prior_precision": 1.0, "num_examples": 2, "window": 1, "scale": 0.1,
         "output_loss": "squared_error",
     }  # fmt: skip
     parameters = inspect.signature(FUNCTIONS[name]).parameters.values()

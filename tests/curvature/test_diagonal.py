@@ -14,6 +14,7 @@ from tests.bridge import assert_parity, to_torch
 from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM
 from tests.curvature.test_trace import stack_like
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -28,22 +29,11 @@ def test_matches_torch_on_the_same_probes(method):
     assert_parity((got.estimate, got.standard_error), (estimate, error), tolerance=1e-9)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 8])
+@pytest.mark.parametrize("chunk", one_in(2, [1, 3, 8], 1))
 def test_chunks_change_nothing_but_rounding(chunk):
     tree, matrix = draw([3.0, -1.0, 2.0, 0.5, 4.0, 1.0])
     given = functools.partial(diagonal, matrix_product, tree, matrix, key=jax.random.key(0), num_samples=8)
     assert_parity(given(chunk=chunk), given())
-
-
-def test_chunks_hold_one_chunk_in_memory():
-    def product(params, vector):
-        return jax.tree.map(lambda p, v: p * v, params, vector)
-
-    def temporaries(count):
-        program = jax.jit(lambda p: diagonal(product, p, key=jax.random.key(0), num_samples=count, chunk=2).estimate)
-        return program.lower(jnp.ones(10_000)).compile().memory_analysis().temp_size_in_bytes
-
-    assert temporaries(200) < temporaries(8) + 10_000
 
 
 @pytest.mark.parametrize("method", ["hutchinson", "xdiag"])
@@ -56,11 +46,11 @@ def test_is_unbiased_and_the_standard_error_is_that_of_many_estimates(method):
         found = diagonal(matrix_product, tree, matrix, key=key, num_samples=6, method=method)
         return tuple(ravel_pytree(part)[0] for part in found)
 
-    estimates, errors = many(jax.random.split(jax.random.key(3), 1000))
-    spread = jnp.std(estimates, axis=0)
-    apart = jnp.abs(jnp.mean(estimates, axis=0) - jnp.diag(matrix)) / (spread / 1000**0.5)
-    assert jnp.max(apart) < 4.5
-    ratio = jnp.sqrt(jnp.mean(errors**2)) / jnp.sqrt(jnp.mean(spread**2))
+    estimates, errors, matrix = jax.device_get((*many(jax.random.split(jax.random.key(3), 1000)), matrix))
+    spread = np.std(estimates, axis=0)
+    apart = np.abs(np.mean(estimates, axis=0) - np.diag(matrix)) / (spread / 1000**0.5)
+    assert np.max(apart) < 4.5
+    ratio = np.sqrt(np.mean(errors**2)) / np.sqrt(np.mean(spread**2))
     # the samples of XDiag are not independent
     assert (0.65 if method == "xdiag" else 0.9) < ratio < 1.1
 

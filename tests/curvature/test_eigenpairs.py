@@ -112,6 +112,16 @@ def test_what_the_product_closes_over_moves_the_eigenvalues_too():
     assert_parity(jax.grad(largest)(jnp.array(3.0)), 6.0)
 
 
+def test_a_start_of_zeros_gives_way_to_a_direction():
+    """The program of the whole space above: what it starts from is a number."""
+    blank = jax.tree.map(jnp.zeros_like, START)
+    options = {"k": 3, "which": "smallest", "num_products": SIZE}
+    got, want = (eigenpairs(HESSIAN, PROBLEM.params, *PROBLEM.data, start=start, **options) for start in (blank, START))
+    assert_parity(got.values, want.values)
+    assert got.converged.all()
+    np.testing.assert_allclose(jax.vmap(_tree.norm)(got.vectors), 1.0, rtol=1e-12)
+
+
 def test_what_is_not_finite_has_not_converged():
     tree, matrix = draw([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     got = eigenpairs(matrix_product, tree, matrix.at[0, 0].set(jnp.nan), **MANY)

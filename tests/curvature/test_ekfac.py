@@ -10,7 +10,7 @@ import torch_ref.curvature
 from jaxgrad.curvature import ekfac, kfac
 from tests.bridge import assert_parity, random_like
 from tests.curvature.networks import NETWORKS, cases
-from tests.curvature.test_kfac import flops, options_of, to_torch_options, wide, wide_loss
+from tests.curvature.test_kfac import options_of, to_torch_options
 from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -101,14 +101,3 @@ def test_refuses():
         ekfac(network.model, network.params, *network.batch, factors=factors, **options)
     with pytest.raises(ValueError, match="damping must not be negative"):
         corrected.sample(jax.random.key(0), -1.0)
-
-
-def test_flops_of_the_correction():
-    """At most 1.2 times the pass that makes the factors, where one call does both; 1.3 times it alone."""
-    params, *batch = wide()
-    factors = jax.eval_shape(functools.partial(kfac, wide_loss), params, *batch)
-    once = flops(functools.partial(kfac, wide_loss), params, *batch) + flops(lambda f: f.eigen(), factors)
-    both = flops(functools.partial(ekfac, wide_loss), params, *batch)
-    assert both - once <= 1.2 * once
-    alone = flops(lambda f, *given: ekfac(wide_loss, *given, factors=f), factors, params, *batch)
-    assert alone <= 1.3 * once

@@ -58,6 +58,16 @@ def test_several_positions_in_an_example_match_torch(kind, compiled_quickly):
     assert_parity(got, twin("softmax_cross_entropy", labels, weights, x=torch.as_tensor(x), kind=kind))
 
 
+@pytest.mark.parametrize("kind", ["exact", "mc"])
+def test_distributions_of_any_sum_match_torch(kind, key, compiled_quickly):
+    """Each position counts as often as its distribution adds up to, by the loss's own Hessian too."""
+    name, shares = "softmax_cross_entropy", np.exp(RNG.normal(size=(5, 3)))
+    samples = drawn(name, 3, key) if kind == "mc" else None
+    given = {} if samples is None else {"samples": torch.as_tensor(np.array(samples))}
+    got = product(name, shares, kind=kind, samples=samples)
+    assert_parity(got, twin(name, shares, kind=kind, **given))
+
+
 def test_a_key_draws_the_samples_once(key, compiled_quickly):
     name = "softmax_cross_entropy"
     got = product(name, LABELS[name], kind="mc", key=key, num_samples=3)

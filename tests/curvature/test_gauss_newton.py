@@ -7,10 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import torch
+from jax.sharding import PartitionSpec as P
 
+import torch_ref.curvature
 from jaxgrad.curvature import gauss_newton
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.bridge import assert_parity, to_jax
+from tests.turns import one_in
 
 RNG = np.random.default_rng(0)
 X, Y = to_jax((RNG.normal(size=(7, 3)), RNG.normal(size=7)))
@@ -43,6 +47,19 @@ def run(optimizer, params, steps, batch=()):
 
     (params, _), states = scanned(params)
     return params, states
+
+
+def test_matches_torch_where_steps_are_accepted_and_rejected(compiled_quickly):
+    params, states = run(gauss_newton(rosenbrock, damping=1.0), {"a": jnp.array(-1.2), "b": jnp.array(1.0)}, 20)
+    loop = torch_ref.curvature.gauss_newton(rosenbrock, damping=1.0)
+    start = {"a": torch.tensor(-1.2, dtype=torch.float64), "b": torch.tensor(1.0, dtype=torch.float64)}
+    want, wanted = loop(start, 20)
+    assert states.accepted.tolist() == [state["accepted"] for state in wanted]
+    assert not states.accepted.all()
+    assert_parity(params, want)
+    for name in ("loss", "damping", "growth"):
+        found = torch.tensor([float(state[name]) for state in wanted], dtype=torch.float64)
+        assert_parity(getattr(states, name), found, tolerance=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
@@ -208,3 +225,44 @@ def test_a_compiled_program_is_traced_once():
         w, before = optax.apply_updates(w, step), len(traces)
     assert len(traces) == before
     assert state.steps == 3
+
+
+def two_steps(optimizer, params, *batch):
+    """Return the parameters after two steps, and the state."""
+    state = optimizer.init(params)
+    for _ in range(2):
+        update, state = optimizer.update(None, state, params, batch=batch)
+        params = optax.apply_updates(params, update)
+    return params, state._asdict()
+
+
+SPREAD = ("dense", 120, False), ("dense", 40, True), ("cg", 40, True), ("dense", 8, False)
+
+
+@pytest.mark.parametrize(
+    ("solver", "rows", "per_example"),
+    one_in(2, [pytest.param(*case) for case in SPREAD]),
+)
+def test_devices_take_the_step_of_all_their_examples(solver, rows, per_example, compiled_quickly):
+    """Of 26 parameters: more residuals on each device, which sends a triangle, fewer there, and fewer in all."""
+    rng = np.random.default_rng(3)
+    given = to_jax((mlp_params((3, 5, 1), 0), rng.normal(size=(rows, 3)), rng.normal(size=rows)))
+    options = {"damping": 5.0, "solver": solver, "tolerance": 1e-13, "per_example": per_example}
+    fun = (lambda w, x, y: fit(w, x[None], y[None])) if per_example else fit
+    spread = jax.shard_map(
+        functools.partial(two_steps, gauss_newton(fun, axis_name="d", **options)),
+        mesh=jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,)),
+        in_specs=(P(), P("d"), P("d")),
+        out_specs=P(),
+    )
+    got, want = jax.jit(spread)(*given), jax.jit(functools.partial(two_steps, gauss_newton(fun, **options)))(*given)
+    assert got[1]["accepted"]
+    for _, state in (got, want):
+        assert state.pop("solve_residual") < 1e-11
+    assert_parity(got, want, tolerance=1e-9)
+
+
+def test_an_axis_that_is_not_there():
+    optimizer = gauss_newton(line, axis_name="d")
+    with pytest.raises(ValueError, match=r"axis_name='d' is no axis of a jax.shard_map around this call"):
+        optimizer.update(None, optimizer.init(jnp.ones(3)), jnp.ones(3), batch=(X, Y))

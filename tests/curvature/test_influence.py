@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import torch_ref.curvature
-from jaxgrad.curvature import influence, kfac
+from jaxgrad.curvature import influence, kfac, solve
+from jaxgrad.per_example import empirical_fisher_product
 from tests.bridge import assert_parity, to_jax
 from tests.problems import mean_square, mean_square_torch, regression
 
@@ -91,6 +93,31 @@ def test_chunks_of_tests_change_nothing_and_a_part_of_the_leaves_adds_up():
     assert_parity(chunked, plain())
     parts = [influence(mean_square, PROBLEM.params, PROBLEM.data, TEST, wrt=f"layer{i}") for i in range(2)]
     assert_parity(parts[0] + parts[1], plain())
+
+
+def with_a_solve(params, train, test, axis_name=None):
+    fisher = functools.partial(empirical_fisher_product, mean_square, axis_name=axis_name)
+
+    def inverse(vector):
+        return solve(fisher, params, vector, *train, damping=0.5, tolerance=1e-13, max_products=60).solution
+
+    return influence(mean_square, params, train, test, inverse=inverse, axis_name=axis_name)
+
+
+@pytest.mark.parametrize("where", [P(), P("d")])
+def test_devices_have_the_columns_of_their_own_examples_and_the_rows_of_all_tests(where, compiled_quickly):
+    """Tests that every device has, and tests that are spread; the curvature is that of all training examples."""
+    problem = regression((3, 4), batch=8)
+    x, y = problem.data
+    test = x[:4] + 0.5, y[:4]
+    spread = jax.shard_map(
+        functools.partial(with_a_solve, axis_name="d"),
+        mesh=jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,)),
+        in_specs=(P(), P("d"), where),
+        out_specs=P(None, "d"),
+    )
+    got = jax.jit(spread)(problem.params, (x, y), test)
+    assert_parity(got, with_a_solve(problem.params, (x, y), test), tolerance=1e-9)
 
 
 @jax.custom_vjp

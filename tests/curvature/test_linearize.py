@@ -62,7 +62,7 @@ def test_matches_torch(compiled_quickly):
 
 def test_it_gives_the_value_and_the_gradient(compiled_quickly):
     operator = linearize(HESSIAN, PARAMS, X, Y)
-    assert_parity((operator.value, operator.gradient), jax.value_and_grad(mean_square)(PARAMS, X, Y))
+    assert_parity((operator.value, operator.gradient), jax.jit(jax.value_and_grad(mean_square))(PARAMS, X, Y))
     assert linearize(*PRODUCTS["jacobian"][:1], PARAMS, X).value is None
 
 

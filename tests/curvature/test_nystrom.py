@@ -39,6 +39,7 @@ def test_a_matrix_of_low_rank_is_exact():
     tree, matrix = draw([5.0, 3.0, *[0.0] * 8])
     low = nystrom(product, tree, matrix, rank=4, key=jax.random.key(0))
     np.testing.assert_allclose(low.values, [5.0, 3.0, 0.0, 0.0], atol=1e-12)
+    assert not low.indefinite
     flat, unravel = jnp.arange(1.0, 11.0), ravel_pytree(tree)[1]
     damped = matrix + 0.5 * jnp.eye(10)
     assert_parity(ravel_pytree(low.product(unravel(flat)))[0], matrix @ flat, tolerance=1e-9)
@@ -62,9 +63,12 @@ def test_a_preconditioner_saves_products():
 
 def test_what_is_negative_is_dropped_and_all_of_nothing_is_nothing():
     tree, matrix = draw([5.0, -3.0, 0.0, 0.0])
-    assert jnp.all(nystrom(product, tree, matrix, rank=4, key=jax.random.key(0)).values >= 0)
+    low = nystrom(product, tree, matrix, rank=4, key=jax.random.key(0))
+    assert jnp.all(low.values >= 0)
+    assert low.indefinite
     nothing = nystrom(product, tree, 0 * matrix, rank=2, key=jax.random.key(0))
     assert nothing.values.tolist() == [0.0, 0.0]
+    assert not nothing.indefinite
     assert_parity(nothing.inverse_product(tree, 2.0), jax.tree.map(lambda leaf: leaf / 2, tree))
 
 

@@ -1,4 +1,4 @@
-"""`curvature.over_dataset` and its host form against one batch and against torch; uneven batches, devices, memory."""
+"""`curvature.over_dataset` against one batch and against torch; uneven batches, devices, memory."""
 
 import functools
 import os
@@ -17,7 +17,6 @@ from jax.sharding import PartitionSpec as P
 import torch_ref.curvature
 from jaxgrad.curvature import (
     fisher_product,
-    ggn_product,
     hvp,
     over_batches,
     over_dataset,
@@ -26,21 +25,9 @@ from jaxgrad.curvature import (
 )
 from jaxgrad.verify.cases.families._networks import mlp_jax
 from tests.bridge import assert_parity, random_like, to_torch
+from tests.curvature.data_set import GGN, HESSIAN, LABELS, PARAMS, PROBLEM, VECTOR, X, Y, batches_of
 from tests.problems import mean_square, mean_square_torch, regression
 from tests.turns import one_in
-
-PROBLEM = regression((3, 4, 2), batch=11)
-PARAMS, (X, Y) = PROBLEM.params, PROBLEM.data
-VECTOR = random_like(PARAMS, 1)
-LABELS = jnp.arange(11) % 2
-
-HESSIAN = functools.partial(hvp, weighted_loss(mean_square))
-GGN = functools.partial(ggn_product, mlp_jax, output_loss="softmax_cross_entropy")
-
-
-def batches_of(size, *data):
-    """Return a loader of batches of one size, the last smaller."""
-    return [tuple(part[i : i + size] for part in data) for i in range(0, len(data[0]), size)]
 
 
 def test_matches_torch(compiled_quickly):
@@ -49,9 +36,6 @@ def test_matches_torch(compiled_quickly):
     given = (product, PROBLEM.params_torch, to_torch(VECTOR))
     want = torch_ref.curvature.over_dataset(*given, tuple(map(torch.as_tensor, batches)), torch.as_tensor(weights))
     assert_parity(over_dataset(HESSIAN, PARAMS, VECTOR, batches, weights), want)
-    loader = batches_of(4, *PROBLEM.data_torch)
-    assert_parity(over_batches(HESSIAN, PARAMS, VECTOR, batches_of(4, X, Y)), want)
-    assert_parity(torch_ref.curvature.over_batches(*given, loader), want)
 
 
 @pytest.mark.parametrize("size", [1, 4, 11, 20])
@@ -82,15 +66,6 @@ def test_several_vectors_and_other_weights(compiled_quickly):
     total = weighted_loss(mean_square)
     want = hvp(lambda p: total(p, X, Y, jnp.arange(11.0)) / jnp.sum(jnp.arange(11.0)), PARAMS, VECTOR)
     assert_parity(got, jax.tree.map(lambda leaf: jnp.stack([leaf, 3 * leaf]), want))
-
-
-def test_a_loss_of_one_example_is_known_by_itself(compiled_quickly):
-    assert_parity(weighted_loss(mean_square)(PARAMS, X, Y, jnp.ones(11)), 11 * mean_square(PARAMS, X, Y))
-    batches, weights = stack_batches((X, Y), 4)
-    first = over_dataset(functools.partial(hvp, weighted_loss(mean_square)), PARAMS, VECTOR, batches, weights)
-    with jax.no_tracing(True):
-        again = over_dataset(functools.partial(hvp, weighted_loss(mean_square)), PARAMS, VECTOR, batches, weights)
-    assert_parity(again, first, tolerance=0.0)
 
 
 def test_the_memory_is_that_of_one_batch_and_the_work_is_linear():
@@ -209,40 +184,6 @@ def test_two_processes():
         assert out.split()[-2:] == ["2", "4"]
 
 
-CALLS = [0]
-
-
-def reads_the_host(params, x, y):
-    """A loss that is another at every call."""
-
-    def count(value):
-        CALLS[0] += 1
-        return np.asarray(value * CALLS[0])
-
-    factor = jax.pure_callback(
-        count, jax.ShapeDtypeStruct((), x.dtype), jnp.ones((), x.dtype), vmap_method="sequential"
-    )
-    return jax.lax.stop_gradient(factor) * mean_square(params, x, y)
-
-
-def batch_norm(params, x, y, weights):
-    h = x @ params["layer0"]["weight"].T
-    h = (h - h.mean(0)[None]) / jnp.sqrt(h.var(0) + 1e-3)[None]
-    return jnp.sum(weights.astype(h.dtype) * jnp.mean(jnp.tanh(h) ** 2, -1))
-
-
-def test_the_check_finds_what_two_products_show(compiled_quickly):
-    loader = batches_of(4, X, Y)
-    assert_parity(
-        over_batches(HESSIAN, PARAMS, VECTOR, loader, check=True), over_batches(HESSIAN, PARAMS, VECTOR, loader)
-    )
-    host = functools.partial(hvp, weighted_loss(reads_the_host))
-    with pytest.raises(ValueError, match=r"two products of the same batch differ.*no pure function"):
-        over_batches(host, PARAMS, VECTOR, loader, check=True)
-    with pytest.raises(ValueError, match=r"sum of those of its halves differ.*BatchNorm in training mode"):
-        over_batches(functools.partial(hvp, batch_norm), PARAMS, VECTOR, loader, check=True)
-
-
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -261,18 +202,3 @@ def test_refuses_what_does_not_stack(change, error, words):
     given = {"product": HESSIAN, "batches": batches, "weights": weights, **change}
     with pytest.raises(error, match=words):
         over_dataset(given["product"], PARAMS, VECTOR, given["batches"], given["weights"])
-
-
-def test_refuses_an_aux_lists_and_nothing():
-    with pytest.raises(TypeError, match="an aux has no place in a sum"):
-        HESSIAN.func(weighted_loss(lambda p, x: (jnp.sum(x), x)), PARAMS, VECTOR, X, jnp.ones(11))
-    with pytest.raises(ValueError, match=r"weights of the examples, of shape \[11\]; got float64\[4\]"):
-        HESSIAN(PARAMS, VECTOR, X, Y, jnp.ones(4))
-    with pytest.raises(TypeError, match="loss_fn must be a function"):
-        weighted_loss(PARAMS)
-    with pytest.raises(TypeError, match="arrays must be a tuple"):
-        stack_batches(X, 4)
-    with pytest.raises(TypeError, match="batches must give tuples"):
-        over_batches(HESSIAN, PARAMS, VECTOR, [X])
-    with pytest.raises(ValueError, match="batches holds no batch"):
-        over_batches(HESSIAN, PARAMS, VECTOR, iter([]))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec as P
 
 import torch_ref.curvature
 from jaxgrad.curvature import row_space_solve, solve
@@ -50,6 +51,41 @@ def test_derivatives_are_those_of_the_dense_system(compiled_quickly):
 
     given = (PROBLEM.params, RHS, *PROBLEM.data, jnp.array(0.3))
     assert_parity(slope(by_rows)(*given), slope(dense)(*given), tolerance=1e-9)
+
+
+def test_leaves_that_do_not_count_are_held(compiled_quickly):
+    rows = jax.vmap(jnp.ravel)(gradients(bent_square, PROBLEM.params, *PROBLEM.data)["layer0"]["weight"])
+    got = row_space_solve(bent_square, PROBLEM.params, RHS, *PROBLEM.data, damping=0.1, wrt="*/weight")
+    flat = RHS["layer0"]["weight"]
+    want = jnp.linalg.solve(rows.T @ rows / len(rows) + 0.1 * jnp.eye(flat.size), flat.ravel()).reshape(flat.shape)
+    blank = jnp.zeros_like(RHS["layer0"]["bias"])
+    assert_parity(got.solution, {"layer0": {"weight": want, "bias": blank}})
+    assert got.converged
+
+
+def test_devices_solve_with_the_examples_of_all_and_a_derivative_there_is_refused(compiled_quickly):
+    """The solution is in the contract's table; here what is told of it, and where its derivative is to be had."""
+    x, y = (jnp.concatenate([part, -0.5 * part])[:8] for part in PROBLEM.data)
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def found(params, rhs, x, y, axis_name=None):
+        return row_space_solve(bent_square, params, rhs, x, y, damping=0.3, axis_name=axis_name)
+
+    def height(*given):
+        return ravel_pytree(found(*given, axis_name="d").solution)[0] @ jnp.arange(15.0)
+
+    def spread(fun):
+        return jax.shard_map(fun, mesh=mesh, in_specs=(P(), P(), P("d"), P("d")), out_specs=P())
+
+    given = PROBLEM.params, RHS, x, y
+    got, want = jax.jit(spread(functools.partial(found, axis_name="d")))(*given), found(*given)
+    assert_parity((got.solution, got.smallest, got.largest), (want.solution, want.smallest, want.largest))
+    assert got.residual_norm < 1e-10
+    assert got.converged
+    with pytest.raises(
+        NotImplementedError, match=r"no derivative there; differentiate .* without axis_name under jax.jit"
+    ):
+        jax.eval_shape(spread(jax.grad(height)), *given)
 
 
 def test_a_refinement_gives_back_digits(compiled_quickly):

@@ -9,9 +9,10 @@ import pytest
 
 import torch_ref.curvature
 from jaxgrad.curvature import dense_hessian, hvp, trace
-from tests.bridge import assert_parity, to_torch
+from tests.bridge import assert_parity, to_jax, to_torch
 from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 def stack_like(params, count, seed=0, signs=False):
     """Draw probes, with the same numbers for both frameworks."""
     rng = np.random.default_rng(seed)
-    drawn = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=(count, *leaf.shape))), params)
-    return jax.tree.map(jnp.sign, drawn) if signs else drawn
+    drawn = jax.tree.map(lambda leaf: rng.normal(size=(count, *leaf.shape)), params)
+    return to_jax(jax.tree.map(np.sign, drawn) if signs else drawn)
 
 
 @pytest.mark.parametrize("method", ["hutchinson", "hutch++", "xtrace"])
@@ -47,7 +48,7 @@ def test_a_whole_basis_is_exact_leaf_by_leaf():
     assert_parity(got.per_leaf, {"a": jnp.trace(matrix[:2, :2]), "b": jnp.trace(matrix[2:, 2:])})
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 8, 100])
+@pytest.mark.parametrize("chunk", one_in(2, [1, 3, 8, 100], 1))
 def test_chunks_change_nothing_but_rounding(chunk):
     tree, matrix = draw([3.0, -1.0, 2.0, 0.5, 4.0, 1.0])
     for options in ({"key": jax.random.key(0), "num_samples": 8}, {"probes": stack_like(tree, 8)}):
@@ -65,14 +66,14 @@ def test_is_unbiased_and_the_standard_error_is_that_of_many_estimates(method):
     def many(key):
         return trace(matrix_product, tree, matrix, key=key, num_samples=8, method=method)
 
-    found = many(keys)
-    spread = jnp.std(found.estimate)
-    assert jnp.abs(jnp.mean(found.estimate) - jnp.trace(matrix)) < 4 * spread / 1000**0.5
-    assert 0.8 < jnp.sqrt(jnp.mean(found.standard_error**2)) / spread < 1.4
+    found, matrix = jax.device_get((many(keys), matrix))
+    spread = np.std(found.estimate)
+    assert np.abs(np.mean(found.estimate) - np.trace(matrix)) < 4 * spread / 1000**0.5
+    assert 0.8 < np.sqrt(np.mean(found.standard_error**2)) / spread < 1.4
     if method != "xtrace":
         for name, block in (("a", matrix[:2, :2]), ("b", matrix[2:, 2:])):
             leaf = found.per_leaf[name]
-            assert jnp.abs(jnp.mean(leaf) - jnp.trace(block)) < 4 * jnp.std(leaf) / 1000**0.5
+            assert np.abs(np.mean(leaf) - np.trace(block)) < 4 * np.std(leaf) / 1000**0.5
     if method != "hutchinson":
         plain = trace(matrix_product, tree, matrix, key=keys[0], num_samples=1000).standard_error * (1000 / 8) ** 0.5
         assert spread < plain / 2

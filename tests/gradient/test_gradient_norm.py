@@ -12,6 +12,8 @@ from jaxgrad.gradient import gradient_norm, parameter_gradient, squared_norm_gra
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 MODES = ("forward-over-reverse", "reverse-over-reverse")
 
 

@@ -13,6 +13,8 @@ from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_torch
 from tests.bridge import assert_parity
 from tests.problems import regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def critic(params, x, label):
     return jnp.sum(mlp_jax(params, x) * label)

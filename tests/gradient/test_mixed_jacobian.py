@@ -11,6 +11,8 @@ from tests.bridge import assert_parity, random_like, to_torch
 from tests.laws import assert_linear
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.mark.parametrize("mode", [None, "forward", "reverse"])
 def test_jacobian_matches_torch(mode):

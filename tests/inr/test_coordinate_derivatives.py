@@ -11,6 +11,8 @@ from jaxgrad.inr import coordinate_derivatives
 from tests.bridge import assert_parity
 from tests.inr.fields import field, siren_jax, siren_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_matches_torch():
     case = field()
@@ -21,7 +23,7 @@ def test_matches_torch():
 
 def test_matches_the_jacobian_of_each_point():
     case = field()
-    jacobian = jax.vmap(jax.jacrev(siren_jax, argnums=1), (None, 0))(case.params, case.points)
+    jacobian = jax.jit(jax.vmap(jax.jacrev(siren_jax, argnums=1), (None, 0)))(case.params, case.points)
     assert_parity(coordinate_derivatives(siren_jax, case.params, case.points), jacobian)
 
 

@@ -9,6 +9,8 @@ import torch_ref.inr
 from jaxgrad.inr import image_targets
 from tests.bridge import assert_parity, to_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.mark.parametrize("method", ["central", "sobel"])
 @pytest.mark.parametrize("shape", [(5, 7, 3), (4, 6), (2, 2, 1)])

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
 from torch.utils import _pytree as pytree
@@ -11,11 +12,13 @@ from jaxgrad.inr import value_loss
 from tests.bridge import assert_parity, to_torch
 from tests.inr.fields import field, siren_jax, siren_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_value_and_gradient_match_torch():
     case = field()
-    wanted = jnp.sin(jnp.arange(21.0)).reshape(7, 3)
-    got = jax.value_and_grad(value_loss, argnums=1)(siren_jax, case.params, case.points, wanted)
+    wanted = jnp.asarray(np.sin(np.arange(21.0)).reshape(7, 3), jnp.float64)
+    got = jax.jit(jax.value_and_grad(lambda p, x: value_loss(siren_jax, p, x, wanted)))(case.params, case.points)
     leaves, structure = pytree.tree_flatten(case.params_torch)
     leaves = [leaf.requires_grad_() for leaf in leaves]
     params = pytree.tree_unflatten(leaves, structure)

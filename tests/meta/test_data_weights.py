@@ -321,4 +321,3 @@ def test_rejects(options, error, message):
 def test_rejects_no_examples():
     with pytest.raises(ValueError, match="there are no examples"):
         of_weights(None, np.full((1, 1), -1), tuple(leaf[:0] for leaf in EXAMPLES))
-

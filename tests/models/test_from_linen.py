@@ -104,7 +104,7 @@ def test_composes_and_traces_once(variables):
     seen = len(traces)
     curvature.hvp(loss, params, jax.tree.map(jnp.ones_like, params), X + 1)
     assert len(traces) == seen
-    rows = jax.vmap(jax.grad(loss), (None, 0))(params, X[:, None])
+    rows = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(params, X[:, None])
     assert rows["Dense_0"]["kernel"].shape == (4, 3, 3)
     moved, _ = jax.lax.scan(lambda p, x: (jax.tree.map(jnp.subtract, p, jax.grad(loss)(p, x)), 0.0), params, X[:, None])
     assert jax.tree.structure(moved) == jax.tree.structure(params)
@@ -180,7 +180,7 @@ def test_keeps_the_dtype_of_the_parameters(dtype, variables):
     apply_fn, params = models.from_linen(Noisy(), variables=small)
     x = X.astype(dtype)
     assert apply_fn(params, x).dtype == dtype
-    gradient = jax.grad(lambda p: apply_fn(p, x).sum())(params)
+    gradient = jax.jit(jax.grad(lambda p: apply_fn(p, x).sum()))(params)
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(dtype)}
 
 

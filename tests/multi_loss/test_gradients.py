@@ -14,6 +14,8 @@ from tests.laws import assert_sums_to
 from tests.multi_loss.heads import heads, outputs, outputs_torch
 from tests.turns import one_in
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def stacked(params, x):
     return jnp.stack(outputs(params, x))
@@ -61,13 +63,13 @@ def test_rows_of_a_dictionary_lie_in_the_order_of_its_sorted_keys():
 
     rows = gradients(named, problem.params, problem.x)
     assert_parity(rows, torch_ref.multi_loss.gradients(named_torch, problem.params_torch, problem.x_torch))
-    assert_parity(_tree.take(rows, 0), jax.grad(lambda p, x: outputs(p, x)[1])(problem.params, problem.x))
+    assert_parity(_tree.take(rows, 0), jax.jit(jax.grad(lambda p, x: outputs(p, x)[1]))(problem.params, problem.x))
 
 
 def test_rows_sum_to_the_gradient_of_the_sum():
     problem = heads(3)
     rows = gradients(outputs, problem.params, problem.x)
-    assert_sums_to(rows, jax.grad(lambda p, x: sum(outputs(p, x)))(problem.params, problem.x))
+    assert_sums_to(rows, jax.jit(jax.grad(lambda p, x: sum(outputs(p, x))))(problem.params, problem.x))
 
 
 def test_closed_form_of_a_vector_of_losses():
@@ -139,11 +141,11 @@ def test_losses_with_loops_and_rules_of_their_own():
     params = {"a": jnp.array(0.5), "b": jnp.array(2.0), "c": jnp.array(1.5)}
     rows = gradients(losses, params)
     for k in range(3):
-        assert_parity(_tree.take(rows, k), jax.grad(lambda p, k=k: losses(p)[k])(params))
+        assert_parity(_tree.take(rows, k), jax.jit(jax.grad(lambda p, k=k: losses(p)[k]))(params))
     assert rows["b"].tolist()[1:] == [0.0, 0.0]
 
 
-def test_one_forward_and_a_backward_for_each():
+def test_one_forward_and_a_backward_for_each(compiled_fully):
     """No more operations than (1 + 2 K) / 3 gradients, and no other head in a head's row."""
     problem = heads(6)
 

@@ -11,6 +11,8 @@ from jaxgrad.nth import derivative, derivatives
 from tests.bridge import assert_parity
 from tests.nth.networks import draw, of_numbers, of_numbers_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def cubic(x):
     return 2 * x**3
@@ -36,13 +38,13 @@ def test_order_zero_is_the_value():
 
 def test_each_order_is_the_derivative_of_the_one_below():
     params, x, _, _ = draw((1, 6, 1), ())
-    slope = jax.grad(lambda z: derivative(of_numbers, z, 3, params))(x)
+    slope = jax.jit(jax.grad(lambda z: derivative(of_numbers, z, 3, params)))(x)
     assert_parity(slope, derivative(of_numbers, x, 4, params))
 
 
 def test_vmap_of_a_scalar_is_the_elementwise_array():
     params, x, _, _ = draw((1, 6, 1), (5,))
-    mapped = jax.vmap(lambda z: derivatives(of_numbers, z, 4, params), out_axes=1)(x)
+    mapped = jax.jit(jax.vmap(lambda z: derivatives(of_numbers, z, 4, params), out_axes=1))(x)
     assert_parity(derivatives(of_numbers, x, 4, params), mapped)
 
 

@@ -10,6 +10,8 @@ from tests.bridge import assert_parity, random_like, to_torch
 from tests.nth.networks import draw, of_point, of_point_torch
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.mark.parametrize("order", range(5))
 def test_matches_torch_along_a_direction_of_the_input(order):

@@ -11,6 +11,8 @@ import torch_ref.nth
 from jaxgrad.nth import jet
 from tests.bridge import assert_parity, random_like, to_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def surface(x, y):
     return jnp.sin(x) * jnp.exp(y) + x * x

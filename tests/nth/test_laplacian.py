@@ -11,6 +11,8 @@ from tests.bridge import assert_parity, random_like, to_torch
 from tests.nth.networks import draw, of_point, of_point_torch
 from tests.turns import one_in
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_laplacian_matches_torch():
     params, x, params_torch, x_torch = draw((4, 6, 5, 2), (4,))
@@ -113,7 +115,7 @@ def test_weights_beyond_the_range_of_float16(weights, scale):
     got = weighted_laplacian(bowl, jnp.ones(2, jnp.float16), wide, factored=factored)
     np.testing.assert_allclose(got, 4e-5, rtol=2e-3)
     if not factored:
-        slope = jax.grad(lambda w: weighted_laplacian(bowl, jnp.ones(2, jnp.float16), w))(wide)
+        slope = jax.jit(jax.grad(lambda w: weighted_laplacian(bowl, jnp.ones(2, jnp.float16), w)))(wide)
         np.testing.assert_allclose(slope.ravel()[0], 4000.0 / scale, rtol=2e-3)
 
 
@@ -170,7 +172,7 @@ def flops(fun, *args):
     return jax.jit(fun).lower(*args).compile().cost_analysis()["flops"]
 
 
-def test_a_matrix_costs_one_evaluation_for_each_axis_and_row():
+def test_a_matrix_costs_one_evaluation_for_each_axis_and_row(compiled_fully):
     params, x, _, _ = draw((8, 32, 32, 1), (8,))
     forward = flops(of_point, x, params)
     # the first layer of a batch of axes is a matrix product of its own
@@ -184,7 +186,7 @@ def test_value_gradient_laplacian_matches_torch():
     assert_parity(got[1], jax.jit(jax.jacobian(of_point))(x, params))
 
 
-def test_value_gradient_laplacian_takes_no_more_than_the_laplacian():
+def test_value_gradient_laplacian_takes_no_more_than_the_laplacian(compiled_fully):
     params, x, _, _ = draw((8, 32, 32, 1), (8,))
     alone = flops(lambda z, p: laplacian(of_point, z, p), x, params)
     # the slopes of the last activation and of the last layer
@@ -221,7 +223,7 @@ def test_chunks_change_nothing_but_rounding(name):
 
 
 @pytest.mark.slow
-def test_chunks_take_less_memory_also_backward():
+def test_chunks_take_less_memory_also_backward(compiled_fully):
     params, x, _, _ = draw((32, 32, 32, 1), (64, 32))
 
     def temporaries(fun):

@@ -10,6 +10,8 @@ from jaxgrad.nth import all_mixed, mixed_partial
 from tests.bridge import assert_parity
 from tests.nth.networks import draw, of_point, of_point_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.mark.parametrize("orders", [(0, 0, 0), (1, 0, 0), (1, 1, 0), (2, 0, 1), (1, 2, 1)])
 def test_mixed_partial_matches_torch(orders):

@@ -14,6 +14,8 @@ from tests.bridge import assert_parity, to_torch
 from tests.nth.networks import draw, of_point, of_point_torch
 from tests.nth.test_engine import equations_inside
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def prey(x, rates):
     """Lotka and Volterra's equations."""
@@ -108,7 +110,7 @@ def test_through_loops_and_transformations():
     )
 
 
-def test_the_trace_grows_with_the_cube_of_the_order_and_the_program_is_one_series():
+def test_the_trace_grows_with_the_cube_of_the_order_and_the_program_is_one_series(compiled_fully):
     params, x, _, _ = draw((8, 16, 16, 8), (8,))
     counts = {}
     for order in (3, 6, 12):

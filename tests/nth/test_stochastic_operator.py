@@ -10,6 +10,8 @@ from jaxgrad.nth import biharmonic, derivatives, laplacian, stochastic_operator
 from tests.bridge import assert_parity, to_torch
 from tests.nth.networks import draw, of_point, of_point_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.mark.parametrize(("operator", "order"), [("laplacian", 2), ("biharmonic", 4), ("diagonal", 3)])
 def test_matches_torch_on_the_same_probes(operator, order):

@@ -65,7 +65,7 @@ def test_its_state_is_carried_by_scan_and_does_not_count_padding(key):
         return state, update
 
     state, _ = jax.lax.scan(step, private.init(problem.params), length=2)
-    losses = jax.vmap(mean_square, (None, 0, 0))(problem.params, *problem.data)
+    losses = jax.jit(jax.vmap(mean_square, (None, 0, 0)))(problem.params, *problem.data)
     np.testing.assert_allclose(state.mean_loss, jnp.mean(losses[:5]), rtol=1e-6)
     assert state.mean_loss.dtype == state.fraction_clipped.dtype == jnp.float32
 
@@ -74,7 +74,7 @@ def test_its_state_is_carried_by_scan_and_does_not_count_padding(key):
 def test_an_infinite_norm_without_noise_gives_the_mean(key, noise):
     problem = regression()
     private = transformation(key, clip_norm=np.inf, noise_multiplier=noise)
-    update, _ = private.update(None, private.init(problem.params), problem.params, batch=problem.data)
+    update, _ = jax.jit(private.update)(None, private.init(problem.params), problem.params, batch=problem.data)
     total, _ = clipped_sum(mean_square, problem.params, *problem.data, clip_norm=np.inf)
     assert_parity(update, jax.tree.map(lambda g: g / 7, total))
 
@@ -89,7 +89,8 @@ def noise_in_bfloat16(key):
         lambda p, x: no_gradient(p, x), clip_norm=1.0, noise_multiplier=1.0, expected_batch_size=1.0, key=key
     )
     batch = (jnp.zeros(2, jnp.float32),)
-    return np.asarray(private.update(None, private.init(params), params, batch=batch)[0]["w"], np.float64)
+    update, _ = jax.jit(private.update)(None, private.init(params), params, batch=batch)
+    return np.asarray(update["w"], np.float64)
 
 
 def test_noise_of_16_bits_has_its_values_and_its_tail(key):
@@ -109,7 +110,7 @@ def test_an_empty_batch_gives_the_noise_alone(key):
     private = dp_aggregate(
         lambda p, x: jnp.sum(p["w"]) * x, clip_norm=0.5, noise_multiplier=2.0, expected_batch_size=4.0, key=key
     )
-    update, state = private.update(None, private.init(params), params, batch=(jnp.ones(0),))
+    update, state = jax.jit(private.update)(None, private.init(params), params, batch=(jnp.ones(0),))
     assert abs(jnp.std(update["w"]) - 0.25) < 0.02
     assert state.mean_loss == state.fraction_clipped == 0
 
@@ -121,4 +122,4 @@ def test_a_traced_batch_size(key):
         private = transformation(key, expected_batch_size=size)
         return private.update(None, private.init(problem.params), problem.params, batch=problem.data)[0]
 
-    assert_parity(jax.jit(step)(7.0), step(7.0))
+    assert_parity(jax.jit(step)(7.0), jax.jit(lambda: step(7.0))())

@@ -12,6 +12,8 @@ from tests.bridge import assert_parity, random_like, to_torch
 from tests.laws import assert_linear, assert_symmetric
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_matches_torch():
     problem = regression()

@@ -9,6 +9,8 @@ from jaxgrad.per_example import noise_scale
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.mark.parametrize("microbatch", [None, 2])
 def test_matches_torch(microbatch):

@@ -22,6 +22,17 @@ def private(key, **changes):
     return dp_aggregate(mean_square, **{**NOISY, "key": key, "optimizer": optax.sgd(0.1, momentum=0.9), **changes})
 
 
+def compiled(rule):
+    """Return the update of a rule as one program, not one for each operation."""
+    return jax.jit(lambda state, params, **given: rule.update(None, state, params, **given))
+
+
+@jax.jit
+def normal(keys, leaves):
+    """Draw a normal leaf for each key."""
+    return [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+
+
 def train(rule, parts, params=PROBLEM.params):
     """Return the parameters and the updates of every call, one call for each entry of the parts."""
 
@@ -35,20 +46,20 @@ def train(rule, parts, params=PROBLEM.params):
 
 def test_steps_are_those_of_dp_sgd_written_by_hand(key):
     """Gradients one by one, clipped, summed and noised in NumPy."""
-    rule = private(key, optimizer=optax.sgd(0.3, momentum=0.9))
+    rule, slope = private(key, optimizer=optax.sgd(0.3, momentum=0.9)), jax.jit(jax.grad(mean_square))
     params, state, momentum = PROBLEM.params, rule.init(PROBLEM.params), 0.0
     rows, unravel = jax.flatten_util.ravel_pytree(params)
     theirs, following = np.array(rows), key
     for _ in range(3):
-        update, state = rule.update(None, state, params, batch=PROBLEM.data)
+        update, state = compiled(rule)(state, params, batch=PROBLEM.data)
         params = optax.apply_updates(params, update)
         following, now, _ = jax.random.split(following, 3)
         leaves, structure = jax.tree.flatten(params)
         keys = jax.random.split(now, len(leaves))
-        noise = structure.unflatten([jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)])
+        noise = structure.unflatten(normal(keys, leaves))
         total = 0.5 * 1.5 * np.array(jax.flatten_util.ravel_pytree(noise)[0])
         for i in range(8):
-            one = jax.grad(mean_square)(unravel(theirs), *(d[i] for d in PROBLEM.data))
+            one = slope(unravel(theirs), *(d[i] for d in PROBLEM.data))
             g = np.array(jax.flatten_util.ravel_pytree(one)[0])
             total += g * min(1.0, 0.5 / np.linalg.norm(g))
         momentum = total / 8 + 0.9 * momentum
@@ -118,12 +129,13 @@ def test_an_empty_or_padded_part_counts_as_a_call(key):
     parts = [jax.tree.map(lambda rows, i=i: rows[i], PARTS) for i in range(2)]
     empty = jax.tree.map(lambda rows: rows[:0], parts[0])
     rule = private(key, accumulate_every=3)
+    update = compiled(rule)
 
     def run(last, **padding):
         state = rule.init(PROBLEM.params)
         for batch in parts:
-            _, state = rule.update(None, state, PROBLEM.params, batch=batch)
-        return rule.update(None, state, PROBLEM.params, batch=last, **padding)
+            _, state = update(state, PROBLEM.params, batch=batch)
+        return update(state, PROBLEM.params, batch=last, **padding)
 
     got, state = run(empty)
     want, wanted = run(parts[0], is_padding=jnp.ones(2, bool))
@@ -147,10 +159,11 @@ def test_a_step_goes_on_from_a_file(key):
     """A raw key is an array like others; flax does not write typed ones."""
     rule = private(jax.random.key_data(key), accumulate_every=2, target_quantile=0.5, count_noise=2.0)
     parts = [jax.tree.map(lambda rows, i=i: rows[i], PARTS) for i in range(2)]
-    _, state = rule.update(None, rule.init(PROBLEM.params), PROBLEM.params, batch=parts[0])
+    update = compiled(rule)
+    _, state = update(rule.init(PROBLEM.params), PROBLEM.params, batch=parts[0])
     read = flax.serialization.from_bytes(rule.init(PROBLEM.params), flax.serialization.to_bytes(state))
-    want = rule.update(None, state, PROBLEM.params, batch=parts[1])
-    got = rule.update(None, jax.tree.map(jnp.asarray, read), PROBLEM.params, batch=parts[1])
+    want = update(state, PROBLEM.params, batch=parts[1])
+    got = update(jax.tree.map(jnp.asarray, read), PROBLEM.params, batch=parts[1])
     assert_parity(got, want)
 
 

@@ -1,5 +1,7 @@
 """Losses of many kinds on four devices: `jax.shard_map` with its default checks, and Explicit axes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -71,6 +73,12 @@ def everything(loss, p, x, y, **options):
     return rows, {name: call(loss, p, x, y, **options) for name, call in SUMS.items()}
 
 
+@functools.cache
+def on_one_device(loss):
+    """What the batch gives on one device, which two tests compare with."""
+    return jax.device_get(jax.jit(lambda p, x, y: everything(loss, p, x, y))(PARAMS, X, Y))
+
+
 def vary(tree):
     return jax.tree.map(
         lambda leaf: leaf if "d" in jax.typeof(leaf).manual_axis_type.varying else lax.pcast(leaf, "d", to="varying"),
@@ -96,7 +104,7 @@ def test_each_device_has_its_own_examples(loss):
 def test_sums_over_all_devices(loss):
     """The rows of clipped sums stay those of the device, and everything else is known to be the same on all."""
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
-    want = jax.jit(lambda p, x, y: everything(loss, p, x, y)[1])(PARAMS, X, Y)
+    want = on_one_device(loss)[1]
     specs = jax.tree.map(lambda leaf: P("d") if leaf.shape == (8,) else P(), want)
 
     @jax.jit
@@ -110,7 +118,7 @@ def test_sums_over_all_devices(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_explicit_axes(loss):
     mesh = jax.make_mesh((4,), ("d",))
-    want = jax.jit(lambda p, x, y: everything(loss, p, x, y))(PARAMS, X, Y)
+    want = on_one_device(loss)
     params, (x, y) = (jax.device_put(t, NamedSharding(mesh, s)) for t, s in ((PARAMS, P()), ((X, Y), P("d"))))
     with jax.set_mesh(mesh):
         assert_parity(jax.jit(lambda p, x, y: everything(loss, p, x, y))(params, x, y), want)
@@ -129,7 +137,7 @@ def test_private_noise_is_drawn_once_for_all_devices():
     spread = jax.shard_map(
         lambda p, x, y: update(p, x, y, axis_name="d"), mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=P()
     )
-    assert_parity(jax.jit(spread)(PARAMS, X, Y), update(PARAMS, X, Y))
+    assert_parity(jax.jit(spread)(PARAMS, X, Y), jax.jit(update)(PARAMS, X, Y))
 
 
 BATCH, SAME = (P(), P("d"), P("d")), P()
@@ -153,7 +161,7 @@ def test_mapped_inside_of_shard_map(mode, shared_labels):
 
     mine, all_of_them, spec = (Y[:2], jnp.tile(Y[:2], 4), P()) if shared_labels else (Y, Y, P("d"))
     got = over_line(lambda *g: clipped(*g, axis_name="d"), PARAMS, X, mine, specs=(P(), P("d"), spec))
-    assert_parity(got, clipped(PARAMS, X, all_of_them))
+    assert_parity(got, jax.jit(clipped)(PARAMS, X, all_of_them))
 
 
 def test_values_of_a_loss_that_branches():

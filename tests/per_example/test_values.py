@@ -10,6 +10,8 @@ import torch_ref.per_example
 from jaxgrad.per_example import norms, values
 from tests.bridge import assert_parity, to_jax, to_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def model(weight, x):
     return jnp.maximum(weight @ x, 0.0)

@@ -8,6 +8,8 @@ from jaxgrad.per_example import weighted_sum
 from tests.bridge import assert_parity, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 WEIGHTS = jnp.linspace(-1.0, 2.0, 7)
 
 

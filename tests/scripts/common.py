@@ -1,5 +1,6 @@
 """What every script needs and none is about: a loss, a loop with Adam, and a look at what came out."""
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -56,7 +57,7 @@ def fit_with_stats(
 
 
 def show(*parts: Callable[[], Any]) -> None:
-    """Run the parts of a script, and print what comes out."""
-    for part in parts:
+    """Run the parts of a script, or those that the command line names, and print what comes out."""
+    for part in [part for part in parts if part.__name__ in (sys.argv[1:] or [part.__name__])]:
         numbers = ", ".join(f"{float(number):.4f}" for number in jax.tree.leaves(part()))
         print(f"{part.__name__}: {numbers}")

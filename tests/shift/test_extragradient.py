@@ -9,6 +9,8 @@ from jaxgrad.shift import extragradient, value_and_extragradient
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_matches_torch():
     problem = regression()
@@ -40,7 +42,7 @@ def test_closed_form_of_a_quadratic():
 def test_no_step_is_the_plain_gradient():
     problem = regression()
     got = extragradient(mean_square, problem.params, *problem.data, learning_rate=0.0)
-    assert_parity(got, jax.grad(mean_square)(problem.params, *problem.data))
+    assert_parity(got, jax.jit(jax.grad(mean_square))(problem.params, *problem.data))
 
 
 def test_is_differentiable_in_the_rate():

@@ -9,6 +9,8 @@ import torch_ref.shift
 from jaxgrad.shift import random_shifts
 from tests.bridge import assert_parity
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PARAMS = {"a": jnp.zeros((4, 5)), "b": jnp.zeros(6), "c": jnp.zeros((4, 5))}
 COUNT = 4000
 

@@ -11,6 +11,8 @@ import pytest
 from tests.test_readme import BLOCKS
 
 HERE = Path(__file__).parent
+ACCEPTED = "accepted.py", "accepted_curvature.py"
+REFUSED = "refused.py", "refused_curvature.py"
 # what people would write at length, and what it imports
 SCRIPTS = [
     HERE.parent / "scripts" / f"{name}.py"
@@ -48,7 +50,7 @@ def errors(request, tmp_path_factory):
     """Return the errors of a checker, a dictionary from line to message for each file."""
     readme = tmp_path_factory.mktemp("typing") / "readme.py"
     readme.write_text("\n".join(code for code, _ in BLOCKS))
-    files = [HERE / "accepted.py", HERE / "refused.py", readme, *SCRIPTS]
+    files = [*(HERE / name for name in (*ACCEPTED, *REFUSED)), readme, *SCRIPTS]
     command = [sys.executable, "-m", *COMMANDS[request.param], *files]
     done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr  # there are errors, and nothing else went wrong
@@ -59,15 +61,16 @@ def errors(request, tmp_path_factory):
 
 
 @pytest.mark.xdist_group("typing")
-@pytest.mark.parametrize("file", ["accepted.py", "readme.py", *(file.name for file in SCRIPTS)])
+@pytest.mark.parametrize("file", [*ACCEPTED, "readme.py", *(file.name for file in SCRIPTS)])
 def test_takes_what_is_right(errors, file):
     assert errors[file] == {}
 
 
 @pytest.mark.xdist_group("typing")
-def test_refuses_every_line_that_is_wrong_and_no_other(errors):
-    lines = (HERE / "refused.py").read_text().splitlines()
+@pytest.mark.parametrize("file", REFUSED)
+def test_refuses_every_line_that_is_wrong_and_no_other(errors, file):
+    lines = (HERE / file).read_text().splitlines()
     wrong = {number for number, line in enumerate(lines, 1) if line.endswith("  # refused")}
     assert wrong
-    assert {number: lines[number - 1] for number in wrong - set(errors["refused.py"])} == {}
-    assert {number: message for number, message in errors["refused.py"].items() if number not in wrong} == {}
+    assert {number: lines[number - 1] for number in wrong - set(errors[file])} == {}
+    assert {number: message for number, message in errors[file].items() if number not in wrong} == {}

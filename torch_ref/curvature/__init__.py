@@ -5,6 +5,7 @@ from torch_ref.curvature._diagonal import diagonal as diagonal
 from torch_ref.curvature._eigenpairs import eigenpairs as eigenpairs
 from torch_ref.curvature._ekfac import ekfac as ekfac
 from torch_ref.curvature._fisher_product import fisher_product as fisher_product
+from torch_ref.curvature._gauss_newton import gauss_newton as gauss_newton
 from torch_ref.curvature._ggn_product import ggn_product as ggn_product
 from torch_ref.curvature._hvp import hvp as hvp
 from torch_ref.curvature._influence import influence as influence
@@ -15,13 +16,13 @@ from torch_ref.curvature._laplace import predictive_covariance as predictive_cov
 from torch_ref.curvature._linearize import linearize as linearize
 from torch_ref.curvature._log_determinant import log_determinant as log_determinant
 from torch_ref.curvature._nystrom import nystrom as nystrom
-from torch_ref.curvature._over_dataset import over_batches as over_batches
+from torch_ref.curvature._over_batches import over_batches as over_batches
 from torch_ref.curvature._over_dataset import over_dataset as over_dataset
-from torch_ref.curvature._over_dataset import weighted_loss as weighted_loss
 from torch_ref.curvature._row_space_solve import row_space_solve as row_space_solve
 from torch_ref.curvature._solve import solve as solve
 from torch_ref.curvature._spectral_density import spectral_density as spectral_density
 from torch_ref.curvature._trace import trace as trace
+from torch_ref.curvature._weighted_loss import weighted_loss as weighted_loss
 
 __all__ = [
     "dense_hessian",
@@ -29,6 +30,7 @@ __all__ = [
     "eigenpairs",
     "ekfac",
     "fisher_product",
+    "gauss_newton",
     "ggn_product",
     "hvp",
     "influence",

@@ -48,6 +48,7 @@ def fisher_product(
     else:
         for index in _output_losses.positions(outputs):
             share = _output_losses.weight_at(outputs, weights, index)
+            share = share * _output_losses.mass(output_loss, outputs, labels, index)
             for chance, label in _labels(output_loss, kind, outputs[index], samples, index):
                 g = gradient(index, label)
                 matrix += share * chance * torch.outer(g, g)

@@ -6,9 +6,16 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+
+def _cross_entropy(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the mean over positions, for class numbers or distributions."""
+    flat = f.reshape(-1, f.shape[-1])
+    return functional.cross_entropy(flat, y.reshape(flat.shape if y.shape == f.shape else -1))
+
+
 LOSSES = {
     "squared_error": lambda f, y: ((f - y) ** 2).sum(-1).mean() / 2,
-    "softmax_cross_entropy": lambda f, y: functional.cross_entropy(f.reshape(-1, f.shape[-1]), y.reshape(-1)),
+    "softmax_cross_entropy": _cross_entropy,
     "bernoulli": lambda f, y: functional.binary_cross_entropy_with_logits(f, y, reduction="none").sum(-1).mean(),
 }
 
@@ -37,20 +44,21 @@ def kfac(
         share = weights[n] / weights.sum()
         entering, rows = columns_of(loss_fn, params, example, kind, output_loss, drawn)
         for path, inputs in entering.items():
-            a, g = found.setdefault(path, [0, 0])
+            a, g, count = found.setdefault(path, [0, 0, 0])
             terms = torch.cat(inputs) if approximation == "expand" else torch.cat(inputs).mean(0)[None]
             for term in terms:
-                a = a + share * torch.outer(term, term) / len(terms)
+                a = a + share * torch.outer(term, term)
             for cotangents, _ in rows:
                 leaving = torch.cat(cotangents[path])
                 for b in leaving if approximation == "expand" else [leaving.sum(0)]:
                     g = g + share * torch.outer(b, b)
-            found[path] = [a, g]
+            found[path] = [a, g, count + share * len(terms)]
         for _, gradients in rows:
             for path in gradients.keys() - entering.keys():
                 flat = gradients[path].reshape(-1)
                 found[path] = found.get(path, 0) + share * torch.outer(flat, flat)
-    return {path: tuple(value) if isinstance(value, list) else value for path, value in found.items()}
+    # the mean over all terms: the examples of a list of arrays may have different numbers of them
+    return {path: (v[0] / v[2], v[1]) if isinstance(v, list) else v for path, v in found.items()}
 
 
 def columns_of(
@@ -89,7 +97,10 @@ def _seeds(value: Any, outputs: torch.Tensor, targets: Any, kind: str, drawn: An
         return list(torch.autograd.grad(value(at, *targets), at))
     # the gradient of a mean over positions, where its covariance is to be that of the mean's Hessian
     scale = (outputs.numel() / outputs.shape[-1] / len(drawn)) ** 0.5
-    return [scale * torch.autograd.grad(value(at, y), at)[0] for y in drawn]
+    # a position counts as often as its distribution adds up to
+    shares = targets and value is _cross_entropy and targets[0].shape == outputs.shape
+    mass = targets[0].sum(-1, keepdim=True) if shares else torch.ones((), dtype=outputs.dtype)
+    return [scale * mass.sqrt() * torch.autograd.grad(value(at, y), at)[0] for y in drawn]
 
 
 def paths_of(tree: Any, above: str = "") -> Iterator[tuple[str, torch.Tensor]]:

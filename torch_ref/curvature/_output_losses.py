@@ -29,6 +29,11 @@ def weight_at(outputs: torch.Tensor, weights: Any, index: tuple[int, ...]) -> An
     return weights[index[: weights.ndim]] / max(1, torch.Size(rest).numel())
 
 
+def mass(name: str, outputs: torch.Tensor, labels: Any, index: tuple[int, ...]) -> Any:
+    """Return how often a position counts: what its distribution adds up to, or once."""
+    return labels[index].sum() if name == "softmax_cross_entropy" and labels.shape == outputs.shape else 1
+
+
 def value(name: Any, outputs: Any, *targets: Any) -> torch.Tensor:
     """Return the whole loss: by name, or that of a function."""
     if callable(name):

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgrad._types import Array
+from jaxgrad._types import Array, Tree
 from jaxgrad._uses import _layout
 from jaxgrad._uses._algebra import cut_rows, flat_rows
 from jaxgrad._uses._factors import Factor, Factors, OneHot, wide
 from jaxgrad._uses._layout import Atoms
 from jaxgrad._uses._plan import LeafPlan
 
-__all__ = ["LeafForm", "Pair", "form_of", "sums_of"]
+__all__ = ["LeafForm", "Pair", "form_of", "sides_of", "sums_of", "together"]
 
 BLOCK = 512
 """Up to how many entries a leaf without factors has its whole block: 1 MiB of float32, as much as a factor of a layer
@@ -56,8 +56,9 @@ class LeafForm(NamedTuple):
     """The entries of the leaf that its groups, rows and columns run over."""
     swapped: tuple[bool, ...] = ()
     """For every way that the leaf is used: whether its columns are what enters."""
-    terms: int = 1
-    """How many terms an example has: its outer products, or one for every way where they are reduced."""
+    terms: int | None = 1
+    """How many terms an example has: its outer products, or one for every way where they are reduced; ``None`` where
+    batches differ in it."""
     whole: tuple[bool, bool] = (True, True)
     """Whether the rows and the columns have a whole second moment, or its diagonal."""
 
@@ -111,6 +112,28 @@ def sums_of(form: LeafForm, leaf: LeafPlan, entry: Any, weights: Array, approxim
     if form.form != "kronecker":
         return _sum_of_squares(form, entry, weights)
     return tuple(_pair(form, leaf, entry, weights, way, approximation) for way in form.swapped)
+
+
+def sides_of(forms: Sequence[LeafForm], sums: Sequence[Any]) -> tuple[Tree, Tree]:
+    """Return the moments of what enters, which all pseudo-gradients of an example share, and sums over these."""
+    entering: list[Any] = []
+    leaving: list[Any] = []
+    for form, of_leaf in zip(forms, sums, strict=True):
+        # a block or a diagonal is used no way: all of it is a sum over pseudo-gradients
+        pairs = list(zip(of_leaf, map(int, form.swapped), strict=True)) if form.form == "kronecker" else []
+        entering.append([pair[way] for pair, way in pairs])
+        leaving.append([pair[1 - way] for pair, way in pairs] if pairs else of_leaf)
+    return entering, leaving
+
+
+def together(forms: Sequence[LeafForm], entering: Any, leaving: Any) -> tuple[Any, ...]:
+    """Return the sums of all leaves from those of the two sides."""
+
+    def pair(enters: Array, leaves: Array, way: bool) -> Pair:
+        return Pair(leaves, enters) if way else Pair(enters, leaves)
+
+    rows = zip(forms, entering, leaving, strict=True)
+    return tuple(tuple(map(pair, into, out, f.swapped)) if f.form == "kronecker" else out for f, into, out in rows)
 
 
 def _sum_of_squares(form: LeafForm, gradients: Array, weights: Array) -> Array:

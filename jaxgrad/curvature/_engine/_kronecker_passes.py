@@ -14,9 +14,9 @@ from jaxgrad._uses._batch import chunk_length
 from jaxgrad._uses._chunks import over_chunks
 from jaxgrad._uses._factors import Factors, OneHot
 from jaxgrad._uses._plan import LeafPlan
-from jaxgrad.curvature._engine._factor_sums import LeafForm, dense, form_of, sums_of
+from jaxgrad.curvature._engine._factor_sums import LeafForm, dense, form_of, sides_of, sums_of, together
 from jaxgrad.curvature._engine._leaf_curvature import Eigen, rotated
-from jaxgrad.curvature._engine._pseudo_gradients import Source, pseudo_gradients
+from jaxgrad.curvature._engine._pseudo_gradients import Source, over_columns, pseudo_gradients
 
 __all__ = ["correction", "factor_sums", "flattened", "forms_of"]
 
@@ -53,7 +53,7 @@ def flattened(batch: tuple[Any, ...], weights: Any, microbatch: int | None) -> t
 def forms_of(source: Source, params: Params, wrt: Wrt, approximation: str) -> tuple[LeafForm, ...]:
     """Choose how the curvature of every leaf is held."""
     one = jax.tree.map(lambda x: x[:1], source.batch)
-    entries = jax.eval_shape(lambda chunk: pseudo_gradients(source, chunk)[0], one)
+    entries = jax.eval_shape(lambda chunk: pseudo_gradients(source, chunk, jnp.arange(1))[0], one)
     chosen = _tree.selected(params, wrt)
     paths = [path for path, keep in zip(_tree.leaf_paths(params), chosen, strict=True) if keep]
     leaves = zip(paths, source.problem.plan.leaves, entries, strict=True)
@@ -70,14 +70,18 @@ def factor_sums(
 ) -> tuple[tuple[Any, ...], Array, Tree]:
     """Return the sums of every leaf, the sum of the weights, and aux."""
     plan, every = source.problem.plan, _weights(source, weights)
-    length = chunk_length(source.problem, microbatch, every.shape[0], source.columns)
+    length = chunk_length(source.problem, microbatch, every.shape[0], source.at_once)
 
     def step(chunk: Any, real: Array) -> tuple[Tree, Tree]:
         examples, of_chunk = chunk
         counts = jnp.where(real, of_chunk, jnp.zeros_like(of_chunk))
-        entries, aux = pseudo_gradients(source, examples)
-        rows = zip(forms, plan.leaves, entries, strict=True)
-        return tuple(sums_of(form, leaf, entry, counts, approximation) for form, leaf, entry in rows), aux
+
+        def reduce(entries: Any) -> tuple[Tree, Tree]:
+            rows = zip(forms, plan.leaves, entries, strict=True)
+            return sides_of(forms, [sums_of(form, leaf, entry, counts, approximation) for form, leaf, entry in rows])
+
+        entering, leaving, aux = over_columns(source, examples, reduce)
+        return together(forms, entering, leaving), aux
 
     sums, aux = over_chunks(step, (source.batch, every), jnp.ones(every.shape, bool), length)
     return *_sharding.sum_over((sums, jnp.sum(every)), axis_name), aux
@@ -101,15 +105,19 @@ def correction(
     """Return the diagonal of every leaf's curvature in its eigenbases, ``None`` where there are no factors; and aux."""
     plan, every = source.problem.plan, _weights(source, weights)
     wanted = [i for i, form in enumerate(forms) if form.form == "kronecker"]
-    length = chunk_length(source.problem, microbatch, every.shape[0], source.columns)
-    formed = sum(8 * source.columns * _layout.size(sum(forms[i].parts, ())) for i in wanted if plan.leaves[i].rows > 1)
+    length = chunk_length(source.problem, microbatch, every.shape[0], source.at_once)
+    formed = sum(8 * source.at_once * _layout.size(sum(forms[i].parts, ())) for i in wanted if plan.leaves[i].rows > 1)
     length = max(1, min(length, FORMED // formed)) if formed else length
 
     def step(chunk: Any, real: Array) -> tuple[Tree, Tree]:
         examples, of_chunk = chunk
         counts = jnp.where(real, of_chunk, jnp.zeros_like(of_chunk))
-        entries, aux = pseudo_gradients(source, examples)
-        return [_squares(plan.leaves[i], forms[i], eigen[i], entries[i], counts) for i in wanted], aux
+
+        def reduce(entries: Any) -> tuple[Tree, Tree]:
+            return (), [_squares(plan.leaves[i], forms[i], eigen[i], entries[i], counts) for i in wanted]
+
+        _, squares, aux = over_columns(source, examples, reduce)
+        return squares, aux
 
     sums, aux = over_chunks(step, (source.batch, every), jnp.ones(every.shape, bool), length)
     sums, total = _sharding.sum_over((sums, jnp.sum(every)), axis_name)
@@ -123,16 +131,28 @@ def _squares(leaf: LeafPlan, form: LeafForm, eigen: Eigen, uses: Sequence[Factor
     way = leaf.uses[0].swapped
     if len(uses) == 1 and _terms_of(uses[0], way) == 1:
         return _squares_of_one_term(form, eigen, uses[0], way, weights)
-    height, width = form.sizes[1:]
-    terms = sum(_terms_of(use, of.swapped) for use, of in zip(uses, leaf.uses, strict=True))
-    # to turn the terms, or the gradient that they make
-    first = terms * (height**2 + width**2) < height * width * (height + width)
+    first = _terms_first(form, leaf, uses)
     turned = [Factors(*(_side(x, side, eigen, form, turn=first) for side, x in enumerate(use))) for use in uses]
     specs = ["bmgtr,bgtc->bmgrc" if of.swapped else "bgtr,bmgtc->bmgrc" for of in leaf.uses]
     total: Any = sum(jnp.einsum(spec, *use) for spec, use in zip(specs, turned, strict=True))
     total = total if first else rotated(total, eigen)
     squared = jnp.reshape(jnp.square(total), (-1, *total.shape[2:]))
     return jnp.sum(cut_rows(squared, jnp.repeat(weights, total.shape[1])), axis=0)
+
+
+def _terms_first(form: LeafForm, leaf: LeafPlan, uses: Sequence[Factors]) -> bool:
+    """Say whether it takes fewer multiplications to turn the terms than the gradients that they make.
+
+    What enters is turned once for all pseudo-gradients of an example; they are as many as the cotangents.
+    """
+    _, *sides = form.sizes
+    height, width = sides
+    terms = 0
+    for use, of in zip(uses, leaf.uses, strict=True):
+        way = int(of.swapped)
+        columns, count = use[1 - way].shape[1], _terms_of(use, of.swapped)  # type: ignore[union-attr]
+        terms += count * (sides[way] ** 2 + columns * sides[1 - way] ** 2)
+    return terms < columns * height * width * (height + width)
 
 
 def _terms_of(use: Factors, way: bool) -> int:

@@ -52,11 +52,13 @@ def lanczos(apply: Times, start: Tree, num_steps: int) -> Krylov:
 
     Args:
         apply: The product.
-        start: The first direction, of any length but zero.
+        start: The first direction, of any length; one of zeros gives way to another.
         num_steps: At most the number of parameters.
     """
     kept = _tree.accumulator(*(leaf.dtype for leaf in jax.tree.leaves(start)))
     zero = jnp.zeros((), kept)
+    length = _tree.norm(start)
+    start = lax.cond(length == 0, lambda start: _stacks.generic(num_steps, start), lambda start: start, start)
     first = _over(start, _tree.norm(start))
     carry = _Carry(_stacks.blank(first, num_steps), first, jax.tree.map(jnp.zeros_like, first), zero, zero)
 

@@ -28,20 +28,26 @@ class Eigen(NamedTuple):
     """``(groups, rows, columns)``: the curvature's diagonal in the bases, in place of the products of the values."""
 
 
-def normalised(form: LeafForm, sums: Any, weight: Array) -> Any:
-    """Return the curvature of a leaf from its sums over examples, whose weights add up to ``weight``."""
-    total = jnp.where(weight > 0, weight, jnp.ones_like(weight))
+def normalised(form: LeafForm, sums: Any, weight: Array, terms: Array) -> Any:
+    """Return the curvature of a leaf from its sums over examples.
+
+    Args:
+        form: How it is held.
+        sums: The sums.
+        weight: What the weights of the examples add up to.
+        terms: What they add up to where each is multiplied by the number of terms of its example.
+    """
+    total, every = (jnp.where(count > 0, count, jnp.ones_like(count)) for count in (weight, terms))
     if form.form != "kronecker":
         return sums / total
     if len(form.swapped) == 1:
         (pair,), (swapped,) = sums, form.swapped
-        mean = total * form.terms
-        return Pair(pair.rows / (total if swapped else mean), pair.columns / (mean if swapped else total))
+        return Pair(pair.rows / (total if swapped else every), pair.columns / (every if swapped else total))
     # the inputs of one way are added to the cotangents of the other: on one scale, which no outer product notices
     scales = [_balance(form, pair) for pair in sums]
     rows = sum(pair.rows * scale for pair, scale in zip(sums, scales, strict=True))
     columns = sum(pair.columns / scale for pair, scale in zip(sums, scales, strict=True))
-    return Pair(rows / (total * form.terms), columns / total)
+    return Pair(rows / every, columns / total)
 
 
 def _balance(form: LeafForm, pair: Pair) -> Array:

@@ -9,17 +9,20 @@ from jaxgrad import _check
 from jaxgrad._types import Array, LossFn, Params
 from jaxgrad._uses._batch import one_of
 from jaxgrad.curvature._engine import _output_checks
-from jaxgrad.curvature._engine._output_losses import Generic, Named, of_outputs
+from jaxgrad.curvature._engine._output_losses import Generic, Named, of_outputs, unlabelled
 
 __all__ = ["batch_of", "check_targets", "lifted", "loss_at", "shape_of"]
 
 
 def loss_at(output_loss: Any, outputs: Array, targets: tuple[Any, ...]) -> Named | Generic:
-    """Return the loss at the outputs of one example; one by its name takes a batch, of one."""
+    """Return the loss at the outputs of one example; one by its name takes a batch, of one, and may have no labels."""
     if callable(output_loss):
         return of_outputs(output_loss, outputs, targets)
+    batch = lifted(outputs, outputs)[None]
+    if not targets:
+        return unlabelled(output_loss, batch)
     one = tuple(jnp.asarray(lifted(target, outputs))[None] for target in targets)
-    return of_outputs(output_loss, lifted(outputs, outputs)[None], one)
+    return of_outputs(output_loss, batch, one)
 
 
 def check_targets(output_loss: Any, outputs: Any, batch: tuple[Any, ...]) -> None:

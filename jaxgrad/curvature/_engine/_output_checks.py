@@ -1,7 +1,7 @@
 """What a loss of a model's outputs is asked for, and what outputs, labels, weights and samples it takes."""
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,11 @@ from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Tree
 
 __all__ = [
+    "KINDS",
     "NAMES",
+    "Kind",
     "are_classes",
+    "check_draws",
     "checked",
     "checked_outputs",
     "checked_samples",
@@ -21,6 +24,35 @@ __all__ = [
 
 NAMES = ("squared_error", "softmax_cross_entropy", "bernoulli")
 """The losses with a closed form."""
+
+Kind = Literal["exact", "mc", "empirical"]
+"""Whose labels the gradients are taken with: the model's own, all or some, or those of the data."""
+
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+def check_draws(kind: str, key: Any, num_samples: Any, samples: Any) -> None:
+    """Refuse what labels are drawn with where none are drawn, and its absence where some are.
+
+    Raises:
+        ValueError: If there is too much of it or too little.
+        TypeError: If ``key`` is no random key, or ``num_samples`` no Python integer.
+    """
+    given = {"key": key, "num_samples": num_samples, "samples": samples}
+    named = [name for name, value in given.items() if value is not None]
+    if kind != "mc" and named:
+        message = f'{named[0]} belongs to kind="mc"; kind="{kind}" draws nothing: leave it out'
+        raise ValueError(message)
+    if kind == "mc" and (key is None) == (samples is None):
+        message = 'kind="mc" takes a key=, with which labels are drawn, or the drawn labels as samples=, one of the two'
+        raise ValueError(message)
+    if samples is not None and num_samples is not None:
+        message = "num_samples belongs to key=; samples= holds as many labels as it has: leave num_samples out"
+        raise ValueError(message)
+    if key is not None:
+        _check.key(key, "key")
+    if num_samples is not None:
+        _check.count(num_samples, "num_samples", least=1)
 
 
 def checked(output_loss: Any) -> None:

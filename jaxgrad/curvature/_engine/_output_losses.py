@@ -38,7 +38,7 @@ class Named:
     outputs: Array
     labels: Any
     """Like the outputs; for softmax cross-entropy class numbers, without the last axis, where they are integers.
-    ``None`` where only the model's own distribution counts."""
+    ``None`` where only the model's own distribution counts, and every position once."""
     weights: Array
     """One for each position, with a last axis of length 1."""
     dtype: Any
@@ -86,7 +86,10 @@ class Named:
         return jax.random.categorical(key, self.outputs, shape=shape[:-1])
 
     def sampled(self, samples: Array) -> Callable[[Array], Array]:
-        """Return the product with the mean over samples of the outer products of the scores, position by position."""
+        """Return the product with the mean over samples of the outer products of the scores, position by position.
+
+        Its expectation is the Hessian: a distribution that does not add up to 1 weighs its position here too.
+        """
 
         def times(vector: Array) -> Array:
             u = vector.astype(self.outputs.dtype)
@@ -95,7 +98,8 @@ class Named:
                 score = self.scores(labels)
                 return score * _along(score, u)
 
-            return (self.weights * jnp.mean(jax.vmap(of_one)(samples), 0)).astype(self.dtype)
+            mean = jnp.mean(jax.vmap(of_one)(samples), 0)
+            return (self.weights * self.mass() * mean).astype(self.dtype)
 
         return times
 
@@ -115,7 +119,8 @@ class Named:
 
     def mass(self) -> Array:
         """Return how often a position counts: the sum of a distribution's entries, 1 for other labels."""
-        if self.name == "softmax_cross_entropy" and not _output_checks.are_classes(self.labels):
+        shares = self.name == "softmax_cross_entropy" and self.labels is not None
+        if shares and not _output_checks.are_classes(self.labels):
             return jnp.sum(self.labels, -1, keepdims=True)
         return jnp.ones((), self.outputs.dtype)
 

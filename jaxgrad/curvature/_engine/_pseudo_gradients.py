@@ -16,18 +16,16 @@ from jax import lax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Key, LossFn, Params, Tree, Wrt
 from jaxgrad._uses._batch import Problem, problem_of
+from jaxgrad._uses._chunks import over_chunks
 from jaxgrad._uses._factors import Factors
 from jaxgrad._uses._gradient_factors import entry_of
 from jaxgrad._uses._plan import LeafPlan, Plan
 from jaxgrad._uses._taps import run
-from jaxgrad.curvature._engine import _one_example, _output_checks, _output_losses
+from jaxgrad.curvature._engine import _one_example, _output_checks
 from jaxgrad.curvature._engine._output_losses import Named
 from jaxgrad.curvature._engine._output_roots import column
 
-__all__ = ["KINDS", "Source", "pseudo_gradients", "source_of"]
-
-KINDS = ("empirical", "mc", "exact")
-"""Which gradients are taken."""
+__all__ = ["Source", "over_columns", "pseudo_gradients", "source_of"]
 
 
 class Source(NamedTuple):
@@ -39,6 +37,8 @@ class Source(NamedTuple):
     """``(examples, extras)``, along their leading axis the examples."""
     columns: int
     """How many pseudo-gradients an example has."""
+    at_once: int
+    """How many of them are held at a time."""
     inputs: Callable[[tuple[Any, ...]], tuple[Any, ...]]
     """Takes what the function is given from an example."""
     blank: Array
@@ -56,8 +56,9 @@ def source_of(
     kind: str,
     output_loss: Any,
     key: Key | None,
-    num_samples: int,
+    num_samples: int | None,
     samples: Any,
+    chunk: int | None,
     axis_name: AxisName,
     has_aux: bool,
 ) -> Source:
@@ -66,35 +67,37 @@ def source_of(
     Raises:
         ValueError: If ``kind`` is unknown, or lacks what it needs.
     """
-    _check.choice(kind, "kind", KINDS)
+    _check.choice(kind, "kind", _output_checks.KINDS)
     if output_loss is not None:
         _output_checks.checked(output_loss)
-    _check_needs(kind, output_loss, key, samples, batch)
+    _check_needs(kind, output_loss, batch)
+    _output_checks.check_draws(kind, key, num_samples, samples)
+    chunk = None if chunk is None else _check.count(chunk, "chunk", least=1)
     if kind == "empirical":
         return _of_losses(loss_fn, params, batch, wrt, output_loss, axis_name, has_aux)
     size = _check.batch(batch)
     outputs = _one_example.shape_of(loss_fn, params, batch, has_aux)
-    if kind == "exact":
+    if kind == "exact" or len(batch) > 1:
         _one_example.check_targets(output_loss, outputs, batch)
+    if kind == "exact":
 
         def column_of(outputs: Array, targets: tuple[Any, ...], _: Any, index: Array) -> Array:
             return column(_one_example.loss_at(output_loss, outputs, targets), index)
 
-        return _of_outputs(loss_fn, params, batch, wrt, (), outputs, outputs.size, column_of, axis_name, has_aux)
+        return _of_outputs(loss_fn, params, batch, wrt, (), outputs, outputs.size, chunk, column_of, axis_name, has_aux)
     if samples is not None:
         samples = _output_checks.checked_samples(
             output_loss, _one_example.batch_of(outputs, size), _one_example.lifted(samples, outputs)
         )
-        num_samples = samples.shape[0]
-    count = _check.count(num_samples, "num_samples", least=1)
+    count = (num_samples or 1) if samples is None else samples.shape[0]
     drawn, extras = _draws(key, samples, size, axis_name)
 
-    def score_of(outputs: Array, _: Any, extra: Any, index: Array) -> Array:
-        loss = _output_losses.unlabelled(output_loss, _one_example.lifted(outputs, outputs)[None])
-        # the mean over draws of the outer products is the Hessian
-        return loss.scores(drawn(loss, extra, index)) * jnp.sqrt(loss.weights / count)
+    def score_of(outputs: Array, targets: tuple[Any, ...], extra: Any, index: Array) -> Array:
+        loss: Any = _one_example.loss_at(output_loss, outputs, targets)
+        # the mean over draws of the outer products is the Hessian, which a distribution's sum weighs
+        return loss.scores(drawn(loss, extra, index)) * _tree.safe_sqrt(loss.weights * loss.mass() / count)
 
-    return _of_outputs(loss_fn, params, batch, wrt, extras, outputs, count, score_of, axis_name, has_aux)
+    return _of_outputs(loss_fn, params, batch, wrt, extras, outputs, count, chunk, score_of, axis_name, has_aux)
 
 
 def _of_outputs(
@@ -105,6 +108,7 @@ def _of_outputs(
     extras: Any,
     outputs: Any,
     columns: int,
+    chunk: int | None,
     seed: Callable[..., Array],
     axis_name: AxisName,
     has_aux: bool,
@@ -123,7 +127,8 @@ def _of_outputs(
 
     blanks = jnp.broadcast_to(blank, (_check.batch(batch), *blank.shape))
     problem = problem_of(fun, params, (batch[0], blanks), wrt, "book-keeping", axis_name=axis_name, has_aux=True)
-    return Source(_held(problem), (batch, extras), columns, lambda example: example[:1], blank, seed_of)
+    at_once = min(chunk or columns, columns)
+    return Source(_held(problem), (batch, extras), columns, at_once, lambda example: example[:1], blank, seed_of)
 
 
 def _of_losses(
@@ -150,10 +155,10 @@ def _of_losses(
 
     seeds = jnp.zeros(_check.batch(batch, allow_empty=True))
     problem = problem_of(fun, params, (*batch, seeds), wrt, "book-keeping", axis_name=axis_name, has_aux=has_aux)
-    return Source(_held(problem), (batch, ()), 1, lambda example: example, jnp.zeros(()), None)
+    return Source(_held(problem), (batch, ()), 1, 1, lambda example: example, jnp.zeros(()), None)
 
 
-def _check_needs(kind: str, output_loss: Any, key: Any, samples: Any, batch: tuple[Any, ...]) -> None:
+def _check_needs(kind: str, output_loss: Any, batch: tuple[Any, ...]) -> None:
     """Refuse a kind without what it needs.
 
     Raises:
@@ -175,14 +180,6 @@ def _check_needs(kind: str, output_loss: Any, key: Any, samples: Any, batch: tup
             ' known of an output_loss that is a function: name one, or write kind="exact"'
         )
         raise ValueError(message)
-    if kind == "mc" and key is None and samples is None:
-        message = 'kind="mc" needs a random key=, such as jax.random.key(0), or targets that were drawn, as samples='
-        raise ValueError(message)
-    if kind == "mc" and key is not None and samples is not None:
-        message = "samples are targets that were drawn, and key draws them: pass key= or samples=, not both"
-        raise ValueError(message)
-    if kind == "mc" and key is not None:
-        _check.key(key, "key")
 
 
 def _draws(key: Key | None, samples: Any, size: int, axis_name: AxisName) -> tuple[Any, Any]:
@@ -216,8 +213,42 @@ def _held(problem: Problem) -> Problem:
     return problem._replace(plan=problem.plan._replace(leaves=tuple(leaves)))
 
 
-def pseudo_gradients(source: Source, chunk: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tree]:
-    """Run a chunk forward once, and backward for every column.
+def over_columns(source: Source, chunk: tuple[Any, ...], reduce: Callable[[Any], tuple[Tree, Tree]]) -> Any:
+    """Run a chunk of examples forward, and backward for every column, ``source.at_once`` of them at a time.
+
+    Args:
+        source: The examples.
+        chunk: Some of them.
+        reduce: Takes what `pseudo_gradients` holds, and returns what is the same for all columns (made of inputs
+            alone), and sums over the columns.
+
+    Returns:
+        Both for all columns, and the aux of the examples.
+    """
+    if source.at_once >= source.columns:
+        entries, aux = pseudo_gradients(source, chunk)
+        return *reduce(entries), aux
+    # XLA drops the backward pass of this one column, whose cotangents nothing reads
+    first = jnp.arange(1)
+    entries, aux = pseudo_gradients(source, chunk, first, jnp.ones(1, bool))
+
+    def step(columns: Array, real: Array) -> tuple[Tree, Tree]:
+        return reduce(pseudo_gradients(source, chunk, columns, real)[0])[1], ()
+
+    every = jnp.arange(source.columns), jnp.ones(source.columns, bool)
+    return reduce(entries)[0], over_chunks(step, *every, source.at_once)[0], aux
+
+
+def pseudo_gradients(
+    source: Source, chunk: tuple[Any, ...], columns: Array | None = None, real: Array | None = None
+) -> tuple[tuple[Any, ...], Tree]:
+    """Run a chunk forward once, and backward for some columns; for all where ``columns`` is ``None``.
+
+    Args:
+        source: The examples.
+        chunk: Some of them.
+        columns: The numbers of the columns.
+        real: False where a column is padding: its gradients are zero.
 
     Returns:
         For every leaf its uses as `Factors`, the inputs of shape ``(B, groups, terms, entries)`` and the cotangents of
@@ -226,19 +257,21 @@ def pseudo_gradients(source: Source, chunk: tuple[Any, ...]) -> tuple[tuple[Any,
     """
     plan, leaves = source.problem.plan, source.problem.leaves
     axes = tuple(_column_axes(leaf) for leaf in plan.leaves)
+    columns = jnp.arange(source.columns) if columns is None else columns
 
     def one(example: tuple[Any, ...], extra: Any) -> tuple[Any, Tree]:
         given = source.inputs(example)
         # the same forward as that of the seeds below: XLA keeps one of them
         outputs = _forward(plan, leaves, (*given, source.blank))[0] if source.seed else None
 
-        def at(column: Array) -> tuple[Any, Tree]:
+        def at(column: Array, counts: Array | None) -> tuple[Any, Tree]:
             seed = source.seed(outputs, example[1:], extra, column) if source.seed else source.blank
+            seed = seed if counts is None else jnp.where(counts, seed, jnp.zeros_like(seed))
             entries, aux = _backward(plan, leaves, (*given, seed))
             return entries, aux[1] if source.seed else aux
 
         # aux, and what enters the uses, is the same for every column
-        return jax.vmap(at, out_axes=(axes, None))(jnp.arange(source.columns))
+        return jax.vmap(at, out_axes=(axes, None))(columns, real)
 
     return jax.vmap(one)(*chunk)
 

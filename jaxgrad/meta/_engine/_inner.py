@@ -18,7 +18,6 @@ import numpy as np
 import optax
 from jax.custom_derivatives import SymbolicZero
 
-import jaxgrad
 from jaxgrad import _jaxpr, _sharding, _tree
 from jaxgrad._types import Params, Tree
 
@@ -28,8 +27,8 @@ KEPT = "jaxgrad inner gradient"
 """The name under which `jax.checkpoint` is told to keep the gradient of a step, which then is not computed again."""
 
 TRUSTED = tuple(
-    os.path.dirname(os.path.abspath(str(module))) + os.sep
-    for module in (jax.__file__, optax.__file__, jaxgrad.__file__)
+    os.path.dirname(os.path.abspath(str(place))) + os.sep
+    for place in (jax.__file__, optax.__file__, os.path.dirname(os.path.dirname(__file__)))
 )
 """Where the rules of derivatives that a loss brings are those of its functions: JAX, optax, and this package."""
 

@@ -140,6 +140,7 @@ def refuse_constant(
         ValueError: If that is so.
     """
     program = jax.make_jaxpr(lambda params: judge(params, state, *query)[0])(params)
+    _jaxpr.refuse_refs(program.jaxpr, "loss_fn")
     moving = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(params)]
     passing = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name != "stop_gradient"]
     if any(_jaxpr.reached(program.jaxpr.replace(eqns=passing), moving, _jaxpr.is_inexact)):

@@ -64,8 +64,8 @@ def reweighted(
     def run(weights: Array, **how: Any) -> tuple[Array, Descent]:
         # the weights are widened once: thousands of small numbers are added to the derivative by them
         # cast here and not at every step: the loss of a step, traced once, is evaluated on what varies already
-        held = _sharding.vary((rows, _tree.widened(weights)), _sharding.varying((rows, weights, places)))
-        step_loss = _step_loss(loss, *held, axis_name)
+        read, by = _sharding.vary((rows, _tree.widened(weights)), _sharding.varying((rows, weights, places)))
+        step_loss = _step_loss(loss, read, by, axis_name)
         after = descend(step_loss, start, (places,), **{**options, **how})
         return judge(after.params, *judged_by), after
 

@@ -32,8 +32,8 @@ def refuse_list(
         return
     if _binds(loss_fn, params, *task[0]):
         message = (
-            f"{names} must be tuples, (x, y), for their items to be the arguments of loss_fn: a list is handed on as ONE"
-            " argument, like any other pytree"
+            f"{names} must be tuples, (x, y), for their items to be the arguments of loss_fn: a list is handed on as"
+            " ONE argument, like any other pytree"
         )
         raise TypeError(message)
 

@@ -34,8 +34,8 @@ def select(patterns: str | Sequence[str] | None = None) -> list[Case]:
 
     Example:
         >>> from jaxgrad import verify
-        >>> [case.id for case in verify.select("H*")]
-        ['H1', 'H2']
+        >>> [case.id for case in verify.select("P*")]
+        ['P1', 'P2', 'P3']
 
     References:
         The table of cases in the README.

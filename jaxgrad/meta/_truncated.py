@@ -1,0 +1,207 @@
+"""The gradient of the loss after adaptation, through the last steps of the adaptation alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal, overload
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
+from jaxgrad.meta._engine._descent import Descent, descend, value_and_grad
+from jaxgrad.meta._engine._memory import Memory
+from jaxgrad.meta._engine._statistics import Statistics, of_state
+from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
+
+__all__ = ["truncated_gradient"]
+
+
+@overload
+def truncated_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    window: int,
+    has_aux: Literal[False] = False,
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> T: ...
+@overload
+def truncated_gradient(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    window: int,
+    has_aux: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> tuple[T, Aux]: ...
+@jit(
+    "loss_fn",
+    "optimizer",
+    "num_steps",
+    "window",
+    "has_aux",
+    "wrt",
+    "inner_wrt",
+    "memory",
+    "chunk",
+    "per_step",
+    "statistics",
+    "axis_name",
+)
+def truncated_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Any],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    window: int,
+    has_aux: bool = False,
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> Any:
+    r"""Differentiate the query losses through the last ``window`` of the inner steps.
+
+    .. math:: \frac{1}{T} \sum_{t=1}^{T} \frac{\partial L(\theta_K^{(t)};\, \text{query}_t)}
+              {\partial \theta_{K-W}^{(t)}},
+
+    the derivative by the weights that enter the window of W steps; the optimizer's state that enters it is a constant.
+    With ``window=num_steps`` it is `maml_gradient`, with 0 `first_order_gradient`; what lies between leaves out the
+    derivatives of the first steps, whose part shrinks where the inner loss is strongly convex.
+
+    Args:
+        loss_fn: ``loss_fn(params, *data) -> ()``, the loss of ONE task, for both levels, as in `maml_gradient`. Static.
+            More in ``help(jaxgrad)``.
+        params: Pytree of floating-point arrays, where every task starts.
+        support: What the tasks adapt to; tasks along the leading axis of every leaf.
+        query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
+        optimizer: An optax transformation for the inner steps, as in `adapt`. Static.
+        num_steps: How many inner steps, a Python integer.
+        window: Through how many of them, the last ones, the derivative goes: from 0 to ``num_steps``.
+        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
+        wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
+            ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves.
+        inner_wrt: Which leaves the inner steps move, given likewise.
+        memory: What is kept of the steps in the window, as in `value_and_maml_gradient`.
+        chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
+        per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
+        state: The model's state beside its parameters, which the loss then takes and returns, as in
+            `value_and_maml_gradient`.
+        statistics: ``"frozen"``, ``"transductive"`` or ``"carried"``: what becomes of that state. What enters the
+            window is a constant too.
+        axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
+            devices' tasks; ``None``: over the device's own.
+
+    Returns:
+        The truncated gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient,
+        aux)``: the aux of the query loss at the adapted parameters, tasks along its leading axis.
+
+    Raises:
+        ValueError: If ``window`` does not lie from 0 to ``num_steps``, or as in `maml_gradient`.
+        TypeError: If ``window`` is no Python integer, or as in `maml_gradient`.
+
+    Cost:
+        ``1 + num_steps + 2.7 window`` gradients (FLOPs), all tasks at once. Memory: that of `maml_gradient` with
+        ``window`` steps.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import jaxgrad
+        >>> def loss(params, target):
+        ...     return 0.5 * (params["w"] - target) ** 2
+        >>> params, targets = {"w": jnp.array(0.0)}, jnp.array([1.0, 3.0])
+        >>> inner = {"optimizer": optax.sgd(0.5), "num_steps": 2}
+        >>> [
+        ...     jaxgrad.meta.truncated_gradient(loss, params, targets, targets, window=w, **inner)["w"].item()
+        ...     for w in (0, 1, 2)
+        ... ]
+        [-0.5, -0.25, -0.125]
+
+    References:
+        Shaban, Cheng, Hatch and Boots (2019), Truncated back-propagation for bilevel optimization, AISTATS, eq. 10.
+    """
+    loss_fn = of_one_task(loss_fn)
+    num_tasks = check_tasks(support, query)
+    steps = _check.count(num_steps, "num_steps")
+    through = _check.count(window, "window", most=steps, advice="it is a number of the last of num_steps inner steps")
+    params = _sharding.replicated(params, axis_name)
+    at_once = num_tasks if chunk is None else min(_check.count(chunk, "chunk", least=1), num_tasks)
+    inner: Any = {"optimizer": optimizer, "wrt": inner_wrt, "has_aux": has_aux, "statistics": statistics}
+    judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
+    subset = _tree.held(judge, params, wrt, has_aux=True)
+    _check.differentiable(params=subset.active)
+
+    def of_task(support: Tree, query: Tree) -> tuple[Any, Tree]:
+        first, last = _cut(support, steps - through, per_step)
+        options: Any = {**inner, "per_step": per_step}
+        early: Descent = descend(
+            loss_fn, params, first, num_steps=steps - through, memory="unrolled", state=state, **options
+        )
+        enters = early._replace(opt_state=jax.lax.stop_gradient(early.opt_state))
+
+        def ahead(active: Params, now: Tree, *data: Any) -> tuple[Array, Tree]:
+            options["opt_state"] = enters.opt_state
+            start = entering.embed(active, lambda leaf: leaf)
+            kept: Any = {"memory": memory, "copies": at_once}
+            after = descend(loss_fn, start, last, num_steps=through, state=now, **kept, **options)
+            value, (aux, _) = judge(after.params, after.state, *data)
+            return value, aux
+
+        data = arguments(query)
+        entering = _tree.restrict(judge, enters.params, wrt, (enters.state, *data), None, has_aux=True)
+        (value, aux), gradient = value_and_grad(lambda active: ahead(active, enters.state, *data), entering.active)
+        return (value, gradient), aux
+
+    def weighted(tasks: Any, weights: Array) -> tuple[Any, Tree]:
+        results, aux = jax.vmap(of_task)(*tasks)
+        return jax.tree.map(lambda x: jnp.tensordot(weights.astype(x.dtype), x, 1), _tree.widened(results)), aux
+
+    if at_once == num_tasks:
+        results, aux = jax.vmap(of_task)(support, query)
+        _, gradient = jax.tree.map(lambda leaf: leaf.mean(0), results)
+    else:
+        (_, gradient), aux = mean_over_tasks(weighted, (support, query), at_once)
+        gradient = jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), gradient, subset.active)
+    gradient = subset.embed(_sharding.mean_over(gradient, axis_name))
+    return (gradient, aux) if has_aux else gradient
+
+
+def _cut(support: Tree, at: int, per_step: bool) -> tuple[Tree, Tree]:
+    """Return the data of the steps before the window, and of those in it."""
+    if not per_step:
+        return support, support
+    return jax.tree.map(lambda leaf: leaf[:at], support), jax.tree.map(lambda leaf: leaf[at:], support)
