@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, Literal, NamedTuple, TypeVar, cast, overload
+from typing import Any, Concatenate, Literal, NamedTuple, overload
 
 import optax
 from jax.typing import ArrayLike
 
-from jaxgrad import _frames
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Params, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import first_failure
 from jaxgrad.meta._engine._memory import Memory
-from jaxgrad.meta._engine._reweighted import refuse_known_places, reweighted
+from jaxgrad.meta._engine._reweighted import STATIC, known_places, reweighted
 
-__all__ = ["DataWeights", "data_weights_gradient", "known_places"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-STATIC = ("validation_loss", "optimizer", "inner_wrt", "memory", "axis_name")
-"""The static options of functions of a training on weighted examples."""
+__all__ = ["DataWeights", "data_weights_gradient"]
 
 
 class DataWeights(NamedTuple):
@@ -37,22 +30,6 @@ class DataWeights(NamedTuple):
     """Of shape ``(num_steps,)``: the objective of each step, at the parameters from which it starts."""
     diverged_at: Array
     """The first step whose objective is infinite or NaN, an integer; -1 where none is."""
-
-
-def known_places(fun: F) -> F:
-    """Refuse indices outside of the examples before anything is computed, where their numbers are known."""
-
-    @functools.wraps(fun)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            given = dict(zip(("loss_fn", "params", "examples", "indices"), args, strict=False)) | kwargs
-            refuse_known_places(given.get("indices"), given.get("examples"))
-            return fun(*args, **kwargs)
-        except Exception as error:
-            _frames.hide(error)
-            raise
-
-    return cast(F, call)
 
 
 @overload

@@ -13,9 +13,8 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._data_weights import STATIC, known_places
 from jaxgrad.meta._engine._memory import Memory
-from jaxgrad.meta._engine._reweighted import reweighted
+from jaxgrad.meta._engine._reweighted import STATIC, known_places, reweighted
 
 __all__ = ["Smoothness", "smoothness"]
 

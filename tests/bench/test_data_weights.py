@@ -1,5 +1,6 @@
 """``python -m bench.data_weights``: what it prints and keeps, how it goes on, and what wrong usage gets."""
 
+import os
 import subprocess
 import sys
 import time
@@ -43,8 +44,8 @@ def test_in_small_and_once_more_from_what_is_kept(tmp_path):
 @pytest.mark.slow
 def test_a_killed_command_goes_on(tmp_path):
     command = [sys.executable, "-m", "bench.data_weights", *SIZES.split(), "--seeds", "3", "--folder"]
-    killed = tmp_path / "killed"
-    running = subprocess.Popen([*command, str(killed)], cwd=ROOT, stderr=subprocess.PIPE)
+    killed, settings = tmp_path / "killed", {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    running = subprocess.Popen([*command, str(killed)], cwd=ROOT, env=settings, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 240
     while not (killed / "steps" / "1").exists() and time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.01)
@@ -52,7 +53,7 @@ def test_a_killed_command_goes_on(tmp_path):
     running.kill()
     running.communicate()
     runs = [
-        subprocess.run([*command, str(folder)], cwd=ROOT, capture_output=True, check=True)
+        subprocess.run([*command, str(folder)], cwd=ROOT, env=settings, capture_output=True, check=True)
         for folder in (killed, tmp_path / "whole")
     ]
     assert runs[0].stdout == runs[1].stdout

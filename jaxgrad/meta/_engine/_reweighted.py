@@ -1,20 +1,26 @@
 """Training on weighted examples, which are read by their places in the data at every step, and never copied."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _check, _frames, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree
 from jaxgrad.meta._engine._descent import Descent, descend, value_and_grad
 from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
-__all__ = ["Reweighted", "refuse_known_places", "reweighted"]
+__all__ = ["STATIC", "Reweighted", "known_places", "reweighted"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STATIC = ("validation_loss", "optimizer", "inner_wrt", "memory", "axis_name")
+"""The static options that functions of a training on weighted examples share."""
 
 
 class Reweighted(NamedTuple):
@@ -62,8 +68,8 @@ def reweighted(
     options: Any = {"num_steps": len(places), "per_step": True, "axis_name": axis_name, "wrt": inner_wrt, **inner}
 
     def run(weights: Array, **how: Any) -> tuple[Array, Descent]:
-        # the weights are widened once: thousands of small numbers are added to the derivative by them
-        # cast here and not at every step: the loss of a step, traced once, is evaluated on what varies already
+        # widened once: thousands of small numbers are added to the derivative by the weights. Cast here and not at
+        # every step: the loss of a step is traced once, and evaluated on what varies already
         read, by = _sharding.vary((rows, _tree.widened(weights)), _sharding.varying((rows, weights, places)))
         step_loss = _step_loss(loss, read, by, axis_name)
         after = descend(step_loss, start, (places,), **{**options, **how})
@@ -161,7 +167,23 @@ def _weights(weights: Any, count: int, kind: Any) -> Array:
     return jnp.asarray(weights)
 
 
-def refuse_known_places(indices: Any, examples: Tree) -> None:
+def known_places(fun: F) -> F:
+    """Refuse indices outside of the examples before anything is computed, where their numbers are known."""
+
+    @functools.wraps(fun)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = dict(zip(("loss_fn", "params", "examples", "indices"), args, strict=False)) | kwargs
+            _refuse_known_places(given.get("indices"), given.get("examples"))
+            return fun(*args, **kwargs)
+        except Exception as error:
+            _frames.hide(error)
+            raise
+
+    return cast(F, call)
+
+
+def _refuse_known_places(indices: Any, examples: Tree) -> None:
     """Refuse indices outside of the examples, where their numbers are known: where they are not, the result is NaN.
 
     Raises:
