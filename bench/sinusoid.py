@@ -104,7 +104,7 @@ def draw(path: Path, params: Any, curve: Any, support: Any, query: Any) -> None:
         for steps, color in zip(STEPS, ("#c9c9c9", "#e0a878", "#d1703c", "#1f4e79"), strict=True):
             fast = meta.adapt(loss, params, tuple(leaf[0] for leaf in support), optimizer=INNER, num_steps=steps)
             heights = np.asarray(network(fast, jnp.asarray(line, jnp.float32)[:, None]))[:, 0]
-            right.plot(line, heights, color=color, label=f"after {steps} steps")
+            right.plot(line, heights, color=color, label=f"after {steps} step{'s' * (steps != 1)}")
         right.set(xlabel="x", title="a new wave")
         right.legend(fontsize="x-small")
 
@@ -135,7 +135,7 @@ def main(
     errors = np.asarray(judged(state[0], support, query))
     print(f"{thousands},000 meta-steps; error on {test} new waves, with its 95% interval:")
     for steps, row in zip(STEPS, errors, strict=True):
-        print(f"  after {steps:2d} steps: {row.mean():.3f} +- {1.96 * row.std(ddof=1) / np.sqrt(test):.3f}")
+        print(f"  after {steps:2d} step{'s' * (steps != 1)}: {row.mean():.3f} +- {1.96 * row.std(ddof=1) / np.sqrt(test):.3f}")
     print(f"{time.perf_counter() - start:.0f} s")
     if picture:
         draw(picture, state[0], curve, support, split(waves(judge, test, 10 * SHOTS))[1])

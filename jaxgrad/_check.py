@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
+from jaxgrad import _jaxpr
 from jaxgrad._types import Tree
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "numbers_like",
     "optimizer",
     "pair",
+    "positive",
     "real_scalar",
+    "same_arrays",
     "same_leading",
     "scalar_loss",
 ]
@@ -258,6 +261,18 @@ def choice(value: Any, name: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(message)
 
 
+def same_arrays(tree: Tree, other: Tree) -> bool:
+    """Say whether a tree holds the very arrays of another, as far as that can be told.
+
+    Values are not known in a trace. An array that was computed there is another; of one that came in from outside it
+    cannot be told: ``jax.jit(update)(params, state, params)`` is given the same arrays, and makes two tracers of each.
+    """
+    mine, others = jax.tree.leaves(tree), jax.tree.leaves(other)
+    return len(mine) == len(others) and all(
+        a is b or (_jaxpr.is_argument(a) and jnp.shape(a) == jnp.shape(b)) for a, b in zip(mine, others, strict=True)
+    )
+
+
 def number(value: Any, name: str) -> None:
     """Refuse what is not one real number: a Python number, or an array of shape ``()``, traced or not.
 
@@ -316,6 +331,20 @@ def non_negative(value: Any, name: str) -> None:
         of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
         if (of_numpy or isinstance(number, int | float)) and not number >= 0:
             message = f"{locate(name, path)} must not be negative or NaN; got {number!r}"
+            raise ValueError(message)
+
+
+def positive(value: Any, name: str) -> None:
+    """Refuse a number that is not above zero, alone or in a tree: Python's or NumPy's; one of JAX passes unseen.
+
+    Raises:
+        ValueError: If a number is negative, zero or NaN.
+    """
+    non_negative(value, name)
+    for path, number in jtu.tree_leaves_with_path(value):
+        of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
+        if (of_numpy or isinstance(number, int | float)) and number == 0:
+            message = f"{locate(name, path)} must be positive; got {number!r}"
             raise ValueError(message)
 
 

@@ -70,6 +70,7 @@ __all__ = [
     "functions",
     "has_backward_rule",
     "has_refs",
+    "is_argument",
     "is_inexact",
     "is_reverse_only",
     "jaxpr_as_fun",
@@ -410,6 +411,12 @@ def settled(
         if grown == carry:
             return carry, results[len(carry) :]
         carry = grown
+
+
+def is_argument(value: Any) -> bool:
+    """Say whether a value is traced, and not the result of an operation of the trace that it belongs to."""
+    # what an operation has computed knows that operation as its parent
+    return isinstance(value, jax.core.Tracer) and getattr(value, "parent", None) is None
 
 
 def is_inexact(thing: Any) -> bool:

@@ -37,7 +37,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def jit(
-    *static: str, non_negative: tuple[str, ...] = (), static_functions: tuple[str, ...] = (), name: str = ""
+    *static: str,
+    non_negative: tuple[str, ...] = (),
+    positive: tuple[str, ...] = (),
+    static_functions: tuple[str, ...] = (),
+    name: str = "",
 ) -> Callable[[F], F]:
     """Compile a function with the named arguments static; the function's type is kept.
 
@@ -49,6 +53,7 @@ def jit(
         *static: Names of the arguments that are functions or options, known when the function is traced.
         non_negative: Names of the traced arguments that are refused when they are numbers of Python or NumPy below
             zero, or trees with such numbers.
+        positive: Names of those that are refused at zero too.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
         name: What messages call the function, where that is not its own name.
 
@@ -57,7 +62,7 @@ def jit(
     """
 
     def decorate(fun: F) -> F:
-        layout = _Layout(fun, name, static, static_functions, non_negative)
+        layout = _Layout(fun, name, static, static_functions, non_negative, positive)
         programs = _Programs(layout)
 
         @functools.wraps(fun)
@@ -65,7 +70,7 @@ def jit(
             try:
                 if not _is_outside():
                     return layout.inline(args, kwargs)
-                if non_negative:
+                if layout.checks:
                     layout.check_numbers(args, kwargs)
                 return programs.run(args, kwargs)
             except Exception as error:
@@ -123,11 +128,13 @@ class _Layout:
         static: tuple[str, ...],
         static_functions: tuple[str, ...],
         non_negative: tuple[str, ...],
+        positive: tuple[str, ...],
     ) -> None:
         parameters = inspect.signature(fun).parameters.values()
         self.fun, self.name = fun, name or fun.__name__
         self.names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.static, self.static_functions, self.non_negative = static, static_functions, non_negative
+        self.static, self.static_functions = static, static_functions
+        self.checks = dict.fromkeys(non_negative, _check.non_negative) | dict.fromkeys(positive, _check.positive)
         self.positions = {self.names.index(name): name for name in static if name in self.names}
         self.first_only = list(self.positions) == [0]
         self.function = next((name for name in self.names[:1] if name in static and name in FUNCTIONS), "")
@@ -155,12 +162,12 @@ class _Layout:
         return {name: tree for name, tree in given.items() if name not in fixed}
 
     def check_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Refuse negative numbers where they have no meaning."""
-        for name in self.non_negative:
+        """Refuse negative numbers, and zeros, where they have no meaning."""
+        for name, check in self.checks.items():
             if name in kwargs:
-                _check.non_negative(kwargs[name], name)
+                check(kwargs[name], name)
             elif name in self.names and self.names.index(name) < len(args):
-                _check.non_negative(args[self.names.index(name)], name)
+                check(args[self.names.index(name)], name)
 
     def check_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse what is no function where one comes first."""

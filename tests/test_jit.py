@@ -18,6 +18,19 @@ from jaxgrad import _jit
 from jaxgrad._jit import jit
 
 
+@jit(positive=("width",))
+def divided(x, width):
+    return x / width
+
+
+def test_what_must_be_positive():
+    assert divided(jnp.ones(()), 2.0) == 0.5
+    for wrong, words in ((0, "be positive; got 0"), (np.float32(0), "be positive"), (-1.0, "not be negative or NaN")):
+        with pytest.raises(ValueError, match=f"width must {words}"):
+            divided(jnp.ones(()), wrong)
+    assert divided(jnp.ones(()), width=jnp.zeros(())) == jnp.inf
+
+
 @jit("fun", "power", non_negative=("radius",))
 def apply(fun, x, *data, power=1, radius=1.0):
     """A public function in small: a static function, a static option, a number that must not be negative."""

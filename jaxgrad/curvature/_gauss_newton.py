@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
@@ -16,6 +18,7 @@ from jaxgrad._uses._map_examples import map_examples, one_example
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._least_squares import Equations, damped_step
 from jaxgrad.curvature._engine._linear import linear_map
+from jaxgrad.curvature._engine._update_arguments import refuse_misuse
 
 __all__ = ["GaussNewtonState", "gauss_newton"]
 
@@ -26,14 +29,14 @@ FIRST = 1e-3
 
 
 class GaussNewtonState(NamedTuple):
-    """What a step leaves to the next one; all are numbers."""
+    """What a step leaves to the next one, numbers, and what it tells."""
 
     damping: Array
     """Of the next step."""
     growth: Array
     """The factor of the damping where the next step is rejected: 2, and twice that after every rejection."""
     loss: Array
-    """Half the sum of the squares of the residuals at the parameters that the last update led to."""
+    """Half the sum of the squares of the residuals at ``optax.apply_updates(params, update)`` of the last update."""
     gain_ratio: Array
     """How much the last step lowered the loss, in what the linear model foretold; 1 where that is right."""
     accepted: Array
@@ -42,6 +45,8 @@ class GaussNewtonState(NamedTuple):
     """The norm of the residual of the last linear system, in that of its right-hand side: the gradient."""
     steps: Array
     """How many steps were tried."""
+    aux: Any = None
+    """With ``has_aux`` the second of the pair there, ``None`` before the first update; no step reads it."""
 
 
 class _Options(NamedTuple):
@@ -53,6 +58,7 @@ class _Options(NamedTuple):
     max_products: int
     tolerance: ArrayLike
     per_example: bool
+    has_aux: bool
     wrt: Wrt
     axis_name: AxisName
 
@@ -65,6 +71,7 @@ def gauss_newton(
     max_products: int = 100,
     tolerance: ArrayLike = 1e-3,
     per_example: bool = False,
+    has_aux: bool = False,
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -76,11 +83,17 @@ def gauss_newton(
                           {\tfrac12 \lVert r \rVert^2 - \tfrac12 \lVert r + J \delta \rVert^2}
 
     It computes the residuals itself: call ``update(params, state, params, batch=(x, y))``, with ``params`` in the place
-    of gradients (``None`` will do where no wrapper wants a tree), alone or at the head of an ``optax.chain``. A step
-    that does not lower the loss is rejected, inside of a compiled program: its update is zero and the damping rises.
-    Where it does, the gain ratio :math:`\rho` adapts the damping by Nielsen's rule,
-    :math:`\lambda \leftarrow \lambda \max(\tfrac13, 1 - (2 \rho - 1)^3)`. So the loss of one batch never rises; the
-    steps are for a whole data set, or collocation points, and not for small random batches.
+    of gradients (``None`` will do where no wrapper wants a tree), alone or at the head of an ``optax.chain``. What
+    stands in that place is not read, and gradients are refused where they can be told from ``params``: not where they
+    come into a compiled ``update`` from outside. `optax.MultiSteps`, `optax.masked` and `optax.partition` cannot be
+    around it: join the batches, and choose leaves by ``wrt``.
+
+    A step that does not lower the loss is rejected, inside of a compiled program: its update is zero and the damping
+    rises. Where it does, the gain ratio :math:`\rho` adapts the damping by Nielsen's rule,
+    :math:`\lambda \leftarrow \lambda \max(\tfrac13, 1 - (2 \rho - 1)^3)`. A step is judged where
+    ``optax.apply_updates(params, update)`` leads, rounded as the parameters are, also to 16 bits. So the loss of one
+    batch never rises, unless what follows in a chain changes the update; the steps are for a whole data set, or
+    collocation points, and not for small random batches.
 
     ``"dense"`` forms the Jacobian and solves by a QR factorisation of it with the damping below, in the space of the
     residuals where these are fewer than the parameters: the condition number is not squared. ``"cg"`` forms nothing,
@@ -88,8 +101,8 @@ def gauss_newton(
 
     Args:
         residual_fn: ``residual_fn(params, *batch)`` returns the residuals, any pytree of floating-point arrays. Half
-            the sum of their squares is the loss: scale them where it is to be a mean. Pass a named function. More in
-            ``help(jaxgrad)``.
+            the sum of their squares is the loss: scale them where it is to be a mean. Every leaf of a tuple counts, a
+            second one too, unless ``has_aux`` is set. Pass a named function. More in ``help(jaxgrad)``.
         damping: The first :math:`\lambda`, not negative.
         solver: ``"dense"``, ``"cg"``, or ``"auto"``: dense up to 2048 residuals or parameters, whichever are fewer.
         max_products: For ``"cg"``: how many iterations at most.
@@ -97,6 +110,9 @@ def gauss_newton(
         per_example: Whether ``residual_fn(params, *example)`` takes ONE example of the batch, along whose leading axes
             it is mapped. The rows of the Jacobian are then those of single examples, and all of them together cost as
             much as one gradient for every residual of an example.
+        has_aux: Whether ``residual_fn`` returns a pair ``(residuals, aux)``. The aux at the parameters that the update
+            leads to, with ``per_example`` one for every example, is the ``aux`` of the state: ``None`` before the first
+            update, so that a scan carries ``state._replace(aux=None)`` and gives ``state.aux`` beside it.
         wrt: Which leaves move: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all; the
             updates of the others are zero.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over whose devices the batch is spread: the
@@ -105,14 +121,14 @@ def gauss_newton(
 
     Returns:
         The transformation. Its state is a `GaussNewtonState` with ``damping``, ``growth``, ``loss``, ``gain_ratio``,
-        ``accepted``, ``solve_residual`` and ``steps``.
+        ``accepted``, ``solve_residual``, ``steps`` and ``aux``.
 
     Raises:
         ValueError: If ``damping`` or ``tolerance`` is negative, ``solver`` is unknown or ``max_products`` below 1; and
-            in ``update`` if ``params`` is missing, gradients are given, which would be lost, or ``axis_name`` is no
-            axis around.
-        TypeError: If ``residual_fn`` is no function; and in ``update`` if ``batch`` is no tuple, or a leaf that moves
-            or a residual is no real floating-point array.
+            in ``update`` if ``params`` is missing or has masked leaves, gradients are given, which would be lost, or
+            ``axis_name`` is no axis around.
+        TypeError: If ``residual_fn`` is no function; and in ``update`` if ``batch`` is no tuple of what it takes, a
+            leaf that moves or a residual is no real floating-point array, or ``has_aux`` is set and there is no pair.
 
     Cost:
         The residuals twice, and for n residuals and P parameters ``"dense"`` ``min(n, P)`` products with the Jacobian
@@ -144,11 +160,12 @@ def gauss_newton(
         _check.number(value, name)
         _check.non_negative(value, name)
     most = _check.count(max_products, "max_products", least=1)
-    options = _Options(residual_fn, damping, solver, most, tolerance, per_example, wrt, axis_name)
+    options = _Options(residual_fn, damping, solver, most, tolerance, per_example, has_aux, wrt, axis_name)
 
     def init(params: Params) -> GaussNewtonState:
-        _check.differentiable(params=params)
-        kept = _tree.accumulator(*(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))
+        _check.differentiable(params=_tree.held(residual_fn, params, wrt).active)
+        kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(params)]
+        kept = _tree.accumulator(*(kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)))
         first, two, unknown = (jnp.asarray(value, kept) for value in (damping, 2.0, jnp.inf))
         zero = jnp.zeros((), kept)
         return GaussNewtonState(first, two, unknown, zero, jnp.zeros((), bool), zero, jnp.zeros((), jnp.int32))
@@ -156,38 +173,10 @@ def gauss_newton(
     def update(
         updates: Any, state: GaussNewtonState, params: Any = None, *, batch: Any = (), **extra: Any
     ) -> tuple[Any, GaussNewtonState]:
-        del extra
-        _refuse_misuse(updates, state, params, batch)
+        refuse_misuse(residual_fn, GaussNewtonState, updates, state, params, batch, extra)
         return _step(options, state, params, tuple(batch))
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _refuse_misuse(updates: Any, state: Any, params: Any, batch: Any) -> None:
-    """Refuse arguments of ``update`` that would be lost, or that are not there.
-
-    Raises:
-        ValueError: If ``params`` is missing, or there are gradients.
-        TypeError: If the batch is no tuple, or the state is another's.
-    """
-    if params is None:
-        message = "params must be given, since update computes the residuals: update(params, state, params, batch=...)"
-        raise ValueError(message)
-    if not isinstance(state, GaussNewtonState):
-        message = f"state must be the GaussNewtonState that init(params) returned; got {_check.describe(state)}"
-        raise TypeError(message)
-    pairs = zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=False)
-    if updates is not None and not all(a is b for a, b in pairs):
-        message = (
-            "updates must be None, or params where a wrapper insists on a tree: gauss_newton computes its step from"
-            " residual_fn and batch=, and gradients given here would be lost"
-        )
-        raise ValueError(message)
-    if not isinstance(batch, tuple | list):
-        message = (
-            f"batch must be a tuple of what follows params in residual_fn; got {_check.describe(batch)}: batch=(x,)"
-        )
-        raise TypeError(message)
 
 
 def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tuple[Any, ...]) -> Any:
@@ -197,13 +186,16 @@ def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tup
     # whether the last step was accepted is not read
     numbers = _sharding.replicated((state.damping, state.growth, state.steps), axis_name)
     state = state._replace(damping=numbers[0], growth=numbers[1], steps=numbers[2])
-    subset = _tree.restrict(_flat(options), params, options.wrt, batch)
+    subset = _tree.restrict(_flat(options), params, options.wrt, batch, has_aux=options.has_aux)
     _check.differentiable(params=subset.active)
-    # each device has residuals of its own, also where its batch is that of the others
-    point = _sharding.vary(_tree.widened(subset.active), frozenset(_sharding.names(axis_name)))
 
-    def residuals(point: Tree) -> Array:
-        return subset.fun(_stacks.with_dtypes(point, subset.active), *batch).astype(state.loss.dtype)
+    def own(active: Tree) -> Tree:
+        # each device has residuals of its own, also where its batch is that of the others
+        return _sharding.vary(_tree.widened(active), frozenset(_sharding.names(axis_name)))
+
+    def residuals(point: Tree) -> tuple[Array, Any]:
+        value, aux = subset.pair(_stacks.with_dtypes(point, subset.active), *batch)
+        return value.astype(state.loss.dtype), aux
 
     def rows() -> Tree:
         def of_one(example: Any) -> Tree:
@@ -212,15 +204,26 @@ def _step(options: _Options, state: GaussNewtonState, params: Params, batch: tup
 
         return jax.vmap(of_one)(batch)
 
-    linear = linear_map(lambda point: (residuals(point), None), point)
+    point = own(subset.active)
+    linear = linear_map(residuals, point)
     equations = Equations(linear, rows if options.per_example else None, axis_name)
     slope = equations.pull(linear.outputs)
     step = damped_step(equations, slope, state.damping, options.solver, options.tolerance, options.max_products)
-    after = _judged(equations, residuals(_tree.add(point, step)), step, slope, state)
-    update = subset.embed(
-        jax.tree.map(lambda d, w: jnp.where(after.accepted, d, 0).astype(jnp.result_type(w)), step, subset.active)
+    update, reached = _rounded(step, subset.active)
+    there, aux = residuals(own(reached))
+    after = _judged(equations, there, step, slope, state)
+    update, aux = (
+        jax.tree.map(functools.partial(jnp.where, after.accepted), new, old)
+        for new, old in ((update, jax.tree.map(jnp.zeros_like, update)), (aux, linear.aux))
     )
-    return update, after
+    return subset.embed(update), after._replace(aux=aux)
+
+
+def _rounded(step: Tree, active: Tree) -> tuple[Tree, Tree]:
+    """Return an update in the dtypes of the parameters, and those that `optax.apply_updates` makes of it."""
+    # XLA may keep more digits than 16 bits have inside of a program (xla_allow_excess_precision): not across a barrier
+    update = lax.optimization_barrier(_stacks.with_dtypes(step, active))
+    return update, lax.optimization_barrier(optax.apply_updates(active, update))
 
 
 def _judged(equations: Equations, there: Array, step: Tree, slope: Tree, state: GaussNewtonState) -> GaussNewtonState:
@@ -235,25 +238,31 @@ def _judged(equations: Equations, there: Array, step: Tree, slope: Tree, state: 
     ratio = jnp.where(foretold > 0, gained / jnp.where(foretold > 0, foretold, 1), 0)
     # what is foretold is below the rounding of the loss: there is nothing to learn from it
     ended = foretold <= jnp.finfo(loss.dtype).eps * loss
-    along, size = equations.push(slope), _tree.norm(slope)
+    along, size = equations.push(slope), _tree.norm(slope).astype(loss.dtype)
     curvature = inner(along, along) / jnp.where(size > 0, size**2, 1)
     damping, growth = _adapted(state, ratio, accepted, FIRST * curvature, ended)
     failed = _tree.add(_stacks.axpy(state.damping, step, equations.pull(moved)), slope)
-    relative = _tree.norm(failed) / jnp.where(size > 0, size, 1)
-    return GaussNewtonState(damping, growth, loss, ratio, accepted, relative, state.steps + 1)
+    relative = _tree.norm(failed).astype(loss.dtype) / jnp.where(size > 0, size, 1)
+    return GaussNewtonState(damping, growth, loss, ratio, accepted, relative, state.steps + 1, None)
 
 
-def _flat(options: _Options) -> Callable[..., Array]:
-    """Return the residuals as one vector, example by example where they are those of examples."""
+def _flat(options: _Options) -> Callable[..., Any]:
+    """Return the residuals as one vector, example by example where they are those of examples; with an aux a pair."""
 
-    def one(params: Params, *batch: Any) -> Array:
-        result = options.residual_fn(params, *batch)
+    def one(params: Params, *batch: Any) -> Any:
+        result, aux = options.residual_fn(params, *batch), None
+        if options.has_aux:
+            result, aux = _check.pair(result, "residual_fn", "the pair (residuals, aux), since has_aux=True")
+        if isinstance(result, tuple) and not options.has_aux:
+            _check.floating(**{"the result of residual_fn, all of it without has_aux=True,": result})
         _check.floating(**{"the result of residual_fn": result})
-        return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(_tree.widened(result))])
+        vector = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(_tree.widened(result))])
+        return (vector, aux) if options.has_aux else vector
 
-    def every(params: Params, *batch: Any) -> Array:
+    def every(params: Params, *batch: Any) -> Any:
         _check.batch(batch)
-        return map_examples(one_example(one), params, batch).ravel()
+        found = map_examples(one_example(one), params, batch)
+        return (found[0].ravel(), found[1]) if options.has_aux else found.ravel()
 
     return every if options.per_example else one
 

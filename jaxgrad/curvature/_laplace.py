@@ -28,7 +28,7 @@ class Curved(Protocol):
         """Return the inverse of the root of the matrix plus ``damping``, times a vector."""
 
 
-@jit(non_negative=("prior_precision", "num_examples"))
+@jit(positive=("prior_precision", "num_examples"))
 def log_evidence(
     curved: Curved, params: Tree, loss: ArrayLike, *, prior_precision: ArrayLike, num_examples: ArrayLike
 ) -> Array:
@@ -55,7 +55,7 @@ def log_evidence(
         A number, in nats, for the whole data set.
 
     Raises:
-        ValueError: If ``prior_precision`` or ``num_examples`` is negative, or ``params`` does not fit ``curved``.
+        ValueError: If ``prior_precision`` or ``num_examples`` is not positive, or ``params`` does not fit ``curved``.
         TypeError: If ``curved`` has no ``log_determinant``, or a number is none.
 
     Cost:
@@ -87,7 +87,7 @@ def log_evidence(
     return -count * mean - 0.5 * precision * _tree.dot(moving, moving) - 0.5 * occam
 
 
-@jit("model_fn", "chunk", non_negative=("prior_precision", "num_examples"))
+@jit("model_fn", "chunk", positive=("prior_precision", "num_examples"))
 def predictive_covariance(
     model_fn: Function[T, Any, Array],
     params: T,
@@ -105,7 +105,8 @@ def predictive_covariance(
 
     Args:
         model_fn: ``model_fn(params, x) -> outputs``, the model of ONE example, with any shape of C outputs in all, such
-            as logits. Static: pass a named function. More in ``help(jaxgrad)``.
+            as logits; all leaves of a tuple are outputs, so leave an aux out. Static: pass a named function. More in
+            ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, the trained parameters.
         curved: The curvature :math:`K` of the mean loss, an object with ``inverse_square_root(vector, damping)`` such
             as `kfac` and `ekfac` return: take ``eigen()`` first for several calls. Leaves that it leaves out are taken
@@ -119,7 +120,7 @@ def predictive_covariance(
         Covariances of shape ``(B, C, C)``, positive semi-definite.
 
     Raises:
-        ValueError: If ``prior_precision`` or ``num_examples`` is negative, ``params`` does not fit ``curved``,
+        ValueError: If ``prior_precision`` or ``num_examples`` is not positive, ``params`` does not fit ``curved``,
             ``chunk`` is below 1, or the leading axes differ or are empty.
         TypeError: If ``curved`` has no ``inverse_square_root``, a number is none, or a leaf of ``params`` or an output
             is no real floating-point array.

@@ -42,14 +42,15 @@ def over_batches(
             leading axis.
         check: Whether to compare two products of the first batch, and its halves with the whole: a loss that is no pure
             function, one that reads a state of the host through a callback, and one whose examples see each other, a
-            BatchNorm in training mode, are refused. Three more products.
+            BatchNorm in training mode, are refused. Three more products. A batch whose product is not finite is refused
+            by its number, which waits for each.
 
     Returns:
         The product, with the structure, shapes and dtypes of ``vector``; it is summed in float32 at the least.
 
     Raises:
         ValueError: If there is no batch, one is empty or ragged, the product does not mirror ``vector``, or ``check``
-            finds two products that differ.
+            finds two products that differ, or one that is not finite.
         TypeError: If a batch is no tuple.
 
     Cost:
@@ -72,10 +73,12 @@ def over_batches(
     """
     _static.refuse_no_function(product, "over_batches: product", {"params": params})
     total, count = None, 0
-    for rows, weights in _padded(batches):
-        if total is None and check:
-            _compare(product, params, vector, rows, weights)
+    for number, (rows, weights) in enumerate(_padded(batches)):
         part = _step(product, params, vector, rows, weights)
+        if check:
+            _refuse_not_finite(part, number, params=params, vector=vector, batch=rows)
+        if check and number == 0:
+            _compare(product, params, vector, rows, weights, part)
         total = part if total is None else _added(total, part)
         count += int(weights.sum())
     if total is None:
@@ -121,17 +124,16 @@ def _divide(total: Tree, count: Any, like: Tree) -> Tree:
 
 
 def _compare(
-    product: Callable[..., Any], params: Tree, vector: Tree, rows: tuple[Tree, ...], weights: np.ndarray
+    product: Callable[..., Any], params: Tree, vector: Tree, rows: tuple[Tree, ...], weights: np.ndarray, whole: Tree
 ) -> None:
-    """Refuse a product that differs from itself, or from the sum of those of the two halves of the batch.
+    """Refuse a product that differs when it is taken again, or from the sum of those of the two halves of the batch.
 
     Raises:
         ValueError: With how far they differ, and what that means.
     """
-    whole, again = (_step(product, params, vector, rows, weights) for _ in range(2))
     _refuse_apart(
         whole,
-        again,
+        _step(product, params, vector, rows, weights),
         "two products of the same batch",
         "the loss is no pure function of its arguments (does it read a state of the host through a callback?); pass"
         " what changes, a random key too, in the data",
@@ -152,6 +154,31 @@ def _compare(
         "its examples see each other (a BatchNorm in training mode?), or the product is no weighted sum over them; use"
         " the running statistics, or a product of one batch",
     )
+
+
+def _refuse_not_finite(part: Tree, number: int, **given: Tree) -> None:
+    """Refuse a product that holds NaN or infinity.
+
+    Raises:
+        ValueError: With the number of the batch, and what of it is not finite itself.
+    """
+    if not _not_finite("the product", part):
+        return
+    found = [leaf for name, tree in given.items() for leaf in _not_finite(name, tree)]
+    cause = (
+        f"NaN or infinity is in {', '.join(found)}"
+        if found
+        else "all that it is given is finite: the loss, or a derivative, is not"
+    )
+    message = f"the product of batch {number} (from 0) is not finite; {cause}"
+    raise ValueError(message)
+
+
+def _not_finite(name: str, tree: Tree) -> list[str]:
+    """Return the places of the leaves with a number that is not finite."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    real = [(path, leaf) for path, leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    return [_check.locate(name, path) for path, leaf in real if not bool(jnp.all(jnp.isfinite(leaf)))]
 
 
 def _refuse_apart(first: Tree, second: Tree, what: str, meaning: str) -> None:

@@ -38,7 +38,7 @@ class SpectralDensity(NamedTuple):
     """Their shares of the eigenvalues, of the same shape; they add up to one for every probe."""
 
 
-@jit("product", "num_samples", "num_products", "num_points", "chunk", non_negative=("bandwidth",))
+@jit("product", "num_samples", "num_products", "num_points", "chunk", positive=("bandwidth",))
 def spectral_density(
     product: ProductFn,
     params: T,
@@ -80,8 +80,8 @@ def spectral_density(
 
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are fewer than two, ``num_products``,
-            ``num_points`` or ``chunk`` is too small, ``bandwidth`` is negative, ``grid`` is no vector, or a tree does
-            not mirror ``params``.
+            ``num_points`` or ``chunk`` is too small, ``bandwidth`` is not positive, ``grid`` is no vector, or a tree
+            does not mirror ``params``.
         TypeError: If a leaf of ``params`` is no real floating-point array.
 
     Cost:

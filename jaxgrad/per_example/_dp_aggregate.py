@@ -348,6 +348,7 @@ def _refuse_misuse(updates: Any, state: Any, params: Params, batch: Any, misplac
     Gradients handed in are never used, and who hands them in means something: accumulation by ``optax.MultiSteps``
     above all, which averages what it is given and passes on the last batch alone. Such wrappers are told from those
     that pass things on by identity, since values are not known in a trace: what they have computed is not ``params``.
+    What comes into a compiled ``update`` from outside cannot be told from ``params``, and is taken for it.
 
     Raises:
         ValueError: If ``params`` or the batch is missing, some leaves are masked, or there are gradients.
@@ -363,7 +364,7 @@ def _refuse_misuse(updates: Any, state: Any, params: Params, batch: Any, misplac
     if not isinstance(state, PrivateState):
         message = f"state must be the PrivateState that init(params) returned; got {_check.describe(state)}"
         raise TypeError(message)
-    if updates is not None and not _is_same(updates, params):
+    if updates is not None and not _check.same_arrays(updates, params):
         message = (
             "updates must be None, or params where a wrapper insists on a tree: dp_aggregate computes the gradients"
             " from batch=, and gradients given here would be lost; it cannot stand inside of optax.MultiSteps, where"
@@ -391,12 +392,6 @@ def _refuse_misspelt(extra: dict[str, Any]) -> None:
         if near:
             message = f"{name} is no argument of update; did you mean {near[0]}?"
             raise TypeError(message)
-
-
-def _is_same(tree: Tree, other: Tree) -> bool:
-    """Say whether two trees hold the very same arrays."""
-    mine, others = jax.tree.leaves(tree), jax.tree.leaves(other)
-    return len(mine) == len(others) and all(a is b for a, b in zip(mine, others, strict=True))
 
 
 def _refuse_masks(params: Params) -> None:

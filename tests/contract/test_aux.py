@@ -162,7 +162,6 @@ def parts(function, result):
 
 
 WITHOUT = {
-    "curvature.gauss_newton": "builds an optax transformation, whose updates have no room beside them",
     "curvature.predictive_covariance": "its function is a model of one example, whose outputs are not returned",
     "per_example.values": "its function returns any tree",
     "per_example.dp_aggregate": "builds an optax transformation, whose updates have no room beside them",

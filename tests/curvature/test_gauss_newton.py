@@ -135,6 +135,62 @@ def test_residuals_of_single_examples_make_the_same_step(rows, compiled_quickly)
     assert_parity(*steps)
 
 
+def narrow(w):
+    """A bent valley whose sum of squares has no rounding in float64, where the parameters have 16 bits."""
+    a, b = (w[name].astype(jnp.float64) for name in "ab")
+    return {"valley": b - a**2, "slope": 1 - a}, {"a": w["a"], "b": w["b"]}
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_a_step_is_judged_where_its_update_leads(dtype, compiled_quickly):
+    """The loss of the state is that at the rounded parameters, bit for bit, and never rises."""
+    optimizer = gauss_newton(narrow, damping=1e-3, has_aux=True, wrt=["a", "b"])
+    start = {"a": jnp.asarray(-1.2, dtype), "b": jnp.asarray(1.0, dtype), "count": jnp.arange(3), "wide": jnp.ones(1)}
+
+    def step(carry, _):
+        params, state = carry
+        update, state = optimizer.update(None, state, params)
+        params = optax.apply_updates(params, update)
+        return (params, state._replace(aux=None)), (params, state)
+
+    _, (params, states) = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=25))(
+        (start, optimizer.init(start))
+    )
+    a, b = (np.asarray(params[name], np.float64) for name in "ab")
+    for name in "ab":
+        assert params[name].dtype == dtype
+        assert np.array_equal(states.aux[name], params[name])
+    loss = ((b - a**2) ** 2 + (1 - a) ** 2) / 2
+    np.testing.assert_allclose(states.loss, loss, rtol=1e-14 if dtype == jnp.float32 else 0)
+    assert np.all(np.diff(loss) <= 0)
+    assert np.sum(states.accepted) > 3
+    assert loss[-1] < 0.01 * loss[0]
+
+
+def with_aux(w, x, y):
+    error = x @ w - y
+    return error, {"error": error, "label": jnp.round(y).astype(int)}
+
+
+@pytest.mark.parametrize("per_example", [False, True])
+def test_an_aux_is_that_where_the_update_leads(per_example, compiled_quickly):
+    start = jnp.array([1.0, -1.0, 2.0])
+    plain, ours = (
+        gauss_newton(fun, damping=0.5, per_example=per_example, has_aux=fun is with_aux) for fun in (line, with_aux)
+    )
+    want, _ = jax.jit(plain.update)(None, plain.init(start), start, batch=(X, Y))
+    update = jax.jit(functools.partial(ours.update, None))
+    got, state = update(ours.init(start), start, batch=(X, Y))
+    assert ours.init(start).aux is None
+    assert_parity(got, want)
+    assert_parity(state.aux, with_aux(start + want, X, Y)[1])
+    # of a step that is rejected it is that of where the parameters are
+    best = jnp.linalg.lstsq(X, Y)[0]
+    _, state = update(ours.init(start), best, batch=(X, jnp.full_like(Y, jnp.nan).at[0].set(0)))
+    assert not state.accepted
+    assert_parity(state.aux["error"][0], X[0] @ best)
+
+
 def far(w):
     """A step without damping from 3 goes to -8.5, and from there further away."""
     return jnp.arctan(w)
@@ -179,6 +235,26 @@ def test_leaves_that_do_not_move_and_a_chain():
     assert_parity(update, {"a": jnp.array(0.0), "b": jnp.array(0.22)})
 
 
+def test_compiled_as_documented_and_in_the_wrappers_of_optax(compiled_quickly):
+    """A compiled update makes two tracers of the same parameters."""
+    optimizer = optax.chain(gauss_newton(line, damping=0.0), optax.scale(1.0))
+    got, _ = jax.jit(optimizer.update)(Y[:3], optimizer.init(Y[:3]), Y[:3], batch=(X, Y))
+    assert_parity(Y[:3] + got, jnp.linalg.lstsq(X, Y)[0])
+
+
+def of_gradients(w):
+    return OURS.update(jax.grad(lambda w: jnp.sum(line(w, X, Y) ** 2))(w), OURS.init(w), w, batch=(X, Y))
+
+
+def wrapped(optimizer, w):
+    def call():
+        # the running mean of MultiSteps mixes dtypes
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(w, optimizer.init(w), w, batch=(X, Y))
+
+    return call
+
+
 def shifted(optimizer, **given):
     w = jnp.ones(3)
     return lambda: optimizer.update(
@@ -197,6 +273,23 @@ OURS = gauss_newton(line)
         (lambda: gauss_newton(line, solver="lu"), ValueError, "solver must be one of 'auto', 'dense', 'cg'"),
         (lambda: gauss_newton(line, max_products=0), ValueError, "max_products must be at least 1"),
         (shifted(OURS, updates=jnp.zeros(3)), ValueError, "gradients given here would be lost"),
+        (lambda: jax.jit(of_gradients)(jnp.ones(3)), ValueError, "gradients given here would be lost"),
+        (lambda: jax.jit(OURS.update)(X, OURS.init(Y), Y, batch=()), ValueError, "gradients given here would be lost"),
+        (
+            wrapped(optax.MultiSteps(OURS, 2), jnp.ones(3)),
+            ValueError,
+            "cannot stand inside .* join them",
+        ),
+        (wrapped(optax.masked(OURS, [True, False]), [Y, Y]), ValueError, r"masked leaves.*gauss_newton\(..., wrt="),
+        (shifted(OURS, batch=()), TypeError, r"follows params in residual_fn\(w, x, y\), as in .* got no arguments"),
+        (shifted(OURS, batch=(X,)), TypeError, r"follows params in residual_fn\(w, x, y\), as in .* got 1 argument"),
+        (
+            lambda: OURS.update(None, OURS.init(Y), Y, data=(X, Y)),
+            TypeError,
+            "got no arguments; data is read by nobody here",
+        ),
+        (shifted(gauss_newton(line, has_aux=True)), TypeError, r"the pair \(residuals, aux\), since has_aux=True"),
+        (shifted(gauss_newton(with_aux)), TypeError, r"without has_aux=True,\[1\]\['label'\]: got int"),
         (shifted(OURS, params=None), ValueError, "params must be given"),
         (shifted(OURS, batch=X), TypeError, r"batch must be a tuple .* got float64\[7,3\]"),
         (lambda: OURS.update(None, (), jnp.ones(3)), TypeError, "state must be the GaussNewtonState"),

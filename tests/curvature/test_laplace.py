@@ -90,3 +90,12 @@ def test_refusals():
         log_evidence(of_a_line(), W[:2], 0.0, **PRIOR)
     with pytest.raises(ValueError, match="chunk must be at least 1"):
         predictive_covariance(linear, W, of_a_line(), X, chunk=0, **PRIOR)
+
+
+@pytest.mark.parametrize("name", ["prior_precision", "num_examples"])
+@pytest.mark.parametrize("zero", [0, np.float32(0)])
+def test_refuses_zero(name, zero):
+    with pytest.raises(ValueError, match=f"{name} must be positive"):
+        log_evidence(of_a_line(), W, 0.0, **PRIOR | {name: zero})
+    with pytest.raises(ValueError, match=f"{name} must be positive"):
+        predictive_covariance(linear, W, of_a_line(), X, **PRIOR | {name: zero})

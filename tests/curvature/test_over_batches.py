@@ -55,6 +55,17 @@ def test_the_check_finds_what_two_products_show(compiled_quickly):
         over_batches(functools.partial(hvp, batch_norm), PARAMS, VECTOR, loader, check=True)
 
 
+def test_the_check_says_which_batch_is_not_finite(compiled_quickly):
+    for number, place in ((0, 1), (1, 5)):
+        bad = np.array(X)
+        bad[place, 0] = np.nan
+        with pytest.raises(ValueError, match=rf"product of batch {number} .* not finite.* is in batch\[0\]$"):
+            over_batches(HESSIAN, PARAMS, VECTOR, batches_of(4, bad, Y), check=True)
+    root = functools.partial(hvp, weighted_loss(lambda w, x: jnp.sqrt(w * x)))
+    with pytest.raises(ValueError, match="all that it is given is finite: the loss, or a derivative, is not"):
+        over_batches(root, 0.0 * X[0, 0], X[0, 0], [(X[:, 0] ** 2,)], check=True)
+
+
 def test_refuses_what_is_no_batch_and_nothing():
     with pytest.raises(TypeError, match="batches must give tuples"):
         over_batches(HESSIAN, PARAMS, VECTOR, [X])

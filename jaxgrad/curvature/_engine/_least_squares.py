@@ -60,7 +60,8 @@ def damped_step(
         return _stacks.axpy(damping, vector, equations.pull(equations.push(vector)))
 
     downhill = jax.tree.map(jnp.negative, slope)
-    limit = jnp.asarray(tolerance, damping.dtype) * _tree.norm(slope)
+    size = _tree.norm(slope)
+    limit = jnp.asarray(tolerance, size.dtype) * size
     return conjugate_gradients(apply, downhill, lambda tree: tree, limit, max_products)[0]
 
 
