@@ -20,6 +20,7 @@ import jax
 import pytest
 
 from tests import lanes
+from tests.optimised import optimised
 from tests.verify.third import missed
 
 # Python's collector walks through every jaxpr and torch module that lives, at every 2000 new objects: 7% of the time
@@ -171,14 +172,12 @@ def _programs_of_earlier_modules_are_dropped() -> Iterator[None]:
 @pytest.fixture
 def compiled_quickly() -> Iterator[None]:
     """Compile without XLA's optimisations, for programs that run once; never where FLOPs or bytes are read."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with optimised(fully=False):
+        yield
 
 
 @pytest.fixture
 def compiled_fully() -> Iterator[None]:
     """Compile with all of XLA's optimisations in a module that is compiled quickly: where FLOPs or bytes are read."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    with optimised(fully=True):
+        yield

@@ -137,6 +137,54 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
     return build
 
 
+def rates_problem(quick: bool) -> Problem:
+    """Five inner steps, with a learning rate of every entry that is differentiated too."""
+    (params, *data), (params_torch, *data_torch), gradient = setting(quick)
+    rates, rates_torch = (jax.tree.map(lambda leaf: 0 * leaf + RATE, tree) for tree in (params, params_torch))
+    args, args_torch = (params, rates, *data), (params_torch, rates_torch, *data_torch)
+    call = functools.partial(meta.meta_sgd_gradient, loss, num_steps=5)
+    twin = functools.partial(torch_ref.meta.meta_sgd_gradient, loss_torch, num_steps=5)
+
+    def meta_loss(params: Any, rates: Any, support: Any, query: Any) -> Any:
+        def after(support: Any, query: Any) -> Any:
+            fast = params
+            for _ in range(5):
+                slope = torch.func.grad(loss_torch)(fast, *support)
+                fast = jax.tree.map(lambda w, a, g: w - a * g, fast, rates, slope)
+            return loss_torch(fast, *query)
+
+        return torch.func.vmap(after)(support, query).mean()
+
+    by_func = torch.func.grad(meta_loss, argnums=(0, 1))
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: call(*args), Program(call, args)),
+            Contender("torch_ref", "torch", lambda: twin(*args_torch)),
+            Contender("torch.func vmap", "torch", lambda: by_func(*args_torch)),
+        ],
+        gradient=gradient,
+    )
+
+
+def reptile_problem(quick: bool) -> Problem:
+    """Five inner steps on every task, and the mean of where they lead."""
+    (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
+    twin = functools.partial(torch_ref.meta.reptile_gradient, loss_torch, optimizer=SGD_TORCH, num_steps=5)
+    ends = torch.func.vmap(lambda params, x, y: descend_torch(params, x, y, 5), in_dims=(None, 0, 0))
+
+    def by_func() -> Any:
+        return jax.tree.map(lambda w, end: w - end.mean(0), params_torch, ends(params_torch, *support_torch))
+
+    return Problem(
+        [
+            ours(meta.reptile_gradient, (params, support), num_steps=5),
+            Contender("torch_ref", "torch", lambda: twin(params_torch, support_torch)),
+            Contender("torch.func vmap", "torch", by_func),
+        ],
+        gradient=gradient,
+    )
+
+
 def rivals(inputs: tuple[Any, ...], num_steps: int) -> list[Contender]:
     """Return the libraries that are installed."""
     runs = {name: of_rival(name, *inputs, rate=RATE, num_steps=num_steps) for name in RIVALS}
@@ -365,6 +413,8 @@ ROWS = [
     Row("maml_gradient by memory", "MLP 256 wide, 8 layers, batch 1024, 16 steps of SGD", memory_problem(DEEP)),
     Row("maml_gradient by memory", "MLP 64 wide, 4 layers, batch 256, 100 steps of Adam", memory_problem(LONG)),
     Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
+    Row("meta_sgd_gradient", "sinusoid, 25 tasks, 5 steps", rates_problem),
+    Row("reptile_gradient", "sinusoid, 25 tasks, 5 steps", reptile_problem),
     Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),
     Row("truncated_gradient", "sinusoid, 25 tasks, the last of 5 steps", truncated_problem),
     Row("evolution_gradient", "sinusoid, 1 task, a window of 10 steps, 8 pairs", evolution_problem),

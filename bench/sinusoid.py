@@ -135,7 +135,8 @@ def main(
     errors = np.asarray(judged(state[0], support, query))
     print(f"{thousands},000 meta-steps; error on {test} new waves, with its 95% interval:")
     for steps, row in zip(STEPS, errors, strict=True):
-        print(f"  after {steps:2d} step{'s' * (steps != 1)}: {row.mean():.3f} +- {1.96 * row.std(ddof=1) / np.sqrt(test):.3f}")
+        error = 1.96 * row.std(ddof=1) / np.sqrt(test)
+        print(f"  after {steps:2d} step{'s' * (steps != 1)}: {row.mean():.3f} +- {error:.3f}")
     print(f"{time.perf_counter() - start:.0f} s")
     if picture:
         draw(picture, state[0], curve, support, split(waves(judge, test, 10 * SHOTS))[1])

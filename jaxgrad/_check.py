@@ -23,6 +23,7 @@ __all__ = [
     "differentiable",
     "floating",
     "is_complex",
+    "is_real_float",
     "key",
     "mirrors",
     "moving",
@@ -108,7 +109,7 @@ def _refuse_all_but_floats(trees: dict[str, Tree], requirement: str, complex_too
         wrong = [
             f"{locate(name, path)}: got {describe(leaf)}"
             for path, leaf in leaves
-            if not (_is_real_float(leaf) or (complex_too and is_complex(leaf)))
+            if not (is_real_float(leaf) or (complex_too and is_complex(leaf)))
         ]
         _complain(TypeError, f"{name} {requirement.format(kinds)}", wrong)
 
@@ -118,7 +119,7 @@ def is_complex(leaf: Any) -> bool:
     return isinstance(leaf, complex) or jnp.issubdtype(getattr(leaf, "dtype", np.int32), jnp.complexfloating)
 
 
-def _is_real_float(leaf: Any) -> bool:
+def is_real_float(leaf: Any) -> bool:
     """Say whether a leaf is a real floating-point array or number, 16 bits or wider."""
     if isinstance(leaf, bool | int | complex | str | bytes):
         return False
@@ -155,7 +156,9 @@ def mirrors(**trees: Tree) -> None:
 
 
 def _signature(leaf: Any) -> tuple[Any, ...]:
-    """Return what two leaves must share to be combined: shape and dtype."""
+    """Return what two leaves must share to be combined: shape and dtype, or the type of what is no array."""
+    if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float | complex):
+        return (type(leaf),)
     return jnp.shape(leaf), jnp.result_type(leaf)
 
 

@@ -220,6 +220,13 @@ def custom_jvp_origins(eqn: JaxprEqn) -> tuple[tuple[str, str], tuple[str, str]]
     return (place.rpartition(":")[0], fun), (place_of_jvp.rpartition(":")[0], jvp)
 
 
+def custom_vjp_origins(eqn: JaxprEqn) -> tuple[str, ...]:
+    """Return the files of the function with a `jax.custom_vjp` that an equation calls, and of both its rules."""
+    rules = (_parameter(eqn, "fwd_jaxpr_thunk"), _parameter(eqn, "bwd"))
+    told = [str(rule.debug_info.func_src_info) for rule in rules]
+    return file_of(custom_vjp(eqn)), *(about.partition(" at ")[2].rpartition(":")[0] for about in told)
+
+
 class LinearSolve(NamedTuple):
     """A `jax.lax.custom_linear_solve`: the operands are the constants of its functions, then right-hand sides."""
 

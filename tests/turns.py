@@ -14,8 +14,23 @@ def in_turn(kinds, rows):
     """Pair every row with every kind; those that are not the row's own, one after another, are marked slow.
 
     For kinds that differ in what JAX does, not in ours: the rows of a family share its engine and meet all of them.
+    A step of `one_in` that shares a factor with the number of kinds would leave some of them to slow rows alone.
     """
+    kinds, rows = list(kinds), list(rows)
+    met = {i % len(kinds) for i, row in enumerate(rows) if not _is_slow(row)}
+    missed = [kind for k, kind in enumerate(kinds) if k not in met]
+    if missed:
+        message = (
+            f"in_turn: of {len(kinds)} kinds, {missed} meet no row that is not slow: give one_in a step that shares no"
+            f" factor with {len(kinds)}, and at least as many quick rows as kinds"
+        )
+        raise ValueError(message)
     return [_given(i % len(kinds) == k, kind, row) for i, row in enumerate(rows) for k, kind in enumerate(kinds)]
+
+
+def _is_slow(value):
+    """Say whether a value comes from `pytest.param` with the mark slow."""
+    return any(mark.name == "slow" for mark in getattr(value, "marks", ()))
 
 
 def _given(taken, *values):

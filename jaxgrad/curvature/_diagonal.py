@@ -13,7 +13,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Key, T, Tree
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._probes import probes_of
-from jaxgrad.curvature._engine._symmetric import ProductFn, times
+from jaxgrad.curvature._engine._symmetric import ProductFn, over_floats, times
 
 __all__ = ["Diagonal", "diagonal"]
 
@@ -67,7 +67,7 @@ def diagonal(
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are too few or too many of them,
             ``probes`` or what ``product`` returns does not mirror ``params``, or ``chunk`` is below 1.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``num_samples`` products, and the memory of ``chunk`` of them; twice as many products for ``"xdiag"``, whose
@@ -89,16 +89,16 @@ def diagonal(
         Epperly, Tropp and Webber (2024), XTrace: making the most of every sample, arXiv:2301.07825, section 2.4.
     """
     _check.choice(method, "method", METHODS)
-    apply = times(product, params, data)
+    apply, floats = times(product, params, data), over_floats(params)
     drawn = probes_of(params, _stacks.signs, key, num_samples, probes, chunk, 2)
     if method == "hutchinson":
         found = drawn.mean(lambda probe: jax.tree.map(jnp.multiply, probe, apply(probe)))
     else:
-        _check.count(drawn.number, "num_samples", least=2, most=_stacks.size(params))
+        _check.count(drawn.number, "num_samples", least=2, most=_stacks.size(floats.active))
         # matfree joins the leaves to one vector, and adds numbers of Python and of several dtypes
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             found = _summary(stochtrace.leave_one_out_xdiag()(apply, drawn.all()), drawn.number)
-    return Diagonal(*(_stacks.with_dtypes(tree, params) for tree in found))
+    return Diagonal(*(floats.embed(_stacks.with_dtypes(tree, floats.active)) for tree in found))
 
 
 def _summary(samples: Tree, count: int) -> tuple[Tree, Tree]:

@@ -14,7 +14,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, T, Tree
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._lanczos import lanczos, tridiagonal
-from jaxgrad.curvature._engine._symmetric import ProductFn, held, times, with_slopes
+from jaxgrad.curvature._engine._symmetric import ProductFn, held, over_floats, times, with_slopes
 
 __all__ = ["Eigenpairs", "eigenpairs"]
 
@@ -79,7 +79,7 @@ def eigenpairs(
     Raises:
         ValueError: If ``k`` or ``num_products`` is out of range, both or none of ``key`` and ``start`` are given,
             ``start`` or what ``product`` returns does not mirror ``params``, or ``tolerance`` is negative.
-        TypeError: If a leaf of ``params`` is no real floating-point array, or ``k`` no Python integer.
+        TypeError: If no leaf of ``params`` is a real floating-point array, or ``k`` no Python integer.
 
     Cost:
         ``num_products`` products, ``8 * num_products**2 * P`` operations beside them, and the memory of
@@ -101,9 +101,9 @@ def eigenpairs(
         Parlett (1998), The symmetric eigenvalue problem, chapter 13 (the residual) and section 6.9 (twice is enough).
     """
     _check.choice(which, "which", WHICH)
-    apply = times(product, params, data)
+    apply, floats = times(product, params, data), over_floats(params)
     first = _first(params, key, start)
-    k, steps = _steps(k, num_products, _stacks.size(params))
+    k, steps = _steps(k, num_products, _stacks.size(floats.active))
     constant, moving, inputs = held(apply, first)
     space = lanczos(constant, first, steps)
     ritz, weights = jnp.linalg.eigh(tridiagonal(space))
@@ -115,19 +115,21 @@ def eigenpairs(
     rounding = 10 * float(jnp.finfo(ritz.dtype).eps) * jnp.max(jnp.abs(ritz))
     limit = jnp.maximum(jnp.asarray(tolerance, ritz.dtype) * jnp.abs(values), rounding)
     moved = with_slopes(values, vectors, vectors, moving, inputs)
-    return Eigenpairs(moved, _stacks.with_dtypes(vectors, params), residuals, residuals <= limit)
+    shown = floats.embed(_stacks.with_dtypes(vectors, floats.active), _stacks.still(k))
+    return Eigenpairs(moved, shown, residuals, residuals <= limit)
 
 
 def _first(params: T, key: Key | None, start: T | None) -> Tree:
-    """Return the first direction."""
+    """Return the first direction, the part of it that `over_floats` picks."""
+    floats = over_floats(params)
     if (key is None) == (start is None):
         message = "give start=, the first direction, or key=, to draw it: one of the two"
         raise ValueError(message)
     if key is None:
         _check.mirrors(params=params, start=start)
-        return lax.stop_gradient(jax.tree.map(_sharding.like, _tree.widened(start), params))
+        return lax.stop_gradient(jax.tree.map(_sharding.like, _tree.widened(floats.pick(start)), floats.active))
     _check.key(key, "key")
-    return lax.stop_gradient(_stacks.normal(key, _tree.widened(params)))
+    return lax.stop_gradient(_stacks.normal(key, _tree.widened(floats.active)))
 
 
 def _steps(k: int, num_products: int | None, size: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from jaxgrad._uses._batch import Problem, problem_of
 from jaxgrad._uses._explicit import laid_out
 from jaxgrad._uses._slopes import from_slopes
 from jaxgrad.curvature._engine._vectors import Vectors
+from jaxgrad.curvature._operator import refuse_as_inverse
 
 __all__ = ["Inverse", "influence"]
 
@@ -179,13 +180,15 @@ def _problems(
 
     Raises:
         TypeError: If they are no tuples.
-        ValueError: If their examples differ in structure, shape or dtype.
+        ValueError: If one is empty, or their examples differ in structure, shape or dtype.
     """
     for name, batch in (("train", train), ("test", test)):
         if not isinstance(batch, tuple | list):
             message = f"{name} must be a tuple of what follows params in loss_fn; got {_check.describe(batch)}: (x, y)"
             raise TypeError(message)
-        _check.same_leading(**{f"{name}[{i}]": tree for i, tree in enumerate(batch)})
+        if _check.same_leading(**{f"{name}[{i}]": tree for i, tree in enumerate(batch)}) == 0:
+            message = f"{name} is empty: its leading axis has length 0, and there is no example; leave the call out"
+            raise ValueError(message)
     one = [jax.tree.map(lambda leaf: leaf[:1], tuple(batch)) for batch in (train, test)]
     _check.mirrors(**{"an example of train": one[0], "an example of test": one[1]})
     # which of several axes tests are spread over is seen by where they differ
@@ -204,6 +207,7 @@ def _inverse_of(inverse: Any, damping: Any, params: Any) -> Callable[[Tree], Tre
         ValueError: If there is damping for what has its own.
         TypeError: If it is no function, and has no ``inverse_product``.
     """
+    refuse_as_inverse(inverse, "inverse")
     if hasattr(inverse, "inverse_product"):
         added = 0.0 if damping is None else damping
         _check.number(added, "damping")

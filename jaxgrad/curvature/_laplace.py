@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Function, T, Tree
+from jaxgrad._types import Array, Function, T, Tree, Wrt
 from jaxgrad._uses._map_examples import map_examples, one_example
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._vectors import Vectors
@@ -107,7 +107,7 @@ def predictive_covariance(
         model_fn: ``model_fn(params, x) -> outputs``, the model of ONE example, with any shape of C outputs in all, such
             as logits; all leaves of a tuple are outputs, so leave an aux out. Static: pass a named function. More in
             ``help(jaxgrad)``.
-        params: Pytree of floating-point arrays, the trained parameters.
+        params: Pytree of arrays, the trained parameters; those that ``curved`` is of must be floating-point arrays.
         curved: The curvature :math:`K` of the mean loss, an object with ``inverse_square_root(vector, damping)`` such
             as `kfac` and `ekfac` return: take ``eigen()`` first for several calls. Leaves that it leaves out are taken
             as known.
@@ -148,20 +148,21 @@ def predictive_covariance(
     _refuse_uncurved(curved, "inverse_square_root")
     for name, value in (("prior_precision", prior_precision), ("num_examples", num_examples)):
         _check.number(value, name)
-    _check.differentiable(params=params)
+    subset = _tree.held(lambda point, x: _outputs(model_fn, point, x), params, _counting(curved, params))
+    _check.differentiable(params=subset.active)
     size = _check.same_leading(inputs=inputs)
     chunk = None if chunk is None else _check.count(chunk, "chunk", least=1)
     # inside of shard_map a Jacobian is that of the device's own examples
-    own = _sharding.own(lambda point, rows: map_examples(one_example(model_fn), point, (rows,)), params, inputs)
+    own = _sharding.own(lambda point, rows: map_examples(subset.fun, point, (rows,)), subset.active, inputs)
 
     def of_one(x: Any) -> Array:
-        outputs, pullback = jax.vjp(lambda point: _outputs(model_fn, point, x), own)
+        outputs, pullback = jax.vjp(lambda point: subset.fun(point, x), own)
         kept = _tree.accumulator(outputs.dtype)
         decay = jnp.asarray(prior_precision, kept) / jnp.asarray(num_examples, kept)
 
         def root(one: Array) -> Tree:
-            row = pullback(_sharding.like(one, outputs))[0]
-            return _tree.widened(curved.inverse_square_root(row, decay))
+            row = subset.embed(pullback(_sharding.like(one, outputs))[0])
+            return _tree.widened(subset.pick(curved.inverse_square_root(row, decay)))
 
         roots = jax.vmap(root)(jnp.eye(outputs.size, dtype=outputs.dtype))
         return jax.vmap(lambda row: _stacks.inner(roots, row))(roots) / jnp.asarray(num_examples, kept)
@@ -174,6 +175,23 @@ def _outputs(model_fn: Any, params: Tree, x: Any) -> Array:
     outputs = one_example(model_fn)(params, x)
     _check.floating(**{"the result of model_fn": outputs})
     return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(outputs)])
+
+
+def _counting(curved: Any, params: Tree) -> Wrt:
+    """Return which leaves of ``params`` a curvature is of: those that it says, or else the floating-point ones.
+
+    Raises:
+        ValueError: If ``params`` does not mirror those of the curvature.
+    """
+    if hasattr(curved, "about"):
+        curved.about.pick(params)
+        chosen = curved.about.chosen
+    else:
+        chosen = [_check.is_real_float(leaf) for leaf in jax.tree.leaves(params)]
+    if all(chosen) or not any(chosen):
+        return None
+    counting = {path for path, keep in zip(_tree.leaf_paths(params), chosen, strict=True) if keep}
+    return lambda path, _: path in counting
 
 
 def _refuse_uncurved(curved: Any, method: str) -> None:

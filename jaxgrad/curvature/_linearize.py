@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 import jax
+import jax.numpy as jnp
 
-from jaxgrad import _check, _jaxpr, _sharding
+from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, T, Tree
-from jaxgrad.curvature._engine import _vectors
+from jaxgrad.curvature._engine import _stacks, _vectors
 from jaxgrad.curvature._engine._memory import bytes_of, peak_bytes
+from jaxgrad.curvature._engine._symmetric import over_floats
 
 __all__ = ["Linearized", "linearize"]
 
@@ -24,8 +26,8 @@ class _Program:
 
     jaxpr: Any
     """The open jaxpr: its constants are what is kept."""
-    product: Any
-    """The structure of a product."""
+    product: _tree.Subset
+    """Which leaves of a product are floating-point numbers, and the shapes of all."""
     bytes_cached: int
     bytes_recomputed: int
     times: Callable[..., Tree] = field(init=False)
@@ -40,10 +42,13 @@ class _Program:
         count = _vectors.count_of(params, vector)
         chunk = None if chunk is None else _check.count(chunk, "chunk", least=1)
 
+        floats = over_floats(params)
+
         def times(vector: Tree) -> Tree:
-            laid_out = jax.tree.map(_sharding.like, vector, params)
+            laid_out = jax.tree.map(_sharding.like, floats.pick(vector), floats.active)
             found = jax.core.eval_jaxpr(self.jaxpr, kept, *jax.tree.leaves(laid_out))
-            return jax.tree.unflatten(self.product, found)
+            product = jax.tree.unflatten(jax.tree.structure(self.product.active), found)
+            return self.product.embed(product, _stacks.still(None))
 
         return _vectors.Vectors(vector, count, chunk).each(times)
 
@@ -100,7 +105,7 @@ def linearize(product: Callable[..., Any], params: T, *data: Any) -> Linearized[
         product: ``product(params, vector, *data)``, linear in the vector: ``functools.partial(jaxgrad.curvature.hvp,
             loss_fn)``, or the like of `ggn_product`, `fisher_product`, `jacobian_product` or `over_dataset`. Static, as
             a function is in ``help(jaxgrad)``.
-        params: Pytree of floating-point arrays, the point.
+        params: Pytree of floating-point arrays, the point; leaves that are others, ``product`` must hold by ``wrt=``.
         *data: What the product takes after the vector.
 
     Returns:
@@ -112,7 +117,8 @@ def linearize(product: Callable[..., Any], params: T, *data: Any) -> Linearized[
     Raises:
         ValueError: If the product is not linear in the vector: ``mode="finite-difference"`` is not, and has no part to
             do in advance.
-        TypeError: If a leaf of ``params`` is no real floating-point array, or ``product`` returns an aux.
+        TypeError: If a leaf of ``params`` that ``product`` does not hold is no real floating-point array, or
+            ``product`` returns an aux.
 
     Cost:
         Of the Hessian: 1.7 gradients once, 1.9 for each product (convolutional networks 1.5), and ``bytes_cached`` of
@@ -131,30 +137,36 @@ def linearize(product: Callable[..., Any], params: T, *data: Any) -> Linearized[
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 12.1: preaccumulation.
     """
-    _check.differentiable(params=params)
+    floats = over_floats(params)
     of, asked = _asked(product)
     captured: list[Any] = []
 
-    def known(params: T, data: tuple[Any, ...], vector: T) -> tuple[list[Any], Any]:
+    def known(params: T, data: tuple[Any, ...], vector: Tree) -> tuple[list[Any], Any]:
+        def moving(vector: Tree) -> tuple[Tree, Any]:
+            product, beside = of(params, floats.embed(vector), *data)
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), product)
+            captured[:] = [over_floats(shapes, "the result of product")]
+            return captured[0].pick(product), beside
+
         # the vector stands for any: the product is linear, so what is kept does not depend on it
-        _, push, beside = jax.linearize(lambda v: of(params, v, *data), vector, has_aux=True)
-        linear, shapes = jax.make_jaxpr(push, return_shape=True)(vector)
-        captured[:] = [linear.jaxpr, jax.tree.structure(shapes)]
+        _, push, beside = jax.linearize(moving, vector, has_aux=True)
+        linear = jax.make_jaxpr(push)(vector)
+        captured.append(linear.jaxpr)
         return linear.consts, beside
 
-    closed, shapes = jax.make_jaxpr(known, return_shape=True)(params, data, params)
+    closed, shapes = jax.make_jaxpr(known, return_shape=True)(params, data, floats.active)
     jaxpr, read = _jaxpr.needed(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-    given = jax.tree.leaves((params, data, params))
-    _refuse_what_is_not_linear(read[len(given) - len(jax.tree.leaves(params)) :])
+    given = jax.tree.leaves((params, data, floats.active))
+    _refuse_what_is_not_linear(read[len(given) - len(jax.tree.leaves(floats.active)) :])
     arguments = [leaf for leaf, used in zip(given, read, strict=True) if used]
     found = _jaxpr.jaxpr_as_fun(_jaxpr.ClosedJaxpr(jaxpr, closed.consts))(*arguments)
     kept, beside = jax.tree.unflatten(jax.tree.structure(shapes), found)
     value, gradient = beside if asked else (None, None)
-    linear, structure = captured
+    result, linear = captured
     whole = jax.make_jaxpr(lambda p, v, d: of(p, v, *d))(params, params, data)
     program = _Program(
         linear,
-        structure,
+        result,
         bytes_of({v for v in jaxpr.outvars[: len(kept)] if isinstance(v, _jaxpr.Var)} - set(jaxpr.invars)),
         peak_bytes(_jaxpr.needed(whole.jaxpr, [True] * len(whole.jaxpr.outvars))[0]),
     )

@@ -14,7 +14,7 @@ from jaxgrad._types import Array, Key, T, Tree
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._probes import probes_of
 from jaxgrad.curvature._engine._quadrature import quadrature
-from jaxgrad.curvature._engine._symmetric import ProductFn, held, times, with_slopes
+from jaxgrad.curvature._engine._symmetric import ProductFn, held, over_floats, times, with_slopes
 
 __all__ = ["LogDeterminant", "log_determinant"]
 
@@ -76,7 +76,7 @@ def log_determinant(
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are fewer than two, ``num_products`` or
             ``chunk`` is below 1, ``damping`` is negative, or a tree does not mirror ``params``.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``num_samples * num_products`` products, and the memory of ``chunk * num_products`` trees like ``params``.
@@ -96,15 +96,15 @@ def log_determinant(
         Ubaru, Chen and Saad (2017), Fast estimation of tr(f(A)) via stochastic Lanczos quadrature, SIMAX 38;
         Gardner et al. (2018), GPyTorch (the derivative), arXiv:1809.11165.
     """
-    undamped = times(product, params, data)
+    undamped, point = times(product, params, data), over_floats(params).active
     _check.number(damping, "damping")
     drawn = probes_of(params, _stacks.signs, key, num_samples, probes, chunk, 2)
-    steps = min(_check.count(num_products, "num_products", least=1), _stacks.size(params))
+    steps = min(_check.count(num_products, "num_products", least=1), _stacks.size(point))
 
     def apply(vector: Tree) -> Tree:
         return _stacks.axpy(damping, vector, undamped(vector))
 
-    constant, moving, inputs = held(apply, _tree.widened(params))
+    constant, moving, inputs = held(apply, _tree.widened(point))
     found = lax.stop_gradient(quadrature(constant, drawn, steps, inverses=True))
     samples = found.squares * jnp.sum(found.weights * jnp.log(found.nodes), axis=1)
     samples = with_slopes(samples, found.inverses, found.probes, moving, inputs)

@@ -13,7 +13,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, T, Tree
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._probes import mapped, probes_of
-from jaxgrad.curvature._engine._symmetric import ProductFn, times
+from jaxgrad.curvature._engine._symmetric import ProductFn, over_floats, times
 
 __all__ = ["Nystrom", "nystrom"]
 
@@ -40,15 +40,16 @@ class Nystrom(NamedTuple, Generic[T]):
     def log_determinant(self, damping: ArrayLike) -> Array:
         """Return the log-determinant of the matrix plus ``damping``, which must be positive."""
         damping = jnp.asarray(damping, self.values.dtype)
-        size = _stacks.size(self.vectors) // self.values.size
+        size = _stacks.size(over_floats(self.vectors).active) // self.values.size
         return jnp.sum(jnp.log1p(self.values / damping)) + size * jnp.log(damping)
 
     def _with(self, vector: T, inside: Array, everywhere: Any) -> T:
         """Return ``U diag(inside) U^T v + everywhere * v``."""
         _check.mirrors(**{"one of vectors": jax.tree.map(lambda leaf: leaf[0], self.vectors), "vector": vector})
-        wide, stack = _tree.widened(vector), _tree.widened(self.vectors)
-        found = _stacks.combine(inside * _stacks.inner(stack, wide), stack)
-        return _stacks.with_dtypes(_stacks.axpy(everywhere, wide, found), vector)
+        floats = over_floats(vector)
+        wide, stack = _tree.widened(floats.active), _tree.widened(floats.pick(self.vectors))
+        found = _stacks.axpy(everywhere, wide, _stacks.combine(inside * _stacks.inner(stack, wide), stack))
+        return floats.embed(_stacks.with_dtypes(found, floats.active))
 
 
 @jit("product", "rank", "chunk")
@@ -86,7 +87,7 @@ def nystrom(
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, ``rank`` is out of range, or a tree does not
             mirror ``params``.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``rank`` products, ``8 * rank**2 * P`` operations beside them, and the memory of three times ``rank`` trees
@@ -108,8 +109,8 @@ def nystrom(
     References:
         Frangella, Tropp and Udell (2023), Randomized Nystrom preconditioning, SIMAX 44, arXiv:2110.02820.
     """
-    apply = times(product, params, data)
-    size = _stacks.size(params)
+    apply, floats = times(product, params, data), over_floats(params)
+    size = _stacks.size(floats.active)
     if probes is None:
         _check.count(rank, "rank", least=1, most=size)
     drawn = probes_of(params, _stacks.normal, key, rank, probes, chunk, 1)
@@ -128,7 +129,8 @@ def nystrom(
     vectors = _stacks.combine(turn.T[::-1] * _root_of_inverse(squares, eps)[::-1, None], image)
     values = jnp.maximum(squares[::-1] - shift, 0)
     indefinite = found[0] < -10 * found.size * eps * jnp.max(jnp.abs(found))
-    return Nystrom(_laid_out(vectors, params), values, indefinite)
+    stack = floats.embed(_laid_out(vectors, floats.active), _stacks.still(values.size))
+    return Nystrom(stack, values, indefinite)
 
 
 def _root_of_inverse(values: Array, eps: float) -> Array:

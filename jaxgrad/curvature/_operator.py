@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxgrad import _check, _leaves, _static, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Params, Tree
 from jaxgrad.curvature._engine import _stacks
-from jaxgrad.curvature._engine._symmetric import ProductFn, times
+from jaxgrad.curvature._engine._symmetric import ProductFn, over_floats, times
 
 if TYPE_CHECKING:
     import lineax
     import scipy.sparse.linalg  # type: ignore[import-untyped]
 
-__all__ = ["LinearOperator", "operator"]
+__all__ = ["LinearOperator", "operator", "refuse_as_inverse"]
 
 
 class _Term(NamedTuple):
@@ -36,7 +37,11 @@ class LinearOperator:
     """A symmetric matrix, as the sum of multiples of products and of the identity. Nothing of it is formed.
 
     ``@`` takes a tree like ``params``, a flat vector ``(P,)`` or a matrix ``(P, K)``, whose rows are the numbers of
-    the leaves in tree order, as `jax.flatten_util.ravel_pytree` has them, and returns the like.
+    the leaves in tree order, as `jax.flatten_util.ravel_pytree` has them, and returns the like. Leaves that are no real
+    floating-point arrays, such as integers that the product holds with ``wrt=``, have no rows. A flat vector keeps its
+    floating-point dtype; integers and bools are taken in that of the operator.
+
+    A pytree: it goes into compiled functions and out of them.
     """
 
     # so that a number of NumPy on the left leaves the multiplication to this class
@@ -49,13 +54,18 @@ class LinearOperator:
     @property
     def shape(self) -> tuple[int, int]:
         """``(P, P)``."""
-        return (_stacks.size(self._like),) * 2
+        return (_stacks.size(self._floats.active),) * 2
 
     @property
     def dtype(self) -> np.dtype:
         """The dtype of flat vectors: that to which the leaves of ``params`` promote."""
         with jax.numpy_dtype_promotion("standard"):
-            return jnp.result_type(*jax.tree.leaves(self._like))
+            return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(self._floats.active)))
+
+    @property
+    def _floats(self) -> _tree.Subset:
+        """The leaves that have rows."""
+        return over_floats(self._like)
 
     @property
     def T(self) -> LinearOperator:  # noqa: N802 - as NumPy has it
@@ -84,10 +94,11 @@ class LinearOperator:
             )
             raise ValueError(message)
         _check.mirrors(params=self._like, vector=vector)
-        return self._times_tree(vector, stacked=False)
+        floats = self._floats
+        return floats.embed(self._times_tree(floats.pick(vector), stacked=False))
 
     def _times_tree(self, vector: Tree, *, stacked: bool) -> Tree:
-        """Multiply a tree, or every tree of a stack."""
+        """Multiply the leaves that have rows of a tree, or of every tree of a stack."""
         total = _stacks.scaled(vector, self._shift)
         for term in self._terms:
             image = _times(term.product, term.params, vector, *term.data, stacked=stacked)
@@ -95,16 +106,30 @@ class LinearOperator:
         return total
 
     def _times_flat(self, rows: Array) -> Array:
-        """Multiply a flat vector, or every row of a matrix, in its own dtype."""
-        above = rows.shape[:-1]
-        ends = itertools.accumulate(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._like))
+        """Multiply a flat vector, or every row of a matrix, in its own dtype; one without fractions in the operator's.
+
+        Raises:
+            TypeError: If it holds no numbers.
+        """
+        if jnp.issubdtype(rows.dtype, jnp.complexfloating):
+            # the matrix is real
+            return lax.complex(self._times_flat(rows.real), self._times_flat(rows.imag))
+        if jnp.issubdtype(rows.dtype, jnp.integer) or rows.dtype == bool:
+            return self._times_flat(rows.astype(self.dtype))
+        if not jnp.issubdtype(rows.dtype, jnp.floating):
+            message = f"vector must hold numbers; got {_check.describe(rows)}"
+            raise TypeError(message)
+        above, like = rows.shape[:-1], self._floats.active
+        if above == (0,):
+            return jnp.zeros_like(rows)
+        ends = itertools.accumulate(leaf.size for leaf in jax.tree.leaves(like))
         parts = [
-            rows[..., end - math.prod(leaf.shape) : end].reshape(*above, *leaf.shape).astype(leaf.dtype)
-            for leaf, end in zip(jax.tree.leaves(self._like), ends, strict=True)
+            rows[..., end - leaf.size : end].reshape(*above, *leaf.shape).astype(leaf.dtype)
+            for leaf, end in zip(jax.tree.leaves(like), ends, strict=True)
         ]
-        product = self._times_tree(jax.tree.unflatten(jax.tree.structure(self._like), parts), stacked=bool(above))
-        flat = [leaf.reshape(*above, -1).astype(rows.dtype) for leaf in jax.tree.leaves(product)]
-        return jnp.concatenate(flat, axis=-1)
+        product = self._times_tree(jax.tree.unflatten(jax.tree.structure(like), parts), stacked=bool(above))
+        flat = [leaf.reshape(*above, math.prod(leaf.shape[len(above) :])) for leaf in jax.tree.leaves(product)]
+        return jnp.concatenate([leaf.astype(rows.dtype) for leaf in flat], axis=-1)
 
     def __add__(self, other: LinearOperator) -> LinearOperator:
         """Add a matrix of this size."""
@@ -113,6 +138,10 @@ class LinearOperator:
         _check.mirrors(params=self._like, **{"params of the other operator": other._like})
         return LinearOperator(self._terms + other._terms, self._shift + other._shift, self._like)
 
+    def __radd__(self, other: Any) -> LinearOperator:
+        """Add to zero, from which ``sum`` starts."""
+        return self if type(other) is int and other == 0 else NotImplemented
+
     def __mul__(self, factor: Any) -> LinearOperator:
         """Multiply by a number."""
         _check.number(factor, "the factor of an operator")
@@ -120,6 +149,11 @@ class LinearOperator:
         return LinearOperator(terms, self._shift * factor, self._like)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> LinearOperator:
+        """Divide by a number."""
+        _check.number(divisor, "the divisor of an operator")
+        return self * (1 / divisor)
 
     def __neg__(self) -> LinearOperator:
         """Return the negative."""
@@ -130,36 +164,83 @@ class LinearOperator:
         return self + -other if isinstance(other, LinearOperator) else NotImplemented
 
     def to_scipy(self) -> scipy.sparse.linalg.LinearOperator:
-        """Return the operator for SciPy, on NumPy vectors of this operator's dtype: for ``eigsh``, ``minres``, ..."""
+        """Return the operator for SciPy: for ``eigsh``, ``minres``, ...
+
+        Its vectors are NumPy's, of this operator's dtype, float32 at the least, which is the narrowest that SciPy
+        takes; complex ones stay complex.
+        """
         from scipy.sparse.linalg import LinearOperator as OfScipy
 
+        kept = np.dtype(_tree.accumulator(self.dtype))
+
         def times(vectors: Any) -> np.ndarray:
-            given = np.asarray(vectors, self.dtype)
+            given = np.asarray(vectors)
+            given = given if np.iscomplexobj(given) else given.astype(kept)
             column = given.ndim == 2 and given.shape[1] == 1
             result = np.asarray(self @ (given[:, 0] if column else given))
             return result[:, None] if column else result
 
-        return OfScipy(self.shape, matvec=times, rmatvec=times, matmat=times, rmatmat=times, dtype=self.dtype)
+        return OfScipy(self.shape, matvec=times, rmatvec=times, matmat=times, rmatmat=times, dtype=kept)
 
     def to_lineax(self, *, positive_semidefinite: bool = False) -> lineax.FunctionLinearOperator:
-        """Return the operator for lineax, on trees, with the tag that its conjugate gradients ask for if you say so."""
+        """Return the operator for lineax, on trees, with the tag that its conjugate gradients ask for if you say so.
+
+        In place of leaves without rows its trees have ``None``.
+        """
         import lineax
 
+        floats = self._floats
+
+        def times(vector: Tree) -> Tree:
+            return floats.embed(self._times_tree(floats.pick(vector), stacked=False), lambda _: None)
+
         tag = lineax.positive_semidefinite_tag if positive_semidefinite else lineax.symmetric_tag
-        structure = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._like)
-        return lineax.FunctionLinearOperator(self.__matmul__, structure, frozenset({tag, lineax.symmetric_tag}))
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), floats.active)
+        structure = floats.embed(shapes, lambda _: None)
+        return lineax.FunctionLinearOperator(times, structure, frozenset({tag, lineax.symmetric_tag}))
 
     def __repr__(self) -> str:
         """Return what it is in one line."""
         return f"LinearOperator(shape={self.shape}, dtype={self.dtype})"
 
 
+def _parts(matrix: LinearOperator) -> tuple[Any, Any]:
+    """Return the arrays of an operator, and its products."""
+    arrays = [(term.factor, term.params, term.data) for term in matrix._terms]
+    return (arrays, matrix._shift, matrix._like), tuple(term.product for term in matrix._terms)
+
+
+def _joined(products: tuple[ProductFn, ...], parts: Any) -> LinearOperator:
+    """Return the operator of what `_parts` returned."""
+    arrays, shift, like = parts
+    terms = [_Term(factor, f, params, data) for f, (factor, params, data) in zip(products, arrays, strict=True)]
+    return LinearOperator(tuple(terms), shift, like)
+
+
+jax.tree_util.register_pytree_node(LinearOperator, _parts, _joined)
+
+
 @jit("product", "stacked", name="operator")
 def _times(product: ProductFn, params: Params, vector: Tree, *data: Any, stacked: bool) -> Tree:
-    """Multiply one vector, or a stack, compiled once for each product."""
+    """Multiply the part with rows of one vector, or of a stack, compiled once for each product."""
     apply = times(product, params, data)
     image = (jax.vmap(apply) if stacked else apply)(_tree.widened(vector))
-    return _stacks.with_dtypes(image, params)
+    return _stacks.with_dtypes(image, over_floats(params).active)
+
+
+def refuse_as_inverse(given: Any, name: str) -> None:
+    """Refuse an operator in the place of an inverse.
+
+    Raises:
+        TypeError: With what to write instead.
+    """
+    if isinstance(given, LinearOperator):
+        message = (
+            f"{name} stands for the inverse of a matrix, and a LinearOperator is the matrix: write a function of a"
+            " tree, such as lambda tree: curvature.solve(product, params, tree, damping=...).solution; or, for an"
+            " operator that is an inverse, lambda tree: operator @ tree"
+        )
+        raise TypeError(message)
 
 
 def operator(product: ProductFn, params: Params, *data: Any) -> LinearOperator:
@@ -170,15 +251,16 @@ def operator(product: ProductFn, params: Params, *data: Any) -> LinearOperator:
     Args:
         product: ``product(params, vector, *data)``, a symmetric matrix times a vector that mirrors ``params``, such as
             ``functools.partial(curvature.hvp, loss_fn)``. Pass named functions. More in ``help(jaxgrad)``.
-        params: Pytree of floating-point arrays with ``P`` numbers in all.
+        params: Pytree of arrays, floating-point ones with ``P`` numbers in all; ``product`` must hold others.
         *data: Pytrees handed on to ``product``.
 
     Returns:
         A `LinearOperator` of shape ``(P, P)``: ``A @ v`` for a tree, a flat vector or a matrix of columns, ``A.T``,
-        ``A + B``, ``A - B``, ``2 * A``, ``A + damping * A.identity``, ``A.to_scipy()``, ``A.to_lineax()``.
+        ``A + B``, ``A - B``, ``2 * A``, ``A / 2``, ``A + damping * A.identity``, ``A.to_scipy()``, ``A.to_lineax()``.
 
     Raises:
-        TypeError: If ``product`` is no function, or a leaf of ``params`` is no real floating-point array.
+        TypeError: If ``product`` is no function, or no leaf of ``params`` is a real floating-point array; when it
+            multiplies, if ``product`` refuses a leaf.
         ValueError: When it multiplies, if the vector does not mirror ``params``, nor has ``P`` rows.
 
     Cost:
@@ -202,6 +284,6 @@ def operator(product: ProductFn, params: Params, *data: Any) -> LinearOperator:
     """
     _static.refuse_no_function(product, "operator: product", {"params": params})
     _leaves.explain("operator", {"params": params, **{f"data[{i}]": tree for i, tree in enumerate(data)}})
-    _check.floating(params=params)
+    over_floats(params)
     params = jax.tree.map(jnp.asarray, params)
     return LinearOperator((_Term(1.0, product, params, data),), 0.0, params)

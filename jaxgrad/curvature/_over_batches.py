@@ -12,7 +12,8 @@ import numpy as np
 from jaxgrad import _check, _static, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import T, Tree
-from jaxgrad.curvature._engine._batch_sums import divided, mirrored
+from jaxgrad.curvature._engine._batch_sums import divided, mirrored, plus, widest
+from jaxgrad.curvature._engine._symmetric import over_floats
 
 __all__ = ["over_batches"]
 
@@ -108,13 +109,13 @@ def _padded(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...
 def _step(product: Callable[..., Any], params: Tree, vector: Tree, rows: tuple[Tree, ...], weights: Any) -> Tree:
     """Return the sum over one batch, in float32 at the least."""
     part = mirrored(product(params, vector, *rows, weights), vector)
-    return jax.tree.map(lambda leaf: leaf.astype(_tree.accumulator(leaf.dtype)), part)
+    return jax.tree.map(widest, part)
 
 
 @jit()
 def _added(total: Tree, part: Tree) -> Tree:
     """Add two sums."""
-    return _tree.add(total, part)
+    return jax.tree.map(plus, total, part)
 
 
 @jit()
@@ -187,6 +188,8 @@ def _refuse_apart(first: Tree, second: Tree, what: str, meaning: str) -> None:
     Raises:
         ValueError: With how far they differ.
     """
+    floats = over_floats(first, "the product")
+    first, second = floats.active, floats.pick(second)
     least = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(first)) ** 0.5
     difference = float(_tree.norm(jax.tree.map(jnp.subtract, first, second)))
     size = float(_tree.norm(first))

@@ -15,7 +15,8 @@ from jaxgrad._types import Array, T, Tree
 from jaxgrad.curvature._engine import _iterations, _stacks
 from jaxgrad.curvature._engine._implicit import moving_solution, relative_residual
 from jaxgrad.curvature._engine._preconditioners import Preconditioner, preconditioning
-from jaxgrad.curvature._engine._symmetric import ProductFn, Times, held, times
+from jaxgrad.curvature._engine._symmetric import ProductFn, Times, held, over_floats, times
+from jaxgrad.curvature._operator import refuse_as_inverse
 
 __all__ = ["Solution", "solve"]
 
@@ -92,7 +93,7 @@ def solve(
     Raises:
         ValueError: If ``rhs``, ``start`` or what ``product`` or ``preconditioner`` returns does not mirror
             ``params``, ``damping`` or ``tolerance`` is negative, or ``max_products`` is below 1.
-        TypeError: If a leaf of ``params`` is no real floating-point array, or ``max_products`` no Python integer.
+        TypeError: If no leaf of ``params`` is a real floating-point array, or ``max_products`` no Python integer.
 
     Cost:
         One product an iteration, one for the residual, and one for ``start``; five trees like ``params``.
@@ -116,9 +117,10 @@ def solve(
     _check.choice(method, "method", METHODS)
     _check.number(damping, "damping")
     most = _check.count(max_products, "max_products", least=1)
-    undamped = times(product, params, data)
+    undamped, floats = times(product, params, data), over_floats(params)
     _check.mirrors(params=params, rhs=rhs)
     rhs, first = _start(params, rhs, start)
+    refuse_as_inverse(preconditioner, "preconditioner")
     precondition = preconditioning(preconditioner, params, damping)
 
     def apply(vector: Tree) -> Tree:
@@ -145,14 +147,16 @@ def solve(
     converged = relative <= jnp.asarray(tolerance, relative.dtype)
     # where the residual says that the system is solved, what was met in its rounding does not count
     indefinite = course.indefinite & ~converged
-    return Solution(_stacks.with_dtypes(moved, params), relative, products, converged, indefinite)
+    whole = floats.embed(_stacks.with_dtypes(moved, floats.active))
+    return Solution(whole, relative, products, converged, indefinite)
 
 
 def _start(params: T, rhs: T, start: T | None) -> tuple[Tree, Tree | None]:
-    """Return the right-hand side and the first guess, laid out as the parameters."""
+    """Return the parts of the right-hand side and the first guess that count, laid out as the parameters."""
+    floats = over_floats(params)
 
     def laid_out(tree: T) -> Tree:
-        return jax.tree.map(_sharding.like, _tree.widened(tree), params)
+        return jax.tree.map(_sharding.like, _tree.widened(floats.pick(tree)), floats.active)
 
     if start is None:
         return laid_out(rhs), None

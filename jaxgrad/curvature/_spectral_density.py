@@ -15,7 +15,7 @@ from jaxgrad._types import Array, Key, T
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._probes import probes_of
 from jaxgrad.curvature._engine._quadrature import quadrature
-from jaxgrad.curvature._engine._symmetric import ProductFn, held, times
+from jaxgrad.curvature._engine._symmetric import ProductFn, held, over_floats, times
 
 __all__ = ["SpectralDensity", "spectral_density"]
 
@@ -82,7 +82,7 @@ def spectral_density(
         ValueError: If both or none of ``key`` and ``probes`` are given, there are fewer than two, ``num_products``,
             ``num_points`` or ``chunk`` is too small, ``bandwidth`` is not positive, ``grid`` is no vector, or a tree
             does not mirror ``params``.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``num_samples * num_products`` products, and the memory of ``chunk * num_products`` trees like ``params``.
@@ -105,8 +105,9 @@ def spectral_density(
         density, arXiv:1901.10159.
     """
     drawn = probes_of(params, _stacks.signs, key, num_samples, probes, chunk, 2)
-    steps = min(_check.count(num_products, "num_products", least=1), _stacks.size(params))
-    constant, _, _ = held(times(product, params, data), _tree.widened(params))
+    point = over_floats(params).active
+    steps = min(_check.count(num_products, "num_products", least=1), _stacks.size(point))
+    constant, _, _ = held(times(product, params, data), _tree.widened(point))
     found = lax.stop_gradient(quadrature(constant, drawn, steps))
     nodes, weights = found.nodes, found.weights
     low, high = jnp.min(nodes), jnp.max(nodes)

@@ -14,7 +14,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, T, Tree
 from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._probes import Probes, mapped, probes_of
-from jaxgrad.curvature._engine._symmetric import ProductFn, Times, times
+from jaxgrad.curvature._engine._symmetric import ProductFn, Times, over_floats, times
 
 __all__ = ["Trace", "trace"]
 
@@ -74,7 +74,7 @@ def trace(
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are too few or too many of them,
             ``probes`` or what ``product`` returns does not mirror ``params``, or ``chunk`` is below 1.
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
         ``num_samples`` products; half as many more for ``"hutch++"``, twice as many for ``"xtrace"``, whose vectors
@@ -97,16 +97,18 @@ def trace(
         Epperly, Tropp and Webber (2024), XTrace: making the most of every sample, arXiv:2301.07825.
     """
     _check.choice(method, "method", METHODS)
-    apply = times(product, params, data)
+    apply, floats = times(product, params, data), over_floats(params)
     # XTrace asks for directions whose distribution no rotation changes
     draw = _stacks.normal if method == "xtrace" else _stacks.signs
     drawn = probes_of(params, draw, key, num_samples, probes, chunk, LEAST[method])
     if method == "xtrace":
-        return _xtrace(apply, drawn, _stacks.size(params))
+        return _xtrace(apply, drawn, _stacks.size(floats.active))
     if method == "hutch++":
-        return _hutch_plus_plus(apply, drawn)
-    mean, error = drawn.mean(lambda probe: _with_sum(_leafwise(probe, apply(probe))))
-    return Trace(mean[0], error[0], mean[1])
+        found = _hutch_plus_plus(apply, drawn)
+    else:
+        mean, error = drawn.mean(lambda probe: _with_sum(_leafwise(probe, apply(probe))))
+        found = Trace(mean[0], error[0], mean[1])
+    return found._replace(per_leaf=floats.embed(found.per_leaf, lambda _: jnp.zeros_like(found.estimate)))
 
 
 def _leafwise(tree: Tree, other: Tree) -> Tree:

@@ -14,6 +14,9 @@ from jaxgrad.meta._first_order import first_order_gradient as first_order_gradie
 from jaxgrad.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
 from jaxgrad.meta._maml import maml_gradient as maml_gradient
 from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradient
+from jaxgrad.meta._meta_sgd import meta_sgd_gradient as meta_sgd_gradient
+from jaxgrad.meta._meta_sgd import value_and_meta_sgd_gradient as value_and_meta_sgd_gradient
+from jaxgrad.meta._reptile import reptile_gradient as reptile_gradient
 from jaxgrad.meta._smoothness import Smoothness as Smoothness
 from jaxgrad.meta._smoothness import smoothness as smoothness
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
@@ -30,11 +33,14 @@ __all__ = [
     "evolution_gradient",
     "first_order_gradient",
     "maml_gradient",
+    "meta_sgd_gradient",
+    "reptile_gradient",
     "smoothness",
     "step_gradient",
     "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
+    "value_and_meta_sgd_gradient",
 ]
 
 if TYPE_CHECKING:

@@ -126,9 +126,10 @@ def adapt(
             where it is any other pytree. Static: pass a named function. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where the steps start.
         support: The data of one task.
-        optimizer: An optax transformation; its state starts afresh, and it gets ``value``, ``grad`` and ``value_fn``
-            if it asks for them. Static: two that are built alike, ``optax.sgd(0.1)`` twice, share a program, but one
-            that closes over an array or a mapping is known by identity, so build it once, outside of loops.
+        optimizer: An optax transformation; it gets ``value``, ``grad``, ``value_fn``, ``obj_fn`` and ``grad_fn`` if it
+            asks for them. Its steps on 16-bit leaves are computed in float32 and rounded once, and its fresh state
+            stays in float32. Static: two that are built alike, ``optax.sgd(0.1)`` twice, share a program, but one that
+            closes over an array or a mapping is known by identity, so build it once, outside of loops.
         num_steps: How many steps, a Python integer; 0 returns ``params``.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
         full_output: Whether to return an `Adapted`: the optimizer's state, the losses and the rest too.
@@ -141,7 +142,7 @@ def adapt(
         learning_rates: Tree like ``params``: factors of the optimizer's updates, each broadcast against
             ``(num_steps, *leaf.shape)``; ``None``: 1.
         opt_state: The optimizer's state to go on from, which the result can be differentiated by: with
-            `optax.inject_hyperparams` it holds the hyper-parameters. ``None``: a fresh one.
+            `optax.inject_hyperparams` it holds the hyper-parameters. It keeps its dtypes. ``None``: a fresh one.
         state: The model's state beside its parameters; the loss is then ``loss_fn(params, state, *support, train=...)
             -> (loss, state)``, with ``has_aux`` ``(loss, (state, aux))``.
         statistics: ``"frozen"``: ``train=False``, and the given state at every step. ``"transductive"``: ``train=True``
@@ -157,8 +158,8 @@ def adapt(
         with ``axis_name`` too.
 
     Raises:
-        ValueError: If ``num_steps`` is negative, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no
-            axis around.
+        ValueError: If ``num_steps`` is negative, the loss is no scalar, ``wrt`` selects nothing, ``axis_name`` is no
+            axis around, or ``optimizer`` needs something else, or returns updates unlike ``params``.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that moves is
             no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 

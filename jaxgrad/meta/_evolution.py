@@ -14,6 +14,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, Params, Tree
 from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._rule import Rule
 from jaxgrad.meta._engine._tasks import arguments
 from jaxgrad.shift import random_shifts
 
@@ -44,7 +45,7 @@ class EvolutionGradient(NamedTuple):
     """Hand it on for the next window of the same trajectory."""
 
 
-@jit("inner_loss", "outer_loss", "optimizer", "num_steps", "num_samples", "per_step", non_negative=("scale",))
+@jit("inner_loss", "outer_loss", "optimizer", "num_steps", "num_samples", "per_step", positive=("scale",))
 def evolution_gradient(
     inner_loss: Callable[..., Any],
     outer_loss: Callable[..., Any],
@@ -176,7 +177,7 @@ def _start(params: Params, hyper: Tree, shifts: Tree, optimizer_at: Callable[[Tr
     def copies(leaf: Any) -> Any:
         return jnp.broadcast_to(leaf, (pairs, 2, *jnp.shape(leaf)))
 
-    opt_state = optimizer_at(hyper).init(params)
+    opt_state = Rule(optimizer_at(hyper)).init(params)
     return EvolutionState(
         jax.tree.map(copies, params), jax.tree.map(copies, opt_state), jax.tree.map(jnp.zeros_like, shifts)
     )

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Literal, overload
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._statistics import Statistics, of_state
-from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
+from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
 
 __all__ = ["first_order_gradient", "value_and_first_order_gradient"]
 
@@ -113,7 +113,8 @@ def value_and_first_order_gradient(
 
     Raises:
         ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
-            no scalar, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name`` is no axis around.
+            no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name``
+            is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that counts
             is no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
@@ -138,13 +139,14 @@ def value_and_first_order_gradient(
         Nichol, Achiam and Schulman (2018), On first-order meta-learning algorithms.
     """
     loss_fn = of_one_task(loss_fn)
-    num_tasks = check_tasks(support, query)
+    check_tasks(support, query)
     params = _sharding.replicated(params, axis_name)
     inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "per_step": per_step}
     inner |= {"state": state, "statistics": statistics, "has_aux": has_aux, "memory": "unrolled"}
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
     subset = _tree.held(judge, params, wrt, has_aux=True)
     _check.differentiable(params=subset.active)
+    refuse_constant(judge, params, state, query)
 
     def at_adapted(support: Tree, query: Tree) -> tuple[Any, Tree]:
         after = descend(loss_fn, params, support, **inner)
@@ -153,19 +155,7 @@ def value_and_first_order_gradient(
         (value, (aux, _)), gradient = jax.value_and_grad(ahead.pair, has_aux=True)(ahead.active, *data)
         return (value, gradient), aux
 
-    def weighted(tasks: Any, weights: Array) -> tuple[Any, Tree]:
-        results, aux = jax.vmap(at_adapted)(*tasks)
-        return jax.tree.map(
-            lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), _tree.widened(results)
-        ), aux
-
-    if chunk is None or _check.count(chunk, "chunk", least=1) >= num_tasks:
-        results, aux = jax.vmap(at_adapted)(support, query)
-        mean = jax.tree.map(lambda leaf: leaf.mean(0), results)
-    else:
-        mean, aux = mean_over_tasks(weighted, (support, query), chunk)
-        kinds = jax.eval_shape(at_adapted, *_tree.take((support, query), 0))[0]
-        mean = jax.tree.map(lambda leaf, kind: leaf.astype(kind.dtype), mean, kinds)
+    mean, aux = mean_of_each(at_adapted, (support, query), chunk)
     value, gradient = _sharding.mean_over(mean, axis_name)
     return (value, aux) if has_aux else value, subset.embed(gradient)
 

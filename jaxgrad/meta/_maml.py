@@ -107,7 +107,7 @@ def value_and_maml_gradient(
             ``"mixed-mode"``: these and the inner gradients; Hessian products by forward over reverse mode, the fewest
             bytes to move. ``"nested"``: those of about ``2 sqrt(num_steps)`` steps, at one more gradient a step.
             ``None``: mixed mode; nested where the kept steps of all tasks would take more than 1 GiB; without the
-            symmetry that mixed mode needs (the loss stops a derivative, or has a rule of its own) ``"checkpoint"``.
+            symmetry that mixed mode needs (the loss has a rule of derivatives of its own) ``"checkpoint"``.
         chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
         per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
         learning_rates: Tree like ``params``: factors of the optimizer's updates, each broadcast against
@@ -168,9 +168,9 @@ def value_and_maml_gradient(
     inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "memory": memory}
     inner |= {"per_step": per_step, "second_order": second_order}
     how: Any = {"step_weights": step_weights, "state": state, "statistics": statistics}
-    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
     subset = _tree.held(lambda params: params, params, wrt)
     _check.differentiable(params=subset.active)
+    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
 
     def at(active: Params) -> tuple[Params, Tree]:
         return subset.embed(active, lambda leaf: leaf), learning_rates
@@ -304,14 +304,10 @@ def maml_gradient(
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, algorithm 1.
     """
-    options: Any = {
-        "optimizer": optimizer,
-        "num_steps": num_steps,
-        "has_aux": has_aux,
-        "learning_rates": learning_rates,
-    }
+    options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
     how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
+    how |= {"learning_rates": learning_rates}
     model: Any = {"state": state, "statistics": statistics}
     value, gradient = value_and_maml_gradient(loss_fn, params, support, query, **options, **which, **how, **model)
     return (gradient, value[1]) if has_aux else gradient

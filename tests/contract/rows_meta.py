@@ -1,5 +1,6 @@
 """The functions of ``meta`` in the table of transforms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -46,6 +47,21 @@ def row(name, draw, sharded, **options):
         return lambda *given, **more: getattr(meta, name)(loss_fn, *given, **options, **more)
 
     return Example(bind(loss), draw, lambda array: bind(fresh_loss(array)), sharded=sharded)
+
+
+def with_rates():
+    """Return the inputs, with learning rates of every entry."""
+    params, support, query = inputs()
+    return (
+        params,
+        jax.tree.map(lambda leaf: 0.1 + 0.01 * np.arange(leaf.size).reshape(leaf.shape), params),
+        support,
+        query,
+    )
+
+
+def supports():
+    return inputs()[:2]
 
 
 def to_one_task(loss_fn):
@@ -110,6 +126,9 @@ ROWS = {
     "meta.value_and_maml_gradient": row("value_and_maml_gradient", inputs, (1, 2), **STEPS),
     "meta.first_order_gradient": row("first_order_gradient", inputs, (1, 2), **STEPS),
     "meta.value_and_first_order_gradient": row("value_and_first_order_gradient", inputs, (1, 2), **STEPS),
+    "meta.meta_sgd_gradient": row("meta_sgd_gradient", with_rates, (2, 3), **STEPS),
+    "meta.value_and_meta_sgd_gradient": row("value_and_meta_sgd_gradient", with_rates, (2, 3), **STEPS),
+    "meta.reptile_gradient": row("reptile_gradient", supports, (1,), **ADAPTATION),
     "meta.truncated_gradient": row("truncated_gradient", inputs, (1, 2), window=1, **STEPS),
     "meta.evolution_gradient": Example(
         to_windows(loss),

@@ -23,6 +23,7 @@ from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import FACED, OF_POINTS, is_function, public_functions
 from tests.contract.test_sharding import devices, split, stack, under_shard_map
 from tests.contract.test_transforms import under_jit, under_vmap
+from tests.optimised import optimised
 from tests.turns import in_turn, one_in
 
 FUNCTIONS = {
@@ -36,9 +37,8 @@ GIVEN = [p for p in GROUPED if "has_aux" in getattr(FUNCTIONS.get(p.values[0].sp
 @pytest.fixture(autouse=True, scope="module")
 def _compile_fast():
     """What is tested here is what the programs compute, not how fast they run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with optimised(fully=False):
+        yield
 
 
 @functools.cache
@@ -87,6 +87,14 @@ def of_every_adapted_task(aux, params, support, query):
     return jax.vmap(of_one)(support, query)
 
 
+def of_every_task_adapted_at_rates(aux, params, rates, support, query):
+    def of_one(support, query):
+        options = {"learning_rates": rates, **rows_meta.STEPS}
+        return aux(meta.adapt(lambda *args: aux(*args)["value"], params, support, **options), *query)
+
+    return jax.vmap(of_one)(support, query)
+
+
 def after_the_step(aux, params, *data):
     after = meta.adapt(lambda *args: aux(*args)["value"], params, data, num_steps=1, **rows_meta.STEP)
     return aux(after, *data)
@@ -99,6 +107,10 @@ def at_every_start(aux, params, task):
 
     every = [aux(start(k), *task) for k in range(rows_meta.ADAPTATION["num_steps"])]
     return jax.tree.map(lambda *rows: jnp.stack(rows), *every)
+
+
+def at_every_start_of_every_task(aux, params, support):
+    return jax.vmap(lambda task: at_every_start(aux, params, task))(support)
 
 
 POINTS = {
@@ -121,6 +133,9 @@ POINTS = {
     "multi_loss.sequential_updates": past_the_vector,
     **{name: of_every_adapted_task for name in FUNCTIONS if name.startswith("meta.")},
     "meta.adapt": at_every_start,
+    "meta.reptile_gradient": at_every_start_of_every_task,
+    "meta.meta_sgd_gradient": of_every_task_adapted_at_rates,
+    "meta.value_and_meta_sgd_gradient": of_every_task_adapted_at_rates,
     "meta.step_gradient": after_the_step,
 }
 """How the aux follows from plain calls of the loss; where nothing is said, it is that at the given arguments."""
@@ -171,6 +186,7 @@ WITHOUT = {
     "curvature.weighted_loss": "an aux has no place in a sum",
     "meta.data_weights_gradient": "the losses of its examples are summed at every step",
     "meta.smoothness": "returns a record of three trainings",
+    "meta.evolution_gradient": "two losses of two trajectories for every shift: none of them is that at hyper",
 }
 """Functions of a loss that hand out no aux."""
 

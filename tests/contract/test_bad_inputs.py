@@ -22,6 +22,7 @@ TRAINING = (X,), np.array([[0, 1]]), (X,)
 W = {"w": jnp.array([0.5, -1.0])}
 KEY = jax.random.key(0)
 SGD = optax.sgd(0.1)
+RATES = {"w": jnp.array(0.1)}
 INNER = {"optimizer": SGD, "num_steps": 1}
 WEIGHTS = jnp.ones(2)
 TOUCHES = {"optimizer": SGD, "touches": ["w", "w"]}
@@ -107,6 +108,11 @@ OF_A_LOSS = {
     ),
     "meta.maml_gradient": lambda f, p: meta.maml_gradient(f, p, TASKS, TASKS, **INNER),
     "meta.value_and_maml_gradient": lambda f, p: meta.value_and_maml_gradient(f, p, TASKS, TASKS, **INNER),
+    "meta.meta_sgd_gradient": lambda f, p: meta.meta_sgd_gradient(f, p, RATES, TASKS, TASKS, num_steps=1),
+    "meta.value_and_meta_sgd_gradient": lambda f, p: meta.value_and_meta_sgd_gradient(
+        f, p, RATES, TASKS, TASKS, num_steps=1
+    ),
+    "meta.reptile_gradient": lambda f, p: meta.reptile_gradient(f, p, TASKS, **INNER),
     "meta.truncated_gradient": lambda f, p: meta.truncated_gradient(f, p, TASKS, TASKS, window=1, **INNER),
     "meta.step_gradient": lambda f, p: meta.step_gradient(f, p, X, optimizer=SGD),
     "multi_loss.sequential_updates": lambda f, p: multi_loss.sequential_updates(both(f), p, STATES, X, **TOUCHES),

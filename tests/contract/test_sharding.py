@@ -17,6 +17,7 @@ from jaxgrad import _sharding, _tree
 from tests.bridge import assert_parity, to_jax
 from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import public_functions
+from tests.optimised import optimised
 from tests.turns import in_turn, one_in
 
 DEVICES = 4
@@ -25,9 +26,8 @@ DEVICES = 4
 @pytest.fixture(autouse=True, scope="module")
 def _compile_fast():
     """What is tested here is what the programs compute, not how fast they run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with optimised(fully=False):
+        yield
 
 
 def devices(kind, *shape):

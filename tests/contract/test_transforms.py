@@ -16,6 +16,7 @@ from tests.bridge import assert_parity, random_like, to_jax
 from tests.contract._table import GROUPED, ROWS, of_inputs
 from tests.contract.house import EAGER, is_function, public_functions
 from tests.contract.test_sharding import PLACEMENTS
+from tests.optimised import optimised
 from tests.turns import in_turn, one_in
 
 PRECISIONS = {"float64": 1e-10, "float32": 1e-4, "bfloat16": None}
@@ -24,9 +25,8 @@ PRECISIONS = {"float64": 1e-10, "float32": 1e-4, "bfloat16": None}
 @pytest.fixture(autouse=True, scope="module")
 def _compile_fast():
     """What is tested here is that the programs compose, not how fast they run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with optimised(fully=False):
+        yield
 
 
 def floats(tree):

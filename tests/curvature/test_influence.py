@@ -155,6 +155,8 @@ def test_no_gradient_of_a_training_example_is_formed():
         ({"test": (X,)}, r"an example of test\[1\]: got nothing, expected float64\[1,2\]"),
         ({"test": (X, Y[:, :1])}, r"an example of test\[1\]: got float64\[1,1\], expected float64\[1,2\]"),
         ({"train": (X, Y[:3])}, r"train\[1\]: got float64\[3,2\]"),
+        ({"test": (X[:0], Y[:0])}, "test is empty: its leading axis has length 0"),
+        ({"train": (X[:0], Y[:0])}, "train is empty: its leading axis has length 0"),
         ({"damping": 0.1}, "put the damping into the function"),
         ({"damping": -0.1}, "damping must not be negative"),
         ({"chunk": 0}, "chunk must be at least 1"),

@@ -49,6 +49,37 @@ def test_sums_and_multiples():
 
 
 @quickly
+def test_vectors_of_other_kinds_of_numbers():
+    """An axis of integers, bools, and a complex vector; none is cut to the dtype of the vector."""
+    assert_parity(OPERATOR @ np.eye(15, 2, dtype=int), DENSE[:, :2])
+    assert_parity(OPERATOR @ (jnp.arange(15) == 1), DENSE[:, 1])
+    flat = np.asarray(ravel_pytree(VECTOR)[0])
+    turned = flat + 1j * flat[::-1]
+    for product in (OPERATOR @ turned, OPERATOR.to_scipy() @ turned):
+        np.testing.assert_allclose(product, np.asarray(DENSE) @ turned, rtol=1e-12)
+    assert (OPERATOR @ np.zeros((15, 0))).shape == (15, 0)
+    with pytest.raises(ValueError, match=r"vector\['layer0'\]\['bias'\]: got a str, expected float64\[3\]"):
+        OPERATOR @ {"layer0": {**VECTOR["layer0"], "bias": "x"}}
+    with pytest.raises(TypeError, match=r"vector must hold numbers; got key<fry>\[15\]"):
+        OPERATOR @ jax.random.split(jax.random.key(0), 15)
+
+
+@quickly
+def test_goes_into_compiled_functions():
+    flat = ravel_pytree(VECTOR)[0]
+    together = sum([OPERATOR, 2.0 * OPERATOR]) / 2
+    assert_parity(jax.jit(lambda matrix, v: (matrix + matrix.identity) @ v)(together, flat), 1.5 * DENSE @ flat + flat)
+
+
+@quickly
+def test_scipy_gets_no_dtype_of_16_bits():
+    params = {"w": jnp.ones(3, jnp.bfloat16)}
+    of_scipy = curvature.operator(lambda p, v: {"w": v["w"] * p["w"]}, params).to_scipy()
+    assert of_scipy.dtype == np.float32
+    assert eigsh(of_scipy, k=1, return_eigenvectors=False) == pytest.approx([1.0], rel=2**-8)
+
+
+@quickly
 def test_composes_with_the_transformations():
     def height(params):
         return jnp.sum(curvature.operator(HESSIAN, params, *PROBLEM.data) @ jnp.ones(15))
@@ -131,3 +162,10 @@ def test_rejects_what_is_no_operator_beside_it():
         OPERATOR + 1.0
     with pytest.raises(TypeError, match="the factor of an operator must be a real number"):
         OPERATOR * functools.partial
+    with pytest.raises(TypeError, match="the divisor of an operator must be a real number"):
+        OPERATOR / "2"
+    for refused in ({"inverse": OPERATOR}, {"inverse": OPERATOR, "damping": 0.1}):
+        with pytest.raises(TypeError, match=r"inverse stands for the inverse.*write a function of a tree"):
+            curvature.influence(bent_square, PARAMS, PROBLEM.data, PROBLEM.data, **refused)
+    with pytest.raises(TypeError, match=r"preconditioner stands for the inverse.*write a function of a tree"):
+        curvature.solve(HESSIAN, PARAMS, VECTOR, *PROBLEM.data, damping=1.0, preconditioner=OPERATOR)

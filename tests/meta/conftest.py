@@ -1,11 +1,11 @@
 """The tests of this family compare numbers, not speed: they compile fast."""
 
-import jax
 import pytest
+
+from tests.optimised import optimised
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with optimised(fully=False):
+        yield

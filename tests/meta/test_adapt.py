@@ -4,16 +4,32 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+import torch
 
 import torch_ref.meta
 from jaxgrad import _tree
 from jaxgrad.meta import adapt
-from tests.bridge import assert_parity, to_jax
-from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, SUPPORT, SUPPORT_TORCH
+from tests.bridge import assert_parity, to_jax, to_torch
+from tests.meta.tasks import (
+    OPTIMIZERS,
+    PARAMS,
+    PARAMS_TORCH,
+    RATES,
+    RATES_TORCH,
+    STATE,
+    STATE_TORCH,
+    STEPPED,
+    STEPPED_TORCH,
+    SUPPORT,
+    SUPPORT_TORCH,
+    centred,
+    centred_torch,
+)
 from tests.problems import mean_square, mean_square_torch
+from torch_ref.meta._adapt import steps as steps_torch
 
 TASK, TASK_TORCH = _tree.take(SUPPORT, 0), tuple(leaf[0] for leaf in SUPPORT_TORCH)
-SGD = OPTIMIZERS["sgd"][0]
+SGD, DESCENT = OPTIMIZERS["sgd"][0], optax.sgd(1.0)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -22,6 +38,76 @@ def test_matches_torch(name):
     got = adapt(mean_square, PARAMS, TASK, optimizer=ours, num_steps=3)
     want = torch_ref.meta.adapt(mean_square_torch, PARAMS_TORCH, TASK_TORCH, optimizer=theirs, num_steps=3)
     assert_parity(got, want)
+
+
+def test_everything_that_the_steps_leave_matches_torch():
+    """Data and rates of every step, a state that is carried, aux, an optimizer's state to go on from."""
+
+    def with_aux(params, state, x, y, *, train):
+        value, later = centred(params, state, x, y, train=train)
+        return value, (later, {"mean": later["mean"], "count": jnp.int8(3)})
+
+    def with_aux_torch(params, state, x, y, *, train):
+        value, later = centred_torch(params, state, x, y, train=train)
+        return value, (later, {"mean": later["mean"], "count": torch.tensor(3, dtype=torch.int8)})
+
+    ours, theirs = OPTIMIZERS["momentum"]
+    shared = {"num_steps": 5, "per_step": True, "statistics": "carried", "has_aux": True}
+    trace = jax.tree.map(jnp.sin, PARAMS)
+    options = {"learning_rates": RATES, "state": STATE, **shared}
+    before = (optax.TraceState(trace), optax.EmptyState())
+    data = _tree.take(STEPPED, 0)
+    got = adapt(with_aux, PARAMS, data, optimizer=ours, opt_state=before, full_output=True, **options)
+    options = {"learning_rates": RATES_TORCH, "state": STATE_TORCH, **shared}
+    moments = jax.tree.leaves(to_torch(trace))
+    data = tuple(leaf[0] for leaf in STEPPED_TORCH)
+    want = steps_torch(with_aux_torch, PARAMS_TORCH, data, optimizer=theirs, opt_state=moments, **options)
+    assert_parity(got.params, want.params)
+    assert_parity(jax.tree.leaves(got.opt_state), want.opt_state)
+    assert_parity([got.losses, got.state], [torch.stack(want.losses), want.state])
+    assert_parity(got.aux, {name: torch.stack([row[name] for row in want.aux]) for name in want.aux[0]}, dtypes=True)
+    assert got.diverged_at == -1
+
+
+def test_goes_on_from_an_optimizers_state_as_if_it_had_not_stopped():
+    options = {"optimizer": OPTIMIZERS["adam"][0], "full_output": True}
+    first = adapt(mean_square, PARAMS, TASK, num_steps=2, **options)
+    second = adapt(mean_square, first.params, TASK, num_steps=3, opt_state=first.opt_state, **options)
+    whole = adapt(mean_square, PARAMS, TASK, num_steps=5, **options)
+    assert_parity(second[:2], whole[:2])
+    assert_parity(jnp.concatenate([first.losses, second.losses]), whole.losses)
+
+
+@pytest.mark.parametrize(("rate", "steps", "where"), [(1e200, 4, 1), (1e100, 4, 2), (0.1, 4, -1), (0.1, 0, -1)])
+def test_says_at_which_step_it_diverged(rate, steps, where):
+    """Every step multiplies the parameters by about the rate, and the loss by its square: 1e400 is infinite."""
+    start = {"w": jnp.array([1.0, -2.0])}
+    got = adapt(quadratic, start, MATRIX, optimizer=optax.sgd(rate), num_steps=steps, full_output=True)
+    assert got.diverged_at == where
+
+
+def test_a_schedule_is_the_rates_of_the_steps():
+    schedule = optax.exponential_decay(0.2, 2, 0.5)
+    with jax.numpy_dtype_promotion("standard"):  # optax computes it of an int32, as here, in float32
+        rates = jax.vmap(schedule)(jnp.arange(4, dtype=jnp.int32)).astype(jnp.float64)
+    got = adapt(mean_square, PARAMS, TASK, optimizer=optax.sgd(schedule), num_steps=4)
+    factors = jax.tree.map(lambda leaf: rates.reshape(4, *[1] * leaf.ndim), PARAMS)
+    assert_parity(got, adapt(mean_square, PARAMS, TASK, optimizer=DESCENT, num_steps=4, learning_rates=factors))
+
+
+def test_derivative_by_the_hyper_parameters_in_the_optimizers_state():
+    """Two steps on a quadratic: w'' = (1 - a A)^2 w, so that the derivative by the rate a is -2 A (1 - a A) w."""
+    rule = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+    start = {"w": MATRIX[0]}
+
+    def after(rate, memory):
+        state = rule.init(start)
+        state = state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
+        return adapt(quadratic, start, MATRIX, optimizer=rule, num_steps=2, opt_state=state, memory=memory)["w"]
+
+    want = -2 * MATRIX @ (jnp.eye(2) - 0.1 * MATRIX) @ MATRIX[0]
+    for memory in ("checkpoint", "mixed-mode"):
+        assert_parity(jax.jit(jax.jacrev(after), static_argnums=1)(jnp.array(0.1), memory), want)
 
 
 def quadratic(params, matrix):
@@ -131,3 +217,22 @@ def test_rejects_a_loss_that_is_no_scalar():
 def test_rejects_params_without_a_derivative(params, message):
     with pytest.raises((TypeError, ValueError), match=message):
         adapt(lambda p: 0.0, params, (), optimizer=SGD, num_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"per_step": True}, r"needs a leading axis of num_steps=2 on every leaf of support.*got float64\[4,2\]"),
+        ({"memory": "mixed"}, r"memory must be one of"),
+        ({"statistics": "batch"}, r"statistics must be one of"),
+        ({"learning_rates": {"layer0": 0.1}}, r"(?s)learning_rates must have the structure of params.*layer1.*missing"),
+        (
+            {"learning_rates": jax.tree.map(lambda leaf: jnp.ones((3, *leaf.shape)), PARAMS)},
+            r"(?s)broadcast against \(num_steps, \*leaf.shape\):.*weight'\]: got .*which does not broadcast to \(2,",
+        ),
+        ({"state": STATE}, r"train"),
+    ],
+)
+def test_rejects_options_that_do_not_fit(options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        adapt(mean_square, PARAMS, TASK, optimizer=SGD, num_steps=2, **options)

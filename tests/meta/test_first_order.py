@@ -9,8 +9,23 @@ import torch_ref.meta
 from jaxgrad import _tree
 from jaxgrad.meta import adapt, first_order_gradient, maml_gradient, value_and_first_order_gradient
 from tests.bridge import assert_parity
-from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, QUERY, QUERY_TORCH, SUPPORT, SUPPORT_TORCH
+from tests.meta.tasks import (
+    OPTIMIZERS,
+    PARAMS,
+    PARAMS_TORCH,
+    QUERY,
+    QUERY_TORCH,
+    STATE,
+    STATE_TORCH,
+    STEPPED,
+    STEPPED_TORCH,
+    SUPPORT,
+    SUPPORT_TORCH,
+    centred,
+    centred_torch,
+)
 from tests.problems import mean_square, mean_square_torch
+from tests.turns import one_in
 
 SGD = OPTIMIZERS["sgd"][0]
 
@@ -22,6 +37,17 @@ def test_matches_torch(name):
     tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
     want = torch_ref.meta.value_and_first_order_gradient(mean_square_torch, *tasks, optimizer=theirs, num_steps=3)
     assert_parity(got, want)
+
+
+@pytest.mark.parametrize("statistics", one_in(3, ["frozen", "transductive", "carried"], start=2))
+def test_data_of_every_step_chunks_and_a_state_match_torch(statistics):
+    ours, theirs = OPTIMIZERS["momentum"]
+    shared = {"num_steps": 5, "per_step": True, "statistics": statistics}
+    options = {"optimizer": ours, "state": STATE, "chunk": 2, **shared}
+    got = value_and_first_order_gradient(centred, PARAMS, STEPPED, QUERY, **options)
+    tasks = PARAMS_TORCH, STEPPED_TORCH, QUERY_TORCH
+    options = {"optimizer": theirs, "state": STATE_TORCH, **shared}
+    assert_parity(got, torch_ref.meta.value_and_first_order_gradient(centred_torch, *tasks, **options))
 
 
 def test_is_the_mean_gradient_at_the_adapted_weights():
@@ -45,6 +71,30 @@ def test_differs_from_the_full_gradient_by_the_derivative_of_the_steps():
     arguments = (lambda p, t: 0.5 * jnp.sum((p["w"] - t) ** 2), {"w": jnp.ones(2)}, targets, targets)
     first = first_order_gradient(*arguments, optimizer=SGD, num_steps=3)
     assert_parity(maml_gradient(*arguments, optimizer=SGD, num_steps=3), {"w": 0.9**3 * first["w"]})
+
+
+def test_differs_from_the_full_gradient_of_one_step_by_the_rate_times_a_hessian_product():
+    """M = L(w - a g): dM = dL - a H dL, where dL, at the moved weights, is the first-order gradient."""
+    matrix = jnp.array([[2.0, 0.5], [0.5, 1.0]])
+
+    def loss(params, target):
+        return 0.5 * (params["w"] - target) @ matrix @ (params["w"] - target)
+
+    targets = jnp.array([[2.0, 0.5], [-1.0, 3.0]])
+    first, full = [
+        fun(loss, {"w": jnp.ones(2)}, targets, targets, optimizer=SGD, num_steps=1)["w"]
+        for fun in (first_order_gradient, maml_gradient)
+    ]
+    assert_parity(full - first, -0.1 * matrix @ first)
+    assert jnp.linalg.norm(full - first) > 0.1 * jnp.linalg.norm(first)
+
+
+def test_rejects_a_query_that_the_adapted_parameters_do_not_enter():
+    def loss(params, x, y):
+        return mean_square(PARAMS, x, y) + 0 * jax.lax.stop_gradient(params["layer1"]["bias"][0])
+
+    with pytest.raises(ValueError, match="the loss of the query does not depend on the adapted parameters"):
+        first_order_gradient(loss, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
 
 
 def test_wrt_masks_the_gradient_and_may_hold_integer_leaves():

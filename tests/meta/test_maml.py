@@ -3,15 +3,33 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import torch_ref.meta
-from jaxgrad.meta import adapt, maml_gradient, value_and_maml_gradient
+from jaxgrad.meta import adapt, first_order_gradient, maml_gradient, value_and_maml_gradient
 from tests.bridge import assert_parity
-from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, QUERY, QUERY_TORCH, SUPPORT, SUPPORT_TORCH
+from tests.meta.tasks import (
+    OPTIMIZERS,
+    PARAMS,
+    PARAMS_TORCH,
+    QUERY,
+    QUERY_TORCH,
+    RATES,
+    RATES_TORCH,
+    STATE,
+    STATE_TORCH,
+    STEPPED,
+    STEPPED_TORCH,
+    SUPPORT,
+    SUPPORT_TORCH,
+    centred,
+    centred_torch,
+)
 from tests.problems import mean_square, mean_square_torch
+from tests.turns import one_in
 
-SGD = OPTIMIZERS["sgd"][0]
+SGD, STANDING = OPTIMIZERS["sgd"][0], optax.sgd(0.0)
 
 
 @pytest.mark.parametrize("steps", [0, pytest.param(1, marks=pytest.mark.slow), 3])
@@ -24,6 +42,36 @@ def test_matches_torch(name, steps):
     assert_parity(got, want)
 
 
+WEIGHTS = np.array([0.1, 0.4, 0.0, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("memory", one_in(4, ["nested", "checkpoint", "unrolled", "mixed-mode"]))
+def test_every_option_at_once_matches_torch(memory):
+    """Data and learned rates of every step, a weighted query after each, half of the second derivatives, chunks."""
+    ours, theirs = OPTIMIZERS["momentum"]
+    shared = {"num_steps": 5, "per_step": True, "second_order": 0.5}
+    which = {"wrt": ["layer0", "layer1/bias"], "inner_wrt": "*/weight", "chunk": 2, "memory": memory}
+    weights = {"learning_rates": RATES, "step_weights": jnp.asarray(WEIGHTS)}
+    got = value_and_maml_gradient(mean_square, PARAMS, STEPPED, QUERY, optimizer=ours, **shared, **which, **weights)
+    assert [*PARAMS_TORCH["layer1"]] == ["bias", "weight"]  # the order of the flags
+    which = {"wrt": [True, True, True, False], "inner_wrt": [False, True, False, True]}
+    weights = {"learning_rates": RATES_TORCH, "step_weights": WEIGHTS}
+    tasks = PARAMS_TORCH, STEPPED_TORCH, QUERY_TORCH
+    options = {"optimizer": theirs, **shared, **which, **weights}
+    assert_parity(got, torch_ref.meta.value_and_maml_gradient(mean_square_torch, *tasks, **options))
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "transductive", "carried"])
+def test_a_state_beside_the_parameters_matches_torch(statistics):
+    # in training mode the last bias has no slope but rounding, which Adam would divide by eps
+    ours, theirs = OPTIMIZERS["momentum"]
+    shared = {"num_steps": 3, "statistics": statistics}
+    got = value_and_maml_gradient(centred, PARAMS, SUPPORT, QUERY, optimizer=ours, state=STATE, **shared)
+    tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
+    options = {"optimizer": theirs, "state": STATE_TORCH, **shared}
+    assert_parity(got, torch_ref.meta.value_and_maml_gradient(centred_torch, *tasks, **options))
+
+
 def test_gradient_is_the_second_value():
     got = maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
     _, want = value_and_maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
@@ -34,6 +82,38 @@ def test_no_steps_give_the_plain_gradient():
     got = maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=0)
     flat = [leaf.reshape(-1, leaf.shape[-1]) for leaf in QUERY]
     assert_parity(got, jax.jit(jax.grad(mean_square))(PARAMS, *flat))
+
+
+def test_steps_of_size_0_give_the_plain_gradient():
+    got = maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=STANDING, num_steps=2)
+    flat = [leaf.reshape(-1, leaf.shape[-1]) for leaf in QUERY]
+    assert_parity(got, jax.jit(jax.grad(mean_square))(PARAMS, *flat))
+
+
+def test_no_part_of_the_second_derivatives_is_the_first_order_gradient():
+    options = {"optimizer": SGD, "num_steps": 2}
+    got = maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, second_order=0.0, **options)
+    assert_parity(got, first_order_gradient(mean_square, PARAMS, SUPPORT, QUERY, **options))
+
+
+def test_rejects_a_query_that_the_adapted_parameters_do_not_enter():
+    def loss(params, x, y):
+        return mean_square(PARAMS, x, y) + 0 * jax.lax.stop_gradient(params["layer1"]["bias"][0])
+
+    with pytest.raises(ValueError, match=r"does not depend on the adapted parameters.*meta-gradient is zero"):
+        maml_gradient(loss, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
+
+
+@pytest.mark.parametrize("weights", [jnp.ones(3), jnp.ones((2, 1))])
+def test_rejects_step_weights_that_are_not_one_a_step(weights):
+    with pytest.raises(ValueError, match=r"step_weights must be one number for each of the 2 steps, of shape \(2,\)"):
+        maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=2, step_weights=weights)
+
+
+@pytest.mark.parametrize("chunk", [0, -1])
+def test_rejects_chunks_of_no_task(chunk):
+    with pytest.raises(ValueError, match="chunk must be at least 1"):
+        maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1, chunk=chunk)
 
 
 def squared_distance(params, target):

@@ -69,6 +69,32 @@ def test_gradients_through_powers_at_zero():
     assert_parity(got, jnp.array(-32 * 1.3**3))
 
 
+@pytest.mark.parametrize("curved", [False, True])
+def test_slopes_of_a_power_of_zero_with_a_traced_exponent(curved):
+    """They are those of the polynomial, and no order spoils those of another: of 2.5 the third one is infinite."""
+
+    def orders(w, c, exponents):
+        def powers(x, w, c, exponents):
+            return ((jnp.sin(w * x) if curved else w * x) + c) ** exponents
+
+        return jax.vmap(lambda p: derivatives(powers, jnp.zeros_like(w), 4, w, c, p))(exponents)
+
+    w = 1.3
+    by_w, by_c = jax.jit(jax.jacrev(orders, (0, 1)))(jnp.array(w), jnp.array(0.0), jnp.array([0, 1, 2, 3, 2.5]))
+    bent = [w**k * curved for k in range(5)]
+    zeros = [0.0] * 5
+    of_w = [[0, 1, 0, -3 * bent[2], 0], [0, 0, 4 * w, 0, -32 * bent[3]], [0, 0, 0, 18 * w**2, 0]]
+    of_c = [[1, 0, 0, 0, 0], [0, 2 * w, 0, -2 * bent[3], 0], [0, 0, 6 * w**2, 0, -24 * bent[4]]]
+    np.testing.assert_allclose(by_w, [zeros, *of_w, zeros], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(by_c, [zeros, *of_c, zeros], rtol=1e-12, atol=1e-12)
+
+
+def test_slopes_of_an_integral_of_powers_at_zero():
+    got = jax.jit(jax.grad(lambda x: derivatives(lambda z: jax.scipy.special.betainc(2.0, 3.0, z), x, 2)[1]))(0.0)
+    # of 12 x (1-x)^2, the density
+    assert_parity(got, jnp.array(12.0))
+
+
 def test_mish_at_zero():
     _, _, second = derivatives(jax.nn.mish, jnp.array(0.0), 2)
     assert_parity(second, mpmath_orders(lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))), 0.0, 2)[2])

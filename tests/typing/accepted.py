@@ -494,6 +494,16 @@ assert_type(
     meta.data_weights_gradient(loss, params, (x, y), places, (x, y), optimizer=sgd, full_output=True), meta.DataWeights
 )
 assert_type(meta.smoothness(loss, params, (x, y), places, (x, y), optimizer=sgd), meta.Smoothness)
+assert_type(meta.adapt(loss, params, (x, y), optimizer=sgd, num_steps=2, full_output=True).losses, jax.Array)
+assert_type(meta.meta_sgd_gradient(loss, params, params, support, query, num_steps=2), tuple[Dict, Dict])
+assert_type(
+    meta.value_and_meta_sgd_gradient(reporting, params, params, support, query, num_steps=2, has_aux=True),
+    tuple[tuple[jax.Array, Report], tuple[Dict, Dict]],
+)
+assert_type(meta.reptile_gradient(loss, params, support, optimizer=sgd, num_steps=2, chunk=1), Dict)
+assert_type(
+    meta.reptile_gradient(reporting, params, support, optimizer=sgd, num_steps=2, has_aux=True), tuple[Dict, Report]
+)
 assert_type(meta.step_gradient(loss, params, x, y, optimizer=sgd, truncated=True), Dict)
 assert_type(meta.step_gradient(reporting, params, x, y, optimizer=sgd, has_aux=True), tuple[Dict, Report])
 

@@ -7,6 +7,9 @@ from torch_ref.meta._first_order import first_order_gradient as first_order_grad
 from torch_ref.meta._first_order import value_and_first_order_gradient as value_and_first_order_gradient
 from torch_ref.meta._maml import maml_gradient as maml_gradient
 from torch_ref.meta._maml import value_and_maml_gradient as value_and_maml_gradient
+from torch_ref.meta._meta_sgd import meta_sgd_gradient as meta_sgd_gradient
+from torch_ref.meta._meta_sgd import value_and_meta_sgd_gradient as value_and_meta_sgd_gradient
+from torch_ref.meta._reptile import reptile_gradient as reptile_gradient
 from torch_ref.meta._smoothness import smoothness as smoothness
 from torch_ref.meta._step_gradient import step_gradient as step_gradient
 from torch_ref.meta._truncated import truncated_gradient as truncated_gradient
@@ -17,9 +20,12 @@ __all__ = [
     "evolution_gradient",
     "first_order_gradient",
     "maml_gradient",
+    "meta_sgd_gradient",
+    "reptile_gradient",
     "smoothness",
     "step_gradient",
     "truncated_gradient",
     "value_and_first_order_gradient",
     "value_and_maml_gradient",
+    "value_and_meta_sgd_gradient",
 ]

@@ -71,6 +71,8 @@ class LeafForm(NamedTuple):
 def form_of(path: str, leaf: LeafPlan, entry: Any, approximation: str) -> LeafForm:
     """Choose how the curvature of one leaf is held, from its plan and the shapes of its factors."""
     size = math.prod(leaf.shape)
+    if size == 0:
+        return LeafForm(path, leaf.shape, leaf.dtype, "diagonal", "it has no entries")
     if leaf.split is None:
         form = "block" if size <= BLOCK and entry is not None else "diagonal"
         why = f"{leaf.why}; {size:,} entries {'<=' if size <= BLOCK else '>'} {BLOCK}"
@@ -107,7 +109,7 @@ def _is_whole(factors: Sequence[Factor], approximation: str, width: int) -> bool
 
 def sums_of(form: LeafForm, leaf: LeafPlan, entry: Any, weights: Array, approximation: str) -> Any:
     """Return the weighted sums over the examples of one chunk: a `Pair` for every way of use, a block or a diagonal."""
-    if entry is None:
+    if entry is None or math.prod(form.shape) == 0:
         return jnp.zeros(form.shape, weights.dtype)
     if form.form != "kronecker":
         return _sum_of_squares(form, entry, weights)
@@ -169,7 +171,7 @@ def _columns(use: Factors, way: bool) -> int:
 
 def merged(x: Any) -> Array:
     """Take every pseudo-gradient of every example as one along the leading axis."""
-    return x.reshape(-1, *x.shape[2:])
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def _reduced(factors: Sequence[Factor], width: int, *, mean: bool) -> Array:

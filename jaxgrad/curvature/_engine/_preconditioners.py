@@ -10,7 +10,7 @@ from jax import lax
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Params, Tree
 from jaxgrad.curvature._engine import _stacks
-from jaxgrad.curvature._engine._symmetric import Times
+from jaxgrad.curvature._engine._symmetric import Times, over_floats
 
 __all__ = ["Inverse", "Preconditioner", "preconditioning"]
 
@@ -27,7 +27,7 @@ Preconditioner = Callable[[Any], Any] | Inverse | Tree | None
 
 
 def preconditioning(given: Preconditioner, params: Params, damping: Any) -> Times | None:
-    """Return a preconditioner as a function of a tree.
+    """Return a preconditioner as a function of the part of a vector that `over_floats` picks.
 
     Raises:
         ValueError: If what it returns, or a diagonal, does not mirror ``params``.
@@ -39,17 +39,20 @@ def preconditioning(given: Preconditioner, params: Params, damping: Any) -> Time
     if callable(given):
         return _checked(given, params)
     _check.mirrors(params=params, preconditioner=given)
-    scales = lax.stop_gradient(jax.tree.map(lambda leaf: _inverse(leaf, damping), _tree.widened(given)))
+    scales = lax.stop_gradient(
+        jax.tree.map(lambda leaf: _inverse(leaf, damping), _tree.widened(over_floats(params).pick(given)))
+    )
     return lambda vector: jax.tree.map(jnp.multiply, vector, scales)
 
 
 def _checked(function: Callable[[Any], Any], params: Params) -> Times:
     """Return a preconditioner on vectors whose 16-bit leaves are kept in float32, its result checked."""
+    floats = over_floats(params)
 
     def precondition(vector: Tree) -> Tree:
-        result = function(_stacks.with_dtypes(vector, params))
+        result = function(floats.embed(_stacks.with_dtypes(vector, floats.active)))
         _check.mirrors(**{"params": params, "preconditioner(vector)": result})
-        return _tree.widened(jax.tree.map(_sharding.like, result, params))
+        return _tree.widened(jax.tree.map(_sharding.like, floats.pick(result), floats.active))
 
     return precondition
 

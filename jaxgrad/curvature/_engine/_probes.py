@@ -9,6 +9,7 @@ from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, Key, Params, Tree
+from jaxgrad.curvature._engine._symmetric import over_floats
 
 __all__ = ["Probes", "mapped", "probes_of"]
 
@@ -59,7 +60,7 @@ def probes_of(
     chunk: int | None,
     least: int,
 ) -> Probes:
-    """Return the probes that were given, or that a key draws.
+    """Return the probes that were given, or that a key draws: the part of them that `over_floats` picks.
 
     Raises:
         ValueError: If both or none of ``key`` and ``probes`` are given, there are fewer than ``least``, ``probes`` do
@@ -69,11 +70,12 @@ def probes_of(
         message = "give probes=, the directions themselves, or key= and num_samples=, to draw them: one of the two"
         raise ValueError(message)
     chunk = None if chunk is None else _check.count(chunk, "chunk", least=1)
-    wide = _tree.widened(params)
+    floats = over_floats(params)
+    wide = _tree.widened(floats.active)
     if probes is not None:
         _check.mirrors(**{"params": params, "one of probes": jax.tree.map(lambda leaf: leaf[0], probes)})
         count = _check.count(_check.same_leading(probes=probes), "the number of probes", least=least)
-        given = _tree.widened(probes)
+        given = _tree.widened(floats.pick(probes))
         return Probes(given, lambda one: jax.tree.map(_sharding.like, one, wide), count, chunk)
     assert key is not None, "one of the two"
     _check.key(key, "key")

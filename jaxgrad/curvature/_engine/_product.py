@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxgrad import _tree
 from jaxgrad._types import Array, T, Tree
+from jaxgrad.curvature._engine import _stacks
 from jaxgrad.curvature._engine._vectors import Vectors
 
 __all__ = ["Product", "whole"]
@@ -34,12 +35,7 @@ def whole(
 ) -> Any:
     """Return a product over all leaves of ``params``, with the loss, its gradient and the aux where they are wanted."""
     gradient, value, aux = beside
-
-    def zeros(leaf: Any) -> Array:
-        rows = () if vectors.number is None else (vectors.number,)
-        return jnp.zeros(rows + jnp.shape(leaf), jnp.result_type(leaf))
-
-    result: Any = subset.embed(product) if vectors.number is None else subset.embed(product, zeros)
+    result: Any = subset.embed(product, _stacks.still(vectors.number))
     if full_output:
         result = Product(result, jnp.asarray(value), subset.embed(gradient))
     return (result, aux) if has_aux else result

@@ -7,6 +7,7 @@ leaf, and only its small result is summed.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ __all__ = [
     "scaled",
     "signs",
     "size",
+    "still",
     "with_dtypes",
 ]
 
@@ -46,6 +48,15 @@ def with_dtypes(tree: Tree, like: Tree) -> Tree:
 def scaled(tree: Tree, factor: Any) -> Tree:
     """Multiply a tree by a number, in the dtype of each leaf."""
     return jax.tree.map(lambda leaf: leaf * jnp.asarray(factor).astype(leaf.dtype), tree)
+
+
+def still(count: int | None) -> Callable[[Any], Array]:
+    """Return what fills the place of a leaf that is held, in its own dtype: zeros, in a stack of ``count`` trees.
+
+    It is for the ``fill`` of `_tree.Subset.embed`.
+    """
+    rows = () if count is None else (count,)
+    return lambda leaf: jnp.zeros(rows + jnp.shape(leaf), jnp.result_type(leaf))
 
 
 def axpy(factor: Any, x: Tree, y: Tree) -> Tree:

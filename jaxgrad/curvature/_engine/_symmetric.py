@@ -10,7 +10,7 @@ from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._types import Array, Params, Tree
 from jaxgrad.curvature._engine import _stacks
 
-__all__ = ["ProductFn", "Times", "held", "times", "with_slopes"]
+__all__ = ["ProductFn", "Times", "held", "over_floats", "times", "with_slopes"]
 
 ProductFn = Callable[..., Any]
 """``product(params, vector, *data)``: a symmetric matrix times a vector that mirrors ``params``; so is the result."""
@@ -19,18 +19,36 @@ Times = Callable[[Tree], Tree]
 """A matrix, as the function that multiplies a vector by it."""
 
 
+def over_floats(params: Params, name: str = "params") -> _tree.Subset:
+    """Hold the leaves that no matrix is over, such as integers: a product holds them by its ``wrt=``, or refuses them.
+
+    Where all leaves are real floating-point numbers the part that counts is ``params`` itself; its vectors are trees
+    like it. Else both are lists of the others.
+
+    Raises:
+        TypeError: If no leaf is a real floating-point array.
+    """
+    counting = [_check.is_real_float(leaf) for leaf in jax.tree.leaves(params)]
+    if not any(counting):
+        _check.floating(**{name: params})
+    return _tree.held(lambda tree: tree, params, None if all(counting) else lambda _, leaf: _check.is_real_float(leaf))
+
+
 def times(product: ProductFn, params: Params, data: tuple[Any, ...]) -> Times:
     """Return the function of the vector alone; vectors of 16 bits are kept in float32 outside of the product.
 
+    It takes and returns the part of a vector that `over_floats` picks.
+
     Raises:
-        TypeError: If a leaf of ``params`` is no real floating-point array.
+        TypeError: If no leaf of ``params`` is a real floating-point array.
         ValueError: When called, if the result does not mirror ``params``.
     """
-    _check.floating(params=params)
+    floats = over_floats(params)
 
     def apply(vector: Tree) -> Tree:
+        whole = floats.embed(_stacks.with_dtypes(vector, floats.active))
         try:
-            result = product(params, _stacks.with_dtypes(vector, params), *data)
+            result = product(params, whole, *data)
         except TypeError as error:
             # raised by the call, and not within it: the function takes other arguments
             if error.__traceback__ is not None and error.__traceback__.tb_next is None:
@@ -40,7 +58,7 @@ def times(product: ProductFn, params: Params, data: tuple[Any, ...]) -> Times:
                 )
             raise
         _check.mirrors(**{"params": params, "product(params, vector)": result})
-        return _tree.widened(jax.tree.map(_sharding.like, result, params))
+        return _tree.widened(jax.tree.map(_sharding.like, floats.pick(result), floats.active))
 
     return apply
 

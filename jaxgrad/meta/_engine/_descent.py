@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
@@ -15,7 +14,7 @@ from jaxgrad.meta._engine._guard import guarded
 from jaxgrad.meta._engine._inner import KEPT, Traced, line_without_symmetry, mixed, reverse
 from jaxgrad.meta._engine._memory import LIMIT, Memory, bytes_of, check_memory, loop
 from jaxgrad.meta._engine._rates import Rates
-from jaxgrad.meta._engine._singular import undefined_where_not_finite
+from jaxgrad.meta._engine._rule import Rule, apply_updates
 from jaxgrad.meta._engine._statistics import Statistics, check_statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
@@ -75,7 +74,7 @@ def descend(
         per_step: Whether every leaf of ``support`` has a leading axis of steps, each with data of its own.
         learning_rates: Factors of the updates, to broadcast against ``(num_steps, *leaf.shape)``.
         second_order: A factor of the second derivatives; ``None`` is 1.
-        opt_state: The optimizer's state before the first step; ``None``: a fresh one.
+        opt_state: The optimizer's state before the first step; ``None``: a fresh one, in float32 at the least.
         state: The model's state; the loss then takes it after the parameters.
         statistics: What becomes of the model's state.
         watch: ``watch(params, state)``, evaluated after every step.
@@ -86,7 +85,7 @@ def descend(
     check_statistics(statistics)
     first = _first_of(data, steps) if per_step else data
     refuse_list(loss_fn, params, first)
-    rule = optax.with_extra_args_support(_check.optimizer(optimizer))
+    rule = Rule(optimizer)
     whole = of_state(loss_fn, state is not None, statistics != "frozen", has_aux)
     subset = _tree.restrict(whole, params, wrt, (state, *first), axis_name, has_aux=True)
     _check.differentiable(params=subset.active)
@@ -104,9 +103,8 @@ def descend(
             return subset.fun(active, now, *data)
 
         slope = gradient if second_order is None else jax.tree.map(_of_order(second_order), gradient)
-        updates, after = rule.update(slope, before, active, value=value, grad=slope, value_fn=loss)
-        updates = jax.tree.map(undefined_where_not_finite, rates.times(updates, factors))
-        return optax.apply_updates(active, updates), after
+        updates, after = rule.update(slope, before, active, value=value, loss=loss)
+        return apply_updates(active, rates.times(updates, factors)), after
 
     def step(carry: Any, row: Any) -> Any:
         active, _, now = carry
@@ -191,7 +189,7 @@ def _way_back(memory: Memory, traced: Traced, start: Any, task: Any, stored: int
     if memory == "mixed-mode" and line is not None:
         message = (
             "memory='mixed-mode' takes the Hessian of the inner loss as symmetric, which it need not be where a"
-            f" derivative is stopped, or has a rule of its own: {line}; write memory='checkpoint', or leave it out"
+            f" function has a rule of derivatives of its own: {line}; write memory='checkpoint', or leave it out"
         )
         raise ValueError(message)
     inner = mixed if line is None else reverse

@@ -33,6 +33,10 @@ TRUSTED = tuple(
 """Where the rules of derivatives that a loss brings are those of its functions: JAX, optax, and this package."""
 
 
+OF_RULES = os.path.join("jax", "_src", "custom_derivatives.py")
+"""The file of JAX in which the rules that others give are dressed."""
+
+
 class Traced:
     """A loss and what it returns beside its value, traced once for each kind of its arguments."""
 
@@ -67,11 +71,11 @@ def reverse(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tre
 
 
 def line_without_symmetry(program: Any) -> str | None:
-    """Return the line where a traced loss hides a derivative, or brings a rule of its own; ``None`` where none does.
+    """Return the line where a traced loss brings a rule that need not be the derivative; ``None`` where none does.
 
-    With `jax.lax.stop_gradient`, or a rule that is not the derivative (a straight-through estimator), the gradient is
-    not the gradient of a function, and its Jacobian need not be symmetric. What JAX and optax write themselves is: the
-    maximum in a logsumexp is stopped because it cancels.
+    With such a rule (a reversed or clipped gradient, a straight-through estimator) the gradient is not the gradient of
+    a function, and its Jacobian need not be symmetric. `jax.lax.stop_gradient` leaves it symmetric: what is stopped is
+    a constant in every derivative, of the loss that has it as a constant.
     """
     for eqn in program.eqns:
         if _is_doubtful(eqn):
@@ -86,16 +90,21 @@ def line_without_symmetry(program: Any) -> str | None:
 
 
 def _is_doubtful(eqn: _jaxpr.JaxprEqn) -> bool:
-    """Say whether an equation stops a derivative, or has a rule of its own, that nobody vouches for."""
-    if eqn.primitive.name == "stop_gradient":
-        origin = _jaxpr.caller_of(eqn, "stop_gradient")
-    elif eqn.primitive.name == _jaxpr.CUSTOM_JVP:
-        origin = _jaxpr.custom_jvp_origins(eqn)[1][0]
+    """Say whether an equation has a rule of its own that nobody vouches for.
+
+    The rules of a function of `jax.custom_gradient` stand in JAX's file of such rules, and are the user's; those of
+    ``defjvps`` too, and there the function says whose they are.
+    """
+    if eqn.primitive.name == _jaxpr.CUSTOM_JVP:
+        (file, _), (rule, _) = _jaxpr.custom_jvp_origins(eqn)
+        origins: tuple[str, ...] = (file,) if rule.endswith(OF_RULES) else (rule,)
     elif _jaxpr.has_backward_rule(eqn):
-        origin = _jaxpr.file_of(_jaxpr.custom_vjp(eqn))
+        origins = _jaxpr.custom_vjp_origins(eqn)
+        if origins[-1].endswith(OF_RULES):
+            return True
     else:
-        return False
-    return not os.path.abspath(origin).startswith(TRUSTED)
+        return eqn.primitive.name == "linear_call"
+    return not all(os.path.abspath(origin).startswith(TRUSTED) for origin in origins)
 
 
 def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree], Params]:
@@ -107,7 +116,8 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
               = \frac{d}{d\epsilon} \nabla_{(\theta, c)} L(\theta + \epsilon v, c),
 
     where :math:`c` is everything else that is floating-point: the data, and what the loss closes over, which may depend
-    on meta-parameters. Labels, keys and flags have no derivative. In reverse mode only, and again to any order.
+    on meta-parameters. Labels, keys and flags have no derivative. The first derivative must be in reverse mode; those
+    of it may be in any, and of any order.
     """
     program, shapes = traced.program(active, *data)
     # what the loss closes over is an argument too: a rule of custom_vjp must not close over what is differentiated
@@ -125,20 +135,22 @@ def mixed(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tree]
         results = jax.core.eval_jaxpr(program.jaxpr, consts, *treedef.flatten_up_to(active), *rest)
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
-    @jax.custom_vjp
-    def of(active: Params, floats: list[Any], others: list[Any]) -> Any:
-        return jax.value_and_grad(loss, has_aux=True)(active, floats, others)
+    def plain(active: Params, floats: list[Any], others: list[Any]) -> Any:
+        beside, gradient = jax.value_and_grad(loss, has_aux=True)(active, floats, others)
+        return beside, jax.tree.map(_with_room, gradient)
 
     def forward(active: Params, floats: list[Any], others: list[Any]) -> tuple[Any, Any]:
         values = [jax.tree.map(lambda leaf: leaf.value, tree) for tree in (active, floats, others)]
         moving = _Moving(tuple(leaf.perturbed for leaf in floats))
-        return of(*values), (*values, moving)
+        # as it stands, and not by the rule once more: so that the meta-gradient can be differentiated forward too
+        return plain(*values), (*values, moving)
 
     def backward(kept: Any, cotangents: Any) -> tuple[Any, Any, None]:
         active, floats, others, moving = kept
         back, back_floats = _pulled_back(loss, active, floats, others, moving.flags, *cotangents)
         return back, back_floats, None
 
+    of = jax.custom_vjp(plain)
     of.defvjp(forward, backward, symbolic_zeros=True)
     # cast before, and not inside: a cotangent must vary over the same axes as what it belongs to
     return of(active, *_sharding.vary((floats, others), axes))
@@ -173,12 +185,50 @@ def _pulled_back(
     some = [x for m, x in zip(moving, floats, strict=True) if m]
     total: Any = jax.tree.map(jnp.zeros_like, (active, some))
     if _is_used(along):
-        total = jax.jvp(slopes, (active,), (jax.tree.map(_as_array, along, is_leaf=_is_zero),))[1]
+        along = jax.tree.map(_as_array, along, is_leaf=_is_zero)
+        total = _product(lambda along: jax.jvp(slopes, (active,), (along,))[1], along, active)
     if _is_used(beside):
         pull = jax.vjp(of_moving, active, some)[1]
         total = _tree.add(total, pull(jax.tree.map(_as_array, beside, is_leaf=_is_zero)))
     source = iter(total[1])
     return total[0], [next(source) if m else None for m in moving]
+
+
+LARGE = 2.0**10
+"""What comes back to a gradient in float16 is split here: above, it is divided by `UNIT` before it is multiplied."""
+
+UNIT = 2.0**16
+"""Brings entries up to 4e9 into the range of float16; Adam's slope at a gradient of zero is 1 / eps = 1e8."""
+
+
+def _with_room(gradient: Any) -> Any:
+    """Return a gradient in float32 where it is in float16, so that what comes back to it may be larger than 65504."""
+    return gradient.astype(jnp.float32) if gradient.dtype == jnp.float16 else gradient
+
+
+def _product(times_hessian: Callable[[Params], Tree], along: Params, active: Params) -> Tree:
+    """Return a Hessian product, with the large entries of a vector for float16 apart: these overflow, or others vanish.
+
+    An optimizer's slope at a gradient of zero does not fit into float16. Where a whole row of the Hessian is zero too,
+    behind a dead unit, its product is zero all the same, but infinity times zero would be NaN.
+    """
+    narrow = jax.tree.map(lambda leaf: leaf.dtype == jnp.float16, active)
+    if not any(jax.tree.leaves(narrow)):
+        return times_hessian(along)
+
+    def part(large: bool) -> Params:
+        def one(v: Any, leaf: Any, is_narrow: bool) -> Any:
+            chosen = jnp.abs(v) > LARGE if is_narrow else jnp.zeros(v.shape, bool)
+            kept = jnp.where(chosen == large, v, jnp.zeros_like(v))
+            return (kept / UNIT if large else kept).astype(leaf.dtype)
+
+        return jax.tree.map(one, along, active, narrow)
+
+    def back(small: Any, large: Any) -> Any:
+        wide = _tree.accumulator(small.dtype)
+        return (small.astype(wide) + UNIT * large.astype(wide)).astype(small.dtype)
+
+    return jax.tree.map(back, times_hessian(part(False)), times_hessian(part(True)))
 
 
 def _is_zero(leaf: Any) -> bool:

@@ -87,8 +87,8 @@ def loop(
 def _segment(length: int) -> int:
     """Return a length of segments near the root of ``length``: a divisor, where one lies between half and twice it.
 
-    Steps that are left over are one more loop, to be compiled apart.
+    Steps that are left over are one more loop, to be compiled apart. Segments of one step would nest nothing.
     """
     root = math.isqrt(length)
-    near = [size for size in range((root + 1) // 2, 2 * root + 1) if length % size == 0]
+    near = [size for size in range(max(2, (root + 1) // 2), 2 * root + 1) if length % size == 0]
     return min(near, key=lambda size: size + length // size, default=root)

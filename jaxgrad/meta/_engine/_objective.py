@@ -49,7 +49,7 @@ def objective(
     inner["copies"] = num_tasks if chunk is None else min(_check.count(chunk, "chunk", least=1), num_tasks)
     # frozen leaves of params are closed over once, and the inner loss and that of the query are the same function
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
-    refuse_constant(judge, params, state, arguments(_tree.take(query, 0)))
+    refuse_constant(judge, params, state, query)
     weights = _step_weights(step_weights, inner["num_steps"])
 
     def judged(params: Params, state: Tree, query: Tree) -> tuple[Array, Tree]:
@@ -128,25 +128,25 @@ def _step_weights(weights: Any, num_steps: int) -> Array | None:
 
 
 def refuse_constant(
-    judge: Callable[..., Any],
-    params: Params,
-    state: Tree,
-    query: tuple[Any, ...],
-    name: str = "the loss of the query",
+    judge: Callable[..., Any], params: Params, state: Tree, query: Tree, name: str = "the loss of the query"
 ) -> None:
     """Refuse a loss of the query that no parameter enters: the meta-gradient would be zero, and nobody would know.
 
     Raises:
         ValueError: If that is so.
     """
-    program = jax.make_jaxpr(lambda params: judge(params, state, *query)[0])(params)
+
+    def losses(params: Params) -> Array:
+        return jax.vmap(lambda task: judge(params, state, *arguments(task))[0])(query)
+
+    program = jax.make_jaxpr(losses)(params)
     _jaxpr.refuse_refs(program.jaxpr, "loss_fn")
     moving = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(params)]
     passing = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name != "stop_gradient"]
     if any(_jaxpr.reached(program.jaxpr.replace(eqns=passing), moving, _jaxpr.is_inexact)):
         return
     message = (
-        f"{name} does not depend on the adapted parameters, so that the meta-gradient is zero: it must use its first"
-        " argument, and not parameters that it closes over or stops the gradient of"
+        f"{name} does not depend on the adapted parameters, so that the meta-gradient is zero: it must use its"
+        " first argument, and not parameters that it closes over or stops the gradient of"
     )
     raise ValueError(message)

@@ -38,7 +38,9 @@ class Rates:
         if self.fixed is None:
             return updates
         factors = [fixed if row is None else row for fixed, row in zip(self.fixed, rows, strict=True)]
-        return jax.tree.map(lambda u, f: u * f.astype(u.dtype), updates, self.structure.unflatten(factors))
+        return jax.tree.map(
+            lambda u, f: u * jnp.broadcast_to(f.astype(u.dtype), u.shape), updates, self.structure.unflatten(factors)
+        )
 
 
 def _has_steps(rate: Any, axes: int, num_steps: int) -> bool:

@@ -62,7 +62,9 @@ def reweighted(
     weights = _weights(weights, count, jax.eval_shape(loss, params, *one).dtype)
     judged = _judge(loss_fn, validation, validation_loss)
     judged_by = arguments(validation)
-    refuse_constant(lambda params, _, *data: (judged(params, *data),), params, None, judged_by, "the validation loss")
+    # the check takes tasks along an axis: there is one here
+    one_task = jnp.zeros(1), "the validation loss"
+    refuse_constant(lambda params, *_: (judged(params, *judged_by),), params, None, *one_task)
     judge = _sharding.mean_of(judged, axis_name)
     start = _sharding.replicated(params, axis_name)
     options: Any = {"num_steps": len(places), "per_step": True, "axis_name": axis_name, "wrt": inner_wrt, **inner}

@@ -16,7 +16,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxgrad import _jaxpr, _tree
 from jaxgrad._types import Array
 
-__all__ = ["is_guarded", "undefined_where_not_finite", "with_finite_slopes"]
+__all__ = ["is_guarded", "undefined_where", "undefined_where_not_finite", "with_finite_slopes"]
 
 BILINEAR = ("mul", "dot_general")
 """Operations whose slope by one operand is the other: undefined where that is infinite or NaN."""
@@ -65,8 +65,12 @@ def with_finite_slopes(equation: _jaxpr.JaxprEqn, operands: Sequence[Array], gua
         else:
             # in 16 bits a slope overflows that is finite, and would be left out
             wide = _tree.widened(list(primals))
-            slopes = {i: _finite(guard(_slope(operation, i), *wide)) for i in moving}
-            terms = [(slope * tangents[i].astype(slope.dtype)).astype(primals[i].dtype) for i, slope in slopes.items()]
+            terms = []
+            for i in moving:
+                term = tangents[i].astype(wide[i].dtype)
+                for factor in _slope_factors(equation, operation, i, wide, guard):
+                    term = term * _finite(factor)
+                terms.append(term.astype(primals[i].dtype))
         return apply(*primals), sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(primals[0])
 
     apply.defjvp(rule, symbolic_zeros=True)
@@ -74,24 +78,57 @@ def with_finite_slopes(equation: _jaxpr.JaxprEqn, operands: Sequence[Array], gua
 
 
 @jax.custom_jvp
+def undefined_where(array: Array, wrong: Array) -> Array:
+    """Return an array as it is, with NaN as its derivative where one flag says so."""
+    del wrong
+    return array
+
+
+@undefined_where.defjvp
+def _undefined_where_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    array, wrong = primals
+    # one number for the whole array: this is kept for the way back, at every step
+    factor = jnp.where(wrong, jnp.full((), jnp.nan, array.dtype), jnp.ones((), array.dtype))
+    return undefined_where(array, wrong), tangents[0] * factor
+
+
 def undefined_where_not_finite(array: Array) -> Array:
     """Return an array as it is, with NaN as its derivative where an entry is infinite or NaN.
 
     A step that overflows has no derivative, and must not be given a finite one by the slopes that are left out.
     """
-    return array
-
-
-@undefined_where_not_finite.defjvp
-def _undefined_where_not_finite_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (array,), (tangent,) = primals, tangents
-    # one number for the whole array: this is kept for the way back, at every step
-    undefined = jnp.where(jnp.isfinite(array).all(), jnp.ones((), array.dtype), jnp.full((), jnp.nan, array.dtype))
-    return undefined_where_not_finite(array), tangent * undefined
+    return undefined_where(array, ~jnp.isfinite(array).all())
 
 
 def _is_float(operand: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(operand), jnp.floating)
+
+
+def _slope_factors(
+    equation: _jaxpr.JaxprEqn, operation: Callable[..., Array], i: int, operands: list[Any], guard: Callable[..., Any]
+) -> list[Array]:
+    r"""Return factors of a partial derivative, each of them finite where the derivative is, although it may overflow.
+
+    In float32 the slope of :math:`x^{-1/2}` overflows from :math:`x = 10^{-26}` down, where Adafactor meets gradients
+    of :math:`10^{-13}`, and is multiplied by them; :math:`p x^{p - 1}` is :math:`x^p` times :math:`p / x`.
+    """
+    power = _falling_power(equation, i)
+    if power is None:
+        return [guard(_slope(operation, i), *operands)]
+    return [guard(operation, *operands), guard(lambda x: jnp.asarray(power, x.dtype) / x, operands[i])]
+
+
+def _falling_power(equation: _jaxpr.JaxprEqn, i: int) -> Any:
+    """Return the negative power to which an operation raises its operand, if it does nothing else."""
+    name = equation.primitive.name
+    if name == "rsqrt":
+        return -0.5
+    if name == "div" and i == 1:
+        return -1.0
+    exponent = equation.params["y"] if name == "integer_pow" else None
+    if name == "pow" and i == 0 and isinstance(equation.invars[1], _jaxpr.Literal):
+        exponent = equation.invars[1].val
+    return None if exponent is None or jnp.ndim(exponent) or not exponent < 0 else float(exponent)
 
 
 def _slope(operation: Callable[..., Array], i: int) -> Callable[..., Array]:

@@ -10,9 +10,9 @@ import jax.tree_util as jtu
 from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
-from jaxgrad._types import Params, Tree
+from jaxgrad._types import Array, Params, Tree
 
-__all__ = ["arguments", "check_tasks", "mean_over_tasks", "of_one_task", "refuse_list"]
+__all__ = ["arguments", "check_tasks", "mean_of_each", "mean_over_tasks", "of_one_task", "refuse_list"]
 
 
 def arguments(data: Tree) -> tuple[Any, ...]:
@@ -57,7 +57,8 @@ def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return loss_fn(params, *task, **options)
         except Exception as error:
-            leaves = jtu.tree_leaves_with_path(task)
+            # with train= comes the model's state, ahead of the task
+            leaves = jtu.tree_leaves_with_path(task[1:] if "train" in options else task)
             shown = ", ".join(f"{_check.locate('task', path)}: {_check.describe(leaf)}" for path, leaf in leaves)
             if isinstance(error, IndexError | TypeError | ValueError) and any(
                 jnp.shape(leaf) == () for _, leaf in leaves
@@ -74,7 +75,7 @@ def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def check_tasks(support: Tree, query: Tree) -> int:
+def check_tasks(support: Tree, query: Tree = None) -> int:
     """Return the number of tasks, after refusing those that do not lie along one leading axis.
 
     Raises:
@@ -101,6 +102,30 @@ def check_tasks(support: Tree, query: Tree) -> int:
 def _is_flat(item: list[Any]) -> bool:
     """Say whether a list holds arrays alone."""
     return all(hasattr(leaf, "shape") for leaf in item)
+
+
+def mean_of_each(
+    of_one: Callable[..., tuple[Tree, Tree]], tasks: tuple[Tree, ...], chunk: int | None
+) -> tuple[Tree, Tree]:
+    """Return the mean over the tasks of what ``of_one(*task)`` returns, and what it returns beside, in rows.
+
+    Args:
+        of_one: Returns a tree of floating-point arrays for one task, and any tree beside it.
+        tasks: Trees whose leaves have the tasks along their leading axis.
+        chunk: How many tasks at a time; ``None``: all at once.
+    """
+    if chunk is None or _check.count(chunk, "chunk", least=1) >= _tree.leading(tasks):
+        results, aux = jax.vmap(of_one)(*tasks)
+        return jax.tree.map(lambda leaf: leaf.mean(0), results), aux
+
+    def weighted(tasks: tuple[Tree, ...], weights: Array) -> tuple[Tree, Tree]:
+        results, aux = jax.vmap(of_one)(*tasks)
+        sums = jax.tree.map(lambda rows: jnp.tensordot(weights.astype(rows.dtype), rows, 1), _tree.widened(results))
+        return sums, aux
+
+    mean, aux = mean_over_tasks(weighted, tasks, chunk)
+    kinds = jax.eval_shape(of_one, *_tree.take(tasks, 0))[0]
+    return jax.tree.map(lambda leaf, kind: leaf.astype(kind.dtype), mean, kinds), aux
 
 
 def mean_over_tasks(fun: Callable[..., tuple[Tree, Tree]], tasks: Tree, chunk: int) -> tuple[Tree, Tree]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from jaxgrad._jaxpr import bind
 from jaxgrad.nth._engine._elementwise import logarithm, solve, unary
@@ -24,7 +25,7 @@ from jaxgrad.nth._engine._series import (
     square,
 )
 
-__all__: list[str] = []
+__all__ = ["power_of_zero"]
 
 
 @rule("pow")
@@ -33,13 +34,57 @@ def general_power(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Seri
 
     A whole number that is known when the function is traced is multiplied out, which is exact at a base of zero.
     """
-    del mode
+    del mode, eqn
     u, w = operands
-    value = bind(eqn, u[0], w[0])[0]
+    value = _raised(*jnp.broadcast_arrays(u[0], jnp.asarray(w[0]).astype(u[0].dtype)))
     if not is_constant(w):
         return [_moving_power(value, u, w)]
     whole = _known_whole(w[0])
     return [constant_power(value, u, w[0]) if whole is None else (value, *whole_power(u, whole)[1:])]
+
+
+@jax.custom_jvp
+def _raised(x: Any, exponent: Any) -> Any:
+    """Raise to a power, as the primitive does; of the exponent zero it is a constant, whose slope is a zero.
+
+    The primitive's slope is ``p x^(p-1)``: no number, at zero, for the exponent zero, and so for every whole exponent
+    that derivatives bring down to it.
+    """
+    return lax.pow(x, exponent)
+
+
+def _slope_of_raised(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return the power and its tangent; the logarithm of a base, which may be negative, where the exponent moves."""
+    (x, exponent), (along_x, along_exponent) = primals, tangents
+    value, parts = _raised(x, exponent), []
+    if not isinstance(along_x, SymbolicZero):
+        ends = exponent == 0
+        below = _raised(jnp.where(ends, jnp.ones_like(x), x), exponent - 1)
+        parts.append(along_x * jnp.where(ends, jnp.zeros_like(x), exponent * below))
+    if not isinstance(along_exponent, SymbolicZero):
+        # as the primitive has it, the logarithm of zero counts as zero
+        parts.append(along_exponent * lax.log(jnp.where(x == 0, jnp.ones_like(x), x)) * value)
+    total = add(*parts)
+    return value, jnp.zeros_like(value) if total is None else total
+
+
+_raised.defjvp(_slope_of_raised, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def power_of_zero(x: Any, exponent: Any) -> Any:
+    """Raise zero to a whole number; for any other exponent zero, so that nothing infinite spoils a gradient.
+
+    It is called at every ``x``, and chosen where that is zero. The slope by the exponent counts as zero, as the
+    primitive has it.
+    """
+    return jnp.broadcast_to(exponent == 0, jnp.broadcast_shapes(jnp.shape(x), jnp.shape(exponent))).astype(x.dtype)
+
+
+@power_of_zero.defjvp
+def _slope_of_power_of_zero(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
+    x, exponent = primals
+    return power_of_zero(x, exponent), tangents[0] * exponent * power_of_zero(x, exponent - 1)
 
 
 def _known_whole(exponent: Any) -> int | None:
@@ -77,11 +122,10 @@ def _power_at_zero(u: Series, w: Series, shape: tuple[int, ...]) -> Series:
     u, w = _with_rows(u, shape), _with_rows(w, shape)
     zero = u[0] == 0
     powers = w[0] - jnp.arange(len(u), dtype=w[0].dtype).reshape(-1, *[1] * len(shape))
-    # away from zero no infinity is formed: it would spoil gradients; a whole power ends before it is negative
-    asked = zero & (powers.real >= 0) if is_constant(w) else zero
-    base, exponents = jnp.where(zero, u[0], jnp.ones_like(u[0])), jnp.where(asked, powers, jnp.ones_like(powers))
-    values = lax.pow(jnp.broadcast_to(base, exponents.shape), exponents)
-    rows, factor, slope = [jnp.where(zero, values, jnp.zeros_like(values))], (powers, *w[1:]), slopes(u)
+    base = jnp.broadcast_to(jnp.where(zero, u[0], jnp.ones_like(u[0])), powers.shape)
+    values = power_of_zero(u[0], powers) if is_constant(w) else _raised(base, powers)
+    values = jnp.where(zero, values, jnp.zeros_like(values))
+    rows, factor, slope = [values], (powers, *w[1:]), slopes(u)
     below: list[Any] = []
     weights: list[Any] = []
     for k in range(1, len(u)):
@@ -119,12 +163,16 @@ def constant_power(value: Any, u: Series, exponent: Any) -> Series:
         terms = [None if u[j] is None else (exponent * j - (k - j)) * (u[j] * y[k - j]) for j in range(1, k + 1)]
         total = add(*terms)
         y.append(jnp.zeros_like(base) if total is None else total / (k * base))
-    at_zero = _limits(value, u, exponent.real)
+    at_zero = _limits(value, u, exponent)
     if not all(c is None for c in u[2:]):
-        whole = (exponent.real >= 0) & (jnp.floor(exponent.real) == exponent)
         exact = instantiate(_power_at_zero(u, constant(exponent, len(u) - 1), jnp.shape(value)))
-        at_zero = [jnp.where(whole, row, limit) for row, limit in zip(exact[1:], at_zero, strict=True)]
+        at_zero = [jnp.where(_is_whole(exponent), row, limit) for row, limit in zip(exact[1:], at_zero, strict=True)]
     return (value, *[jnp.where(zero, edge, away) for edge, away in zip(at_zero, y[1:], strict=True)])
+
+
+def _is_whole(exponent: Any) -> Any:
+    """Say where an exponent is a whole number of zero or more."""
+    return (exponent.real >= 0) & (jnp.floor(exponent.real) == exponent.real) & (jnp.imag(exponent) == 0)
 
 
 def _limits(value: Any, u: Series, exponent: Any) -> list[Any]:
@@ -132,16 +180,18 @@ def _limits(value: Any, u: Series, exponent: Any) -> list[Any]:
 
     That is so for an exponent that is negative or no whole number, and for every exponent on a straight line.
     """
-    limits, binomial, zero = [], jnp.ones_like(exponent), u[0] == 0
+    limits, zero, whole = [], u[0] == 0, _is_whole(exponent)
+    binomial, power = jnp.ones_like(u[0]), jnp.ones_like(u[0])
     for k in range(1, len(u)):
         binomial = binomial * (exponent - (k - 1)) / k
-        # nothing infinite is formed away from zero, nor differentiated by the exponent: it would spoil gradients
-        infinite = jnp.where(zero & (exponent < k), jnp.sign(lax.stop_gradient(binomial)), 0)
-        infinite = jnp.where(infinite == 0, 0, infinite * jnp.inf)
-        limit = (jnp.where(zero & (exponent == k), binomial, 0) + infinite).astype(value.dtype)
-        # a limit of zero is a zero whatever the slope
-        edge = jnp.where(limit == 0, 0, limit * (0 if u[1] is None else u[1] ** k))
-        limits.append(jnp.broadcast_to(edge, value.shape).astype(value.dtype))
+        power = power * (jnp.zeros_like(u[0]) if u[1] is None else u[1])
+        ends = zero & whole & (exponent.real >= k)
+        finite = jnp.where(ends, binomial * power_of_zero(u[0], exponent - k) * power, 0)
+        # what is infinite is a constant: its slopes would spoil the gradients of the orders below
+        endless = zero & ~whole & (exponent.real < k)
+        infinity = jnp.where(endless, jnp.sign(binomial.real) * jnp.inf, 0).astype(value.dtype)
+        infinite = lax.stop_gradient(jnp.where(endless, infinity * power, 0))
+        limits.append(jnp.broadcast_to(finite + infinite, value.shape).astype(value.dtype))
     return limits
 
 

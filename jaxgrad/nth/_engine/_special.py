@@ -15,6 +15,7 @@ from jaxgrad.nth._engine._collapse import collapsed
 from jaxgrad.nth._engine._elementwise import integrate, logarithm, solve
 from jaxgrad.nth._engine._interpret import BY_JVP, differentiate, follow
 from jaxgrad.nth._engine._matrices import map_series, spread
+from jaxgrad.nth._engine._power import power_of_zero
 from jaxgrad.nth._engine._registry import Mode, rule
 from jaxgrad.nth._engine._series import Series, add, cauchy, is_constant, product, scale, square
 
@@ -109,18 +110,20 @@ def density(factors: Sequence[tuple[Series, Any]], further: Series) -> Series:
         logarithms = logarithm(jnp.log(safe[0]), safe)
         part = [None if c is None else jnp.where(zero, jnp.zeros_like(c), p * c) for c in logarithms]
         exponent = tuple(add(a, b) for a, b in zip(exponent, part, strict=True))
-        edges.append(composed(_powers_at_edge(zero, p, len(u)), u))
+        edges.append(composed(_powers_at_edge(u[0], p, len(u)), u))
     result = solve(jnp.exp(exponent[0]), exponent, lambda y, k: y[k])
     for edge in edges:
         result = product(result, edge)
     return result
 
 
-def _powers_at_edge(zero: Any, p: Any, count: int) -> list[Any]:
+def _powers_at_edge(x: Any, p: Any, count: int) -> list[Any]:
     """Return the coefficients of ``x^p`` at zero, and of one elsewhere."""
-    rows, binomial = [], jnp.ones_like(p)
+    rows, binomial, zero = [], jnp.ones_like(p), x == 0
     for k in range(count):
-        limit = jnp.where(p == k, binomial, jnp.where((p > k) | (binomial == 0), 0, binomial * jnp.inf))
+        # what is infinite is a constant: its slopes would spoil the gradients of the others
+        infinite = jnp.where((p < k) & (binomial != 0), jnp.sign(binomial) * jnp.inf, 0)
+        limit = binomial * power_of_zero(x, p - k) + lax.stop_gradient(infinite)
         elsewhere = jnp.ones_like(p) if k == 0 else jnp.zeros_like(p)
         rows.append(jnp.where(zero, limit, elsewhere))
         binomial = binomial * (p - k) / (k + 1)
