@@ -1,5 +1,6 @@
 """Rows of the family ``meta``: sinusoid regression, the network and the sizes of the MAML paper."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -384,6 +385,92 @@ def step_problem(quick: bool) -> Problem:
     )
 
 
+class Weighted(NamedTuple):
+    """A training on weighted examples in both frameworks: parameters, examples, places, validation."""
+
+    jax: tuple[Any, Any, Any, Any]
+    torch: tuple[Any, Any, Any, Any]
+    gradient: Contender
+
+
+def weighted(examples: int, steps: int, batch: int) -> Weighted:
+    """Draw the network, the examples and the order in which they are seen."""
+    rng = np.random.default_rng(0)
+    order = np.stack([rng.permutation(examples)[:batch] for _ in range(steps)])
+    data = [(rng.normal(size=(n, 64)), rng.normal(size=(n, 10))) for n in (examples, 100)]
+    params, train, validation = ours = to_jax((mlp_params((64, 16, 10), 0), *data), np.float32)
+    theirs = to_torch((mlp_params((64, 16, 10), 0), *data), np.float32)
+    gradient, given = jax.jit(jax.grad(loss)), (params, *(leaf[:batch] for leaf in train))
+    return Weighted(
+        (ours[0], train, jnp.asarray(order), validation),
+        (theirs[0], theirs[1], torch.as_tensor(order), theirs[2]),
+        Contender("jax.grad", "jax", lambda: gradient(*given), Program(gradient, given)),
+    )
+
+
+def by_scan(params: Any, train: Any, order: Any, validation: Any) -> Any:
+    """Differentiate a plain scan over the steps, which keeps whatever they computed."""
+
+    def after(weights: Any) -> Any:
+        def step(params: Any, places: Any) -> Any:
+            def objective(params: Any) -> Any:
+                losses = jax.vmap(lambda *one: loss(params, *one))(*(leaf[places] for leaf in train))
+                return jnp.mean(weights[places] * losses)
+
+            return jax.tree.map(lambda w, g: w - RATE * g, params, jax.grad(objective)(params)), None
+
+        return loss(jax.lax.scan(step, params, order)[0], *validation)
+
+    return jax.grad(after)(jnp.ones(len(train[0])))
+
+
+def by_autograd(params: Any, train: Any, order: Any, validation: Any) -> Any:
+    """Keep torch's graph of all steps, whole batches at a time."""
+    weights = torch.ones(len(train[0]), requires_grad=True)
+    leaves, structure = jax.tree.flatten(params)
+    fast = [leaf.clone().requires_grad_() for leaf in leaves]
+    for places in order:
+        x, y = (leaf[places] for leaf in train)
+        errors = ((mlp_torch(jax.tree.unflatten(structure, fast), x, torch.relu) - y) ** 2).mean(1)
+        slopes = torch.autograd.grad((weights[places] * errors).mean(), fast, create_graph=True)
+        fast = [w - RATE * g for w, g in zip(fast, slopes, strict=True)]
+    return torch.autograd.grad(loss_torch(jax.tree.unflatten(structure, fast), *validation), weights)[0]
+
+
+def data_weights_problem(steps: int) -> Callable[[bool], Problem]:
+    """Return the build of a row: the derivative of a training by the weights of its examples."""
+
+    def build(quick: bool) -> Problem:
+        problem = weighted(50, 20, 5) if quick else weighted(1000, steps, 50)
+        scanned = jax.jit(by_scan)
+        in_torch = Contender("torch", "torch", lambda: by_autograd(*problem.torch))
+        return Problem(
+            [
+                ours(meta.data_weights_gradient, problem.jax, memory="nested"),
+                Contender("lax.scan", "jax", lambda: scanned(*problem.jax), Program(scanned, problem.jax)),
+                # a thousand steps take torch half a minute
+                *([in_torch] if quick or steps <= 100 else []),
+            ],
+            gradient=problem.gradient,
+        )
+
+    return build
+
+
+def smoothness_problem(quick: bool) -> Problem:
+    """Whether that derivative can be trusted, at a size that the twin's loops get through."""
+    problem = weighted(50, 10 if quick else 50, 5)
+    twin = functools.partial(torch_ref.meta.smoothness, loss_torch, optimizer=SGD_TORCH, step=1.0)
+    mine = ours(meta.smoothness, problem.jax, step=1.0)
+    return Problem(
+        [
+            dataclasses.replace(mine, read=lambda found: found.predicted),
+            Contender("torch_ref", "torch", lambda: twin(*problem.torch), read=lambda found: found.predicted),
+        ],
+        gradient=problem.gradient,
+    )
+
+
 ROWS = [
     Row("maml_gradient", "sinusoid, 25 tasks, 1 step", meta_problem("maml_gradient", 1)),
     Row("maml_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("maml_gradient", 5)),
@@ -400,4 +487,7 @@ ROWS = [
     Row("truncated_gradient", "sinusoid, 25 tasks, the last of 5 steps", truncated_problem),
     Row("evolution_gradient", "sinusoid, 1 task, a window of 10 steps, 8 pairs", evolution_problem),
     Row("step_gradient", "sinusoid, 1 task", step_problem),
+    Row("data_weights_gradient", "MLP 64-16-10, 1000 examples, 100 steps of 50, nested", data_weights_problem(100)),
+    Row("data_weights_gradient", "MLP 64-16-10, 1000 examples, 1000 steps of 50, nested", data_weights_problem(1000)),
+    Row("smoothness", "MLP 64-16-10, 50 examples, 50 steps of 5", smoothness_problem),
 ]

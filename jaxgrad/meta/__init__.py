@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from jaxgrad._deprecated import old_names as _old_names
 from jaxgrad.meta._adapt import Adapted as Adapted
 from jaxgrad.meta._adapt import adapt as adapt
+from jaxgrad.meta._data_weights import DataWeights as DataWeights
+from jaxgrad.meta._data_weights import data_weights_gradient as data_weights_gradient
 from jaxgrad.meta._evolution import EvolutionGradient as EvolutionGradient
 from jaxgrad.meta._evolution import EvolutionState as EvolutionState
 from jaxgrad.meta._evolution import evolution_gradient as evolution_gradient
@@ -19,16 +21,21 @@ from jaxgrad.meta._maml import value_and_maml_gradient as value_and_maml_gradien
 from jaxgrad.meta._meta_sgd import meta_sgd_gradient as meta_sgd_gradient
 from jaxgrad.meta._meta_sgd import value_and_meta_sgd_gradient as value_and_meta_sgd_gradient
 from jaxgrad.meta._reptile import reptile_gradient as reptile_gradient
+from jaxgrad.meta._smoothness import Smoothness as Smoothness
+from jaxgrad.meta._smoothness import smoothness as smoothness
 from jaxgrad.meta._step_gradient import step_gradient as step_gradient
 from jaxgrad.meta._truncated import truncated_gradient as truncated_gradient
 
 __all__ = [
     "Adapted",
+    "DataWeights",
     "EvolutionGradient",
     "EvolutionState",
     "Hypergradient",
     "ImplicitGradient",
+    "Smoothness",
     "adapt",
+    "data_weights_gradient",
     "evolution_gradient",
     "first_order_gradient",
     "hypergradient",
@@ -36,6 +43,7 @@ __all__ = [
     "maml_gradient",
     "meta_sgd_gradient",
     "reptile_gradient",
+    "smoothness",
     "step_gradient",
     "truncated_gradient",
     "value_and_first_order_gradient",

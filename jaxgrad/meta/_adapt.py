@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, Literal, NamedTuple, overload
 
-import jax.numpy as jnp
 import optax
 
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._descent import descend, first_failure
 from jaxgrad.meta._engine._memory import Memory
 from jaxgrad.meta._engine._statistics import Statistics
 
@@ -185,7 +184,6 @@ def adapt(
     options |= {"memory": memory, "per_step": per_step, "learning_rates": learning_rates, "opt_state": opt_state}
     after = descend(loss_fn, params, support, has_aux=has_aux, state=state, statistics=statistics, **options)
     if full_output:
-        failed = ~jnp.isfinite(after.losses)
-        first = jnp.where(failed.any(), jnp.argmax(failed), -1) if num_steps else jnp.array(-1)
+        first = first_failure(after.losses)
         return Adapted(after.params, after.opt_state, after.losses, first, after.state, after.aux)
     return (after.params, after.aux) if has_aux else after.params

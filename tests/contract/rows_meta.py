@@ -16,6 +16,7 @@ ADAPTATION = {
     "optimizer": optax.adam(0.05, eps=0.1),
     "num_steps": 2,
 }  # smooth enough for the finite differences of the table
+MIXED = "the default, mixed mode, is differentiated in reverse alone"
 
 
 def loss(params, x, y):
@@ -109,6 +110,30 @@ def bilevel(method, memory=None):
     return Example(bind(decayed), problem, fresh, sharded=(2, 3), differentiated=1)
 
 
+def by_places():
+    """Return parameters, six examples, and the places of four of them in each of three steps, one of them empty."""
+    rng = np.random.default_rng(0)
+    order = np.array([[0, 3, 5], [1, 1, 2], [4, -1, 0], [2, 5, 3]])
+    return mlp_params((3, 2), 0), rng.normal(size=(6, 3)), rng.normal(size=(6, 2)), order
+
+
+def to_places(name, loss_fn, **fixed):
+    """Return a call of a function of a training on weighted examples: every device has places of its own."""
+
+    def call(params, x, y, order, **options):
+        given = loss_fn, params, (x, y), order.T, (x[:2], y[:2])
+        return getattr(meta, name)(*given, optimizer=STEPS["optimizer"], **fixed, **options)
+
+    return call
+
+
+def row_of_places(name, **more):
+    """Return the row of such a function."""
+    return Example(
+        to_places(name, loss), by_places, lambda array: to_places(name, fresh_loss(array)), sharded=(3,), **more
+    )
+
+
 def two_levels():
     """Return parameters, the shift that is the hyper-parameter, inner and outer data, and shifts of that."""
     params, (x, y), _ = inputs()
@@ -131,6 +156,12 @@ def to_windows(loss_fn):
 
 
 ROWS = {
+    "meta.data_weights_gradient": row_of_places("data_weights_gradient", refuses=("jvp",), reason=MIXED),
+    "meta.smoothness": row_of_places(
+        "smoothness",
+        refuses=("jvp", "bfloat16"),
+        reason=f"{MIXED}; small differences of losses have no digits in 16 bits",
+    ),
     "meta.adapt": Example(to_one_task(loss), one_task, lambda array: to_one_task(fresh_loss(array)), sharded=(1, 2)),
     "meta.maml_gradient": row("maml_gradient", inputs, (1, 2), **STEPS),
     "meta.value_and_maml_gradient": row("value_and_maml_gradient", inputs, (1, 2), **STEPS),

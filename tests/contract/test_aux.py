@@ -200,6 +200,8 @@ WITHOUT = {
     "curvature.over_dataset": "what it sums over batches has no room beside it",
     "curvature.weighted_loss": "an aux has no place in a sum",
     "meta.hypergradient": "returns the parameters, at which the outer loss gives its own",
+    "meta.data_weights_gradient": "the losses of its examples are summed at every step",
+    "meta.smoothness": "returns a record of three trainings",
     "meta.evolution_gradient": "two losses of two trajectories for every shift: none of them is that at hyper",
 }
 """Functions of a loss that hand out no aux."""

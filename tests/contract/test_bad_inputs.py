@@ -18,6 +18,7 @@ from tests.contract.house import is_function, public_functions
 
 X = jnp.array([[0.3, -0.2], [0.5, 0.4]])
 TASKS = (X[None],)
+TRAINING = (X,), np.array([[0, 1]]), (X,)
 W = {"w": jnp.array([0.5, -1.0])}
 KEY = jax.random.key(0)
 SGD = optax.sgd(0.1)
@@ -99,6 +100,8 @@ OF_A_LOSS = {
     "gradient.squared_norm_gradient": lambda f, p: gradient.squared_norm_gradient(f, p, X),
     "gradient.value_and_grad": lambda f, p: gradient.value_and_grad(f, p, X),
     "meta.adapt": lambda f, p: meta.adapt(f, p, (X,), **INNER),
+    "meta.data_weights_gradient": lambda f, p: meta.data_weights_gradient(f, p, *TRAINING, optimizer=SGD),
+    "meta.smoothness": lambda f, p: meta.smoothness(f, p, *TRAINING, optimizer=SGD),
     "meta.first_order_gradient": lambda f, p: meta.first_order_gradient(f, p, TASKS, TASKS, **INNER),
     "meta.value_and_first_order_gradient": lambda f, p: meta.value_and_first_order_gradient(
         f, p, TASKS, TASKS, **INNER
@@ -201,6 +204,14 @@ OF_A_TANGENT = {
         lambda t: curvature.over_dataset(summed(loss), W, t, (X[None],), jnp.ones((1, 2))),
     ),
     "gradient.mixed_product": ("vector", lambda t: gradient.mixed_product(loss, W, t, X)),
+    "meta.data_weights_gradient": (
+        "weights",
+        lambda t: meta.data_weights_gradient(loss, W, *TRAINING, optimizer=SGD, weights=t["w"]),
+    ),
+    "meta.smoothness": (
+        "direction",
+        lambda t: meta.smoothness(loss, W, *TRAINING, optimizer=SGD, direction=t["w"]),
+    ),
     "nth.directional": ("direction", lambda t: nth.directional(loss, W, t, 2, X)),
     "nth.stochastic_operator": (
         "probes",

@@ -472,6 +472,7 @@ assert_type(multi_loss.sequential_updates(two_and_report, params, states, x, y, 
 # tasks
 
 support, query = (x[None], y[None]), (x[None], y[None])
+places = jnp.zeros((2, 3), int)
 
 assert_type(meta.adapt(loss, params, (x, y), optimizer=sgd, num_steps=2), Dict)
 assert_type(meta.adapt(reporting, params, (x, y), optimizer=sgd, num_steps=2, has_aux=True), tuple[Dict, Report])
@@ -508,6 +509,11 @@ assert_type(
 assert_type(
     meta.hypergradient(of_rate, of_rate, params, x, (x, y), (x, y), optimizer=optax.sgd, num_steps=2), jax.Array
 )
+assert_type(meta.data_weights_gradient(loss, params, (x, y), places, (x, y), optimizer=sgd), jax.Array)
+assert_type(
+    meta.data_weights_gradient(loss, params, (x, y), places, (x, y), optimizer=sgd, full_output=True), meta.DataWeights
+)
+assert_type(meta.smoothness(loss, params, (x, y), places, (x, y), optimizer=sgd), meta.Smoothness)
 assert_type(meta.adapt(loss, params, (x, y), optimizer=sgd, num_steps=2, full_output=True).losses, jax.Array)
 assert_type(meta.meta_sgd_gradient(loss, params, params, support, query, num_steps=2), tuple[Dict, Dict])
 assert_type(

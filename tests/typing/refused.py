@@ -196,6 +196,8 @@ meta.value_and_maml_gradient(loss, weights, tasks, optimizer=sgd, num_steps=1)  
 meta.first_order_gradient(loss, weights, tasks, tasks, optimizer=sgd, num_steps=1, has_aux=True)  # refused
 meta.implicit_gradient(loss, weights, tasks, tasks, optimizer=sgd, num_steps=1)  # refused
 meta.step_gradient(loss, weights, x, optimizer=sgd)  # refused
+meta.data_weights_gradient(weights, loss, (x, y), x, (x, y), optimizer=sgd)  # refused
+meta.smoothness(loss, weights, (x, y), x, optimizer=sgd)  # refused
 
 # no name but those that are there, and no old words
 shift.lookback_gradient(loss, weights, x, y, learning_rate=0.1)  # refused

@@ -18,7 +18,7 @@ from jaxgrad.meta._engine._rule import Rule, apply_updates
 from jaxgrad.meta._engine._statistics import Statistics, check_statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
-__all__ = ["Descent", "descend", "first_of", "value_and_grad"]
+__all__ = ["Descent", "descend", "first_failure", "first_of", "value_and_grad"]
 
 
 class Descent(NamedTuple):
@@ -123,6 +123,12 @@ def descend(
     bare = inner is mixed and _keeps_little(lambda *given: guarded(move, *given), start, first_of(rows, steps), first)
     (active, after, later), results = loop(step, start, rows, steps, kept, bare=bare)
     return Descent(subset.embed(active, lambda leaf: leaf), after, later, *results)
+
+
+def first_failure(losses: Array) -> Array:
+    """Return the first step whose loss is infinite or NaN, or -1."""
+    failed = ~jnp.isfinite(losses)
+    return jnp.where(failed.any(), jnp.argmax(failed), -1) if losses.size else jnp.array(-1)
 
 
 def first_of(rows: Tree, num_steps: int, name: str = "support (after that of the tasks)") -> Tree:

@@ -127,7 +127,9 @@ def _step_weights(weights: Any, num_steps: int) -> Array | None:
     return jnp.asarray(weights)
 
 
-def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, query: Tree) -> None:
+def refuse_constant(
+    judge: Callable[..., Any], params: Params, state: Tree, query: Tree, name: str = "the loss of the query"
+) -> None:
     """Refuse a loss of the query that no parameter enters: the meta-gradient would be zero, and nobody would know.
 
     Args:
@@ -135,6 +137,7 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
         params: The parameters.
         state: The model's state.
         query: Tree whose leaves have the tasks along their leading axis.
+        name: What the message calls the loss.
 
     Raises:
         ValueError: If that is so.
@@ -146,8 +149,8 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
     if depends(losses, params):
         return
     message = (
-        "the loss of the query does not depend on the adapted parameters, so that the meta-gradient is zero: loss_fn"
-        " must use its first argument, and not parameters that it closes over or stops the gradient of"
+        f"{name} does not depend on the adapted parameters, so that the meta-gradient is zero: it must use its"
+        " first argument, and not parameters that it closes over or stops the gradient of"
     )
     raise ValueError(message)
 

@@ -20,7 +20,9 @@ def arguments(data: Tree) -> tuple[Any, ...]:
     return data if type(data) is tuple else (data,)
 
 
-def refuse_list(loss_fn: Callable[..., Any], params: Params, task: tuple[Any, ...]) -> None:
+def refuse_list(
+    loss_fn: Callable[..., Any], params: Params, task: tuple[Any, ...], names: str = "support and query"
+) -> None:
     """Refuse a list whose items are meant to be the arguments of the loss.
 
     Raises:
@@ -30,8 +32,8 @@ def refuse_list(loss_fn: Callable[..., Any], params: Params, task: tuple[Any, ..
         return
     if _binds(loss_fn, params, *task[0]):
         message = (
-            "support and query must be tuples, (x, y), for their items to be the arguments of loss_fn: a list is handed"
-            " on as ONE argument, like any other pytree"
+            f"{names} must be tuples, (x, y), for their items to be the arguments of loss_fn: a list is handed on as"
+            " ONE argument, like any other pytree"
         )
         raise TypeError(message)
 
