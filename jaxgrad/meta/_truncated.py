@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Literal, overload
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._engine._descent import Descent, descend, value_and_grad
+from jaxgrad.meta._engine._descent import descend, value_and_grad
 from jaxgrad.meta._engine._memory import Memory
+from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._statistics import Statistics, of_state
-from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
+from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
 
 __all__ = ["truncated_gradient"]
 
@@ -159,49 +159,36 @@ def truncated_gradient(
     steps = _check.count(num_steps, "num_steps")
     through = _check.count(window, "window", most=steps, advice="it is a number of the last of num_steps inner steps")
     params = _sharding.replicated(params, axis_name)
-    at_once = num_tasks if chunk is None else min(_check.count(chunk, "chunk", least=1), num_tasks)
-    inner: Any = {"optimizer": optimizer, "wrt": inner_wrt, "has_aux": has_aux, "statistics": statistics}
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
     subset = _tree.held(judge, params, wrt, has_aux=True)
     _check.differentiable(params=subset.active)
+    refuse_constant(judge, params, state, query)
+    inner: Any = {"optimizer": optimizer, "wrt": inner_wrt, "has_aux": has_aux, "statistics": statistics}
+    inner["per_step"] = per_step
+    kept: Any = {"memory": memory, "copies": num_tasks if chunk is None else min(chunk, num_tasks)}
 
-    def of_task(support: Tree, query: Tree) -> tuple[Any, Tree]:
-        first, last = _cut(support, steps - through, per_step)
-        options: Any = {**inner, "per_step": per_step}
-        early: Descent = descend(
-            loss_fn, params, first, num_steps=steps - through, memory="unrolled", state=state, **options
-        )
-        enters = early._replace(opt_state=jax.lax.stop_gradient(early.opt_state))
+    def of_task(support: Tree, query: Tree) -> tuple[Array, Tree]:
+        first, last = _cut(support, steps - through) if per_step else (support, support)
+        early: Any = {"num_steps": steps - through, "state": state, "memory": "unrolled"}
+        enters = descend(loss_fn, params, first, **early, **inner)
+        data = arguments(query)
+        entering = _tree.restrict(judge, enters.params, wrt, (enters.state, *data), None, has_aux=True)
 
-        def ahead(active: Params, now: Tree, *data: Any) -> tuple[Array, Tree]:
-            options["opt_state"] = enters.opt_state
+        def ahead(active: Params) -> tuple[Array, Tree]:
             start = entering.embed(active, lambda leaf: leaf)
-            kept: Any = {"memory": memory, "copies": at_once}
-            after = descend(loss_fn, start, last, num_steps=through, state=now, **kept, **options)
+            late: Any = {"num_steps": through, "state": enters.state, "opt_state": enters.opt_state}
+            after = descend(loss_fn, start, last, **late, **kept, **inner)
             value, (aux, _) = judge(after.params, after.state, *data)
             return value, aux
 
-        data = arguments(query)
-        entering = _tree.restrict(judge, enters.params, wrt, (enters.state, *data), None, has_aux=True)
-        (value, aux), gradient = value_and_grad(lambda active: ahead(active, enters.state, *data), entering.active)
-        return (value, gradient), aux
+        (_, aux), gradient = value_and_grad(ahead, entering.active)
+        return gradient, aux
 
-    def weighted(tasks: Any, weights: Array) -> tuple[Any, Tree]:
-        results, aux = jax.vmap(of_task)(*tasks)
-        return jax.tree.map(lambda x: jnp.tensordot(weights.astype(x.dtype), x, 1), _tree.widened(results)), aux
-
-    if at_once == num_tasks:
-        results, aux = jax.vmap(of_task)(support, query)
-        _, gradient = jax.tree.map(lambda leaf: leaf.mean(0), results)
-    else:
-        (_, gradient), aux = mean_over_tasks(weighted, (support, query), at_once)
-        gradient = jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), gradient, subset.active)
-    gradient = subset.embed(_sharding.mean_over(gradient, axis_name))
+    mean, aux = mean_of_each(of_task, (support, query), chunk)
+    gradient = subset.embed(_sharding.mean_over(mean, axis_name))
     return (gradient, aux) if has_aux else gradient
 
 
-def _cut(support: Tree, at: int, per_step: bool) -> tuple[Tree, Tree]:
+def _cut(support: Tree, at: int) -> tuple[Tree, Tree]:
     """Return the data of the steps before the window, and of those in it."""
-    if not per_step:
-        return support, support
     return jax.tree.map(lambda leaf: leaf[:at], support), jax.tree.map(lambda leaf: leaf[at:], support)

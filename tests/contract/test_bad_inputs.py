@@ -106,6 +106,9 @@ OF_A_LOSS = {
     "meta.value_and_first_order_gradient": lambda f, p: meta.value_and_first_order_gradient(
         f, p, TASKS, TASKS, **INNER
     ),
+    "meta.evolution_gradient": lambda f, p: meta.evolution_gradient(
+        f, f, p, {"s": jnp.ones(2)}, (X,), (X,), scale=0.1, samples={"s": jnp.ones((2, 2))}, **INNER
+    ),
     "meta.hypergradient": lambda f, p: meta.hypergradient(f, f, p, {"s": jnp.ones(2)}, (X,), (X,), **INNER),
     "meta.implicit_gradient": lambda f, p: meta.implicit_gradient(f, p, TASKS, TASKS, strength=1.0, **INNER),
     "meta.maml_gradient": lambda f, p: meta.maml_gradient(f, p, TASKS, TASKS, **INNER),
