@@ -16,7 +16,6 @@ ADAPTATION = {
     "optimizer": optax.adam(0.05, eps=0.1),
     "num_steps": 2,
 }  # smooth enough for the finite differences of the table
-MIXED = "the default, mixed mode, is differentiated in reverse alone"
 
 
 def loss(params, x, y):
@@ -156,11 +155,11 @@ def to_windows(loss_fn):
 
 
 ROWS = {
-    "meta.data_weights_gradient": row_of_places("data_weights_gradient", refuses=("jvp",), reason=MIXED),
+    "meta.data_weights_gradient": row_of_places("data_weights_gradient"),
     "meta.smoothness": row_of_places(
         "smoothness",
-        refuses=("jvp", "bfloat16"),
-        reason=f"{MIXED}; small differences of losses have no digits in 16 bits",
+        refuses=("bfloat16",),
+        reason="small differences of losses have no digits in 16 bits",
     ),
     "meta.adapt": Example(to_one_task(loss), one_task, lambda array: to_one_task(fresh_loss(array)), sharded=(1, 2)),
     "meta.maml_gradient": row("maml_gradient", inputs, (1, 2), **STEPS),
@@ -170,7 +169,7 @@ ROWS = {
     "meta.implicit_gradient": row("implicit_gradient", inputs, (1, 2), **IMPLICIT),
     "meta.hypergradient": bilevel("implicit"),
     "meta.hypergradient:forward": bilevel("forward"),
-    "meta.hypergradient:unrolled": bilevel("unrolled", "checkpoint"),
+    "meta.hypergradient:unrolled": bilevel("unrolled"),
     "meta.meta_sgd_gradient": row("meta_sgd_gradient", with_rates, (2, 3), **STEPS),
     "meta.value_and_meta_sgd_gradient": row("value_and_meta_sgd_gradient", with_rates, (2, 3), **STEPS),
     "meta.reptile_gradient": row("reptile_gradient", supports, (1,), **ADAPTATION),
