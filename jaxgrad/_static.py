@@ -3,7 +3,7 @@
 A compiled program holds the values that its function closed over when it was traced. Here a function is known by its
 identity together with what stands in its closure cells, its defaults, the arguments of a partial and the attributes of
 a bound object, down to numbers and arrays; so a change of any of these is another program. Module globals are not
-read, as in `jax.jit`.
+read, as in `jax.jit`, but for the functions in an optimizer, which is known by what it is built of.
 """
 
 import functools
@@ -259,8 +259,9 @@ def _is_optimizer(value: Any) -> bool:
 def _recipe(value: Any, reach: Reach) -> Any:
     """Return a key under which functions that were built alike, as by ``optax.adam(1e-3)`` twice, are the same.
 
-    A function is known by its code and by what it closes over; anything but plain values, functions and arrays of
-    NumPy by identity.
+    A function is known by its code, by what it closes over, and by the globals that it names: two lambdas of one line
+    are one function where a number that they read is the same, and two where it is not. Anything but plain values,
+    functions and arrays of NumPy is known by identity.
     """
     reach.content.append(value)
     if isinstance(value, functools.partial):
@@ -273,7 +274,20 @@ def _recipe(value: Any, reach: Reach) -> Any:
         return "met", reach.seen[id(value)][0]
     cells = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
     inside = (*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).items())
+    inside += tuple(_globals_read(value))
     return value.__code__, id(value.__globals__), len(cells), tuple([_recipe(item, reach) for item in inside])
+
+
+LIBRARIES = frozenset({"optax", "jax", "jaxgrad", "flax", "chex", "numpy"})
+"""Packages whose functions read no globals that change."""
+
+
+def _globals_read(function: types.FunctionType) -> list[tuple[str, Any]]:
+    """Return the globals that a function of the caller's names, with their values."""
+    scope = function.__globals__
+    if str(scope.get("__name__", "")).partition(".")[0] in LIBRARIES:
+        return []
+    return [(name, scope[name]) for name in sorted(_names(function.__code__)) if name in scope]
 
 
 @functools.cache

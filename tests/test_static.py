@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen, nnx
 
-from jaxgrad import _jit, _static
+from jaxgrad import _jit, _static, meta
 from jaxgrad._jit import jit
 
 
@@ -60,6 +61,25 @@ def test_an_array_of_numpy_that_is_written_to(size):
 def test_an_array_inside_of_a_partial():
     buffer = np.ones(3)
     agree(functools.partial(lambda b, x: jnp.sum(b * x), buffer), lambda: buffer.fill(3.0))
+
+
+RATE = 0.1
+
+
+def test_a_global_that_an_optimizer_reads(monkeypatch):
+    """Two lambdas of one line are two optimizers where the number that they read is another."""
+
+    def moved():
+        rule = optax.sgd(lambda step: RATE)
+        return meta.adapt(distance, jnp.array(0.0), jnp.array(1.0), optimizer=rule, num_steps=1).item()
+
+    first = moved()
+    monkeypatch.setitem(globals(), "RATE", 0.5)
+    assert (first, moved()) == pytest.approx((0.1, 0.5))
+
+
+def distance(w, target):
+    return 0.5 * (w - target) ** 2
 
 
 def test_defaults():

@@ -163,7 +163,8 @@ def test_the_readme_is_rewritten(cases, tmp_path, capsys):
 
 def test_cases_are_listed(capsys):
     assert call(["verify", "--list", "--case", "h*"]) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, *others = capsys.readouterr().out.splitlines()
+    assert [line[:4] for line in others] == [f"H{i}  " for i in range(3, 9)]
     assert first == "H1  Hessian-vector product of the 2-5-1 network"
     assert second.startswith("H2  ")
 

@@ -77,7 +77,7 @@ OF_A_LOSS = {
     "curvature.nystrom": lambda f, p: curvature.nystrom(hessian(f), p, X, key=KEY, rank=2),
     "curvature.operator": lambda f, p: curvature.operator(hessian(f), p, X) @ p,
     "curvature.row_space_solve": lambda f, p: curvature.row_space_solve(f, p, W, X, damping=1.0),
-    "curvature.solve": lambda f, p: curvature.solve(hessian(f), p, W, X, damping=1.0),
+    "curvature.solve": lambda f, p: curvature.solve(hessian(f), p, p, X, damping=1.0),
     "curvature.spectral_density": lambda f, p: curvature.spectral_density(hessian(f), p, X, **DRAWN),
     "curvature.trace": lambda f, p: curvature.trace(hessian(f), p, X, **DRAWN),
     "curvature.dense_hessian": lambda f, p: curvature.dense_hessian(f, p, X),

@@ -170,6 +170,7 @@ def test_kronecker_factors():
     assert found <= 1.01 * sum(2 * a * b * (a + b) for a, b in itertools.pairwise(WIDE))
 
 
+@pytest.mark.slow
 def test_the_correction_of_eigenvalues():
     """At most 1.2 times the pass that makes the factors, where one call does both; 1.3 times it alone."""
     params, *batch = wide()
@@ -180,6 +181,7 @@ def test_the_correction_of_eigenvalues():
     assert alone <= 1.3 * once
 
 
+@pytest.mark.slow
 def test_outputs_in_chunks_hold_one_chunk():
     """Of 512 outputs eight at a time: no more than eight draws all at once, in the factors and their correction."""
     params = to_jax(mlp_params((16, 8, 512), 0), np.float32)

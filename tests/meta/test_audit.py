@@ -38,7 +38,8 @@ def test_the_page_has_every_row():
     assert set(table()) - set(LINES) == set(), "python -m bench.optimizers --write docs/optimizers.md --missing"
 
 
-@pytest.mark.parametrize("name", [n if n == "adam" else pytest.param(n, marks=pytest.mark.slow) for n in table()])
+@pytest.mark.parametrize("name", table())
+@pytest.mark.slow
 def test_a_line_is_what_the_command_finds(name):
     assert optimizers.line(optimizers.audit(name)) == LINES[name]
 

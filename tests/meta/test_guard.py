@@ -5,6 +5,7 @@ relatives give NaN, which spreads to the live weights.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.flatten_util
@@ -190,6 +191,23 @@ def test_loops_are_entered():
     assert_parity(jax.jit(jax.jacfwd(functools.partial(guarded, looped)))(4.0), 1.5)
 
 
+class Searching(NamedTuple):
+    """An optimizer that halves its rate until a test holds, in a loop of unknown length, as a line search does."""
+
+    def init(self, params):
+        return ()
+
+    def update(self, gradient, state, params=None):
+        rate = jax.lax.while_loop(lambda r: r > 0.1, lambda r: r / 2, optax.tree.norm(gradient))
+        return jax.tree.map(lambda g: -rate * g, gradient), state
+
+
+def test_a_search_is_refused_with_what_to_take():
+    with pytest.raises(ValueError, match=r"optimizer cannot be differentiated in reverse.*linesearch=None"):
+        maml_gradient(loss, PARAMS, TASK, TASK, optimizer=Searching(), num_steps=1)
+
+
+@pytest.mark.slow
 def test_a_line_search_is_refused_with_what_to_take():
     with pytest.raises(ValueError, match=r"optimizer cannot be differentiated in reverse.*linesearch=None"):
         maml_gradient(loss, PARAMS, TASK, TASK, optimizer=optax.lbfgs(), num_steps=1)

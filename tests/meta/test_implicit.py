@@ -35,6 +35,7 @@ def test_matches_torch(name):
     assert_parity(got, torch_ref.meta.implicit_gradient(mean_square_torch, *tasks, **inner))
 
 
+@pytest.mark.slow
 def test_full_output_tells_how_far_to_trust_it(exact):
     def proximal(fast, x, y):
         apart = jax.tree.map(jnp.subtract, fast, PARAMS)

@@ -142,7 +142,21 @@ of_jax = jax.custom_vjp(jnp.sin)
 of_jax.defvjp(lambda x: (jnp.sin(x), None), lambda _, g: (g,))
 by_gradient = jax.custom_gradient(lambda x: (jnp.round(3 * x), lambda g: g))
 
+
+def jacobian_free(x):
+    """A layer that is the solution of an equation, with a linear system that its author leaves out."""
+
+    def equation(z):
+        return z - 0.5 * jnp.sin(z[::-1] + x)
+
+    def solve(fun, z):
+        return lax.fori_loop(0, 40, lambda _, z: z - fun(z), z)
+
+    return lax.custom_root(equation, x, solve, lambda _, y: y)
+
+
 WRONG = {
+    "the root of an equation": jacobian_free,
     "reversed": reversed_gradient,
     "straight through": straight_through,
     "a rule given to a function of JAX": of_jax,
@@ -164,9 +178,19 @@ def test_mixed_mode_is_refused_where_it_would_be_wrong(name, monkeypatch):
         slope(HALVES, "mixed-mode")
     want = slope(HALVES, "unrolled")
     assert_parity(slope(HALVES, None), want)
-    monkeypatch.setattr(_descent, "line_without_symmetry", lambda _: None)
+    monkeypatch.setattr(_descent, "line_of_doubt", lambda *_: None)
     wrong = jax.grad(lambda params: after(params, "mixed-mode") + 0.0)(HALVES)  # a new program
     assert _tree.norm(_tree.add(wrong, _tree.scale(want, -1.0))) > 1e-2 * _tree.norm(want)
+
+
+def test_a_rule_that_cannot_be_pushed_forward_is_left_to_reverse_mode():
+    """The rule of optax calls itself, and has no forward mode; nor is it a derivative."""
+    loss, options = halves(lambda x: optax.scale_gradient(x, 0.3)), {"optimizer": optax.sgd(0.3), "num_steps": 2}
+
+    def after(params, memory):
+        return jnp.sum(jnp.cos(adapt(loss, params, (), memory=memory, **options)["b"]))
+
+    assert_parity(*(jax.grad(after)(HALVES, memory) for memory in (None, "unrolled")))
 
 
 RIGHT = {
@@ -233,9 +257,10 @@ def test_a_loss_in_shard_map_that_closes_over_what_is_the_same_on_all_devices(me
         mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
         return jax.shard_map(spread, mesh=mesh, in_specs=(P(), P(), P("d")), out_specs=P())(scale, params, tasks)
 
-    def both(fun):
-        return jax.jit(jax.jacrev(fun)), jax.jit(fun)
-
-    for spread, alone in zip(both(over_devices), both(gradient), strict=True):
-        args = jnp.array([0.7, 1.2]), PARAMS, tasks
-        assert_parity(spread(*args), alone(*args))
+    args = jnp.array([0.7, 1.2]), PARAMS, tasks
+    # the derivative by the scale is that of one number, the square of the gradient
+    spread, alone = (
+        jax.jit(jax.value_and_grad(lambda *given, fun=fun: optax.tree.norm(fun(*given), squared=True)))
+        for fun in (over_devices, gradient)
+    )
+    assert_parity(spread(*args), alone(*args))

@@ -23,7 +23,6 @@ from tests.meta.tasks import (
     SUPPORT_TORCH,
 )
 from tests.problems import mean_square, mean_square_torch
-from tests.turns import one_in
 
 ENTRIES = jax.tree.map(lambda leaf: 0.1 + 0.05 * jnp.sin(leaf), PARAMS)
 
@@ -34,7 +33,8 @@ def test_a_rate_for_every_entry_matches_torch():
     assert_parity(got, torch_ref.meta.value_and_meta_sgd_gradient(mean_square_torch, *tasks, num_steps=2))
 
 
-@pytest.mark.parametrize("memory", one_in(4, [None, "checkpoint", "nested", "unrolled"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", [None, "checkpoint", "nested", "unrolled"])
 def test_rates_of_every_kind_matches_torch(memory):
     """One for a leaf, an entry, a step, and a step and an entry: of Adam, with a query after every step, in chunks."""
     ours, theirs = OPTIMIZERS["adam"]

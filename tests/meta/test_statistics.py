@@ -187,14 +187,22 @@ def test_padded_tasks_with_a_mask_equal_the_ragged_ones(statistics):
     assert_parity((value, slope), jax.tree.map(lambda a, b: (a + b) / 2, *alone))
 
 
-def test_refuses_tasks_of_unequal_shape_and_says_how_to_pad_them():
-    lists = [jnp.ones((2, 3)), jnp.ones((4, 3))], [jnp.ones((2, 1)), jnp.ones((4, 1))]
-    with pytest.raises(
-        ValueError, match=r"one for each task: pad them to one shape.*hand on a mask that the loss weighs"
-    ):
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_refuses_tasks_of_unequal_shape_and_says_how_to_pad_them(kind):
+    lists = kind([jnp.ones((2, 3)), jnp.ones((4, 3))]), kind([jnp.ones((2, 1)), jnp.ones((4, 1))])
+    with pytest.raises(ValueError, match=r"are padded to one shape and stacked, with a mask that the loss weighs"):
         value_and_maml_gradient(
             lambda p, x, y: jnp.sum(p["w"]), {"w": jnp.ones(2)}, lists, lists, optimizer=SGD, num_steps=1
         )
+
+
+def test_refuses_what_becomes_of_a_state_that_is_not_there():
+    options = {"optimizer": SGD, "num_steps": 1, "statistics": "carried"}
+    with pytest.raises(ValueError, match="statistics='carried' says what becomes of the model's state: give that as"):
+        value_and_maml_gradient(lambda p, x: jnp.sum(p["w"] * x), {"w": jnp.ones(2)}, X2, X2, **options)
+
+
+X2 = jnp.ones((1, 2))
 
 
 @pytest.mark.parametrize(

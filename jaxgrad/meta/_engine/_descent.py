@@ -11,7 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.meta._engine._guard import guarded
-from jaxgrad.meta._engine._inner import KEPT, Traced, line_without_symmetry, mixed, reverse
+from jaxgrad.meta._engine._inner import KEPT, Traced, line_of_doubt, mixed, reverse
 from jaxgrad.meta._engine._memory import LIMIT, Memory, bytes_of, check_memory, loop
 from jaxgrad.meta._engine._rates import Rates
 from jaxgrad.meta._engine._rule import Rule, apply_updates
@@ -82,7 +82,7 @@ def descend(
     data = arguments(support)
     steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
     check_memory(memory)
-    check_statistics(statistics)
+    check_statistics(statistics, state)
     first = first_of(data, steps) if per_step else data
     refuse_list(loss_fn, params, first)
     rule = Rule(optimizer)
@@ -185,7 +185,7 @@ def _way_back(memory: Memory, traced: Traced, start: Any, task: Any, stored: int
     if memory in ("unrolled", "checkpoint"):
         return reverse, memory
     active, _, now = start
-    line = line_without_symmetry(traced.program(active, now, *task)[0].jaxpr)
+    line = line_of_doubt(traced, active, now, *task)
     if memory == "mixed-mode" and line is not None:
         message = (
             "memory='mixed-mode' takes the Hessian of the inner loss as symmetric, which it need not be where a"

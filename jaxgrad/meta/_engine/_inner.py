@@ -21,7 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxgrad import _jaxpr, _sharding, _tree
 from jaxgrad._types import Params, Tree
 
-__all__ = ["KEPT", "Traced", "line_without_symmetry", "mixed", "reverse"]
+__all__ = ["KEPT", "Traced", "line_of_doubt", "line_without_symmetry", "mixed", "reverse"]
 
 KEPT = "jaxgrad inner gradient"
 """The name under which `jax.checkpoint` is told to keep the gradient of a step, which then is not computed again."""
@@ -35,6 +35,10 @@ TRUSTED = tuple(
 
 OF_RULES = os.path.join("jax", "_src", "custom_derivatives.py")
 """The file of JAX in which the rules that others give are dressed."""
+
+
+OF_ROOTS = os.path.join("control_flow", "solves.py")
+"""That in which `jax.lax.custom_root` has its rule, which solves a linear system as the user says."""
 
 
 class Traced:
@@ -70,6 +74,24 @@ def reverse(traced: Traced, active: Params, *data: Tree) -> tuple[tuple[Any, Tre
     return jax.value_and_grad(pair, has_aux=True)(active)
 
 
+def line_of_doubt(traced: Traced, active: Params, *data: Tree) -> str | None:
+    """Return the line for which mixed mode cannot be taken: for want of symmetry, or as it has no forward mode."""
+    program = traced.program(active, *data)[0].jaxpr
+    line = line_without_symmetry(program)
+    if line is not None or not _jaxpr.contains(program, _jaxpr.has_backward_rule):
+        return line
+
+    def slopes(active: Params) -> Params:
+        return reverse(traced, active, *data)[1]
+
+    try:
+        jax.eval_shape(lambda active: jax.jvp(slopes, (active,), (active,)), active)
+    except TypeError:
+        # its rule calls one that has no forward rule, as that of an ODE solver does
+        return "a rule that has no forward mode"
+    return None
+
+
 def line_without_symmetry(program: Any) -> str | None:
     """Return the line where a traced loss brings a rule that need not be the derivative; ``None`` where none does.
 
@@ -97,10 +119,13 @@ def _is_doubtful(eqn: _jaxpr.JaxprEqn) -> bool:
     """
     if eqn.primitive.name == _jaxpr.CUSTOM_JVP:
         (file, _), (rule, _) = _jaxpr.custom_jvp_origins(eqn)
+        if rule.endswith(OF_ROOTS):
+            return True
         origins: tuple[str, ...] = (file,) if rule.endswith(OF_RULES) else (rule,)
     elif _jaxpr.has_backward_rule(eqn):
         origins = _jaxpr.custom_vjp_origins(eqn)
-        if origins[-1].endswith(OF_RULES):
+        # optax.scale_gradient has a rule that is no derivative
+        if origins[-1].endswith(OF_RULES) or any(origin.startswith(TRUSTED[1]) for origin in origins):
             return True
     else:
         return eqn.primitive.name == "linear_call"

@@ -118,6 +118,8 @@ def _step_weights(weights: Any, num_steps: int) -> Array | None:
     if weights is None:
         return None
     _check.floating(step_weights=weights)
+    if isinstance(weights, list | tuple):
+        weights = jnp.stack([jnp.asarray(weight) for weight in weights])
     if jnp.shape(weights) != (num_steps,):
         message = (
             f"step_weights must be one number for each of the {num_steps} steps, of shape ({num_steps},): the loss of"

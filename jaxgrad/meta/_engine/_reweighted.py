@@ -147,7 +147,9 @@ def _places(indices: Any, count: int) -> Array:
     if not count:
         message = "there are no examples: the leading axis of every leaf of examples has length 0"
         raise ValueError(message)
-    return jnp.asarray(indices)
+    # -1 and the number of examples must both fit
+    narrow = indices.dtype.itemsize < 4 or not jnp.issubdtype(kind, jnp.signedinteger)
+    return jnp.asarray(indices).astype(jnp.int32) if narrow else jnp.asarray(indices)
 
 
 def _weights(weights: Any, count: int, kind: Any) -> Array:
@@ -196,7 +198,7 @@ def _refuse_known_places(indices: Any, examples: Tree) -> None:
     if not known or len(shapes) != 1 or () in shapes or not np.issubdtype(indices.dtype, np.integer):
         return
     ((count,),) = shapes
-    wrong = np.argwhere(~_in_range(np.asarray(indices), count))
+    wrong = np.argwhere(~_in_range(np.asarray(indices).astype(np.int64), count))
     if len(wrong):
         at = tuple(map(int, wrong[0]))
         message = (

@@ -20,13 +20,16 @@ evaluation mode, with the state after the last step. No state ever goes from one
 MODES = ("frozen", "transductive", "carried")
 
 
-def check_statistics(statistics: Any) -> None:
-    """Refuse another mode.
+def check_statistics(statistics: Any, state: Tree) -> None:
+    """Refuse another mode, and one that changes a state where there is none.
 
     Raises:
-        ValueError: With the modes.
+        ValueError: With the modes, or with what is missing.
     """
     _check.choice(statistics, "statistics", MODES)
+    if state is None and statistics != "frozen":
+        message = f"statistics={statistics!r} says what becomes of the model's state: give that as state="
+        raise ValueError(message)
 
 
 def of_state(loss_fn: Callable[..., Any], has_state: bool, train: bool, has_aux: bool) -> Callable[..., Any]:

@@ -84,24 +84,15 @@ def check_tasks(support: Tree, query: Tree = None) -> int:
     try:
         num_tasks = _check.same_leading(support=support, query=query)
     except ValueError as error:
-        nested = [item for data in (support, query) for item in arguments(data) if isinstance(item, list)]
-        if not any(len({jnp.shape(leaf) for leaf in item}) > 1 for item in nested if _is_flat(item)):
-            raise
         message = (
-            "support or query holds a list of arrays of unequal shapes, one for each task: pad them to one shape,"
-            " stack them along a leading axis of tasks, and hand on a mask that the loss weighs its examples with"
-            f" ({error})"
+            f"{error}\nsupport and query have the tasks along the leading axis of every leaf; tasks of unequal size are"
+            " padded to one shape and stacked, with a mask that the loss weighs its examples with"
         )
         raise ValueError(message) from error
     if num_tasks == 0:
         message = "there are no tasks: the leading axis of support and query has length 0"
         raise ValueError(message)
     return num_tasks
-
-
-def _is_flat(item: list[Any]) -> bool:
-    """Say whether a list holds arrays alone."""
-    return all(hasattr(leaf, "shape") for leaf in item)
 
 
 def mean_of_each(

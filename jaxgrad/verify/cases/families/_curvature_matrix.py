@@ -173,7 +173,7 @@ def solves(dtype: np.dtype) -> list[Quantity | Criterion]:
 
 def inverse(params: Any, x: Any, y: Any, rhs: Any) -> Any:
     """Solve with the damped Gauss-Newton matrix."""
-    options: dict[str, Any] = {"damping": DAMPING, "tolerance": 1e-14, "max_products": 26}
+    options: dict[str, Any] = {"damping": DAMPING, "tolerance": 64 * np.finfo(np.float64).eps, "max_products": 26}
     return curvature.solve(gauss_newton, params, rhs, x, y, **options).solution
 
 
