@@ -16,7 +16,7 @@ RATE = 0.01
 
 WITH_A_RATE = (
     "adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan amsgrad fromage lamb lars lion nadam nadamw"
-    " noisy_sgd novograd optimistic_adam optimistic_adam_v2 optimistic_gradient_descent polyak_sgd radam rmsprop rprop"
+    " noisy_sgd novograd optimistic_adam optimistic_adam_v2 optimistic_gradient_descent radam rmsprop rprop"
     " sgd sign_sgd signum sm3 yogi contrib.acprop contrib.ademamix contrib.adopt contrib.cocob contrib.dadapt_adamw"
     " contrib.galore contrib.madgrad contrib.momo contrib.momo_adam contrib.muon contrib.prodigy"
     " contrib.schedule_free_adamw contrib.schedule_free_sgd contrib.simplified_ademamix contrib.sophia"
@@ -63,6 +63,7 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "MultiSteps": lambda: optax.MultiSteps(optax.adam(RATE), 2),
     "named_chain": lambda: optax.named_chain(("clip", optax.clip(0.1)), ("adam", optax.adam(RATE))),
     "partition": lambda: optax.partition(PARTS, LABELS),
+    "polyak_sgd": lambda: optax.polyak_sgd(max_learning_rate=RATE),
     "scale": lambda: optax.scale(-RATE),
     "scale_by_backtracking_linesearch": lambda: optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5)),
     "scale_by_learning_rate": lambda: optax.scale_by_learning_rate(RATE),
