@@ -236,3 +236,8 @@ def test_rejects_params_without_a_derivative(params, message):
 def test_rejects_options_that_do_not_fit(options, message):
     with pytest.raises((TypeError, ValueError), match=message):
         adapt(mean_square, PARAMS, TASK, optimizer=SGD, num_steps=2, **options)
+
+
+def test_rejects_the_state_of_another_optimizer():
+    with pytest.raises(ValueError, match="opt_state is no state of this optimizer: a fresh one is"):
+        adapt(mean_square, PARAMS, TASK, optimizer=optax.adam(0.1), num_steps=1, opt_state=SGD.init(PARAMS))

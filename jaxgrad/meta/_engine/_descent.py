@@ -92,6 +92,8 @@ def descend(
     rates = Rates(learning_rates, params, subset.pick, steps)
     if opt_state is None:
         opt_state = guarded(rule.init, subset.active)
+    else:
+        rule.check_state(opt_state, subset.active)
     traced = Traced(subset.pair)
     start = (subset.active, opt_state, state)
     inner, kept = _way_back(memory, traced, start, first, steps * copies)

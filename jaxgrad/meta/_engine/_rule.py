@@ -36,6 +36,18 @@ class Rule:
         """Return the state before the first step."""
         return _told("init", lambda: self._rule.init(_tree.widened(params)))
 
+    def check_state(self, state: Any, params: Params) -> None:
+        """Refuse a state that another optimizer left.
+
+        Raises:
+            ValueError: If it has another structure than a fresh one.
+        """
+        own: Any = jax.tree.structure(jax.eval_shape(self.init, params))
+        given: Any = jax.tree.structure(state)
+        if own != given:
+            message = f"opt_state is no state of this optimizer: a fresh one is {own}; got {given}"
+            raise ValueError(message)
+
     def update(
         self, gradient: Params, state: Any, params: Params, *, value: Array, loss: Callable[[Params], Array]
     ) -> tuple[Params, Any]:
