@@ -7,7 +7,6 @@ interpreters of the package know none of that: they ask here.
 
 import functools
 import inspect
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
@@ -61,12 +60,10 @@ __all__ = [
     "bind_scan",
     "branches",
     "call",
-    "caller_of",
     "cast_to",
     "checkpoint",
     "contains",
     "evaluate",
-    "file_of",
     "functions",
     "has_backward_rule",
     "has_refs",
@@ -214,17 +211,19 @@ def custom_jvp_origins(eqn: JaxprEqn) -> tuple[tuple[str, str], tuple[str, str]]
 
     What `functools.wraps` has dressed goes by the name of what is inside.
     """
-    told = (_parameter(eqn, "call_jaxpr").jaxpr.debug_info, _parameter(eqn, "jvp_jaxpr_fun").debug_info)
-    parts = [str(about.func_src_info).partition(" at ") for about in told]
-    (fun, _, place), (jvp, _, place_of_jvp) = parts
-    return (place.rpartition(":")[0], fun), (place_of_jvp.rpartition(":")[0], jvp)
+    return _origin(_parameter(eqn, "call_jaxpr").jaxpr), _origin(_parameter(eqn, "jvp_jaxpr_fun"))
 
 
 def custom_vjp_origins(eqn: JaxprEqn) -> tuple[str, ...]:
     """Return the files of the function with a `jax.custom_vjp` that an equation calls, and of both its rules."""
-    rules = (_parameter(eqn, "fwd_jaxpr_thunk"), _parameter(eqn, "bwd"))
-    told = [str(rule.debug_info.func_src_info) for rule in rules]
-    return file_of(custom_vjp(eqn)), *(about.partition(" at ")[2].rpartition(":")[0] for about in told)
+    body = _parameter(eqn, "call_jaxpr", "fun_jaxpr").jaxpr
+    return tuple(_origin(fun)[0] for fun in (body, _parameter(eqn, "fwd_jaxpr_thunk"), _parameter(eqn, "bwd")))
+
+
+def _origin(traced: Any) -> tuple[str, str]:
+    """Return the file and the name of a function of which JAX has kept where it was written."""
+    name, _, place = str(traced.debug_info.func_src_info).partition(" at ")
+    return place.rpartition(":")[0], name
 
 
 class LinearSolve(NamedTuple):
@@ -443,22 +442,6 @@ def traced_in(eqn: JaxprEqn, function: Callable[..., Any]) -> bool:
     code, traceback = inspect.unwrap(function).__code__, eqn.source_info.traceback
     frames: Sequence[Any] = () if traceback is None else traceback.frames
     return any(f.function_name == code.co_name and f.file_name == code.co_filename for f in frames)
-
-
-def caller_of(eqn: JaxprEqn, name: str) -> str:
-    """Return the file that called a function of this name when an equation was traced; empty if none did."""
-    traceback = eqn.source_info.traceback
-    # the innermost frame stands first
-    frames: list[tuple[str, str]] = (
-        [] if traceback is None else [(f.function_name, f.file_name) for f in traceback.frames]
-    )
-    return next((file for (inner, _), (_, file) in itertools.pairwise(frames) if inner == name), "")
-
-
-def file_of(body: ClosedJaxpr | None) -> str:
-    """Return the file of the function that a jaxpr was traced from; empty where nobody knows."""
-    about = None if body is None else str(body.jaxpr.debug_info.func_src_info)
-    return "" if about is None else about.partition(" at ")[2].rpartition(":")[0]
 
 
 def name_of(eqn: JaxprEqn) -> str:

@@ -26,10 +26,13 @@ __all__ = ["KEPT", "Traced", "line_of_doubt", "line_without_symmetry", "mixed", 
 KEPT = "jaxgrad inner gradient"
 """The name under which `jax.checkpoint` is told to keep the gradient of a step, which then is not computed again."""
 
-TRUSTED = tuple(
-    os.path.dirname(os.path.abspath(str(place))) + os.sep
-    for place in (jax.__file__, optax.__file__, os.path.dirname(os.path.dirname(__file__)))
-)
+
+def _folder(file: str) -> str:
+    return os.path.dirname(os.path.abspath(file)) + os.sep
+
+
+OF_OPTAX = _folder(str(optax.__file__))
+TRUSTED = (_folder(str(jax.__file__)), OF_OPTAX, _folder(os.path.dirname(os.path.dirname(__file__))))
 """Where the rules of derivatives that a loss brings are those of its functions: JAX, optax, and this package."""
 
 
@@ -125,7 +128,7 @@ def _is_doubtful(eqn: _jaxpr.JaxprEqn) -> bool:
     elif _jaxpr.has_backward_rule(eqn):
         origins = _jaxpr.custom_vjp_origins(eqn)
         # optax.scale_gradient has a rule that is no derivative
-        if origins[-1].endswith(OF_RULES) or any(origin.startswith(TRUSTED[1]) for origin in origins):
+        if origins[-1].endswith(OF_RULES) or any(origin.startswith(OF_OPTAX) for origin in origins):
             return True
     else:
         # from jax 0.12 custom_root, and other rules, are a primitive that cannot be looked into
