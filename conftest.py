@@ -2,6 +2,7 @@
 
 import gc
 import importlib.metadata
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +31,29 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# a second run of the tests compiles nothing anew; each worker has a cache of its own, so that no two write one file
-_cache = Path(__file__).parent / ".pytest_cache" / "xla" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+# a second run of the tests compiles nothing anew, and no worker what another has compiled. Two may write one file at
+# once: they write the same, and who reads it meanwhile finds the checksum of its compression wrong, and compiles
+_cache = Path(__file__).parent / ".pytest_cache" / "xla"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+if importlib.metadata.version("jax").startswith("0.10."):
+    # this version loads every dialect of MLIR anew for each program that it lowers: 6 ms, a third of the lowering of
+    # what is tested here. Programs that share a context share the tables of its types and constants, and nothing else
+    from jax._src.interpreters import mlir
+
+    _make_ir_context, _lowered, _contexts = mlir.make_ir_context, itertools.count(), {}
+
+    def _shared_ir_context() -> object:
+        """Return the context of the last programs; after a hundred a new one, since no constant leaves a context."""
+        hundred = next(_lowered) // 100
+        if hundred not in _contexts:
+            _contexts.clear()
+            _contexts[hundred] = _make_ir_context()
+        return _contexts[hundred]
+
+    mlir.make_ir_context = _shared_ir_context
 
 collect_ignore = [] if lanes.HAS_TORCH else ["torch_ref"]
 
