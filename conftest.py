@@ -72,7 +72,9 @@ def pytest_make_collect_report() -> Iterator[None]:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test that needs torch."""
+    """Mark a test that needs torch, and keep the tests of a module in one worker, for they share their programs."""
+    if not item.get_closest_marker("xdist_group"):
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
     if lanes.needs_torch(*_parts(item)):
         item.add_marker(pytest.mark.torch)
 
@@ -169,6 +171,11 @@ def _functions_of_other_tests_do_not_count() -> None:
     _jit._crowds.clear()
 
 
+_new_programs: list[str] = []
+jax.monitoring.register_event_listener(
+    lambda event, **_: _new_programs.append(event) if event.endswith("compile_requests_use_cache") else None
+)
+
 MAPPINGS = 40_000
 """Linux gives a process 65530 mappings of memory, a compiled program takes some, and XLA crashes where they end."""
 
@@ -177,6 +184,10 @@ MAPPINGS = 40_000
 def _programs_of_earlier_modules_are_dropped() -> Iterator[None]:
     """Drop every compiled program where many have come together; what is run again comes from the cache on disk."""
     yield
+    # a program takes three to six mappings; to count them all takes a twentieth of a second, and modules are many
+    if len(_new_programs) < 500:
+        return
+    _new_programs.clear()
     mappings = Path("/proc/self/maps")
     if mappings.exists() and mappings.read_bytes().count(b"\n") > MAPPINGS:
         from tests.contract.house import public_functions
@@ -190,13 +201,13 @@ def _programs_of_earlier_modules_are_dropped() -> Iterator[None]:
 
 @pytest.fixture
 def compiled_quickly() -> Iterator[None]:
-    """Compile without XLA's optimisations, for programs that run once; never where FLOPs or bytes are read."""
+    """Compile without LLVM's optimisations, for programs that run once: their FLOPs and bytes are the same."""
     with optimised(fully=False):
         yield
 
 
 @pytest.fixture
 def compiled_fully() -> Iterator[None]:
-    """Compile with all of XLA's optimisations in a module that is compiled quickly: where FLOPs or bytes are read."""
+    """Compile with all optimisations in a module that is compiled quickly: where rounding has to be that of users."""
     with optimised(fully=True):
         yield
