@@ -112,8 +112,9 @@ def value_and_first_order_gradient(
         tasks, with ``axis_name`` too.
 
     Raises:
-        ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
-            no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name``
+        ValueError: If the tasks do not share one leading axis or there are none, a leaf has other axes in support than
+            in query, ``num_steps`` is negative, the loss is no scalar or does not depend on the parameters, or on a
+            leaf that ``inner_wrt`` selects, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name``
             is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that counts
             is no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
@@ -139,7 +140,7 @@ def value_and_first_order_gradient(
         Nichol, Achiam and Schulman (2018), On first-order meta-learning algorithms.
     """
     loss_fn = of_one_task(loss_fn)
-    check_tasks(support, query)
+    check_tasks(support, query, per_step=per_step)
     params = _sharding.replicated(params, axis_name)
     inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "per_step": per_step}
     inner |= {"state": state, "statistics": statistics, "has_aux": has_aux, "memory": "unrolled"}

@@ -14,10 +14,10 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _sharding, _static, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Params, T, Tree, Wrt, X
+from jaxgrad.meta._engine._dependence import depends
 from jaxgrad.meta._engine._descent import Descent, descend, first_of, value_and_grad
 from jaxgrad.meta._engine._implicit import Solver, System, implicit_slope
 from jaxgrad.meta._engine._memory import Memory
-from jaxgrad.meta._engine._objective import depends
 from jaxgrad.meta._engine._tasks import arguments
 
 __all__ = ["Hypergradient", "hypergradient"]
