@@ -279,8 +279,6 @@ def main(
     if missing and write is None:
         leave("bench.optimizers", "--missing needs --write, the page that lacks some")
     lines = lines_of(write.read_text()) if write and write.exists() else {}
-    # these programs run once: the fast machine code is not worth its time
-    jax.config.update("jax_disable_most_optimizations", True)
     left = [name for name in chosen if not (missing and name in lines)]
     for name in track(left, "transformations", console=Console(stderr=True)):
         lines[name] = line(audit(name))
