@@ -88,9 +88,7 @@ def test_inside_of_shard_map(name, fun):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    in_turn(
-        [AxisType.Auto, AxisType.Explicit], ["laplacian", "directional", "all_mixed", "derivatives", "divergence"]
-    ),
+    in_turn([AxisType.Auto, AxisType.Explicit], ["laplacian", "directional", "all_mixed", "derivatives", "divergence"]),
 )
 def test_on_sharded_points(kind, name):
     mesh = jax.make_mesh((2,), ("d",), axis_types=(kind,), devices=jax.devices()[:2])
