@@ -52,8 +52,8 @@ def test_is_what_the_functions_of_these_names_give(kept):
     assert_parity(whole.gradient(1), kept.gradient("a"))
 
 
-def test_a_second_point_traces_nothing(kept):
-    kept.gradient("z")
+def test_a_second_point_traces_nothing():
+    backwards(named, PROBLEM.params, PROBLEM.x).gradient("z")
     other = jax.tree.map(lambda leaf: 2 * leaf, PROBLEM.params)
     with jax.no_tracing(True):
         got = backwards(named, other, PROBLEM.x).gradient("z")
@@ -78,7 +78,7 @@ def test_it_goes_into_a_compiled_function_and_out_of_one(kept):
 
 def test_wrt_holds_leaves_and_the_aux_is_handed_out(kept):
     def described(params, x):
-        return named(params, x), x[0]
+        return named({name: leaf for name, leaf in params.items() if name != "step"}, x), x[0]
 
     params = {**PROBLEM.params, "step": jnp.asarray(3)}
     held, aux = backwards(described, params, PROBLEM.x, wrt="head*", has_aux=True)

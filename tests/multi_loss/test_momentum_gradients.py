@@ -98,6 +98,6 @@ def test_refusals():
         momentum_gradients(outputs, PROBLEM.params, init_momentum(PROBLEM.params, 3), PROBLEM.x, weighting=mean)
     with pytest.raises(ValueError, match=r"num_losses must be at least 1; got 0"):
         init_momentum(PROBLEM.params, 0)
+    state = init_momentum(PROBLEM.params, 2)
     with pytest.raises(ValueError, match="decay must not be negative"):
-        state = init_momentum(PROBLEM.params, 2)
         momentum_gradients(outputs, PROBLEM.params, state, PROBLEM.x, weighting=mean, decay=-0.5)
