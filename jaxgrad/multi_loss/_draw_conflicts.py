@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ DARK = 0.6
 """Beyond which cosine the number is written in white."""
 
 
-def draw_conflicts(found: Conflicts, axes: Any, *, names: Sequence[str] | None = None) -> Any:
+def draw_conflicts(found: Conflicts, axes: Any, *, names: list[str] | tuple[str, ...] | None = None) -> Any:
     r"""Draw the cosines between the gradients of several losses as a heat map: red pulls against, blue with.
 
     .. math:: \cos_{k l} \in [-1, 1]
