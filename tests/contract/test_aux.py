@@ -275,7 +275,7 @@ OF_ONE_LOSS = ("multi_loss.momentum_gradients", "multi_loss.sequential_updates")
 """The first forward is that of one loss, and the aux here is of both."""
 
 
-@pytest.mark.parametrize("name", [p for p in GIVEN if p.values[0] not in OF_ONE_LOSS])
+@pytest.mark.parametrize("name", one_in(2, [p for p in GIVEN if p.values[0] not in OF_ONE_LOSS]))
 def test_there_is_no_second_forward(name, aux_row):
     """The networks of the rows are made of tanh; what is not needed is left out of a program before it is counted."""
     row, _ = aux_row(name)
