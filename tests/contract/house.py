@@ -26,6 +26,7 @@ EAGER: dict[str, str] = {
     "curvature.over_batches": "a loop of the host over an iterator; its step is compiled",
     "curvature.stack_batches": "moves the rows of a data set on the host, once",
     "curvature.weighted_loss": "returns a function",
+    "multi_loss.draw_conflicts": "draws a picture",
 }
 """Public names that are not jitted functions of arrays."""
 
@@ -35,6 +36,7 @@ NO_TWIN: dict[str, str] = {
     "per_example.explain": "a plan of our engine",
     "per_example.dp_aggregate": "clipped_sum has the twin; its tests check the noise",
     "curvature.stack_batches": "moves rows, computes nothing",
+    "multi_loss.draw_conflicts": "draws what conflicts has computed",
 }
 """Public names without a torch twin."""
 
@@ -43,6 +45,7 @@ NO_ROW: dict[str, str] = {
     "curvature.over_batches": "a contender in the row of over_dataset",
     "curvature.stack_batches": "moves rows, computes nothing",
     "curvature.weighted_loss": "adds up the losses of over_dataset, whose row has it",
+    "multi_loss.draw_conflicts": "draws a picture",
     "nth.registry": "register_rule computes nothing",
     "per_example.explain": "traces, computes nothing",
     "per_example.dp_aggregate": "clipped_sum and a normal draw",

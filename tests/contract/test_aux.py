@@ -149,6 +149,7 @@ POINTS = {
     "gradient.gradient_penalty": of_every_example,
     **{name: of_every_example for name in FUNCTIONS if name.startswith("per_example.")},
     "per_example.empirical_fisher_product": past_the_vector_of_every_example,
+    "multi_loss.momentum_gradients": past_the_vector,
     "multi_loss.simultaneous_updates": past_the_vector,
     "multi_loss.sequential_updates": past_the_vector,
     **{name: of_every_adapted_task for name in FUNCTIONS if name.startswith("meta.")},
@@ -270,8 +271,11 @@ def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
     assert_parity(aux, stack(own))
 
 
-# the first forward of sequential_updates is that of one loss, and the aux here is of both
-@pytest.mark.parametrize("name", one_in(2, [p for p in GIVEN if p.values[0] != "multi_loss.sequential_updates"]))
+OF_ONE_LOSS = ("multi_loss.momentum_gradients", "multi_loss.sequential_updates")
+"""The first forward is that of one loss, and the aux here is of both."""
+
+
+@pytest.mark.parametrize("name", one_in(2, [p for p in GIVEN if p.values[0] not in OF_ONE_LOSS]))
 def test_there_is_no_second_forward(name, aux_row):
     """The networks of the rows are made of tanh; what is not needed is left out of a program before it is counted."""
     row, _ = aux_row(name)

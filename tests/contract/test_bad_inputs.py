@@ -62,6 +62,7 @@ def update_with_dp(loss_fn, params):
 
 
 STATES = multi_loss.init_states(SGD, W)
+MOMENTA = multi_loss.init_momentum(W, 2)
 DRAWN = {"key": KEY, "num_samples": 2}
 
 
@@ -120,6 +121,15 @@ OF_A_LOSS = {
     "meta.reptile_gradient": lambda f, p: meta.reptile_gradient(f, p, TASKS, **INNER),
     "meta.truncated_gradient": lambda f, p: meta.truncated_gradient(f, p, TASKS, TASKS, window=1, **INNER),
     "meta.step_gradient": lambda f, p: meta.step_gradient(f, p, X, optimizer=SGD),
+    "multi_loss.aggregated_gradient": lambda f, p: multi_loss.aggregated_gradient(
+        both(f), p, X, weighting=jnp.diagonal
+    ),
+    "multi_loss.backwards": lambda f, p: multi_loss.backwards(both(f), p, X),
+    "multi_loss.gram": lambda f, p: multi_loss.gram(both(f), p, X),
+    "multi_loss.momentum_gradients": lambda f, p: multi_loss.momentum_gradients(
+        both(f), p, MOMENTA, X, weighting=jnp.diagonal
+    ),
+    "multi_loss.weighted_gradient": lambda f, p: multi_loss.weighted_gradient(both(f), p, X, weights=WEIGHTS),
     "multi_loss.sequential_updates": lambda f, p: multi_loss.sequential_updates(both(f), p, STATES, X, **TOUCHES),
     "multi_loss.gradients": lambda f, p: multi_loss.gradients(both(f), p, X),
     "multi_loss.losses_and_gradients": lambda f, p: multi_loss.losses_and_gradients(both(f), p, X),
@@ -243,6 +253,9 @@ TAKES_NONE = {
     "curvature.predictive_covariance": "takes a model of any outputs",
     "curvature.stack_batches": "moves the rows of any arrays",
     "curvature.weighted_loss": "returns a function, differentiates nothing",
+    "multi_loss.conflicts": "takes a matrix that was computed",
+    "multi_loss.draw_conflicts": "draws what was computed",
+    "multi_loss.init_momentum": "momenta stand beside leaves that wrt= holds still, too",
     "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",
     "nth.register_rule": "a rule for a primitive",
     "per_example.values": "a function of any output, that is not differentiated",
