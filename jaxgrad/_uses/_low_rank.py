@@ -114,5 +114,3 @@ class Moved:
 def _descending(atoms: _layout.Atoms) -> _layout.Atoms:
     """Return atoms in the order of the leaf."""
     return tuple(sorted(atoms, reverse=True))
-
-

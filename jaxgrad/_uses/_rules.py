@@ -40,7 +40,10 @@ def has_rule(eqn: JaxprEqn, position: int, view: View) -> bool:
         return single or view.axis not in params["dimension_numbers"][1][position]
     if eqn.primitive.name == "conv_general_dilated":
         return (
-            single and position == 1 and params["batch_group_count"] == 1 and kernel_atoms(eqn, view.pieces[0]) is not None
+            single
+            and position == 1
+            and params["batch_group_count"] == 1
+            and kernel_atoms(eqn, view.pieces[0]) is not None
         )
     return eqn.primitive.name == "gather" and single and position == 0 and _is_lookup(eqn)
 
@@ -204,7 +207,9 @@ def _gather(site: Site, _: int, operand: Array, cotangent: Array) -> tuple[OneHo
     last = min(shape_of(site.eqn.invars[0]).shape[axis] - 1, int(jnp.iinfo(operand.dtype).max))
     ids = operand.reshape(1, -1)
     places = [i for i in range(cotangent.ndim) if i not in numbers.offset_dims]
-    right = matrix_of(cotangent, [], places, numbers.offset_dims)[None] if cotangent.ndim else cotangent.reshape(1, 1, 1)
+    right = (
+        matrix_of(cotangent, [], places, numbers.offset_dims)[None] if cotangent.ndim else cotangent.reshape(1, 1, 1)
+    )
     if mode != lax.GatherScatterMode.CLIP:
         inside = (ids >= 0) & (ids <= last)
         right = jnp.where(inside[..., None], right, jnp.zeros_like(right))

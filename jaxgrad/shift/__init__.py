@@ -3,19 +3,31 @@
 from typing import TYPE_CHECKING
 
 from jaxgrad._deprecated import old_names as _old_names
+from jaxgrad._uses._low_rank import LowRank as LowRank
+from jaxgrad.shift._averages import Estimate as Estimate
 from jaxgrad.shift._expected_gradient import expected_gradient as expected_gradient
+from jaxgrad.shift._explain import Explanation as Explanation
+from jaxgrad.shift._explain import LeafExplanation as LeafExplanation
+from jaxgrad.shift._explain import explain as explain
 from jaxgrad.shift._extragradient import extragradient as extragradient
 from jaxgrad.shift._extragradient import value_and_extragradient as value_and_extragradient
 from jaxgrad.shift._gradient import gradient as gradient
 from jaxgrad.shift._gradient import value_and_grad as value_and_grad
+from jaxgrad.shift._low_rank_shifts import low_rank_shifts as low_rank_shifts
 from jaxgrad.shift._random_shifts import random_shifts as random_shifts
 from jaxgrad.shift._sam_gradient import sam_gradient as sam_gradient
 from jaxgrad.shift._sam_gradient import value_and_sam_gradient as value_and_sam_gradient
 
 __all__ = [
+    "Estimate",
+    "Explanation",
+    "LeafExplanation",
+    "LowRank",
     "expected_gradient",
+    "explain",
     "extragradient",
     "gradient",
+    "low_rank_shifts",
     "random_shifts",
     "sam_gradient",
     "value_and_extragradient",
