@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
@@ -38,7 +39,7 @@ class LowRank:
         matrix = jnp.einsum(spec, self.left, self.right, precision="highest", preferred_element_type=kept)
         front = matrix.shape[:-3]
         flat = matrix.astype(self.left.dtype).reshape(-1, *matrix.shape[-3:])
-        return jnp.stack([_layout.restore(one, self.split, self.shape) for one in flat]).reshape(*front, *self.shape)
+        return jax.vmap(lambda one: _layout.restore(one, self.split, self.shape))(flat).reshape(*front, *self.shape)
 
     @property
     def rank(self) -> int:

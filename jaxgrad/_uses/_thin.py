@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -31,8 +32,9 @@ def thin_product(site: Site, operand: Array, left: Array, right: Array) -> Array
 
 def _einsum(site: Site, spec: str, *arrays: Array) -> Array:
     """Multiply as the use itself does, summed in float32 at the least, in one dtype."""
-    kept = jnp.result_type(*arrays)
-    total = jnp.promote_types(wide(kept), kept) if jnp.issubdtype(kept, jnp.inexact) else kept
+    with jax.numpy_dtype_promotion("standard"):
+        kept = jnp.result_type(*arrays)
+    total = wide(kept) if jnp.issubdtype(kept, jnp.floating) else kept
     options: Any = {"precision": site.eqn.params.get("precision"), "preferred_element_type": total}
     return jnp.einsum(spec, *(x.astype(kept) for x in arrays), **options)
 

@@ -80,18 +80,17 @@ def mean_and_error(term: Callable[[Any], tuple[Tree, Tree]], rows: Tree, number:
     stacked.
     """
 
-    def add(state: tuple[Tree, Tree, Array], row: Any) -> tuple[tuple[Tree, Tree, Array], Tree]:
+    def add(state: Any, row: Any) -> tuple[Any, Tree]:
         mean, squares, seen = state
         found, out = term(row)
-        share = 1 / (seen + 1)
         apart = jax.tree.map(jnp.subtract, found, mean)
-        mean = jax.tree.map(lambda m, d: m + d * share.astype(d.dtype), mean, apart)
+        mean = jax.tree.map(lambda m, d: m + d / (seen + 1).astype(d.dtype), mean, apart)
         squares = jax.tree.map(lambda s, d, x, m: s + d * (x - m), squares, apart, found, mean)
         return (mean, squares, seen + 1), out
 
     shapes = jax.eval_shape(term, _tree.take(rows, 0))[0]
     zeros = jax.tree.map(_sharding.zeros, shapes)
-    start = zeros, zeros, jnp.zeros((), jnp.float32)
+    start = zeros, zeros, jnp.zeros((), int)
     start = _sharding.settled(lambda state, row: add(state, row)[0], start, _tree.take(rows, 0))
     (mean, squares, _), outs = lax.scan(add, start, rows)
     freedom = number * (number - 1)
