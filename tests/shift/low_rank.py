@@ -1,4 +1,4 @@
-"""What the tests of shifts of low rank share: factors that no generator has to draw, and the stack that they stand for."""
+"""What the tests of shifts of low rank share: factors that no generator draws, and the stack that they stand for."""
 
 import functools
 

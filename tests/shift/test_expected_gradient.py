@@ -80,15 +80,14 @@ def test_the_standard_error_is_that_of_the_mean():
     assert_parity(got.value, want.value)
 
 
-@pytest.mark.parametrize("distribution", ["normal", "uniform"])
-def test_what_is_drawn_are_the_numbers_of_random_shifts(key, distribution):
+def test_what_is_drawn_are_the_numbers_of_random_shifts(key):
     """Of the leaves that count; the others stay where they are."""
     params = {"a": jnp.arange(1.0, 3.0), "b": jnp.ones(2)}
 
     def loss(params, x):
         return jnp.sum(jnp.sin(params["a"]) * params["b"] * x)
 
-    x, options = jnp.array([1.0, 2.0]), {"distribution": distribution, "scale": 0.1}
+    x, options = jnp.array([1.0, 2.0]), {"distribution": "uniform", "scale": 0.1}
     got = expected_gradient(loss, params, None, x, key=key, num_samples=3, wrt="a", antithetic=True, **options)
     rows = jax.vmap(lambda k: random_shifts({"a": params["a"]}, key=k, num_shifts=1, **options))(
         jax.random.split(key, 3)
