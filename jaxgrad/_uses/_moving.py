@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxgrad import _jaxpr, _sharding
@@ -16,6 +17,7 @@ from jaxgrad._jaxpr import JaxprEqn, Scan
 from jaxgrad._uses import _layout
 from jaxgrad._uses._low_rank import LowRank, Moved
 from jaxgrad._uses._plan import joined, oriented
+from jaxgrad._uses._program import shape_of
 from jaxgrad._uses._rules import Split, has_rule, split_of
 from jaxgrad._uses._thin import thin_product
 from jaxgrad._uses._views import Piece, Site, View
@@ -56,7 +58,8 @@ def at_shifted(
 def _moved(index: int, leaf: Any, shift: LowRank) -> Moved:
     """Return a leaf as a sum that is not carried out."""
     piece = Piece(index, _layout.layout_of(leaf.shape), ())
-    return Moved(leaf, shift.left, shift.right, piece, joined(shift.split))
+    factors = (x.astype(leaf.dtype) for x in (shift.left, shift.right))
+    return Moved(leaf, *factors, piece, joined(shift.split))
 
 
 def thin_leaves(
@@ -67,7 +70,7 @@ def thin_leaves(
 
     def look(leaves: Any, data: Any) -> Any:
         moved = list(leaves)
-        for i in candidates:
+        for i in (i for i in candidates if 0 not in leaves[i].shape):
             moved[i] = Moved(leaves[i], None, None, Piece(i, _layout.layout_of(leaves[i].shape), ()), None)
         return evaluation.run(fun, leaves, moved, data)
 
@@ -91,6 +94,13 @@ def _thin_leaf(uses: list[Use], shape: Sequence[int], rank: int) -> ThinLeaf:
     reasons = [f"enters {', '.join(other)} too"] if other else []
     reasons += ["other uses split its axes in another way"] if same < len(splits) else []
     return ThinLeaf(splits[0], "; ".join(reasons), same, len(uses) - same)
+
+
+def _rounds(eqn: JaxprEqn) -> bool:
+    """Say whether an equation rounds a sum otherwise than its terms: to whole numbers, to 8 bits, or on purpose."""
+    dtype = shape_of(eqn.outvars[0]).dtype
+    coarse = not jnp.issubdtype(dtype, jnp.inexact) or dtype.itemsize < 2
+    return coarse or eqn.primitive.name == "reduce_precision"
 
 
 class _Evaluation:
@@ -147,7 +157,7 @@ class _Evaluation:
     def viewed(self, eqn: JaxprEqn, held: list[int], values: list[Any]) -> list[Any] | None:
         """Evaluate an equation that only moves the entries of one leaf; ``None`` for any other."""
         view = structural(eqn, held, {eqn.invars[j]: View((values[j].piece,)) for j in held})
-        if view is None or len(view.pieces) > 1 or len(values) > 1:
+        if view is None or len(view.pieces) > 1 or len(values) > 1 or _rounds(eqn):
             return None
         (base,) = _jaxpr.bind(eqn, values[0].base)
         return [values[0].viewed(base, view.pieces[0])]

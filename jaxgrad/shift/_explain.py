@@ -68,7 +68,6 @@ def explain(
     params: T,
     *data: *Ts,
     rank: int,
-    has_aux: bool = False,
     per_example: bool = False,
     wrt: Wrt = None,
 ) -> Explanation:
@@ -79,11 +78,10 @@ def explain(
     any other operation, and where a second use splits its axes in another way, the sum is formed.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. More in ``help(jaxgrad)``.
+        loss_fn: ``loss_fn(params, *data) -> ()``, or a pair of that and an aux. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, or of their shapes.
         *data: Pytrees handed on to ``loss_fn``, or their shapes.
         rank: The rank of the shifts.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``.
         per_example: Whether ``loss_fn`` takes ONE example, and ``data`` have them along their leading axis.
         wrt: Which leaves are shifted: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for
             all.
@@ -120,8 +118,7 @@ def explain(
     if per_example:
         _check.batch(data)
         data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), data)
-    checked = _check.scalar_loss(loss_fn, has_aux=has_aux)
-    found, paths = low_rank_leaves(checked, params, data, wrt, rank), _tree.leaf_paths(params)
+    found, paths = low_rank_leaves(loss_fn, params, data, wrt, rank), _tree.leaf_paths(params)
     leaves = jax.tree.leaves(params)
     rows = tuple(_row(paths[i], tuple(jnp.shape(leaves[i])), leaf, rank) for i, leaf in found.items())
     return Explanation(rows, rank, sum(x.numbers for x in rows), sum(math.prod(x.shape) for x in rows))

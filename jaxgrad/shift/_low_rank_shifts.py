@@ -15,7 +15,7 @@ from jaxgrad.shift._samples import Draws, low_rank_samples
 __all__ = ["low_rank_shifts"]
 
 
-@jit("loss_fn", "num_shifts", "rank", "has_aux", "per_example", "wrt", non_negative=("scale",))
+@jit("loss_fn", "num_shifts", "rank", "per_example", "wrt", non_negative=("scale",))
 def low_rank_shifts(
     loss_fn: Function[T, *Ts, Any],
     params: T,
@@ -24,7 +24,6 @@ def low_rank_shifts(
     num_shifts: int,
     rank: int,
     scale: ArrayLike = 1.0,
-    has_aux: bool = False,
     per_example: bool = False,
     wrt: Wrt = None,
 ) -> Tree:
@@ -41,15 +40,14 @@ def low_rank_shifts(
     have normal shifts of full rank. `explain` says which are which, and why.
 
     Args:
-        loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function. It is traced, not evaluated. More in
-            ``help(jaxgrad)``.
+        loss_fn: ``loss_fn(params, *data) -> ()``, or a pair of that and an aux. Static: pass a named function. It is
+            traced, not evaluated. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays; only shapes and dtypes count.
         *data: Pytrees handed on to ``loss_fn``; only shapes and dtypes count.
         key: Random key.
         num_shifts: How many shifts, ``K``, a positive Python integer.
         rank: The rank, a positive Python integer, common: 1 to 8.
         scale: The standard deviation of every entry, a number or a traced scalar.
-        has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``.
         per_example: Whether ``loss_fn`` takes ONE example, and ``data`` have them along their leading axis.
         wrt: Which leaves are shifted: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for
             all.
@@ -61,7 +59,7 @@ def low_rank_shifts(
 
     Raises:
         ValueError: If ``num_shifts`` or ``rank`` is not positive, ``scale`` is a negative Python number, NaN or a tree,
-            or ``wrt`` selects nothing.
+            the loss is no scalar, or ``wrt`` selects nothing.
         TypeError: If a leaf that is shifted is no real floating-point array, or a count no Python integer.
 
     Cost:
@@ -84,9 +82,8 @@ def low_rank_shifts(
     _check.floating(params=_tree.held(loss_fn, params, wrt).active)
     _check.key(key, "key")
     number = _check.count(num_shifts, "num_shifts", least=1)
-    checked = _check.scalar_loss(loss_fn, has_aux=has_aux)
     if per_example:
         _check.batch(data)
         data = _tree.take(data, 0)
-    samples = low_rank_samples(checked, params, data, Draws(key, number, "normal", scale, rank), wrt, number)
+    samples = low_rank_samples(loss_fn, params, data, Draws(key, number, "normal", scale, rank), wrt, number)
     return jax.vmap(samples.draw)(samples.source)

@@ -139,11 +139,20 @@ def low_rank_samples(
 
 
 def low_rank_leaves(loss_fn: LossFn, params: Params, data: tuple[Any, ...], wrt: Wrt, rank: int) -> dict[int, ThinLeaf]:
-    """Say of every leaf that counts, by its place, what its matrices are and how it is used."""
+    """Say of every leaf that counts, by its place, what its matrices are and how it is used.
+
+    The loss is traced, so that it does not matter whether it has an aux.
+    """
     leaves, treedef = jax.tree.flatten(params)
     structure: Any = treedef
     chosen = [i for i, keep in enumerate(_tree.selected(params, wrt)) if keep]
-    return thin_leaves(lambda xs, *rest: loss_fn(structure.unflatten(xs), *rest), leaves, chosen, data, rank)
+
+    def checked(xs: list[Any], *rest: Any) -> Any:
+        out = loss_fn(structure.unflatten(xs), *rest)
+        _check.real_scalar(out[0] if isinstance(out, tuple) and len(out) == 2 else out, "loss_fn")
+        return out
+
+    return thin_leaves(checked, leaves, chosen, data, rank)
 
 
 def _drawn_shape(found: ThinLeaf, leaf: Any, rank: int) -> tuple[int, ...]:
@@ -203,7 +212,11 @@ def shifted(loss_fn: LossFn, has_aux: bool) -> Callable[..., Any]:
             return plain(params, shift, *data)
         rest = jax.tree.map(lambda node: None if is_low_rank(node) else node, shift, is_leaf=is_low_rank)
         places = {path: i for i, (path, _) in enumerate(jtu.tree_leaves_with_path(params))}
-        leaves, treedef = jax.tree.flatten(_partial.move(params, rest))
+        moved = _partial.move(params, rest)
+        if any(jax.tree.leaves(jax.tree.map(lambda a, b: a.dtype != b.dtype, moved, params))):
+            # leaves of 16 bits that are moved in float32: the others, and the data, are given in it too
+            moved, data = _tree.widened((moved, data))
+        leaves, treedef = jax.tree.flatten(moved)
         structure: Any = treedef
         moves = {places[path]: node for path, node in low.items()}
         return at_shifted(lambda xs, *rows: checked(structure.unflatten(xs), *rows), leaves, moves, data)

@@ -63,10 +63,15 @@ class Values(NamedTuple):
                 return jax.tree.map(lambda x: x[None], at(shift))
             return jax.vmap(lambda sign: at(times(shift, sign)))(jnp.array(self.signs))
 
+        size = self.chunk(chunk)
+
         def step(sources: Any, _: Array) -> tuple[Tree, Any]:
+            if size == 1:
+                # not a batch of one: along axes that are Explicit a choice within a batch has no layout
+                return (), jax.tree.map(lambda x: x[None], of_one(_tree.take(sources, 0)))
             return (), jax.vmap(of_one)(sources)
 
-        return over_chunks(step, self.samples.source, self.samples.number, self.chunk(chunk))[1]
+        return over_chunks(step, self.samples.source, self.samples.number, size)[1]
 
     def chunk(self, chunk: int | None) -> int:
         """Return how many shifts are taken at once."""
