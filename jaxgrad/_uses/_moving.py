@@ -58,8 +58,8 @@ def at_shifted(
 def _moved(index: int, leaf: Any, shift: LowRank) -> Moved:
     """Return a leaf as a sum that is not carried out."""
     piece = Piece(index, _layout.layout_of(leaf.shape), ())
-    factors = (x.astype(leaf.dtype) for x in (shift.left, shift.right))
-    return Moved(leaf, *factors, piece, joined(shift.split))
+    left, right = shift.left.astype(leaf.dtype), shift.right.astype(leaf.dtype)
+    return Moved(leaf, left, right, piece, joined(shift.split))
 
 
 def thin_leaves(

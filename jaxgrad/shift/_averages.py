@@ -35,7 +35,7 @@ def chunk_of(samples: Samples, chunk: int | None) -> int:
 
 
 def over_chunks(
-    step: Callable[[Tree, Tree, Array], tuple[Tree, Tree]], rows: Tree, number: int, chunk: int, unroll: bool = False
+    step: Callable[[Any, Array], tuple[Tree, Tree]], rows: Tree, number: int, chunk: int, unroll: bool = False
 ) -> tuple[Tree, Tree]:
     """Apply ``step(rows, weights)`` to chunks of rows.
 

@@ -273,9 +273,12 @@ class _Problem(NamedTuple):
         if len(self.signs) == 1:
             total, aux = at(shift)
             return total, jax.tree.map(lambda x: x[None], aux)
-        return over_chunks(
-            lambda sign, _: _with_axis(at(times(shift, sign[0]))), jnp.array(self.signs), len(self.signs), 1
-        )
+
+        def step(sign: Any, _: Array) -> tuple[Tree, Any]:
+            total, aux = at(times(shift, sign[0]))
+            return total, jax.tree.map(lambda x: x[None], aux)
+
+        return over_chunks(step, jnp.array(self.signs), len(self.signs), 1)
 
     def mean(self, chunk: int, unroll: bool) -> tuple[Tree, Any]:
         """Return the mean of the gradients, and aux."""
@@ -316,8 +319,3 @@ class _Problem(NamedTuple):
     def joined(self, aux: Any) -> Any:
         """Return aux with one axis of shifts, their multiples in turns."""
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), aux)
-
-
-def _with_axis(found: tuple[Tree, Any]) -> tuple[Tree, Any]:
-    """Return a sum, and what stands beside it as one row."""
-    return found[0], jax.tree.map(lambda x: x[None], found[1])

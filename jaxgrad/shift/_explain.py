@@ -112,16 +112,17 @@ def explain(
     """
     # a compiled function has looked at its arguments already
     _static.refuse_no_function(loss_fn, "loss_fn", {"params": params})
-    _leaves.explain("explain", {"params": params} | {f"data[{i}]": tree for i, tree in enumerate(data)})
+    rows: Any = data
+    _leaves.explain("explain", {"params": params} | {f"data[{i}]": tree for i, tree in enumerate(rows)})
     _check.floating(params=_tree.held(loss_fn, params, wrt).active)
     rank = _check.count(rank, "rank", least=1)
     if per_example:
-        _check.batch(data)
-        data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), data)
-    found, paths = low_rank_leaves(loss_fn, params, data, wrt, rank), _tree.leaf_paths(params)
+        _check.batch(rows)
+        rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), rows)
+    found, paths = low_rank_leaves(loss_fn, params, rows, wrt, rank), _tree.leaf_paths(params)
     leaves = jax.tree.leaves(params)
-    rows = tuple(_row(paths[i], tuple(jnp.shape(leaves[i])), leaf, rank) for i, leaf in found.items())
-    return Explanation(rows, rank, sum(x.numbers for x in rows), sum(math.prod(x.shape) for x in rows))
+    table = tuple(_row(paths[i], tuple(jnp.shape(leaves[i])), leaf, rank) for i, leaf in found.items())
+    return Explanation(table, rank, sum(x.numbers for x in table), sum(math.prod(x.shape) for x in table))
 
 
 def _row(path: str, shape: tuple[int, ...], leaf: ThinLeaf, rank: int) -> LeafExplanation:

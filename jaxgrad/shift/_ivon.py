@@ -20,8 +20,8 @@ __all__ = ["Ivon", "IvonState", "ivon"]
 class IvonState(NamedTuple):
     """What IVON knows beside the mean, which is the parameters."""
 
-    count: Array
-    """How many steps were made."""
+    steps: Array
+    """How many were made."""
     momentum: Params
     """The running mean of the gradients, float32 at the least."""
     hessian: Params
@@ -171,16 +171,16 @@ class _Method(NamedTuple):
         slope, curvature = self.means(gradients, shifts, state, params)
         momentum = jax.tree.map(lambda m, g: self.beta1 * m + (1 - self.beta1) * g, state.momentum, slope)
         hessian = jax.tree.map(self.blended, state.hessian, curvature)
-        count = state.count + 1
-        rate = self.learning_rate(state.count) if callable(self.learning_rate) else self.learning_rate
+        steps = state.steps + 1
+        rate = self.learning_rate(state.steps) if callable(self.learning_rate) else self.learning_rate
 
         def move(m: Array, h: Array, w: Any) -> Array:
             size = jnp.asarray(rate, m.dtype) * (self.hessian_init + self.weight_decay if self.rescale else 1)
-            debiased = m / (1 - jnp.asarray(self.beta1, m.dtype) ** count.astype(m.dtype))
+            debiased = m / (1 - jnp.asarray(self.beta1, m.dtype) ** steps.astype(m.dtype))
             step = (debiased + self.weight_decay * _wide(w)) / (h + self.weight_decay)
             return (-size * jnp.clip(step, -self.clip_radius, self.clip_radius)).astype(w.dtype)
 
-        return jax.tree.map(move, momentum, hessian, params), IvonState(count, momentum, hessian)
+        return jax.tree.map(move, momentum, hessian, params), IvonState(steps, momentum, hessian)
 
     def variance(self, hessian: Array) -> Array:
         """Return the variance of the weights."""

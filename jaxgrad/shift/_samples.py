@@ -38,7 +38,7 @@ class Samples(NamedTuple):
 class Draws(NamedTuple):
     """How shifts are drawn, as the public functions are told."""
 
-    key: Key | None
+    key: Any
     num_samples: int | None
     distribution: str
     scale: Any

@@ -105,7 +105,8 @@ class Values(NamedTuple):
     def like_params(self, tree: Tree, narrow: bool = True) -> Tree:
         """Give what is known of some leaves the form of ``params``: zeros elsewhere, and where none counts."""
         known = dict(jtu.tree_leaves_with_path(tree))
-        leaves, structure = jtu.tree_flatten_with_path(self.params)
+        leaves, treedef = jtu.tree_flatten_with_path(self.params)
+        structure: Any = treedef
 
         def of(path: Any, leaf: Any, counts: bool) -> Any:
             floats = _check.is_real_float(leaf)

@@ -48,7 +48,7 @@ def test_says_of_every_leaf_what_becomes_of_it():
     assert plan.full == sum(leaf.size for leaf in jax.tree.leaves(PARAMS))
     assert plan.numbers == 116 + 28 + 6 + 36 + 52 + 18 + 12 + 9
     assert "1 of 50x8" in str(plan)
-    assert str(plan).endswith("a shift of rank 2 has 277 random numbers, one of full rank 661")
+    assert str(plan).endswith("a shift of rank 2 has 277 random numbers, one of full rank 649")
 
 
 def test_computes_nothing_and_takes_a_pair():
