@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import AxisName, Function, Key, T, Tree, Ts, Wrt
 from jaxgrad.shift._samples import Draws
@@ -101,6 +102,8 @@ def evolution_gradient(
         arXiv:1703.03864, algorithm 1; Sarkar et al. (2025), Evolution strategies at the hyperscale, arXiv:2511.16652,
         equation 8.
     """
+    _check.number(scale, "scale")
+    scale = _sharding.replicated(scale, axis_name)
     draws = Draws(key, num_samples, "normal", scale, rank)
     problem = Values.of(loss_fn, params, shifts, data, draws, wrt, axis_name, has_aux, signs=(1, -1))
     losses, aux = problem.losses(chunk)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxgrad import _check
+from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Function, Key, T, Tree, Ts, Wrt
 from jaxgrad.shift._samples import Draws
@@ -107,6 +107,8 @@ def score_function_gradient(
         free!, ICLR workshop.
     """
     _check.choice(baseline, "baseline", ("leave-one-out", "clean", "none"))
+    _check.number(scale, "scale")
+    scale = _sharding.replicated(scale, axis_name)
     draws = Draws(key, num_samples, "normal", scale, None)
     problem = Values.of(loss_fn, params, shifts, data, draws, wrt, axis_name, has_aux, signs=(1,))
     if baseline == "leave-one-out" and problem.samples.number < 2:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from jaxgrad import _check, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.shift._averages import Estimate, chunk_of, mean_and_error, over_chunks, sum_of_shifts, weighted_sum
 from jaxgrad.shift._samples import Draws, Samples, given_or_drawn, shifted, times
@@ -44,7 +44,9 @@ class Values(NamedTuple):
     ) -> Values:
         """Check the arguments that the estimators share."""
         _check.differentiable(params=_tree.held(loss_fn, params, wrt).active)
-        _check.number(draws.scale, "scale")
+        # where the loss is that of all devices, so are the shifts that it weighs
+        shifts = _sharding.replicated(shifts, axis_name)
+        draws = draws._replace(key=_of_all(draws.key, axis_name))
         samples = given_or_drawn(loss_fn, params, shifts, data, draws, wrt, None)
         moved = shifted(loss_fn, has_aux)
         subset = _tree.restrict(moved, params, wrt, (samples.first, *data), axis_name, has_aux)
@@ -114,3 +116,14 @@ class Values(NamedTuple):
             return known[path].astype(dtype) if counts and path in known else jnp.zeros(leaf.shape, dtype)
 
         return structure.unflatten([of(*leaf, counts) for leaf, counts in zip(leaves, self.counts, strict=True)])
+
+
+def _of_all(key: Any, axis_name: AxisName) -> Any:
+    """Take the first device's random key for all along ``axis_name``."""
+    if key is None or axis_name is None:
+        return key
+    _check.key(key, "key")
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return _sharding.replicated(key, axis_name)
+    words = _sharding.replicated(jax.random.key_data(key), axis_name)
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
