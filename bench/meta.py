@@ -12,7 +12,7 @@ import torch
 
 import torch_ref.meta
 from bench._meta_bilevel import bilevel_problem, evolution_problem, implicit_problem
-from bench._meta_rivals import RIVALS, of_rival
+from bench._meta_rivals import RIVALS, of_rival, of_torch_compile
 from bench._meta_tasks import RATE, SGD_TORCH, descend_torch, loss, loss_torch, ours, setting
 from bench._meta_training import data_weights_problem, smoothness_problem
 from bench._row import Contender, Problem, Program, Row
@@ -78,7 +78,7 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
                 Contender("torch.func vmap", "torch", lambda: by_func(*theirs)),
                 Contender("torch bmm", "torch", lambda: batched(*theirs, num_steps, first_order)),
                 *([] if first_order else rivals(theirs, num_steps)),
-                *([] if first_order or quick else [compiled_by_torch(by_func, theirs)]),
+                *([] if first_order or quick else [of_torch_compile(*theirs, rate=RATE, num_steps=num_steps)]),
             ],
             gradient=gradient,
         )
@@ -138,17 +138,6 @@ def rivals(inputs: tuple[Any, ...], num_steps: int) -> list[Contender]:
     """Return the libraries that are installed."""
     runs = {name: of_rival(name, *inputs, rate=RATE, num_steps=num_steps) for name in RIVALS}
     return [Contender(name, "torch", run) for name, run in runs.items() if run is not None]
-
-
-def compiled_by_torch(fun: Callable[..., Any], inputs: tuple[Any, ...]) -> Contender:
-    """Return what `torch.compile` makes of a function of torch.func: the best that torch has."""
-
-    def whole(params: Any, support: Any, query: Any) -> Any:
-        # what torch.func returns is a function of torch's own, which torch.compile would not enter
-        return fun(params, support, query)
-
-    compiled = torch.compile(whole)
-    return Contender("torch.compile", "torch", lambda: compiled(*inputs))
 
 
 class Deep(NamedTuple):
