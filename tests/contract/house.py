@@ -22,6 +22,8 @@ EAGER: dict[str, str] = {
     "curvature.operator": "returns an object, whose products are jitted",
     "nth.register_rule": "enters a rule, computes nothing",
     "per_example.explain": "returns a plan, not arrays",
+    "shift.explain": "returns a plan, not arrays",
+    "shift.ivon": "builds the functions of an optimizer",
     "per_example.dp_aggregate": "builds an optax transformation",
     "curvature.over_batches": "a loop of the host over an iterator; its step is compiled",
     "curvature.stack_batches": "moves the rows of a data set on the host, once",
@@ -34,6 +36,8 @@ NO_TWIN: dict[str, str] = {
     "curvature.operator": "an object around a product, which has the twin",
     "nth.register_rule": "torch has no Taylor mode to register with",
     "per_example.explain": "a plan of our engine",
+    "shift.explain": "a plan of our engine",
+    "shift.low_rank_shifts": "reads the matrices off a traced loss; torch is given the sums, and has their moments",
     "per_example.dp_aggregate": "clipped_sum has the twin; its tests check the noise",
     "curvature.stack_batches": "moves rows, computes nothing",
     "multi_loss.draw_conflicts": "draws what conflicts has computed",
@@ -48,6 +52,7 @@ NO_ROW: dict[str, str] = {
     "multi_loss.draw_conflicts": "draws a picture",
     "nth.registry": "register_rule computes nothing",
     "per_example.explain": "traces, computes nothing",
+    "shift.explain": "traces, computes nothing",
     "per_example.dp_aggregate": "clipped_sum and a normal draw",
 }
 """Algorithms (by file) without a benchmark row."""

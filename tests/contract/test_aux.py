@@ -66,6 +66,11 @@ def at_every_shift(aux, params, shifts, *data):
     return jax.vmap(lambda shift: at_the_shift(aux, params, shift, *data))(shifts)
 
 
+def at_every_shift_both_ways(aux, params, shifts, *data):
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf], 1).reshape(-1, *leaf.shape[1:]), shifts)
+    return at_every_shift(aux, params, both, *data)
+
+
 def past_the_vector(aux, params, vector, *data):
     return aux(params, *data)
 
@@ -139,6 +144,8 @@ POINTS = {
     "shift.gradient": at_the_shift,
     "shift.value_and_grad": at_the_shift,
     "shift.expected_gradient": at_every_shift,
+    "shift.evolution_gradient": at_every_shift_both_ways,
+    "shift.score_function_gradient": at_every_shift,
     "curvature.hvp": past_the_vector,
     "curvature.jacobian_product": past_the_vector,
     "curvature.ggn_product": of_the_inputs,
@@ -206,6 +213,8 @@ WITHOUT = {
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
     "curvature.weighted_loss": "an aux has no place in a sum",
+    "shift.low_rank_shifts": "traces the loss for the uses of its weights; a pair is taken as it comes",
+    "shift.explain": "traces the loss for the uses of its weights; a pair is taken as it comes",
     "meta.data_weights_gradient": "the losses of its examples are summed at every step",
     "meta.smoothness": "returns a record of three trainings",
     "meta.evolution_gradient": "two losses of two trajectories for every shift: none of them is that at hyper",

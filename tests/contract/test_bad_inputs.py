@@ -147,6 +147,12 @@ OF_A_LOSS = {
     "per_example.random_projection": lambda f, p: per_example.random_projection(f, p, X, key=KEY, dim=2),
     "per_example.weighted_sum": lambda f, p: per_example.weighted_sum(f, p, X, weights=WEIGHTS),
     "shift.expected_gradient": lambda f, p: shift.expected_gradient(f, p, {"w": jnp.zeros((2, 2))}, X),
+    "shift.evolution_gradient": lambda f, p: shift.evolution_gradient(f, p, {"w": jnp.zeros((2, 2))}, X, scale=0.1),
+    "shift.explain": lambda f, p: shift.explain(f, p, X, rank=1),
+    "shift.low_rank_shifts": lambda f, p: shift.low_rank_shifts(f, p, X, key=KEY, num_shifts=2, rank=1),
+    "shift.score_function_gradient": lambda f, p: shift.score_function_gradient(
+        f, p, {"w": jnp.zeros((2, 2))}, X, scale=0.1
+    ),
     "shift.gradient": lambda f, p: shift.gradient(f, p, W, X),
     "shift.extragradient": lambda f, p: shift.extragradient(f, p, X, learning_rate=0.1),
     "shift.sam_gradient": lambda f, p: shift.sam_gradient(f, p, X, radius=0.1),
@@ -242,6 +248,14 @@ OF_A_TANGENT = {
         "shifts",
         lambda t: shift.expected_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X),
     ),
+    "shift.evolution_gradient": (
+        "shifts",
+        lambda t: shift.evolution_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X, scale=0.1),
+    ),
+    "shift.score_function_gradient": (
+        "shifts",
+        lambda t: shift.score_function_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X, scale=0.1),
+    ),
     "shift.gradient": ("shift", lambda t: shift.gradient(loss, W, t, X)),
     "shift.value_and_grad": ("shift", lambda t: shift.value_and_grad(loss, W, t, X)),
 }
@@ -259,6 +273,7 @@ TAKES_NONE = {
     "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",
     "nth.register_rule": "a rule for a primitive",
     "per_example.values": "a function of any output, that is not differentiated",
+    "shift.ivon": "takes settings; its functions are given gradients",
 }
 
 INTEGERS = {
