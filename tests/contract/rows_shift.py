@@ -96,6 +96,27 @@ def fresh_value_and_sam_gradient(array):
     return lambda params, x, y: shift.value_and_sam_gradient(loss, params, x, y, radius=0.1)
 
 
+def exact_sam_gradient(params, x, y, **options):
+    options = {"radius": 0.1, "exact": True, "adaptive": True, **options}
+    return shift.sam_gradient(mean_square, params, x, y, **options)
+
+
+def fresh_exact_sam_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: shift.sam_gradient(loss, params, x, y, radius=0.1, exact=True)
+
+
+def grouped_sam_gradient(params, x, y, **options):
+    """Four groups on all devices, one where a device has but one example."""
+    groups = 4 if "axis_name" in options or len(x) == 4 else 1
+    return shift.value_and_sam_gradient(mean_square, params, x, y, radius=0.1, groups=groups, **options)
+
+
+def fresh_grouped_sam_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: shift.value_and_sam_gradient(loss, params, x, y, radius=0.1, groups=2)
+
+
 CONSTANT_SHIFT = {
     "refuses": ("grad", "jvp"),
     "reason": "the shift is a constant for differentiation, as in the paper, so that a derivative of the result is no"
@@ -124,6 +145,10 @@ ROWS = {
     "shift.sam_gradient": Example(sam_gradient, inputs, fresh_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT),
     "shift.value_and_sam_gradient": Example(
         value_and_sam_gradient, inputs, fresh_value_and_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT
+    ),
+    "shift.sam_gradient:exact": Example(exact_sam_gradient, inputs, fresh_exact_sam_gradient, sharded=(1, 2)),
+    "shift.value_and_sam_gradient:groups": Example(
+        grouped_sam_gradient, inputs, fresh_grouped_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT
     ),
     "shift.random_shifts": Example(
         random_shifts,
