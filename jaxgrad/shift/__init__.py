@@ -6,18 +6,36 @@ from jaxgrad._deprecated import old_names as _old_names
 from jaxgrad.shift._expected_gradient import expected_gradient as expected_gradient
 from jaxgrad.shift._extragradient import extragradient as extragradient
 from jaxgrad.shift._extragradient import value_and_extragradient as value_and_extragradient
+from jaxgrad.shift._fisher_sam_gradient import fisher_sam_gradient as fisher_sam_gradient
 from jaxgrad.shift._gradient import gradient as gradient
 from jaxgrad.shift._gradient import value_and_grad as value_and_grad
+from jaxgrad.shift._looksam_gradient import LookSAMState as LookSAMState
+from jaxgrad.shift._looksam_gradient import looksam_gradient as looksam_gradient
+from jaxgrad.shift._looksam_gradient import looksam_init as looksam_init
+from jaxgrad.shift._msam_gradient import MSAMState as MSAMState
+from jaxgrad.shift._msam_gradient import msam_gradient as msam_gradient
+from jaxgrad.shift._msam_gradient import msam_init as msam_init
 from jaxgrad.shift._random_shifts import random_shifts as random_shifts
 from jaxgrad.shift._sam_gradient import sam_gradient as sam_gradient
 from jaxgrad.shift._sam_gradient import value_and_sam_gradient as value_and_sam_gradient
+from jaxgrad.shift._sam_transform import SAMTransformState as SAMTransformState
+from jaxgrad.shift._sam_transform import sam_transform as sam_transform
 
 __all__ = [
+    "LookSAMState",
+    "MSAMState",
+    "SAMTransformState",
     "expected_gradient",
     "extragradient",
+    "fisher_sam_gradient",
     "gradient",
+    "looksam_gradient",
+    "looksam_init",
+    "msam_gradient",
+    "msam_init",
     "random_shifts",
     "sam_gradient",
+    "sam_transform",
     "value_and_extragradient",
     "value_and_grad",
     "value_and_sam_gradient",

@@ -56,7 +56,8 @@ def extragradient(
     It is also called the extrapolated or the look-ahead gradient; what optimizers call Lookahead, an average of slow
     and fast weights (``optax.lookahead``), is another algorithm. It is the gradient at a shift, as in `gradient`; the
     factor that the chain rule would add, one minus the rate times the Hessian, is left out, as in Korpelevich's method
-    (`meta.maml_gradient` has it). Leaves of 16 bits are moved in float32, as in `gradient`. The function itself is differentiable as it stands, in ``params``, ``data`` and
+    (`meta.maml_gradient` has it). Leaves of 16 bits are moved in float32, as in `gradient`.
+    The function itself is differentiable as it stands, in ``params``, ``data`` and
     ``learning_rate``.
 
     Args:
@@ -99,14 +100,8 @@ def extragradient(
         Korpelevich (1976), The extragradient method for finding saddle points and other problems, Matecon 12;
         Gidel et al. (2019), A variational inequality perspective on GANs, ICLR, equations 10 and 11.
     """
-    options: Any = {
-        "has_aux": has_aux,
-        "learning_rate": learning_rate,
-        "state": state,
-        "wrt": wrt,
-        "axis_name": axis_name,
-    }
-    value, slopes = value_and_extragradient(loss_fn, params, *data, **options)
+    options: Any = {"has_aux": has_aux, "learning_rate": learning_rate, "state": state, "wrt": wrt}
+    value, slopes = value_and_extragradient(loss_fn, params, *data, axis_name=axis_name, **options)
     return (slopes, value[1]) if has_aux else slopes
 
 

@@ -26,6 +26,7 @@ EAGER: dict[str, str] = {
     "curvature.over_batches": "a loop of the host over an iterator; its step is compiled",
     "curvature.stack_batches": "moves the rows of a data set on the host, once",
     "curvature.weighted_loss": "returns a function",
+    "shift.sam_transform": "builds an optax transformation",
 }
 """Public names that are not jitted functions of arrays."""
 
@@ -35,6 +36,7 @@ NO_TWIN: dict[str, str] = {
     "per_example.explain": "a plan of our engine",
     "per_example.dp_aggregate": "clipped_sum has the twin; its tests check the noise",
     "curvature.stack_batches": "moves rows, computes nothing",
+    "shift.sam_transform": "sam_gradient has the twin; its tests compare with that",
 }
 """Public names without a torch twin."""
 

@@ -16,7 +16,7 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from jaxgrad import meta
+from jaxgrad import _tree, meta
 from tests.bridge import assert_parity
 from tests.contract import rows_meta
 from tests.contract._table import GROUPED, ROWS, of_inputs
@@ -127,6 +127,11 @@ def at_every_start_of_every_task(aux, params, support):
     return jax.vmap(lambda task: at_every_start(aux, params, task))(support)
 
 
+def uphill(aux, params, state, *data):
+    size = _tree.norm(state.trace)
+    return at_the_shift(aux, params, jax.tree.map(lambda m: 0.1 * m / size, state.trace), *data)
+
+
 def of_every_group(aux, params, *batch):
     """The row has as many groups as examples."""
     return jax.vmap(lambda *one: aux(params, *(leaf[None] for leaf in one)))(*batch)
@@ -136,6 +141,9 @@ POINTS = {
     "curvature.influence": of_every_training_example,
     "curvature.row_space_solve": past_the_vector_of_every_example,
     "shift.value_and_sam_gradient:groups": of_every_group,
+    "shift.fisher_sam_gradient": past_the_vector,
+    "shift.looksam_gradient": past_the_vector,
+    "shift.msam_gradient": uphill,
     "shift.gradient": past_the_vector,
     "shift.value_and_grad": past_the_vector,
     "shift.expected_gradient": at_every_shift,

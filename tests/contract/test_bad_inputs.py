@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from jaxgrad import curvature, gradient, inr, meta, multi_loss, nth, per_example, shift
+from jaxgrad.shift import LookSAMState, MSAMState
 from tests.contract.house import is_function, public_functions
 
 X = jnp.array([[0.3, -0.2], [0.5, 0.4]])
@@ -138,6 +139,9 @@ OF_A_LOSS = {
     "per_example.weighted_sum": lambda f, p: per_example.weighted_sum(f, p, X, weights=WEIGHTS),
     "shift.expected_gradient": lambda f, p: shift.expected_gradient(f, p, {"w": jnp.zeros((2, 2))}, X),
     "shift.gradient": lambda f, p: shift.gradient(f, p, W, X),
+    "shift.fisher_sam_gradient": lambda f, p: shift.fisher_sam_gradient(f, p, p, X, radius=0.1),
+    "shift.looksam_gradient": lambda f, p: shift.looksam_gradient(f, p, LookSAMState(jnp.int32(0), p), X, radius=0.1),
+    "shift.msam_gradient": lambda f, p: shift.msam_gradient(f, p, MSAMState(p), X, radius=0.1),
     "shift.extragradient": lambda f, p: shift.extragradient(f, p, X, learning_rate=0.1),
     "shift.sam_gradient": lambda f, p: shift.sam_gradient(f, p, X, radius=0.1),
     "shift.value_and_grad": lambda f, p: shift.value_and_grad(f, p, W, X),
@@ -175,6 +179,8 @@ OF_AN_INPUT = {
     "gradient.global_norm": ("tree", lambda f, x: gradient.global_norm(x)),
     "gradient.hessian": ("params", lambda f, x: gradient.hessian(f, x)),
     "gradient.jacobian": ("params", lambda f, x: gradient.jacobian(f, x)),
+    "shift.looksam_init": ("params", lambda f, x: shift.looksam_init(x)),
+    "shift.msam_init": ("params", lambda f, x: shift.msam_init(x)),
     "shift.random_shifts": ("params", lambda f, x: shift.random_shifts(x, key=KEY, num_shifts=2)),
 }
 """Calls with what is differentiated, or measured, under the name of its argument."""
@@ -232,6 +238,7 @@ OF_A_TANGENT = {
         "shifts",
         lambda t: shift.expected_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X),
     ),
+    "shift.fisher_sam_gradient": ("fisher", lambda t: shift.fisher_sam_gradient(loss, W, t, X, radius=0.1)),
     "shift.gradient": ("shift", lambda t: shift.gradient(loss, W, t, X)),
     "shift.value_and_grad": ("shift", lambda t: shift.value_and_grad(loss, W, t, X)),
 }
@@ -246,6 +253,7 @@ TAKES_NONE = {
     "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",
     "nth.register_rule": "a rule for a primitive",
     "per_example.values": "a function of any output, that is not differentiated",
+    "shift.sam_transform": "takes an optimizer, and gradients that were computed",
 }
 
 INTEGERS = {

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from torch_ref.shift._vectors import as_tree, as_vector
+
 
 def sam_gradient(loss_fn: Any, params: Any, *data: Any, **options: Any) -> Any:
     """Return the gradient at the worst point; see `value_and_sam_gradient` for the options."""
@@ -23,30 +25,24 @@ def value_and_sam_gradient(
     groups: int = 1,
     exact: bool = False,
 ) -> Any:
-    """Return the loss at the weights as they are, and the gradient; ``scaled`` is a tree of bools, group after group."""
-    leaves, structure = pytree.tree_flatten(params)
-    shapes = [leaf.shape for leaf in leaves]
+    """Return the loss at the weights as they are, and the gradient; ``scaled`` is a tree of bools."""
+    leaves = pytree.tree_leaves(params)
     flags = pytree.tree_leaves(scaled) if scaled is not None else [True] * len(leaves)
     by_size = torch.cat([torch.full((leaf.numel(),), flag) for leaf, flag in zip(leaves, flags, strict=True)])
 
     def metric(w: torch.Tensor) -> torch.Tensor:
         return torch.where(by_size, w.abs() + offset, 1.0) if adaptive else torch.ones_like(w)
 
-    w = torch.cat([leaf.reshape(-1) for leaf in leaves])
+    w = as_vector(params)
     values, slopes = [], []
     for part in zip(*[tensor.chunk(groups) for tensor in data], strict=True) if groups > 1 else [data]:
 
         def loss(vector: torch.Tensor, part: Any = part) -> torch.Tensor:
-            pieces = vector.split([shape.numel() for shape in shapes])
-            tree = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
-            return loss_fn(pytree.tree_unflatten(tree, structure), *part)
+            return loss_fn(as_tree(vector, params), *part)
 
         values.append(loss(w))
         slopes.append(_at_worst(loss, w, metric, radius, num_steps, exact))
-    mean = sum(slopes) / len(slopes)
-    pieces = mean.split([shape.numel() for shape in shapes])
-    parts = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
-    return sum(values) / len(values), pytree.tree_unflatten(parts, structure)
+    return sum(values) / len(values), as_tree(sum(slopes) / len(slopes), params)
 
 
 def slope_of(loss: Any, w: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
