@@ -55,8 +55,8 @@ def gradient(
 
     .. math:: g = \nabla_w L(w + s\, a) = \left.\nabla L\right|_{w + s\, a}
 
-    The model is not edited: it is applied to ``w + s a``. A zero shift gives the plain gradient. With the velocity of
-    an optimizer for ``a`` and its momentum for ``s`` it is Nesterov's look-ahead gradient.
+    The model is not edited: it is applied to ``w + s a``. A zero shift gives the plain gradient. With the last update
+    of an optimizer for ``a`` and its momentum for ``s`` it is Nesterov's look-ahead gradient.
 
     A weight of 16 bits whose shift is less than half of its spacing would not move. So where such a leaf is moved the
     loss is evaluated in float32: it is given float32 in the place of every leaf of 16 bits, of ``params`` and of the
