@@ -82,7 +82,7 @@ def msam_gradient(
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, MSAMState[T]], Aux]: ...
-@jit("loss_fn", "has_aux", "wrt", "axis_name", non_negative=("radius", "momentum"))
+@jit("loss_fn", "has_aux", "wrt", "axis_name", non_negative=("momentum",))
 def msam_gradient(
     loss_fn: Function[T, *Ts, Any],
     params: T,
@@ -98,9 +98,11 @@ def msam_gradient(
 
     .. math:: g = \nabla L\Bigl(w + \rho \frac{m}{\lVert m \rVert}\Bigr), \qquad m \leftarrow \mu\, m + g
 
-    The trace ``m`` adds up gradients, as that of `optax.sgd` with this momentum does, so that it points uphill. There
-    is no second gradient, and no pass at ``w`` itself. The shift is a constant for differentiation by ``params``; a
-    zero trace has a zero shift, and leaves of 16 bits are moved in float32, as in `sam_gradient`.
+    The trace ``m`` adds up gradients, as that of `optax.sgd` with this momentum does, so that it points uphill. A
+    negative radius leads the other way, ahead along the coming update, as Nesterov's method does but as far as the
+    radius says and not the learning rate. There is no second gradient, and no pass at ``w`` itself. The shift is a
+    constant for differentiation by ``params``; a zero trace has a zero shift, and leaves of 16 bits are moved in
+    float32, as in `sam_gradient`.
 
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
@@ -109,7 +111,7 @@ def msam_gradient(
         state: That of `msam_init`, then the one that the last call returned.
         *data: Pytrees handed on to ``loss_fn``; not differentiated.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays, the loss too.
-        radius: The length of the shift :math:`\rho`, a number of shape ``()``, zero or more; may be traced.
+        radius: The length of the shift :math:`\rho`, a number of shape ``()``; may be traced. Negative: ahead.
         momentum: The factor :math:`\mu` of the trace, from 0 to 1; may be traced.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others are not moved, get zeros and have no trace.
@@ -122,8 +124,8 @@ def msam_gradient(
         `jax.shard_map` it is the device's own, with ``axis_name`` too.
 
     Raises:
-        ValueError: If ``state`` is not like ``params``, ``radius`` or ``momentum`` is a negative Python number or NaN,
-            or has axes, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
+        ValueError: If ``state`` is not like ``params``, ``momentum`` is a negative Python number or NaN, it or
+            ``radius`` has axes, the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If ``state`` is no `MSAMState`, a leaf that counts no real floating-point array; or if ``loss_fn``
             returns a pair without ``has_aux``, or none with it.
 

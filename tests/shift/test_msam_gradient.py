@@ -52,6 +52,8 @@ def test_the_shift_leads_uphill():
     slope, state = msam_gradient(lambda w: jnp.sum(w**2) / 2, w, MSAMState(2 * w), radius=0.5)
     assert_parity(slope, jnp.array([3.3, 4.4]))
     assert_parity(state.trace, 0.9 * 2 * w + slope)
+    ahead, _ = msam_gradient(lambda w: jnp.sum(w**2) / 2, w, MSAMState(2 * w), radius=-0.5)
+    assert_parity(ahead, jnp.array([2.7, 3.6]))
 
 
 def test_16_bits_are_moved_in_float32():
