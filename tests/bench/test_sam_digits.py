@@ -1,6 +1,7 @@
 """The command that trains with SAM on digits: in small, and wrong usage."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import typer
@@ -38,7 +39,7 @@ def test_in_small(tmp_path):
 def test_the_convolution_is_that_of_jax():
     """A kernel of 3 x 3, rows first and then columns, zeros beyond the border."""
     params = drawn(0)
-    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 1)))
     kernel = params["first"]["kernel"].reshape(3, 3, 1, -1)
     want = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     got = bench.sam_digits.convolved(x, **params["first"])
