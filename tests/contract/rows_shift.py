@@ -96,20 +96,11 @@ def fresh_value_and_sam_gradient(array):
     return lambda params, x, y: shift.value_and_sam_gradient(loss, params, x, y, radius=0.1)
 
 
-def exact_sam_gradient(params, x, y, **options):
-    options = {"radius": 0.1, "exact": True, "adaptive": True, **options}
-    return shift.sam_gradient(mean_square, params, x, y, **options)
-
-
-def fresh_exact_sam_gradient(array):
-    loss = fresh_loss(array)
-    return lambda params, x, y: shift.sam_gradient(loss, params, x, y, radius=0.1, exact=True)
-
-
 def grouped_sam_gradient(params, x, y, **options):
-    """Four groups on all devices, one where a device has but one example."""
+    """Four groups on all devices, one where a device has but one example; with the derivative of their shifts."""
     groups = 4 if "axis_name" in options or len(x) == 4 else 1
-    return shift.value_and_sam_gradient(mean_square, params, x, y, radius=0.1, groups=groups, **options)
+    options = {"radius": 0.1, "groups": groups, "exact": True, **options}
+    return shift.value_and_sam_gradient(mean_square, params, x, y, **options)
 
 
 def fresh_grouped_sam_gradient(array):
@@ -199,9 +190,8 @@ ROWS = {
     "shift.value_and_sam_gradient": Example(
         value_and_sam_gradient, inputs, fresh_value_and_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT
     ),
-    "shift.sam_gradient:exact": Example(exact_sam_gradient, inputs, fresh_exact_sam_gradient, sharded=(1, 2)),
     "shift.value_and_sam_gradient:groups": Example(
-        grouped_sam_gradient, inputs, fresh_grouped_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT
+        grouped_sam_gradient, inputs, fresh_grouped_sam_gradient, sharded=(1, 2)
     ),
     "shift.fisher_sam_gradient": Example(
         fisher_sam_gradient, inputs_with_a_fisher, fresh_fisher_sam_gradient, sharded=(2, 3), **CONSTANT_SHIFT
