@@ -35,9 +35,9 @@ DRAWS = 16
 
 METHODS: dict[str, dict[str, Any]] = {
     "SGD": {},
-    "SAM": {"radius": 0.1},
-    "ASAM": {"radius": 1.0, "adaptive": True},
-    "exact SAM": {"radius": 0.1, "exact": True},
+    "SAM": {"exact": False},
+    "ASAM": {"adaptive": True},
+    "exact SAM": {"exact": True},
 }
 COLORS = ("#555555", "#1f4e79", "#d1703c", "#3b8f5a")
 
@@ -82,23 +82,23 @@ def accuracy(params: Any, x: Any, y: Any) -> Any:
     return jnp.mean(jnp.argmax(network(params, x), -1) == y)
 
 
-def slope(name: str, params: Any, x: Any, y: Any) -> Any:
+def slope(name: str, radius: Any, params: Any, x: Any, y: Any) -> Any:
     """Return the gradient that a method descends along."""
     options = METHODS[name]
     if not options:
         return gradient.parameter_gradient(loss, params, x, y)
-    return shift.sam_gradient(loss, params, x, y, **options)
+    return shift.sam_gradient(loss, params, x, y, radius=radius, **options)
 
 
 @functools.partial(jax.jit, static_argnames=("name", "steps"))
-def block(state: Any, data: Any, key: Any, first: Any, *, name: str, steps: int) -> Any:
+def block(state: Any, data: Any, key: Any, first: Any, radius: Any, *, name: str, steps: int) -> Any:
     """Take `BLOCK` steps; what is in a batch follows from the number of the step alone."""
     optimizer = optax.sgd(optax.cosine_decay_schedule(RATE, steps), MOMENTUM)
 
     def step(state: Any, number: Any) -> tuple[Any, None]:
         params, moments = state
         rows = jax.random.choice(jax.random.fold_in(key, number), len(data[1]), (BATCH,), replace=False)
-        updates, moments = optimizer.update(slope(name, params, data[0][rows], data[1][rows]), moments)
+        updates, moments = optimizer.update(slope(name, radius, params, data[0][rows], data[1][rows]), moments)
         return (optax.apply_updates(params, updates), moments), None
 
     return jax.lax.scan(step, state, first + jnp.arange(BLOCK))[0]
@@ -158,6 +158,7 @@ def draw(path: Path, results: dict[str, Found]) -> None:
         left.set(xlabel="noise, in the weights of a leaf", ylabel="test accuracy, %", title="moved by noise")
         left.legend(fontsize="small")
         right.set_xticks(range(len(results)), list(results))
+        right.set_xlim(-0.5, len(results) - 0.5)
         right.set(ylabel="largest eigenvalue of the Hessian", title="every seed a dot")
 
 
@@ -189,6 +190,8 @@ def main(
     wrong: Annotated[float, typer.Option(min=0.0, max=0.9, help="The share of training labels that are wrong.")] = 0.2,
     steps: Annotated[int, typer.Option(min=BLOCK, help=f"Steps of SGD, in blocks of {BLOCK}.")] = 1500,
     seeds: Annotated[int, typer.Option(min=1, help="First weights, orders of the digits, and wrong labels.")] = 5,
+    radius: Annotated[float, typer.Option(min=0.0, help="The radius of SAM and exact SAM.")] = 0.3,
+    adaptive_radius: Annotated[float, typer.Option(min=0.0, help="The radius of ASAM.")] = 1.0,
     products: Annotated[int, typer.Option(min=8, help="Products with the Hessian for the eigenvalue.")] = 30,
     method: Annotated[list[str] | None, typer.Option(help="Only this method; several times for several.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
@@ -207,17 +210,19 @@ def main(
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("digits", total=len(names) * seeds * steps)
         for name in names:
-            rows = []
+            rows, length = [], jnp.float32(adaptive_radius if name == "ASAM" else radius)
             for seed in range(seeds):
                 data, key = (x, labels(y, wrong, seed)), jax.random.key(seed)
                 params = drawn(seed)
                 state: Any = (params, optax.sgd(optax.constant_schedule(RATE), MOMENTUM).init(params))
                 for number in range(0, steps, BLOCK):
-                    state = jax.block_until_ready(block(state, data, key, jnp.int32(number), name=name, steps=steps))
+                    state = block(state, data, key, jnp.int32(number), length, name=name, steps=steps)
+                    jax.block_until_ready(state)
                     progress.update(bar, advance=BLOCK, description=f"{name}, seed {seed}")
                 rows.append(judged(state[0], data, tests, key, products))
             results[name] = Found(*map(np.stack, zip(*rows, strict=True)))
     print(f"{train} digits, {wrong:.0%} of them with a wrong label; {steps} steps; {seeds} seeds; {test} test digits")
+    print(f"radius {radius:g}, for ASAM {adaptive_radius:g}")
     tell(results)
     print(f"{time.perf_counter() - start:.0f} s")
     if picture:
