@@ -190,7 +190,7 @@ def main(
     wrong: Annotated[float, typer.Option(min=0.0, max=0.9, help="The share of training labels that are wrong.")] = 0.2,
     steps: Annotated[int, typer.Option(min=BLOCK, help=f"Steps of SGD, in blocks of {BLOCK}.")] = 1500,
     seeds: Annotated[int, typer.Option(min=1, help="First weights, orders of the digits, and wrong labels.")] = 5,
-    radius: Annotated[float, typer.Option(min=0.0, help="The radius of SAM and exact SAM.")] = 0.3,
+    radius: Annotated[float, typer.Option(min=0.0, help="The radius of SAM and exact SAM.")] = 0.1,
     adaptive_radius: Annotated[float, typer.Option(min=0.0, help="The radius of ASAM.")] = 1.0,
     products: Annotated[int, typer.Option(min=8, help="Products with the Hessian for the eigenvalue.")] = 30,
     method: Annotated[list[str] | None, typer.Option(help="Only this method; several times for several.")] = None,

@@ -289,7 +289,7 @@ def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
 TWO_FORWARDS = ("multi_loss.sequential_updates", "shift.gradient", "shift.value_and_grad")
 
 
-@pytest.mark.parametrize("name", [p for p in GIVEN if p.values[0] not in TWO_FORWARDS])
+@pytest.mark.parametrize("name", one_in(2, [p for p in GIVEN if p.values[0] not in TWO_FORWARDS]))
 def test_there_is_no_second_forward(name, aux_row):
     """The networks of the rows are made of tanh; what is not needed is left out of a program before it is counted."""
     row, _ = aux_row(name)
