@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import torch_ref.shift
-from bench import _shift_noise
+from bench import _shift_noise, _shift_sam
 from bench._row import Contender, Problem, Program, Row
 from bench._shift_problem import AGREEMENT, InPlace, loss, loss_torch, ours, setting
 from jaxgrad import shift
@@ -35,52 +35,6 @@ def gradient_problem(quick: bool) -> Problem:
             Contender("torch.func", "torch", functional),
             Contender(
                 "torch_ref", "torch", lambda: torch_ref.shift.gradient(loss_torch, s.params_torch, at, *s.data_torch)
-            ),
-        ],
-        gradient=s.gradient,
-        agreement=AGREEMENT,
-    )
-
-
-def sam_problem(quick: bool) -> Problem:
-    """SAM against the in-place form of torch's optimizers."""
-    s = setting(quick)
-    place = InPlace(s.params_torch, s.data_torch)
-
-    def in_place() -> Any:
-        slopes = place.gradient()
-        scale = 0.05 / (torch.stack(torch._foreach_norm(slopes)).norm() + 1e-12)
-        return place.tree(place.at(torch._foreach_mul(slopes, scale)))
-
-    return Problem(
-        [
-            ours(functools.partial(shift.sam_gradient, loss, radius=0.05), s.params, *s.data),
-            Contender("torch in place", "torch", in_place),
-            Contender(
-                "torch_ref",
-                "torch",
-                lambda: torch_ref.shift.sam_gradient(loss_torch, s.params_torch, *s.data_torch, radius=0.05),
-            ),
-        ],
-        gradient=s.gradient,
-        agreement=AGREEMENT,
-    )
-
-
-def extragradient_problem(quick: bool) -> Problem:
-    """The extragradient against the in-place form."""
-    s = setting(quick)
-    place = InPlace(s.params_torch, s.data_torch)
-    return Problem(
-        [
-            ours(functools.partial(shift.extragradient, loss, learning_rate=0.1), s.params, *s.data),
-            Contender(
-                "torch in place", "torch", lambda: place.tree(place.at(torch._foreach_mul(place.gradient(), -0.1)))
-            ),
-            Contender(
-                "torch_ref",
-                "torch",
-                lambda: torch_ref.shift.extragradient(loss_torch, s.params_torch, *s.data_torch, learning_rate=0.1),
             ),
         ],
         gradient=s.gradient,
@@ -153,8 +107,7 @@ def random_problem(quick: bool) -> Problem:
 
 ROWS = [
     Row("gradient", "MLP 784-512-512-10, batch 256", gradient_problem),
-    Row("sam_gradient", "MLP 784-512-512-10, batch 256", sam_problem),
-    Row("extragradient", "MLP 784-512-512-10, batch 256", extragradient_problem),
+    *_shift_sam.ROWS,
     Row("expected_gradient", "MLP 784-512-512-10, batch 256, 8 shifts", expected_problem),
     Row("random_shifts", "MLP 784-512-512-10, 8 shifts", random_problem),
     *_shift_noise.ROWS,

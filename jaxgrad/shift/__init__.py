@@ -12,15 +12,24 @@ from jaxgrad.shift._explain import LeafExplanation as LeafExplanation
 from jaxgrad.shift._explain import explain as explain
 from jaxgrad.shift._extragradient import extragradient as extragradient
 from jaxgrad.shift._extragradient import value_and_extragradient as value_and_extragradient
+from jaxgrad.shift._fisher_sam_gradient import fisher_sam_gradient as fisher_sam_gradient
 from jaxgrad.shift._gradient import gradient as gradient
 from jaxgrad.shift._gradient import value_and_grad as value_and_grad
 from jaxgrad.shift._ivon import Ivon as Ivon
 from jaxgrad.shift._ivon import IvonState as IvonState
 from jaxgrad.shift._ivon import ivon as ivon
+from jaxgrad.shift._looksam_gradient import LookSAMState as LookSAMState
+from jaxgrad.shift._looksam_gradient import looksam_gradient as looksam_gradient
+from jaxgrad.shift._looksam_gradient import looksam_init as looksam_init
 from jaxgrad.shift._low_rank_shifts import low_rank_shifts as low_rank_shifts
+from jaxgrad.shift._msam_gradient import MSAMState as MSAMState
+from jaxgrad.shift._msam_gradient import msam_gradient as msam_gradient
+from jaxgrad.shift._msam_gradient import msam_init as msam_init
 from jaxgrad.shift._random_shifts import random_shifts as random_shifts
 from jaxgrad.shift._sam_gradient import sam_gradient as sam_gradient
 from jaxgrad.shift._sam_gradient import value_and_sam_gradient as value_and_sam_gradient
+from jaxgrad.shift._sam_transform import SAMTransformState as SAMTransformState
+from jaxgrad.shift._sam_transform import sam_transform as sam_transform
 from jaxgrad.shift._score_function_gradient import score_function_gradient as score_function_gradient
 
 __all__ = [
@@ -29,16 +38,25 @@ __all__ = [
     "Ivon",
     "IvonState",
     "LeafExplanation",
+    "LookSAMState",
     "LowRank",
+    "MSAMState",
+    "SAMTransformState",
     "evolution_gradient",
     "expected_gradient",
     "explain",
     "extragradient",
+    "fisher_sam_gradient",
     "gradient",
     "ivon",
+    "looksam_gradient",
+    "looksam_init",
     "low_rank_shifts",
+    "msam_gradient",
+    "msam_init",
     "random_shifts",
     "sam_gradient",
+    "sam_transform",
     "score_function_gradient",
     "value_and_extragradient",
     "value_and_grad",

@@ -6,26 +6,41 @@ from typing import Any
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from jaxgrad import _check
+from jaxgrad import _check, _tree
 from jaxgrad._types import LossFn, Params, Tree
+from jaxgrad.shift import _wide
 
-__all__ = ["check", "shifted"]
+__all__ = ["check", "scaled", "shifted"]
 
 
 def shifted(loss_fn: LossFn, has_aux: bool) -> Callable[..., Any]:
-    """Return ``loss(params, shift, *data)``, the checked loss at the moved parameters."""
+    """Return ``loss(params, shift, *data)``, the checked loss at the moved parameters; ``None`` moves nothing."""
     checked = _check.scalar_loss(loss_fn, has_aux=has_aux)
-    return lambda params, shift, *data: checked(move(params, shift), *data)
+    return lambda params, shift, *data: _wide.taking_float32(checked, params)(move(params, shift), *data)
 
 
 def move(params: Params, shift: Tree) -> Params:
-    """Add a shift to the leaves that it covers; the other leaves stay as they are."""
+    """Add a shift to the leaves that it covers, those of 16 bits in float32; the other leaves stay as they are."""
     moves = dict(jtu.tree_leaves_with_path(shift))
-    return jtu.tree_map_with_path(lambda path, leaf: leaf + moves[path] if path in moves else leaf, params)
+
+    def moved(path: Any, leaf: Any) -> Any:
+        return _tree.widened(leaf) + _tree.widened(moves[path]) if path in moves else leaf
+
+    return jtu.tree_map_with_path(moved, params)
+
+
+def scaled(shift: Tree, factor: Any) -> Tree:
+    """Multiply a shift by a number, its leaves of 16 bits in float32; by ``None`` not at all."""
+    if factor is None or not jtu.tree_leaves(shift):
+        return shift
+    _check.floating(shift=shift)
+    return _tree.scale(_tree.widened(shift), factor)
 
 
 def check(params: Params, shift: Tree, name: str = "shift", leading: tuple[int, ...] = ()) -> None:
     """Refuse a shift with a leaf that ``params`` does not have, or has in another shape or dtype.
+
+    A leaf of 16 bits may be moved by one of float32.
 
     A leaf may be left out by leaving its key out of a dictionary, or by ``None`` for it or for a node above it. A
     list or tuple has no keys, so it must not be shorter than that of ``params``.
@@ -69,7 +84,7 @@ def _fits(leaf: Any, like: Any, leading: tuple[int, ...]) -> bool:
     return (
         like is not None
         and jnp.shape(leaf) == leading + jnp.shape(like)
-        and jnp.result_type(leaf) == jnp.result_type(like)
+        and jnp.result_type(leaf) in (jnp.result_type(like), jnp.result_type(_tree.widened(like)))
     )
 
 

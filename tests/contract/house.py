@@ -29,6 +29,7 @@ EAGER: dict[str, str] = {
     "curvature.stack_batches": "moves the rows of a data set on the host, once",
     "curvature.weighted_loss": "returns a function",
     "multi_loss.draw_conflicts": "draws a picture",
+    "shift.sam_transform": "builds an optax transformation",
 }
 """Public names that are not jitted functions of arrays."""
 
@@ -41,6 +42,7 @@ NO_TWIN: dict[str, str] = {
     "per_example.dp_aggregate": "clipped_sum has the twin; its tests check the noise",
     "curvature.stack_batches": "moves rows, computes nothing",
     "multi_loss.draw_conflicts": "draws what conflicts has computed",
+    "shift.sam_transform": "sam_gradient has the twin; its tests compare with that",
 }
 """Public names without a torch twin."""
 

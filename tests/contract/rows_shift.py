@@ -127,10 +127,75 @@ def fresh_value_and_sam_gradient(array):
     return lambda params, x, y: shift.value_and_sam_gradient(loss, params, x, y, radius=0.1)
 
 
+def grouped_sam_gradient(params, x, y, **options):
+    """Four groups on all devices, one where a device has but one example; with the derivative of their shifts."""
+    groups = 4 if "axis_name" in options or len(x) == 4 else 1
+    options = {"radius": 0.1, "groups": groups, "exact": True, **options}
+    return shift.value_and_sam_gradient(mean_square, params, x, y, **options)
+
+
+def fresh_grouped_sam_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: shift.value_and_sam_gradient(loss, params, x, y, radius=0.1, groups=2)
+
+
 CONSTANT_SHIFT = {
     "refuses": ("grad", "jvp"),
     "reason": "the shift is a constant for differentiation, as in the paper, so that a derivative of the result is no"
     " limit of differences; tests/shift/test_sam_gradient.py compares it with that at a fixed shift",
+}
+
+
+def inputs_with_a_fisher():
+    params, x, y = inputs()
+    return params, jax.tree.map(np.square, mlp_params(SIZES, 1)), x, y
+
+
+def fisher_sam_gradient(params, fisher, x, y, **options):
+    return shift.fisher_sam_gradient(mean_square, params, fisher, x, y, radius=0.1, **options)
+
+
+def fresh_fisher_sam_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, fisher, x, y: shift.fisher_sam_gradient(loss, params, fisher, x, y, radius=0.1)
+
+
+def inputs_with_a_look():
+    """The state in between two looks: what is added then has the derivative of differences."""
+    params, x, y = inputs()
+    return params, shift.LookSAMState(np.array(1), mlp_params(SIZES, 1)), x, y
+
+
+def looksam_gradient(params, state, x, y, **options):
+    return shift.looksam_gradient(mean_square, params, state, x, y, radius=0.1, **options)
+
+
+def fresh_looksam_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, state, x, y: shift.looksam_gradient(loss, params, state, x, y, radius=0.1)
+
+
+def inputs_with_a_trace():
+    params, x, y = inputs()
+    return params, shift.MSAMState(mlp_params(SIZES, 1)), x, y
+
+
+def msam_gradient(params, state, x, y, **options):
+    return shift.msam_gradient(mean_square, params, state, x, y, radius=0.1, **options)
+
+
+def fresh_msam_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, state, x, y: shift.msam_gradient(loss, params, state, x, y, radius=0.1)
+
+
+def fresh_init(init):
+    return lambda array: lambda params: init(jax.tree.map(lambda leaf: leaf + jnp.sum(array) * 0, params))
+
+
+OF_ZEROS = {
+    "refuses": ("axis_name",),
+    "reason": "there is no batch to take a mean over",
 }
 
 
@@ -171,6 +236,16 @@ ROWS = {
     "shift.value_and_sam_gradient": Example(
         value_and_sam_gradient, inputs, fresh_value_and_sam_gradient, sharded=(1, 2), **CONSTANT_SHIFT
     ),
+    "shift.value_and_sam_gradient:groups": Example(
+        grouped_sam_gradient, inputs, fresh_grouped_sam_gradient, sharded=(1, 2)
+    ),
+    "shift.fisher_sam_gradient": Example(
+        fisher_sam_gradient, inputs_with_a_fisher, fresh_fisher_sam_gradient, sharded=(2, 3), **CONSTANT_SHIFT
+    ),
+    "shift.looksam_gradient": Example(looksam_gradient, inputs_with_a_look, fresh_looksam_gradient, sharded=(2, 3)),
+    "shift.looksam_init": Example(shift.looksam_init, lambda: inputs()[:1], fresh_init(shift.looksam_init), **OF_ZEROS),
+    "shift.msam_gradient": Example(msam_gradient, inputs_with_a_trace, fresh_msam_gradient, sharded=(2, 3)),
+    "shift.msam_init": Example(shift.msam_init, lambda: inputs()[:1], fresh_init(shift.msam_init), **OF_ZEROS),
     "shift.random_shifts": Example(
         random_shifts,
         lambda: inputs()[:1],

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from jaxgrad import curvature, gradient, inr, meta, multi_loss, nth, per_example, shift
+from jaxgrad.shift import LookSAMState, MSAMState
 from tests.contract.house import is_function, public_functions
 
 X = jnp.array([[0.3, -0.2], [0.5, 0.4]])
@@ -154,6 +155,9 @@ OF_A_LOSS = {
         f, p, {"w": jnp.zeros((2, 2))}, X, scale=0.1
     ),
     "shift.gradient": lambda f, p: shift.gradient(f, p, W, X),
+    "shift.fisher_sam_gradient": lambda f, p: shift.fisher_sam_gradient(f, p, p, X, radius=0.1),
+    "shift.looksam_gradient": lambda f, p: shift.looksam_gradient(f, p, LookSAMState(jnp.int32(0), p), X, radius=0.1),
+    "shift.msam_gradient": lambda f, p: shift.msam_gradient(f, p, MSAMState(p), X, radius=0.1),
     "shift.extragradient": lambda f, p: shift.extragradient(f, p, X, learning_rate=0.1),
     "shift.sam_gradient": lambda f, p: shift.sam_gradient(f, p, X, radius=0.1),
     "shift.value_and_grad": lambda f, p: shift.value_and_grad(f, p, W, X),
@@ -191,6 +195,8 @@ OF_AN_INPUT = {
     "gradient.global_norm": ("tree", lambda f, x: gradient.global_norm(x)),
     "gradient.hessian": ("params", lambda f, x: gradient.hessian(f, x)),
     "gradient.jacobian": ("params", lambda f, x: gradient.jacobian(f, x)),
+    "shift.looksam_init": ("params", lambda f, x: shift.looksam_init(x)),
+    "shift.msam_init": ("params", lambda f, x: shift.msam_init(x)),
     "shift.random_shifts": ("params", lambda f, x: shift.random_shifts(x, key=KEY, num_shifts=2)),
 }
 """Calls with what is differentiated, or measured, under the name of its argument."""
@@ -256,6 +262,7 @@ OF_A_TANGENT = {
         "shifts",
         lambda t: shift.score_function_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X, scale=0.1),
     ),
+    "shift.fisher_sam_gradient": ("fisher", lambda t: shift.fisher_sam_gradient(loss, W, t, X, radius=0.1)),
     "shift.gradient": ("shift", lambda t: shift.gradient(loss, W, t, X)),
     "shift.value_and_grad": ("shift", lambda t: shift.value_and_grad(loss, W, t, X)),
 }
@@ -274,6 +281,7 @@ TAKES_NONE = {
     "nth.register_rule": "a rule for a primitive",
     "per_example.values": "a function of any output, that is not differentiated",
     "shift.ivon": "takes settings; its functions are given gradients",
+    "shift.sam_transform": "takes an optimizer, and gradients that were computed",
 }
 
 INTEGERS = {

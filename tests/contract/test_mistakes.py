@@ -24,6 +24,7 @@ OF_ITS_OWN = (
     "curvature.stack_batches",
     "curvature.weighted_loss",
     "shift.ivon",
+    "shift.sam_transform",
 )
 """What takes no parameters, or takes them later; its own tests tell."""
 FUNCTIONS = {name: thing for name, thing in public_functions().items() if is_function(thing) and name not in OF_ITS_OWN}

@@ -137,8 +137,10 @@ def test_statistics_come_out_of_sam_as_they_are_at_the_weights_that_are_kept(var
     assert_parity((value, (after, output)), want, dtypes=True)
     plain, _ = gradient.parameter_gradient(loss, params, *data, has_aux=True)
     move = _tree.scale(plain, 2.0 / _tree.norm(plain))
-    want_slope, (elsewhere, _) = shift.gradient(loss, params, move, *data, has_aux=True)
+    want_slope, (elsewhere, _) = shift.gradient(loss, params, move, *data, has_aux=True, state="moved")
     assert_parity(slope, want_slope)
+    _, (by_default, _) = shift.gradient(loss, params, move, *data, has_aux=True)
+    assert_parity(by_default, after)
     mean, moved = (tree["batch_stats"]["BatchNorm_0"]["mean"] for tree in (after, elsewhere))
     assert not np.allclose(mean, moved, rtol=0, atol=1e-5)
 

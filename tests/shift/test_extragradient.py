@@ -45,6 +45,25 @@ def test_no_step_is_the_plain_gradient():
     assert_parity(got, jax.jit(jax.grad(mean_square))(problem.params, *problem.data))
 
 
+def test_the_aux_of_either_pass():
+    for state, at in (("clean", 4.0), ("moved", 3.0)):
+        options = {"learning_rate": 0.25, "has_aux": True, "state": state}
+        assert_parity(
+            extragradient(lambda w: (w**2 / 2, w), jnp.array(4.0), **options), (jnp.array(3.0), jnp.array(at))
+        )
+
+
+def test_16_bits_are_moved_in_float32():
+    """A step of 2^-13 at 1, below the spacing; what is left of 1 is magnified."""
+
+    def loss(w):
+        return jnp.sum((w - 1) ** 2) * w.dtype.type(2.0**10) - jnp.sum(w)
+
+    got = extragradient(loss, jnp.ones(4, jnp.bfloat16), learning_rate=2.0**-13)
+    assert got.dtype == jnp.bfloat16
+    assert_parity(got, jnp.full(4, 2.0**-2 - 1, jnp.bfloat16))
+
+
 def test_is_differentiable_in_the_rate():
     """d/dr (w - r w) = -w."""
     slope = jax.grad(lambda r: extragradient(lambda w: w**2 / 2, jnp.array(3.0), learning_rate=r))(0.25)

@@ -25,6 +25,16 @@ def test_matches_torch():
     assert_parity(gradient(mean_square, problem.params, shift, *problem.data), want[1])
 
 
+def test_a_scaled_shift_matches_torch():
+    problem = regression()
+    shift = {"layer1": random_like(problem.params, 1)["layer1"]}
+    got = value_and_grad(mean_square, problem.params, shift, *problem.data, scale=-0.25)
+    want = torch_ref.shift.value_and_grad(
+        mean_square_torch, problem.params_torch, to_torch(shift), *problem.data_torch, scale=-0.25
+    )
+    assert_parity(got, want)
+
+
 QUICK = [("TransformerEncoder", "linen"), ("BatchNormCNN", "nnx")]
 REST = [pytest.param(*each, marks=pytest.mark.slow) for each in PAIRS if each not in QUICK]
 
@@ -110,6 +120,51 @@ def test_is_differentiable_in_the_shift_as_in_the_parameters():
     zero = jax.tree.map(jnp.zeros_like, vector)
     pushed = jax.jit(lambda *moved: jax.jvp(slopes, (problem.params, shift), moved)[1])
     assert_parity(pushed(vector, zero), pushed(zero, vector))
+
+
+def test_the_aux_is_of_the_clean_pass_unless_it_is_asked_for_otherwise():
+    def loss(w, x):
+        return jnp.sum(w**2), {"mean": w.mean() * x, "count": jnp.arange(2)}
+
+    for state, mean in (({}, 4.0), ({"state": "clean"}, 4.0), ({"state": "moved"}, 6.0)):
+        got = gradient(loss, jnp.array([1.0, 3.0]), jnp.ones(2), jnp.array(2.0), has_aux=True, **state)
+        assert_parity(got, (jnp.array([4.0, 8.0]), {"mean": jnp.array(mean), "count": jnp.arange(2)}), dtypes=True)
+    text = {
+        state: jax.jit(lambda w, x, s=state: gradient(loss, w, w, x, has_aux=True, state=s)[1]["mean"])
+        .lower(jnp.ones(2), jnp.array(2.0))
+        .as_text()
+        for state in ("clean", "moved")
+    }
+    assert text["moved"].count("stablehlo.add") == text["clean"].count("stablehlo.add") + 1  # the shift alone
+
+
+def bowl(w):
+    """Half the sum of squares, whose gradient is the point itself."""
+    return jnp.sum(jnp.float32(0.5) * w.astype(jnp.float32) ** 2)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_shift_below_the_spacing_of_16_bits_moves(dtype):
+    """1 + 2^-12 is 1 in either dtype: the gradient is read through a loss that magnifies what is left of 1."""
+
+    def magnified(w, x):
+        return jnp.sum((w * x - 1) ** 2) * w.dtype.type(2.0**11), (w * x).sum()
+
+    w, tiny, x = jnp.ones(2, dtype), jnp.full(2, 2.0**-13, dtype), jnp.ones(2, dtype)
+    value, slope = value_and_grad(magnified, w, tiny, x, scale=2.0, has_aux=True)
+    assert slope.dtype == value[0].dtype == value[1].dtype == dtype
+    assert_parity(slope, jnp.ones(2, dtype))
+    assert_parity(gradient(magnified, w, tiny.astype(jnp.float32), x, scale=2.0, has_aux=True)[0], slope)
+    assert_parity(gradient(bowl, w, None), w, tolerance=0.0)
+
+
+def test_rejects_a_scale_that_is_none_and_another_word():
+    with pytest.raises(ValueError, match=r"scale must be one number.*float64\[2\]"):
+        gradient(bowl, jnp.ones(2), jnp.ones(2), scale=jnp.ones(2))
+    with pytest.raises(TypeError, match="scale must be a real number"):
+        gradient(bowl, jnp.ones(2), jnp.ones(2), scale=True)
+    with pytest.raises(ValueError, match="state must be one of 'clean', 'moved'; got 'shifted'"):
+        gradient(bowl, jnp.ones(2), jnp.ones(2), state="shifted")
 
 
 PAIR = {"a": jnp.ones((2, 3)), "b": [jnp.ones(2), jnp.ones(4)]}

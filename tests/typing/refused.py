@@ -58,6 +58,8 @@ gradient.squared_norm_gradient(loss, weights, x, y, mode="forward")  # refused
 gradient.jacobian(loss, weights, x, y, mode="forward-over-reverse")  # refused
 shift.random_shifts(weights, key=jax.random.key(0), num_shifts=2, distribution="gauss")  # refused
 shift.sam_gradient(loss, weights, x, y, rho=0.1)  # refused
+shift.sam_gradient(loss, weights, x, y, radius=0.1, state="both")  # refused
+shift.looksam_gradient(loss, weights, weights, x, y, radius=0.1)  # refused
 gradient.parameter_gradient(loss, weights, x, y, wrt=0)  # refused
 gradient.descent_step(loss, weights, x, y, learning_rate="fast")  # refused
 gradient.clip_by_global_norm(weights, None)  # refused

@@ -4,9 +4,14 @@ from torch_ref.shift._evolution_gradient import evolution_gradient as evolution_
 from torch_ref.shift._expected_gradient import expected_gradient as expected_gradient
 from torch_ref.shift._extragradient import extragradient as extragradient
 from torch_ref.shift._extragradient import value_and_extragradient as value_and_extragradient
+from torch_ref.shift._fisher_sam_gradient import fisher_sam_gradient as fisher_sam_gradient
 from torch_ref.shift._gradient import gradient as gradient
 from torch_ref.shift._gradient import value_and_grad as value_and_grad
 from torch_ref.shift._ivon import ivon as ivon
+from torch_ref.shift._looksam_gradient import looksam_gradient as looksam_gradient
+from torch_ref.shift._looksam_gradient import looksam_init as looksam_init
+from torch_ref.shift._msam_gradient import msam_gradient as msam_gradient
+from torch_ref.shift._msam_gradient import msam_init as msam_init
 from torch_ref.shift._random_shifts import random_shifts as random_shifts
 from torch_ref.shift._sam_gradient import sam_gradient as sam_gradient
 from torch_ref.shift._sam_gradient import value_and_sam_gradient as value_and_sam_gradient
@@ -16,8 +21,13 @@ __all__ = [
     "evolution_gradient",
     "expected_gradient",
     "extragradient",
+    "fisher_sam_gradient",
     "gradient",
     "ivon",
+    "looksam_gradient",
+    "looksam_init",
+    "msam_gradient",
+    "msam_init",
     "random_shifts",
     "sam_gradient",
     "score_function_gradient",

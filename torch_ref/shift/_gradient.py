@@ -17,15 +17,20 @@ def moved(params: Any, shift: Any) -> Any:
     return params + shift
 
 
-def gradient(loss_fn: Any, params: Any, shift: Any, *data: Any) -> Any:
+def scaled(shift: Any, factor: float) -> Any:
+    """Multiply every leaf of a shift."""
+    return pytree.tree_map(lambda leaf: None if leaf is None else factor * leaf, shift)
+
+
+def gradient(loss_fn: Any, params: Any, shift: Any, *data: Any, scale: float = 1.0) -> Any:
     """Return the gradient at the moved parameters; a leaf that the loss ignores gives zeros."""
-    return value_and_grad(loss_fn, params, shift, *data)[1]
+    return value_and_grad(loss_fn, params, shift, *data, scale=scale)[1]
 
 
-def value_and_grad(loss_fn: Any, params: Any, shift: Any, *data: Any) -> Any:
+def value_and_grad(loss_fn: Any, params: Any, shift: Any, *data: Any, scale: float = 1.0) -> Any:
     """Return the loss and its gradient at the moved parameters."""
     leaves, structure = pytree.tree_flatten(params)
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-    loss = loss_fn(moved(pytree.tree_unflatten(leaves, structure), shift), *data)
+    loss = loss_fn(moved(pytree.tree_unflatten(leaves, structure), scaled(shift, scale)), *data)
     slopes = torch.autograd.grad(loss, leaves, materialize_grads=True)
     return loss.detach(), pytree.tree_unflatten(list(slopes), structure)
