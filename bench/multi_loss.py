@@ -11,6 +11,7 @@ import optax
 import torch
 
 import torch_ref.multi_loss
+from bench import _multi_loss_rules
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import multi_loss
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -155,4 +156,5 @@ ROWS = [
     Row("simultaneous_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "simultaneous_updates")),
     Row("sequential_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "sequential_updates")),
     Row("init_states", f"Adam, 2 heads, {TRUNK}", states_problem),
+    *_multi_loss_rules.ROWS,
 ]
