@@ -271,7 +271,7 @@ def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
 
 
 # the first forward of sequential_updates is that of one loss, and the aux here is of both
-@pytest.mark.parametrize("name", [p for p in GIVEN if p.values[0] != "multi_loss.sequential_updates"])
+@pytest.mark.parametrize("name", one_in(2, [p for p in GIVEN if p.values[0] != "multi_loss.sequential_updates"]))
 def test_there_is_no_second_forward(name, aux_row):
     """The networks of the rows are made of tanh; what is not needed is left out of a program before it is counted."""
     row, _ = aux_row(name)
