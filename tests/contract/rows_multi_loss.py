@@ -7,6 +7,7 @@ import optax
 
 from jaxgrad import multi_loss
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
+from tests.contract import rules_of_gram
 from tests.contract._example import Example
 from tests.problems import mean_square
 
@@ -189,6 +190,7 @@ ROWS = {
         refuses=("axis_name",),
         reason="there is no batch to take a mean over",
     ),
+    **rules_of_gram.ROWS,
     "multi_loss.gradients": Example(gradients, inputs, fresh_gradients, sharded=(1, 2)),
     "multi_loss.losses_and_gradients": Example(
         losses_and_gradients, inputs, fresh_losses_and_gradients, sharded=(1, 2)

@@ -294,8 +294,8 @@ def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
     assert_parity(aux, stack(own))
 
 
-# the first forward of these is that of one loss, and the aux here is of both; a shifted gradient alone has no pass at the
-# parameters themselves, of which its aux is unless state="moved", and tests/shift counts that
+# the first forward of these is that of one loss, and the aux here is of both; a shifted gradient alone has no pass at
+# the parameters themselves, of which its aux is unless state="moved", and tests/shift counts that
 TWO_FORWARDS = (
     "multi_loss.momentum_gradients",
     "multi_loss.sequential_updates",

@@ -15,6 +15,7 @@ import pytest
 
 from jaxgrad import curvature, gradient, inr, meta, multi_loss, nth, per_example, shift
 from jaxgrad.shift import LookSAMState, MSAMState
+from tests.contract import rules_of_gram
 from tests.contract.house import is_function, public_functions
 
 X = jnp.array([[0.3, -0.2], [0.5, 0.4]])
@@ -198,6 +199,12 @@ OF_AN_INPUT = {
     "shift.looksam_init": ("params", lambda f, x: shift.looksam_init(x)),
     "shift.msam_init": ("params", lambda f, x: shift.msam_init(x)),
     "shift.random_shifts": ("params", lambda f, x: shift.random_shifts(x, key=KEY, num_shifts=2)),
+    "multi_loss.graddrop": ("rows", lambda f, x: multi_loss.graddrop(x, key=KEY)),
+    "multi_loss.trimmed_mean": ("rows", lambda f, x: multi_loss.trimmed_mean(x, trim=0)),
+    **{
+        f"multi_loss.{name}": ("gram", lambda f, x, call=call: call(x["w"]))
+        for name, call in rules_of_gram.CALLS.items()
+    },
 }
 """Calls with what is differentiated, or measured, under the name of its argument."""
 

@@ -1,29 +1,63 @@
 """One forward and several backwards: a gradient for each of several losses, and what to do with them."""
 
 from torch_ref.multi_loss._aggregated_gradient import aggregated_gradient as aggregated_gradient
+from torch_ref.multi_loss._aligned_mtl import aligned_mtl as aligned_mtl
 from torch_ref.multi_loss._backwards import backwards as backwards
+from torch_ref.multi_loss._cagrad import cagrad as cagrad
+from torch_ref.multi_loss._config import config as config
 from torch_ref.multi_loss._conflicts import conflicts as conflicts
+from torch_ref.multi_loss._dual_projection import dual_projection as dual_projection
+from torch_ref.multi_loss._fairgrad import fairgrad as fairgrad
+from torch_ref.multi_loss._fixed_weights import constant_weights as constant_weights
+from torch_ref.multi_loss._fixed_weights import mean_weights as mean_weights
+from torch_ref.multi_loss._fixed_weights import random_weights as random_weights
+from torch_ref.multi_loss._fixed_weights import sum_weights as sum_weights
+from torch_ref.multi_loss._graddrop import graddrop as graddrop
 from torch_ref.multi_loss._gradients import gradients as gradients
 from torch_ref.multi_loss._gradients import losses_and_gradients as losses_and_gradients
 from torch_ref.multi_loss._gram import gram as gram
+from torch_ref.multi_loss._imtl_g import imtl_g as imtl_g
 from torch_ref.multi_loss._init_states import init_states as init_states
+from torch_ref.multi_loss._krum import krum as krum
+from torch_ref.multi_loss._mgda import mgda as mgda
 from torch_ref.multi_loss._momentum_gradients import init_momentum as init_momentum
 from torch_ref.multi_loss._momentum_gradients import momentum_gradients as momentum_gradients
+from torch_ref.multi_loss._nash_mtl import nash_mtl as nash_mtl
+from torch_ref.multi_loss._pcgrad import pcgrad as pcgrad
 from torch_ref.multi_loss._sequential_updates import sequential_updates as sequential_updates
 from torch_ref.multi_loss._simultaneous_updates import simultaneous_updates as simultaneous_updates
+from torch_ref.multi_loss._trimmed_mean import trimmed_mean as trimmed_mean
+from torch_ref.multi_loss._upgrad import upgrad as upgrad
 from torch_ref.multi_loss._weighted_gradient import weighted_gradient as weighted_gradient
 
 __all__ = [
     "aggregated_gradient",
+    "aligned_mtl",
     "backwards",
+    "cagrad",
+    "config",
     "conflicts",
+    "constant_weights",
+    "dual_projection",
+    "fairgrad",
+    "graddrop",
     "gradients",
     "gram",
+    "imtl_g",
     "init_momentum",
     "init_states",
+    "krum",
     "losses_and_gradients",
+    "mean_weights",
+    "mgda",
     "momentum_gradients",
+    "nash_mtl",
+    "pcgrad",
+    "random_weights",
     "sequential_updates",
     "simultaneous_updates",
+    "sum_weights",
+    "trimmed_mean",
+    "upgrad",
     "weighted_gradient",
 ]
