@@ -11,6 +11,7 @@ import optax
 import torch
 
 import torch_ref.multi_loss
+from bench._multi_loss_scalarizers import ROWS as SCALARIZERS
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import multi_loss
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -156,3 +157,4 @@ ROWS = [
     Row("sequential_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "sequential_updates")),
     Row("init_states", f"Adam, 2 heads, {TRUNK}", states_problem),
 ]
+ROWS += SCALARIZERS

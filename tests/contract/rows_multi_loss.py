@@ -8,6 +8,7 @@ import optax
 from jaxgrad import multi_loss
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract._example import Example
+from tests.contract._multi_loss_scalarizers import ROWS as SCALARIZERS
 from tests.problems import mean_square
 
 MOMENTUM = optax.sgd(0.1, momentum=0.9)
@@ -106,3 +107,4 @@ ROWS = {
         reason="there is no batch to take a mean over",
     ),
 }
+ROWS |= SCALARIZERS

@@ -1,9 +1,23 @@
 """One forward and several backwards: a gradient for each of several losses."""
 
+from torch_ref.multi_loss._cosmos import cosmos as cosmos
+from torch_ref.multi_loss._geometric_mean import geometric_mean as geometric_mean
 from torch_ref.multi_loss._gradients import gradients as gradients
 from torch_ref.multi_loss._gradients import losses_and_gradients as losses_and_gradients
 from torch_ref.multi_loss._init_states import init_states as init_states
+from torch_ref.multi_loss._pbi import pbi as pbi
 from torch_ref.multi_loss._sequential_updates import sequential_updates as sequential_updates
 from torch_ref.multi_loss._simultaneous_updates import simultaneous_updates as simultaneous_updates
+from torch_ref.multi_loss._stch import stch as stch
 
-__all__ = ["gradients", "init_states", "losses_and_gradients", "sequential_updates", "simultaneous_updates"]
+__all__ = [
+    "cosmos",
+    "geometric_mean",
+    "gradients",
+    "init_states",
+    "losses_and_gradients",
+    "pbi",
+    "sequential_updates",
+    "simultaneous_updates",
+    "stch",
+]
