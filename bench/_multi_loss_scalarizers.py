@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import torch
 
 import torch_ref.multi_loss
@@ -48,4 +49,32 @@ def stateless_problem(name: str, quick: bool) -> Problem:
     )
 
 
+STATEFUL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    name: ({"optimizer": optax.adam(0.025)}, {"optimizer": functools.partial(torch.optim.Adam, lr=0.025)})
+    for name in ("gradnorm", "uncertainty", "imtl_l")
+} | {"famo": ({}, {}), "dwa": ({"steps_per_epoch": 10}, {"steps_per_epoch": 10})}
+"""By name, the options of ours and of the twin."""
+
+
+def stateful_problem(name: str, quick: bool) -> Problem:
+    """The first step of each: the joined loss, its derivatives and the next state, against the twin's operations."""
+    count, options = 3 if quick else COUNT, STATEFUL[name]
+    losses = np.random.default_rng(0).uniform(0.5, 2.0, count).astype(np.float32)
+    extra = {"norms": losses[::-1].copy()} if name == "gradnorm" else {}
+    ours = getattr(multi_loss, name)(**options[0])
+    init, update = getattr(torch_ref.multi_loss, name)(**options[1])
+    update_with = functools.partial(ours.update, **extra)
+    step, state = jax.jit(jax.value_and_grad(update_with, has_aux=True)), ours.init(count)
+    # the twins keep their state in float64
+    given = to_torch((losses, extra), np.float64)
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: step(losses, state), Program(step, (losses, state)), lambda r: r[0][0]),
+            Contender("torch_ref", "torch", lambda: update(given[0], init(count), **given[1]), read=lambda r: r[0]),
+        ]
+    )
+
+
 ROWS = [Row(name, f"{COUNT} losses", functools.partial(stateless_problem, name)) for name in options()]
+ROWS += [Row(name, f"{COUNT} losses, one step", functools.partial(stateful_problem, name)) for name in STATEFUL]

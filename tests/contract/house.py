@@ -26,6 +26,10 @@ EAGER: dict[str, str] = {
     "curvature.over_batches": "a loop of the host over an iterator; its step is compiled",
     "curvature.stack_batches": "moves the rows of a data set on the host, once",
     "curvature.weighted_loss": "returns a function",
+    **dict.fromkeys(
+        ("multi_loss.dwa", "multi_loss.famo", "multi_loss.gradnorm", "multi_loss.imtl_l", "multi_loss.uncertainty"),
+        "builds a pair of functions, init and update, as optax does",
+    ),
 }
 """Public names that are not jitted functions of arrays."""
 

@@ -248,6 +248,10 @@ TAKES_NONE = {
     "curvature.stack_batches": "moves the rows of any arrays",
     "curvature.weighted_loss": "returns a function, differentiates nothing",
     "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",
+    **dict.fromkeys(
+        ("multi_loss.dwa", "multi_loss.famo", "multi_loss.gradnorm", "multi_loss.imtl_l", "multi_loss.uncertainty"),
+        "builds a pair of functions, which take losses that were computed",
+    ),
     "nth.register_rule": "a rule for a primitive",
     "per_example.values": "a function of any output, that is not differentiated",
 }
