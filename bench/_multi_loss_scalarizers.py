@@ -1,4 +1,4 @@
-"""Rows of the scalarizers of ``multi_loss``: the joined loss and its derivatives by the losses."""
+"""Rows of the scalarizers of ``multi_loss``, the joined loss and its derivatives, and of weightings with a state."""
 
 import functools
 from typing import Any
@@ -78,3 +78,34 @@ def stateful_problem(name: str, quick: bool) -> Problem:
 
 ROWS = [Row(name, f"{COUNT} losses", functools.partial(stateless_problem, name)) for name in options()]
 ROWS += [Row(name, f"{COUNT} losses, one step", functools.partial(stateful_problem, name)) for name in STATEFUL]
+
+
+def inverse_lengths(gram: Any) -> Any:
+    """A rule for `cr_mogm` to smooth, for JAX and torch."""
+    return gram.diagonal() ** -0.5
+
+
+WEIGHTINGS: dict[str, tuple[Any, ...]] = {"cr_mogm": (inverse_lengths,), "excess_mtl": (), "modo": (), "sdmgrad": ()}
+"""By name, what it is built of."""
+
+
+def weighting_problem(name: str, quick: bool) -> Problem:
+    """The first step of a weighting: the weights, against the twin's operations."""
+    count, length = (3, 1000) if quick else (COUNT, 1_000_000)
+    rows = np.random.default_rng(0).normal(size=(count, length)).astype(np.float32) / length**0.5
+    given = rows if name == "excess_mtl" else rows @ rows.T
+    ours = getattr(multi_loss, name)(*WEIGHTINGS[name])
+    init, update = getattr(torch_ref.multi_loss, name)(*WEIGHTINGS[name])
+    more = (rows[0],) if name == "excess_mtl" else ()
+    step, state = jax.jit(ours.update), ours.init(count, *more)
+    given_torch, more_torch = to_torch((given, more), np.float64)
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: step(given, state), Program(step, (given, state)), lambda r: r[0]),
+            Contender("torch_ref", "torch", lambda: update(given_torch, init(count, *more_torch)), read=lambda r: r[0]),
+        ]
+    )
+
+
+ROWS += [Row(name, f"{COUNT} losses, one step", functools.partial(weighting_problem, name)) for name in WEIGHTINGS]

@@ -27,7 +27,17 @@ EAGER: dict[str, str] = {
     "curvature.stack_batches": "moves the rows of a data set on the host, once",
     "curvature.weighted_loss": "returns a function",
     **dict.fromkeys(
-        ("multi_loss.dwa", "multi_loss.famo", "multi_loss.gradnorm", "multi_loss.imtl_l", "multi_loss.uncertainty"),
+        (
+            "multi_loss.cr_mogm",
+            "multi_loss.dwa",
+            "multi_loss.excess_mtl",
+            "multi_loss.famo",
+            "multi_loss.gradnorm",
+            "multi_loss.imtl_l",
+            "multi_loss.modo",
+            "multi_loss.sdmgrad",
+            "multi_loss.uncertainty",
+        ),
         "builds a pair of functions, init and update, as optax does",
     ),
 }
