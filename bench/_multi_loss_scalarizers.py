@@ -11,6 +11,7 @@ import torch
 import torch_ref.multi_loss
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import multi_loss
+from jaxgrad.multi_loss._pcgrad import orders
 from jaxgrad.verify._bridge import to_jax, to_torch
 
 __all__ = ["ROWS"]
@@ -85,7 +86,10 @@ def inverse_lengths(gram: Any) -> Any:
     return gram.diagonal() ** -0.5
 
 
-WEIGHTINGS: dict[str, tuple[Any, ...]] = {"cr_mogm": (inverse_lengths,), "excess_mtl": (), "modo": (), "sdmgrad": ()}
+WEIGHTINGS: dict[str, tuple[Any, ...]] = {
+    "cr_mogm": (inverse_lengths,),
+    **dict.fromkeys(("excess_mtl", "gradvac", "modo", "pcd", "sdmgrad"), ()),
+}
 """By name, what it is built of."""
 
 
@@ -97,13 +101,20 @@ def weighting_problem(name: str, quick: bool) -> Problem:
     ours = getattr(multi_loss, name)(*WEIGHTINGS[name])
     init, update = getattr(torch_ref.multi_loss, name)(*WEIGHTINGS[name])
     more = (rows[0],) if name == "excess_mtl" else ()
-    step, state = jax.jit(ours.update), ours.init(count, *more)
+    key = jax.random.key(0)
+    extra, extra_torch = ({"key": key}, {"orders": orders(key, count).tolist()}) if name == "gradvac" else ({}, {})
+    step, state = jax.jit(functools.partial(ours.update, **extra)), ours.init(count, *more)
     given_torch, more_torch = to_torch((given, more), np.float64)
 
     return Problem(
         [
             Contender("jaxgrad", "jax", lambda: step(given, state), Program(step, (given, state)), lambda r: r[0]),
-            Contender("torch_ref", "torch", lambda: update(given_torch, init(count, *more_torch)), read=lambda r: r[0]),
+            Contender(
+                "torch_ref",
+                "torch",
+                lambda: update(given_torch, init(count, *more_torch), **extra_torch),
+                read=lambda r: r[0],
+            ),
         ]
     )
 

@@ -11,7 +11,7 @@ import optax
 import torch
 
 import torch_ref.multi_loss
-from bench._multi_loss_scalarizers import ROWS as SCALARIZERS
+from bench import _multi_loss_rules, _multi_loss_scalarizers
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import multi_loss
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -156,5 +156,6 @@ ROWS = [
     Row("simultaneous_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "simultaneous_updates")),
     Row("sequential_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "sequential_updates")),
     Row("init_states", f"Adam, 2 heads, {TRUNK}", states_problem),
+    *_multi_loss_rules.ROWS,
+    *_multi_loss_scalarizers.ROWS,
 ]
-ROWS += SCALARIZERS

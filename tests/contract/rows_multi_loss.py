@@ -7,6 +7,7 @@ import optax
 
 from jaxgrad import multi_loss
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
+from tests.contract import rules_of_gram
 from tests.contract._example import Example
 from tests.contract._multi_loss_scalarizers import ROWS as SCALARIZERS
 from tests.problems import mean_square
@@ -89,6 +90,7 @@ def fresh_init_states(array):
 
 
 ROWS = {
+    **rules_of_gram.ROWS,
     "multi_loss.gradients": Example(gradients, inputs, fresh_gradients, sharded=(1, 2)),
     "multi_loss.losses_and_gradients": Example(
         losses_and_gradients, inputs, fresh_losses_and_gradients, sharded=(1, 2)

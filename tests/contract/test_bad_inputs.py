@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from jaxgrad import curvature, gradient, inr, meta, multi_loss, nth, per_example, shift
+from tests.contract import rules_of_gram
 from tests.contract.house import is_function, public_functions
 
 X = jnp.array([[0.3, -0.2], [0.5, 0.4]])
@@ -180,6 +181,12 @@ OF_AN_INPUT = {
     "gradient.hessian": ("params", lambda f, x: gradient.hessian(f, x)),
     "gradient.jacobian": ("params", lambda f, x: gradient.jacobian(f, x)),
     "shift.random_shifts": ("params", lambda f, x: shift.random_shifts(x, key=KEY, num_shifts=2)),
+    "multi_loss.graddrop": ("rows", lambda f, x: multi_loss.graddrop(x, key=KEY)),
+    "multi_loss.trimmed_mean": ("rows", lambda f, x: multi_loss.trimmed_mean(x, trim=0)),
+    **{
+        f"multi_loss.{name}": ("gram", lambda f, x, call=call: call(x["w"]))
+        for name, call in rules_of_gram.CALLS.items()
+    },
 }
 """Calls with what is differentiated, or measured, under the name of its argument."""
 
@@ -255,8 +262,10 @@ TAKES_NONE = {
             "multi_loss.excess_mtl",
             "multi_loss.famo",
             "multi_loss.gradnorm",
+            "multi_loss.gradvac",
             "multi_loss.imtl_l",
             "multi_loss.modo",
+            "multi_loss.pcd",
             "multi_loss.sdmgrad",
             "multi_loss.uncertainty",
         ),

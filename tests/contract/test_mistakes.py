@@ -13,7 +13,7 @@ import optax
 import pytest
 from flax import linen
 
-from jaxgrad import _jit, curvature, gradient, meta, nth, per_example, shift
+from jaxgrad import _jit, curvature, gradient, meta, multi_loss, nth, per_example, shift
 from tests.contract.house import is_function, public_functions
 from tests.contract.test_bad_inputs import OF_A_LOSS, W, X, loss, refusal
 
@@ -33,6 +33,9 @@ SAMPLED = {"kind": "mc", "output_loss": "squared_error"}
 EVOLVED = {"optimizer": optax.sgd(0.1), "num_steps": 1, "scale": 0.1}
 HESSIAN = functools.partial(curvature.hvp, loss)
 WITH_KEY = {
+    "multi_loss.graddrop": lambda key: multi_loss.graddrop({"w": X}, key=key),
+    "multi_loss.pcgrad": lambda key: multi_loss.pcgrad(X, key=key),
+    "multi_loss.random_weights": lambda key: multi_loss.random_weights(X, key=key),
     "curvature.diagonal": lambda key: curvature.diagonal(HESSIAN, W, X, key=key),
     "curvature.eigenpairs": lambda key: curvature.eigenpairs(HESSIAN, W, X, k=1, key=key),
     "curvature.log_determinant": lambda key: curvature.log_determinant(HESSIAN, W, X, damping=1.0, key=key),

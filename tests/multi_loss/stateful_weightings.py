@@ -8,6 +8,7 @@ import numpy as np
 
 import torch_ref.multi_loss
 from jaxgrad import multi_loss
+from jaxgrad.multi_loss._pcgrad import orders
 from jaxgrad.verify._bridge import to_torch
 
 __all__ = ["GIVEN", "KEYS", "ROWS", "RULES", "Rule", "run", "run_torch", "started"]
@@ -44,10 +45,12 @@ def rule(name, given, *arguments, **options):
 
 
 RULES = {
+    "gradvac": rule("gradvac", GRAMS, beta=0.3),
     "excess_mtl": rule("excess_mtl", ROWS, learning_rate=0.7, num_warmup_steps=2),
     "cr_mogm": rule("cr_mogm", GRAMS, inverse_lengths, decay=0.6),
     "modo": rule("modo", PRODUCTS, learning_rate=0.05, regularization=0.2),
     "sdmgrad": rule("sdmgrad", PRODUCTS, learning_rate=0.5, num_steps=6),
+    "pcd": rule("pcd", GRAMS, fraction=0.2, decay=0.9),
 }
 GIVEN = {name: found.given for name, found in RULES.items()}
 
@@ -60,8 +63,8 @@ def scanned(name, given):
     made = RULES[name].ours
 
     def step(state, now):
-        given, _ = now
-        weights, state = made.update(given, state)
+        given, key = now
+        weights, state = made.update(given, state, **({"key": key} if name == "gradvac" else {}))
         return state, weights
 
     state, weights = jax.lax.scan(step, started(name, made), (given, KEYS))
@@ -85,7 +88,7 @@ def run_torch(name):
     init, update = RULES[name].theirs
     state = init(3, to_torch(np.zeros(5))) if name == "excess_mtl" else init(3)
     found = []
-    for given in to_torch(GIVEN[name]):
-        weights, state = update(given, state)
+    for given, key in zip(to_torch(GIVEN[name]), KEYS, strict=True):
+        weights, state = update(given, state, **({"orders": orders(key, 3).tolist()} if name == "gradvac" else {}))
         found.append(weights.numpy())
     return np.stack(found)

@@ -10,7 +10,7 @@ from tests.multi_loss.stateful_weightings import GIVEN, KEYS, ROWS, RULES, progr
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-SCALE_FREE = ("excess_mtl", "sdmgrad")
+SCALE_FREE = ("gradvac", "excess_mtl", "sdmgrad", "pcd")
 """Rules whose weights do not depend on a scale that all gradients share."""
 
 

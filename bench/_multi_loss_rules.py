@@ -1,0 +1,110 @@
+"""Rows of the rules that combine several gradients: from the rows to the vector, against TorchJD where it is there."""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import torch
+
+from bench._row import Contender, Problem, Program, Row
+from jaxgrad import multi_loss
+from jaxgrad.verify._bridge import to_jax, to_torch
+
+__all__ = ["ROWS"]
+
+KEY = jax.random.key(0)
+
+
+class Compared(NamedTuple):
+    """A rule, and TorchJD's of the same name."""
+
+    rule: Callable[[Any], Any]
+    """Takes the Gram matrix; the last two take the rows."""
+    rival: str
+    """TorchJD's aggregator, with its own settings but for those it asks for."""
+    options: Callable[[int], dict[str, Any]] = lambda _: {}
+    """What it asks for, given the number of rows."""
+    agreement: float = 1e-2
+    """TorchJD's default settings are another answer: 1e-4 on the diagonal, 100 steps, ..."""
+    is_drawn: bool = False
+    """Whether the vector hangs on random numbers that the two frameworks do not share."""
+
+
+PART = functools.partial
+
+RULES = {
+    "mean_weights": Compared(multi_loss.mean_weights, "Mean"),
+    "sum_weights": Compared(multi_loss.sum_weights, "Sum"),
+    "constant_weights": Compared(
+        lambda gram: multi_loss.constant_weights(gram, preferences=np.ones(len(gram), gram.dtype)),
+        "Constant",
+        lambda count: {"weights": torch.ones(count)},
+    ),
+    "random_weights": Compared(PART(multi_loss.random_weights, key=KEY), "Random", is_drawn=True),
+    "mgda": Compared(multi_loss.mgda, "MGDA", agreement=0.2),
+    "pcgrad": Compared(PART(multi_loss.pcgrad, key=KEY), "PCGrad", is_drawn=True),
+    "cagrad": Compared(PART(multi_loss.cagrad, radius=0.5), "CAGrad", lambda _: {"c": 0.5}),
+    "upgrad": Compared(multi_loss.upgrad, "UPGrad", agreement=0.05),
+    "dual_projection": Compared(multi_loss.dual_projection, "DualProj", agreement=0.05),
+    "imtl_g": Compared(multi_loss.imtl_g, "IMTLG"),
+    "nash_mtl": Compared(multi_loss.nash_mtl, "NashMTL", lambda count: {"n_tasks": count}, agreement=0.2),
+    "aligned_mtl": Compared(multi_loss.aligned_mtl, "AlignedMTL"),
+    "fairgrad": Compared(PART(multi_loss.fairgrad, alpha=1.0), "FairGrad", lambda _: {"alpha": 1.0}),
+    "config": Compared(multi_loss.config, "ConFIG"),
+    "krum": Compared(PART(multi_loss.krum, num_byzantine=1), "Krum", lambda _: {"n_byzantine": 1}),
+}
+
+OF_ROWS = {
+    "graddrop": Compared(PART(multi_loss.graddrop, key=KEY), "GradDrop", is_drawn=True),
+    "trimmed_mean": Compared(
+        lambda rows: multi_loss.trimmed_mean(rows, trim=(len(rows) - 1) // 2),
+        "TrimmedMean",
+        lambda count: {"trim_number": (count - 1) // 2},
+    ),
+}
+
+
+def drawn_rows(count: int, length: int) -> Any:
+    """Draw gradients that conflict as those of a shared trunk do, of lengths within a factor of some three."""
+    rng = np.random.default_rng(count)
+    mixed = np.eye(count) + 0.5 * rng.normal(size=(count, count)) / count**0.5
+    return (mixed * np.exp(0.5 * rng.normal(size=(count, 1)))) @ rng.normal(size=(count, length))
+
+
+def combined(name: str) -> Any:
+    """Return one program from the rows to the vector."""
+    if name in OF_ROWS:
+        return jax.jit(OF_ROWS[name].rule)
+    return jax.jit(lambda rows: RULES[name].rule(rows @ rows.T) @ rows)
+
+
+def problem(name: str, count: int, quick: bool) -> Problem:
+    """Ours from rows, Gram matrix, weights and combination in one program, against TorchJD's aggregator."""
+    compared = (RULES | OF_ROWS)[name]
+    given = drawn_rows(count, 10_000 if quick else 1_000_000)
+    rows, rows_torch = to_jax(given, np.float32), to_torch(given, np.float32)
+    ours, more = combined(name), {"read": np.shape} if compared.is_drawn else {}
+    contenders = [Contender("jaxgrad", "jax", lambda: ours(rows), Program(ours, (rows,)), **more)]
+    if importlib.util.find_spec("torchjd") is not None:
+        import torchjd.aggregation
+
+        try:
+            rival = getattr(torchjd.aggregation, compared.rival)(**compared.options(count))
+        except ImportError:  # a solver that is not installed
+            rival = None
+        if rival is not None:
+            contenders.append(Contender("torchjd", "torch", lambda: rival(rows_torch), **more))
+    return Problem(contenders, agreement=compared.agreement)
+
+
+COUNTS = (2, 8, 32)
+
+ROWS = [
+    Row(name, f"{count} rows of 1M", functools.partial(problem, name, count))
+    for name in (*RULES, *OF_ROWS)
+    for count in COUNTS
+    if (name, count) != ("krum", 2)  # it needs three rows and a liar
+]

@@ -1,0 +1,99 @@
+"""What every rule of a Gram matrix begins and ends with: checks, unit rows, preferences, and what a NaN does."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxgrad import _check, _tree
+from jaxgrad._types import Array
+
+__all__ = ["UnitRows", "checked", "finished", "of_unit_rows", "preferred", "rounding"]
+
+
+def rounding(matrix: Array) -> float:
+    """Return what a sum over the rows of a matrix of ones loses to rounding."""
+    return len(matrix) * float(jnp.finfo(matrix.dtype).eps)
+
+
+def checked(gram: ArrayLike) -> Array:
+    """Return a Gram matrix as a symmetric array, in float32 at the least.
+
+    Raises:
+        TypeError: If it is no array of real floating-point numbers.
+        ValueError: If it is not square, or has no row.
+    """
+    _check.floating(gram=gram)
+    matrix = jnp.asarray(gram)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+        message = (
+            f"gram must be the square matrix of inner products of the losses' gradients, of shape (K, K); got"
+            f" {_check.describe(matrix)}. For a stack of them write jax.vmap(rule)(stack); for the gradients themselves"
+            " give rows @ rows.T"
+        )
+        raise ValueError(message)
+    matrix = _tree.widened(matrix)
+    return (matrix + matrix.T) / 2
+
+
+def finished(weights: Array, matrix: Array, gram: ArrayLike) -> Array:
+    """Return weights in the dtype of the Gram matrix; all are NaN if a number of the matrix is NaN or infinite.
+
+    The gradient of a sick loss would else be given the weight 0, and be dropped without a word.
+    """
+    sound = jnp.all(jnp.isfinite(matrix))
+    return jnp.where(sound, weights, jnp.full_like(weights, jnp.nan)).astype(jnp.result_type(gram))
+
+
+def preferred(preferences: ArrayLike | None, matrix: Array, default: float) -> Array:
+    """Return a preference for each row, ``default`` where none are given.
+
+    Raises:
+        TypeError: If they are no real numbers.
+        ValueError: If there is not one for each row.
+    """
+    if preferences is None:
+        return jnp.full_like(jnp.diagonal(matrix), default)
+    _check.numbers_like(preferences, "preferences", matrix)
+    given = jnp.asarray(preferences)
+    if given.shape != matrix.shape[:1]:
+        message = (
+            f"preferences must hold one number for each of the {len(matrix)} losses, of shape ({len(matrix)},);"
+            f" got {_check.describe(given)}"
+        )
+        raise ValueError(message)
+    return given.astype(matrix.dtype)
+
+
+class UnitRows(NamedTuple):
+    """A Gram matrix, with the lengths of the rows taken out of it."""
+
+    cosines: Array
+    """The inner products of the rows in units of their lengths, ones on the diagonal; zeros for a row of zeros."""
+    lengths: Array
+    """The lengths of the rows; 1 for a row of zeros. Constants of differentiation: any lengths give the same weights,
+    once the weights of unit rows are divided by them."""
+    is_zero: Array
+    """Which rows are zeros."""
+
+    def shares(self) -> Array:
+        """Return the shortest length in units of each; 1 for a row of zeros."""
+        infinite = jnp.full_like(self.lengths, jnp.inf)
+        shortest = jnp.min(jnp.where(self.is_zero, infinite, self.lengths))
+        ratio = jnp.where(jnp.all(self.is_zero), jnp.ones_like(shortest), shortest) / self.lengths
+        return jnp.where(self.is_zero, jnp.ones_like(ratio), ratio)
+
+
+def of_unit_rows(matrix: Array) -> UnitRows:
+    """Scale the rows behind a Gram matrix to length 1.
+
+    Rows of 1e-15 and of 1e15 are then alike, and no square of an entry of the matrix is needed, which would overflow.
+    """
+    squares = lax.stop_gradient(jnp.diagonal(matrix))
+    is_zero = ~(squares > 0)
+    lengths = jnp.sqrt(jnp.where(is_zero, jnp.ones_like(squares), squares))
+    # one length after the other: their product may be out of range where the quotient is not
+    cosines = matrix / lengths[:, None] / lengths[None]
+    either = is_zero[:, None] | is_zero[None]
+    return UnitRows(jnp.where(either, jnp.zeros_like(cosines), cosines), lengths, is_zero)

@@ -1,0 +1,83 @@
+"""One sign for each coordinate, drawn by how much of the gradients has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxgrad import _check
+from jaxgrad._jit import jit
+from jaxgrad._types import Array, Key, T
+
+__all__ = ["graddrop"]
+
+
+@jit("purity_fn")
+def graddrop(
+    rows: T, *, key: Key, purity_fn: Callable[[Array], Array] | None = None, leak: ArrayLike | None = None
+) -> T:
+    r"""Combine several gradients by GradDrop: in each coordinate the entries of one sign are summed.
+
+    .. math:: P = \frac12 \Big(1 + \frac{\sum_k g_k}{\sum_k |g_k|}\Big), \qquad
+        d = \sum_k (l_k + (1 - l_k) M_k)\, g_k
+
+    The others are dropped. The positive sign is drawn with probability ``P``; ``M_k`` is 1 where the entry has the sign
+    that was drawn. A coordinate whose entries agree is their sum. The rule needs the rows themselves: no weights
+    give its vector.
+
+    Args:
+        rows: The gradients, as `gradients` returns them: a tree whose leaves have the losses along a leading axis.
+        key: A random key; a new one for each step. Leaves draw by keys of their own, split off in their order.
+        purity_fn: A rising function from [0, 1] to [0, 1] that makes of ``P`` the probability. Static: pass a named
+            function. ``None``: ``P`` itself.
+        leak: Which part of each loss's gradient is never dropped, from 0 to 1, of shape ``(K,)``; ``None``: none.
+
+    Returns:
+        The vector, a tree like one row.
+
+    Raises:
+        TypeError: If a leaf of ``rows`` is no array of real floating-point numbers, or ``key`` is no random key.
+        ValueError: If the leading axes differ, or ``leak`` has not one number for each loss.
+
+    Cost:
+        The memory of all rows, and a random number for each coordinate.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxgrad
+        >>> rows = jnp.array([[1.0, 3.0, -1.0], [2.0, -1.0, -4.0]])
+        >>> vector = jaxgrad.multi_loss.graddrop(rows, key=jax.random.key(0))
+        >>> vector[0].item(), vector[1].item() in (3.0, -1.0), vector[2].item()
+        (3.0, True, -5.0)
+
+    References:
+        Chen et al. (2020), Just pick a sign: optimizing deep multitask models with gradient sign dropout, NeurIPS,
+        algorithm 1.
+    """
+    _check.floating(rows=rows)
+    count = _check.same_leading(rows=rows)
+    leaves, structure = jax.tree.flatten(rows)
+    kept = jnp.zeros(count) if leak is None else jnp.asarray(leak)
+    if kept.shape != (count,):
+        message = f"leak must hold one number for each of the {count} losses; got {_check.describe(kept)}"
+        raise ValueError(message)
+    keys = jax.random.split(key, len(leaves))
+    draws = [jax.random.uniform(own, leaf.shape[1:], leaf.dtype) for own, leaf in zip(keys, leaves, strict=True)]
+    combined = [_combined(leaf, drawn, kept, purity_fn) for leaf, drawn in zip(leaves, draws, strict=True)]
+    return jax.tree.unflatten(structure, combined)
+
+
+def _combined(leaf: Array, draws: Array, leak: Array, purity_fn: Callable[[Array], Array] | None) -> Array:
+    """Return one leaf of the vector."""
+    total = jnp.sum(jnp.abs(leaf), axis=0)
+    balance = jnp.sum(leaf, axis=0) / jnp.where(total == 0, jnp.ones_like(total), total)
+    purity = (1 + balance) / 2
+    chance = purity if purity_fn is None else purity_fn(purity)
+    is_positive = (chance > draws)[None]
+    is_kept = jnp.where(leaf > 0, is_positive, ~is_positive).astype(leaf.dtype)
+    kept = leak.astype(leaf.dtype).reshape(-1, *[1] * (leaf.ndim - 1))
+    return jnp.sum((kept + (1 - kept) * is_kept) * leaf, axis=0)

@@ -1,0 +1,131 @@
+"""The laws that rules of a Gram matrix share: each rule against all matrices of one table."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.multi_loss import gram_rules as rules
+from tests.multi_loss.gram_rules import GRAMS, NAMES, ROWS, RULES, named, vectors
+from tests.turns import one_in
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+GROUPED = [pytest.param(name, marks=pytest.mark.xdist_group(f"rules of {name}")) for name in RULES]
+"""The tests of a rule share its program, so they run in one worker."""
+DEPENDING = [row for row in GROUPED if RULES[row.values[0]].depends]
+SCALED = [name for name in ROWS if name.startswith("times")]
+
+
+def close(got, want, size, tolerance=1e-10):
+    """Compare with what rounding may be, in units of the rows."""
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * size)
+
+
+def size(rows):
+    return np.linalg.norm(rows, axis=1).max()
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_no_gradient_is_harmed(name):
+    for matrix, rows in ROWS.items():
+        lengths = np.linalg.norm(rows, axis=1)
+        vector = vectors(name, matrix)
+        slopes = rows @ vector / np.where(lengths > 0, lengths, 1)
+        if RULES[name].is_conflict_free:
+            # the vector is a sum of rows, so that what is rounding has the size of the longest
+            assert slopes.min() >= -1e-12 * lengths.max(), matrix
+    if not RULES[name].is_conflict_free:
+        assert any((rows @ vectors(name, matrix)).min() < 0 for matrix, rows in ROWS.items()), "mark it, it has the law"
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_the_order_of_the_losses_does_not_matter(name):
+    if not RULES[name].ordered:
+        close(vectors(name, "permuted"), vectors(name, "in conflict"), size(ROWS["in conflict"]))
+        close(named(name, "permuted"), named(name, "in conflict")[[2, 0, 1]], 1)
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_the_scale_of_the_losses(name):
+    """Rows of 1e-15 and of 1e15 are no other case."""
+    for matrix in SCALED:
+        factor = float(matrix.split()[1]) ** RULES[name].degree
+        close(vectors(name, matrix) / factor, vectors(name, "in conflict"), size(ROWS["in conflict"]))
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_linear_in_the_lengths(name):
+    added = vectors(name, "lengths a") + vectors(name, "lengths b")
+    apart = np.abs(vectors(name, "lengths a + b") - added).max() / np.abs(added).max()
+    assert (apart < 1e-10) == RULES[name].is_additive, apart
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_nothing_moves_where_no_direction_lowers_all_losses(name):
+    length = np.linalg.norm(vectors(name, "stationary")) / size(ROWS["stationary"])
+    assert (length < 1e-10) == RULES[name].is_still, length
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_rows_of_zeros_are_finite_and_a_sick_row_shows(name):
+    weights = rules.evaluated(name)
+    assert np.isfinite(weights[: len(ROWS)]).all(), [
+        m for m, w in zip(NAMES, weights, strict=True) if np.isnan(w).any()
+    ]
+    if RULES[name].depends:
+        assert np.isnan(weights[len(ROWS) :]).all()
+
+
+@pytest.mark.parametrize("name", one_in(4, DEPENDING, 1))
+def test_the_derivative_is_that_of_finite_differences_and_finite_everywhere(name):
+    slopes, rng = rules.slopes(name), np.random.default_rng(1)
+    assert np.isfinite(slopes[: len(ROWS)]).all(), [m for m, s in zip(NAMES, slopes, strict=True) if np.isnan(s).any()]
+    direction = rng.normal(size=(3, 3))
+    moved = GRAMS[: len(ROWS)].diagonal(0, 1, 2)[:, :, None] ** 0.5
+    # a direction as large as the matrix is, so that one step suits all scales
+    direction = (direction + direction.T) * moved * moved.swapaxes(1, 2)
+    direction = np.concatenate([direction, np.zeros((len(GRAMS) - len(ROWS), 3, 3))])
+    step, along = 1e-4, np.array([0.3, -0.7, 1.1])
+    values = [rules.program(name)(GRAMS + h * direction) @ along for h in (step, -step, 2 * step, -2 * step)]
+    up, down, far_up, far_down = map(np.asarray, values)
+    differences = (8 * (up - down) - (far_up - far_down)) / (12 * step)
+    products = (slopes * direction).sum((1, 2))
+    smooth = [NAMES.index(m) for m in ("drawn 0", "drawn 1", "drawn 2", "in conflict", *SCALED, "lengths a")]
+    np.testing.assert_allclose(
+        products[smooth], differences[smooth], rtol=1e-6, atol=1e-8 * np.abs(products[smooth]).max()
+    )
+    assert (np.abs(products[smooth]).max() > 1e-3) == (RULES[name].depends and RULES[name].moves)
+
+
+@pytest.mark.parametrize("name", one_in(4, DEPENDING))
+def test_float32_of_any_scale(name):
+    """Gram matrices as small and as large as float32 holds: nothing vanishes, nothing overflows."""
+    first = ROWS["in conflict"] @ ROWS["in conflict"].T
+    scales = np.array([1e-35, 1e-20, 1.0, 1e25, 1e35])
+    weights = np.asarray(jax.jit(jax.vmap(RULES[name].call))((first * scales[:, None, None]).astype(np.float32)))
+    assert weights.dtype == np.float32
+    want = np.tile(named(name, "in conflict"), (len(scales), 1))
+    power = (RULES[name].degree - 1) / 2
+    np.testing.assert_allclose(weights / scales[:, None] ** power, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", DEPENDING)
+def test_nothing_leaves_the_device(name, count):
+    assert "callback" not in jax.jit(RULES[name].call).lower(jnp.eye(count)).as_text()
+
+
+@pytest.mark.parametrize("name", one_in(4, GROUPED, 2))
+def test_one_loss_is_left_as_it_is(name):
+    if name not in {"constant_weights", "krum"}:
+        # the equation of fairness with alpha 2 is 4 w = w^(-1/2); the best of a ball around a gradient lies behind it
+        want = {"fairgrad": 4.0 ** (-2 / 3), "cagrad": 1.5}.get(name, 1.0)
+        np.testing.assert_allclose(RULES[name].call(jnp.array([[4.0]])), [want])
+
+
+@pytest.mark.parametrize("name", GROUPED)
+@pytest.mark.parametrize("gram", [jnp.ones((2, 3)), jnp.ones(3), jnp.ones((4, 2, 2)), jnp.ones((0, 0))])
+def test_what_is_no_gram_matrix_is_refused(name, gram):
+    with pytest.raises(ValueError, match=r"gram must be the square matrix of inner products.*rows @ rows.T"):
+        RULES[name].call(gram)
