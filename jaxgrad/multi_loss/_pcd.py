@@ -33,9 +33,9 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
               \tilde g_j \cdot u \ge \tau_j \|\tilde g_j\|^2, \quad j = 2, \dots, K, \qquad
               \tilde g_k = g_k / \sqrt{\hat v_k}
 
-    Priority-constrained descent. :math:`\hat v_k` is the running mean of the squared length of gradient ``k``. Each loss
-    but the first is granted the fraction :math:`\tau` of what a step along its own gradient would gain. The vector is
-    :math:`d`, scaled to the length of the first gradient.
+    Priority-constrained descent. :math:`\hat v_k` is the running mean of the squared length of gradient ``k``. Each
+    loss but the first is granted the fraction :math:`\tau` of what a step along its own gradient would gain. The vector
+    is :math:`d`, scaled to the length of the first gradient.
 
     Args:
         fraction: The granted share, :math:`\tau`, from 0 to 1: a number, or one for each loss but the first, of shape
@@ -63,8 +63,8 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
         >>> weighting = jaxgrad.multi_loss.pcd(fraction=0.1)
         >>> weights, state = weighting.update(rows @ rows.T, weighting.init(2))
         >>> vector = weights @ rows
-        >>> vector.round(3).tolist(), (rows @ vector > 0).tolist()
-        ([0.65..., 0.75...], [True, True])
+        >>> [round(entry, 3) for entry in vector.tolist()], (rows @ vector > 0).tolist()
+        ([0.601, 0.799], [True, True])
 
     References:
         Varam et al. (2026), Not all objectives are born equal: priority-constrained descent for hierarchical
@@ -81,8 +81,11 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
         matrix = checked(gram)
         if matrix.shape[:1] != state.squares.shape:
             count = state.squares.size
-            message = f"gram must be that of the {count} losses that the state was started for, by init({count}); got"
-            raise ValueError(f"{message} {_check.describe(matrix)}")
+            message = (
+                f"gram must be that of the {count} losses that the state was started for, by init({count}); got"
+                f" {_check.describe(matrix)}"
+            )
+            raise ValueError(message)
         kept = state.squares.dtype
         squares = decay * state.squares + (1 - decay) * jnp.diagonal(matrix).astype(kept)
         after = PcdState(squares, state.step + 1)
