@@ -26,8 +26,8 @@ class FamoState(NamedTuple):
     """The state of their optimizer."""
     logarithms: Array
     """Those of the losses of the last step, above their bounds."""
-    step: Array
-    """How many steps there were."""
+    is_known: Array
+    """Whether there are any: not before the first step, nor after one whose losses were not finite."""
 
 
 def famo(*, optimizer: Any = None, lower_bounds: Tree | None = None) -> Scalarizer:
@@ -51,8 +51,8 @@ def famo(*, optimizer: Any = None, lower_bounds: Tree | None = None) -> Scalariz
         A `Scalarizer`: ``init(num_losses)``, and ``update(losses, state, *, after=None) -> (value, state)``. ``after``
         are the losses of the LAST step's batch at the parameters that it led to, one more forward; ``None`` takes
         ``losses`` for them, which is exact where every step sees all data. At the first step they are not read. The
-        state has ``logits``, ``optimizer``, ``logarithms`` and ``step``. The value may be negative; it is infinite or
-        NaN where a loss is not above its bound.
+        state has ``logits``, ``optimizer``, ``logarithms`` and ``is_known``. The value may be negative; it is infinite
+        or NaN where a loss is not above its bound.
 
     Raises:
         TypeError: If ``optimizer`` is no optax transformation; and in ``update`` if a loss is no real floating-point
@@ -81,7 +81,7 @@ def famo(*, optimizer: Any = None, lower_bounds: Tree | None = None) -> Scalariz
 
     def init(num_losses: int) -> FamoState:
         zeros = start(num_losses)
-        return FamoState(zeros, rule.init(zeros), zeros, jnp.zeros((), jnp.int32))
+        return FamoState(zeros, rule.init(zeros), zeros, jnp.zeros((), bool))
 
     def logarithms(losses: Tree, state: FamoState, name: str) -> Array:
         values = given(losses, state.logits, name)
@@ -96,16 +96,17 @@ def famo(*, optimizer: Any = None, lower_bounds: Tree | None = None) -> Scalariz
         scale = jnp.exp(-jax.nn.logsumexp(shares - lax.stop_gradient(now)))
         value = scale * jnp.sum(jnp.exp(shares) * now)
         last = lax.stop_gradient(now).astype(state.logits.dtype)
-        return value, unless_sick(last, moved._replace(logarithms=last, step=state.step + 1), moved)
+        known = moved._replace(logarithms=last, is_known=jnp.ones((), bool))
+        return value, unless_sick(last, known, moved._replace(is_known=jnp.zeros((), bool)))
 
     return Scalarizer(init, update)
 
 
 def _moved(rule: Any, state: FamoState, reached: Array) -> FamoState:
-    """Let the logits step by how much each loss fell; they stay before the first step, and where a loss is sick."""
+    """Let the logits step by how much each loss fell; they stay where it is not known, or a loss is sick."""
     fall = state.logarithms - reached
     _, pullback = jax.vjp(jax.nn.softmax, state.logits)
     logits, after = learned(rule, pullback(fall)[0], state.optimizer, state.logits)
-    # before the first step nothing has fallen, which counts as sick
-    seen = jnp.where(state.step > 0, fall, jnp.full_like(fall, jnp.nan))
+    # what is not known counts as sick
+    seen = jnp.where(state.is_known, fall, jnp.full_like(fall, jnp.nan))
     return unless_sick(seen, state._replace(logits=logits, optimizer=after), state)

@@ -32,6 +32,18 @@ def test_without_losses_after_the_step_those_of_the_next_are_taken():
     np.testing.assert_allclose(slope.sum(), 1, rtol=1e-12)
 
 
+def test_after_a_sick_step_there_is_nothing_to_compare_with():
+    """What is given as the losses after it belongs to its batch, not to the one before."""
+    made = famo()
+    _, state = made.update(LOSSES[0], made.init(3))
+    _, state = made.update(LOSSES[1] * np.nan, state, after=AFTER[1])
+    learned = state.logits
+    _, state = made.update(LOSSES[2], state, after=AFTER[2])
+    np.testing.assert_array_equal(state.logits, learned)
+    _, state = made.update(LOSSES[3], state, after=AFTER[3])
+    assert np.abs(state.logits - learned).max() > 1e-3
+
+
 def test_what_fell_less_gets_more_weight():
     made = famo(optimizer=optax.sgd(0.1))
     _, state = made.update(np.array([1.0, 1.0]), made.init(2))
@@ -52,7 +64,7 @@ def test_a_loss_at_its_bound_shows():
     made = famo(lower_bounds={"a": 0.0, "b": 1.0})
     value, state = made.update({"a": 0.5, "b": 1.0}, made.init(2))
     assert not np.isfinite(value)
-    assert state.step == 0
+    assert not state.is_known
 
 
 def test_agrees_with_torchjd():

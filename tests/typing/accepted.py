@@ -465,6 +465,10 @@ assert_type(
     multi_loss.losses_and_gradients(two_and_report, params, x, y, has_aux=True), tuple[tuple[Pair, Report], Dict]
 )
 assert_type(multi_loss.simultaneous_updates(two, params, states, x, y, optimizer=sgd)[0], Dict)
+assert_type(multi_loss.stch({"a": 1.0, "b": x[0]}, mu=0.1), jax.Array)
+assert_type(multi_loss.geometric_mean(x), jax.Array)
+assert_type(multi_loss.famo(lower_bounds=(0.0, 0.0)), multi_loss.Scalarizer)
+assert_type(multi_loss.modo(learning_rate=0.1), multi_loss.Weighting)
 assert_type(multi_loss.sequential_updates(two, params, states, x, y, optimizer=sgd, touches=("w", None))[2], Pair)
 assert_type(multi_loss.sequential_updates(two_and_report, params, states, x, y, optimizer=sgd, has_aux=True)[1], Report)
 
