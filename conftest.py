@@ -2,6 +2,7 @@
 
 import gc
 import importlib.metadata
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +31,29 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# a second run of the tests compiles nothing anew; each worker has a cache of its own, so that no two write one file
-_cache = Path(__file__).parent / ".pytest_cache" / "xla" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+# a second run of the tests compiles nothing anew, and no worker what another has compiled. Two may write one file at
+# once: they write the same, and who reads it meanwhile finds the checksum of its compression wrong, and compiles
+_cache = Path(__file__).parent / ".pytest_cache" / "xla"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+if importlib.metadata.version("jax").startswith("0.10."):
+    # this version loads every dialect of MLIR anew for each program that it lowers: 6 ms, a third of the lowering of
+    # what is tested here. Programs that share a context share the tables of its types and constants, and nothing else
+    from jax._src.interpreters import mlir
+
+    _make_ir_context, _lowered, _contexts = mlir.make_ir_context, itertools.count(), {}
+
+    def _shared_ir_context() -> object:
+        """Return the context of the last programs; after a hundred a new one, since no constant leaves a context."""
+        hundred = next(_lowered) // 100
+        if hundred not in _contexts:
+            _contexts.clear()
+            _contexts[hundred] = _make_ir_context()
+        return _contexts[hundred]
+
+    mlir.make_ir_context = _shared_ir_context
 
 collect_ignore = [] if lanes.HAS_TORCH else ["torch_ref"]
 
@@ -53,7 +72,9 @@ def pytest_make_collect_report() -> Iterator[None]:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test that needs torch."""
+    """Mark a test that needs torch, and keep the tests of a module in one worker, for they share their programs."""
+    if not item.get_closest_marker("xdist_group"):
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
     if lanes.needs_torch(*_parts(item)):
         item.add_marker(pytest.mark.torch)
 
@@ -150,6 +171,11 @@ def _functions_of_other_tests_do_not_count() -> None:
     _jit._crowds.clear()
 
 
+_new_programs: list[str] = []
+jax.monitoring.register_event_listener(
+    lambda event, **_: _new_programs.append(event) if event.endswith("compile_requests_use_cache") else None
+)
+
 MAPPINGS = 40_000
 """Linux gives a process 65530 mappings of memory, a compiled program takes some, and XLA crashes where they end."""
 
@@ -158,6 +184,10 @@ MAPPINGS = 40_000
 def _programs_of_earlier_modules_are_dropped() -> Iterator[None]:
     """Drop every compiled program where many have come together; what is run again comes from the cache on disk."""
     yield
+    # a program takes three to six mappings; to count them all takes a twentieth of a second, and modules are many
+    if len(_new_programs) < 500:
+        return
+    _new_programs.clear()
     mappings = Path("/proc/self/maps")
     if mappings.exists() and mappings.read_bytes().count(b"\n") > MAPPINGS:
         from tests.contract.house import public_functions
@@ -171,13 +201,13 @@ def _programs_of_earlier_modules_are_dropped() -> Iterator[None]:
 
 @pytest.fixture
 def compiled_quickly() -> Iterator[None]:
-    """Compile without XLA's optimisations, for programs that run once; never where FLOPs or bytes are read."""
+    """Compile without LLVM's optimisations, for programs that run once: their FLOPs and bytes are the same."""
     with optimised(fully=False):
         yield
 
 
 @pytest.fixture
 def compiled_fully() -> Iterator[None]:
-    """Compile with all of XLA's optimisations in a module that is compiled quickly: where FLOPs or bytes are read."""
+    """Compile with all optimisations in a module that is compiled quickly: where rounding has to be that of users."""
     with optimised(fully=True):
         yield

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ def run_command(main: Callable[..., None]) -> None:
 
 def watch_interrupts() -> None:
     """Let Ctrl-C end the process with one line and the usual status, whatever XLA is doing."""
-    # not above: it imports JAX, before which `python -m bench` sets the number of threads
     from jaxgrad import _interrupt
 
     _interrupt.install()
@@ -27,24 +27,41 @@ def watch_interrupts() -> None:
 
 @contextlib.contextmanager
 def picture_at(path: Path, width: float, height: float, dpi: int = 110) -> Iterator[Any]:
-    """Give an empty ``matplotlib.figure.Figure``, of a size in inches, and save what was drawn on it."""
+    """Give an empty ``matplotlib.figure.Figure``, of a size in inches, and save what was drawn on it, whole or not."""
     from matplotlib.figure import Figure
+
+    from jaxgrad.verify import _files
 
     figure = Figure(figsize=(width, height), layout="constrained")
     yield figure
-    figure.savefig(path, dpi=dpi)
+    form = path.suffix.lstrip(".").lower()
+    try:
+        _files.write_atomically(path, lambda file: figure.savefig(file, format=form, dpi=dpi))
+    except OSError as error:  # a full disk, a directory that went meanwhile: the figures are printed by now
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def check_folder(command: str, path: Path | None) -> None:
-    """Leave where a file has no directory to be written to: before an hour of work, not after it."""
-    if path is not None and not path.parent.is_dir():
-        leave(command, f"cannot write {path}: there is no directory {path.parent}")
-    if path is not None and path.is_dir():
-        leave(command, f"cannot write {path}: it is a directory")
+    """Leave where a file cannot be written: before an hour of work, not after it."""
+    if path is None:
+        return
+    try:
+        if path.is_dir():
+            leave(command, f"cannot write {path}: it is a directory")
+        if not path.parent.is_dir():
+            leave(command, f"cannot write {path}: there is no directory {path.parent}")
+        if path.is_file():
+            path.open("ab").close()
+        elif not path.exists():
+            # a picture is written beside its place, and moved there
+            tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()
+    except OSError as error:
+        leave(command, f"cannot write {path}: {error.strerror or error}")
 
 
 def check_picture(command: str, path: Path | None) -> None:
-    """Leave where a picture has no directory to be written to, or an ending that matplotlib does not know."""
+    """Leave where a picture cannot be written, or has an ending that matplotlib does not know."""
     check_folder(command, path)
     if path is None:
         return

@@ -1,4 +1,4 @@
-"""higher and TorchOpt as rivals: MAML as their users write it, a loop over the tasks; optional."""
+"""What else computes MAML: higher and TorchOpt as their users write it, a loop over the tasks; and `torch.compile`."""
 
 import importlib.util
 from collections.abc import Callable
@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["RIVALS", "of_rival"]
+from bench._row import Contender
+
+__all__ = ["RIVALS", "of_rival", "of_torch_compile"]
 
 
 class Network(nn.Module):
@@ -86,3 +88,39 @@ def of_rival(name: str, *inputs: Any, rate: float, num_steps: int) -> Callable[[
     if importlib.util.find_spec(name) is None:
         return None
     return lambda: RIVALS[name](*inputs, rate, num_steps)
+
+
+def of_torch_compile(params: Any, support: Any, query: Any, *, rate: float, num_steps: int) -> Contender:
+    """Return what `torch.compile` makes of MAML by torch.func, in one graph: the best that torch has.
+
+    The weights are a plain list: `jax.tree`, which the other contenders use, would break the graph at every step.
+    """
+    names = sorted(params)
+    flat = [params[name][kind] for name in names for kind in ("weight", "bias")]
+
+    def loss(flat: list[Any], x: Any, y: Any) -> Any:
+        for i in range(0, len(flat), 2):
+            x = torch.relu(x) if i else x
+            x = x @ flat[i].T + flat[i + 1]
+        return ((x - y) ** 2).mean()
+
+    def meta_loss(flat: list[Any], support: Any, query: Any) -> Any:
+        def after(support: Any, query: Any) -> Any:
+            fast = flat
+            for _ in range(num_steps):
+                slopes = torch.func.grad(loss)(fast, *support)
+                fast = [w - rate * g for w, g in zip(fast, slopes, strict=True)]
+            return loss(fast, *query)
+
+        return torch.func.vmap(after)(support, query).mean()
+
+    def gradient(flat: list[Any], support: Any, query: Any) -> Any:
+        return torch.func.grad(meta_loss)(flat, support, query)
+
+    compiled = torch.compile(gradient, fullgraph=True)
+
+    def run() -> Any:
+        leaves = iter(compiled(flat, support, query))
+        return {name: {kind: next(leaves) for kind in ("weight", "bias")} for name in names}
+
+    return Contender("torch.compile", "torch", run)

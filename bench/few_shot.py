@@ -88,7 +88,7 @@ class Method(NamedTuple):
     """``adapt(learned, support)``: the parameters for one new task."""
 
 
-RATE, STEPS, STRENGTH = 0.1, 5, 1.0
+RATE, STEPS, STRENGTH = 0.1, 5, 0.03
 SGD = optax.sgd(RATE)
 INNER: Any = {"optimizer": SGD, "num_steps": STEPS}
 LONG: Any = {"optimizer": SGD, "num_steps": 16}

@@ -104,8 +104,10 @@ def draw(path: Path, curves: dict[str, tuple[Any, Any]]) -> None:
 
 
 def main(
-    steps: Annotated[int, typer.Option(min=10, help="Steps of Levenberg-Marquardt, in tens.")] = 100,
-    points: Annotated[int, typer.Option(min=8, help="Collocation points.")] = 128,
+    steps: Annotated[
+        int, typer.Option(min=10, max=1_000_000, help="Steps of Levenberg-Marquardt; whole tens are taken.")
+    ] = 100,
+    points: Annotated[int, typer.Option(min=8, max=100_000, help="Collocation points.")] = 128,
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Fit by both, and print the losses and the errors against the closed form."""

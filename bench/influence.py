@@ -96,12 +96,16 @@ def draw(path: Path, rows: dict[str, tuple[float, float, float]], title: str) ->
 
 
 def main(
-    models: Annotated[int, typer.Option(min=4, help="How many halves a network is trained on, for every seed.")] = 100,
-    seeds: Annotated[int, typer.Option(min=1, help="How many first parameters the results are averaged over.")] = 2,
+    models: Annotated[
+        int, typer.Option(min=4, max=100_000, help="How many halves a network is trained on, for every seed.")
+    ] = 100,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="How many first parameters the results are averaged over.")
+    ] = 2,
     train: Annotated[int, typer.Option(min=8, help="How many training digits.")] = 512,
     test: Annotated[int, typer.Option(min=2, help="How many test digits.")] = 100,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of Adam on the whole batch.")] = 600,
-    products: Annotated[int, typer.Option(min=1, help="How many products a solve may take.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Steps of Adam on the whole batch.")] = 600,
+    products: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many products a solve may take.")] = 10,
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Train on halves, and print how well each method foretold the losses."""

@@ -99,11 +99,13 @@ def draw(path: Path, states: dict[str, Around], surface: tuple[Any, Any, Any]) -
 def main(
     train: Annotated[int, typer.Option(min=10, help="How many training digits.")] = 1000,
     test: Annotated[int, typer.Option(min=2, help="How many test digits.")] = 500,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of Adam on the whole batch.")] = 300,
-    decay: Annotated[float, typer.Option(min=0.0, help="Weight decay of the training.")] = 1e-4,
-    products: Annotated[int, typer.Option(min=8, help="Products for eigenvalues, and for each probe.")] = 60,
-    probes: Annotated[int, typer.Option(min=2, help="Probes for the trace.")] = 64,
-    points: Annotated[int, typer.Option(min=3, help="Points along an axis of the plane.")] = 61,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Steps of Adam on the whole batch.")] = 300,
+    decay: Annotated[float, typer.Option(min=0.0, max=1e3, help="Weight decay of the training.")] = 1e-4,
+    products: Annotated[
+        int, typer.Option(min=8, max=1_000_000, help="Products for eigenvalues, and for each probe.")
+    ] = 60,
+    probes: Annotated[int, typer.Option(min=2, max=10_000, help="Probes for the trace.")] = 64,
+    points: Annotated[int, typer.Option(min=3, max=1_001, help="Points along an axis of the plane.")] = 61,
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Train, and print what the Hessian is before and after, and the loss over the plane."""

@@ -105,7 +105,7 @@ def draw(path: Path, evidences: Any, losses: Any, pairs: dict[str, tuple[Quality
 def main(
     train: Annotated[int, typer.Option(min=10, help="How many training digits.")] = 1000,
     test: Annotated[int, typer.Option(min=10, help="How many test digits.")] = 700,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of Adam on the whole batch.")] = 800,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Steps of Adam on the whole batch.")] = 800,
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Train with every decay, and print evidences, test losses and calibrations."""

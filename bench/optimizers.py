@@ -6,10 +6,12 @@ transformation of optax and optax.contrib takes a few steps on it, as optax has 
 differences of steps that optax alone takes.
 """
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +32,15 @@ PRECISIONS = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 
 SIGNS = "the slope of a sign is 0: what is left is first order"
 EQUAL = "a singular value decomposition has no derivative where values are equal, as those of a zero gradient are"
+STOPPED = (
+    "optax stops the derivative of the factor of its first step, one over the gradient's norm where that is above 1:"
+    " this is the derivative of all the rest; with scale_init_precond=False there is no factor"
+)
 NOTES = {
     **dict.fromkeys(("lion", "scale_by_lion", "sign_sgd", "scale_by_sign", "signum"), SIGNS),
     **dict.fromkeys(("rprop", "scale_by_rprop"), f"its step sizes depend on signs alone; {SIGNS}"),
     **dict.fromkeys(("contrib.galore", "contrib.scale_by_galore"), EQUAL),
+    **dict.fromkeys(("lbfgs, linesearch=None", "scale_by_lbfgs"), STOPPED),
     "set_to_zero": "nothing moves: the plain gradient",
     "contrib.sam": "its steps alternate: take an even number of them",
     "contrib.sam, opaque_mode=True": "its inner gradients are of the same data, and in float16 not split as said above",
@@ -54,6 +61,8 @@ three words stand in a cell, they are those of float32, bfloat16 and float16; on
   float64.
 - **meta**: the same by `jaxgrad.meta.maml_gradient`. *Refused* stands beside the sentence that it gives.
 - **float64**: `maml_gradient` in float64 against central differences of optax's steps, to a relative 1e-6.
+
+What is random is drawn in float32 everywhere: from one key JAX draws other numbers in float64.
 
 In bfloat16 and float16 a fresh state of the optimizer is in float32, and stays so; a state that is given keeps its
 dtypes. In float16 what comes back to a gradient of zero (1e8 times Adam's rate) does not fit: mixed mode and nested,
@@ -150,9 +159,32 @@ def slope_by_differences(rule: Any, params: Tree, support: Tree, query: Tree, di
     return (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * h)
 
 
+@contextlib.contextmanager
+def same_draws() -> Iterator[None]:
+    """Let what is random be drawn in float32 in all precisions: from one key, JAX draws other numbers in float64."""
+
+    def drawn(sampler: Callable[..., Any]) -> Callable[..., Any]:
+        def draw(key: Any, shape: Any = (), dtype: Any = float, **options: Any) -> Any:
+            with jax.enable_x64(False):
+                numbers = sampler(key, shape, jnp.float32, **options)
+            return numbers.astype(dtype)
+
+        return draw
+
+    with contextlib.ExitStack() as stack:
+        for name in ("normal", "rademacher"):
+            stack.enter_context(mock.patch.object(jax.random, name, drawn(getattr(jax.random, name))))
+        yield
+
+
 def audit(name: str) -> Row:
     """Compute one row."""
-    with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with (
+        same_draws(),
+        warnings.catch_warnings(),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
         warnings.simplefilter("ignore")
         *given, direction = problem()
         with jax.enable_x64(True):
@@ -247,8 +279,6 @@ def main(
     if missing and write is None:
         leave("bench.optimizers", "--missing needs --write, the page that lacks some")
     lines = lines_of(write.read_text()) if write and write.exists() else {}
-    # these programs run once: the fast machine code is not worth its time
-    jax.config.update("jax_disable_most_optimizations", True)
     left = [name for name in chosen if not (missing and name in lines)]
     for name in track(left, "transformations", console=Console(stderr=True)):
         lines[name] = line(audit(name))

@@ -182,7 +182,9 @@ def code_needs(code: CodeType, names: dict[str, Any]) -> bool:
     # `jaxgrad.verify` asks for its packages so
     if "need" in code.co_names and "torch" in str(code.co_consts):
         return True
-    for instruction in dis.get_instructions(code):
+    # a code has few imports and many instructions: they are looked through where a module could be meant
+    modules = any(_of_torch(name) or (name.startswith(OURS) and name in sys.modules) for name in code.co_names)
+    for instruction in dis.get_instructions(code) if modules else ():
         if instruction.opname == "IMPORT_NAME" and _import_needs(instruction.argval, code):
             return True
     read = [names[name] for name in code.co_names if name in names]

@@ -17,6 +17,8 @@ from flax import linen, nnx
 from jaxgrad import _jit
 from jaxgrad._jit import jit
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @jit(positive=("width",))
 def divided(x, width):
@@ -202,7 +204,7 @@ def call_with_fresh_closures(number):
 
 
 def test_a_program_dies_with_its_function():
-    assert call_with_fresh_closures(30) == []
+    assert call_with_fresh_closures(8) == []
 
 
 @pytest.mark.slow
@@ -226,7 +228,7 @@ def test_the_oldest_program_goes_first(monkeypatch):
 
 def test_warns_once_of_a_function_made_in_a_loop():
     def loop():
-        for i in range(40):
+        for i in range(10):
             apply(lambda x, i=i: x + i, jnp.ones(2))
 
     with pytest.warns(UserWarning, match=r"apply was called with 4 different functions.*test_jit.py:\d+") as caught:

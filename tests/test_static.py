@@ -16,6 +16,8 @@ from flax import linen, nnx
 from jaxgrad import _jit, _static, meta
 from jaxgrad._jit import jit
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @jit("fun")
 def slope(fun, x, *data):

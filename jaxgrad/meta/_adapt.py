@@ -158,8 +158,9 @@ def adapt(
         with ``axis_name`` too.
 
     Raises:
-        ValueError: If ``num_steps`` is negative, the loss is no scalar, ``wrt`` selects nothing, ``axis_name`` is no
-            axis around, or ``optimizer`` needs something else, or returns updates unlike ``params``.
+        ValueError: If ``num_steps`` is negative, the loss is no scalar or does not depend on ``params``, or on a leaf
+            that ``wrt`` selects, ``wrt`` selects nothing, ``axis_name`` is no axis around, or ``optimizer`` needs
+            something else, or returns updates unlike ``params``.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that moves is
             no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 

@@ -35,6 +35,7 @@ def value_and_first_order_gradient(
     inner_wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
+    learning_rates: Tree = None,
     state: Tree = None,
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
@@ -53,6 +54,7 @@ def value_and_first_order_gradient(
     inner_wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
+    learning_rates: Tree = None,
     state: Tree = None,
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
@@ -71,6 +73,7 @@ def value_and_first_order_gradient(
     inner_wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
+    learning_rates: Tree = None,
     state: Tree = None,
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
@@ -98,6 +101,8 @@ def value_and_first_order_gradient(
         inner_wrt: Which leaves the inner steps move, given likewise.
         chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
         per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
+        learning_rates: Tree like ``params``: factors of the optimizer's updates, each broadcast against
+            ``(num_steps, *leaf.shape)``, such as those that `meta_sgd_gradient` learns; ``None``: 1.
         state: The model's state beside its parameters, which the loss then takes and returns, as in `maml_gradient`.
         statistics: ``"frozen"``, ``"transductive"`` or ``"carried"``: what becomes of that state, as in
             `value_and_maml_gradient`.
@@ -112,9 +117,10 @@ def value_and_first_order_gradient(
         tasks, with ``axis_name`` too.
 
     Raises:
-        ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
-            no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, or ``axis_name``
-            is no axis around.
+        ValueError: If the tasks do not share one leading axis or there are none, a leaf has other axes in support than
+            in query, ``num_steps`` is negative, the loss is no scalar or does not depend on the parameters, or on a
+            leaf that ``inner_wrt`` selects, ``wrt`` or ``inner_wrt`` selects nothing, ``learning_rates`` do not fit, or
+            ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that counts
             is no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
@@ -139,10 +145,11 @@ def value_and_first_order_gradient(
         Nichol, Achiam and Schulman (2018), On first-order meta-learning algorithms.
     """
     loss_fn = of_one_task(loss_fn)
-    check_tasks(support, query)
+    check_tasks(support, query, per_step=per_step)
     params = _sharding.replicated(params, axis_name)
     inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "per_step": per_step}
     inner |= {"state": state, "statistics": statistics, "has_aux": has_aux, "memory": "unrolled"}
+    inner |= {"learning_rates": learning_rates}
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
     subset = _tree.held(judge, params, wrt, has_aux=True)
     _check.differentiable(params=subset.active)
@@ -174,6 +181,7 @@ def first_order_gradient(
     inner_wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
+    learning_rates: Tree = None,
     state: Tree = None,
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
@@ -192,6 +200,7 @@ def first_order_gradient(
     inner_wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
+    learning_rates: Tree = None,
     state: Tree = None,
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
@@ -210,6 +219,7 @@ def first_order_gradient(
     inner_wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
+    learning_rates: Tree = None,
     state: Tree = None,
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
@@ -231,6 +241,7 @@ def first_order_gradient(
         inner_wrt: Which leaves the inner steps move.
         chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
         per_step: Whether ``support`` has, after the axis of tasks, one of steps: each step has data of its own.
+        learning_rates: Tree like ``params``: factors of the updates; ``None``: 1.
         state: The model's state beside its parameters, which the loss then takes and returns, as in `maml_gradient`.
         statistics: ``"frozen"``, ``"transductive"`` or ``"carried"``: what becomes of that state, as in
             `value_and_maml_gradient`.
@@ -272,6 +283,6 @@ def first_order_gradient(
     """
     options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "chunk": chunk, "axis_name": axis_name}
-    how: Any = {"per_step": per_step, "state": state, "statistics": statistics}
+    how: Any = {"per_step": per_step, "learning_rates": learning_rates, "state": state, "statistics": statistics}
     value, gradient = value_and_first_order_gradient(loss_fn, params, support, query, **options, **which, **how)
     return (gradient, value[1]) if has_aux else gradient

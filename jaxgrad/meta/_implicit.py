@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, Generic, Literal, NamedTuple, overload
 
-import jax
-import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
@@ -16,12 +14,23 @@ from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
 from jaxgrad.meta._engine._implicit import Solver, System, implicit_slope
 from jaxgrad.meta._engine._objective import refuse_constant
+from jaxgrad.meta._engine._proximal import check_fixed_statistics, check_start, proximal, undefined_without
 from jaxgrad.meta._engine._statistics import of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
 
 __all__ = ["ImplicitGradient", "implicit_gradient"]
 
-STATIC = ("loss_fn", "optimizer", "num_steps", "solver", "num_iterations", "has_aux", "full_output", "wrt", "inner_wrt")
+STATIC = (
+    "optimizer",
+    "num_steps",
+    "solver",
+    "num_iterations",
+    "has_aux",
+    "full_output",
+    "wrt",
+    "inner_wrt",
+    "statistics",
+)
 
 
 class ImplicitGradient(NamedTuple, Generic[T]):
@@ -64,6 +73,8 @@ def implicit_gradient(
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     chunk: int | None = None,
+    state: Tree = None,
+    statistics: Literal["frozen", "transductive"] = "frozen",
     axis_name: AxisName = None,
 ) -> T: ...
 @overload
@@ -85,6 +96,8 @@ def implicit_gradient(
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     chunk: int | None = None,
+    state: Tree = None,
+    statistics: Literal["frozen", "transductive"] = "frozen",
     axis_name: AxisName = None,
 ) -> ImplicitGradient[T]: ...
 @overload
@@ -106,6 +119,8 @@ def implicit_gradient(
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     chunk: int | None = None,
+    state: Tree = None,
+    statistics: Literal["frozen", "transductive"] = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
 @overload
@@ -127,9 +142,11 @@ def implicit_gradient(
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     chunk: int | None = None,
+    state: Tree = None,
+    statistics: Literal["frozen", "transductive"] = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[ImplicitGradient[T], Aux]: ...
-@jit(*STATIC, "chunk", "axis_name", positive=("strength",), non_negative=("tolerance",))
+@jit("loss_fn", *STATIC, "chunk", "axis_name", positive=("strength",), non_negative=("tolerance",))
 def implicit_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -148,6 +165,8 @@ def implicit_gradient(
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     chunk: int | None = None,
+    state: Tree = None,
+    statistics: Literal["frozen", "transductive"] = "frozen",
     axis_name: AxisName = None,
 ) -> Any:
     r"""Return the gradient of the meta-loss where every task adapts to the minimum of a proximal problem: iMAML.
@@ -173,8 +192,8 @@ def implicit_gradient(
         params: Pytree of floating-point arrays, where every task starts, and what it is held to.
         support: What the tasks adapt to; tasks along the leading axis of every leaf.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
-        strength: The number :math:`\lambda`, above zero; may be traced. Along directions of negative curvature it must
-            be larger than that curvature, or there is no minimum.
+        strength: The number :math:`\lambda`, above zero; may be traced, and an array that is not above zero gives NaN.
+            Along directions of negative curvature it must be larger than that curvature, or there is no minimum.
         optimizer: An optax transformation for the inner steps, as in `adapt`; the proximal term is in the gradients
             that it gets. Static.
         num_steps: How many inner steps, a Python integer: enough to reach the minimum.
@@ -194,6 +213,10 @@ def implicit_gradient(
         inner_wrt: Which leaves the inner steps move, given likewise. The others are shared by all tasks; their
             gradient is the total one, in which the minimum moves with them.
         chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
+        state: The model's state beside its parameters, which the loss then takes and returns, as in
+            `value_and_maml_gradient`.
+        statistics: ``"frozen"`` or ``"transductive"``: what becomes of that state. There is no ``"carried"`` here: a
+            state that the steps change makes another inner problem of every step, and no minimum.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the mean over tasks is that over all
             devices' tasks; ``None``: over the device's own. The inner problem is always that of one task, on its
             device.
@@ -207,7 +230,7 @@ def implicit_gradient(
         ValueError: If ``strength`` is a Python number that is not above zero, the tasks do not share one leading axis
             or there are none, ``start`` does not mirror ``params`` with that axis, ``num_steps`` is negative, the loss
             is no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, the solver is
-            unknown, ``num_iterations`` is below 1, or ``axis_name`` is no axis around.
+            unknown, ``num_iterations`` is below 1, ``statistics="carried"``, or ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` or ``num_iterations`` is no Python integer, ``strength`` is no number, ``optimizer``
             is no optax transformation, a leaf that counts is no real floating-point array, or ``loss_fn`` returns a
             pair without ``has_aux``, or none with it.
@@ -243,15 +266,16 @@ def implicit_gradient(
     params = _sharding.replicated(params, axis_name)
     subset = _tree.held(_same, params, wrt)
     _check.differentiable(params=subset.active)
-    judge = of_state(loss_fn, False, False, has_aux)
-    refuse_constant(judge, params, None, query)
+    check_fixed_statistics(statistics, state)
+    judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
+    refuse_constant(judge, params, state, query)
     search: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}
     system = System(solver, num_iterations, tolerance, scale=strength)
 
     pick = _tree.held(_same, params, inner_wrt).pick
 
     def near(value: Array, fast: Params, centre: Params) -> Array:
-        return _proximal(value, pick(fast), pick(centre), strength)
+        return proximal(value, pick(fast), pick(centre), strength)
 
     def of_task(support: Tree, query: Tree, start: Params | None) -> tuple[Any, Tree]:
         def whole(active: Params, moving: Params) -> tuple[Params, Params]:
@@ -260,14 +284,14 @@ def implicit_gradient(
 
         def inner(active: Params, moving: Params) -> Array:
             fast, centre = whole(active, moving)
-            return near(judge(fast, None, *arguments(support))[0], fast, centre)
+            return near(judge(fast, state, *arguments(support))[0], fast, centre)
 
         def outer(active: Params, moving: Params) -> tuple[Array, Tree]:
-            value, (aux, _) = judge(whole(active, moving)[0], None, *arguments(query))
+            value, (aux, _) = judge(whole(active, moving)[0], state, *arguments(query))
             return value, aux
 
         def objective(fast: Params, *task: Any) -> Array:
-            return near(judge(fast, None, *task)[0], fast, params)
+            return near(judge(fast, state, *task)[0], fast, params)
 
         first = params if start is None else whole(pick(start), subset.active)[0]
         fast = descend(objective, first, support, **search).params
@@ -276,31 +300,13 @@ def implicit_gradient(
         told = found.residual_norm, found.products, found.converged, found.indefinite, slope.inner_gradient_norm
         return (slope.gradient, slope.value), (slope.aux, fast, told)
 
-    _check_start(start, params, num_tasks)
+    check_start(start, params, num_tasks)
     mean, (aux, fast, told) = mean_of_each(of_task, (support, query, start), chunk)
     slope, value = _sharding.mean_over(mean, axis_name)
-    slope = subset.embed(slope)
+    slope = subset.embed(undefined_without(strength, slope))
     result = ImplicitGradient(slope, value, fast, *told) if full_output else slope
     return (result, aux) if has_aux else result
 
 
 def _same(leaf: Any) -> Any:
     return leaf
-
-
-def _proximal(value: Array, active: Params, centre: Params, strength: ArrayLike) -> Array:
-    """Add half the strength times the squared distance from the centre."""
-    apart = jax.tree.map(jnp.subtract, active, centre)
-    return value + (0.5 * strength * _tree.dot(apart, apart)).astype(value.dtype)
-
-
-def _check_start(start: Params | None, params: Params, num_tasks: int) -> None:
-    """Refuse another start than one tree like the parameters for every task.
-
-    Raises:
-        ValueError: With every leaf that is of another shape or dtype.
-    """
-    if start is None:
-        return
-    rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_tasks, *jnp.shape(leaf)), jnp.result_type(leaf)), params)
-    _check.mirrors(**{"params with an axis of tasks in front": rows, "start": start})

@@ -94,7 +94,8 @@ def value_and_maml_gradient(
             ``support`` or ``query`` where that is a plain tuple; any other pytree is handed on as one argument.
             Static: pass a named function. More in ``help(jaxgrad)``.
         params: Pytree of floating-point arrays, where every task starts.
-        support: What the tasks adapt to; tasks along the leading axis of every leaf.
+        support: What the tasks adapt to; tasks along the leading axis of every leaf. Where support and query both lack
+            that axis, and the loss can do with one example, every example counts as a task: nothing tells them apart.
         query: What the adapted parameters are judged on; tasks along the leading axis of every leaf.
         optimizer: An optax transformation for the inner steps, as in `adapt`. Static.
         num_steps: How many inner steps, a Python integer; with 0 this is the plain gradient on ``query``.
@@ -133,8 +134,9 @@ def value_and_maml_gradient(
         ``axis_name`` too.
 
     Raises:
-        ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
-            no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, ``learning_rates``
+        ValueError: If the tasks do not share one leading axis or there are none, a leaf has other axes in support than
+            in query, ``num_steps`` is negative, the loss is no scalar or does not depend on the parameters, or on a
+            leaf that ``inner_wrt`` selects, ``wrt`` or ``inner_wrt`` selects nothing, ``learning_rates``
             or ``step_weights`` do not fit, ``memory="mixed-mode"`` meets a loss that it would be wrong for, a step
             holds a while loop (a line search), or ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that counts

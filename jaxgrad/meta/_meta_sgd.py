@@ -135,8 +135,9 @@ def value_and_meta_sgd_gradient(
         of the query loss at the adapted parameters, tasks along its leading axis.
 
     Raises:
-        ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
-            no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, ``learning_rates``
+        ValueError: If the tasks do not share one leading axis or there are none, a leaf has other axes in support than
+            in query, ``num_steps`` is negative, the loss is no scalar or does not depend on the parameters, or on a
+            leaf that ``inner_wrt`` selects, ``wrt`` or ``inner_wrt`` selects nothing, ``learning_rates``
             or ``step_weights`` do not fit, ``memory="mixed-mode"`` meets a loss that it would be wrong for, a step
             holds a while loop (a line search), or ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` is no Python integer, ``optimizer`` is no optax transformation, a leaf that counts

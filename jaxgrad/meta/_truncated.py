@@ -155,7 +155,7 @@ def truncated_gradient(
         Shaban, Cheng, Hatch and Boots (2019), Truncated back-propagation for bilevel optimization, AISTATS, eq. 10.
     """
     loss_fn = of_one_task(loss_fn)
-    num_tasks = check_tasks(support, query)
+    num_tasks = check_tasks(support, query, per_step=per_step)
     steps = _check.count(num_steps, "num_steps")
     through = _check.count(window, "window", most=steps, advice="it is a number of the last of num_steps inner steps")
     params = _sharding.replicated(params, axis_name)

@@ -37,9 +37,9 @@ def test_wrong_usage(arguments, message):
 
 def test_quick_row_writes_a_table_and_json(tmp_path):
     arguments = [
-        "curvature",
+        "gradient",
         "--row",
-        "dense_hessian",
+        "parameter_gradient",
         "--quick",
         "--rounds",
         "3",
@@ -50,7 +50,7 @@ def test_quick_row_writes_a_table_and_json(tmp_path):
         [sys.executable, "-m", "bench", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
-    assert "torch_ref" in done.stdout
+    assert "torch.func" in done.stdout
     text = (tmp_path / "r.json").read_text()
     assert '"commit"' in text
     assert '"ours_over_best_rival"' in text

@@ -59,6 +59,7 @@ def test_a_missing_package_is_one_line_and_exits_2(package, words):
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
 
 
+@pytest.mark.slow  # what comes before the first row and after the last, in the same command, is in test_interrupt.py
 @pytest.mark.torch
 def test_ctrl_c_exits_130_without_a_traceback():
     with start("-m", "jaxgrad.cli", "verify", "--case", "F6,H*") as process:

@@ -14,8 +14,17 @@ ROWS = {}
 for family in FAMILIES:
     ROWS |= importlib.import_module(f"tests.contract.rows_{family}").ROWS
 
-# the tests of one function share its compiled programs, so they run in one worker
-GROUPED = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in sorted(ROWS)]
+
+def _marks(name):
+    """The tests of one function share its compiled programs, so they run in one worker.
+
+    A function that hands out the value too is the body of the one that does not, whose row tries it: its own is slow.
+    """
+    again = "value_and_" in name and name.replace("value_and_", "") in ROWS
+    return [pytest.mark.xdist_group(name), *[pytest.mark.slow] * again]
+
+
+GROUPED = [pytest.param(name, marks=_marks(name)) for name in sorted(ROWS)]
 
 
 def of_inputs(example, dtype=jnp.float64):

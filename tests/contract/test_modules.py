@@ -13,6 +13,9 @@ from flax import nnx
 
 from jaxgrad import curvature, gradient, per_example, shift
 from tests.contract.test_bad_inputs import OF_A_LOSS, refusal
+from tests.turns import in_turn
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 X = jnp.array([[0.3, -0.2], [0.5, 0.4]])
 WEIGHT = jnp.array([0.5, -1.0])
@@ -53,10 +56,9 @@ NO_WEIGHT = {
 }
 
 
-@pytest.mark.parametrize("name", OF_A_LOSS)
-@pytest.mark.parametrize("kind", NO_WEIGHT)
-def test_a_leaf_that_is_no_weight_is_refused_by_its_path(name, kind):
-    """Every function is asked, with a module that is registered by hand."""
+@pytest.mark.parametrize(("kind", "name"), in_turn(NO_WEIGHT, OF_A_LOSS))
+def test_a_leaf_that_is_no_weight_is_refused_by_its_path(kind, name):
+    """Every function is asked, with a module that is registered by hand: they share what looks at the leaves."""
     extra, words = NO_WEIGHT[kind]
     error = refusal(lambda: OF_A_LOSS[name](lambda module, x: jnp.sum(module(x)), ByHand(WEIGHT, extra)))
     assert isinstance(error, TypeError)

@@ -17,6 +17,8 @@ from jaxgrad import _tree
 from jaxgrad.gradient import clip_by_global_norm, clip_by_value, global_norm
 from tests.bridge import assert_parity, random_like, to_jax, to_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 TREE = to_jax({"a": np.random.default_rng(3).normal(size=(3, 2)), "b": {"c": np.random.default_rng(4).normal(size=4)}})
 NORM = float(np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(TREE))))
 

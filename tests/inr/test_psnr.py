@@ -8,6 +8,8 @@ import torch_ref.inr
 from jaxgrad.inr import psnr
 from tests.bridge import assert_parity, to_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 RNG = np.random.default_rng(0)
 IMAGE, REFERENCE = jnp.asarray(RNG.uniform(size=(6, 5, 3))), jnp.asarray(RNG.uniform(size=(6, 5, 3)))
 

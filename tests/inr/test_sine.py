@@ -10,6 +10,8 @@ from jaxgrad.inr import sine
 from jaxgrad.inr._sine import COSINE, HALF_PI, SINE
 from tests.bridge import assert_parity, to_jax, to_torch
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def arguments(bound):
     """Return numbers up to a bound, a tenth of them next to multiples of a quarter of pi."""

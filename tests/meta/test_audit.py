@@ -19,8 +19,11 @@ NOT_RIGHT = {
     # there is no derivative
     "contrib.galore": ("NaN", "NaN"),
     "contrib.scale_by_galore": ("NaN", "NaN"),
+    # a derivative that optax stops, and central differences do not
+    "lbfgs, linesearch=None": ("right", "differs"),
+    "scale_by_lbfgs": ("right", "differs"),
 }
-"""NaN, and never a number that is wrong; the page says why."""
+"""NaN, or what optax takes for the derivative, and never a number that is wrong; the page says why."""
 
 
 def test_every_transformation_of_optax_has_a_row():
@@ -56,6 +59,21 @@ def test_the_judge_knows_a_wrong_gradient():
     factors = {"right": 1 + 1e-5, "wrong": 1.01, "NaN": np.nan}
     found = {name: optimizers._word(exact * factor, exact, 1e-4) for name, factor in factors.items()}
     assert found == {name: name for name in found}
+
+
+def test_the_judge_draws_the_same_numbers_in_all_precisions():
+    key = jax.random.key(0)
+    plain = {kind: jax.random.normal(key, (3,), kind) for kind in ("float32", "float64")}
+    assert not np.allclose(plain["float32"], plain["float64"], atol=0.01)
+    with optimizers.same_draws():
+        drawn = {kind: jax.random.normal(key, (3,), kind) for kind in ("float16", "float32", "float64")}
+        signs = jax.random.rademacher(key, (9,), "float64")
+    assert [array.dtype.name for array in drawn.values()] == list(drawn)
+    np.testing.assert_array_equal(drawn["float64"], plain["float32"].astype("float64"))
+    np.testing.assert_array_equal(drawn["float16"], plain["float32"].astype("float16"))
+    with jax.enable_x64(False):
+        np.testing.assert_array_equal(signs, jax.random.rademacher(key, (9,), "float32"))
+    assert jax.random.normal(key, (3,), "float64").tolist() == plain["float64"].tolist()
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from tests.meta.tasks import OPTIMIZERS, PARAMS, QUERY, SUPPORT
 from tests.problems import mean_square, mlp_jax
 from tests.turns import one_in
 
-ADAM = OPTIMIZERS["adam"][0]
+INNER = OPTIMIZERS["momentum"][0]
 TASK = _tree.take(SUPPORT, 0)
-STEPS = {"optimizer": ADAM, "num_steps": 2}
+STEPS = {"optimizer": INNER, "num_steps": 2}
 
 
 def described(params, x, y):
@@ -71,10 +71,12 @@ CASES = one_in(3, [*(pytest.param(name, 2) for name in MEAN), pytest.param("valu
 )
 def test_aux_is_that_of_the_query_at_the_adapted_parameters(name, steps):
     result, aux = apart(
-        name, MEAN[name](described, PARAMS, SUPPORT, QUERY, optimizer=ADAM, num_steps=steps, has_aux=True)
+        name, MEAN[name](described, PARAMS, SUPPORT, QUERY, optimizer=INNER, num_steps=steps, has_aux=True)
     )
     assert_parity(aux, after_every_task(num_steps=steps), dtypes=True)
-    assert_parity(result, MEAN[name](mean_square, PARAMS, SUPPORT, QUERY, optimizer=ADAM, num_steps=steps), dtypes=True)
+    assert_parity(
+        result, MEAN[name](mean_square, PARAMS, SUPPORT, QUERY, optimizer=INNER, num_steps=steps), dtypes=True
+    )
 
 
 def test_leaves_that_are_held():
@@ -86,7 +88,7 @@ def test_leaves_that_are_held():
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_aux_of_adapt_is_that_of_every_step_where_it_starts(steps):
-    result, aux = meta.adapt(described, PARAMS, TASK, optimizer=ADAM, num_steps=steps, has_aux=True)
+    result, aux = meta.adapt(described, PARAMS, TASK, optimizer=INNER, num_steps=steps, has_aux=True)
     assert_parity(result, adapted(TASK, num_steps=steps), dtypes=True)
     starts = [aux_of(adapted(TASK, num_steps=k), TASK) for k in range(max(steps, 1))]
     want = jax.tree.map(lambda *rows: jnp.stack(rows)[:steps], *starts)
@@ -95,7 +97,7 @@ def test_aux_of_adapt_is_that_of_every_step_where_it_starts(steps):
 
 @pytest.mark.parametrize("truncated", [False, True])
 def test_aux_of_the_gradient_through_a_step_is_that_after_it(truncated):
-    options = {"optimizer": ADAM, "truncated": truncated}
+    options = {"optimizer": INNER, "truncated": truncated}
     result, aux = meta.step_gradient(described, PARAMS, *TASK, has_aux=True, **options)
     assert_parity(result, meta.step_gradient(mean_square, PARAMS, *TASK, **options), dtypes=True)
     assert_parity(aux, aux_of(adapted(TASK, num_steps=1), TASK), dtypes=True)
@@ -114,7 +116,7 @@ def test_an_optimizer_that_asks_for_the_loss_gets_its_value_alone():
     [
         lambda p, x, y, **o: meta.adapt(described, p, (x, y), has_aux=True, **STEPS, **o),
         pytest.param(
-            lambda p, x, y, **o: meta.step_gradient(described, p, x, y, optimizer=ADAM, has_aux=True, **o),
+            lambda p, x, y, **o: meta.step_gradient(described, p, x, y, optimizer=INNER, has_aux=True, **o),
             marks=pytest.mark.slow,
         ),
     ],
@@ -136,7 +138,7 @@ CALLS = {
     "adapt": lambda f, **o: meta.adapt(f, PARAMS, TASK, **STEPS, **o),
     "maml_gradient": lambda f, **o: meta.maml_gradient(f, PARAMS, SUPPORT, QUERY, **STEPS, **o),
     "first_order_gradient": lambda f, **o: meta.first_order_gradient(f, PARAMS, SUPPORT, QUERY, **STEPS, **o),
-    "step_gradient": lambda f, **o: meta.step_gradient(f, PARAMS, *TASK, optimizer=ADAM, **o),
+    "step_gradient": lambda f, **o: meta.step_gradient(f, PARAMS, *TASK, optimizer=INNER, **o),
 }
 
 

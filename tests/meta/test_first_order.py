@@ -15,6 +15,8 @@ from tests.meta.tasks import (
     PARAMS_TORCH,
     QUERY,
     QUERY_TORCH,
+    RATES,
+    RATES_TORCH,
     STATE,
     STATE_TORCH,
     STEPPED,
@@ -40,13 +42,13 @@ def test_matches_torch(name):
 
 
 @pytest.mark.parametrize("statistics", one_in(3, ["frozen", "transductive", "carried"], start=2))
-def test_data_of_every_step_chunks_and_a_state_match_torch(statistics):
+def test_data_of_every_step_learned_rates_chunks_and_a_state_match_torch(statistics):
     ours, theirs = OPTIMIZERS["momentum"]
     shared = {"num_steps": 5, "per_step": True, "statistics": statistics}
-    options = {"optimizer": ours, "state": STATE, "chunk": 2, **shared}
+    options = {"optimizer": ours, "state": STATE, "learning_rates": RATES, "chunk": 2, **shared}
     got = value_and_first_order_gradient(centred, PARAMS, STEPPED, QUERY, **options)
     tasks = PARAMS_TORCH, STEPPED_TORCH, QUERY_TORCH
-    options = {"optimizer": theirs, "state": STATE_TORCH, **shared}
+    options = {"optimizer": theirs, "state": STATE_TORCH, "learning_rates": RATES_TORCH, **shared}
     assert_parity(got, torch_ref.meta.value_and_first_order_gradient(centred_torch, *tasks, **options))
 
 

@@ -18,6 +18,7 @@ import torch
 import torch_ref.meta
 from jaxgrad.meta import adapt, maml_gradient, value_and_maml_gradient
 from jaxgrad.meta._engine._guard import guarded
+from jaxgrad.meta._engine._inner import _product
 from tests.bridge import assert_parity, to_jax, to_torch
 from torch_ref.meta import _optimizers
 
@@ -302,9 +303,16 @@ def test_a_state_that_is_given_in_16_bits_keeps_its_dtypes():
     jax.tree.map(lambda a, b: close(np.float32(a), np.float32(b)), (got.params, got.opt_state), (w + updates, want))
 
 
-def test_in_float16_a_slope_that_does_not_fit_does_not_spread():
-    """Adam's slope at a gradient of zero, 1e8, comes back to the second weight, whose row of the Hessian is zero."""
-    rule, w = optax.adam(0.01), [0.5, 0.25]
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(optax.adam(0.01), id="adam"),
+        pytest.param(optax.adafactor(0.01), id="adafactor", marks=pytest.mark.slow),
+    ],
+)
+def test_in_float16_a_slope_that_does_not_fit_does_not_spread(rule):
+    """At a gradient of zero, 1e8 or 1e15: it comes back to the second weight, whose row of the Hessian is zero."""
+    w = [0.5, 0.25]
     support, query = [[1.0, 0.0]], [[1.0, 1.0]]
 
     def gradient(dtype, **memory):
@@ -317,6 +325,19 @@ def test_in_float16_a_slope_that_does_not_fit_does_not_spread():
     assert jnp.isnan(gradient(jnp.float16, memory="checkpoint")).any()
 
 
+def test_in_float16_every_size_of_what_comes_back_is_multiplied_with_all_bits():
+    rows, sizes = jnp.array([1, 2**-2, 2**-6, 2**-14, 0]), jnp.array([1.0, 2**10, 2**13, 2**29, 2**55])
+
+    def times(v):
+        return rows.astype(v.dtype) * v
+
+    # two thirds: a number with all bits set, so that one that is cut off shows
+    along = jnp.float32(sizes * 2 / 3)
+    got = _product(times, along, HALF(rows))
+    assert got.dtype == jnp.float16
+    np.testing.assert_allclose(got, np.float64(rows * sizes * 2 / 3), rtol=float(jnp.finfo(jnp.float16).eps))
+
+
 def test_a_step_that_overflows_in_float16_alone_has_no_finite_derivative():
     def after(w):
         return jnp.tanh(adapt(lambda p: -p, w, (), optimizer=optax.sgd(1e4), num_steps=1))
@@ -324,6 +345,19 @@ def test_a_step_that_overflows_in_float16_alone_has_no_finite_derivative():
     assert after(HALF(6e4)) == 1.0
     assert jnp.isnan(jax.grad(after)(HALF(6e4)))
     assert jax.grad(after)(HALF(-1e4)) == 1.0
+
+
+@pytest.mark.parametrize(("size", "factor"), [(2.0, 1 / 2.0), (0.5, 1.0)])
+def test_lbfgs_is_differentiated_but_for_the_factor_that_optax_stops(size, factor):
+    """Its first step is that of gradient descent times min(1, 1 / |gradient|), which counts as a constant."""
+    w, goal, rate = size * jnp.array([0.6, 0.8]), jnp.array([3.0, 1.0]), 0.1
+
+    def half_square(w, x):
+        return 0.5 * jnp.sum((w - x) ** 2)
+
+    rule = optax.lbfgs(rate, linesearch=None)
+    got = maml_gradient(half_square, w, (jnp.zeros((1, 2)),), (goal[None],), optimizer=rule, num_steps=1)
+    assert_parity(got, (1 - rate * factor) * ((1 - rate * factor) * w - goal))
 
 
 def test_optimizers_that_ask_for_the_loss_or_its_gradient_get_them():
@@ -345,6 +379,14 @@ def test_optimizers_that_ask_for_the_loss_or_its_gradient_get_them():
             r"optimizer must return updates with the .* shapes of params; got it is float64\[\] for float64\[2\]",
         ),
         (optax.stateless(lambda updates, _: {"a": updates}), r"optimizer must return updates with the structure"),
+        (
+            optax.chain(optax.monitor({"size": optax.tree.norm}), optax.sgd(0.1)),
+            r"optimizer must keep .*got state\[0\]\.measurements\['size'\] is float64\[\] after .*; write .*snapshot",
+        ),
+        (
+            optax.GradientTransformation(lambda w: w[:1], lambda g, _, __: (g, g)),
+            r"optimizer must keep .* shapes of its state.*state is float64\[2\] after a step, float64\[1\] before it",
+        ),
     ],
 )
 def test_optimizers_that_the_inner_loop_cannot_serve_are_refused(rule, message):

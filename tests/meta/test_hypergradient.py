@@ -257,6 +257,28 @@ def test_refuses_hyper_without_a_derivative(hyper, error_type, message, method):
         hypergradient(ridge, error, ZERO, hyper, *LINES, optimizer=SGD, num_steps=1, method=method)
 
 
+@pytest.mark.parametrize("method", ["implicit", "unrolled", "forward"])
+def test_aux_is_that_of_the_outer_loss_after_the_steps(method):
+    def with_aux(w, hyper, x, y):
+        return error(w, hyper, x, y), {"prediction": x @ w, "hyper": hyper}
+
+    options = {"optimizer": optax.sgd(0.4), "num_steps": 2, "method": method, "full_output": True}
+    found, aux = hypergradient(ridge, with_aux, ZERO, STRENGTHS, *LINES, has_aux=True, **options)
+    assert_parity(aux, {"prediction": LINES[1][0] @ found.params, "hyper": STRENGTHS})
+    plain = hypergradient(ridge, error, ZERO, STRENGTHS, *LINES, **options)
+    assert_parity((found.gradient, found.value), (plain.gradient, plain.value))
+
+
+def test_an_aux_and_has_aux_belong_together():
+    options = {"optimizer": SGD, "num_steps": 1}
+    with pytest.raises(
+        TypeError, match=r"outer_loss must return the pair \(loss, aux\), since has_aux=True; got float64"
+    ):
+        hypergradient(ridge, error, ZERO, STRENGTHS, *LINES, has_aux=True, **options)
+    with pytest.raises(TypeError, match=r"outer_loss must return one real scalar; got a tuple.*or pass has_aux=True"):
+        hypergradient(ridge, lambda *given: (error(*given), None), ZERO, STRENGTHS, *LINES, **options)
+
+
 def test_refuses_losses_whose_hypergradient_is_zero():
     def call(inner, outer, **options):
         return hypergradient(inner, outer, ZERO, STRENGTHS, *LINES, optimizer=SGD, num_steps=1, **options)

@@ -12,12 +12,26 @@ import torch_ref.meta
 from jaxgrad import meta
 from jaxgrad.meta import implicit_gradient
 from tests.bridge import assert_parity
-from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, QUERY, QUERY_TORCH, SUPPORT, SUPPORT_TORCH
+from tests.meta.tasks import (
+    OPTIMIZERS,
+    PARAMS,
+    PARAMS_TORCH,
+    QUERY,
+    QUERY_TORCH,
+    STATE,
+    STATE_TORCH,
+    SUPPORT,
+    SUPPORT_TORCH,
+    centred,
+    centred_torch,
+)
 from tests.problems import mean_square, mean_square_torch, mlp_jax
+from tests.turns import one_in
 
 SGD = OPTIMIZERS["sgd"][0]
 EXACT = {"tolerance": 1e-13, "num_iterations": 60}
 STEPS = {"optimizer": SGD, "num_steps": 2}
+X = jnp.array([[1.0, 2.0], [3.0, -1.0]])
 of_network = functools.partial(implicit_gradient, mean_square, PARAMS, SUPPORT, QUERY, strength=2.0, **STEPS)
 
 
@@ -33,6 +47,31 @@ def test_matches_torch(name):
     tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
     inner = {"strength": 2.0, "optimizer": theirs, "num_steps": 2}
     assert_parity(got, torch_ref.meta.implicit_gradient(mean_square_torch, *tasks, **inner))
+
+
+@pytest.mark.parametrize("statistics", one_in(2, ["frozen", "transductive"]))
+def test_a_state_that_stays_matches_torch(statistics):
+    def of_task(params, x, y):
+        return centred_torch(params, STATE_TORCH, x, y, train=statistics == "transductive")[0]
+
+    tasks = PARAMS_TORCH, SUPPORT_TORCH, QUERY_TORCH
+    want = torch_ref.meta.implicit_gradient(of_task, *tasks, strength=2.0, optimizer=OPTIMIZERS["sgd"][1], num_steps=2)
+    options = {"strength": 2.0, "state": STATE, "statistics": statistics, **STEPS, **EXACT}
+    assert_parity(implicit_gradient(centred, PARAMS, SUPPORT, QUERY, **options), want)
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0])
+def test_an_array_without_strength_gives_nan_and_not_zero(strength):
+    got = implicit_gradient(
+        lambda w, x: jnp.sum((w - x) ** 2), jnp.ones(2), X, X, strength=jnp.array(strength), **STEPS
+    )
+    assert jnp.isnan(got).all()
+
+
+def test_a_state_that_the_steps_change_is_refused():
+    options = {"strength": 2.0, "state": STATE, "statistics": "carried", **STEPS}
+    with pytest.raises(ValueError, match=r"statistics=\"carried\" changes the inner problem .*; write \"frozen\""):
+        implicit_gradient(centred, PARAMS, SUPPORT, QUERY, **options)
 
 
 @pytest.mark.slow

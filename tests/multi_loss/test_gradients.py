@@ -145,7 +145,7 @@ def test_losses_with_loops_and_rules_of_their_own():
     assert rows["b"].tolist()[1:] == [0.0, 0.0]
 
 
-def test_one_forward_and_a_backward_for_each(compiled_fully):
+def test_one_forward_and_a_backward_for_each():
     """No more operations than (1 + 2 K) / 3 gradients, and no other head in a head's row."""
     problem = heads(6)
 

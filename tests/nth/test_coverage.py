@@ -8,6 +8,8 @@ from jaxgrad.nth import _taylor_line, taylor_coefficients
 from tests.bridge import assert_parity
 from tests.nth.functions import FUNCTIONS, REFUSED, V, X
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 FAST = [
     "relu",
     "softplus",

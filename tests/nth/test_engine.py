@@ -11,6 +11,8 @@ from jaxgrad.nth import derivative, derivatives, directional, jet, taylor_coeffi
 from tests.bridge import assert_parity, random_like
 from tests.nth.networks import draw, of_numbers, of_point
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 X = jnp.array([0.3, 0.7, 1.1])
 
 
@@ -118,7 +120,7 @@ def test_composition_of_series():
     assert_parity(got, taylor_coefficients(outer, shift, jnp.ones(()), 6))
 
 
-def test_polynomials_end_exactly():
+def test_polynomials_end_exactly(compiled_fully):
     def polynomial(x):
         return (x**3 - 2 * x) ** 3 + x**2
 

@@ -22,7 +22,7 @@ def surface_torch(x, y):
     return torch.sin(x) * torch.exp(y) + x * x
 
 
-@pytest.mark.parametrize(("order", "scaled"), [(1, True), (3, False), (6, True)])
+@pytest.mark.parametrize(("order", "scaled"), [(1, True), (3, False), (5, True)])
 def test_is_a_drop_in_and_matches_torch(order, scaled):
     primals = (jnp.array([0.3, 0.7]), jnp.array([-0.2, 0.4]))
     series = tuple([random_like(p, 10 * i + k) for k in range(order)] for i, p in enumerate(primals))

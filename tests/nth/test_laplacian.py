@@ -172,7 +172,7 @@ def flops(fun, *args):
     return jax.jit(fun).lower(*args).compile().cost_analysis()["flops"]
 
 
-def test_a_matrix_costs_one_evaluation_for_each_axis_and_row(compiled_fully):
+def test_a_matrix_costs_one_evaluation_for_each_axis_and_row():
     params, x, _, _ = draw((8, 32, 32, 1), (8,))
     forward = flops(of_point, x, params)
     # the first layer of a batch of axes is a matrix product of its own
@@ -186,7 +186,7 @@ def test_value_gradient_laplacian_matches_torch():
     assert_parity(got[1], jax.jit(jax.jacobian(of_point))(x, params))
 
 
-def test_value_gradient_laplacian_takes_no_more_than_the_laplacian(compiled_fully):
+def test_value_gradient_laplacian_takes_no_more_than_the_laplacian():
     params, x, _, _ = draw((8, 32, 32, 1), (8,))
     alone = flops(lambda z, p: laplacian(of_point, z, p), x, params)
     # the slopes of the last activation and of the last layer
@@ -223,7 +223,7 @@ def test_chunks_change_nothing_but_rounding(name):
 
 
 @pytest.mark.slow
-def test_chunks_take_less_memory_also_backward(compiled_fully):
+def test_chunks_take_less_memory_also_backward():
     params, x, _, _ = draw((32, 32, 32, 1), (64, 32))
 
     def temporaries(fun):

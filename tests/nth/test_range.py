@@ -6,6 +6,8 @@ import pytest
 
 from jaxgrad.nth import derivative, derivatives, directional, jet, mixed_partial, ode_series, taylor_coefficients
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 SINE = np.array([np.sin(0.5), np.cos(0.5), -np.sin(0.5), -np.cos(0.5)])
 
 

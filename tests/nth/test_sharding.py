@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgrad import nth
 from tests.bridge import assert_parity, random_like
-from tests.turns import one_in
+from tests.turns import in_turn, one_in
 
 # numbers are compared here, not speed
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -86,9 +86,11 @@ def test_inside_of_shard_map(name, fun):
     assert_parity(jax.jit(jax.shard_map(closed, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(POINTS), want)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("name", ["laplacian", "directional", "all_mixed", "derivatives", "divergence"])
-def test_on_sharded_points(name, kind):
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    in_turn([AxisType.Auto, AxisType.Explicit], ["laplacian", "directional", "all_mixed", "derivatives", "divergence"]),
+)
+def test_on_sharded_points(kind, name):
     mesh = jax.make_mesh((2,), ("d",), axis_types=(kind,), devices=jax.devices()[:2])
     batched = jax.jit(jax.vmap(CALLS[name](layers), (0, None)))
     want = batched(POINTS, WEIGHTS)

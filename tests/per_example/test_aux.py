@@ -15,6 +15,8 @@ from jaxgrad import per_example
 from tests.bridge import assert_parity
 from tests.turns import one_in
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 KEYS = jax.random.split(jax.random.key(0), 5)
 PARAMS = {
     "w": jax.random.normal(KEYS[0], (3, 4)),
@@ -157,7 +159,6 @@ def assert_same(got, want):
             assert np.array_equal(x, y)
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("call", one_in(4, CALLS))
 @pytest.mark.parametrize("loss", [pytest.param(n, marks=() if n == "everything" else pytest.mark.slow) for n in LOSSES])
 def test_aux_is_that_of_plain_calls_and_the_result_is_as_it_was(call, loss):
@@ -166,7 +167,6 @@ def test_aux_is_that_of_plain_calls_and_the_result_is_as_it_was(call, loss):
     assert_parity(result, CALLS[call](without_aux(LOSSES[loss]), PARAMS, *BATCH), dtypes=True)
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize(
     ("loss", "mode"),
     [
@@ -271,7 +271,6 @@ def test_padding_has_an_aux_and_adds_nothing():
     assert info.losses[6:].tolist() == [0.0, 0.0]
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("call", one_in(6, [name for name in CALLS if name != "noise_scale"]))
 def test_a_batch_of_one(call):
     one = tuple(leaf[:1] for leaf in BATCH)

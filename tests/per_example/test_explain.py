@@ -10,6 +10,8 @@ from bench import _per_example_models as models
 from jaxgrad.per_example import clipped_sum, explain
 from tests.per_example.zoo import ZOO
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_lists_every_leaf_and_why():
     model = ZOO["without a rule"]()

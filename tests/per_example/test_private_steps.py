@@ -47,11 +47,11 @@ def train(rule, parts, params=PROBLEM.params):
 def test_steps_are_those_of_dp_sgd_written_by_hand(key):
     """Gradients one by one, clipped, summed and noised in NumPy."""
     rule, slope = private(key, optimizer=optax.sgd(0.3, momentum=0.9)), jax.jit(jax.grad(mean_square))
-    params, state, momentum = PROBLEM.params, rule.init(PROBLEM.params), 0.0
+    params, state, momentum, step = PROBLEM.params, rule.init(PROBLEM.params), 0.0, compiled(rule)
     rows, unravel = jax.flatten_util.ravel_pytree(params)
     theirs, following = np.array(rows), key
     for _ in range(3):
-        update, state = compiled(rule)(state, params, batch=PROBLEM.data)
+        update, state = step(state, params, batch=PROBLEM.data)
         params = optax.apply_updates(params, update)
         following, now, _ = jax.random.split(following, 3)
         leaves, structure = jax.tree.flatten(params)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:scatter inputs have incompatible
 
 # three pairs, one of each framework, the others by hand: the eighteen of them take a minute
 PAIRS = [
-    pytest.param(framework, part, marks=[] if i % 2 == 0 and i // 2 == k else [pytest.mark.slow])
+    pytest.param(framework, part, marks=[] if i % 2 == 1 and i // 2 == k else [pytest.mark.slow])
     for i, part in enumerate(PARTS)
     for k, framework in enumerate(FRAMEWORKS)
 ]
@@ -60,8 +60,8 @@ def test_has_fewer_lines_than_the_same_by_hand(framework):
 
 @pytest.mark.parametrize(
     ("framework", "parts"),
-    # a third of one script here, the whole of each by hand: the six parts of one take a quarter of a minute
-    [("linen", PARTS[2::3]), *(pytest.param(framework, PARTS, marks=pytest.mark.slow) for framework in FRAMEWORKS)],
+    # a part of one script here, the whole of each by hand: the six parts of one take a quarter of a minute
+    [("linen", PARTS[-1:]), *(pytest.param(framework, PARTS, marks=pytest.mark.slow) for framework in FRAMEWORKS)],
 )
 def test_runs_as_a_user_runs_it(framework, parts):
     """In float32, in a process of its own."""

@@ -12,6 +12,8 @@ from jaxgrad.shift import expected_gradient, gradient, random_shifts
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def several(tree, count):
     """Draw shifts without the generator, which compiles slowly."""

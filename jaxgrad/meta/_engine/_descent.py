@@ -10,6 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
+from jaxgrad.meta._engine._dependence import refuse_unused
 from jaxgrad.meta._engine._guard import guarded
 from jaxgrad.meta._engine._inner import KEPT, Traced, line_of_doubt, mixed, reverse
 from jaxgrad.meta._engine._memory import LIMIT, Memory, bytes_of, check_memory, loop
@@ -78,6 +79,9 @@ def descend(
         state: The model's state; the loss then takes it after the parameters.
         statistics: What becomes of the model's state.
         watch: ``watch(params, state)``, evaluated after every step.
+
+    Raises:
+        ValueError: If the steps would not move what they are to move, or an argument does not fit.
     """
     data = arguments(support)
     steps = _check.count(num_steps, "num_steps", advice="0 leaves the parameters as they are")
@@ -95,6 +99,8 @@ def descend(
     else:
         rule.check_state(opt_state, subset.active)
     traced = Traced(subset.pair)
+    if steps:
+        refuse_unused(traced.program(subset.active, state, *first)[0], params, wrt)
     start = (subset.active, opt_state, state)
     inner, kept = _way_back(memory, traced, start, first, steps * copies)
 

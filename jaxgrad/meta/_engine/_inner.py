@@ -223,10 +223,14 @@ def _pulled_back(
 
 
 LARGE = 2.0**10
-"""What comes back to a gradient in float16 is split here: above, it is divided by `UNIT` before it is multiplied."""
+"""What comes back to a gradient in float16 is split here, and at `LARGE` times every unit but the last."""
 
-UNIT = 2.0**16
-"""Brings entries up to 4e9 into the range of float16; Adam's slope at a gradient of zero is 1 / eps = 1e8."""
+UNITS = (1.0, 2.0**20, 2.0**40)
+"""What each part is divided by before it is multiplied, so that its entries fit into float16 with all of their bits.
+
+Adam's slope at a gradient of zero is 1 / eps = 1e8, and Adafactor's 1e15, times the learning rate. The last part
+reaches to 7e16; beyond, the product is NaN or infinity.
+"""
 
 
 def _with_room(gradient: Any) -> Any:
@@ -235,7 +239,7 @@ def _with_room(gradient: Any) -> Any:
 
 
 def _product(times_hessian: Callable[[Params], Tree], along: Params, active: Params) -> Tree:
-    """Return a Hessian product, with the large entries of a vector for float16 apart: these overflow, or others vanish.
+    """Return a Hessian product, for float16 in parts by the size of a vector's entries, which would overflow or vanish.
 
     An optimizer's slope at a gradient of zero does not fit into float16. Where a whole row of the Hessian is zero too,
     behind a dead unit, its product is zero all the same, but infinity times zero would be NaN.
@@ -244,19 +248,20 @@ def _product(times_hessian: Callable[[Params], Tree], along: Params, active: Par
     if not any(jax.tree.leaves(narrow)):
         return times_hessian(along)
 
-    def part(large: bool) -> Params:
+    def part(index: int) -> Params:
         def one(v: Any, leaf: Any, is_narrow: bool) -> Any:
-            chosen = jnp.abs(v) > LARGE if is_narrow else jnp.zeros(v.shape, bool)
-            kept = jnp.where(chosen == large, v, jnp.zeros_like(v))
-            return (kept / UNIT if large else kept).astype(leaf.dtype)
+            sizes = sum((jnp.abs(v) > LARGE * unit).astype(int) for unit in UNITS[:-1])
+            chosen = sizes == index if is_narrow else jnp.full(v.shape, index == 0)
+            return (jnp.where(chosen, v, jnp.zeros_like(v)) / UNITS[index]).astype(leaf.dtype)
 
         return jax.tree.map(one, along, active, narrow)
 
-    def back(small: Any, large: Any) -> Any:
-        wide = _tree.accumulator(small.dtype)
-        return (small.astype(wide) + UNIT * large.astype(wide)).astype(small.dtype)
+    def back(*parts: Any) -> Any:
+        wide = _tree.accumulator(parts[0].dtype)
+        terms = [unit * part.astype(wide) for unit, part in zip(UNITS, parts, strict=True)]
+        return sum(terms[1:], terms[0]).astype(parts[0].dtype)
 
-    return jax.tree.map(back, times_hessian(part(False)), times_hessian(part(True)))
+    return jax.tree.map(back, *(times_hessian(part(index)) for index in range(len(UNITS))))
 
 
 def _is_zero(leaf: Any) -> bool:

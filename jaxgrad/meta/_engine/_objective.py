@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _jaxpr, _sharding, _tree
+from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree
+from jaxgrad.meta._engine._dependence import depends
 from jaxgrad.meta._engine._descent import descend, value_and_grad
 from jaxgrad.meta._engine._statistics import of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
 
-__all__ = ["STATIC", "Objective", "depends", "objective", "refuse_constant", "value_and_meta_gradient"]
+__all__ = ["STATIC", "Objective", "objective", "refuse_constant", "refuse_independent", "value_and_meta_gradient"]
 
 STATIC = ("memory", "chunk", "per_step", "statistics", "axis_name")
 """The static options that the meta-gradients share."""
@@ -45,7 +46,7 @@ def objective(
         ValueError: If there are no tasks, or the loss of the query does not depend on the parameters.
     """
     loss_fn = of_one_task(loss_fn)
-    num_tasks = check_tasks(support, query)
+    num_tasks = check_tasks(support, query, per_step=inner["per_step"])
     inner["copies"] = num_tasks if chunk is None else min(_check.count(chunk, "chunk", least=1), num_tasks)
     # frozen leaves of params are closed over once, and the inner loss and that of the query are the same function
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
@@ -129,9 +130,7 @@ def _step_weights(weights: Any, num_steps: int) -> Array | None:
     return jnp.asarray(weights)
 
 
-def refuse_constant(
-    judge: Callable[..., Any], params: Params, state: Tree, query: Tree, name: str = "the loss of the query"
-) -> None:
+def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, query: Tree) -> None:
     """Refuse a loss of the query that no parameter enters: the meta-gradient would be zero, and nobody would know.
 
     Args:
@@ -139,7 +138,6 @@ def refuse_constant(
         params: The parameters.
         state: The model's state.
         query: Tree whose leaves have the tasks along their leading axis.
-        name: What the message calls the loss.
 
     Raises:
         ValueError: If that is so.
@@ -148,19 +146,19 @@ def refuse_constant(
     def losses(params: Params) -> Array:
         return jax.vmap(lambda task: judge(params, state, *arguments(task))[0])(query)
 
-    if depends(losses, params):
+    refuse_independent(losses, params, "the loss of the query")
+
+
+def refuse_independent(judged: Callable[[Params], Any], params: Params, name: str) -> None:
+    """Refuse a loss after the steps that no parameter enters.
+
+    Raises:
+        ValueError: If that is so.
+    """
+    if depends(judged, params):
         return
     message = (
         f"{name} does not depend on the adapted parameters, so that the meta-gradient is zero: it must use its"
         " first argument, and not parameters that it closes over or stops the gradient of"
     )
     raise ValueError(message)
-
-
-def depends(fun: Callable[..., Any], moving: Tree) -> bool:
-    """Say whether a derivative of ``fun(moving)`` may be other than zero."""
-    program = jax.make_jaxpr(fun)(moving).jaxpr
-    _jaxpr.refuse_refs(program, "loss_fn")
-    counts = [_jaxpr.is_inexact(leaf) for leaf in jax.tree.leaves(moving)]
-    passing = [eqn for eqn in program.eqns if eqn.primitive.name != "stop_gradient"]
-    return any(_jaxpr.reached(program.replace(eqns=passing), counts, _jaxpr.is_inexact))

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 from jaxgrad import _check, _frames, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree
 from jaxgrad.meta._engine._descent import Descent, descend, value_and_grad
-from jaxgrad.meta._engine._objective import refuse_constant
+from jaxgrad.meta._engine._objective import refuse_independent
 from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
 __all__ = ["STATIC", "Reweighted", "known_places", "reweighted"]
@@ -62,9 +62,7 @@ def reweighted(
     weights = _weights(weights, count, jax.eval_shape(loss, params, *one).dtype)
     judged = _judge(loss_fn, validation, validation_loss)
     judged_by = arguments(validation)
-    # the check takes tasks along an axis: there is one here
-    one_task = jnp.zeros(1), "the validation loss"
-    refuse_constant(lambda params, *_: (judged(params, *judged_by),), params, None, *one_task)
+    refuse_independent(lambda params: judged(params, *judged_by), params, "the validation loss")
     judge = _sharding.mean_of(judged, axis_name)
     start = _sharding.replicated(params, axis_name)
     options: Any = {"num_steps": len(places), "per_step": True, "axis_name": axis_name, "wrt": inner_wrt, **inner}

@@ -61,7 +61,8 @@ class Rule:
             loss: The loss of this step's data: a line search, Sophia and SAM evaluate it, or its gradient, elsewhere.
 
         Raises:
-            ValueError: If the optimizer needs something else, or returns updates of other shapes.
+            ValueError: If the optimizer needs something else, or returns updates of other shapes, or a state of another
+                structure.
         """
 
         def narrow(wide: Params) -> Params:
@@ -78,6 +79,7 @@ class Rule:
         taken = accepted(self._rule.update, more)
         updates, after = _told("update", lambda: self._rule.update(slope, before, at, **taken))
         _check_updates(updates, params)
+        _check_state(after, state)
         return updates, _like(after, state)
 
 
@@ -138,11 +140,35 @@ def _check_updates(updates: Params, params: Params) -> None:
         raise ValueError(message)
 
 
+def _check_state(after: Any, before: Any) -> None:
+    """Refuse a state that a step changes in kind: a loop over the steps, traced once, has no place for it.
+
+    Raises:
+        ValueError: If the structure changes, or with every leaf of another shape.
+    """
+    new, old = (dict(jtu.tree_leaves_with_path(state)) for state in (after, before))
+    lines = [
+        f"{_check.locate('state', path)} is {_said(new, path)} after a step, {_said(old, path)} before it"
+        for path in {**old, **new}
+        if path not in old or path not in new or jnp.shape(new[path]) != jnp.shape(old[path])
+    ]
+    was: Any = jax.tree.structure(before)
+    now: Any = jax.tree.structure(after)
+    if lines or was != now:
+        message = (
+            "optimizer must keep the structure and the shapes of its state, for which optax.monitor makes no place: got"
+            f" {', '.join(lines) or f'{now} after a step, {was} before it'}; write an optimizer whose init returns all"
+            " that its update does, as optax.snapshot for measurements"
+        )
+        raise ValueError(message)
+
+
+def _said(leaves: dict[Any, Any], path: Any) -> str:
+    return _check.describe(leaves[path]) if path in leaves else "not there"
+
+
 def _like(after: Any, before: Any) -> Any:
-    """Return a state with the precision of the one before it, where it is of the same kind."""
-    structure: Any = jax.tree.structure(after)
-    if structure != jax.tree.structure(before):
-        return after
+    """Return a state with the precision of the one before it."""
 
     def cast(new: Any, old: Any) -> Any:
         floats = all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in (new, old))

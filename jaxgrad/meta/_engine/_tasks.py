@@ -75,11 +75,12 @@ def of_one_task(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def check_tasks(support: Tree, query: Tree = None) -> int:
+def check_tasks(support: Tree, query: Tree = None, *, per_step: bool = False) -> int:
     """Return the number of tasks, after refusing those that do not lie along one leading axis.
 
     Raises:
-        ValueError: If a leaf has no leading axis, the lengths differ, or there is no task.
+        ValueError: If a leaf has no leading axis, the lengths differ, there is no task, or the same leaf of support and
+            query has another number of axes.
     """
     try:
         num_tasks = _check.same_leading(support=support, query=query)
@@ -92,7 +93,36 @@ def check_tasks(support: Tree, query: Tree = None) -> int:
     if num_tasks == 0:
         message = "there are no tasks: the leading axis of support and query has length 0"
         raise ValueError(message)
+    if query is not None:
+        _refuse_other_axes(support, query, 1 if per_step else 0)
     return num_tasks
+
+
+def _refuse_other_axes(support: Tree, query: Tree, more: int) -> None:
+    """Refuse a leaf that is a batch in one and a single example in the other: loss_fn, of one task, is given both.
+
+    Where the two have the same number of examples as there are tasks, nothing else tells that an axis is missing.
+
+    Raises:
+        ValueError: With every leaf that has other axes, ``more`` being those that support has for its steps.
+    """
+    found, wanted = jtu.tree_leaves_with_path(support), jax.tree.leaves(query)
+    structure: Any = jax.tree.structure(support)
+    if structure != jax.tree.structure(query):
+        return
+    lines = [
+        f"{_check.locate('support', path)}: got {_check.describe(of_support)},"
+        f" {_check.locate('query', path)}: got {_check.describe(of_query)}"
+        for (path, of_support), of_query in zip(found, wanted, strict=True)
+        if jnp.ndim(of_support) != jnp.ndim(of_query) + more
+    ]
+    if lines:
+        steps = " but for that of the steps, which is the second of support's" if more else ""
+        message = (
+            f"support and query must have the same axes{steps}: one of them lacks its axis of tasks, or of examples;"
+            " write x[None] for the only task, x[:, None] for tasks of one example each\n  "
+        )
+        raise ValueError(message + "\n  ".join(lines))
 
 
 def mean_of_each(

@@ -10,6 +10,7 @@ import pytest
 
 from jaxgrad.cli._app import call
 from jaxgrad.verify.port._spec_file import read_spec
+from tests.cli.processes import ENVIRONMENT
 
 SPEC = """
 import numpy as np
@@ -58,7 +59,12 @@ def folder(tmp_path_factory):
 def test_jax_is_dumped_where_torch_is_not_installed_and_agrees(folder):
     arguments = ["dump", "jax", "spec.py", "--like", "torch", "-o", "jax"]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert call(["diff", f"{folder}/jax", f"{folder}/torch"]) == 0
