@@ -117,5 +117,5 @@ def _weighed(state: ExcessState, excess: Array, warmup: int, learning_rate: Arra
     # a loss without a gradient so far takes the first that there is for its unit
     first = jnp.where(warm, mean, jnp.where(state.first == 0, excess, state.first))
     ratio = jnp.where(first == 0, jnp.zeros_like(first), excess / jnp.where(first == 0, jnp.ones_like(first), first))
-    moved = jax.nn.log_softmax(state.logits + learning_rate * ratio)
+    moved = jax.nn.log_softmax(state.logits + jnp.asarray(learning_rate, ratio.dtype) * ratio)
     return state._replace(logits=jnp.where(warm, state.logits, moved), first=first)

@@ -92,7 +92,7 @@ def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
             jnp.eye(len(matrix), dtype=kept),
             state.cosines,
             _meetings(key, len(matrix)),
-            beta,
+            jnp.asarray(beta, kept),
         )
         weights = (unit.lengths.astype(kept) @ turned) / unit.lengths.astype(kept)
         return finished(weights, matrix, gram), unless_sick(matrix, GradVacState(means), state)
@@ -105,7 +105,7 @@ def _meetings(key: Key, count: int) -> Array:
     return orders(key, count) if count > 1 else jnp.zeros((1, 0), jnp.int32)
 
 
-def _turned(cosines: Array, first: Array, means: Array, order: Array, beta: ArrayLike) -> tuple[Array, Array]:
+def _turned(cosines: Array, first: Array, means: Array, order: Array, beta: Array) -> tuple[Array, Array]:
     """Turn one gradient to the others in an order; return its coefficients and its running means."""
 
     def meet(carry: tuple[Array, Array], other: Any) -> tuple[tuple[Array, Array], None]:

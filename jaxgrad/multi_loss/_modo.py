@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxgrad import _check
@@ -77,8 +78,8 @@ def modo(*, learning_rate: ArrayLike = 0.1, regularization: ArrayLike = 0.1) -> 
 
     def update(products: ArrayLike, state: ModoState) -> tuple[Array, ModoState]:
         matrix, weights = of_two_batches(products, state.weights), state.weights
-        slope = matrix @ weights + regularization * weights
-        after = project(weights - learning_rate * slope)
+        rate, pull = (jnp.asarray(one, matrix.dtype) for one in (learning_rate, regularization))
+        after = project(weights - rate * (matrix @ weights + pull * weights))
         return or_nan(matrix, after, products), unless_sick(matrix, ModoState(after), state)
 
     return Weighting(init, update)

@@ -87,9 +87,10 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
             )
             raise ValueError(message)
         kept = state.squares.dtype
-        squares = decay * state.squares + (1 - decay) * jnp.diagonal(matrix).astype(kept)
+        share = jnp.asarray(decay, kept)
+        squares = share * state.squares + (1 - share) * jnp.diagonal(matrix).astype(kept)
         after = PcdState(squares, state.step + 1)
-        usual = jnp.sqrt(squares / (1 - decay ** after.step.astype(kept))).astype(matrix.dtype)
+        usual = jnp.sqrt(squares / (1 - share ** after.step.astype(kept))).astype(matrix.dtype)
         weights = _weights(of_unit_rows(matrix), usual, _fractions(fraction, matrix))
         return finished(weights, matrix, gram), unless_sick(matrix, after, state)
 

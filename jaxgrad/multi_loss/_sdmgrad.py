@@ -90,17 +90,18 @@ def sdmgrad(
 
     def update(products: ArrayLike, state: SdmGradState) -> tuple[Array, SdmGradState]:
         matrix = of_two_batches(products, state.weights)
-        drawn = strength * coefficients(preferences, "preferences", state.weights, 1 / state.weights.size)
+        pull, share, rate = (jnp.asarray(one, matrix.dtype) for one in (strength, momentum, learning_rate))
+        drawn = pull * coefficients(preferences, "preferences", state.weights, 1 / state.weights.size)
         matrix_of_units = _in_units(matrix)
 
         def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
             weights, velocity = carry
-            velocity = momentum * velocity + matrix_of_units @ (weights + drawn)
-            return project(weights - learning_rate * velocity), velocity
+            velocity = share * velocity + matrix_of_units @ (weights + drawn)
+            return project(weights - rate * velocity), velocity
 
         carry = _sharding.settled(step, (state.weights, jnp.zeros_like(state.weights)))
         found = lax.fori_loop(0, count, lambda _, carry: step(carry), carry)[0]
-        weights = (found + drawn) / (1 + strength)
+        weights = (found + drawn) / (1 + pull)
         return or_nan(matrix, weights, products), unless_sick(matrix, SdmGradState(found), state)
 
     return Weighting(init, update)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgrad import multi_loss
 from tests.bridge import assert_parity
 from tests.multi_loss.stateful_weightings import GIVEN, KEYS, ROWS, RULES, program, run, run_torch, started
 
@@ -87,3 +88,30 @@ def test_rejects_what_is_not_of_these_losses(name):
         made.update(jnp.ones(GIVEN[name][0].shape, int), state, **extra(name))
     with pytest.raises(ValueError, match="num_losses must be at least 1; got 0"):
         made.init(0, *([ROWS[0]] if name == "excess_mtl" else []))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gradvac", {"beta": 0.3}),
+        ("excess_mtl", {"learning_rate": 0.7}),
+        ("modo", {"learning_rate": 0.05, "regularization": 0.2}),
+        ("sdmgrad", {"learning_rate": 0.5, "momentum": 0.5, "strength": 0.3}),
+        ("pcd", {"fraction": 0.2, "decay": 0.9}),
+    ],
+)
+def test_options_may_be_traced_numbers_of_another_dtype(name, options):
+    """And differentiated by: a learned step, for instance."""
+
+    def weights(options):
+        made = getattr(multi_loss, name)(**options)
+        state = started(name, made)
+        for given in GIVEN[name][:2]:
+            found, state = made.update(given, state, **extra(name))
+        return found
+
+    narrow = {key: jnp.float32(value) for key, value in options.items()}
+    np.testing.assert_allclose(jax.jit(weights)(narrow), weights(options), rtol=1e-5, atol=1e-6)
+    slopes = jax.jit(jax.jacfwd(weights))({key: jnp.asarray(value) for key, value in options.items()})
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(slopes)) > 1e-3
