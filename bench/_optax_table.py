@@ -31,7 +31,7 @@ AS_A_FACTOR = (
     " scale_by_rms scale_by_rss scale_by_sign scale_by_sm3 scale_by_stddev scale_by_trust_ratio scale_by_yogi"
     " apply_every centralize identity normalize_by_update_norm set_to_zero zero_nans contrib.normalize"
     " contrib.reduce_on_plateau contrib.scale_by_acprop contrib.scale_by_ademamix contrib.scale_by_adopt"
-    " contrib.scale_by_cocob contrib.scale_by_galore contrib.scale_by_muon contrib.scale_by_simplified_ademamix"
+    " contrib.scale_by_cocob contrib.scale_by_galore contrib.scale_by_simplified_ademamix"
     " contrib.hutchinson_estimator_diag_hessian"
 )
 """Transformations that need nothing, to be followed by ``optax.scale(-0.01)``."""
@@ -84,6 +84,10 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "contrib.sam": lambda: optax.contrib.sam(optax.adam(RATE), ascent(), sync_period=2),
     "contrib.sam, opaque_mode=True": lambda: optax.contrib.sam(optax.adam(RATE), ascent(), opaque_mode=True),
     "contrib.scale_by_madgrad": lambda: optax.contrib.scale_by_madgrad(RATE),
+    # it takes matrices, and a tree that says which of their axes are summed over
+    "contrib.scale_by_muon": lambda: then_descend(
+        optax.contrib.scale_by_muon(weight_dimension_numbers=axes_of_matrices)
+    ),
     "contrib.schedule_free": lambda: optax.contrib.schedule_free(optax.adam(RATE, b1=0.0), RATE),
     "contrib.split_real_and_imaginary": lambda: optax.contrib.split_real_and_imaginary(optax.adam(RATE)),
 }
@@ -102,6 +106,11 @@ LABELS = {"last": "adam", "gate": "sgd"}
 def then_descend(transform: Any) -> Any:
     """Let a transformation be followed by a small step downwards."""
     return optax.chain(transform, optax.scale(-RATE))
+
+
+def axes_of_matrices(params: Any) -> Any:
+    """Give every leaf the axes that a matrix has."""
+    return jax.tree.map(lambda _: optax.contrib.MuonDimensionNumbers(), params)
 
 
 def only(chosen: str) -> dict[str, bool]:

@@ -36,11 +36,16 @@ STOPPED = (
     "optax stops the derivative of the factor of its first step, one over the gradient's norm where that is above 1:"
     " this is the derivative of all the rest; with scale_init_precond=False there is no factor"
 )
+MOVED = (
+    "it reads what it has moved off the difference of the parameters, some 1e-6 of them at the start: of a step in"
+    " float32 three digits are left, and so of its derivative"
+)
 NOTES = {
     **dict.fromkeys(("lion", "scale_by_lion", "sign_sgd", "scale_by_sign", "signum"), SIGNS),
     **dict.fromkeys(("rprop", "scale_by_rprop"), f"its step sizes depend on signs alone; {SIGNS}"),
     **dict.fromkeys(("contrib.galore", "contrib.scale_by_galore"), EQUAL),
     **dict.fromkeys(("lbfgs, linesearch=None", "scale_by_lbfgs"), STOPPED),
+    "contrib.mechanize": MOVED,
     "set_to_zero": "nothing moves: the plain gradient",
     "contrib.sam": "its steps alternate: take an even number of them",
     "contrib.sam, opaque_mode=True": "its inner gradients are of the same data, and in float16 not split as said above",

@@ -20,8 +20,8 @@ def cagrad(gram: ArrayLike, *, radius: ArrayLike = 0.5) -> Array:
     .. math:: \max_d \min_k g_k \cdot d \quad\text{where}\quad \|d - \bar g\| \le c \|\bar g\|
 
     With radius 0 it is the mean; for a radius below 1 the mean of the losses still falls; as the radius grows it turns
-    to the vector of `mgda`. Where no direction lowers all losses the best worst product is 0, and many vectors have it;
-    the nearest to the mean is taken, as in `dual_projection`.
+    to the vector of `mgda`. Where the best worst product is 0, since no direction lowers all losses and the ball is
+    large enough, many vectors have it; the nearest to the mean is taken, as in `dual_projection`.
 
     Args:
         gram: The inner products of the gradients, of shape ``(K, K)``; for a stack use `jax.vmap`.

@@ -22,8 +22,10 @@ NOT_RIGHT = {
     # a derivative that optax stops, and central differences do not
     "lbfgs, linesearch=None": ("right", "differs"),
     "scale_by_lbfgs": ("right", "differs"),
+    # its steps themselves have three digits in float32, and none in 16 bits
+    "contrib.mechanize": ("wrong, wrong, NaN", "agrees"),
 }
-"""NaN, or what optax takes for the derivative, and never a number that is wrong; the page says why."""
+"""NaN, what optax takes for the derivative, or the rounding of the optimizer's own steps; the page says why."""
 
 
 def test_every_transformation_of_optax_has_a_row():
@@ -36,7 +38,6 @@ def test_the_page_is_as_the_command_writes_it():
     assert set(LINES) <= set(table())
 
 
-@pytest.mark.slow
 def test_the_page_has_every_row():
     assert set(table()) - set(LINES) == set(), "python -m bench.optimizers --write docs/optimizers.md --missing"
 

@@ -53,7 +53,7 @@ RULES = {
     "upgrad": Rule(multi_loss.upgrad, is_conflict_free=True, is_additive=True, is_still=True),
     "dual_projection": Rule(multi_loss.dual_projection, is_conflict_free=True, is_still=True),
     "pcgrad": Rule(functools.partial(multi_loss.pcgrad, key=KEY), is_additive=True, ordered=True),
-    "cagrad": Rule(functools.partial(multi_loss.cagrad, radius=0.5), is_still=True),
+    "cagrad": Rule(functools.partial(multi_loss.cagrad, radius=0.5)),
     "imtl_g": Rule(multi_loss.imtl_g, is_still=True),
     "nash_mtl": Rule(functools.partial(multi_loss.nash_mtl, max_norm=None), is_conflict_free=True, is_still=True),
     "aligned_mtl": Rule(multi_loss.aligned_mtl),

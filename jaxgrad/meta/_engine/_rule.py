@@ -114,7 +114,9 @@ def _told(what: str, call: Callable[[], Any]) -> Any:
         return call()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         given = "init(params)" if what == "init" else "update(gradient, state, params, value=, grad=, value_fn=, ...)"
-        message = f"optimizer fails in the inner loop, which calls {given}, all like params: {error}; {INSTEAD}"
+        # JAX's own go over several lines, which would part the last words from the first
+        said = " ".join(str(error).split())
+        message = f"optimizer fails in the inner loop, which calls {given}, all like params: {said}; {INSTEAD}"
         raise ValueError(message) from error
 
 

@@ -87,25 +87,25 @@ def _refined(matrix: Array, inverted: Array, rhs: Array) -> Array:
     return solved + inverted @ (rhs - matrix @ solved)
 
 
-def _of_all_supports(program: _Program, _: UnitRows) -> tuple[Array, Array]:
+def _of_all_supports(program: _Program, _unit: UnitRows) -> tuple[Array, Array]:
     """Return the support of the solution, and whether it is the one of level 0, within the ball."""
     found = _supports.of_columns(program.cosines, jnp.stack([program.shares, program.centre]))
     per_level, at_zero = found.solutions[:, 0], found.solutions[:, 1]
     levels, exist = jax.vmap(program.level)(per_level, at_zero)
 
-    def misses(levels: Array, usable: Array) -> tuple[Array, Array, Array]:
+    def best_of(levels: Array, usable: Array) -> tuple[Array, Array]:
         points = jnp.maximum(levels[:, None] * per_level - at_zero, jnp.zeros_like(per_level))
         rhs = jax.vmap(program.rhs)(levels)
         missed = jax.vmap(_supports.residual, (None, 0, 0))(program.cosines, rhs, points) / (1 + jnp.abs(levels))
         missed = jnp.where(usable & found.independent, missed, jnp.full_like(missed, jnp.inf))
         best = jnp.argmin(jnp.where(missed <= _supports.tolerance(program.cosines), jnp.zeros_like(missed), missed))
-        return missed[best], points[best] > 0, jnp.asarray(found.inside)[best]
+        return missed[best], jnp.asarray(found.inside)[best]
 
-    missed, _, support = misses(levels, exist)
-    _, _, support_of_zero = misses(jnp.zeros_like(levels), jnp.ones_like(exist))
+    missed, support = best_of(levels, exist)
+    _, support_at_zero = best_of(jnp.zeros_like(levels), jnp.ones_like(exist))
     # a level that is missed by more than half the digits is none
     is_stuck = missed > rounding(program.cosines) ** 0.5
-    return jnp.where(is_stuck, support_of_zero, support), is_stuck
+    return jnp.where(is_stuck, support_at_zero, support), is_stuck
 
 
 class _Search(NamedTuple):

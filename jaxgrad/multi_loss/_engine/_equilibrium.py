@@ -48,11 +48,11 @@ def equilibrium(matrix: Array, amounts: Array, power: Array) -> Array:
         lost = SLACK * rounding(matrix) * (point * (jnp.abs(matrix) @ point) + amounts * point ** (1 - power))
         # what is NaN will not become a number
         is_done = ~jnp.any(jnp.abs(_conditions(matrix, amounts, power, point)[0]) > lost)
-        return _State(point, is_done, state.count + 1)
+        return _State(point, is_done, state.steps + 1)
 
     state = _State(start, jnp.zeros((), bool), jnp.zeros((), jnp.int32))
     state = _sharding.settled(step, state)
-    return lax.while_loop(lambda state: ~state.is_done & (state.count < STEPS), step, state).point
+    return lax.while_loop(lambda state: ~state.is_done & (state.steps < STEPS), step, state).point
 
 
 class _State(NamedTuple):
@@ -60,7 +60,7 @@ class _State(NamedTuple):
 
     point: Array
     is_done: Array
-    count: Array
+    steps: Array
 
 
 def _conditions(matrix: Array, amounts: Array, power: Array, point: Array) -> tuple[Array, Array]:

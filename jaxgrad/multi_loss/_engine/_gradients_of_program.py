@@ -19,13 +19,13 @@ from jaxgrad.multi_loss._engine._inverse import inverse_within
 
 __all__ = ["duality_gap", "solve"]
 
-STEPS = 64
+STEPS = 32
 """How many steps of gradients are made between two looks at the support."""
 
-NEWTON_STEPS = 3
-"""How many supports are tried at each look."""
+NEWTON_STEPS = 4
+"""How many supports are tried at each look at most; after the first steps of gradients one is mostly enough."""
 
-LOOKS = 100
+LOOKS = 200
 """How many looks are taken at most: 6400 steps of gradients."""
 
 
@@ -64,12 +64,15 @@ def _solve_one(matrix: Array, rhs: Array) -> Array:
     def look(state: _State) -> _State:
         moved = lax.fori_loop(0, STEPS, lambda _, state: _gradient_step(matrix, rhs, state), state)
 
-        def mend(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        def mend(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             point = _newton_step(matrix, rhs, carry[0])
-            return point, _better(matrix, rhs, carry[1], jnp.maximum(point, jnp.zeros_like(point)))
+            return point, _better(matrix, rhs, carry[1], jnp.maximum(point, jnp.zeros_like(point))), carry[2] + 1
+
+        def goes_on(carry: tuple[Array, Array, Array]) -> Array:
+            return (carry[2] < NEWTON_STEPS) & ~_is_certain(matrix, rhs, carry[1])
 
         best = _better(matrix, rhs, moved.best, moved.point)
-        _, best = lax.fori_loop(0, NEWTON_STEPS, mend, (moved.point, best))
+        _, best, _ = lax.while_loop(goes_on, mend, (moved.point, best, 0 * state.look))
         return moved._replace(best=best, look=state.look + 1, is_done=_is_certain(matrix, rhs, best))
 
     none = jnp.zeros_like(rhs)
