@@ -1,8 +1,7 @@
 """Rows of the family ``multi_loss``."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,54 +10,10 @@ import optax
 import torch
 
 import torch_ref.multi_loss
-from bench import _multi_loss_rules, _multi_loss_scalarizers
-from bench._row import Contender, Problem, Program, Row
+from bench import _multi_loss_engine, _multi_loss_rules, _multi_loss_scalarizers, _torchjd
+from bench._multi_loss_setting import AGREEMENT, TRUNK, jax_contender, losses, losses_torch, setting
+from bench._row import Contender, Problem, Row
 from jaxgrad import multi_loss
-from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases.families._multi_loss import heads_params
-from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_torch
-
-
-def losses(params: Any, x: Any) -> tuple[Any, ...]:
-    """Return the mean square of every head on a ReLU trunk that runs once."""
-    shared = jax.nn.relu(mlp_jax(params["trunk"], x, jax.nn.relu))
-    return tuple((mlp_jax(params[f"head{k}"], shared, jax.nn.relu) ** 2).mean() for k in range(len(params) - 1))
-
-
-def losses_torch(params: Any, x: Any) -> tuple[Any, ...]:
-    """Return the same in torch."""
-    shared = torch.relu(mlp_torch(params["trunk"], x, torch.relu))
-    return tuple((mlp_torch(params[f"head{k}"], shared, torch.relu) ** 2).mean() for k in range(len(params) - 1))
-
-
-AGREEMENT = 1e-2
-"""In float32 one ReLU whose input is within rounding of 0 changes a leaf by some 1e-3, in any two programs."""
-
-
-class Setting(NamedTuple):
-    """The inputs of a row in both frameworks, and one gradient of the sum as the unit of cost."""
-
-    params: Any
-    x: Any
-    params_torch: Any
-    x_torch: Any
-    gradient: Contender
-
-
-def setting(count: int, quick: bool) -> Setting:
-    """Draw a trunk of about a million weights and small heads."""
-    trunk, head, batch = ((64, 64), (16, 1), 32) if quick else ((512, 512, 512, 512, 512), (64, 1), 256)
-    trees = heads_params(trunk, head, count), np.random.default_rng(0).normal(size=(batch, trunk[0]))
-    (p, x), (pt, xt) = to_jax(trees, np.float32), to_torch(trees, np.float32)
-    gradient = jax.jit(jax.grad(lambda params, x: sum(losses(params, x))))
-    return Setting(
-        p, x, pt, xt, Contender("jax.grad of the sum", "jax", lambda: gradient(p, x), Program(gradient, (p, x)))
-    )
-
-
-def jax_contender(name: str, fun: Callable[..., Any], *args: Any, **more: Any) -> Contender:
-    """Return a contender that is one compiled program."""
-    return Contender(name, "jax", lambda: fun(*args), Program(fun, args), **more)
 
 
 @jax.jit
@@ -93,6 +48,7 @@ def gradients_problem(count: int, quick: bool) -> Problem:
     return Problem(
         [
             jax_contender("jaxgrad", functools.partial(multi_loss.gradients, losses), s.params, s.x),
+            jax_contender("together", functools.partial(multi_loss.gradients, losses, chunk=count), s.params, s.x),
             jax_contender("jax.vmap(vjp)", vmapped_pullback, s.params, s.x),
             Contender("K jitted jax.grad", "jax", one_by_one),
             Contender(
@@ -101,6 +57,7 @@ def gradients_problem(count: int, quick: bool) -> Problem:
                 lambda: torch_ref.multi_loss.gradients(losses_torch, s.params_torch, s.x_torch),
             ),
             Contender("torch batched", "torch", lambda: batched_torch(s.params_torch, s.x_torch)),
+            *_torchjd.rows(losses_torch, s.params_torch, s.x_torch),
         ],
         gradient=s.gradient,
         agreement=AGREEMENT,
@@ -148,13 +105,12 @@ def states_problem(quick: bool) -> Problem:
     )
 
 
-TRUNK = "trunk 4 x 512, batch 256"
-
 ROWS = [
     Row("gradients", f"2 heads, {TRUNK}", functools.partial(gradients_problem, 2)),
     Row("gradients", f"8 heads, {TRUNK}", functools.partial(gradients_problem, 8)),
     Row("simultaneous_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "simultaneous_updates")),
     Row("sequential_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "sequential_updates")),
+    *_multi_loss_engine.ROWS,
     Row("init_states", f"Adam, 2 heads, {TRUNK}", states_problem),
     *_multi_loss_rules.ROWS,
     *_multi_loss_scalarizers.ROWS,

@@ -1,7 +1,7 @@
 """Rows of the family ``shift``."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,78 +9,12 @@ import numpy as np
 import torch
 
 import torch_ref.shift
+from bench import _shift_noise
 from bench._row import Contender, Problem, Program, Row
+from bench._shift_problem import AGREEMENT, InPlace, loss, loss_torch, ours, setting
 from jaxgrad import shift
 from jaxgrad.verify._bridge import to_jax, to_torch
-from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
-
-
-def loss(params: Any, x: Any, y: Any) -> Any:
-    """Mean squared error of the ReLU network."""
-    return jnp.mean((mlp_jax(params, x, jax.nn.relu) - y) ** 2)
-
-
-def loss_torch(params: Any, x: Any, y: Any) -> Any:
-    """Mean squared error of the ReLU network, in torch."""
-    return ((mlp_torch(params, x, torch.relu) - y) ** 2).mean()
-
-
-AGREEMENT = 1e-2
-"""In float32 one ReLU whose input is within rounding of 0 changes a leaf by some 1e-3, in any two programs."""
-
-
-class Setting(NamedTuple):
-    """The inputs of a row in both frameworks, and one gradient as the unit of cost."""
-
-    params: Any
-    data: tuple[Any, Any]
-    params_torch: Any
-    data_torch: tuple[Any, Any]
-    gradient: Contender
-    sizes: tuple[int, ...]
-
-
-def setting(quick: bool, batch: int = 256) -> Setting:
-    """Draw the network and its data."""
-    sizes, batch = ((64, 128, 10), 32) if quick else ((784, 512, 512, 10), batch)
-    rng = np.random.default_rng(0)
-    trees = (mlp_params(sizes, 0), (rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1]))))
-    (p, data), (pt, data_torch) = to_jax(trees, np.float32), to_torch(trees, np.float32)
-    gradient = jax.jit(jax.grad(loss))
-    unit = Contender("jax.grad", "jax", lambda: gradient(p, *data), Program(gradient, (p, *data)))
-    return Setting(p, data, pt, data_torch, unit, sizes)
-
-
-def ours(fun: Any, *args: Any) -> Contender:
-    """Return our contender on its arguments."""
-    return Contender("jaxgrad", "jax", lambda: fun(*args), Program(fun, args))
-
-
-class InPlace:
-    """What torch optimizers do: move the weights in place, differentiate, and move them back."""
-
-    def __init__(self, params: Any, data: tuple[Any, Any]) -> None:
-        """Take a copy of the weights of its own."""
-        self.params = jax.tree.map(lambda leaf: leaf.clone().requires_grad_(), params)
-        self.leaves, self.structure = jax.tree.flatten(self.params)
-        self.data = data
-
-    def gradient(self) -> Any:
-        """Return the gradient at the present weights."""
-        return torch.autograd.grad(loss_torch(self.params, *self.data), self.leaves)
-
-    def at(self, shift: Any) -> Any:
-        """Return the gradient at shifted weights."""
-        with torch.no_grad():
-            torch._foreach_add_(self.leaves, shift)
-        slopes = self.gradient()
-        with torch.no_grad():
-            torch._foreach_sub_(self.leaves, shift)
-        return slopes
-
-    def tree(self, slopes: Any) -> Any:
-        """Return a list of gradients as a tree."""
-        return jax.tree.unflatten(self.structure, slopes)
+from jaxgrad.verify.cases.families._networks import mlp_params
 
 
 def gradient_problem(quick: bool) -> Problem:
@@ -223,4 +157,5 @@ ROWS = [
     Row("extragradient", "MLP 784-512-512-10, batch 256", extragradient_problem),
     Row("expected_gradient", "MLP 784-512-512-10, batch 256, 8 shifts", expected_problem),
     Row("random_shifts", "MLP 784-512-512-10, 8 shifts", random_problem),
+    *_shift_noise.ROWS,
 ]

@@ -194,8 +194,8 @@ def _value_and_pair(fun: Callable[..., Any], has_aux: bool) -> tuple[Callable[..
     return fun, lambda *args: (fun(*args), None)
 
 
-def selected(params: Params, wrt: Wrt) -> list[bool]:
-    """Say of every leaf, in tree order, whether ``wrt`` selects it.
+def selected(params: Params, wrt: Wrt, name: str = "wrt") -> list[bool]:
+    """Say of every leaf, in tree order, whether ``wrt``, or an argument of another name, selects it.
 
     A pattern selects a leaf when it matches its path (``trunk/kernel``), with ``*`` for any text, or the path of a
     node above it (``trunk``).
@@ -211,20 +211,20 @@ def selected(params: Params, wrt: Wrt) -> list[bool]:
     if callable(wrt):
         chosen = [bool(wrt(path, leaf)) for path, leaf in zip(paths, jax.tree.leaves(params), strict=True)]
         if not any(chosen):
-            message = f"wrt selects no leaf of params; {known}"
+            message = f"{name} selects no leaf of params; {known}"
             raise ValueError(message)
         return chosen
     patterns = [wrt] if isinstance(wrt, str) else wrt
     if not isinstance(patterns, Collection) or not all(isinstance(pattern, str) for pattern in patterns):
         message = (
-            f"wrt={wrt!r} must be patterns on the paths of params, such as 'head' or ['*/kernel', 'out/bias'], a"
-            f" predicate wrt(path, leaf), or None; {known}"
+            f"{name}={wrt!r} must be patterns on the paths of params, such as 'head' or ['*/kernel', 'out/bias'], a"
+            f" predicate {name}(path, leaf), or None; {known}"
         )
         raise TypeError(message)
     patterns = list(patterns)
     hits = {p: [fnmatch.fnmatchcase(s, p) or fnmatch.fnmatchcase(s, f"{p}/*") for s in paths] for p in patterns}
     idle = [pattern for pattern, hit in hits.items() if not any(hit)]
     if idle or not patterns:
-        message = f"wrt={wrt!r} selects no leaf of params with {idle or 'an empty list'}; {known}"
+        message = f"{name}={wrt!r} selects no leaf of params with {idle or 'an empty list'}; {known}"
         raise ValueError(message)
     return [any(column) for column in zip(*hits.values(), strict=True)]

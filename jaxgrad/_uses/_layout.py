@@ -20,12 +20,14 @@ __all__ = [
     "Layout",
     "canonical",
     "coalesce",
+    "laid_out",
     "layout_of",
     "matrices",
     "reshape",
     "restore",
     "size",
     "transpose",
+    "without",
 ]
 
 
@@ -100,6 +102,29 @@ def canonical(array: Array, axis: int, atoms: Atoms) -> Array:
     split = (*array.shape[:axis], *(a.size for a in atoms), *array.shape[axis + 1 :])
     axes = [*range(axis), *(axis + i for i in order), *range(axis + len(atoms), len(split))]
     return jnp.transpose(jnp.reshape(array, split), axes).reshape(array.shape)
+
+
+def laid_out(array: Array, axis: int, atoms: Atoms) -> Array:
+    """Reorder the entries along one axis, in the order of the leaf, as ``atoms`` lays them out: undoes `canonical`."""
+    order = sorted(range(len(atoms)), key=lambda i: atoms[i], reverse=True)
+    if order == list(range(len(atoms))):
+        return array
+    split = (*array.shape[:axis], *(atoms[i].size for i in order), *array.shape[axis + 1 :])
+    axes = [*range(axis), *(axis + order.index(i) for i in range(len(atoms))), *range(axis + len(atoms), len(split))]
+    return jnp.transpose(jnp.reshape(array, split), axes).reshape(array.shape)
+
+
+def without(atoms: Atoms, taken: Atoms) -> Atoms | None:
+    """Return the atoms that are left when some of the entries are fixed, or ``None`` where those are not among them."""
+    left = list(atoms)
+    for stride, n in taken:
+        around = [a for a in left if a.stride <= stride and stride * n <= a.stride * a.size]
+        if not around or stride % around[0].stride or (around[0].stride * around[0].size) % (stride * n):
+            return None
+        (start, length), place = around[0], left.index(around[0])
+        rest = [Atom(stride * n, start * length // (stride * n)), Atom(start, stride // start)]
+        left[place : place + 1] = [atom for atom in rest if atom.size > 1]
+    return tuple(left)
 
 
 def restore(array: Array, parts: Sequence[Atoms], shape: Sequence[int]) -> Array:

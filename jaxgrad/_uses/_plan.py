@@ -13,7 +13,7 @@ from jaxgrad._uses._rules import Split, outer_factors, split_of
 from jaxgrad._uses._views import Path, Site
 from jaxgrad._uses._walk import walk
 
-__all__ = ["LeafPlan", "ParamUse", "Plan", "make_plan", "vmap_plan"]
+__all__ = ["LeafPlan", "ParamUse", "Plan", "joined", "make_plan", "oriented", "vmap_plan"]
 
 TRAFFIC = 16
 """What writing and reading an entry of a per-example gradient costs, in multiply-adds.
@@ -152,9 +152,9 @@ def _plan_leaf(index: int, leaf: Any, sites: dict[Path, Site], escapes: dict[int
     places = [(site, k) for site, k in places if _count(site, k)[0]]
     if not places:
         return LeafPlan("unused", "the loss does not depend on it", shape, dtype)
-    splits = [_joined(split_of(site, site.view.pieces[k])) for site, k in places]
-    base = _oriented(splits[0])
-    if any(_oriented(split) != base for split in splits):
+    splits = [joined(split_of(site, site.view.pieces[k])) for site, k in places]
+    base = oriented(splits[0])
+    if any(oriented(split) != base for split in splits):
         return LeafPlan("tap", "its uses split its axes in different ways", shape, dtype)
     uses = tuple(ParamUse(site.path, k, split != base) for (site, k), split in zip(places, splits, strict=True))
     counts = [_count(site, k) for site, k in places]
@@ -176,12 +176,12 @@ def _choose(plan: LeafPlan) -> LeafPlan:
     return formed._replace(why=why)
 
 
-def _joined(split: Split) -> Split:
+def joined(split: Split) -> Split:
     """Return a split with each side in the order of the leaf."""
     return Split(*map(_layout.coalesce, split))
 
 
-def _oriented(split: Split) -> Split:
+def oriented(split: Split) -> Split:
     """Return a split whose left side is the one that moves slowest through the leaf."""
     return split if split.left >= split.right else Split(split.groups, split.right, split.left)
 

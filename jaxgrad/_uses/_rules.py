@@ -22,7 +22,7 @@ from jaxgrad._uses._layout import Atoms
 from jaxgrad._uses._program import shape_of
 from jaxgrad._uses._views import Piece, Site, View
 
-__all__ = ["Split", "has_rule", "outer_factors", "split_of"]
+__all__ = ["Split", "dot_axes", "has_rule", "kernel_atoms", "matrix_of", "outer_factors", "split_of", "windows"]
 
 
 class Split(NamedTuple):
@@ -40,7 +40,10 @@ def has_rule(eqn: JaxprEqn, position: int, view: View) -> bool:
         return single or view.axis not in params["dimension_numbers"][1][position]
     if eqn.primitive.name == "conv_general_dilated":
         return (
-            single and position == 1 and params["batch_group_count"] == 1 and _kernel(eqn, view.pieces[0]) is not None
+            single
+            and position == 1
+            and params["batch_group_count"] == 1
+            and kernel_atoms(eqn, view.pieces[0]) is not None
         )
     return eqn.primitive.name == "gather" and single and position == 0 and _is_lookup(eqn)
 
@@ -49,10 +52,10 @@ def split_of(site: Site, piece: Piece) -> Split:
     """Say which entries of the leaf the factors of a site run over."""
     loops: Atoms = tuple(atom for atoms in piece.loops if atoms is not None for atom in atoms)
     if site.eqn.primitive.name == "dot_general":
-        batch, contracted, free = _dot_axes(site)[site.position]
+        batch, contracted, free = dot_axes(site)[site.position]
         groups, left, right = (_joined(piece, axes) for axes in (batch, contracted, free))
     elif site.eqn.primitive.name == "conv_general_dilated":
-        kernel = _kernel(site.eqn, piece)
+        kernel = kernel_atoms(site.eqn, piece)
         assert kernel is not None, "checked by has_rule"
         groups, right, *window = kernel
         left = tuple(itertools.chain.from_iterable(window))
@@ -104,7 +107,7 @@ def _joined(piece: Piece, axes: Sequence[int]) -> Atoms:
     return tuple(atom for axis in axes for atom in piece.layout[axis])
 
 
-def _dot_axes(site: Site) -> list[tuple[list[int], list[int], list[int]]]:
+def dot_axes(site: Site) -> list[tuple[list[int], list[int], list[int]]]:
     """Return the batch, contracted and free axes of both operands of a dot_general."""
     contracted, batch = site.eqn.params["dimension_numbers"]
     ranks = [len(shape_of(atom).shape) for atom in site.eqn.invars]
@@ -116,7 +119,7 @@ def _dot_axes(site: Site) -> list[tuple[list[int], list[int], list[int]]]:
 
 def _dot(site: Site, index: int, operand: Array, cotangent: Array) -> tuple[Array, Array]:
     """Activations over their contracted axes times cotangents over the free axes of the weight."""
-    axes = _dot_axes(site)
+    axes = dot_axes(site)
     (batch, contracted, free), (_, view_contracted, view_free) = axes[1 - site.position], axes[site.position]
     rows, entries = list(range(len(batch), len(batch) + len(free))), list(range(len(batch) + len(free), cotangent.ndim))
     if site.position == 0:
@@ -130,8 +133,8 @@ def _dot(site: Site, index: int, operand: Array, cotangent: Array) -> tuple[Arra
     elif len(site.view.pieces) > 1:
         axis = entries[view_free.index(site.view.axis)]
         cotangent = lax.slice_in_dim(cotangent, start, start + length, axis=axis)
-    left = _matrix(operand, batch, free, contracted)
-    return left, _matrix(cotangent, list(range(len(batch))), rows, entries)
+    left = matrix_of(operand, batch, free, contracted)
+    return left, matrix_of(cotangent, list(range(len(batch))), rows, entries)
 
 
 def _window(view: View, index: int) -> tuple[int, int]:
@@ -140,13 +143,13 @@ def _window(view: View, index: int) -> tuple[int, int]:
     return sum(lengths[:index]), lengths[index]
 
 
-def _matrix(array: Array, groups: Sequence[int], rows: Sequence[int], entries: Sequence[int]) -> Array:
+def matrix_of(array: Array, groups: Sequence[int], rows: Sequence[int], entries: Sequence[int]) -> Array:
     """Bring an array into the shape ``(groups, rows, entries)``."""
     shape = [math.prod(array.shape[i] for i in axes) for axes in (groups, rows, entries)]
     return jnp.reshape(jnp.transpose(array, [*groups, *rows, *entries]), shape)
 
 
-def _kernel(eqn: JaxprEqn, piece: Piece) -> list[Atoms] | None:
+def kernel_atoms(eqn: JaxprEqn, piece: Piece) -> list[Atoms] | None:
     """Return the atoms of a kernel by groups, channels out, window and channels in, or ``None`` if they mix."""
     out, into, *window = eqn.params["dimension_numbers"].rhs_spec
     groups, shape = eqn.params["feature_group_count"], shape_of(eqn.invars[1]).shape
@@ -172,6 +175,11 @@ def _conv(site: Site, _: int, operand: Array, cotangent: Array) -> tuple[Array, 
 
 def _patches(x: Array, kernel: Sequence[int], out: Sequence[int], params: dict[str, Any]) -> Array:
     """Gather the window of every output position: ``(batch, *out, window, channels)``."""
+    return jnp.stack(windows(x, kernel, out, params), axis=-2)
+
+
+def windows(x: Array, kernel: Sequence[int], out: Sequence[int], params: dict[str, Any]) -> list[Array]:
+    """Return what every place of a kernel meets at every output position, each ``(batch, *out, channels)``."""
     edges = [(lo, hi, d - 1) for (lo, hi), d in zip(params["padding"], params["lhs_dilation"], strict=True)]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
     strides, dilation = params["window_strides"], params["rhs_dilation"]
@@ -180,7 +188,7 @@ def _patches(x: Array, kernel: Sequence[int], out: Sequence[int], params: dict[s
         start = [o * d for o, d in zip(offset, dilation, strict=True)]
         stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, out, strides, strict=True)]
         slices.append(lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *strides, 1)))
-    return jnp.stack(slices, axis=-2)
+    return slices
 
 
 def _is_lookup(eqn: JaxprEqn) -> bool:
@@ -199,7 +207,9 @@ def _gather(site: Site, _: int, operand: Array, cotangent: Array) -> tuple[OneHo
     last = min(shape_of(site.eqn.invars[0]).shape[axis] - 1, int(jnp.iinfo(operand.dtype).max))
     ids = operand.reshape(1, -1)
     places = [i for i in range(cotangent.ndim) if i not in numbers.offset_dims]
-    right = _matrix(cotangent, [], places, numbers.offset_dims)[None] if cotangent.ndim else cotangent.reshape(1, 1, 1)
+    right = (
+        matrix_of(cotangent, [], places, numbers.offset_dims)[None] if cotangent.ndim else cotangent.reshape(1, 1, 1)
+    )
     if mode != lax.GatherScatterMode.CLIP:
         inside = (ids >= 0) & (ids <= last)
         right = jnp.where(inside[..., None], right, jnp.zeros_like(right))

@@ -11,7 +11,7 @@ from jaxgrad._uses._program import Body, shape_of
 from jaxgrad._uses._rules import has_rule
 from jaxgrad._uses._views import Path, Piece, Site, View
 
-__all__ = ["Found", "walk"]
+__all__ = ["Found", "structural", "walk"]
 
 
 RESHAPES = {"reshape", "squeeze", "expand_dims", "broadcast_in_dim"}
@@ -67,7 +67,7 @@ def _walk_use(
     found: Found,
 ) -> None:
     """Sort one use of views: a view again, a site, or an operation without a rule."""
-    view = _structural(eqn, held, views) if held == moving else None
+    view = structural(eqn, held, views) if held == moving else None
     if view is not None:
         views[eqn.outvars[0]] = view
         return
@@ -85,7 +85,7 @@ def _escape(view: View, why: str, found: Found) -> None:
         found.escapes.setdefault(piece.leaf, why)
 
 
-def _structural(eqn: JaxprEqn, held: list[int], views: dict[Any, View]) -> View | None:
+def structural(eqn: JaxprEqn, held: list[int], views: dict[Any, View]) -> View | None:
     """Return the view that an equation makes of views, where it only moves their entries."""
     name, (first, *others) = eqn.primitive.name, [views[eqn.invars[j]] for j in held]
     out = shape_of(eqn.outvars[0])

@@ -1,6 +1,5 @@
 """Optimizer steps on the leaves that a loss touches, each with a state of its own."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +8,10 @@ import optax
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad.multi_loss._heads import Touches, entries
 from jaxgrad.multi_loss._linearize import Linearized
 
 __all__ = ["LeafUpdates", "Touches", "start_updates"]
-
-Touches = Sequence[Wrt] | Mapping[str, Wrt] | None
-"""Which leaves each loss moves: patterns or a predicate for each of them, by index or key; or what it depends on."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class LeafUpdates:
         """Say of every leaf that counts whether loss ``k`` moves it."""
         if touches is None:
             return here.touches(k)
-        marks = _tree.selected(self.params, _entries(touches, here)[k])
+        marks = _tree.selected(self.params, entries("touches", touches, here)[k])
         return [mark for mark, counts in zip(marks, self.chosen, strict=True) if counts]
 
 
@@ -66,18 +63,3 @@ def start_updates(optimizer: Any, params: Params, states: Tree, wrt: Wrt) -> Lea
 def _keep_dtype(new: Any, old: Any) -> Any:
     """Return a part of a state in the dtype that it had, so that it fits the next step."""
     return new if new.dtype == old.dtype else new.astype(old.dtype)
-
-
-def _entries(touches: Any, here: Linearized) -> list[Wrt]:
-    """Return what the user says of each loss, in the order of the rows.
-
-    Raises:
-        ValueError: If there is not one entry for each loss.
-    """
-    if isinstance(touches, Mapping) and isinstance(here.losses, Mapping) and set(touches) == set(here.losses):
-        return [touches[key] for key in sorted(touches)]
-    if isinstance(touches, list | tuple) and not isinstance(here.losses, Mapping) and len(touches) == here.count:
-        return list(touches)
-    keys = f"keys {sorted(here.losses)}" if isinstance(here.losses, Mapping) else f"length {here.count}"
-    message = f"touches must have one entry for each loss, {keys}; got {touches!r}"
-    raise ValueError(message)

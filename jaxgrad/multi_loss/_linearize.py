@@ -5,19 +5,25 @@ transpose of the part of that program which the loss needs, so a backward does n
 NaN does not reach it, and the leaves that the part does not read are those that the loss does not touch.
 """
 
+import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 
-from jaxgrad import _jaxpr, _sharding
+from jaxgrad import _check, _jaxpr, _sharding
 from jaxgrad._jaxpr import ClosedJaxpr, Jaxpr
 from jaxgrad._types import Array, AxisName, Params, Tree
 from jaxgrad.multi_loss import _losses
+from jaxgrad.multi_loss._entry import entry
 
-__all__ = ["Linearized", "linearize"]
+__all__ = ["Linearized", "Slope", "linearize", "transposed"]
+
+Slope = Array | None
+"""A gradient by one leaf; ``None`` where the loss does not touch it."""
 
 
 @dataclass(frozen=True)
@@ -31,72 +37,148 @@ class Linearized:
     leaves: list[Array]
     """The leaves of the parameters."""
     linear: ClosedJaxpr
-    """Maps tangents of the leaves to those of the losses: one output a loss, or one for them all."""
+    """Maps tangents of the leaves to those of the losses: a scalar for each, or an array that was computed as a whole
+    for several."""
     cast: list[frozenset[Hashable]]
     """The mesh axes over which each leaf was cast to differ, so that its gradient is the device's own."""
     axis_name: AxisName
     """Where the losses and the gradients are means over devices."""
 
     @property
+    def sizes(self) -> list[int]:
+        """Return how many losses each result of the program holds."""
+        return [aval.size for aval in self.linear.out_avals]
+
+    @property
+    def starts(self) -> list[int]:
+        """Return the first loss of each result."""
+        return [0, *itertools.accumulate(self.sizes)][:-1]
+
+    @property
     def count(self) -> int:
         """Return the number of losses."""
-        return self.losses.size if _losses.is_array(self.losses) else len(jax.tree.leaves(self.losses))
+        return sum(self.sizes)
+
+    @property
+    def names(self) -> list[str]:
+        """Return what to call each loss in a message."""
+        if _losses.is_array(self.losses):
+            return [f"losses[{k}]" for k in range(self.count)]
+        return [_check.locate("losses", path) for path, _ in jtu.tree_leaves_with_path(self.losses)]
+
+    def is_whole(self, result: int) -> bool:
+        """Say whether a result holds the entries of an array that is computed as a whole."""
+        return self.linear.out_avals[result].shape != ()
+
+    def own(self, result: int) -> frozenset[Hashable]:
+        """Return the mesh axes over which a result differs from device to device."""
+        return _sharding.varying(self.linear.out_avals[result])
 
     def loss(self, k: int) -> Array:
         """Return the value of loss ``k``."""
         return self.losses[k] if _losses.is_array(self.losses) else jax.tree.leaves(self.losses)[k]
 
-    @property
-    def apart(self) -> bool:
-        """Say whether each loss is an output of its own; else they are the entries of one array."""
-        return self.linear.out_avals[0].shape == ()
-
     def touches(self, k: int) -> list[bool]:
         """Say of every leaf whether loss ``k`` depends on it, judged by the program and not by numbers."""
-        return self._part(k)[1]
+        return self._part(self._place(k)[0])[1]
 
     def row(self, k: int) -> list[Array]:
         """Return the gradient of loss ``k`` by leaf; zeros where the loss does not touch a leaf."""
-        out = self.linear.out_avals[0]
-        seed = jnp.ones((), out.dtype) if self.apart else jnp.zeros(out.shape, out.dtype).at[k].set(1)
-        return self._over_devices(k, self._pull_back(k, seed))
+        slopes = enumerate(self.slopes(k))
+        return [self.untouched(k, i) if slope is None else slope for i, slope in slopes]
 
-    def rows(self, chunk: int | None) -> list[Array]:
-        """Return all gradients by leaf, along a new leading axis.
+    def slopes(self, k: int) -> list[Slope]:
+        """Return the gradient of loss ``k`` by leaf."""
+        result, place = self._place(k)
+        if self.is_whole(result):
+            return self.over_devices(result, self.pull_back_entry(result, place))
+        return self.over_devices(result, self.pull_back([result], [jnp.ones((), self.linear.out_avals[result].dtype)]))
 
-        Args:
-            chunk: How many entries of an array of losses to pull back together; ``None`` for all.
-        """
-        if self.apart:
-            return [jnp.stack(rows) for rows in zip(*map(self.row, range(self.count)), strict=True)]
-        seeds = jnp.eye(self.count, dtype=self.linear.out_avals[0].dtype)
-        found = jax.lax.map(lambda seed: self._pull_back(0, seed), seeds, batch_size=chunk or self.count)
-        return self._over_devices(0, found)
+    def untouched(self, k: int, i: int) -> Array:
+        """Return the zeros of leaf ``i`` in the row of loss ``k``."""
+        zeros: list[Slope] = [jnp.zeros_like(leaf) if i == j else None for j, leaf in enumerate(self.leaves)]
+        (found,) = [slope for slope in self.over_devices(self._place(k)[0], zeros) if slope is not None]
+        return found
 
-    def _over_devices(self, k: int, slopes: list[Array]) -> list[Array]:
-        """Sum over the devices that share loss ``k``, where the user has reduced it, and take the mean asked for."""
-        own = _sharding.varying(self._result(k))
-        shared: list[Any] = [tuple(cast - own) for cast in self.cast]
-        whole = [_sharding.sum_over(slope, axes) for slope, axes in zip(slopes, shared, strict=True)]
-        return _sharding.mean_over(whole, self.axis_name)
+    def combined(self, weights: Array) -> list[Array]:
+        """Return the gradient of the weighted sum of the losses by leaf: one backward."""
+        groups: dict[Any, list[int]] = {}
+        for result in range(len(self.sizes)):
+            groups.setdefault(self.own(result), []).append(result)
+        found = [
+            self.over_devices(results[0], self.pull_back(results, self._seeds(results, weights)))
+            for results in groups.values()
+        ]
+        return [
+            sum(slopes[1:], slopes[0]) if (slopes := [s for s in column if s is not None]) else self.untouched(0, i)
+            for i, column in enumerate(zip(*found, strict=True))
+        ]
 
-    def _result(self, k: int) -> Any:
-        """Return the type of the result that holds loss ``k``."""
-        return self.linear.out_avals[k if self.apart else 0]
+    def over_devices(self, result: int, slopes: Sequence[Slope]) -> list[Slope]:
+        """Sum over the devices that share a loss, where the user has reduced it, and take the mean asked for."""
 
-    def _part(self, k: int) -> tuple[Jaxpr, list[bool]]:
-        """Return what loss ``k`` needs of the linear program, and which leaves that reads."""
-        wanted = [i == k or not self.apart for i in range(len(self.linear.out_avals))]
-        return _jaxpr.needed(self.linear.jaxpr, wanted)
+        def whole(slope: Array, cast: frozenset[Hashable]) -> Array:
+            shared: Any = tuple(cast - self.own(result))
+            return _sharding.mean_over(_sharding.sum_over(slope, shared), self.axis_name)
 
-    def _pull_back(self, k: int, seed: Array) -> list[Array]:
-        """Transpose the part of loss ``k``."""
-        part, used = self._part(k)
-        read = [leaf for leaf, hit in zip(self.leaves, used, strict=True) if hit]
-        seed = _sharding.vary(seed, _sharding.varying(self._result(k)))
-        transposed = jax.linear_transpose(lambda *ts: jax.core.eval_jaxpr(part, self.linear.consts, *ts), *read)
-        found = iter(transposed([seed]))
-        return [next(found) if hit else jnp.zeros_like(leaf) for leaf, hit in zip(self.leaves, used, strict=True)]
+        pairs = zip(slopes, self.cast, strict=True)
+        return [None if slope is None else whole(slope, cast) for slope, cast in pairs]
+
+    def pull_back(self, results: Sequence[int], seeds: Sequence[Array]) -> list[Slope]:
+        """Transpose the part of some results, which vary over the same axes."""
+        seeds = [_sharding.vary(seed, self.own(results[0])) for seed in seeds]
+        jaxpr = self.linear.jaxpr
+        part = _jaxpr.restricted(jaxpr, [jaxpr.outvars[result] for result in results])
+        return transposed(part, self.linear.consts, self.leaves, seeds)
+
+    def pull_back_entry(self, result: int, place: Any) -> list[Slope]:
+        """Transpose what one entry of an array needs; ``place`` may be traced."""
+        seed = _sharding.vary(jnp.ones((), self.linear.out_avals[result].dtype), self.own(result))
+        part, used = self._part(result)
+
+        def one(*tangents: Array) -> list[Array]:
+            return [entry(part, self.linear.consts, tangents, place)]
+
+        return _transposed(one, used, self.leaves, [seed])
+
+    def _place(self, k: int) -> tuple[int, int]:
+        """Return which result holds loss ``k``, and where."""
+        result = max(r for r, start in enumerate(self.starts) if start <= k)
+        return result, k - self.starts[result]
+
+    def _part(self, result: int) -> tuple[Jaxpr, list[bool]]:
+        """Return what a result needs of the linear program, and which leaves that reads."""
+        return _jaxpr.needed(self.linear.jaxpr, [i == result for i in range(len(self.sizes))])
+
+    def _seeds(self, results: Sequence[int], weights: Array) -> list[Array]:
+        """Return the weights of the losses in some results, in the dtypes of the losses."""
+        pairs = [(self.starts[result], self.linear.out_avals[result]) for result in results]
+        return [weights[k : k + aval.size].reshape(aval.shape).astype(aval.dtype) for k, aval in pairs]
+
+
+def transposed(jaxpr: Jaxpr, consts: Sequence[Any], like: Sequence[Any], seeds: Sequence[Array]) -> list[Slope]:
+    """Pull cotangents of the results of a linear program back to its arguments.
+
+    Args:
+        jaxpr: The open program.
+        consts: Its constants.
+        like: Arrays, or types, of what the arguments are.
+        seeds: The cotangents.
+
+    Returns:
+        The cotangents of the arguments; ``None`` for those that the program does not read.
+    """
+    part, used = _jaxpr.needed(jaxpr, [True] * len(jaxpr.outvars))
+    return _transposed(lambda *tangents: jax.core.eval_jaxpr(part, consts, *tangents), used, like, seeds)
+
+
+def _transposed(
+    linear: Callable[..., list[Array]], used: Sequence[bool], like: Sequence[Any], seeds: Sequence[Array]
+) -> list[Slope]:
+    """Transpose a linear function of those arguments that are used."""
+    read = [kind for kind, hit in zip(like, used, strict=True) if hit]
+    found = iter(jax.linear_transpose(linear, *read)(list(seeds)) if read else ())
+    return [next(found) if hit else None for hit in used]
 
 
 def linearize(
@@ -111,27 +193,36 @@ def linearize(
     losses, push, aux = jax.linearize(lambda *xs: fun(structure.unflatten(xs), *data), *leaves, has_aux=True)
     linear = jax.make_jaxpr(lambda *ts: jax.tree.leaves(push(*ts)))(*leaves)
     _jaxpr.refuse_refs(linear.jaxpr, "losses_fn")
-    if _losses.is_array(losses) and _unstack(linear.jaxpr, linear.consts, leaves) is not None:
-        linear = jax.make_jaxpr(lambda *ts: _unstack(linear.jaxpr, linear.consts, ts))(*leaves)
+    # a call would hide from the losses what they share, and what each has for itself
+    linear = jax.make_jaxpr(lambda *ts: _inlined(linear, ts))(*leaves)
+    if _losses.is_array(losses):
+        linear = _unstacked(linear, leaves)
     return Linearized(_sharding.mean_over(losses, axis_name), aux, leaves, linear, cast, axis_name)
 
 
-def _unstack(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Array] | None:
-    """Evaluate a program up to the operation that stacks scalars into its only output.
+def _inlined(linear: ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
+    """Evaluate a program with the bodies of its calls in their places."""
 
-    Returns:
-        The scalars; ``None`` where the output is no stack of scalars.
+    def operate(eqn: _jaxpr.JaxprEqn, values: list[Any]) -> list[Any]:
+        body = _jaxpr.call(eqn)
+        return _jaxpr.bind(eqn, *values) if body is None else _inlined(body, values)
+
+    return _jaxpr.evaluate(linear.jaxpr, linear.consts, args, operate)
+
+
+def _unstacked(linear: ClosedJaxpr, leaves: list[Array]) -> ClosedJaxpr:
+    """Return a program of one array with the parts that the array is joined from for results: scalars where they are.
+
+    Where the array is not joined from parts it is the only result, as before.
     """
-    (out,) = jaxpr.outvars
-    made = [eqn for eqn in jaxpr.eqns if any(var is out for var in eqn.outvars)]
-    if not made:
-        return None
-    eqn = made[0]
-    operands = jax.core.eval_jaxpr(_jaxpr.restricted(jaxpr, eqn.invars), consts, *args)
-    body = _jaxpr.call(eqn)
-    if body is not None:
-        (position,) = [i for i, var in enumerate(eqn.outvars) if var is out]
-        return _unstack(_jaxpr.restricted(body.jaxpr, [body.jaxpr.outvars[position]]), body.consts, operands)
-    if eqn.primitive.name in ("stack", "concatenate") and all(x.size == 1 for x in operands):
-        return [x.reshape(()) for x in operands]
-    return None
+    (out,) = linear.jaxpr.outvars
+    made = [eqn for eqn in linear.jaxpr.eqns if any(var is out for var in eqn.outvars)]
+    if not made or made[0].primitive.name not in ("stack", "concatenate"):
+        return linear
+    parts = _jaxpr.ClosedJaxpr(_jaxpr.restricted(linear.jaxpr, made[0].invars), linear.consts)
+
+    def apart(*tangents: Array) -> list[Array]:
+        found = jax.core.eval_jaxpr(parts.jaxpr, parts.consts, *tangents)
+        return [x.reshape(()) if x.size == 1 else x for x in found if x.size]
+
+    return jax.make_jaxpr(apart)(*leaves)

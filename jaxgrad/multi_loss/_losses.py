@@ -64,11 +64,11 @@ def _check_array(losses: Any) -> None:
 
 
 def _check_scalars(losses: Tree) -> None:
-    """Refuse losses that are no real scalars, and losses of several dtypes.
+    """Refuse losses that are no real scalars.
 
     Raises:
         ValueError: If there is no loss, or one has axes.
-        TypeError: If one is no real floating-point number, or their dtypes differ.
+        TypeError: If one is no real floating-point number.
     """
     named = [(_check.locate("loss", path), leaf) for path, leaf in jtu.tree_leaves_with_path(losses)]
     if not named:
@@ -78,8 +78,6 @@ def _check_scalars(losses: Tree) -> None:
     _complain(TypeError, "losses_fn must return real floating-point scalars; every loss must be one:", no_numbers)
     with_axes = [(name, loss) for name, loss in named if jnp.shape(loss) != ()]
     _complain(ValueError, "every loss must be a scalar; reduce it with .mean() or .sum():", with_axes)
-    if len({loss.dtype for _, loss in named if hasattr(loss, "dtype")}) > 1:
-        _complain(TypeError, "the losses must share one dtype; convert them with .astype:", named)
 
 
 def _is_real(loss: Any) -> bool:

@@ -91,9 +91,8 @@ def sequential_updates(
     Raises:
         ValueError: If ``states`` are not those of `init_states`, ``touches`` has not one entry for each loss, there is
             no loss, a loss is no scalar, a pattern selects nothing, or ``axis_name`` is no axis around.
-        TypeError: If ``optimizer`` is no optax transformation, a loss is no real floating-point number, the dtypes of
-            the losses differ, a leaf that counts is no real floating-point array, or ``losses_fn`` returns no pair with
-            ``has_aux``.
+        TypeError: If ``optimizer`` is no optax transformation, a loss is no real floating-point number, a leaf that
+            counts is no real floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
 
     Cost:
         ``K`` forwards and ``K`` backwards, each without the other losses, and an optimizer step for each.

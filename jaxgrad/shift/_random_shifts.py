@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -15,7 +15,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, Params, T, Tree
 
-__all__ = ["random_shifts"]
+__all__ = ["SAMPLERS", "draw_leaves", "random_shifts", "scales_of"]
 
 
 def _uniform(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -82,13 +82,13 @@ def random_shifts(
     num_shifts = _check.count(num_shifts, "num_shifts", least=1)
     _check.choice(distribution, "distribution", tuple(SAMPLERS))
     leaves, structure = jax.tree.flatten(params)
-    draws = _draw(SAMPLERS[distribution], key, leaves, num_shifts)
-    scaled = [draw * jnp.asarray(s, draw.dtype) for draw, s in zip(draws, _scales(params, scale), strict=True)]
+    draws = draw_leaves(SAMPLERS[distribution], key, leaves, num_shifts)
+    scaled = [draw * jnp.asarray(s, draw.dtype) for draw, s in zip(draws, scales_of(params, scale), strict=True)]
     shifts = [shift.astype(leaf.dtype) for shift, leaf in zip(scaled, leaves, strict=True)]
     return jax.tree.unflatten(structure, shifts)
 
 
-def _draw(sampler: Callable[..., Array], key: Key, leaves: list[Array], num_shifts: int) -> list[Array]:
+def draw_leaves(sampler: Callable[..., Array], key: Key, leaves: Sequence[Any], num_shifts: int) -> list[Array]:
     """Draw for every leaf from a key of its own; leaves of one shape share one generator, which compiles slowly.
 
     It draws them flat: the bits are the same, and over three axes XLA takes five times as long to compile it. In
@@ -106,7 +106,7 @@ def _draw(sampler: Callable[..., Array], key: Key, leaves: list[Array], num_shif
     return [draws[i].reshape(num_shifts, *leaf.shape) for i, leaf in enumerate(leaves)]
 
 
-def _scales(params: Params, scale: Any) -> list[Any]:
+def scales_of(params: Params, scale: Any) -> list[Any]:
     """Return the scale of every leaf, from one number or a tree of them."""
     if jtu.all_leaves([scale]) and jnp.shape(scale) == ():
         _check.number(scale, "scale")

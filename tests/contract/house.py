@@ -22,6 +22,8 @@ EAGER: dict[str, str] = {
     "curvature.operator": "returns an object, whose products are jitted",
     "nth.register_rule": "enters a rule, computes nothing",
     "per_example.explain": "returns a plan, not arrays",
+    "shift.explain": "returns a plan, not arrays",
+    "shift.ivon": "builds the functions of an optimizer",
     "per_example.dp_aggregate": "builds an optax transformation",
     "curvature.over_batches": "a loop of the host over an iterator; its step is compiled",
     "curvature.stack_batches": "moves the rows of a data set on the host, once",
@@ -42,6 +44,7 @@ EAGER: dict[str, str] = {
         ),
         "builds a pair of functions, init and update, as optax does",
     ),
+    "multi_loss.draw_conflicts": "draws a picture",
 }
 """Public names that are not jitted functions of arrays."""
 
@@ -49,8 +52,11 @@ NO_TWIN: dict[str, str] = {
     "curvature.operator": "an object around a product, which has the twin",
     "nth.register_rule": "torch has no Taylor mode to register with",
     "per_example.explain": "a plan of our engine",
+    "shift.explain": "a plan of our engine",
+    "shift.low_rank_shifts": "reads the matrices off a traced loss; torch is given the sums, and has their moments",
     "per_example.dp_aggregate": "clipped_sum has the twin; its tests check the noise",
     "curvature.stack_batches": "moves rows, computes nothing",
+    "multi_loss.draw_conflicts": "draws what conflicts has computed",
 }
 """Public names without a torch twin."""
 
@@ -59,8 +65,10 @@ NO_ROW: dict[str, str] = {
     "curvature.over_batches": "a contender in the row of over_dataset",
     "curvature.stack_batches": "moves rows, computes nothing",
     "curvature.weighted_loss": "adds up the losses of over_dataset, whose row has it",
+    "multi_loss.draw_conflicts": "draws a picture",
     "nth.registry": "register_rule computes nothing",
     "per_example.explain": "traces, computes nothing",
+    "shift.explain": "traces, computes nothing",
     "per_example.dp_aggregate": "clipped_sum and a normal draw",
 }
 """Algorithms (by file) without a benchmark row."""

@@ -60,6 +60,37 @@ def fresh_expected_gradient(array):
     return lambda params, shifts, x, y: shift.expected_gradient(loss, params, shifts, x, y)
 
 
+def evolution_gradient(params, shifts, x, y, **options):
+    return shift.evolution_gradient(mean_square, params, shifts, x, y, scale=1.0, **options)
+
+
+def fresh_evolution_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, shifts, x, y: shift.evolution_gradient(loss, params, shifts, x, y, scale=1.0)
+
+
+def score_function_gradient(params, shifts, x, y, **options):
+    return shift.score_function_gradient(mean_square, params, shifts, x, y, scale=1.0, **options)
+
+
+def fresh_score_function_gradient(array):
+    loss = fresh_loss(array)
+    return lambda params, shifts, x, y: shift.score_function_gradient(loss, params, shifts, x, y, scale=1.0)
+
+
+LOW_RANK = {"num_shifts": 2, "rank": 1, "scale": 0.1}
+
+
+def low_rank_shifts(params, x, y):
+    drawn = shift.low_rank_shifts(mean_square, params, x, y, key=jax.random.key(0), **LOW_RANK)
+    return dict(enumerate(jax.tree.leaves(drawn)))
+
+
+def fresh_low_rank_shifts(array):
+    loss = fresh_loss(array)
+    return lambda params, x, y: shift.low_rank_shifts(loss, params, x, y, key=jax.random.key(0), **LOW_RANK)
+
+
 def extragradient(params, x, y, **options):
     return shift.extragradient(mean_square, params, x, y, learning_rate=0.1, **options)
 
@@ -117,6 +148,21 @@ ROWS = {
     "shift.gradient": Example(gradient, inputs_with_a_shift, fresh_gradient, sharded=(2, 3)),
     "shift.value_and_grad": Example(value_and_grad, inputs_with_a_shift, fresh_value_and_grad, sharded=(2, 3)),
     "shift.expected_gradient": Example(expected_gradient, inputs_with_shifts, fresh_expected_gradient, sharded=(2, 3)),
+    "shift.evolution_gradient": Example(
+        evolution_gradient, inputs_with_shifts, fresh_evolution_gradient, sharded=(2, 3)
+    ),
+    "shift.score_function_gradient": Example(
+        score_function_gradient, inputs_with_shifts, fresh_score_function_gradient, sharded=(2, 3)
+    ),
+    "shift.low_rank_shifts": Example(
+        low_rank_shifts,
+        inputs,
+        fresh_low_rank_shifts,
+        sharded=(1, 2),
+        refuses=("float64", "float32", "bfloat16", "axis_name"),
+        reason="the loss is traced, not evaluated, so that there is no mean over a batch; each dtype has random numbers"
+        " of its own: tests/shift/test_low_rank_shifts.py checks the moments",
+    ),
     "shift.extragradient": Example(extragradient, inputs, fresh_extragradient, sharded=(1, 2)),
     "shift.value_and_extragradient": Example(
         value_and_extragradient, inputs, fresh_value_and_extragradient, sharded=(1, 2)

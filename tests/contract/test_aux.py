@@ -66,6 +66,11 @@ def at_every_shift(aux, params, shifts, *data):
     return jax.vmap(lambda shift: at_the_shift(aux, params, shift, *data))(shifts)
 
 
+def at_every_shift_both_ways(aux, params, shifts, *data):
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf], 1).reshape(-1, *leaf.shape[1:]), shifts)
+    return at_every_shift(aux, params, both, *data)
+
+
 def past_the_vector(aux, params, vector, *data):
     return aux(params, *data)
 
@@ -139,6 +144,8 @@ POINTS = {
     "shift.gradient": at_the_shift,
     "shift.value_and_grad": at_the_shift,
     "shift.expected_gradient": at_every_shift,
+    "shift.evolution_gradient": at_every_shift_both_ways,
+    "shift.score_function_gradient": at_every_shift,
     "curvature.hvp": past_the_vector,
     "curvature.jacobian_product": past_the_vector,
     "curvature.ggn_product": of_the_inputs,
@@ -149,6 +156,7 @@ POINTS = {
     "gradient.gradient_penalty": of_every_example,
     **{name: of_every_example for name in FUNCTIONS if name.startswith("per_example.")},
     "per_example.empirical_fisher_product": past_the_vector_of_every_example,
+    "multi_loss.momentum_gradients": past_the_vector,
     "multi_loss.simultaneous_updates": past_the_vector,
     "multi_loss.sequential_updates": past_the_vector,
     **{name: of_every_adapted_task for name in FUNCTIONS if name.startswith("meta.")},
@@ -205,6 +213,8 @@ WITHOUT = {
     "curvature.over_batches": "what it sums over batches has no room beside it",
     "curvature.over_dataset": "what it sums over batches has no room beside it",
     "curvature.weighted_loss": "an aux has no place in a sum",
+    "shift.low_rank_shifts": "traces the loss for the uses of its weights; a pair is taken as it comes",
+    "shift.explain": "traces the loss for the uses of its weights; a pair is taken as it comes",
     "meta.data_weights_gradient": "the losses of its examples are summed at every step",
     "meta.smoothness": "returns a record of three trainings",
     "meta.evolution_gradient": "two losses of two trajectories for every shift: none of them is that at hyper",
@@ -270,8 +280,11 @@ def test_aux_is_the_devices_own_where_the_loss_is_that_of_all(name, aux_row):
     assert_parity(aux, stack(own))
 
 
-# the first forward of sequential_updates is that of one loss, and the aux here is of both
-@pytest.mark.parametrize("name", one_in(2, [p for p in GIVEN if p.values[0] != "multi_loss.sequential_updates"]))
+OF_ONE_LOSS = ("multi_loss.momentum_gradients", "multi_loss.sequential_updates")
+"""The first forward is that of one loss, and the aux here is of both."""
+
+
+@pytest.mark.parametrize("name", one_in(2, [p for p in GIVEN if p.values[0] not in OF_ONE_LOSS]))
 def test_there_is_no_second_forward(name, aux_row):
     """The networks of the rows are made of tanh; what is not needed is left out of a program before it is counted."""
     row, _ = aux_row(name)

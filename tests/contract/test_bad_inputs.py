@@ -63,6 +63,7 @@ def update_with_dp(loss_fn, params):
 
 
 STATES = multi_loss.init_states(SGD, W)
+MOMENTA = multi_loss.init_momentum(W, 2)
 DRAWN = {"key": KEY, "num_samples": 2}
 
 
@@ -121,6 +122,15 @@ OF_A_LOSS = {
     "meta.reptile_gradient": lambda f, p: meta.reptile_gradient(f, p, TASKS, **INNER),
     "meta.truncated_gradient": lambda f, p: meta.truncated_gradient(f, p, TASKS, TASKS, window=1, **INNER),
     "meta.step_gradient": lambda f, p: meta.step_gradient(f, p, X, optimizer=SGD),
+    "multi_loss.aggregated_gradient": lambda f, p: multi_loss.aggregated_gradient(
+        both(f), p, X, weighting=jnp.diagonal
+    ),
+    "multi_loss.backwards": lambda f, p: multi_loss.backwards(both(f), p, X),
+    "multi_loss.gram": lambda f, p: multi_loss.gram(both(f), p, X),
+    "multi_loss.momentum_gradients": lambda f, p: multi_loss.momentum_gradients(
+        both(f), p, MOMENTA, X, weighting=jnp.diagonal
+    ),
+    "multi_loss.weighted_gradient": lambda f, p: multi_loss.weighted_gradient(both(f), p, X, weights=WEIGHTS),
     "multi_loss.sequential_updates": lambda f, p: multi_loss.sequential_updates(both(f), p, STATES, X, **TOUCHES),
     "multi_loss.gradients": lambda f, p: multi_loss.gradients(both(f), p, X),
     "multi_loss.losses_and_gradients": lambda f, p: multi_loss.losses_and_gradients(both(f), p, X),
@@ -138,6 +148,12 @@ OF_A_LOSS = {
     "per_example.random_projection": lambda f, p: per_example.random_projection(f, p, X, key=KEY, dim=2),
     "per_example.weighted_sum": lambda f, p: per_example.weighted_sum(f, p, X, weights=WEIGHTS),
     "shift.expected_gradient": lambda f, p: shift.expected_gradient(f, p, {"w": jnp.zeros((2, 2))}, X),
+    "shift.evolution_gradient": lambda f, p: shift.evolution_gradient(f, p, {"w": jnp.zeros((2, 2))}, X, scale=0.1),
+    "shift.explain": lambda f, p: shift.explain(f, p, X, rank=1),
+    "shift.low_rank_shifts": lambda f, p: shift.low_rank_shifts(f, p, X, key=KEY, num_shifts=2, rank=1),
+    "shift.score_function_gradient": lambda f, p: shift.score_function_gradient(
+        f, p, {"w": jnp.zeros((2, 2))}, X, scale=0.1
+    ),
     "shift.gradient": lambda f, p: shift.gradient(f, p, W, X),
     "shift.extragradient": lambda f, p: shift.extragradient(f, p, X, learning_rate=0.1),
     "shift.sam_gradient": lambda f, p: shift.sam_gradient(f, p, X, radius=0.1),
@@ -243,6 +259,14 @@ OF_A_TANGENT = {
         "shifts",
         lambda t: shift.expected_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X),
     ),
+    "shift.evolution_gradient": (
+        "shifts",
+        lambda t: shift.evolution_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X, scale=0.1),
+    ),
+    "shift.score_function_gradient": (
+        "shifts",
+        lambda t: shift.score_function_gradient(loss, W, jax.tree.map(lambda a: a[None], t), X, scale=0.1),
+    ),
     "shift.gradient": ("shift", lambda t: shift.gradient(loss, W, t, X)),
     "shift.value_and_grad": ("shift", lambda t: shift.value_and_grad(loss, W, t, X)),
 }
@@ -254,6 +278,9 @@ TAKES_NONE = {
     "curvature.predictive_covariance": "takes a model of any outputs",
     "curvature.stack_batches": "moves the rows of any arrays",
     "curvature.weighted_loss": "returns a function, differentiates nothing",
+    "multi_loss.conflicts": "takes a matrix that was computed",
+    "multi_loss.draw_conflicts": "draws what was computed",
+    "multi_loss.init_momentum": "momenta stand beside leaves that wrt= holds still, too",
     "multi_loss.init_states": "states stand beside leaves that wrt= holds still, too",
     **dict.fromkeys(
         (
@@ -273,6 +300,7 @@ TAKES_NONE = {
     ),
     "nth.register_rule": "a rule for a primitive",
     "per_example.values": "a function of any output, that is not differentiated",
+    "shift.ivon": "takes settings; its functions are given gradients",
 }
 
 INTEGERS = {

@@ -23,6 +23,7 @@ OF_ITS_OWN = (
     "per_example.dp_aggregate",
     "curvature.stack_batches",
     "curvature.weighted_loss",
+    "shift.ivon",
 )
 """What takes no parameters, or takes them later; its own tests tell."""
 FUNCTIONS = {name: thing for name, thing in public_functions().items() if is_function(thing) and name not in OF_ITS_OWN}
@@ -52,6 +53,14 @@ WITH_KEY = {
     ),
     "nth.stochastic_operator": lambda key: nth.stochastic_operator(loss, X[0], key=key, num_samples=2),
     "per_example.random_projection": lambda key: per_example.random_projection(loss, W, X, key=key, dim=2),
+    "shift.evolution_gradient": lambda key: shift.evolution_gradient(
+        loss, W, None, X, key=key, num_samples=2, scale=0.1
+    ),
+    "shift.expected_gradient": lambda key: shift.expected_gradient(loss, W, None, X, key=key, num_samples=2),
+    "shift.low_rank_shifts": lambda key: shift.low_rank_shifts(loss, W, X, key=key, num_shifts=2, rank=1),
+    "shift.score_function_gradient": lambda key: shift.score_function_gradient(
+        loss, W, None, X, key=key, num_samples=2, scale=0.1
+    ),
     "shift.random_shifts": lambda key: shift.random_shifts(W, key=key, num_shifts=2),
 }
 
@@ -67,7 +76,7 @@ def required(name, *given):
         "optimizer": optax.sgd(0.1), "num_steps": 1, "radius": 0.1, "learning_rate": 0.1, "clip_norm": 1.0,
         "touches": ["w", "w"], "key": jax.random.key(0), "num_samples": 2, "dim": 2, "weights": jnp.ones(2),
         "k": 1, "damping": 1.0, "strength": 1.0, "prior_precision": 1.0, "num_examples": 2, "window": 1, "scale": 0.1,
-        "output_loss": "squared_error",
+        "output_loss": "squared_error", "num_shifts": 2, "rank": 1,
     }  # fmt: skip
     parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
     return {p.name: known[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}

@@ -1,4 +1,7 @@
-"""`shift.expected_gradient` against a torch loop over the same shifts, a closed form, and its memory."""
+"""`shift.expected_gradient` against a torch loop over the same shifts, a closed form, and its memory.
+
+Shifts of low rank have tests of their own, in ``test_low_rank_shifts.py``.
+"""
 
 import functools
 
@@ -31,6 +34,69 @@ def test_matches_torch_at_the_same_shifts(unroll):
     assert_parity(got, want)
 
 
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_an_odd_number_of_shifts_is_taken_both_ways(chunk):
+    """The last chunk of three has a place that is filled up; aux has both signs of a shift in turns."""
+    problem = regression()
+    shifts = several(problem.params, 3)
+
+    def loss(params, x, y):
+        return mean_square(params, x, y), params["layer1"]["bias"]
+
+    options = {"antithetic": True, "chunk": chunk, "has_aux": True}
+    got, aux = expected_gradient(loss, problem.params, shifts, *problem.data, **options)
+    want = torch_ref.shift.expected_gradient(
+        mean_square_torch, problem.params_torch, to_torch(shifts), *problem.data_torch, antithetic=True
+    )
+    assert_parity(got, want)
+    moves = jnp.stack([shifts["layer1"]["bias"], -shifts["layer1"]["bias"]], 1).reshape(6, -1)
+    assert_parity(aux, problem.params["layer1"]["bias"][None] + moves)
+
+
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_every_example_sees_its_own_shift(chunk):
+    problem = regression()
+    shifts = several(problem.params, 7)
+    options = {"per_example": True}
+    got = expected_gradient(mean_square, problem.params, shifts, *problem.data, chunk=chunk, **options)
+    want = torch_ref.shift.expected_gradient(
+        mean_square_torch, problem.params_torch, to_torch(shifts), *problem.data_torch, **options
+    )
+    assert_parity(got, want)
+
+
+def test_the_standard_error_is_that_of_the_mean():
+    problem = regression()
+    shifts = several(problem.params, 4)
+    options = {"antithetic": True, "full_output": True, "wrt": "layer1"}
+    got = expected_gradient(mean_square, problem.params, shifts, *problem.data, **options)
+    del options["wrt"]
+    want = torch_ref.shift.expected_gradient(
+        mean_square_torch, problem.params_torch, to_torch(shifts), *problem.data_torch, **options
+    )
+    for ours, theirs in zip(got[:2], want[:2], strict=True):
+        assert_parity(ours["layer1"], theirs["layer1"])
+        assert not ours["layer0"]["weight"].any()
+    assert_parity(got.value, want.value)
+
+
+def test_what_is_drawn_are_the_numbers_of_random_shifts(key):
+    """Of the leaves that count; the others stay where they are."""
+    params = {"a": jnp.arange(1.0, 3.0), "b": jnp.ones(2)}
+
+    def loss(params, x):
+        return jnp.sum(jnp.sin(params["a"]) * params["b"] * x)
+
+    x, options = jnp.array([1.0, 2.0]), {"distribution": "uniform", "scale": 0.1}
+    got = expected_gradient(loss, params, None, x, key=key, num_samples=3, wrt="a", antithetic=True, **options)
+    rows = jax.vmap(lambda k: random_shifts({"a": params["a"]}, key=k, num_shifts=1, **options))(
+        jax.random.split(key, 3)
+    )
+    shifts = jax.tree.map(lambda leaf: leaf[:, 0], rows)
+    assert_parity(got, expected_gradient(loss, params, shifts, x, wrt="a", antithetic=True))
+    assert not got["b"].any()
+
+
 def test_one_shift_is_the_shifted_gradient():
     problem = regression()
     shifts = several(problem.params, 1)
@@ -61,6 +127,7 @@ def test_the_expectation_over_normal_shifts_of_a_quartic(key):
     assert abs(got - (8 + 3 * 2 * 0.25)) < 5 * error
 
 
+@pytest.mark.usefixtures("compiled_fully")
 def test_temporaries_do_not_grow_with_the_number_of_shifts():
     problem = regression((8, 32, 32, 2), 64)
 
@@ -77,6 +144,34 @@ def test_low_precision_is_summed_in_float32():
     got = expected_gradient(lambda w: w * 1.0, jnp.ones((), jnp.bfloat16), shifts)
     assert got.dtype == jnp.bfloat16
     assert got == 1
+
+
+def test_rejects_what_is_said_twice_or_not_at_all(key):
+    w = jnp.ones(2)
+    shifts = jnp.ones((3, 2))
+
+    def loss(w, x):
+        return jnp.sum(w * x)
+
+    def refuse(match, shifts, *data, error=ValueError, **options):
+        with pytest.raises(error, match=match):
+            expected_gradient(loss, w, shifts, *data, **options)
+
+    refuse("give the shifts themselves, or shifts=None and key= and num_samples=", None, w)
+    refuse("shifts=None and key= and num_samples=", None, w, key=key)
+    refuse("key= alone, since every example has one", None, shifts, key=key, num_samples=3, per_example=True)
+    refuse("shifts are given: leave out key", shifts, w, key=key)
+    refuse("shifts are given: leave out key, num_samples and rank", shifts, w, rank=1)
+    refuse("one shift an example: got 3 shifts for 2 examples", shifts, jnp.ones((2, 2)), per_example=True)
+    refuse("shifts of low rank are normal", None, w, key=key, num_samples=3, rank=1, distribution="uniform")
+    refuse("rank must be at least 1", None, w, key=key, num_samples=3, rank=0)
+    refuse("scale must be one number", None, w, key=key, num_samples=3, rank=1, scale=w)
+    refuse("two shifts or more; got 1", shifts[:1], w, full_output=True)
+    refuse("leave out chunk", shifts, w, full_output=True, chunk=2)
+    refuse("chunk must be at least 1", shifts, w, chunk=0)
+    refuse("distribution must be one of", None, w, key=key, num_samples=3, distribution="gauss")
+    refuse("scale must not be negative", None, w, key=key, num_samples=3, scale=-1.0)
+    refuse("key must be one random key", None, w, key=1.0, num_samples=3, error=TypeError)
 
 
 def test_rejects_shifts_that_do_not_fit():

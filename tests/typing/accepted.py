@@ -464,6 +464,20 @@ assert_type(multi_loss.losses_and_gradients(two, params, x, y), tuple[Pair, Dict
 assert_type(
     multi_loss.losses_and_gradients(two_and_report, params, x, y, has_aux=True), tuple[tuple[Pair, Report], Dict]
 )
+assert_type(multi_loss.gradients(two, params, x, y, shared="w", heads=(None, None)), Dict)
+assert_type(multi_loss.gram(two, params, x, y, chunk=1), jax.Array)
+assert_type(multi_loss.gram(two_and_report, params, x, y, has_aux=True), tuple[jax.Array, Report])
+assert_type(multi_loss.weighted_gradient(two, params, x, y, weights=(1.0, 2.0)), Dict)
+assert_type(multi_loss.aggregated_gradient(two, params, x, y, weighting=jnp.diagonal), Dict)
+assert_type(
+    multi_loss.aggregated_gradient(two, params, x, y, weighting=jnp.diagonal, groups=["w"], full_output=True).weights,
+    Any,
+)
+assert_type(multi_loss.backwards(two, params, x, y).gradient(0), Dict)
+assert_type(multi_loss.backwards(two_and_report, params, x, y, has_aux=True)[0].gram(), jax.Array)
+momenta = multi_loss.init_momentum(params, 2)
+assert_type(multi_loss.momentum_gradients(two, params, momenta, x, y, weighting=jnp.diagonal)[0], Dict)
+assert_type(multi_loss.conflicts(multi_loss.gram(two, params, x, y)).alignment, jax.Array)
 assert_type(multi_loss.simultaneous_updates(two, params, states, x, y, optimizer=sgd)[0], Dict)
 assert_type(multi_loss.stch({"a": 1.0, "b": x[0]}, mu=0.1), jax.Array)
 assert_type(multi_loss.geometric_mean(x), jax.Array)

@@ -1,8 +1,11 @@
-"""One forward and several backwards: a gradient for each of several losses."""
+"""One forward and several backwards: a gradient for each of several losses, and what to do with them."""
 
+from torch_ref.multi_loss._aggregated_gradient import aggregated_gradient as aggregated_gradient
 from torch_ref.multi_loss._aligned_mtl import aligned_mtl as aligned_mtl
+from torch_ref.multi_loss._backwards import backwards as backwards
 from torch_ref.multi_loss._cagrad import cagrad as cagrad
 from torch_ref.multi_loss._config import config as config
+from torch_ref.multi_loss._conflicts import conflicts as conflicts
 from torch_ref.multi_loss._cosmos import cosmos as cosmos
 from torch_ref.multi_loss._cr_mogm import cr_mogm as cr_mogm
 from torch_ref.multi_loss._dual_projection import dual_projection as dual_projection
@@ -20,12 +23,15 @@ from torch_ref.multi_loss._gradients import gradients as gradients
 from torch_ref.multi_loss._gradients import losses_and_gradients as losses_and_gradients
 from torch_ref.multi_loss._gradnorm import gradnorm as gradnorm
 from torch_ref.multi_loss._gradvac import gradvac as gradvac
+from torch_ref.multi_loss._gram import gram as gram
 from torch_ref.multi_loss._imtl_g import imtl_g as imtl_g
 from torch_ref.multi_loss._imtl_l import imtl_l as imtl_l
 from torch_ref.multi_loss._init_states import init_states as init_states
 from torch_ref.multi_loss._krum import krum as krum
 from torch_ref.multi_loss._mgda import mgda as mgda
 from torch_ref.multi_loss._modo import modo as modo
+from torch_ref.multi_loss._momentum_gradients import init_momentum as init_momentum
+from torch_ref.multi_loss._momentum_gradients import momentum_gradients as momentum_gradients
 from torch_ref.multi_loss._nash_mtl import nash_mtl as nash_mtl
 from torch_ref.multi_loss._pbi import pbi as pbi
 from torch_ref.multi_loss._pcd import pcd as pcd
@@ -37,11 +43,15 @@ from torch_ref.multi_loss._stch import stch as stch
 from torch_ref.multi_loss._trimmed_mean import trimmed_mean as trimmed_mean
 from torch_ref.multi_loss._uncertainty import uncertainty as uncertainty
 from torch_ref.multi_loss._upgrad import upgrad as upgrad
+from torch_ref.multi_loss._weighted_gradient import weighted_gradient as weighted_gradient
 
 __all__ = [
+    "aggregated_gradient",
     "aligned_mtl",
+    "backwards",
     "cagrad",
     "config",
+    "conflicts",
     "constant_weights",
     "cosmos",
     "cr_mogm",
@@ -55,14 +65,17 @@ __all__ = [
     "gradients",
     "gradnorm",
     "gradvac",
+    "gram",
     "imtl_g",
     "imtl_l",
+    "init_momentum",
     "init_states",
     "krum",
     "losses_and_gradients",
     "mean_weights",
     "mgda",
     "modo",
+    "momentum_gradients",
     "nash_mtl",
     "pbi",
     "pcd",
@@ -76,4 +89,5 @@ __all__ = [
     "trimmed_mean",
     "uncertainty",
     "upgrad",
+    "weighted_gradient",
 ]

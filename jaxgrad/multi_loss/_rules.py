@@ -1,0 +1,174 @@
+"""How a rule turns the gradients of several losses into one: by weights from their Gram matrix, or by itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxgrad import _check, _tree
+from jaxgrad._types import Array, Params, Tree, Wrt
+from jaxgrad.multi_loss._inner_products import inner_products
+from jaxgrad.multi_loss._linearize import Linearized
+from jaxgrad.multi_loss._rows import Blocks, filled
+
+__all__ = ["Groups", "Rule", "by_rows", "by_weights", "groups_of", "rule_of", "weights_of"]
+
+Groups = Sequence[Wrt] | Mapping[str, Wrt] | None
+"""Patterns or a predicate for each group of leaves."""
+
+Slopes = list[Any]
+"""What the rule makes of the gradients, by leaf; ``None`` on leaves that it does not see."""
+
+
+class Rule(NamedTuple):
+    """What the user has chosen."""
+
+    weighting: Any
+    """``weighting(gram) -> weights``, or a pair of functions ``init`` and ``update``; ``None``: the other one."""
+    aggregator: Any
+    """``aggregator(rows) -> tree``."""
+    options: Mapping[str, Any]
+    """Keyword arguments for either."""
+
+    @property
+    def has_state(self) -> bool:
+        """Say whether the rule carries a state from step to step."""
+        return callable(getattr(self.weighting, "update", None))
+
+
+def rule_of(weighting: Any, aggregator: Any, options: Any) -> Rule:
+    """Return the rule, after refusing what is none.
+
+    Raises:
+        ValueError: If not exactly one of the two is given.
+        TypeError: If it is no function, or the options are no dictionary.
+    """
+    if (weighting is None) == (aggregator is None):
+        given = "neither" if weighting is None else "both"
+        message = (
+            "give weighting=, a rule of the Gram matrix such as jaxgrad.multi_loss.mgda, or aggregator=, a rule of the"
+            f" rows themselves; got {given}"
+        )
+        raise ValueError(message)
+    rule = Rule(weighting, aggregator, {} if options is None else options)
+    if not (callable(weighting) or callable(aggregator) or rule.has_state):
+        what = "aggregator" if weighting is None else "weighting"
+        got = _check.describe(weighting if aggregator is None else aggregator)
+        message = f"{what} must be a function, or for weighting a pair (init, update); got {got}"
+        raise TypeError(message)
+    if not isinstance(rule.options, Mapping):
+        message = f"options must be a dictionary of keyword arguments for the rule; got {_check.describe(options)}"
+        raise TypeError(message)
+    return rule
+
+
+def weights_of(rule: Rule, gram: Array, state: Tree) -> tuple[Array, Tree]:
+    """Return the weights of the losses, and the next state of the rule.
+
+    Raises:
+        ValueError: If the rule does not return one number for each loss.
+        TypeError: If they are no real floating-point numbers.
+    """
+    if rule.has_state:
+        found = rule.weighting.update(gram, state, **rule.options)
+        if not isinstance(found, tuple) or len(found) != 2:
+            message = f"weighting.update must return the pair (weights, state); got {_check.describe(found)}"
+            raise TypeError(message)
+        weights, state = found
+    else:
+        weights = rule.weighting(gram, **rule.options)
+    if not _check.is_real_float(weights) or jnp.shape(weights) != gram.shape[:1]:
+        message = (
+            "weighting must return one weight for each loss, a real floating-point array of shape"
+            f" ({gram.shape[0]},); got {_check.describe(weights)}"
+        )
+        raise (TypeError if not _check.is_real_float(weights) else ValueError)(message)
+    return weights, state
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The groups of leaves."""
+
+    places: list[list[int]]
+    """Which of the leaves that count belong to each."""
+    asked: bool
+    """Whether the user has named any; else there is one, of all that are shared."""
+
+
+def by_weights(
+    rule: Rule, start: Linearized, parts: Parts, rows: list[Blocks], state: Any
+) -> tuple[Slopes, tuple[Any, Any, Any]]:
+    """Weigh the losses by their Gram matrix and pull the weighted sum back, group by group.
+
+    Returns:
+        The slopes, and the Gram matrix, the weights and the next state, or those of all groups.
+    """
+    found: Slopes = [None] * len(start.leaves)
+    states = _states(state, len(parts.places)) if parts.asked and rule.has_state else [state] * len(parts.places)
+    beside = []
+    for places, before in zip(parts.places, states, strict=True):
+        gram = inner_products([rows[i] for i in places], start.count)
+        weights, after = weights_of(rule, gram, before)
+        slopes = start.combined(weights)
+        for i in places:
+            found[i] = slopes[i]
+        beside.append((gram, weights, after))
+    if not parts.asked:
+        return found, beside[0]
+    grams, shares, after = zip(*beside, strict=True)
+    return found, (jnp.stack(grams), jnp.stack(shares), after if rule.has_state else None)
+
+
+def by_rows(rule: Rule, start: Linearized, parts: Parts, rows: list[Blocks], active: Tree) -> Slopes:
+    """Give the rule the rows themselves, group by group: a tree like the parameters where it gets all of them."""
+    found: Slopes = [None] * len(start.leaves)
+    for places in parts.places:
+        whole = len(places) == len(found)
+        structure: Any = jax.tree.structure(active if whole else places)
+        given = structure.unflatten([filled(start, i, rows[i]) for i in places])
+        made = rule.aggregator(given, **rule.options)
+        like = structure.unflatten([start.leaves[i] for i in places])
+        _check.mirrors(**{"params": like, "the result of aggregator": made})
+        for i, slope in zip(places, jax.tree.leaves(made), strict=True):
+            found[i] = slope
+    return found
+
+
+def groups_of(params: Params, wrt: Wrt, marks: list[bool], groups: Any) -> Parts:
+    """Return which of the leaves that count and are shared belong to each group; the rest are one more.
+
+    Raises:
+        ValueError: If a leaf is in two groups, or a group names none of them.
+    """
+    shared = [i for i, mark in enumerate(marks) if mark]
+    if groups is None:
+        return Parts([shared], asked=False)
+    given = list(groups.values()) if isinstance(groups, Mapping) else list(groups)
+    counts = _tree.selected(params, wrt)
+    paths = [path for path, count in zip(_tree.leaf_paths(params), counts, strict=True) if count]
+    every = [_tree.selected(params, group, "groups") for group in given]
+    chosen = [[hit for hit, count in zip(hits, counts, strict=True) if count] for hits in every]
+    twice = [paths[i] for i in shared if sum(hits[i] for hits in chosen) > 1]
+    empty = [group for group, hits in zip(given, chosen, strict=True) if not any(hits[i] for i in shared)]
+    if twice or empty:
+        what = f"{', '.join(twice)} in more than one" if twice else f"{empty} select no leaf that counts and is shared"
+        message = f"groups must name every leaf at most once, and one each at the least; {what}"
+        raise ValueError(message)
+    rest = [i for i in shared if not any(hits[i] for hits in chosen)]
+    return Parts([[i for i in shared if hits[i]] for hits in chosen] + [rest] * bool(rest), asked=True)
+
+
+def _states(state: Any, count: int) -> list[Any]:
+    """Return the state of each group.
+
+    Raises:
+        ValueError: If there is not one for each.
+    """
+    if not isinstance(state, tuple) or len(state) != count:
+        got = f"a tuple of {len(state)}" if isinstance(state, tuple) else _check.describe(state)
+        message = f"state must be a tuple of {count} states, one for each group of leaves; got {got}"
+        raise ValueError(message)
+    return list(state)

@@ -1,0 +1,74 @@
+"""`multi_loss.gram` against the Jacobian times its transpose, and what memory it takes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import torch_ref.multi_loss
+from jaxgrad.multi_loss import gradients, gram
+from tests.bridge import assert_parity
+from tests.multi_loss.heads import heads, outputs, outputs_torch
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+PROBLEM = heads(3)
+
+
+def stacked_twice(params, x):
+    """An array that is no stack of scalars, beside one that is."""
+    first, second, third = outputs(params, x)
+    return jnp.concatenate([jnp.stack([first, second]) * jnp.ones(2), third[None]])
+
+
+@pytest.mark.parametrize(("losses_fn", "chunk"), [(outputs, None), (outputs, 2), (stacked_twice, None)])
+def test_matches_torch(losses_fn, chunk):
+    want = torch_ref.multi_loss.gram(outputs_torch, PROBLEM.params_torch, PROBLEM.x_torch)
+    assert_parity(gram(losses_fn, PROBLEM.params, PROBLEM.x, chunk=chunk), want)
+
+
+def test_is_symmetric_and_adds_up_over_leaves():
+    got = gram(outputs, PROBLEM.params, PROBLEM.x)
+    assert_parity(got, got.T, tolerance=0.0)
+    parts = [gram(outputs, PROBLEM.params, PROBLEM.x, wrt=wrt) for wrt in ("trunk", "head*")]
+    assert_parity(parts[0] + parts[1], got)
+    assert_parity(parts[1], jnp.diag(jnp.diagonal(parts[1])), tolerance=0.0)
+
+
+def test_a_sick_loss_spoils_its_own_row_and_column():
+    def losses(params, x, factor):
+        first, second, third = outputs(params, x)
+        return first, second * factor, third
+
+    got, clean = (gram(losses, PROBLEM.params, PROBLEM.x, factor) for factor in (jnp.nan, 1.0))
+    assert_parity(got[::2, ::2], clean[::2, ::2])
+    assert jnp.isnan(got[1]).all()
+    assert jnp.isnan(got[:, 1]).all()
+
+
+def test_narrow_rows_are_accumulated_in_float32():
+    params = {"w": jnp.full(4096, 1e-2, jnp.bfloat16)}
+    got = gram(lambda p: (jnp.sum(p["w"]), 2 * jnp.sum(p["w"])), params)
+    assert got.dtype == jnp.float32
+    assert_parity(got, jnp.array([[4096.0, 8192.0], [8192.0, 16384.0]], jnp.float32), tolerance=0.0)
+
+
+def test_the_rows_are_not_kept(compiled_fully):
+    """Six rows of a trunk of four equal layers take as much again as the whole matrix takes together."""
+    width, count = 128, 6
+    params = {"trunk": jnp.ones((4, width, width), jnp.float32), "heads": jnp.ones((count, width), jnp.float32)}
+    params = {**{f"layer{i}": params["trunk"][i] for i in range(4)}, "heads": params["heads"]}
+
+    def losses(params, x):
+        for i in range(4):
+            x = jnp.tanh(x @ params[f"layer{i}"])
+        return tuple(jnp.mean((x @ params["heads"][k]) ** 2) for k in range(count))
+
+    def bytes_of(fun):
+        memory = jax.jit(fun).lower(params, jnp.ones((16, width), jnp.float32)).compile().memory_analysis()
+        return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+    trunk = [f"layer{i}" for i in range(4)]
+    rows = bytes_of(functools.partial(gradients, losses, wrt=trunk))
+    assert bytes_of(functools.partial(gram, losses, wrt=trunk)) <= 0.6 * rows
