@@ -13,7 +13,6 @@ from jaxgrad.nth import derivatives, laplacian
 from tests.bridge import assert_parity
 from tests.turns import one_in
 
-
 ORDER = 6
 
 
