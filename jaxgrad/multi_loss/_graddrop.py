@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxgrad import _check
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, T
 
@@ -66,7 +66,8 @@ def graddrop(
         message = f"leak must hold one number for each of the {count} losses; got {_check.describe(kept)}"
         raise ValueError(message)
     keys = jax.random.split(key, len(leaves))
-    draws = [jax.random.uniform(own, leaf.shape[1:], leaf.dtype) for own, leaf in zip(keys, leaves, strict=True)]
+    # numbers of 16 bits would be as coarse as 1/128, and others than those of float32
+    draws = [jax.random.uniform(own, leaf.shape[1:], jnp.float32) for own, leaf in zip(keys, leaves, strict=True)]
     combined = [_combined(leaf, drawn, kept, purity_fn) for leaf, drawn in zip(leaves, draws, strict=True)]
     return jax.tree.unflatten(structure, combined)
 
@@ -77,7 +78,8 @@ def _combined(leaf: Array, draws: Array, leak: Array, purity_fn: Callable[[Array
     balance = jnp.sum(leaf, axis=0) / jnp.where(total == 0, jnp.ones_like(total), total)
     purity = (1 + balance) / 2
     chance = purity if purity_fn is None else purity_fn(purity)
-    is_positive = (chance > draws)[None]
+    wide = _tree.accumulator(chance.dtype)
+    is_positive = (chance.astype(wide) > draws.astype(wide))[None]
     is_kept = jnp.where(leaf > 0, is_positive, ~is_positive).astype(leaf.dtype)
     kept = leak.astype(leaf.dtype).reshape(-1, *[1] * (leaf.ndim - 1))
     return jnp.sum((kept + (1 - kept) * is_kept) * leaf, axis=0)

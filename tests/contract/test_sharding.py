@@ -65,7 +65,7 @@ def under_jit_sharded_parameters(example, inputs):
     mesh, last = devices(AxisType.Explicit, 2, 2), max(_layers(inputs[0]), default=None)
 
     def where(path, leaf):
-        fits = last is not None and _layer(path) == last and leaf.shape[0] % 2 == 0
+        fits = last is not None and _layer(path) == last and leaf.ndim > 0 and leaf.shape[0] % 2 == 0
         return P("m") if fits else P()
 
     placed = place(example, inputs, mesh, where)

@@ -24,7 +24,10 @@ def squared(purity):
 @pytest.mark.parametrize("leak", [None, np.array([0.0, 0.3, 1.0])])
 def test_matches_torch(purity_fn, leak, key):
     keys = jax.random.split(key, 2)
-    draws = {name: np.asarray(jax.random.uniform(k, TREE[name].shape[1:])) for name, k in zip("ab", keys, strict=True)}
+    draws = {
+        name: np.asarray(jax.random.uniform(k, TREE[name].shape[1:], "float32").astype(float))
+        for name, k in zip("ab", keys, strict=True)
+    }
     got = graddrop(TREE, key=key, purity_fn=purity_fn, leak=leak)
     options = {"draws": to_torch(draws), "purity_fn": purity_fn, "leak": leak}
     assert_parity(got, torch_ref.multi_loss.graddrop(to_torch(TREE), **options))
