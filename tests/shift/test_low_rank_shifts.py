@@ -141,7 +141,7 @@ def test_low_precision_comes_out_in_its_own_dtype():
 
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_low_precision_is_shifted_in_float32(key, with_bias):
-    """The outputs of a layer near 1 move by less than the spacing there, 2^-7; they and the loss come out in 16 bits."""
+    """The outputs of a layer near 1 move by less than the spacing there; they and the loss come out in 16 bits."""
 
     def loss(params, x):
         outputs = x @ params["w"] + params.get("b", jnp.zeros((), x.dtype))
