@@ -10,7 +10,7 @@ import optax
 import torch
 
 import torch_ref.multi_loss
-from bench import _multi_loss_engine, _multi_loss_rules, _torchjd
+from bench import _multi_loss_engine, _multi_loss_rules, _multi_loss_scalarizers, _torchjd
 from bench._multi_loss_setting import AGREEMENT, TRUNK, jax_contender, losses, losses_torch, setting
 from bench._row import Contender, Problem, Row
 from jaxgrad import multi_loss
@@ -113,4 +113,5 @@ ROWS = [
     *_multi_loss_engine.ROWS,
     Row("init_states", f"Adam, 2 heads, {TRUNK}", states_problem),
     *_multi_loss_rules.ROWS,
+    *_multi_loss_scalarizers.ROWS,
 ]

@@ -28,6 +28,22 @@ EAGER: dict[str, str] = {
     "curvature.over_batches": "a loop of the host over an iterator; its step is compiled",
     "curvature.stack_batches": "moves the rows of a data set on the host, once",
     "curvature.weighted_loss": "returns a function",
+    **dict.fromkeys(
+        (
+            "multi_loss.cr_mogm",
+            "multi_loss.dwa",
+            "multi_loss.excess_mtl",
+            "multi_loss.famo",
+            "multi_loss.gradnorm",
+            "multi_loss.gradvac",
+            "multi_loss.imtl_l",
+            "multi_loss.modo",
+            "multi_loss.pcd",
+            "multi_loss.sdmgrad",
+            "multi_loss.uncertainty",
+        ),
+        "builds a pair of functions, init and update, as optax does",
+    ),
     "multi_loss.draw_conflicts": "draws a picture",
     "shift.sam_transform": "builds an optax transformation",
 }

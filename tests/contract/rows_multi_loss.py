@@ -9,6 +9,7 @@ from jaxgrad import multi_loss
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.contract import rules_of_gram
 from tests.contract._example import Example
+from tests.contract._multi_loss_scalarizers import ROWS as SCALARIZERS
 from tests.problems import mean_square
 
 MOMENTUM = optax.sgd(0.1, momentum=0.9)
@@ -169,6 +170,7 @@ def matrices():
 
 
 ROWS = {
+    **rules_of_gram.ROWS,
     "multi_loss.gram": Example(gram, inputs, fresh_gram, sharded=(1, 2)),
     "multi_loss.weighted_gradient": Example(weighted_gradient, inputs, fresh_weighted_gradient, sharded=(1, 2)),
     "multi_loss.aggregated_gradient": Example(aggregated_gradient, inputs, fresh_aggregated_gradient, sharded=(1, 2)),
@@ -190,7 +192,6 @@ ROWS = {
         refuses=("axis_name",),
         reason="there is no batch to take a mean over",
     ),
-    **rules_of_gram.ROWS,
     "multi_loss.gradients": Example(gradients, inputs, fresh_gradients, sharded=(1, 2)),
     "multi_loss.losses_and_gradients": Example(
         losses_and_gradients, inputs, fresh_losses_and_gradients, sharded=(1, 2)
@@ -209,3 +210,4 @@ ROWS = {
         reason="there is no batch to take a mean over",
     ),
 }
+ROWS |= SCALARIZERS

@@ -13,8 +13,6 @@ from jaxgrad.nth import derivatives, laplacian
 from tests.bridge import assert_parity
 from tests.turns import one_in
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 ORDER = 6
 
 

@@ -6,27 +6,42 @@ from torch_ref.multi_loss._backwards import backwards as backwards
 from torch_ref.multi_loss._cagrad import cagrad as cagrad
 from torch_ref.multi_loss._config import config as config
 from torch_ref.multi_loss._conflicts import conflicts as conflicts
+from torch_ref.multi_loss._cosmos import cosmos as cosmos
+from torch_ref.multi_loss._cr_mogm import cr_mogm as cr_mogm
 from torch_ref.multi_loss._dual_projection import dual_projection as dual_projection
+from torch_ref.multi_loss._dwa import dwa as dwa
+from torch_ref.multi_loss._excess_mtl import excess_mtl as excess_mtl
 from torch_ref.multi_loss._fairgrad import fairgrad as fairgrad
+from torch_ref.multi_loss._famo import famo as famo
 from torch_ref.multi_loss._fixed_weights import constant_weights as constant_weights
 from torch_ref.multi_loss._fixed_weights import mean_weights as mean_weights
 from torch_ref.multi_loss._fixed_weights import random_weights as random_weights
 from torch_ref.multi_loss._fixed_weights import sum_weights as sum_weights
+from torch_ref.multi_loss._geometric_mean import geometric_mean as geometric_mean
 from torch_ref.multi_loss._graddrop import graddrop as graddrop
 from torch_ref.multi_loss._gradients import gradients as gradients
 from torch_ref.multi_loss._gradients import losses_and_gradients as losses_and_gradients
+from torch_ref.multi_loss._gradnorm import gradnorm as gradnorm
+from torch_ref.multi_loss._gradvac import gradvac as gradvac
 from torch_ref.multi_loss._gram import gram as gram
 from torch_ref.multi_loss._imtl_g import imtl_g as imtl_g
+from torch_ref.multi_loss._imtl_l import imtl_l as imtl_l
 from torch_ref.multi_loss._init_states import init_states as init_states
 from torch_ref.multi_loss._krum import krum as krum
 from torch_ref.multi_loss._mgda import mgda as mgda
+from torch_ref.multi_loss._modo import modo as modo
 from torch_ref.multi_loss._momentum_gradients import init_momentum as init_momentum
 from torch_ref.multi_loss._momentum_gradients import momentum_gradients as momentum_gradients
 from torch_ref.multi_loss._nash_mtl import nash_mtl as nash_mtl
+from torch_ref.multi_loss._pbi import pbi as pbi
+from torch_ref.multi_loss._pcd import pcd as pcd
 from torch_ref.multi_loss._pcgrad import pcgrad as pcgrad
+from torch_ref.multi_loss._sdmgrad import sdmgrad as sdmgrad
 from torch_ref.multi_loss._sequential_updates import sequential_updates as sequential_updates
 from torch_ref.multi_loss._simultaneous_updates import simultaneous_updates as simultaneous_updates
+from torch_ref.multi_loss._stch import stch as stch
 from torch_ref.multi_loss._trimmed_mean import trimmed_mean as trimmed_mean
+from torch_ref.multi_loss._uncertainty import uncertainty as uncertainty
 from torch_ref.multi_loss._upgrad import upgrad as upgrad
 from torch_ref.multi_loss._weighted_gradient import weighted_gradient as weighted_gradient
 
@@ -38,26 +53,41 @@ __all__ = [
     "config",
     "conflicts",
     "constant_weights",
+    "cosmos",
+    "cr_mogm",
     "dual_projection",
+    "dwa",
+    "excess_mtl",
     "fairgrad",
+    "famo",
+    "geometric_mean",
     "graddrop",
     "gradients",
+    "gradnorm",
+    "gradvac",
     "gram",
     "imtl_g",
+    "imtl_l",
     "init_momentum",
     "init_states",
     "krum",
     "losses_and_gradients",
     "mean_weights",
     "mgda",
+    "modo",
     "momentum_gradients",
     "nash_mtl",
+    "pbi",
+    "pcd",
     "pcgrad",
     "random_weights",
+    "sdmgrad",
     "sequential_updates",
     "simultaneous_updates",
+    "stch",
     "sum_weights",
     "trimmed_mean",
+    "uncertainty",
     "upgrad",
     "weighted_gradient",
 ]
