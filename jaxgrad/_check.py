@@ -238,7 +238,7 @@ def count(value: Any, name: str, *, least: int = 0, most: int | None = None, adv
     return number
 
 
-def optimizer(value: Any) -> Any:
+def optimizer(value: Any, name: str = "optimizer") -> Any:
     """Return an optax transformation, after refusing what is none.
 
     Raises:
@@ -246,7 +246,7 @@ def optimizer(value: Any) -> Any:
     """
     if not all(callable(getattr(value, name, None)) for name in ("init", "update")):
         message = (
-            "optimizer must be an optax transformation, with init and update, such as optax.sgd(1e-2);"
+            f"{name} must be an optax transformation, with init and update, such as optax.sgd(1e-2);"
             f" got {describe(value)}"
         )
         raise TypeError(message)

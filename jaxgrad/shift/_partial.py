@@ -13,10 +13,10 @@ from jaxgrad.shift import _wide
 __all__ = ["check", "scaled", "shifted"]
 
 
-def shifted(loss_fn: LossFn, has_aux: bool) -> Callable[..., Any]:
+def shifted(loss_fn: LossFn, has_aux: bool, wide_loss: bool = False) -> Callable[..., Any]:
     """Return ``loss(params, shift, *data)``, the checked loss at the moved parameters; ``None`` moves nothing."""
     checked = _check.scalar_loss(loss_fn, has_aux=has_aux)
-    return lambda params, shift, *data: _wide.taking_float32(checked, params)(move(params, shift), *data)
+    return lambda params, shift, *data: _wide.taking_float32(checked, params, wide_loss)(move(params, shift), *data)
 
 
 def move(params: Params, shift: Tree) -> Params:

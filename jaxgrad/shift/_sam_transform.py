@@ -113,7 +113,7 @@ def sam_transform(
         _check.non_negative(value, name)
     counts = _check.count(every, "every", least=1), _check.count(num_steps, "num_steps", least=1)
     options = _Options(radius, counts[0], adaptive, offset, scaled, counts[1], wrt)
-    inner = optax.with_extra_args_support(_check.optimizer(base))
+    inner = optax.with_extra_args_support(_check.optimizer(base, "base"))
 
     def init(params: Params) -> SAMTransformState:
         return SAMTransformState(jnp.zeros((), jnp.int32), inner.init(params))

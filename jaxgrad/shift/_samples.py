@@ -12,7 +12,7 @@ from jaxgrad._types import Array, Key, LossFn, Params, Tree, Wrt
 from jaxgrad._uses import _layout
 from jaxgrad._uses._low_rank import LowRank, is_low_rank
 from jaxgrad._uses._moving import ThinLeaf, at_shifted, thin_leaves
-from jaxgrad.shift import _partial
+from jaxgrad.shift import _partial, _wide
 from jaxgrad.shift._random_shifts import SAMPLERS, draw_leaves, scales_of
 
 __all__ = ["Draws", "Samples", "given_or_drawn", "low_rank_leaves", "low_rank_samples", "shifted", "times"]
@@ -201,9 +201,10 @@ def times(shift: Tree, factor: Any) -> Tree:
     return jax.tree.map(scaled, shift, is_leaf=is_low_rank)
 
 
-def shifted(loss_fn: LossFn, has_aux: bool) -> Callable[..., Any]:
+def shifted(loss_fn: LossFn, has_aux: bool, wide_loss: bool = False) -> Callable[..., Any]:
     """Return ``loss(params, shift, *data)``, where leaves of the shift may be of low rank."""
-    checked, plain = _check.scalar_loss(loss_fn, has_aux=has_aux), _partial.shifted(loss_fn, has_aux)
+    checked = _check.scalar_loss(loss_fn, has_aux=has_aux)
+    plain = _partial.shifted(loss_fn, has_aux, wide_loss)
 
     def loss(params: Params, shift: Tree, *data: Any) -> Any:
         nodes = jtu.tree_leaves_with_path(shift, is_leaf=is_low_rank)
@@ -211,14 +212,16 @@ def shifted(loss_fn: LossFn, has_aux: bool) -> Callable[..., Any]:
         if not low:
             return plain(params, shift, *data)
         rest = jax.tree.map(lambda node: None if is_low_rank(node) else node, shift, is_leaf=is_low_rank)
-        places = {path: i for i, (path, _) in enumerate(jtu.tree_leaves_with_path(params))}
-        moved = _partial.move(params, rest)
-        if any(jax.tree.leaves(jax.tree.map(lambda a, b: a.dtype != b.dtype, moved, params))):
-            # leaves of 16 bits that are moved in float32: the others, and the data, are given in it too
-            moved, data = _tree.widened((moved, data))
-        leaves, treedef = jax.tree.flatten(moved)
-        structure: Any = treedef
-        moves = {places[path]: node for path, node in low.items()}
-        return at_shifted(lambda xs, *rows: checked(structure.unflatten(xs), *rows), leaves, moves, data)
+        moves = {i: low[path] for i, (path, _) in enumerate(jtu.tree_leaves_with_path(params)) if path in low}
+
+        def at(moved: Params, *rows: Any) -> Any:
+            leaves, treedef = jax.tree.flatten(moved)
+            structure: Any = treedef
+            return at_shifted(lambda xs, *rows: checked(structure.unflatten(xs), *rows), leaves, moves, rows)
+
+        # a use of 16 bits would round what is added away, as a sum of 16 bits would
+        dense = _partial.move(params, rest)
+        moved = jtu.tree_map_with_path(lambda path, leaf: _tree.widened(leaf) if path in low else leaf, dense)
+        return _wide.taking_float32(at, params, wide_loss)(moved, *data)
 
     return loss

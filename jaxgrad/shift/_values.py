@@ -48,7 +48,7 @@ class Values(NamedTuple):
         shifts = _sharding.replicated(shifts, axis_name)
         draws = draws._replace(key=_of_all(draws.key, axis_name))
         samples = given_or_drawn(loss_fn, params, shifts, data, draws, wrt, None)
-        moved = shifted(loss_fn, has_aux)
+        moved = shifted(loss_fn, has_aux, wide_loss=True)
         subset = _tree.restrict(moved, params, wrt, (samples.first, *data), axis_name, has_aux)
         return cls(subset, params, samples, data, signs, tuple(_tree.selected(params, wrt)), has_aux)
 

@@ -101,3 +101,15 @@ def test_rejects_what_it_cannot_use(key):
         evolution_gradient(jnp.sum, w, w[None], scale=1.0, full_output=True)
     with pytest.raises(ValueError, match="give the shifts themselves"):
         evolution_gradient(jnp.sum, w, None, scale=1.0, key=key)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_losses_of_16_bits_are_subtracted_in_float32(dtype):
+    """Both losses of a pair are near 9, where the spacing of bfloat16 is 0.06, and differ by less."""
+
+    def loss(w, x):
+        return jnp.sum(9 + w * x), w
+
+    w, x, shifts = jnp.ones(1, dtype), jnp.full(1, 0.25, dtype), jnp.full((1, 1), 2.0**-7, dtype)
+    got, aux = evolution_gradient(loss, w, shifts, x, scale=2.0**-7, has_aux=True)
+    assert (got.item(), got.dtype, aux.dtype) == (0.25, dtype, dtype)

@@ -127,8 +127,8 @@ def test_the_dense_weights_never_exist():
     assert thin.cost_analysis()["flops"] < 1.1 * 64 * 6 * 2 * 256 * 256
 
 
-def test_low_precision_is_shifted_in_its_own_dtype():
-    """Of bfloat16 weights: what a use sees has the dtype of its operands."""
+def test_low_precision_comes_out_in_its_own_dtype():
+    """Of bfloat16 weights."""
     problem = regression((4, 6, 5, 2))
     narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (problem.params, problem.data))
     shifts = factors(mean_square, problem.params, *problem.data, number=2, rank=1, scale=0.1)
@@ -137,6 +137,23 @@ def test_low_precision_is_shifted_in_its_own_dtype():
     got = shift.expected_gradient(mean_square, narrow[0], low, *narrow[1])
     assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {jnp.dtype(jnp.bfloat16)}
     assert_parity(got, want, tolerance=0.05)
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_low_precision_is_shifted_in_float32(key, with_bias):
+    """The outputs of a layer near 1 move by less than the spacing there; they and the loss come out in 16 bits."""
+
+    def loss(params, x):
+        outputs = x @ params["w"] + params.get("b", jnp.zeros((), x.dtype))
+        return jnp.sum(outputs), 256 * (outputs - 1)
+
+    params, x = {"w": jnp.full((8, 6), 0.125, jnp.bfloat16)}, jnp.ones((2, 8), jnp.bfloat16)
+    params |= {"b": jnp.zeros((1, 6), jnp.bfloat16)} if with_bias else {}
+    draws = shift.low_rank_shifts(loss, params, x, key=key, num_shifts=1, rank=1, scale=2.0**-12, wrt="w")
+    moved = jnp.sum(draws["w"].dense()[0].astype(jnp.float32), 0)
+    found, aux = shift.expected_gradient(loss, params, draws, x, has_aux=True)
+    assert (aux.dtype, found["w"].dtype) == (jnp.bfloat16, jnp.bfloat16)
+    assert_parity(aux[0, 0].astype(jnp.float32), 256 * moved, tolerance=0.02)
 
 
 def test_rejects_what_is_no_rank(key):
