@@ -195,6 +195,6 @@ def test_rejects_options_that_mean_nothing(options, error, message):
 
 
 def test_rejects_a_base_that_is_none():
-    with pytest.raises(TypeError, match="optimizer must be an optax transformation"):
+    with pytest.raises(TypeError, match="base must be an optax transformation"):
         sam_transform(0.1, radius=0.1)
     assert isinstance(sam_transform(ADAM, radius=jnp.array(0.1)).init(W), SAMTransformState)
