@@ -19,6 +19,7 @@ from jaxgrad._types import Tree
 __all__ = [
     "batch",
     "choice",
+    "complain",
     "count",
     "differentiable",
     "floating",
@@ -58,8 +59,8 @@ def locate(name: str, path: Any) -> str:
     return f"{name}{jtu.keystr(path)}"
 
 
-def _complain(error: type[Exception], headline: str, lines: list[str]) -> None:
-    """Raise one error that lists every wrong leaf."""
+def complain(error: type[Exception], headline: str, lines: list[str]) -> None:
+    """Raise one error that lists every wrong leaf, a line each, where there is one."""
     if lines:
         message = "\n  ".join([headline, *lines])
         raise error(message)
@@ -111,7 +112,7 @@ def _refuse_all_but_floats(trees: dict[str, Tree], requirement: str, complex_too
             for path, leaf in leaves
             if not (is_real_float(leaf) or (complex_too and is_complex(leaf)))
         ]
-        _complain(TypeError, f"{name} {requirement.format(kinds)}", wrong)
+        complain(TypeError, f"{name} {requirement.format(kinds)}", wrong)
 
 
 def is_complex(leaf: Any) -> bool:
@@ -148,7 +149,7 @@ def mirrors(**trees: Tree) -> None:
         wrong += [
             f"{locate(name, p)}: got {describe(x)}, expected nothing" for p, x in found.items() if p not in wanted
         ]
-        _complain(ValueError, f"{name} must have the structure, shapes and dtypes of {expected_name}:", wrong)
+        complain(ValueError, f"{name} must have the structure, shapes and dtypes of {expected_name}:", wrong)
         if str(jax.tree.structure(tree)) != str(jax.tree.structure(expected)):
             got, want = jax.tree.structure(tree), jax.tree.structure(expected)
             message = f"{name} must have the structure of {expected_name}: got {got}, expected {want}"
@@ -319,7 +320,7 @@ def numbers_like(value: Any, name: str, like: Any) -> None:
         if dtype == jax.dtypes.float0 or not any(jnp.issubdtype(dtype, kind) for kind in kinds):
             wrong.append(f"{locate(name, path)}: got {describe(leaf)}")
     of = "complex" if wanted is jnp.complexfloating else "real"
-    _complain(TypeError, f"{name} must hold {of} numbers, to be taken in {jnp.result_type(like)}:", wrong)
+    complain(TypeError, f"{name} must hold {of} numbers, to be taken in {jnp.result_type(like)}:", wrong)
 
 
 def non_negative(value: Any, name: str) -> None:
@@ -366,7 +367,7 @@ def same_leading(**trees: Tree) -> int:
         raise ValueError(message)
     lengths = {shape[0] for _, _, shape in shapes if shape}
     if len(lengths) > 1 or any(not shape for _, _, shape in shapes):
-        _complain(
+        complain(
             ValueError,
             "every leaf must have the same leading axis:",
             [f"{where}: got {describe(leaf)}" for where, leaf, _ in shapes],

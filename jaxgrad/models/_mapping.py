@@ -63,7 +63,11 @@ class Mapping:
         """Keep the shapes alone, and refuse what does not fit."""
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.like)
         object.__setattr__(self, "like", like)
-        _complain("the weights of the two networks do not correspond:", [*self._leaf_problems(), *self._row_problems()])
+        _check.complain(
+            ValueError,
+            "the weights of the two networks do not correspond:",
+            [*self._leaf_problems(), *self._row_problems()],
+        )
 
     def _leaf_problems(self) -> list[str]:
         """List leaves without a link, links without a leaf, and shapes that differ."""
@@ -190,7 +194,9 @@ class Mapping:
 
         own = torch_module.state_dict()
         tensors = self._tensors(tree, 0, repeat=False)
-        _complain("the module lacks tensors of the mapping:", [name for name in tensors if name not in own])
+        _check.complain(
+            ValueError, "the module lacks tensors of the mapping:", [name for name in tensors if name not in own]
+        )
         with torch.no_grad():
             for name, array in tensors.items():
                 wide = array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
@@ -235,7 +241,7 @@ class Mapping:
                 lines.append(f"{given} is tied to {name}, but their values differ")
             arrays[name] = array
         lines += [f"{name} is missing" for name in shapes if name not in arrays]
-        _complain("the torch tensors do not fit the mapping:", lines)
+        _check.complain(ValueError, "the torch tensors do not fit the mapping:", lines)
         return arrays
 
     def _tensors(self, tree: Tree, lead: int, *, repeat: bool) -> dict[str, np.ndarray]:
@@ -261,7 +267,7 @@ class Mapping:
                 lines.append(f"{path} is not in the mapping")
             elif leaf.shape[lead:] != shapes[path]:
                 lines.append(f"{path}: got {list(leaf.shape[lead:])}, expected {list(shapes[path])}")
-        _complain("the tree does not fit the mapping:", lines)
+        _check.complain(ValueError, "the tree does not fit the mapping:", lines)
 
     def _tree(self, leaves: dict[str, np.ndarray]) -> Tree:
         """Return the leaves in the structure of the JAX side."""
@@ -275,14 +281,3 @@ class Mapping:
         # a copy: JAX would otherwise share the memory of a torch tensor that training changes in place
         ordered = [jnp.array(leaves[path]) for path in _tree.leaf_paths(self.like)]
         return jax.tree.unflatten(jax.tree.structure(self.like), ordered)
-
-
-def _complain(headline: str, lines: list[str]) -> None:
-    """Raise one error with every line.
-
-    Raises:
-        ValueError: If there is a line.
-    """
-    if lines:
-        message = "\n  ".join([headline, *lines])
-        raise ValueError(message)

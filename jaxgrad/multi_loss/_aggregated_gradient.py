@@ -8,13 +8,12 @@ from typing import Any, Literal, NamedTuple, overload
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss._heads import Touches, shared_leaves, warn_of_unreached
-from jaxgrad.multi_loss._linearize import linearize
+from jaxgrad.multi_loss._linearize import start_at
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._rows import blocks
+from jaxgrad.multi_loss._rows import blocks, checked_chunk
 from jaxgrad.multi_loss._rules import Groups, by_rows, by_weights, groups_of, rule_of
 
 __all__ = ["Aggregated", "aggregated_gradient"]
@@ -198,8 +197,7 @@ def aggregated_gradient(
         Sener and Koltun (2018), Multi-task learning as multi-objective optimization, NeurIPS;
         Quinton and Rey (2024), Jacobian descent for multi-objective optimization, arXiv:2406.16232, section 6.
     """
-    if chunk is not None:
-        chunk = _check.count(chunk, "chunk", least=1)
+    chunk = checked_chunk(chunk)
     rule = rule_of(weighting, aggregator, options)
     if rule.has_state and (state is None or not full_output):
         message = (
@@ -207,9 +205,7 @@ def aggregated_gradient(
             " full_output=True, whose result has the next one"
         )
         raise ValueError(message)
-    subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
-    _check.differentiable(params=subset.active)
-    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    subset, start = start_at(losses_fn, params, data, wrt, axis_name, has_aux)
     marks = shared_leaves(start, params, wrt, shared, heads)
     warn_of_unreached(start, params, wrt, None if shared is None else marks)
     parts = groups_of(params, wrt, marks, groups)

@@ -9,14 +9,14 @@ from typing import Any, Generic, Literal, overload
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _jaxpr, _sharding, _tree
+from jaxgrad import _check, _jaxpr, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss._heads import warn_of_unreached
 from jaxgrad.multi_loss._inner_products import inner_products
-from jaxgrad.multi_loss._linearize import Linearized, linearize
+from jaxgrad.multi_loss._linearize import Linearized, start_at
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._rows import blocks, rows
+from jaxgrad.multi_loss._rows import blocks, checked_chunk, rows
 from jaxgrad.multi_loss._weighted_gradient import as_weights
 
 __all__ = ["Backwards", "backwards"]
@@ -72,7 +72,9 @@ class Backwards(Generic[T]):
 
     def gradients(self, *, chunk: int | None = None) -> T:
         """Return the gradients of all losses along a new leading axis, ``chunk`` of them pulled back together."""
-        return self.program.run(self.kept, self.losses, self.params, None, what="gradients", option=_chunk(chunk))
+        return self.program.run(
+            self.kept, self.losses, self.params, None, what="gradients", option=checked_chunk(chunk)
+        )
 
     def weighted_gradient(self, weights: Any) -> T:
         """Return a weighted sum of the gradients, of one number for each loss: one backward."""
@@ -80,7 +82,7 @@ class Backwards(Generic[T]):
 
     def gram(self, *, chunk: int | None = None) -> Array:
         """Return the inner products of the gradients of all pairs of losses."""
-        return self.program.run(self.kept, self.losses, self.params, None, what="gram", option=_chunk(chunk))
+        return self.program.run(self.kept, self.losses, self.params, None, what="gram", option=checked_chunk(chunk))
 
     def _index(self, loss: int | str) -> int:
         """Return the place of a loss among the rows.
@@ -94,11 +96,6 @@ class Backwards(Generic[T]):
             raise ValueError(message)
         count = sum(jnp.size(leaf) for leaf in jax.tree.leaves(self.losses))
         return keys.index(loss) if isinstance(loss, str) else _check.count(loss, "loss", most=count - 1)
-
-
-def _chunk(chunk: int | None) -> int | None:
-    """Return a checked number of losses to pull back together."""
-    return None if chunk is None else _check.count(chunk, "chunk", least=1)
 
 
 jax.tree_util.register_dataclass(Backwards, data_fields=["losses", "params", "kept"], meta_fields=["program"])
@@ -183,9 +180,7 @@ def backwards(
         Paszke et al. (2019), PyTorch, NeurIPS (``backward(retain_graph=True)``);
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 3.3.
     """
-    subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
-    _check.differentiable(params=subset.active)
-    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    _, start = start_at(losses_fn, params, data, wrt, axis_name, has_aux)
     warn_of_unreached(start, params, wrt)
     counts = _tree.selected(params, wrt)
     leaves, treedef = jax.tree.flatten(params)

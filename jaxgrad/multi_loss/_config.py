@@ -50,8 +50,7 @@ def config(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
     """
     matrix = checked(gram)
     unit, counts = of_unit_rows(matrix), preferred(preferences, matrix, 1.0)
-    # the lengths in the units that the rows have been divided by: ones, which move with the matrix
-    units = jnp.sqrt(jnp.where(unit.is_zero, jnp.ones_like(unit.lengths), jnp.diagonal(unit.cosines)))
+    units = unit.units()
     cosines = unit.cosines / units[:, None] / units[None]
     solved = pseudo_inverse(cosines) @ counts
     slopes = cosines @ solved

@@ -56,12 +56,11 @@ def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0) -> Array:
     matrix = checked(gram)
     unit = of_unit_rows(matrix)
     power = 1 / jnp.asarray(alpha).astype(matrix.dtype)
-    occupied = unit.cosines + jnp.diag(unit.is_zero.astype(matrix.dtype))
-    is_still = is_stationary(unit._replace(cosines=occupied, is_zero=unit.is_zero & False))
-    solvable = jnp.where(is_still, jnp.eye(len(matrix), dtype=matrix.dtype), occupied)
+    occupied = unit.occupied()
+    is_still = is_stationary(occupied)
+    solvable = jnp.where(is_still, jnp.eye(len(matrix), dtype=matrix.dtype), occupied.cosines)
     # in units of the longest gradient; y = length w turns the equation into C y = length^(p - 1) y^-p
-    longest = jnp.max(jnp.where(unit.is_zero, jnp.zeros_like(unit.lengths), unit.lengths))
-    longest = jnp.where(longest > 0, longest, jnp.ones_like(longest))
+    longest = unit.longest()
     lengths = jnp.where(unit.is_zero, jnp.ones_like(unit.lengths), unit.lengths / longest)
     solved = equilibrium(solvable, lengths ** (power - 1), power) / lengths
     solved = jnp.where(unit.is_zero | is_still, jnp.zeros_like(solved), solved)

@@ -7,13 +7,13 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, Params, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss._heads import Touches, shared_leaves, warn_of_unreached
-from jaxgrad.multi_loss._linearize import Linearized, linearize
+from jaxgrad.multi_loss._linearize import Linearized, start_at
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._rows import blocks, filled
+from jaxgrad.multi_loss._rows import blocks, checked_chunk, filled
 from jaxgrad.multi_loss._rows import rows as rows_of
 
 __all__ = ["gradients", "losses_and_gradients"]
@@ -215,11 +215,8 @@ def losses_and_gradients(
     References:
         Sener and Koltun (2018), Multi-task learning as multi-objective optimization, NeurIPS.
     """
-    if chunk is not None:
-        chunk = _check.count(chunk, "chunk", least=1)
-    subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
-    _check.differentiable(params=subset.active)
-    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    chunk = checked_chunk(chunk)
+    subset, start = start_at(losses_fn, params, data, wrt, axis_name, has_aux)
     marks = shared_leaves(start, params, wrt, shared, heads)
     warn_of_unreached(start, params, wrt, None if shared is None else marks)
     value = (start.losses, start.aux) if has_aux else start.losses

@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, Key
-from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
+from jaxgrad.multi_loss._engine._gram import finished, of_unit_rows
 from jaxgrad.multi_loss._pcgrad import orders
-from jaxgrad.multi_loss._stateful import Weighting, start, unless_sick
+from jaxgrad.multi_loss._stateful import Weighting, gram_of, start, unless_sick
 
 __all__ = ["gradvac"]
 
@@ -78,13 +78,7 @@ def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
 
     def update(gram: ArrayLike, state: GradVacState, *, key: Key) -> tuple[Array, GradVacState]:
         _check.key(key, "key")
-        matrix = checked(gram)
-        if matrix.shape != state.cosines.shape:
-            message = (
-                f"gram must be that of the {len(state.cosines)} losses that the state was started for, by"
-                f" init({len(state.cosines)}); got {_check.describe(matrix)}"
-            )
-            raise ValueError(message)
+        matrix = gram_of(gram, len(state.cosines))
         unit, kept = of_unit_rows(matrix), state.cosines.dtype
         # every v in units of its gradient, on gradients of length 1: no length enters
         turned, means = jax.vmap(_turned, (None, 0, 0, 0, None))(

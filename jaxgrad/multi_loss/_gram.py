@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, overload
 
-from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Ts, Wrt
 from jaxgrad.multi_loss._heads import warn_of_unreached
 from jaxgrad.multi_loss._inner_products import inner_products
-from jaxgrad.multi_loss._linearize import linearize
+from jaxgrad.multi_loss._linearize import start_at
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._rows import blocks
+from jaxgrad.multi_loss._rows import blocks, checked_chunk
 
 __all__ = ["gram"]
 
@@ -94,11 +93,8 @@ def gram(
         Sener and Koltun (2018), Multi-task learning as multi-objective optimization, NeurIPS;
         Quinton and Rey (2024), Jacobian descent for multi-objective optimization, arXiv:2406.16232, section 6.
     """
-    if chunk is not None:
-        chunk = _check.count(chunk, "chunk", least=1)
-    subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
-    _check.differentiable(params=subset.active)
-    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    chunk = checked_chunk(chunk)
+    _, start = start_at(losses_fn, params, data, wrt, axis_name, has_aux)
     warn_of_unreached(start, params, wrt)
     found = inner_products(blocks(start, chunk), start.count)
     return (found, start.aux) if has_aux else found

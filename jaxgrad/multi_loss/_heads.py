@@ -87,13 +87,15 @@ def _check_heads(leaves: list[_Leaf], heads: Touches) -> None:
     """
     twice = [f"{leaf.path}: named in {' and '.join(leaf.named)}" for leaf in leaves if len(leaf.named) > 1]
     none = [f"{leaf.path}: named in none" for leaf in leaves if heads is not None and not leaf.named]
-    _complain("every leaf must be named once, in shared= or in the heads= of its loss:", twice + none)
+    _check.complain(ValueError, "every leaf must be named once, in shared= or in the heads= of its loss:", twice + none)
     several = [
         f"{leaf.path}: {' and '.join(leaf.losses)} depend on it"
         for leaf in leaves
         if not leaf.is_shared and len(leaf.losses) > 1
     ]
-    _complain("a head belongs to one loss, whose gradient it gets; name a leaf of several in shared=:", several)
+    _check.complain(
+        ValueError, "a head belongs to one loss, whose gradient it gets; name a leaf of several in shared=:", several
+    )
 
 
 def _leaves(start: Linearized, params: Params, wrt: Wrt, shared: Wrt, heads: Touches) -> list[_Leaf]:
@@ -114,10 +116,3 @@ def _leaves(start: Linearized, params: Params, wrt: Wrt, shared: Wrt, heads: Tou
 def _paths(params: Params) -> list[str]:
     """Return the path of every leaf as a message has it."""
     return [_check.locate("params", path) for path, _ in jtu.tree_leaves_with_path(params)]
-
-
-def _complain(headline: str, lines: list[str]) -> None:
-    """Raise one error that lists every wrong leaf."""
-    if lines:
-        message = "\n  ".join([headline, *lines])
-        raise ValueError(message)

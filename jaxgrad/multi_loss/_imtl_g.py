@@ -49,9 +49,7 @@ def imtl_g(gram: ArrayLike) -> Array:
     """
     matrix = checked(gram)
     unit = of_unit_rows(matrix)
-    # the lengths in the units that the rows have been divided by: ones, which move with the matrix
-    units = jnp.sqrt(jnp.where(unit.is_zero, jnp.ones_like(unit.lengths), jnp.diagonal(unit.cosines)))
-    units = jnp.where(unit.is_zero, jnp.zeros_like(units), units)
+    units = jnp.where(unit.is_zero, jnp.zeros_like(unit.lengths), unit.units())
     # C v = m u with m free: the added square keeps the solution, and gives opposite gradients theirs, where m is 0
     solved = pseudo_inverse(unit.cosines + units[:, None] * units[None]) @ units
     terms = solved * unit.shares()

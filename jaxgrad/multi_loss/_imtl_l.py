@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check
-from jaxgrad._types import Array, Tree
-from jaxgrad.multi_loss._stateful import Scalarizer, given, learned, start, unless_sick
+from jaxgrad._types import Array
+from jaxgrad.multi_loss._stateful import Scalarizer, of_logarithms
 
 __all__ = ["imtl_l"]
 
@@ -62,18 +60,7 @@ def imtl_l(*, optimizer: Any) -> Scalarizer:
     References:
         Liu et al. (2021), Towards impartial multi-task learning, ICLR, section 3.2 and algorithm 1.
     """
-    _check.optimizer(optimizer)
-
-    def init(num_losses: int) -> ImtlLState:
-        return ImtlLState(start(num_losses), optimizer.init(start(num_losses)))
-
-    def update(losses: Tree, state: ImtlLState) -> tuple[Array, ImtlLState]:
-        values, logs = given(losses, state.log_scales), state.log_scales
-        slope = jax.grad(_joined, argnums=1)(values.astype(logs.dtype), logs)
-        after = ImtlLState(*learned(optimizer, slope, state.optimizer, logs))
-        return _joined(values, logs.astype(values.dtype)), unless_sick(values, after, state)
-
-    return Scalarizer(init, update)
+    return of_logarithms(optimizer, _joined, ImtlLState)
 
 
 def _joined(values: Array, logs: Array) -> Array:

@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from jaxgrad import _check, _jaxpr, _sharding
+from jaxgrad import _check, _jaxpr, _sharding, _tree
 from jaxgrad._jaxpr import ClosedJaxpr, Jaxpr
-from jaxgrad._types import Array, AxisName, Params, Tree
+from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
 from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._entry import entry
 
-__all__ = ["Linearized", "Slope", "linearize", "transposed"]
+__all__ = ["Linearized", "Slope", "linearize", "start_at", "transposed"]
 
 Slope = Array | None
 """A gradient by one leaf; ``None`` where the loss does not touch it."""
@@ -198,6 +198,15 @@ def linearize(
     if _losses.is_array(losses):
         linear = _unstacked(linear, leaves)
     return Linearized(_sharding.mean_over(losses, axis_name), aux, leaves, linear, cast, axis_name)
+
+
+def start_at(
+    losses_fn: Callable[..., Any], params: Params, data: tuple[Any, ...], wrt: Wrt, axis_name: AxisName, has_aux: bool
+) -> tuple[_tree.Subset, Linearized]:
+    """Linearise at the leaves that count, after refusing those that cannot be differentiated."""
+    subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
+    _check.differentiable(params=subset.active)
+    return subset, linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
 
 
 def _inlined(linear: ClosedJaxpr, args: Sequence[Any]) -> list[Any]:

@@ -70,14 +70,17 @@ def _check_scalars(losses: Tree) -> None:
         ValueError: If there is no loss, or one has axes.
         TypeError: If one is no real floating-point number.
     """
-    named = [(_check.locate("loss", path), leaf) for path, leaf in jtu.tree_leaves_with_path(losses)]
+    named = [
+        (f"{_check.locate('loss', path)}: got {_check.describe(leaf)}", leaf)
+        for path, leaf in jtu.tree_leaves_with_path(losses)
+    ]
     if not named:
         message = f"losses_fn must return at least one loss; got {losses!r}"
         raise ValueError(message)
-    no_numbers = [(name, loss) for name, loss in named if not _is_real(loss)]
-    _complain(TypeError, "losses_fn must return real floating-point scalars; every loss must be one:", no_numbers)
-    with_axes = [(name, loss) for name, loss in named if jnp.shape(loss) != ()]
-    _complain(ValueError, "every loss must be a scalar; reduce it with .mean() or .sum():", with_axes)
+    no_numbers = [told for told, loss in named if not _is_real(loss)]
+    _check.complain(TypeError, "losses_fn must return real floating-point scalars; every loss must be one:", no_numbers)
+    with_axes = [told for told, loss in named if jnp.shape(loss) != ()]
+    _check.complain(ValueError, "every loss must be a scalar; reduce it with .mean() or .sum():", with_axes)
 
 
 def _is_real(loss: Any) -> bool:
@@ -85,10 +88,3 @@ def _is_real(loss: Any) -> bool:
     if hasattr(loss, "dtype"):
         return bool(jnp.issubdtype(loss.dtype, jnp.floating))
     return isinstance(loss, float)
-
-
-def _complain(error: type[Exception], headline: str, wrong: list[tuple[str, Any]]) -> None:
-    """Raise one error that lists every wrong loss by its index or key."""
-    if wrong:
-        message = "\n  ".join([headline, *(f"{name}: got {_check.describe(loss)}" for name, loss in wrong)])
-        raise error(message)

@@ -56,13 +56,12 @@ def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0) -> Array:
     """
     matrix = checked(gram)
     unit = of_unit_rows(matrix)
-    one = jnp.eye(len(matrix), dtype=matrix.dtype)
-    is_still = is_stationary(unit._replace(cosines=_occupied(unit.cosines, unit.is_zero), is_zero=unit.is_zero & False))
-    solvable = jnp.where(is_still, one, _occupied(unit.cosines, unit.is_zero))
+    occupied = unit.occupied()
+    is_still = is_stationary(occupied)
+    solvable = jnp.where(is_still, jnp.eye(len(matrix), dtype=matrix.dtype), occupied.cosines)
     solved = equilibrium(solvable, jnp.ones_like(unit.lengths), jnp.ones((), matrix.dtype))
     solved = jnp.where(unit.is_zero | is_still, jnp.zeros_like(solved), solved)
-    longest = jnp.max(jnp.where(unit.is_zero, jnp.zeros_like(unit.lengths), unit.lengths))
-    scale = jnp.where(longest > 0, longest, jnp.ones_like(longest))
+    scale = unit.longest()
     # the root of the matrix's norm, in units of the longest gradient: squares of its entries would overflow
     root = _tree.safe_sqrt(_tree.norm(matrix / scale / scale))
     length = scale * root * _tree.safe_sqrt(solved @ unit.cosines @ solved)
@@ -72,8 +71,3 @@ def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0) -> Array:
         most = jnp.asarray(max_norm).astype(matrix.dtype)
         kept = jnp.where(length > most, most / jnp.where(length > most, length, jnp.ones_like(length)), 0 * length + 1)
     return finished(solved * (scale / unit.lengths) * (root * kept), matrix, gram)
-
-
-def _occupied(cosines: Array, is_zero: Array) -> Array:
-    """Give rows of zeros a direction of their own, so that the system is solvable; their weights are not used."""
-    return cosines + jnp.diag(is_zero.astype(cosines.dtype))

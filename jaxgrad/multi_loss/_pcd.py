@@ -11,8 +11,8 @@ from jaxgrad import _check, _tree
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine import _supports
 from jaxgrad.multi_loss._engine._cone import nearest
-from jaxgrad.multi_loss._engine._gram import UnitRows, checked, finished, of_unit_rows, rounding
-from jaxgrad.multi_loss._stateful import Weighting, start, unless_sick
+from jaxgrad.multi_loss._engine._gram import UnitRows, finished, of_unit_rows, rounding
+from jaxgrad.multi_loss._stateful import Weighting, gram_of, start, unless_sick
 
 __all__ = ["pcd"]
 
@@ -78,14 +78,7 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
         return PcdState(start(num_losses), jnp.zeros((), jnp.int32))
 
     def update(gram: ArrayLike, state: PcdState) -> tuple[Array, PcdState]:
-        matrix = checked(gram)
-        if matrix.shape[:1] != state.squares.shape:
-            count = state.squares.size
-            message = (
-                f"gram must be that of the {count} losses that the state was started for, by init({count}); got"
-                f" {_check.describe(matrix)}"
-            )
-            raise ValueError(message)
+        matrix = gram_of(gram, state.squares.size)
         kept = state.squares.dtype
         share = jnp.asarray(decay, kept)
         squares = share * state.squares + (1 - share) * jnp.diagonal(matrix).astype(kept)

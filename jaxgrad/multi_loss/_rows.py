@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _sharding
+from jaxgrad import _check, _sharding
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._linearize import Linearized, Slope, transposed
 from jaxgrad.multi_loss._trunk import runs, split
 
-__all__ = ["Block", "Blocks", "blocks", "filled", "rows"]
+__all__ = ["Block", "Blocks", "blocks", "checked_chunk", "filled", "rows"]
 
 
 class Block(NamedTuple):
@@ -26,6 +26,11 @@ class Block(NamedTuple):
 
 Blocks = list[Block]
 """Of one leaf, in the order of the losses; those that do not touch the leaf are in none."""
+
+
+def checked_chunk(chunk: int | None) -> int | None:
+    """Return a checked number of losses to pull back together."""
+    return None if chunk is None else _check.count(chunk, "chunk", least=1)
 
 
 def rows(start: Linearized, chunk: int | None) -> list[Array]:

@@ -11,9 +11,22 @@ import optax
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Tree
+from jaxgrad.multi_loss._engine._gram import checked
 from jaxgrad.multi_loss._vector import vector
 
-__all__ = ["Scalarizer", "Weighting", "given", "learned", "of_two_batches", "or_nan", "project", "start", "unless_sick"]
+__all__ = [
+    "Scalarizer",
+    "Weighting",
+    "given",
+    "gram_of",
+    "learned",
+    "of_logarithms",
+    "of_two_batches",
+    "or_nan",
+    "project",
+    "start",
+    "unless_sick",
+]
 
 
 class Scalarizer(NamedTuple):
@@ -73,6 +86,46 @@ def learned(optimizer: Any, slope: Array, state: Any, values: Array) -> tuple[Ar
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         updates, state = optimizer.update(slope, state, values)
         return optax.apply_updates(values, updates), state
+
+
+def of_logarithms(optimizer: Any, joined: Callable[[Array, Array], Array], kind: Callable[..., Any]) -> Scalarizer:
+    """Return a scalarizer that learns a logarithm for each loss by the slope of the joined loss itself.
+
+    Args:
+        optimizer: The optax transformation that moves the logarithms.
+        joined: ``joined(losses, logarithms) -> ()``.
+        kind: The type of the state: the logarithms first, then the state of the optimizer.
+    """
+    _check.optimizer(optimizer)
+
+    def init(num_losses: int) -> Any:
+        return kind(start(num_losses), optimizer.init(start(num_losses)))
+
+    def update(losses: Tree, state: Any) -> tuple[Array, Any]:
+        logs, before = state
+        values = given(losses, logs)
+        slope = jax.grad(joined, argnums=1)(values.astype(logs.dtype), logs)
+        after = kind(*learned(optimizer, slope, before, logs))
+        return joined(values, logs.astype(values.dtype)), unless_sick(values, after, state)
+
+    return Scalarizer(init, update)
+
+
+def gram_of(gram: Any, count: int) -> Array:
+    """Return a checked Gram matrix, after refusing one of another number of losses than a state is for.
+
+    Raises:
+        TypeError: If it has no floating-point numbers.
+        ValueError: If it is not that of ``count`` losses.
+    """
+    matrix = checked(gram)
+    if len(matrix) != count:
+        message = (
+            f"gram must be that of the {count} losses that the state was started for, by init({count}); got"
+            f" {_check.describe(matrix)}"
+        )
+        raise ValueError(message)
+    return matrix
 
 
 def unless_sick(seen: Array, state: Any, before: Any) -> Any:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from jaxgrad import _check
-from jaxgrad._types import Array, Tree
-from jaxgrad.multi_loss._stateful import Scalarizer, given, learned, start, unless_sick
+from jaxgrad._types import Array
+from jaxgrad.multi_loss._stateful import Scalarizer, of_logarithms
 
 __all__ = ["uncertainty"]
 
@@ -64,18 +62,7 @@ def uncertainty(*, optimizer: Any) -> Scalarizer:
         Kendall, Gal and Cipolla (2018), Multi-task learning using uncertainty to weigh losses for scene geometry and
         semantics, CVPR, equations 5 and 7, and section 3.2 (log-variances).
     """
-    _check.optimizer(optimizer)
-
-    def init(num_losses: int) -> UncertaintyState:
-        return UncertaintyState(start(num_losses), optimizer.init(start(num_losses)))
-
-    def update(losses: Tree, state: UncertaintyState) -> tuple[Array, UncertaintyState]:
-        values, logs = given(losses, state.log_variances), state.log_variances
-        slope = jax.grad(_joined, argnums=1)(values.astype(logs.dtype), logs)
-        after = UncertaintyState(*learned(optimizer, slope, state.optimizer, logs))
-        return _joined(values, logs.astype(values.dtype)), unless_sick(values, after, state)
-
-    return Scalarizer(init, update)
+    return of_logarithms(optimizer, _joined, UncertaintyState)
 
 
 def _joined(values: Array, logs: Array) -> Array:

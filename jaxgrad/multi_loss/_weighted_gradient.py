@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
 from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._heads import warn_of_unreached
-from jaxgrad.multi_loss._linearize import Linearized, linearize
+from jaxgrad.multi_loss._linearize import Linearized, start_at
 from jaxgrad.multi_loss._losses import L
 
 __all__ = ["as_weights", "weighted_gradient"]
@@ -97,9 +97,7 @@ def weighted_gradient(
     References:
         Griewank and Walther (2008), Evaluating Derivatives, 2nd ed., section 3.2 (adjoints of several results).
     """
-    subset = _tree.held(losses_fn, _sharding.replicated(params, axis_name), wrt)
-    _check.differentiable(params=subset.active)
-    start = linearize(subset.fun, subset.active, *data, axis_name=axis_name, has_aux=has_aux)
+    subset, start = start_at(losses_fn, params, data, wrt, axis_name, has_aux)
     warn_of_unreached(start, params, wrt)
     slopes = start.combined(as_weights(start, weights))
     gradient = subset.embed(jax.tree.unflatten(jax.tree.structure(subset.active), slopes))

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _tree
 from jaxgrad._types import Array, Tree
 from jaxgrad.gradient import global_norm
+from jaxgrad.shift import _wide
 
 __all__ = ["Ascent", "climb", "gradient_at_worst", "sizes", "unit"]
 
@@ -113,5 +114,5 @@ def gradient_at_worst(subset: _tree.Subset, ascent: Ascent, data: tuple[Any, ...
     (_, aux_there), slope = jax.value_and_grad(subset.pair, has_aux=True)(worst, *data)
     if ascent.exact:
         slope = _tree.add(slope, _tree.widened(pull(slope)[0]))
-    slope = jax.tree.map(lambda g, w: g.astype(w.dtype), slope, subset.active)
+    slope = _wide.cast(slope, subset.active)
     return (loss, aux if state == "clean" else aux_there), slope

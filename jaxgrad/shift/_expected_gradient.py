@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, Key, T, Tree, Ts, Wrt
+from jaxgrad.shift import _wide
 from jaxgrad.shift._averages import Estimate, chunk_of, mean_and_error, over_chunks
 from jaxgrad.shift._samples import Draws, Samples, given_or_drawn, shifted, times
 
@@ -227,7 +228,7 @@ def expected_gradient(
         gradient, error, value, aux = problem.estimate(chunk)
     else:
         gradient, aux = problem.mean(chunk_of(samples, chunk), unroll)
-    cast = subset.embed(jax.tree.map(lambda g, w: g.astype(w.dtype), gradient, subset.active))
+    cast = subset.embed(_wide.cast(gradient, subset.active))
     result = Estimate(cast, subset.embed(error, _zeros), value) if full_output else cast
     return (result, aux) if has_aux else result
 

@@ -115,9 +115,7 @@ def fisher_sam_gradient(
     _check.choice(state, "state", ("clean", "moved"))
     _check.mirrors(params=params, fisher=fisher)
     radius, strength, fisher = _sharding.replicated((radius, strength, fisher), axis_name)
-    checked = _wide.taking_float32(_check.scalar_loss(loss_fn, has_aux=has_aux), params)
-    subset = _tree.restrict(checked, params, wrt, data, axis_name, has_aux)
-    _check.differentiable(params=subset.active)
+    subset = _wide.subset_of(loss_fn, params, wrt, data, axis_name, has_aux)
 
     def metric(_: Tree) -> Tree:
         # the inverse root of M: with it the step T^2 g / |T g| is the one above

@@ -162,9 +162,7 @@ def looksam_gradient(
     every = _check.count(every, "every", least=1)
     check_state(state, LookSAMState, "across", "looksam_init", params)
     radius, alpha, step, kept = _sharding.replicated((radius, alpha, state.step, state.across), axis_name)
-    checked = _wide.taking_float32(_check.scalar_loss(loss_fn, has_aux=has_aux), params)
-    subset = _tree.restrict(checked, params, wrt, data, axis_name, has_aux)
-    _check.differentiable(params=subset.active)
+    subset = _wide.subset_of(loss_fn, params, wrt, data, axis_name, has_aux)
     (_, aux), slope = jax.value_and_grad(subset.pair, has_aux=True)(subset.active, *data)
     start, slope, across = _tree.widened((subset.active, slope, subset.pick(kept)))
 
@@ -184,7 +182,7 @@ def looksam_gradient(
     axes = _sharding.varying((slope, across, radius, alpha))
     branches = [lambda kept, branch=branch: _sharding.vary(branch(kept), axes) for branch in (look, reuse)]
     found, across = lax.cond(step % every == 0, *branches, across)
-    gradient = jax.tree.map(lambda g, w: g.astype(w.dtype), found, subset.active)
-    across = jax.tree.map(lambda new, old: new.astype(old.dtype), subset.embed(across), kept)
+    gradient = _wide.cast(found, subset.active)
+    across = _wide.cast(subset.embed(across), kept)
     result = subset.embed(gradient), LookSAMState(step + 1, across)
     return (result, aux) if has_aux else result

@@ -292,11 +292,9 @@ def value_and_sam_gradient(
     by_size = jax.tree.unflatten(jax.tree.structure(params), _tree.selected(params, scaled, "scaled"))
     # the groups of a device are its own: what is left to the axis is the mean over all of them
     within = axis_name if groups is None else None
-    checked = _wide.taking_float32(_check.scalar_loss(loss_fn, has_aux=has_aux), params)
 
     def one(*part: Any) -> tuple[Any, Params]:
-        subset = _tree.restrict(checked, params, wrt, part, within, has_aux)
-        _check.differentiable(params=subset.active)
+        subset = _wide.subset_of(loss_fn, params, wrt, part, within, has_aux)
         # an exact gradient is the device's own where its radius is, too
         subset = subset._replace(active=_sharding.vary(subset.active, _sharding.varying((radius, offset))))
         metric = functools.partial(sizes, offset, jax.tree.leaves(subset.pick(by_size))) if adaptive else _no_metric

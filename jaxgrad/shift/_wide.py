@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgrad import _tree
-from jaxgrad._types import Params, Tree
+from jaxgrad import _check, _tree
+from jaxgrad._types import AxisName, Params, Tree, Wrt
 
-__all__ = ["taking_float32"]
+__all__ = ["cast", "subset_of", "taking_float32"]
 
 
 def taking_float32(loss_fn: Callable[..., Any], params: Params, wide_loss: bool = False) -> Callable[..., Any]:
@@ -27,11 +27,21 @@ def taking_float32(loss_fn: Callable[..., Any], params: Params, wide_loss: bool 
     def loss(given: Params, *data: Any) -> Any:
         if _kinds(given) == own:
             return loss_fn(given, *data)
-        like = jax.eval_shape(loss_fn, _cast(given, params), *data)
+        like = jax.eval_shape(loss_fn, cast(given, params), *data)
         found = loss_fn(_tree.widened(given), *_tree.widened(data))
-        return _but_first(found, _cast(found, like)) if wide_loss else _cast(found, like)
+        return _but_first(found, cast(found, like)) if wide_loss else cast(found, like)
 
     return loss
+
+
+def subset_of(
+    loss_fn: Callable[..., Any], params: Params, wrt: Wrt, data: tuple[Any, ...], axis_name: AxisName, has_aux: bool
+) -> _tree.Subset:
+    """Return the checked loss on the leaves that count, after refusing those that cannot be differentiated."""
+    checked = taking_float32(_check.scalar_loss(loss_fn, has_aux=has_aux), params)
+    subset = _tree.restrict(checked, params, wrt, data, axis_name, has_aux)
+    _check.differentiable(params=subset.active)
+    return subset
 
 
 def _but_first(found: Any, narrow: Any) -> Any:
@@ -46,10 +56,10 @@ def _kinds(tree: Tree) -> list[Any]:
     return [jnp.result_type(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-def _cast(tree: Tree, like: Tree) -> Tree:
+def cast(tree: Tree, like: Tree) -> Tree:
     """Return a tree in the dtypes of another; leaves that have them, random keys for instance, are not touched."""
 
-    def cast(leaf: Any, other: Any) -> Any:
+    def one(leaf: Any, other: Any) -> Any:
         return leaf if jnp.result_type(leaf) == jnp.result_type(other) else jnp.asarray(leaf, jnp.result_type(other))
 
-    return jax.tree.map(cast, tree, like)
+    return jax.tree.map(one, tree, like)

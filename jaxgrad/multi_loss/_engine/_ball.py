@@ -20,7 +20,7 @@ from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine import _gradients_of_program, _supports
 from jaxgrad.multi_loss._engine._cone import is_stationary, unit_of
 from jaxgrad.multi_loss._engine._gram import UnitRows, rounding
-from jaxgrad.multi_loss._engine._inverse import inverse_within
+from jaxgrad.multi_loss._engine._inverse import inverse_within, refined
 
 __all__ = ["farthest_fair"]
 
@@ -46,7 +46,7 @@ def farthest_fair(unit: UnitRows, start: Array, radius: Array) -> Array:
     find = _of_all_supports if len(unit.cosines) <= _supports.MOST else _of_levels
     inside, is_stuck = find(jax.tree.map(lax.stop_gradient, program), unit)
     inverted = inverse_within(unit.cosines, inside)
-    per_level, at_zero = (_refined(unit.cosines, inverted, rhs) for rhs in (program.shares, centre))
+    per_level, at_zero = (refined(unit.cosines, inverted, rhs) for rhs in (program.shares, centre))
     level = jnp.where(is_stuck, jnp.zeros_like(reach), program.level(per_level, at_zero)[0])
     added = level * per_level - at_zero
     is_moved = (added > 0) & (reach > 0)
@@ -79,12 +79,6 @@ class _Program(NamedTuple):
     def rhs(self, level: Array) -> Array:
         """Return the right-hand side of the program of a level."""
         return level * self.shares - self.centre
-
-
-def _refined(matrix: Array, inverted: Array, rhs: Array) -> Array:
-    """Solve by an inverse of a block, with a step of refinement."""
-    solved = inverted @ rhs
-    return solved + inverted @ (rhs - matrix @ solved)
 
 
 def _of_all_supports(program: _Program, _unit: UnitRows) -> tuple[Array, Array]:
@@ -137,7 +131,7 @@ def _of_levels(program: _Program, unit: UnitRows) -> tuple[Array, Array]:
         low = jnp.where(is_within, jnp.maximum(search.low, search.level), search.low)
         high = jnp.where(is_within, search.high, jnp.minimum(search.high, search.level))
         inverted = inverse_within(program.cosines, inside)
-        per_level, at_zero = (_refined(program.cosines, inverted, rhs) for rhs in (program.shares, program.centre))
+        per_level, at_zero = (refined(program.cosines, inverted, rhs) for rhs in (program.shares, program.centre))
         level, exists = program.level(per_level, at_zero)
         lost = _supports.tolerance(program.cosines) * (1 + jnp.abs(level))
         is_known = exists & (jnp.abs(level - search.level) <= lost)

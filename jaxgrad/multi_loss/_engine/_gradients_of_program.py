@@ -15,7 +15,7 @@ from jaxgrad import _sharding
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine import _supports
 from jaxgrad.multi_loss._engine._gram import rounding
-from jaxgrad.multi_loss._engine._inverse import inverse_within
+from jaxgrad.multi_loss._engine._inverse import inverse_within, refined
 
 __all__ = ["duality_gap", "solve"]
 
@@ -99,9 +99,7 @@ def _gradient_step(matrix: Array, rhs: Array, state: _State) -> _State:
 def _newton_step(matrix: Array, rhs: Array, point: Array) -> Array:
     """Solve on the rows that are positive, or would be after a step down the slope."""
     inside = point - (matrix @ point - rhs) > 0
-    inverted = inverse_within(matrix, inside)
-    solved = inverted @ rhs
-    return solved + inverted @ (rhs - matrix @ solved)
+    return refined(matrix, inverse_within(matrix, inside), rhs)
 
 
 def _better(matrix: Array, rhs: Array, best: Array, point: Array) -> Array:

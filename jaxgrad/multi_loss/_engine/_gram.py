@@ -9,12 +9,17 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array
 
-__all__ = ["UnitRows", "checked", "finished", "of_unit_rows", "preferred", "rounding"]
+__all__ = ["UnitRows", "checked", "finished", "of_unit_rows", "preferred", "rounding", "usable"]
 
 
 def rounding(matrix: Array) -> float:
-    """Return what a sum over the rows of a matrix of ones loses to rounding."""
+    """Return what a sum over the rows of a matrix of ones, or its eigenvalues, loses to rounding."""
     return len(matrix) * float(jnp.finfo(matrix.dtype).eps)
+
+
+def usable(values: Array) -> Array:
+    """Say which eigenvalues of a positive semi-definite matrix are more than rounding."""
+    return values > rounding(values) * jnp.max(values)
 
 
 def checked(gram: ArrayLike) -> Array:
@@ -76,6 +81,20 @@ class UnitRows(NamedTuple):
     once the weights of unit rows are divided by them."""
     is_zero: Array
     """Which rows are zeros."""
+
+    def longest(self) -> Array:
+        """Return the largest length; 1 where all rows are zeros."""
+        largest = jnp.max(jnp.where(self.is_zero, jnp.zeros_like(self.lengths), self.lengths))
+        return jnp.where(largest > 0, largest, jnp.ones_like(largest))
+
+    def units(self) -> Array:
+        """Return the lengths in the units that the rows have been divided by: ones, which move with the matrix."""
+        return jnp.sqrt(jnp.where(self.is_zero, jnp.ones_like(self.lengths), jnp.diagonal(self.cosines)))
+
+    def occupied(self) -> "UnitRows":
+        """Give rows of zeros a direction of their own, so that a system is solvable; their weights are not used."""
+        cosines = self.cosines + jnp.diag(self.is_zero.astype(self.cosines.dtype))
+        return self._replace(cosines=cosines, is_zero=self.is_zero & False)
 
     def shares(self) -> Array:
         """Return the shortest length in units of each; 1 for a row of zeros."""

@@ -8,9 +8,9 @@ from jax import lax
 
 from jaxgrad import _sharding
 from jaxgrad._types import Array
-from jaxgrad.multi_loss._engine._gram import rounding
+from jaxgrad.multi_loss._engine._gram import rounding, usable
 
-__all__ = ["inverse", "inverse_within", "pseudo_inverse"]
+__all__ = ["inverse", "inverse_within", "pseudo_inverse", "refined"]
 
 
 @jax.custom_jvp
@@ -25,12 +25,12 @@ def inverse(matrix: Array) -> Array:
     def sweep(k: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         table, kept = carry
         own, column, pivot = rows == k, table[:, k], table[k, k]
-        usable = pivot > least[k]
+        is_usable = pivot > least[k]
         # the row and the column of the pivot are divided by it, and the pivot itself becomes its negative reciprocal
-        row = jnp.where(own, -jnp.ones_like(column), column) / jnp.where(usable, pivot, jnp.ones_like(pivot))
+        row = jnp.where(own, -jnp.ones_like(column), column) / jnp.where(is_usable, pivot, jnp.ones_like(pivot))
         swept = jnp.where(own[:, None], row[None], table - column[:, None] * row[None])
         swept = jnp.where(own[None], row[:, None], swept)
-        return jnp.where(usable, swept, table), kept | (own & usable)
+        return jnp.where(is_usable, swept, table), kept | (own & is_usable)
 
     start = (matrix, jnp.zeros(len(matrix), bool))
     start = _sharding.settled(lambda carry: sweep(0, carry), start)
@@ -52,12 +52,18 @@ def inverse_within(matrix: Array, inside: Array) -> Array:
     return jnp.where(both, inverse(block), jnp.zeros_like(block))
 
 
+def refined(matrix: Array, inverted: Array, rhs: Array) -> Array:
+    """Solve by an inverse of a block, with a step of refinement."""
+    solved = inverted @ rhs
+    return solved + inverted @ (rhs - matrix @ solved)
+
+
 @jax.custom_jvp
 def pseudo_inverse(matrix: Array) -> Array:
     """Return the pseudo-inverse of Moore and Penrose of a positive semi-definite matrix."""
     values, vectors = jnp.linalg.eigh(matrix)
-    usable = values > rounding(matrix) * jnp.max(values)
-    inverted = jnp.where(usable, 1 / jnp.where(usable, values, jnp.ones_like(values)), jnp.zeros_like(values))
+    kept = usable(values)
+    inverted = jnp.where(kept, 1 / jnp.where(kept, values, jnp.ones_like(values)), jnp.zeros_like(values))
     return (vectors * inverted[None]) @ vectors.T
 
 

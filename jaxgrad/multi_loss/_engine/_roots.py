@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgrad._types import Array
-from jaxgrad.multi_loss._engine._gram import rounding
+from jaxgrad.multi_loss._engine._gram import usable
 
 __all__ = ["inverse_root", "spectrum"]
 
@@ -12,7 +12,7 @@ __all__ = ["inverse_root", "spectrum"]
 def spectrum(matrix: Array) -> tuple[Array, Array]:
     """Return the eigenvalues in ascending order, and which of them are more than rounding."""
     values = jnp.linalg.eigvalsh(matrix)
-    return values, values > rounding(matrix) * jnp.max(values)
+    return values, usable(values)
 
 
 @jax.custom_jvp
@@ -25,8 +25,8 @@ def inverse_root(matrix: Array) -> Array:
 def _roots(matrix: Array) -> tuple[Array, Array]:
     """Return the square roots of the eigenvalues, 0 where these are rounding, and the eigenvectors."""
     values, vectors = jnp.linalg.eigh(matrix)
-    usable = values > rounding(matrix) * jnp.max(values)
-    return jnp.where(usable, jnp.sqrt(jnp.where(usable, values, jnp.ones_like(values))), 0 * values), vectors
+    kept = usable(values)
+    return jnp.where(kept, jnp.sqrt(jnp.where(kept, values, jnp.ones_like(values))), 0 * values), vectors
 
 
 def _reciprocals(roots: Array) -> Array:
