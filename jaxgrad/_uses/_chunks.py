@@ -14,7 +14,7 @@ __all__ = ["over_chunks"]
 
 
 def over_chunks(
-    step: Callable[[Tree, Array], tuple[Tree, Tree]], batch: Tree, real: Array, microbatch: int
+    step: Callable[[Tree, Array], tuple[Tree, Tree]], batch: Tree, real: Array, microbatch: int, unroll: bool = False
 ) -> tuple[Tree, Tree]:
     """Apply ``step`` to chunks of a batch one after the other.
 
@@ -24,6 +24,7 @@ def over_chunks(
         real: Of shape ``(B,)``: false for examples that are padding. A chunk that is filled up repeats the first
             example, marked as padding.
         microbatch: The length of a chunk.
+        unroll: Whether the loop over the chunks is written out.
 
     Returns:
         The sum, and the rows of all examples in their order.
@@ -53,5 +54,5 @@ def over_chunks(
         addend, rows = jax.tree.unflatten(jax.tree.structure(shapes), flat)
         return _tree.add(total, addend), rows
 
-    total, rows = lax.scan(body, start, (chunks, split(filled)))
+    total, rows = lax.scan(body, start, (chunks, split(filled)), unroll=unroll)
     return total, jax.tree.map(lambda r: jnp.swapaxes(r, 0, 1).reshape(count * microbatch, *r.shape[2:])[:size], rows)

@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, T, Tree
+from jaxgrad._uses import _chunks
 from jaxgrad._uses._low_rank import LowRank, is_low_rank
 from jaxgrad.shift._samples import Samples
 
@@ -37,40 +38,9 @@ def chunk_of(samples: Samples, chunk: int | None) -> int:
 def over_chunks(
     step: Callable[[Any, Array], tuple[Tree, Tree]], rows: Tree, number: int, chunk: int, unroll: bool = False
 ) -> tuple[Tree, Tree]:
-    """Apply ``step(rows, weights)`` to chunks of rows.
-
-    Args:
-        step: Returns a tree to be summed over the chunks, and one whose leaves have the rows in front. A weight is 1,
-            or 0 for a row that fills up the last chunk.
-        rows: Tree with the rows along the leading axis.
-        number: How many rows there are.
-        chunk: How many are taken at once; they are spread evenly.
-        unroll: Whether to write the chunks one after the other.
-
-    Returns:
-        The sum, and the rows in their order.
-    """
+    """Apply ``step(rows, real)`` to chunks of rows, as even as can be, through the loop of `_uses`."""
     turns = math.ceil(number / chunk)
-    size = math.ceil(number / turns)
-    if turns == 1:
-        return step(rows, jnp.ones(number, bool))
-    order = (jnp.arange(turns * size) % number).reshape(turns, size)
-    real = (jnp.arange(turns * size) < number).reshape(turns, size)
-    if turns * size == number:
-        chunks = jax.tree.map(lambda x: x.reshape(turns, size, *x.shape[1:]), rows)
-    else:
-        chunks = jax.tree.map(lambda x: x[order], rows)
-    shapes = jax.eval_shape(step, _tree.take(chunks, 0), real[0])[0]
-
-    def add(total: Tree, turn: Any) -> tuple[Tree, Tree]:
-        addend, out = step(*turn)
-        return _tree.add(total, addend), out
-
-    start = _sharding.settled(
-        lambda t, x: add(t, x)[0], jax.tree.map(_sharding.zeros, shapes), _tree.take((chunks, real), 0)
-    )
-    total, outs = lax.scan(add, start, (chunks, real), unroll=unroll)
-    return total, jax.tree.map(lambda x: x.reshape(turns * size, *x.shape[2:])[:number], outs)
+    return _chunks.over_chunks(step, rows, jnp.ones(number, bool), math.ceil(number / turns), unroll)
 
 
 def mean_and_error(term: Callable[[Any], tuple[Tree, Tree]], rows: Tree, number: int) -> tuple[Tree, Tree, Tree]:
