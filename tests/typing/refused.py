@@ -210,3 +210,4 @@ meta.smoothness(loss, weights, (x, y), x, optimizer=sgd)  # refused
 shift.lookback_gradient(loss, weights, x, y, learning_rate=0.1)  # refused
 shift.lookahead_gradient(loss, x, weights, y, learning_rate=0.1)  # refused
 per_example.norms(loss, weights, x, y, mode="materialise")  # refused
+fourteen: jax.Array = inr.coordinate_derivatives(siren, weights, x).laplacian  # refused

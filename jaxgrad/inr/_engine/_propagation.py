@@ -25,12 +25,12 @@ UNROLLED = 8
 
 
 class Propagated(NamedTuple):
-    """A field and its derivatives at points, from one propagation; ``None`` is what was not carried."""
+    """A field and its derivatives at points, from one propagation: arrays, or ``None`` for what was not carried."""
 
     values: Array
-    jacobian: Array | None
-    laplacian: Array | None
-    hessian: Array | None
+    jacobian: Any
+    laplacian: Any
+    hessian: Any
 
 
 def propagate(
