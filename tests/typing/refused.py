@@ -168,6 +168,7 @@ ten = nth.value_gradient_laplacian(wave, np.ones(3)).laplacian  # refused
 eleven: Weights = nth.stochastic_operator(of_point, x, weights, probes=x)  # refused
 twelve: jax.Array = nth.ode_series(forced, weights, 3, t=0.5)  # refused
 thirteen = inr.image_targets(x).colours  # refused
+fourteen: jax.Array = inr.coordinate_derivatives(siren, weights, x).laplacian  # refused
 
 # what is no module
 models.from_linen(loss, x, key=jax.random.key(0))  # refused
@@ -210,4 +211,3 @@ meta.smoothness(loss, weights, (x, y), x, optimizer=sgd)  # refused
 shift.lookback_gradient(loss, weights, x, y, learning_rate=0.1)  # refused
 shift.lookahead_gradient(loss, x, weights, y, learning_rate=0.1)  # refused
 per_example.norms(loss, weights, x, y, mode="materialise")  # refused
-fourteen: jax.Array = inr.coordinate_derivatives(siren, weights, x).laplacian  # refused
