@@ -78,7 +78,8 @@ def ivon(
         clip_radius: The largest magnitude of a step before it is multiplied by the learning rate, in every entry.
         rescale: Whether the learning rate is multiplied by ``hessian_init + weight_decay``, so that the first steps are
             those of gradient descent with it.
-        estimator: Of ``h`` from a sample: ``"price"``, as above, or ``"squared"``, the gradient squared.
+        estimator: Of ``h`` from a sample: ``"price"``, as above, or ``"squared"``, :math:`\lambda` times the gradient
+            squared, as in the authors' code (``hess_approx="gradsq"``).
 
     Returns:
         `Ivon`: ``init``, ``sample`` and ``update``.
@@ -145,7 +146,7 @@ class _Method(NamedTuple):
     def init(self, params: Params) -> IvonState:
         """Return the state before the first step."""
         _check.floating(params=params)
-        momentum = jax.tree.map(lambda w: jnp.zeros_like(_wide(w)), params)
+        momentum = jax.tree.map(jnp.zeros_like, _tree.widened(params))
         hessian = jax.tree.map(lambda m: m + jnp.asarray(self.hessian_init, m.dtype), momentum)
         return IvonState(jnp.zeros((), jnp.int32), momentum, hessian)
 
@@ -166,7 +167,8 @@ class _Method(NamedTuple):
 
     def update(self, gradients: Tree, shifts: Tree, state: IvonState, params: Params) -> tuple[Params, IvonState]:
         """Make a step from the gradients at the shifts."""
-        _check.mirrors(params=jax.tree.map(_wide_shape, params), **{"state.momentum": state.momentum})
+        wide = _tree.widened(params)
+        _check.mirrors(params=wide, **{"state.momentum": state.momentum})
         _check.mirrors(shifts=shifts, gradients=gradients)
         slope, curvature = self.means(gradients, shifts, state, params)
         momentum = jax.tree.map(lambda m, g: self.beta1 * m + (1 - self.beta1) * g, state.momentum, slope)
@@ -174,13 +176,13 @@ class _Method(NamedTuple):
         steps = state.steps + 1
         rate = self.learning_rate(state.steps) if callable(self.learning_rate) else self.learning_rate
 
-        def move(m: Array, h: Array, w: Any) -> Array:
+        def move(m: Array, h: Array, w: Array, like: Any) -> Array:
             size = jnp.asarray(rate, m.dtype) * (self.hessian_init + self.weight_decay if self.rescale else 1)
             debiased = m / (1 - jnp.asarray(self.beta1, m.dtype) ** steps.astype(m.dtype))
-            step = (debiased + self.weight_decay * _wide(w)) / (h + self.weight_decay)
-            return (-size * jnp.clip(step, -self.clip_radius, self.clip_radius)).astype(w.dtype)
+            step = (debiased + self.weight_decay * w) / (h + self.weight_decay)
+            return (-size * jnp.clip(step, -self.clip_radius, self.clip_radius)).astype(like.dtype)
 
-        return jax.tree.map(move, momentum, hessian, params), IvonState(steps, momentum, hessian)
+        return jax.tree.map(move, momentum, hessian, wide, params), IvonState(steps, momentum, hessian)
 
     def variance(self, hessian: Array) -> Array:
         """Return the variance of the weights."""
@@ -193,26 +195,18 @@ class _Method(NamedTuple):
 
     def means(self, gradients: Tree, shifts: Tree, state: IvonState, params: Params) -> tuple[Tree, Tree]:
         """Return the means over the samples of the gradients, and of what they say of the Hessian."""
+        wide = _tree.widened(gradients)
 
         def of_one(g: Array, a: Array, h: Array) -> Array:
-            return _wide(g) ** 2 if self.estimator == "squared" else _wide(g) * _wide(a) / self.variance(h)
+            if self.estimator == "squared":
+                return jnp.asarray(self.effective_sample_size, h.dtype) * g**2
+            return g * a.astype(h.dtype) / self.variance(h)
 
         ranks = zip(jax.tree.leaves(shifts), jax.tree.leaves(params), strict=False)
         if all(jnp.ndim(a) == jnp.ndim(w) for a, w in ranks):
             _check.mirrors(params=params, shifts=shifts)
-            return jax.tree.map(_wide, gradients), jax.tree.map(of_one, gradients, shifts, state.hessian)
+            return wide, jax.tree.map(of_one, wide, shifts, state.hessian)
         _check.same_leading(shifts=shifts)
         _check.mirrors(params=params, **{"one of shifts": _tree.take(shifts, 0)})
-        found = jax.vmap(lambda g, a: jax.tree.map(of_one, g, a, state.hessian))(gradients, shifts)
-        slope = jax.tree.map(lambda g: jnp.mean(_wide(g), axis=0), gradients)
-        return slope, jax.tree.map(lambda h: jnp.mean(h, axis=0), found)
-
-
-def _wide(leaf: Any) -> Array:
-    """Return a leaf in float32 at the least."""
-    return jnp.asarray(leaf, _tree.accumulator(leaf.dtype))
-
-
-def _wide_shape(leaf: Any) -> Any:
-    """Return what a leaf looks like in float32 at the least."""
-    return jax.ShapeDtypeStruct(leaf.shape, _tree.accumulator(leaf.dtype))
+        found = jax.vmap(lambda g, a: jax.tree.map(of_one, g, a, state.hessian))(wide, shifts)
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), (wide, found))

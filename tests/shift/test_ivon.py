@@ -80,6 +80,15 @@ def test_finds_the_minimum_and_the_curvature_of_a_quadratic(key):
     assert jnp.max(jnp.abs(path[1000:].mean(0) / slopes - 1)) < 0.1
 
 
+def test_squares_are_multiplied_by_the_effective_sample_size():
+    """As in ``ivon-opt`` 0.1.3 (``hess_approx="gradsq"``); nothing is kept of h with ``beta2=0``."""
+    method = shift.ivon(0.1, 50.0, hessian_init=0.5, beta2=0.0, weight_decay=0.25, estimator="squared")
+    w, g = jnp.ones(2), jnp.array([0.1, -0.3])
+    _, state = method.update(g, jnp.zeros(2), method.init(w), w)
+    found = 50 * g**2
+    assert_parity(state.hessian, found + 0.5 * (0.5 - found) ** 2 / 0.75)
+
+
 def test_rejects_what_is_no_setting():
     with pytest.raises(ValueError, match="effective_sample_size must be positive"):
         shift.ivon(0.1, 0.0)
