@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Key, Params, Tree
 from jaxgrad.shift._random_shifts import SAMPLERS, draw_leaves
+from jaxgrad.shift._states import check_state
 
 __all__ = ["Ivon", "IvonState", "ivon"]
 
@@ -86,8 +87,10 @@ def ivon(
 
     Raises:
         ValueError: If ``hessian_init`` or ``effective_sample_size`` is not positive, a beta is not from 0 to below 1,
-            ``weight_decay`` is negative, or ``estimator`` is another word; in the functions, if trees do not mirror.
-        TypeError: In ``init`` and ``sample``, if a leaf is no real floating-point array.
+            ``learning_rate`` or ``weight_decay`` is negative, one of them has axes, or ``estimator`` is another word;
+            in the functions, if trees do not mirror.
+        TypeError: If what should be a number is none; in ``init`` and ``sample`` if a leaf is no real floating-point
+            array, in ``sample`` and ``update`` if ``state`` is no `IvonState`.
 
     Cost:
         One gradient a sample; ``P`` random numbers for each, and two trees of state.
@@ -115,13 +118,19 @@ def ivon(
         Shen et al. (2024), Variational learning is effective for large deep networks, ICML, algorithm 1;
         Lin, Schmidt and Khan (2020), Handling the positive-definite constraint in the Bayesian learning rule, ICML.
     """
-    _check.positive(effective_sample_size, "effective_sample_size")
-    _check.positive(hessian_init, "hessian_init")
-    _check.positive(clip_radius, "clip_radius")
-    _check.non_negative(weight_decay, "weight_decay")
+    positive = {
+        "effective_sample_size": effective_sample_size,
+        "hessian_init": hessian_init,
+        "clip_radius": clip_radius,
+    }
+    betas = {"beta1": beta1, "beta2": beta2}
+    others = {"weight_decay": weight_decay} | ({} if callable(learning_rate) else {"learning_rate": learning_rate})
+    for name, value in (positive | betas | others).items():
+        _check.number(value, name)
+        (_check.positive if name in positive else _check.non_negative)(value, name)
     _check.choice(estimator, "estimator", ("price", "squared"))
-    for name, beta in (("beta1", beta1), ("beta2", beta2)):
-        if not 0 <= beta < 1:
+    for name, beta in betas.items():
+        if not beta < 1:
             message = f"{name} must be from 0 to below 1; got {beta!r}"
             raise ValueError(message)
     method = _Method(
@@ -153,6 +162,7 @@ class _Method(NamedTuple):
     def sample(self, params: Params, state: IvonState, *, key: Key, num_samples: int | None = None) -> Tree:
         """Draw shifts from what is known of the weights."""
         _check.floating(params=params)
+        check_state(state, IvonState, "momentum", "init", params)
         _check.key(key, "key")
         count = 1 if num_samples is None else _check.count(num_samples, "num_samples", least=1)
         leaves, treedef = jax.tree.flatten(params)
@@ -167,9 +177,9 @@ class _Method(NamedTuple):
 
     def update(self, gradients: Tree, shifts: Tree, state: IvonState, params: Params) -> tuple[Params, IvonState]:
         """Make a step from the gradients at the shifts."""
-        wide = _tree.widened(params)
-        _check.mirrors(params=wide, **{"state.momentum": state.momentum})
+        check_state(state, IvonState, "momentum", "init", params)
         _check.mirrors(shifts=shifts, gradients=gradients)
+        wide = _tree.widened(params)
         slope, curvature = self.means(gradients, shifts, state, params)
         momentum = jax.tree.map(lambda m, g: self.beta1 * m + (1 - self.beta1) * g, state.momentum, slope)
         hessian = jax.tree.map(self.blended, state.hessian, curvature)

@@ -94,6 +94,12 @@ def test_rejects_what_is_no_setting():
         shift.ivon(0.1, 0.0)
     with pytest.raises(ValueError, match="hessian_init must be positive"):
         shift.ivon(0.1, 1.0, hessian_init=0.0)
+    with pytest.raises(TypeError, match="learning_rate must be a real number; got a str"):
+        shift.ivon("fast", 1.0)
+    with pytest.raises(ValueError, match=r"learning_rate must not be negative or NaN; got -0\.1"):
+        shift.ivon(-0.1, 1.0)
+    with pytest.raises(ValueError, match=r"learning_rate must be one number, of shape \(\)"):
+        shift.ivon(jnp.ones(2), 1.0)
     with pytest.raises(ValueError, match=r"beta2 must be from 0 to below 1; got 1\.0"):
         shift.ivon(0.1, 1.0, beta2=1.0)
     with pytest.raises(ValueError, match="estimator must be one of 'price', 'squared'"):
@@ -104,5 +110,8 @@ def test_rejects_what_is_no_setting():
         method.update({"a": zeros["a"]}, zeros, state, PARAMS)
     with pytest.raises(ValueError, match=r"(?s)state.momentum must have.*state.momentum\['a'\]"):
         method.update(zeros, zeros, method.init({"b": zeros["b"]}), PARAMS)
+    for call in (lambda s: method.update(zeros, zeros, s, PARAMS), lambda s: method.sample(PARAMS, s, key=None)):
+        with pytest.raises(TypeError, match=r"state must be the IvonState that init\(params\).*got a dict"):
+            call(PARAMS)
     with pytest.raises(TypeError, match="params must have leaves that are real floating-point arrays"):
         method.init(jnp.arange(3))
