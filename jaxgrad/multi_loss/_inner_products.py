@@ -15,7 +15,7 @@ from jaxgrad.multi_loss._rows import Block, Blocks
 
 __all__ = ["Products", "inner_products", "of_rows"]
 
-PIECE = 8192
+PIECE = 4096
 """How many entries of each row are multiplied at a time on a CPU: what of eight rows stays in the cache."""
 
 FEW = 3

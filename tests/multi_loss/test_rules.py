@@ -103,7 +103,7 @@ def test_the_derivative_is_that_of_finite_differences_and_finite_everywhere(name
 def test_float32_of_any_scale(name):
     """Gram matrices as small and as large as float32 holds, and rows whose squares it does not hold."""
     first = ROWS["in conflict"] @ ROWS["in conflict"].T
-    grams, units = np.array([1e-35, 1e-20, 1.0, 1e25, 1e35, 2.5]), np.array([1.0, 1.0, 1.0, 1.0, 1e25, 1e-25])
+    grams, units = np.array([1e-35, 1e-20, 1.0, 1e25, 1e35, 3.0, 2.5]), np.array([1.0] * 5 + [1e25, 1e-25])
     asked = any(rule.__name__ == name for rule in GIVEN_A_UNIT)
 
     def call(gram, unit):
