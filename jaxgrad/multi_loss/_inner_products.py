@@ -91,10 +91,10 @@ def _nothing(count: int, kept: Any) -> Products:
     return Products(jnp.zeros((count, count), kept), jnp.full(count, lowest))
 
 
-def _sum(*parts: Products) -> Products:
-    """Add up products, in the largest unit of each row."""
-    roots = jnp.max(jnp.stack([part.roots for part in parts]), axis=0)
-    return Products(sum(part.per(roots) for part in parts), roots)
+def _sum(first: Products, second: Products) -> Products:
+    """Add up products, in the larger unit of each row."""
+    roots = jnp.maximum(first.roots, second.roots)
+    return Products(first.per(roots) + second.per(roots), roots)
 
 
 def _parts(leaves: Sequence[Blocks], kept: Any) -> Iterator[tuple[tuple[int, ...], Products]]:
