@@ -1,5 +1,6 @@
 """Tests are stricter than users: x64, strict promotion, warnings are errors, four CPU devices."""
 
+import functools
 import gc
 import importlib.metadata
 import itertools
@@ -54,6 +55,14 @@ if importlib.metadata.version("jax").startswith("0.10."):
         return _contexts[hundred]
 
     mlir.make_ir_context = _shared_ir_context
+
+# an error that leaves a function of JAX is stripped of JAX's frames: for each, and each folder that is left out, the
+# system is asked for the place of both, 3 ms an error, and thousands are refused here. A file stays where it is
+from jax._src import traceback_util
+
+_include_filename = functools.cache(lambda name, _: _including(name))
+_including = traceback_util.include_filename
+traceback_util.include_filename = lambda name: _include_filename(name, len(traceback_util._exclude_paths))
 
 collect_ignore = [] if lanes.HAS_TORCH else ["torch_ref"]
 
