@@ -20,6 +20,7 @@ os.environ.setdefault(
 
 import jax
 import pytest
+from jax._src import traceback_util
 
 from tests import lanes
 from tests.optimised import optimised
@@ -58,8 +59,6 @@ if importlib.metadata.version("jax").startswith("0.10."):
 
 # an error that leaves a function of JAX is stripped of JAX's frames: for each, and each folder that is left out, the
 # system is asked for the place of both, 3 ms an error, and thousands are refused here. A file stays where it is
-from jax._src import traceback_util
-
 _include_filename = functools.cache(lambda name, _: _including(name))
 _including = traceback_util.include_filename
 traceback_util.include_filename = lambda name: _include_filename(name, len(traceback_util._exclude_paths))
@@ -75,8 +74,8 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Iterator[None]:
-    """Import the modules of tests without torch, where it is missing."""
-    with lanes.stand_ins():
+    """Import the modules of tests without torch, where it is missing; what they compute meanwhile runs once."""
+    with lanes.stand_ins(), optimised(fully=False):
         return (yield)
 
 
@@ -84,7 +83,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test that needs torch, and keep the tests of a module in one worker, for they share their programs."""
     if not item.get_closest_marker("xdist_group"):
         item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
-    if lanes.needs_torch(*_parts(item)):
+    # to read the code of thousands of tests takes seconds, and with torch the marker is asked for by `-m` alone
+    asked = not lanes.HAS_TORCH or "torch" in item.config.option.markexpr
+    if asked and lanes.needs_torch(*_parts(item)):
         item.add_marker(pytest.mark.torch)
 
 
