@@ -20,6 +20,7 @@ os.environ.setdefault(
 
 import jax
 import pytest
+from _pytest.doctest import DoctestModule
 from jax._src import traceback_util
 
 from tests import lanes
@@ -27,7 +28,7 @@ from tests.optimised import optimised
 from tests.verify.third import missed
 
 # Python's collector walks through every jaxpr and torch module that lives, at every 2000 new objects: 7% of the time
-gc.set_threshold(20_000, 20, 100)
+gc.set_threshold(100_000, 20, 100)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -77,6 +78,15 @@ def pytest_make_collect_report() -> Iterator[None]:
     """Import the modules of tests without torch, where it is missing; what they compute meanwhile runs once."""
     with lanes.stand_ins(), optimised(fully=False):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Iterator[None]:
+    """Look for no doctests in the tests, where there are none: it would import their helpers too, in both workers."""
+    found = yield
+    if Path(__file__).parent / "tests" not in file_path.parents:
+        return found
+    return [one for one in found if not isinstance(one, DoctestModule)]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

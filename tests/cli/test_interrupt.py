@@ -14,7 +14,7 @@ from jaxgrad.verify.port.dumps._files import read_run
 from tests.cli.processes import ENVIRONMENT, interrupt_after, planted, script, start
 
 PROGRESS = re.compile(r"[A-Z]\d+ .*: agree|\s*\d+% .*|\d+ groups written to .*")
-WHOLE_RUN = ("verify", "--case", "N1", "--format", "json")
+WHOLE_RUN = ("verify", "--case", "F6", "--format", "json")
 
 
 def assert_interrupted(done: subprocess.CompletedProcess[str], words="interrupted", status=130):
