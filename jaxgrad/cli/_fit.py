@@ -64,7 +64,7 @@ def fit(
         match, model, optimizer, targets, steps, parse_size(size), points, learning_rate, seed, width, layers
     )
     folder = out or Path(f"{image.stem}-{match}")
-    from jaxgrad.fit._fit import check_folder, fit_picture
+    from jaxgrad.fit._fit import check_folder, fit_picture, ratios
     from jaxgrad.fit._packages import check_packages
     from jaxgrad.fit._picture import check_file
 
@@ -75,13 +75,10 @@ def fit(
         record = attempt(
             lambda: fit_picture(image, settings, folder, resume=resume, background=background, tell=tell, say=say)
         )
-    aligned = (
-        "" if match == "value" else f" ({record['psnr_mean']:.2f} mean-aligned, {record['psnr_affine']:.2f} affine)"
-    )
     bound = f"; a perfect fit to these targets: {record['ceiling']:.2f} dB" if record["ceiling"] < 120 else ""
     with standard_output():
         sys.stdout.write(
-            f"PSNR {record['psnr_none']:.2f} dB{aligned}, SSIM {record['ssim']:.4f}{bound}\n"
+            f"{ratios(record)}, SSIM {record['ssim']:.4f}{bound}\n"
             f"{record['steps']} steps in {with_duration(record['seconds'])}; panel.png, weights.safetensors and"
             f" record.json are in {folder}\n"
         )

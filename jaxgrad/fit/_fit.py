@@ -13,7 +13,7 @@ from jaxgrad.fit._run import SETTINGS, STEPS, Run
 from jaxgrad.fit._settings import BLOCK, Settings
 from jaxgrad.verify import CannotRun
 
-__all__ = ["PANEL", "RECORD", "WEIGHTS", "Fitted", "check_folder", "fit_array", "fit_picture", "open_run"]
+__all__ = ["PANEL", "RECORD", "WEIGHTS", "Fitted", "check_folder", "fit_array", "fit_picture", "open_run", "ratios"]
 
 PANEL, WEIGHTS, RECORD = "panel.png", "weights.safetensors", "record.json"
 """What a fit leaves in its folder."""
@@ -227,8 +227,7 @@ def _lines(settings: Settings, record: dict[str, Any]) -> list[str]:
     ceiling = record["ceiling"]
     bound = "none" if ceiling > 1e3 else "over 120 dB" if ceiling > 120 else f"{ceiling:.2f} dB"
     return [
-        f"PSNR {record['psnr_none']:.2f} dB",
-        f"  mean-aligned {record['psnr_mean']:.2f} dB, affine {record['psnr_affine']:.2f} dB",
+        ratios(record),
         f"ceiling of the targets: {bound}",
         f"SSIM {record['ssim']:.4f}",
         f"relative L2 error of the gradient {record['gradient_error']:.4f}",
@@ -238,5 +237,19 @@ def _lines(settings: Settings, record: dict[str, Any]) -> list[str]:
         f"{settings.size[0]} x {settings.size[1]} pixels",
         f"{settings.layers} hidden layers of {settings.width}, seed {settings.seed}",
         *(f"  {name} {value:g}" for name, value in settings.network().items()),
-        *(f"  rate of {name} {rate:g}" for name, rate in settings.rates()._asdict().items()),
+        *(f"  learning rate of {name} {rate:g}" for name, rate in _rates(settings).items()),
     ]
+
+
+def ratios(record: dict[str, Any]) -> str:
+    """Return the ratios of a fit in words; what is known up to a constant is judged after that is taken away."""
+    plain = "" if record["settings"]["match"] != "value" else f"{record['psnr_none']:.2f} dB as it is, "
+    return f"PSNR {plain}{record['psnr_mean']:.2f} dB mean-aligned, {record['psnr_affine']:.2f} dB affine"
+
+
+def _rates(settings: Settings) -> dict[str, float]:
+    """Return the learning rates that were in use, by whose they are."""
+    rates = settings.rates()
+    if settings.optimizer == "adam":
+        return {"Adam": rates.adam}
+    return {"Muon": rates.muon, "Adam beside it": rates.beside}

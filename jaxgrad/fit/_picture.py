@@ -119,15 +119,19 @@ def _by_pillow(path: Path) -> tuple[Any, list[str]] | None:
         deep = image.format == "PNG" and image.mode in ("RGB", "RGBA", "LA") and _depth_of_png(path) == 16
         if deep:
             notes.append("16-bit colours read as 8 bits, for Pillow has no more")
-        if image.format == "TIFF" and image.mode not in KEPT:
-            # floats and integers of other widths: tifffile gives them as they are
-            if image.mode not in ("1", "P", "CMYK", "YCbCr", "LAB"):
-                return None
+        if image.format == "TIFF" and _needs_tifffile(image):
+            return None
         image.load()
         turned = ImageOps.exif_transpose(image)
         if turned.size != image.size or image.getexif().get(0x0112, 1) not in (0, 1):
             notes.append("turned upright by its EXIF orientation")
         return np.asarray(_in_kept_mode(turned)), notes
+
+
+def _needs_tifffile(image: Any) -> bool:
+    """Whether Pillow would take bits away: colours of more than 8, and numbers of widths that it does not know."""
+    deep = max(image.tag_v2.get(258, (1,))) > 8
+    return (deep and len(image.getbands()) > 1) or image.mode not in (*KEPT, "1", "P", "CMYK", "YCbCr", "LAB")
 
 
 def _depth_of_png(path: Path) -> int:

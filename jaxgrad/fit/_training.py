@@ -1,6 +1,5 @@
 """Training a field: pools of targets, losses of size 1, two optimizers in one, and blocks of steps in one program."""
 
-import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -126,7 +125,7 @@ def train(
     while done < settings.steps:
         length = min(BLOCK, settings.steps - done)
         moving, losses = block((state.params, state.optimizer, state.key), data, length)
-        state = _after(state, moving, losses, done, quality)
+        state = _after(state, moving, np.asarray(losses)[:length], done, quality)
         done += length
         if not np.isfinite(state.losses[done - 1]):
             message = (
@@ -172,9 +171,15 @@ def _block(field_fn: Callable[..., Any], optimizer: Any, scales: dict[str, float
         updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state, jax.random.key_data(following)), value
 
-    @functools.partial(jax.jit, static_argnums=2)  # noqa: TID251 - goes with this run
-    def block(moving: Any, data: dict[str, Any], length: int) -> tuple[Any, Any]:
-        return jax.lax.scan(lambda carried, _: step(carried, data), moving, None, length=length)
+    @jax.jit  # noqa: TID251 - goes with this run
+    def block(moving: Any, data: dict[str, Any], length: Any) -> tuple[Any, Any]:
+        # the number of steps is traced: the last block, which may be shorter, runs the same program
+        def one(number: Any, carried: Any) -> Any:
+            inner, losses = carried
+            inner, value = step(inner, data)
+            return inner, losses.at[number].set(value)
+
+        return jax.lax.fori_loop(0, length, one, (moving, jnp.full(BLOCK, jnp.nan, jnp.float32)))
 
     return block
 
