@@ -73,7 +73,7 @@ def read_colour(text: str) -> tuple[float, ...]:
 
 
 def read_picture(path: Path, background: str = "white") -> Picture:
-    """Read a picture file of any format that Pillow, imageio or tifffile know.
+    """Read a picture file of any format that Pillow knows, or a TIFF file of any depth.
 
     16-bit numbers are divided by 65535, palettes read by their colours, an EXIF orientation turned upright, what shines
     through is laid over a colour, grey stays one channel, and of several frames the first is taken.
@@ -91,7 +91,7 @@ def read_picture(path: Path, background: str = "white") -> Picture:
         # a picture of an odd size or with broken EXIF is warned of; it is read or refused
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            array, notes = _by_pillow(path) or _by_imageio(path)
+            array, notes = _by_pillow(path) or _by_tifffile(path)
     except CannotRun:
         raise
     except Exception as error:
@@ -104,14 +104,18 @@ def read_picture(path: Path, background: str = "white") -> Picture:
 
 
 def _by_pillow(path: Path) -> tuple[Any, list[str]] | None:
-    """Return the numbers and what there is to say of them; ``None`` where Pillow does not know the format."""
+    """Return the numbers and what there is to say of them; ``None`` for a TIFF file that Pillow cannot read whole."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     notes = []
     try:
         opened = Image.open(path)
     except UnidentifiedImageError:
-        return None
+        with path.open("rb") as file:
+            if file.read(2) in (b"II", b"MM"):
+                return None
+        message = f"{path} is no picture that can be read"
+        raise CannotRun(message) from None
     with opened as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1:
@@ -152,14 +156,13 @@ def _in_kept_mode(image: Any) -> Any:
     return image.convert({"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
 
 
-def _by_imageio(path: Path) -> tuple[Any, list[str]]:
-    """Return the numbers of a format that Pillow does not know."""
-    import imageio.v3 as imageio
+def _by_tifffile(path: Path) -> tuple[Any, list[str]]:
+    """Return the numbers of a TIFF file as they are."""
+    import tifffile
 
-    array = np.asarray(imageio.imread(path))
-    if array.ndim == 4 or (array.ndim == 3 and array.shape[-1] > 4 and array.shape[0] > 1):
-        return array[0], [f"the first of {len(array)} frames"]
-    return array, []
+    with tifffile.TiffFile(path) as file:
+        pages = len(file.pages)
+        return file.pages[0].asarray(), [f"the first of {pages} frames"] if pages > 1 else []
 
 
 def _scaled(path: Path, array: Any) -> Any:

@@ -63,14 +63,14 @@ OUTSIDE = {
     "safetensors": {"verify", "fit", "cli"},
     "orbax": {"fit"},
     "PIL": {"fit"},
-    "imageio": {"fit"},
+    "tifffile": {"fit"},
 }
 """Who may import a package; whoever is not listed here may import jax, numpy, optax and the standard library."""
 
 ONLY_INSIDE_FUNCTIONS = {"torch", "torch_ref", "sklearn", "skimage", "matplotlib", "typer", "rich", "safetensors"} | {
     "orbax",
     "PIL",
-    "imageio",
+    "tifffile",
 }
 """Optional packages: the library imports without them."""
 

@@ -15,5 +15,5 @@ def gradient_picture(height=20, width=24, channels=3):
 
 def save(path, array, **options):
     """Save an array as Pillow does, and return the path."""
-    Image.fromarray(array.squeeze() if array.shape[-1] == 1 else array).save(path, **options)
+    Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).save(path, **options)
     return path

@@ -86,7 +86,7 @@ def test_exif_is_turned_upright_and_said(tmp_path):
     array = gradient_picture()
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned to the right
-    path = save(tmp_path / "a.tiff", array, exif=exif)
+    path = save(tmp_path / "a.png", array, exif=exif)
     found = read_picture(path)
     np.testing.assert_array_equal(found.values, np.rot90(array, -1) / 255)
     assert found.notes == ("turned upright by its EXIF orientation",)
