@@ -66,6 +66,9 @@ def fit_picture(
     picture = cut(read_picture(path, background), settings.size)
     for note in picture.notes:
         say(f"{path.name}: {note}")
+    if settings.match != "value" and np.ptp(picture.values, (0, 1)).max() == 0:
+        message = f"{path} has one colour throughout: its {settings.match} is 0, and there is nothing to fit"
+        raise CannotRun(message)
     about = {**settings.plain(), "image": path.name, "background": background, "pixels": _digest(picture.values)}
     run = open_run(folder, about, resume=resume)
     if run.last():

@@ -1,7 +1,9 @@
 """Training that goes on where a killed run stopped: its state by orbax, and the settings that it belongs to."""
 
 import contextlib
+import gc
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -87,8 +89,14 @@ class Run:
             return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except Exception as error:
             # orbax and its readers have many errors, of many lines
-            message = f"the checkpoint {step} in {self._folder} cannot be read as one of this run: {_first(error)}"
-            raise CannotRun(message) from error
+            words = _first(error)
+        # what else it was reading failed too, of which asyncio would write pages when it is collected
+        logger = logging.getLogger("asyncio")
+        logger.disabled = True
+        gc.collect()
+        logger.disabled = False
+        message = f"the checkpoint {step} in {self._folder} cannot be read as one of this run: {words}"
+        raise CannotRun(message)
 
     def keep(self, step: int, state: Any) -> None:
         """Keep the state after a block: it is there as a whole once this returns, or not at all.

@@ -58,11 +58,11 @@ def network_options(model: str, size: int) -> dict[str, Any]:
         model: One of `MODELS`.
         size: Pixels along the longer side of the picture.
     """
-    # 90 at 256 pixels; below 86 pixels the paper's 30
-    omega = max(30.0, 90 * size / 256)
+    # 90 at 256 pixels, 30 as the paper has it from 48 to 85, and less for pictures that hold no such waves
+    omega = max(min(30.0, 0.625 * size), 90 * size / 256)
     options: dict[str, dict[str, Any]] = {
         "siren": {"first_omega": omega, "hidden_omega": 30.0},
-        "finer": {"omega": 30.0, "first_bias": max(5.0, 20 * size / 256)},
+        "finer": {"omega": min(30.0, 0.625 * size), "first_bias": max(5.0, 20 * size / 256)},
         "staf": {},
         "wire": {},
         # turns a unit of coordinate; the picture's finest wave makes size / 4 of them
