@@ -64,7 +64,7 @@ def fit(
         match, model, optimizer, targets, steps, parse_size(size), points, learning_rate, seed, width, layers
     )
     folder = out or Path(f"{image.stem}-{match}")
-    from jaxgrad.fit._fit import check_folder, fit_picture, ratios
+    from jaxgrad.fit._fit import check_folder, decibels, fit_picture, ratios
     from jaxgrad.fit._packages import check_packages
     from jaxgrad.fit._picture import check_file
 
@@ -75,7 +75,7 @@ def fit(
         record = attempt(
             lambda: fit_picture(image, settings, folder, resume=resume, background=background, tell=tell, say=say)
         )
-    bound = f"; a perfect fit to these targets: {record['ceiling']:.2f} dB" if record["ceiling"] < 120 else ""
+    bound = "" if match == "value" else f"; a perfect fit to these targets: {decibels(record['ceiling'])}"
     with standard_output():
         sys.stdout.write(
             f"{ratios(record)}, SSIM {record['ssim']:.4f}{bound}\n"

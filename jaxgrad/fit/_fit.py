@@ -1,6 +1,7 @@
 """Fitting a field to a picture file, and what is left in the run's folder."""
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,24 @@ from jaxgrad.fit._run import SETTINGS, STEPS, Run
 from jaxgrad.fit._settings import BLOCK, Settings
 from jaxgrad.verify import CannotRun
 
-__all__ = ["PANEL", "RECORD", "WEIGHTS", "Fitted", "check_folder", "fit_array", "fit_picture", "open_run", "ratios"]
+__all__ = [
+    "PANEL",
+    "RECORD",
+    "WEIGHTS",
+    "Fitted",
+    "check_folder",
+    "decibels",
+    "fit_array",
+    "fit_picture",
+    "open_run",
+    "ratios",
+]
 
 PANEL, WEIGHTS, RECORD = "panel.png", "weights.safetensors", "record.json"
 """What a fit leaves in its folder."""
+
+ROUNDING = 120.0
+"""Decibels, above which a ceiling is that of rounding in float32."""
 
 
 class Fitted(NamedTuple):
@@ -139,7 +154,7 @@ def fit_array(
 
     targets = targets_of(values, settings)
     if settings.match != "value":
-        say(f"{settings.targets} targets: a perfect fit would have {targets.ceiling:.1f} dB")
+        say(f"{settings.targets} targets: a perfect fit would have {decibels(targets.ceiling)}")
     field = make_field(settings, values.shape[-1], jax.random.fold_in(jax.random.key(settings.seed), 0))
     pool = make_pool(targets.points, targets.wanted, settings.match)
     sampler = Sampler(field, settings.size)
@@ -227,11 +242,9 @@ def _leave(
 
 def _lines(settings: Settings, record: dict[str, Any]) -> list[str]:
     """Return what a fit came to, a line each."""
-    ceiling = record["ceiling"]
-    bound = "none" if ceiling > 1e3 else "over 120 dB" if ceiling > 120 else f"{ceiling:.2f} dB"
     return [
         ratios(record),
-        f"ceiling of the targets: {bound}",
+        f"ceiling of the targets: {decibels(record['ceiling'])}",
         f"SSIM {record['ssim']:.4f}",
         f"relative L2 error of the gradient {record['gradient_error']:.4f}",
         f"loss {record['loss']:.3e}",
@@ -242,6 +255,13 @@ def _lines(settings: Settings, record: dict[str, Any]) -> list[str]:
         *(f"  {name} {value:g}" for name, value in settings.network().items()),
         *(f"  learning rate of {name} {rate:g}" for name, rate in _rates(settings).items()),
     ]
+
+
+def decibels(ceiling: float) -> str:
+    """Return a ceiling in words; above 120 dB it is that of rounding, and changes from run to run."""
+    if math.isinf(ceiling):
+        return "none"
+    return "over 120 dB" if ceiling > ROUNDING else f"{ceiling:.2f} dB"
 
 
 def ratios(record: dict[str, Any]) -> str:

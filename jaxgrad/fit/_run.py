@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ __all__ = ["Run", "read_settings"]
 
 SETTINGS, STEPS = "run.json", "steps"
 """What a run's folder holds: its settings, and a folder for each of the last checkpoints."""
+
+MARGIN = 2**18
+"""Bytes that a checkpoint takes beside its numbers, for names, shapes and layout."""
 
 
 class Run:
@@ -91,10 +95,8 @@ class Run:
             # orbax and its readers have many errors, of many lines
             words = _first(error)
         # what else it was reading failed too, of which asyncio would write pages when it is collected
-        logger = logging.getLogger("asyncio")
-        logger.disabled = True
-        gc.collect()
-        logger.disabled = False
+        with _quiet():
+            gc.collect()
         message = f"the checkpoint {step} in {self._folder} cannot be read as one of this run: {words}"
         raise CannotRun(message)
 
@@ -109,9 +111,27 @@ class Run:
         import orbax.checkpoint as ocp
 
         # held, so that Ctrl-C waits for the end of what takes some tenths of a second
-        with self._told(f"keep the state after step {step}"), _interrupt.whole:
+        with self._told(f"keep the state after step {step}"), _interrupt.whole, _quiet():
+            self._try_room(state)
             self._manager.save(step, args=ocp.args.StandardSave(state))
             self._manager.wait_until_finished()
+
+    def _try_room(self, state: Any) -> None:
+        """Write as much as a state takes, and remove it: a full disk is told here in one word.
+
+        Orbax writes from many threads, each of which would print pages of its own.
+
+        Raises:
+            OSError: As the system gave it.
+        """
+        import jax
+
+        assert self._folder is not None
+        size = MARGIN + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            file.write(bytes(size))
+            file.flush()
+            os.fsync(file.fileno())
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
@@ -144,6 +164,20 @@ class Run:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         return max(kept, default=0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax's threads from logging what is told in one line."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
 
 
 def read_settings(folder: Path, command: str) -> dict[str, Any]:

@@ -24,7 +24,20 @@ from tests.optimised import optimised
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-SMALL = ["--size", "16", "--width", "16", "--layers", "2", "--points", "64", "--learning-rate", "3e-3", "--steps", "110"]
+SMALL = [
+    "--size",
+    "16",
+    "--width",
+    "16",
+    "--layers",
+    "2",
+    "--points",
+    "64",
+    "--learning-rate",
+    "3e-3",
+    "--steps",
+    "110",
+]
 """Three blocks of steps, the last of them short."""
 
 
