@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Function, Params, T
-from jaxgrad.inr._engine import mean_square, propagate
+from jaxgrad.inr._engine import Second, mean_square, propagate
 
 __all__ = ["combined_loss"]
 
@@ -87,14 +89,18 @@ def combined_loss(
         raise ValueError(message)
 
     def mean(params: Params) -> Array:
-        second = None if laplacians is None else "laplacian"
+        second: Second = None if laplacians is None else "laplacian"
         found = propagate(field_fn, params, points, slopes=gradients is not None, second=second)
-        errors = [
+        compared: list[tuple[ArrayLike, str, Any, str, ArrayLike | None]] = [
             (value_weight, "what field_fn returns", found.values, "values", values),
             (gradient_weight, "field_derivatives", found.jacobian, "gradients", gradients),
             (laplacian_weight, "field_laplacian", found.laplacian, "laplacians", laplacians),
         ]
-        terms = [(weight, mean_square(*compared)) for weight, *compared in errors if compared[-1] is not None]
+        terms = [
+            (weight, mean_square(what, part, name, target))
+            for weight, what, part, name, target in compared
+            if target is not None
+        ]
         return jnp.sum(jnp.stack([jnp.asarray(weight, term.dtype) * term for weight, term in terms]))
 
     return _sharding.mean_of(mean, axis_name)(params)

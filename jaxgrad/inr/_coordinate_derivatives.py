@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from jax.typing import ArrayLike
 
@@ -14,23 +14,42 @@ from jaxgrad.inr._engine import Second, propagate
 __all__ = ["CoordinateDerivatives", "coordinate_derivatives"]
 
 
-class CoordinateDerivatives(NamedTuple):
+L = TypeVar("L", Array, None)
+"""What stands in the place of the Laplacian."""
+
+H = TypeVar("H", Array, None)
+"""What stands in the place of the Hessian."""
+
+
+class CoordinateDerivatives(NamedTuple, Generic[L, H]):
     """A field of ``c`` channels and its derivatives by ``d`` coordinates, at points of shape ``(..., d)``."""
 
     values: Array
     """The field, of shape ``(..., c)``."""
     jacobian: Array
     """The derivative of each channel by each coordinate, of shape ``(..., c, d)``."""
-    laplacian: Array | None
+    laplacian: L
     """The sum of the second derivatives by each coordinate, of shape ``(..., c)``; ``None`` where not asked for."""
-    hessian: Array | None
+    hessian: H
     """All second derivatives, of shape ``(..., c, d, d)``; ``None`` where not asked for."""
 
 
+@overload
+def coordinate_derivatives(
+    field_fn: Function[T, Array, Array], params: T, points: ArrayLike, *, second: None = None
+) -> CoordinateDerivatives[None, None]: ...
+@overload
+def coordinate_derivatives(
+    field_fn: Function[T, Array, Array], params: T, points: ArrayLike, *, second: Literal["laplacian"]
+) -> CoordinateDerivatives[Array, None]: ...
+@overload
+def coordinate_derivatives(
+    field_fn: Function[T, Array, Array], params: T, points: ArrayLike, *, second: Literal["hessian"]
+) -> CoordinateDerivatives[None, Array]: ...
 @jit("field_fn", "second")
 def coordinate_derivatives(
     field_fn: Function[T, Array, Array], params: T, points: ArrayLike, *, second: Second = None
-) -> CoordinateDerivatives:
+) -> CoordinateDerivatives[Any, Any]:
     r"""Differentiate each channel of a field by each coordinate, at every point, in one propagation.
 
     .. math:: D_{ncj} = \frac{\partial \phi_c(\theta, p_n)}{\partial p_{nj}}, \qquad
@@ -81,6 +100,4 @@ def coordinate_derivatives(
     """
     if second is not None:
         _check.choice(second, "second", ("laplacian", "hessian"))
-    values, jacobian, laplacian, hessian = propagate(field_fn, params, points, second=second)
-    assert jacobian is not None, "slopes are carried unless they are declined"
-    return CoordinateDerivatives(values, jacobian, laplacian, hessian)
+    return CoordinateDerivatives(*propagate(field_fn, params, points, second=second))

@@ -19,7 +19,8 @@ def inputs():
 
 
 def coordinate_derivatives(params, points, values, gradients):
-    return inr.coordinate_derivatives(mlp_jax, params, points)
+    values, jacobian, _, hessian = inr.coordinate_derivatives(mlp_jax, params, points, second="hessian")
+    return values, jacobian, hessian
 
 
 def value_loss(params, points, values, gradients, **options):
@@ -30,13 +31,30 @@ def gradient_loss(params, points, values, gradients, **options):
     return inr.gradient_loss(mlp_jax, params, points, gradients, **options)
 
 
+def laplacian_loss(params, points, values, gradients, **options):
+    return inr.laplacian_loss(mlp_jax, params, points, values, **options)
+
+
+def eikonal_loss(params, points, values, gradients, **options):
+    return inr.eikonal_loss(mlp_jax, params, points, **options)
+
+
+def combined_loss(params, points, values, gradients, **options):
+    wanted = {"values": values, "gradients": gradients}
+    return inr.combined_loss(mlp_jax, params, points, **wanted, gradient_weight=0.5, **options)
+
+
 def fresh_field(array):
     """Return a field that is a new closure over an array."""
     return lambda params, p: mlp_jax(params, p) + jnp.sum(array).astype(p.dtype) * 0
 
 
 def fresh_coordinate_derivatives(array):
-    return lambda params, points, values, gradients: inr.coordinate_derivatives(fresh_field(array), params, points)
+    def call(params, points, values, gradients):
+        found = inr.coordinate_derivatives(fresh_field(array), params, points, second="hessian")
+        return found.values, found.jacobian, found.hessian
+
+    return call
 
 
 def fresh_value_loss(array):
@@ -47,12 +65,30 @@ def fresh_gradient_loss(array):
     return lambda params, points, values, gradients: inr.gradient_loss(fresh_field(array), params, points, gradients)
 
 
+def fresh_laplacian_loss(array):
+    return lambda params, points, values, gradients: inr.laplacian_loss(fresh_field(array), params, points, values)
+
+
+def fresh_eikonal_loss(array):
+    return lambda params, points, values, gradients: inr.eikonal_loss(fresh_field(array), params, points)
+
+
+def fresh_combined_loss(array):
+    return lambda params, points, values, gradients: inr.combined_loss(
+        fresh_field(array), params, points, values=values, gradients=gradients, gradient_weight=0.5
+    )
+
+
 def waves():
     return (np.random.default_rng(0).normal(size=(4, 3)),)
 
 
 def sine(x):
     return inr.sine(x)
+
+
+def sine_cosine(x):
+    return inr.sine_cosine(x)
 
 
 def pictures():
@@ -76,7 +112,11 @@ ROWS = {
     ),
     "inr.value_loss": Example(value_loss, inputs, fresh_value_loss, sharded=(1, 2)),
     "inr.gradient_loss": Example(gradient_loss, inputs, fresh_gradient_loss, sharded=(1, 3), tolerance_bf16=0.3),
+    "inr.laplacian_loss": Example(laplacian_loss, inputs, fresh_laplacian_loss, sharded=(1, 2), tolerance_bf16=0.3),
+    "inr.eikonal_loss": Example(eikonal_loss, inputs, fresh_eikonal_loss, sharded=(1,), tolerance_bf16=0.3),
+    "inr.combined_loss": Example(combined_loss, inputs, fresh_combined_loss, sharded=(1, 2, 3), tolerance_bf16=0.3),
     "inr.image_targets": Example(image_targets, pictures, lambda array: image_targets, sharded=(0,), **OF_POINTS),
     "inr.psnr": Example(psnr, pictures, lambda array: psnr, sharded=(0, 1)),
     "inr.sine": Example(sine, waves, lambda array: sine, sharded=(0,), **OF_POINTS),
+    "inr.sine_cosine": Example(sine_cosine, waves, lambda array: sine_cosine, sharded=(0,), **OF_POINTS),
 }

@@ -369,12 +369,20 @@ def siren(params: Dict, points: jax.Array) -> jax.Array:
 
 targets = inr.image_targets(np.ones((4, 3, 1), np.float32), method="sobel", channels=1)
 assert_type(targets, inr.ImageTargets)
-assert_type(inr.coordinate_derivatives(siren, params, targets.points), jax.Array)
-assert_type(inr.coordinate_derivatives(lambda params, p: p @ params["w"], params, np.ones((4, 2))), jax.Array)
+found = inr.coordinate_derivatives(siren, params, targets.points, second="laplacian")
+assert_type(found, inr.CoordinateDerivatives[jax.Array, None])
+assert_type(found.jacobian, jax.Array)
+assert_type(found.laplacian, jax.Array)
+assert_type(inr.coordinate_derivatives(siren, params, targets.points, second="hessian").hessian, jax.Array)
+inr.coordinate_derivatives(lambda params, p: p @ params["w"], params, np.ones((4, 2))).values.sum()
 assert_type(inr.value_loss(siren, params, targets.points, targets.values), jax.Array)
 assert_type(inr.gradient_loss(siren, params, targets.points, np.ones((12, 1, 2)), axis_name="data"), jax.Array)
+assert_type(inr.laplacian_loss(siren, params, targets.points, targets.values), jax.Array)
+assert_type(inr.eikonal_loss(siren, params, targets.points, axis_name="data"), jax.Array)
+assert_type(inr.combined_loss(siren, params, targets.points, values=x, value_weight=jnp.array(2.0)), jax.Array)
 assert_type(inr.psnr(x, np.ones((4, 3)), align="affine"), jax.Array)
 assert_type(inr.sine(0.5), jax.Array)
+assert_type(inr.sine_cosine(0.5), tuple[jax.Array, jax.Array])
 
 
 def fit(params: Dict, points: jax.Array, gradients: jax.Array) -> jax.Array:

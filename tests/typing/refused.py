@@ -148,21 +148,27 @@ nth.ode_series(wave, x, 3, t=0.5)  # refused
 inr.coordinate_derivatives(siren, x, weights)  # refused
 inr.coordinate_derivatives(weights, siren, x)  # refused
 inr.coordinate_derivatives(loss, weights, x)  # refused
+inr.coordinate_derivatives(siren, weights, x, second="third")  # refused
 inr.value_loss(siren, weights, x)  # refused
 inr.value_loss(siren, x, weights, y)  # refused
 inr.gradient_loss(of_point, x, weights, y)  # refused
 inr.gradient_loss(siren, weights, x, y, x)  # refused
 inr.image_targets(x, method="scharr")  # refused
 inr.image_targets([[0.0, 1.0]])  # refused
+inr.laplacian_loss(siren, weights, x)  # refused
+inr.eikonal_loss(siren, weights, x, y)  # refused
+inr.combined_loss(siren, weights, x, y)  # refused
 inr.psnr(x)  # refused
 inr.psnr(x, x, align="median")  # refused
 inr.sine(weights)  # refused
+inr.sine_cosine(weights)  # refused
 eight: Weights = nth.derivatives(wave, 0.5, 3)  # refused
 nine: jax.Array = nth.laplacian(of_point, x, weights)  # refused
 ten = nth.value_gradient_laplacian(wave, np.ones(3)).laplacian  # refused
 eleven: Weights = nth.stochastic_operator(of_point, x, weights, probes=x)  # refused
 twelve: jax.Array = nth.ode_series(forced, weights, 3, t=0.5)  # refused
 thirteen = inr.image_targets(x).colours  # refused
+fourteen: jax.Array = inr.coordinate_derivatives(siren, weights, x).laplacian  # refused
 
 # what is no module
 models.from_linen(loss, x, key=jax.random.key(0))  # refused

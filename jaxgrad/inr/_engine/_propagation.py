@@ -25,12 +25,12 @@ UNROLLED = 8
 
 
 class Propagated(NamedTuple):
-    """A field and its derivatives at points, from one propagation; ``None`` is what was not carried."""
+    """A field and its derivatives at points, from one propagation: arrays, or ``None`` for what was not carried."""
 
     values: Array
-    jacobian: Array | None
-    laplacian: Array | None
-    hessian: Array | None
+    jacobian: Any
+    laplacian: Any
+    hessian: Any
 
 
 def propagate(
@@ -81,7 +81,7 @@ def _to_second_order(field: Callable[[Array], Any], wide: Array, second: Second)
     jacobian = jnp.stack(slopes, axis=-1)
     if second == "laplacian":
         return Propagated(values, jacobian, tops[0], None)
-    at = {pair: top for pair, top in zip(pairs, tops, strict=True)}
+    at = dict(zip(pairs, tops, strict=True))
     rows = [jnp.stack([at[min(i, j), max(i, j)] for j in range(size)], axis=-1) for i in range(size)]
     return Propagated(values, jacobian, None, jnp.stack(rows, axis=-2))
 

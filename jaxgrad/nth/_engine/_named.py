@@ -54,7 +54,8 @@ def enter_sine_and_cosine(fun: Callable[..., Any]) -> None:
     def series(eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
         del mode
         (u,) = operands
-        return sine_and_cosine(*bind(eqn, u[0]), u, -1)
+        sine, cosine = bind(eqn, u[0])
+        return sine_and_cosine(sine, cosine, u, -1)
 
     POINTWISE[_file_of(fun), inspect.unwrap(fun).__name__] = Rule(series, sums=False, pointwise=True)
 

@@ -31,7 +31,7 @@ def photograph() -> np.ndarray:
 
 @case("I1", "The derivative of each colour by each coordinate")
 def colours_by_coordinates(dtype: np.dtype) -> list[Quantity | Criterion]:
-    """A SIREN at a batch of points, against one backward pass a channel."""
+    """A SIREN at a batch of points, against one backward pass a channel, and one more for each of its slopes."""
     import torch_ref.inr
 
     params, points = siren_params(SIZES, 0), np.random.default_rng(0).uniform(-1, 1, (32, 2))
@@ -39,9 +39,14 @@ def colours_by_coordinates(dtype: np.dtype) -> list[Quantity | Criterion]:
     return [
         Quantity(
             "32 points, 3 colours, 2 coordinates",
-            lambda: inr.coordinate_derivatives(siren_jax, p, x),
-            lambda: torch_ref.inr.coordinate_derivatives(siren_torch, pt, xt),
-        )
+            lambda: inr.coordinate_derivatives(siren_jax, p, x).jacobian,
+            lambda: torch_ref.inr.coordinate_derivatives(siren_torch, pt, xt)[1],
+        ),
+        Quantity(
+            "their Laplacians",
+            lambda: inr.coordinate_derivatives(siren_jax, p, x, second="laplacian").laplacian,
+            lambda: torch_ref.inr.coordinate_derivatives(siren_torch, pt, xt, second="laplacian")[2],
+        ),
     ]
 
 
