@@ -40,7 +40,7 @@ def blend(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "--output", "-o", metavar="FILE", help="The picture that is made.")
+        Path, typer.Option("-o", "--output", "--out", metavar="FILE", help="The picture that is made.")
     ] = Path("blend.png"),
     model: Model = "siren",
     optimizer: Optimizer = "muon",

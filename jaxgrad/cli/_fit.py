@@ -46,7 +46,7 @@ def fit(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "--output", "-o", metavar="DIR", help="The run's folder.", show_default="IMAGE-MATCH, here"
+            "-o", "--output", "--out", metavar="DIR", help="The run's folder.", show_default="IMAGE-MATCH, here"
         ),
     ] = None,
     resume: Annotated[

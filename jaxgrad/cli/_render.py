@@ -20,9 +20,9 @@ def render(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out",
-            "--output",
             "-o",
+            "--output",
+            "--out",
             metavar="FILE",
             help="The picture; its ending says the format.",
             show_default="render-HxW.png in the run's folder",

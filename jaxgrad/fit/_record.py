@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jaxgrad import __version__
 from jaxgrad.verify import _files
 
 __all__ = ["finite", "versions", "write_record"]
@@ -17,10 +18,8 @@ def versions() -> dict[str, str]:
     """Return the versions that the numbers depend on, and where they were computed."""
     import jax
 
-    import jaxgrad
-
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-image")
-    found = {"python": platform.python_version(), "jaxgrad": jaxgrad.__version__}
+    found = {"python": platform.python_version(), "jaxgrad": __version__}
     return found | {name: version(name) for name in packages} | {"device": str(jax.devices()[0].device_kind)}
 
 
