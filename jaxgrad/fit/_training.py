@@ -116,8 +116,9 @@ def train(
         CannotRun: If the loss becomes NaN, or the disk refuses.
     """
     optimizer = make_optimizer(settings, field.params)
-    block = _block(field.field_fn, optimizer, {match: pool.scale for match, pool in pools.items()}, settings.points)
-    data = {match: (pool.points, pool.targets) for match, pool in pools.items()}
+    block = _block(field.field_fn, optimizer, settings.points)
+    # scales are traced: fits to other pictures run the same program
+    data = {match: (pool.points, pool.targets, jnp.float32(pool.scale)) for match, pool in pools.items()}
     state, done = _fresh(field, optimizer, settings), run.last()
     if done:
         state = State(**run.at(done, state._asdict()))
@@ -153,15 +154,15 @@ def _fresh(field: Field, optimizer: Any, settings: Settings) -> State:
     )
 
 
-def _block(field_fn: Callable[..., Any], optimizer: Any, scales: dict[str, float], count: int) -> Callable[..., Any]:
+def _block(field_fn: Callable[..., Any], optimizer: Any, count: int) -> Callable[..., Any]:
     """Return a compiled block of steps, ``block(moving, data, length) -> (moving, losses)``."""
 
     def loss(params: Any, data: dict[str, Any], key: Any) -> Any:
         keys = jax.random.split(key, len(data))
         total = jnp.zeros((), jnp.float32)
-        for drawn, (match, (points, targets)) in zip(keys, data.items(), strict=True):
+        for drawn, (match, (points, targets, scale)) in zip(keys, data.items(), strict=True):
             rows = jax.random.randint(drawn, (count,), 0, len(points))
-            total += LOSSES[match](field_fn, params, points[rows], targets[rows]) / jnp.float32(scales[match])
+            total += LOSSES[match](field_fn, params, points[rows], targets[rows]) / scale
         return total
 
     def step(moving: Any, data: dict[str, Any]) -> tuple[Any, Any]:
