@@ -77,7 +77,8 @@ def coordinate_derivatives(
             points; ``None`` in place of what was not asked for.
 
     Raises:
-        ValueError: If ``points`` has no axes, the values do not share its leading axes, or ``second`` is unknown.
+        ValueError: If ``points`` has no axes or no coordinates, the values do not share its leading axes, or
+            ``second`` is unknown.
         TypeError: If ``points`` or the values are no real floating-point array.
 
     Cost:

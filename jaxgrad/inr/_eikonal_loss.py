@@ -58,7 +58,9 @@ def eikonal_loss(
 
     def mean(params: Params) -> Array:
         slopes = _tree.widened(propagate(field_fn, params, points).jacobian)
-        lengths = _tree.safe_sqrt(jnp.sum(jnp.square(slopes), axis=-1))
+        # scaled before they are squared: the square of a slope of 1e-25 is 0 in float32, and would ask for no step
+        units = _tree.power_of_two(jnp.max(jnp.abs(slopes), axis=-1))
+        lengths = units * _tree.safe_sqrt(jnp.sum(jnp.square(slopes / units[..., None]), axis=-1))
         return jnp.mean(jnp.square(lengths - 1))
 
     return _sharding.mean_of(mean, axis_name)(params)

@@ -165,6 +165,23 @@ def test_a_field_of_anything():
     assert_parity(coordinate_derivatives(anything, params, points, second="laplacian").laplacian, traces)
 
 
+def test_a_custom_rule_counts_at_every_order():
+    """A rounding with derivative 1 (docs/nth.md): the Laplacian of ``sum(round(p) p^2)`` by its rule."""
+
+    @jax.custom_jvp
+    def rounded(x):
+        return jnp.round(x)
+
+    rounded.defjvp(lambda primals, tangents: (jnp.round(*primals), *tangents))
+
+    def field(params, p):
+        return params * jnp.sum(rounded(p) * p**2, axis=-1, keepdims=True)
+
+    got = coordinate_derivatives(field, 1.0, jnp.array([[0.3, 1.2]]), second="laplacian")
+    assert_parity(got.laplacian, np.array([[8.0]]))
+    assert_parity(got.jacobian, np.array([[[0.09, 1.44 + 2 * 1.2]]]))
+
+
 def test_a_layer_is_one_product_a_coefficient():
     """FLOPs of the Laplacian: the value, two slopes and a sum; trained, three times that and no more."""
     params, points = siren_params((2, 64, 64, 64, 1), 0), jnp.ones((128, 2), jnp.float32)
@@ -208,6 +225,7 @@ def test_flax_models(framework):
     [
         (product, jnp.ones((2, 2), int), TypeError, r"points must have leaves.*\n.*got int64\[2,2\]"),
         (product, jnp.ones(()), ValueError, r"points must have shape \(..., d\).*float64\[\]"),
+        (product, jnp.ones((4, 0)), ValueError, r"points must have shape \(..., d\).*float64\[4,0\]"),
         (
             lambda a, p: p.sum(-1),
             jnp.ones((4, 2)),

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import torch_ref.inr
@@ -44,3 +45,15 @@ def test_is_finite_where_the_gradient_is_zero():
     assert (loss, step) == (1, 0)
     second = jax.grad(jax.grad(lambda a: eikonal_loss(bowl, {"a": a}, jnp.zeros((3, 2)))))(1.0)
     assert second == 0
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e-3])
+def test_the_smallest_slopes_ask_for_a_step(size):
+    """The loss of ``a x`` is ``(|a| - 1)^2``, however small ``a``."""
+
+    def loss(a):
+        return eikonal_loss(lambda a, p: a * p[..., :1], a, jnp.ones((3, 2), jnp.float32))
+
+    a = jnp.float32(-size)
+    value, step = jax.value_and_grad(loss)(a)
+    np.testing.assert_allclose([value, step], [(1 - size) ** 2, 2 * (1 - size)], rtol=1e-6)

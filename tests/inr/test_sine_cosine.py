@@ -104,6 +104,15 @@ def test_a_derivative_takes_no_further_wave():
     assert text.count("round-nearest-even(") <= 2
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_get_their_own_waves(platform):
+    traced = jax.jit(lambda x: sine_cosine(x)).trace(jnp.ones(8, jnp.float32))
+    lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert "stablehlo.sine" in lowered
+    assert "stablehlo.cosine" in lowered
+    assert "round_nearest_even" not in lowered
+
+
 def test_maps_and_refuses_integers():
     x = jnp.linspace(-3, 3, 12, dtype=jnp.float32).reshape(3, 4)
     np.testing.assert_array_equal(jax.vmap(sine_cosine)(x), sine_cosine(x))

@@ -109,11 +109,11 @@ def _at_wide_points(
     Where that widens them, the field is evaluated under JAX's standard promotion, for its parameters may be narrow.
 
     Raises:
-        ValueError: If ``points`` has no axes.
+        ValueError: If ``points`` has no axes, or no coordinates.
         TypeError: If ``points`` is no real floating-point array.
     """
     _check.floating(points=points)
-    if jnp.ndim(points) == 0:
+    if jnp.ndim(points) == 0 or jnp.shape(points)[-1] == 0:
         message = f"points must have shape (..., d), the coordinates last; got {_check.describe(points)}"
         raise ValueError(message)
     given = jnp.asarray(points)
