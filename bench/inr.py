@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.inr
+from bench import _inr_networks
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import inr
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -137,4 +138,5 @@ ROWS = [
     Row("sine", "4096 x 256", sine_problem),
     Row("image_targets", "64 x 64 x 3", targets_problem),
     Row("psnr", "512 x 512 x 3, affine", psnr_problem),
+    *_inr_networks.ROWS,
 ]
