@@ -6,6 +6,7 @@ import numpy as np
 
 import torch_ref.inr
 from bench import _inr_derivatives
+from bench import _inr_networks
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import inr
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -41,4 +42,5 @@ ROWS = [
     *_inr_derivatives.ROWS,
     Row("image_targets", "64 x 64 x 3", targets_problem),
     Row("psnr", "512 x 512 x 3, affine", psnr_problem),
+    *_inr_networks.ROWS,
 ]

@@ -147,3 +147,12 @@ def test_the_omegas_of_a_siren_are_those_given():
     )
     one = jax.tree.map(jnp.ones_like, params)
     assert apply_fn(one, jnp.zeros((1, 1))).item() == pytest.approx(np.sin(3 * (np.sin(2.0) + 1)) + 1)
+
+
+def test_gradients_that_torch_has_yet_to_negate_cross():
+    it = field("Wire")
+    gradients = {key: torch.randn(*leaf.shape, dtype=torch.complex128) for key, leaf in it.module.named_parameters()}
+    lazy = {key: leaf.conj().imag for key, leaf in gradients.items()}
+    assert all(leaf.is_neg() for leaf in lazy.values())
+    plain = {key: leaf.imag.clone().neg() for key, leaf in gradients.items()}
+    assert_parity(it.mapping.gradients_to_jax(lazy), it.mapping.gradients_to_jax(plain), tolerance=0)
