@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.inr
+from bench import _inr_targets
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import inr
 from jaxgrad.verify._bridge import to_jax, to_torch
@@ -102,19 +103,6 @@ def sine_problem(quick: bool) -> Problem:
     )
 
 
-def targets_problem(quick: bool) -> Problem:
-    """Sobel targets of a picture, against a loop over its pixels."""
-    image = np.random.default_rng(0).uniform(size=(16, 16, 3) if quick else (64, 64, 3))
-    ours, theirs = to_jax(image, np.float32), to_torch(image, np.float32)
-    run = functools.partial(inr.image_targets, method="sobel")
-    return Problem(
-        [
-            Contender("jaxgrad", "jax", lambda: tuple(run(ours)), Program(run, (ours,))),
-            Contender("torch_ref", "torch", lambda: torch_ref.inr.image_targets(theirs, method="sobel")),
-        ]
-    )
-
-
 def psnr_problem(quick: bool) -> Problem:
     """A picture against another once an affine map of each channel is removed."""
     pair = np.random.default_rng(0).uniform(size=(2, 32, 32, 3) if quick else (2, 512, 512, 3))
@@ -135,6 +123,6 @@ ROWS = [
     Row("value_loss", f"{SIZES}, gradient by weights", functools.partial(loss_problem, "value")),
     Row("gradient_loss", f"{SIZES}, gradient by weights", functools.partial(loss_problem, "gradient")),
     Row("sine", "4096 x 256", sine_problem),
-    Row("image_targets", "64 x 64 x 3", targets_problem),
+    *_inr_targets.ROWS,
     Row("psnr", "512 x 512 x 3, affine", psnr_problem),
 ]

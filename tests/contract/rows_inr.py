@@ -64,11 +64,38 @@ def image_targets(image, reference):
     return inr.image_targets(image, method="sobel")._asdict()
 
 
+def picture_and_points():
+    rng = np.random.default_rng(0)
+    return rng.uniform(size=(4, 3, 2)), rng.uniform(-1.2, 1.2, (8, 2))
+
+
+def targets_at(image, points):
+    return inr.targets_at(image, points)._asdict()
+
+
+def refined_targets(image, reference):
+    return inr.refined_targets(image, factor=2)._asdict()
+
+
+def given_targets():
+    """Targets on a grid of 4 x 3 that no picture has, so that their ceiling is low, and its slope not 0."""
+    rng = np.random.default_rng(0)
+    x, y = np.meshgrid(np.linspace(-1, 1, 3), np.linspace(-1, 1, 4))
+    points = np.stack([x, y], -1).reshape(-1, 2)
+    return (inr.ImageTargets(points, rng.normal(size=(12, 2)), rng.normal(size=(12, 2, 2)), rng.normal(size=(12, 2))),)
+
+
+def ceiling(targets):
+    return inr.ceiling(inr.ImageTargets(*targets), shape=(4, 3))
+
+
 def psnr(image, reference, **options):
     return inr.psnr(image, reference, align="affine", **options)
 
 
 OF_POINTS = {"refuses": ("axis_name",), "reason": "a result belongs to one point or one picture"}
+
+OF_A_GRID = {"refuses": ("axis_name", "shard_map"), "reason": "the ceiling of a whole grid, whose shape is static"}
 
 ROWS = {
     "inr.coordinate_derivatives": Example(
@@ -77,6 +104,13 @@ ROWS = {
     "inr.value_loss": Example(value_loss, inputs, fresh_value_loss, sharded=(1, 2)),
     "inr.gradient_loss": Example(gradient_loss, inputs, fresh_gradient_loss, sharded=(1, 3), tolerance_bf16=0.3),
     "inr.image_targets": Example(image_targets, pictures, lambda array: image_targets, sharded=(0,), **OF_POINTS),
+    "inr.ceiling": Example(ceiling, given_targets, lambda array: ceiling, sharded=(0,), **OF_A_GRID),
+    "inr.refined_targets": Example(
+        refined_targets, pictures, lambda array: refined_targets, sharded=(0,), tolerance_bf16=0.2, **OF_POINTS
+    ),
+    "inr.targets_at": Example(
+        targets_at, picture_and_points, lambda array: targets_at, sharded=(1,), differentiated=1, **OF_POINTS
+    ),
     "inr.psnr": Example(psnr, pictures, lambda array: psnr, sharded=(0, 1)),
     "inr.sine": Example(sine, waves, lambda array: sine, sharded=(0,), **OF_POINTS),
 }

@@ -369,6 +369,9 @@ def siren(params: Dict, points: jax.Array) -> jax.Array:
 
 targets = inr.image_targets(np.ones((4, 3, 1), np.float32), method="sobel", channels=1)
 assert_type(targets, inr.ImageTargets)
+assert_type(inr.targets_at(np.ones((4, 3)), targets.points, method="spline", chunk=8).laplacians, jax.Array)
+assert_type(inr.refined_targets(np.ones((4, 3)), factor=2), inr.ImageTargets)
+assert_type(inr.ceiling(targets, shape=(4, 3), match="laplacian"), jax.Array)
 assert_type(inr.coordinate_derivatives(siren, params, targets.points), jax.Array)
 assert_type(inr.coordinate_derivatives(lambda params, p: p @ params["w"], params, np.ones((4, 2))), jax.Array)
 assert_type(inr.value_loss(siren, params, targets.points, targets.values), jax.Array)

@@ -154,6 +154,9 @@ inr.gradient_loss(of_point, x, weights, y)  # refused
 inr.gradient_loss(siren, weights, x, y, x)  # refused
 inr.image_targets(x, method="scharr")  # refused
 inr.image_targets([[0.0, 1.0]])  # refused
+inr.targets_at(x, x, method="sobel")  # refused
+inr.refined_targets(x, factor=1.5)  # refused
+inr.ceiling(x, shape=(4, 3))  # refused
 inr.psnr(x)  # refused
 inr.psnr(x, x, align="median")  # refused
 inr.sine(weights)  # refused

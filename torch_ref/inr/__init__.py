@@ -1,10 +1,23 @@
 """Networks as fields: their coordinate derivatives, and losses that fit values or derivatives."""
 
+from torch_ref.inr._ceiling import ceiling as ceiling
 from torch_ref.inr._coordinate_derivatives import coordinate_derivatives as coordinate_derivatives
 from torch_ref.inr._gradient_loss import gradient_loss as gradient_loss
 from torch_ref.inr._image_targets import image_targets as image_targets
 from torch_ref.inr._psnr import psnr as psnr
+from torch_ref.inr._refined_targets import refined_targets as refined_targets
 from torch_ref.inr._sine import sine as sine
+from torch_ref.inr._targets_at import targets_at as targets_at
 from torch_ref.inr._value_loss import value_loss as value_loss
 
-__all__ = ["coordinate_derivatives", "gradient_loss", "image_targets", "psnr", "sine", "value_loss"]
+__all__ = [
+    "ceiling",
+    "coordinate_derivatives",
+    "gradient_loss",
+    "image_targets",
+    "psnr",
+    "refined_targets",
+    "sine",
+    "targets_at",
+    "value_loss",
+]
