@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import jax
 import numpy as np
 
 import torch_ref.inr
@@ -71,11 +72,52 @@ def ceiling_problem(quick: bool) -> Problem:
     )
 
 
+def sampler_problem(quick: bool) -> Problem:
+    """One jittered point in every pixel; the pixels are compared, for torch draws its own numbers."""
+    shape = (16, 16) if quick else (128, 128)
+    size = shape[0]
+    run = functools.partial(inr.sample_points, count=size**2, method="jittered", shape=shape, dtype=np.float32)
+    key = jax.random.key(0)
+
+    def pixel(points: Any) -> np.ndarray:
+        return np.floor((np.asarray(points) + 1) * ((size - 1) / 2) + 0.5)
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: pixel(run(key)), Program(run, (key,))),
+            Contender(
+                "torch_ref",
+                "torch",
+                lambda: pixel(torch_ref.inr.sample_points(0, size**2, method="jittered", shape=shape)),
+            ),
+        ]
+    )
+
+
+def by_error_problem(quick: bool) -> Problem:
+    """Points drawn by their errors; the mean of the weighted errors is that of all, whatever was drawn."""
+    errors = np.random.default_rng(0).uniform(size=256 if quick else 4096) ** 4
+    ours, theirs = to_jax(errors, np.float32), to_torch(errors, np.float32)
+    run, key = functools.partial(inr.sample_by_error, count=64), jax.random.key(0)
+
+    def mean(drawn: Any, errors: Any) -> Any:
+        return (drawn[1] * errors[drawn[0]]).mean()
+
+    return Problem(
+        [
+            Contender("jaxgrad", "jax", lambda: mean(run(key, ours), ours), Program(run, (key, ours))),
+            Contender("torch_ref", "torch", lambda: mean(torch_ref.inr.sample_by_error(0, theirs, 64), theirs)),
+        ]
+    )
+
+
 ROWS = [
     Row("image_targets", "64 x 64 x 3, Sobel", functools.partial(targets_problem, "sobel")),
     Row("image_targets, spectral", "64 x 64 x 3", functools.partial(targets_problem, "spectral")),
     Row("refined_targets", "64 x 64 x 3, twice as fine", refined_problem),
     Row("targets_at", "64 x 64 x 3, 4096 points", functools.partial(points_problem, "spectral")),
     Row("targets_at, spline", "64 x 64 x 3, 4096 points", functools.partial(points_problem, "spline")),
+    Row("sample_points", "128 x 128, one a pixel", sampler_problem),
+    Row("sample_by_error", "64 of 4096", by_error_problem),
     Row("ceiling", "16 x 16 x 3, Sobel", ceiling_problem),
 ]

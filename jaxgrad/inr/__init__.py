@@ -7,6 +7,8 @@ from jaxgrad.inr._image_targets import ImageTargets as ImageTargets
 from jaxgrad.inr._image_targets import image_targets as image_targets
 from jaxgrad.inr._psnr import psnr as psnr
 from jaxgrad.inr._refined_targets import refined_targets as refined_targets
+from jaxgrad.inr._sample_by_error import sample_by_error as sample_by_error
+from jaxgrad.inr._sample_points import sample_points as sample_points
 from jaxgrad.inr._sine import sine as sine
 from jaxgrad.inr._targets_at import targets_at as targets_at
 from jaxgrad.inr._value_loss import value_loss as value_loss
@@ -19,6 +21,8 @@ __all__ = [
     "image_targets",
     "psnr",
     "refined_targets",
+    "sample_by_error",
+    "sample_points",
     "sine",
     "targets_at",
     "value_loss",

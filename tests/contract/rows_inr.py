@@ -1,5 +1,6 @@
 """The functions of ``inr`` in the table of transforms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -89,6 +90,17 @@ def ceiling(targets):
     return inr.ceiling(inr.ImageTargets(*targets), shape=(4, 3))
 
 
+def sample_points(x):
+    """The draw takes no array; it must compose with whatever is around it."""
+    drawn = inr.sample_points(jax.random.key(0), 4, method="jittered", shape=(2, 3))
+    return x[:, :2] * drawn.astype(x.dtype)
+
+
+def sample_by_error(image, reference):
+    indices, weights = inr.sample_by_error(jax.random.key(0), jnp.square(image).reshape(-1), 8, uniform=0.5)
+    return {"indices": indices, "weights": weights}
+
+
 def psnr(image, reference, **options):
     return inr.psnr(image, reference, align="affine", **options)
 
@@ -96,6 +108,15 @@ def psnr(image, reference, **options):
 OF_POINTS = {"refuses": ("axis_name",), "reason": "a result belongs to one point or one picture"}
 
 OF_A_GRID = {"refuses": ("axis_name", "shard_map"), "reason": "the ceiling of a whole grid, whose shape is static"}
+
+OF_NO_ARRAY = {
+    "refuses": ("axis_name", "jit, Explicit", "jit, Explicit, sharded parameters", "shard_map"),
+    "reason": "takes no array that could be laid over devices: every device draws all points",
+}
+OF_CONSTANTS = {
+    "refuses": ("axis_name", "grad", "jvp", "float32", "bfloat16"),
+    "reason": "the errors are constants of the draw, and each dtype has random numbers of its own",
+}
 
 ROWS = {
     "inr.coordinate_derivatives": Example(
@@ -110,6 +131,10 @@ ROWS = {
     ),
     "inr.targets_at": Example(
         targets_at, picture_and_points, lambda array: targets_at, sharded=(1,), differentiated=1, **OF_POINTS
+    ),
+    "inr.sample_points": Example(sample_points, waves, lambda array: sample_points, sharded=(0,), **OF_NO_ARRAY),
+    "inr.sample_by_error": Example(
+        sample_by_error, pictures, lambda array: sample_by_error, sharded=(0,), **OF_CONSTANTS
     ),
     "inr.psnr": Example(psnr, pictures, lambda array: psnr, sharded=(0, 1)),
     "inr.sine": Example(sine, waves, lambda array: sine, sharded=(0,), **OF_POINTS),

@@ -6,6 +6,8 @@ from torch_ref.inr._gradient_loss import gradient_loss as gradient_loss
 from torch_ref.inr._image_targets import image_targets as image_targets
 from torch_ref.inr._psnr import psnr as psnr
 from torch_ref.inr._refined_targets import refined_targets as refined_targets
+from torch_ref.inr._sample_by_error import sample_by_error as sample_by_error
+from torch_ref.inr._sample_points import sample_points as sample_points
 from torch_ref.inr._sine import sine as sine
 from torch_ref.inr._targets_at import targets_at as targets_at
 from torch_ref.inr._value_loss import value_loss as value_loss
@@ -17,6 +19,8 @@ __all__ = [
     "image_targets",
     "psnr",
     "refined_targets",
+    "sample_by_error",
+    "sample_points",
     "sine",
     "targets_at",
     "value_loss",
