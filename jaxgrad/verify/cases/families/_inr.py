@@ -130,7 +130,7 @@ def _torch_gradient(kind: str, dtype: np.dtype) -> tuple[Any, Any]:
 
     import torch_ref.inr
 
-    points, values, gradients = _torch_targets("central", dtype)
+    points, values, gradients, _ = _torch_targets("central", dtype)
     leaves, structure = pytree.tree_flatten(to_torch(siren_params(SIZES, 0), dtype))
     leaves = [leaf.requires_grad_() for leaf in leaves]
     params = pytree.tree_unflatten(leaves, structure)
