@@ -5,9 +5,7 @@ import functools
 import numpy as np
 
 import torch_ref.inr
-from bench import _inr_derivatives
-from bench import _inr_networks
-from bench import _inr_targets
+from bench import _inr_derivatives, _inr_networks, _inr_targets
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import inr
 from jaxgrad.verify._bridge import to_jax, to_torch

@@ -33,9 +33,10 @@ def targets_of(values: Any, settings: Settings) -> Targets:
     """Return the targets of a picture of ``(H, W, C)``."""
     pixels, pool = at_pixels(values, settings.targets), pool_of(values, settings.targets)
     ceiling = math.inf
-    if settings.match != "value":
-        ceiling = float(inr.ceiling(pixels, shape=values.shape[:2], match=settings.match))
-    wanted = {"value": pool.values, "gradient": pool.gradients, "laplacian": pool.laplacians}[settings.match]
+    match: Any = settings.match
+    if match != "value":
+        ceiling = float(inr.ceiling(pixels, shape=values.shape[:2], match=match))
+    wanted = {"value": pool.values, "gradient": pool.gradients, "laplacian": pool.laplacians}[match]
     return Targets(np.asarray(pool.points), np.asarray(pool.values), np.asarray(wanted), pixels, ceiling)
 
 
