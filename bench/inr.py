@@ -5,23 +5,10 @@ import functools
 import numpy as np
 
 import torch_ref.inr
-from bench import _inr_derivatives
+from bench import _inr_derivatives, _inr_networks, _inr_targets
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import inr
 from jaxgrad.verify._bridge import to_jax, to_torch
-
-
-def targets_problem(quick: bool) -> Problem:
-    """Sobel targets of a picture, against a loop over its pixels."""
-    image = np.random.default_rng(0).uniform(size=(16, 16, 3) if quick else (64, 64, 3))
-    ours, theirs = to_jax(image, np.float32), to_torch(image, np.float32)
-    run = functools.partial(inr.image_targets, method="sobel")
-    return Problem(
-        [
-            Contender("jaxgrad", "jax", lambda: tuple(run(ours)), Program(run, (ours,))),
-            Contender("torch_ref", "torch", lambda: torch_ref.inr.image_targets(theirs, method="sobel")),
-        ]
-    )
 
 
 def psnr_problem(quick: bool) -> Problem:
@@ -39,6 +26,7 @@ def psnr_problem(quick: bool) -> Problem:
 
 ROWS = [
     *_inr_derivatives.ROWS,
-    Row("image_targets", "64 x 64 x 3", targets_problem),
+    *_inr_targets.ROWS,
     Row("psnr", "512 x 512 x 3, affine", psnr_problem),
+    *_inr_networks.ROWS,
 ]

@@ -135,7 +135,8 @@ def to_numpy(array: Any) -> np.ndarray:
     if type(array).__module__.split(".")[0] == "torch":
         import torch
 
-        array = array.detach().cpu()
+        # what is left of complex numbers may be a view that torch negates when it is read
+        array = array.detach().cpu().resolve_conj().resolve_neg()
         if array.dtype == torch.bfloat16:
             import ml_dtypes
 

@@ -12,9 +12,30 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgrad._types import Array
-from jaxgrad.models import _siren
+from jaxgrad.models._fields_linen import Finer as Finer
+from jaxgrad.models._fields_linen import FourierFeatures as FourierFeatures
+from jaxgrad.models._fields_linen import GaussianField as GaussianField
+from jaxgrad.models._fields_linen import HashGrid as HashGrid
+from jaxgrad.models._fields_linen import PositionalReLU as PositionalReLU
+from jaxgrad.models._fields_linen import Siren as Siren
+from jaxgrad.models._fields_linen import Staf as Staf
+from jaxgrad.models._fields_linen import Wire as Wire
 
-__all__ = ["MLP", "BatchNormCNN", "GroupNormCNN", "Siren", "SquaredInputNet", "TransformerEncoder"]
+__all__ = [
+    "MLP",
+    "BatchNormCNN",
+    "Finer",
+    "FourierFeatures",
+    "GaussianField",
+    "GroupNormCNN",
+    "HashGrid",
+    "PositionalReLU",
+    "Siren",
+    "SquaredInputNet",
+    "Staf",
+    "TransformerEncoder",
+    "Wire",
+]
 
 
 class SquaredInputNet(nn.Module):
@@ -149,30 +170,3 @@ class TransformerEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x).mean(-2))
-
-
-class Siren(nn.Module):
-    """Dense layers of the given sizes, the input's first, with ``sin(omega * .)`` between them."""
-
-    sizes: tuple[int, ...]
-    omega: float = 30.0
-    param_dtype: Any = jnp.float32
-
-    def setup(self) -> None:
-        """Draw the weights so that each layer's inputs are spread alike (Sitzmann et al. 2020, section 3.2)."""
-        bounds = _siren.bounds(self.sizes, self.omega)
-        self.layers = [
-            nn.Dense(
-                size,
-                kernel_init=_siren.uniform(weight),
-                bias_init=_siren.uniform(bias),
-                param_dtype=self.param_dtype,
-            )
-            for size, (weight, bias) in zip(self.sizes[1:], bounds, strict=True)
-        ]
-
-    def __call__(self, x: Array) -> Array:
-        """Apply the network to points of shape ``(..., sizes[0])``."""
-        for layer in self.layers[:-1]:
-            x = jnp.sin(self.omega * layer(x))
-        return self.layers[-1](x)

@@ -13,9 +13,31 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxgrad._types import Array
-from jaxgrad.models import _siren
+from jaxgrad.models._fields_nnx import Constant as Constant
+from jaxgrad.models._fields_nnx import Finer as Finer
+from jaxgrad.models._fields_nnx import FourierFeatures as FourierFeatures
+from jaxgrad.models._fields_nnx import GaussianField as GaussianField
+from jaxgrad.models._fields_nnx import HashGrid as HashGrid
+from jaxgrad.models._fields_nnx import PositionalReLU as PositionalReLU
+from jaxgrad.models._fields_nnx import Siren as Siren
+from jaxgrad.models._fields_nnx import Staf as Staf
+from jaxgrad.models._fields_nnx import Wire as Wire
 
-__all__ = ["MLP", "BatchNormCNN", "GroupNormCNN", "Siren", "SquaredInputNet", "TransformerEncoder"]
+__all__ = [
+    "MLP",
+    "BatchNormCNN",
+    "Finer",
+    "FourierFeatures",
+    "GaussianField",
+    "GroupNormCNN",
+    "HashGrid",
+    "PositionalReLU",
+    "Siren",
+    "SquaredInputNet",
+    "Staf",
+    "TransformerEncoder",
+    "Wire",
+]
 
 
 class SquaredInputNet(nnx.Module):
@@ -169,26 +191,6 @@ class TransformerEncoder(nnx.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x).mean(-2))
-
-
-class Siren(nnx.Module):
-    """Dense layers of the given sizes, the input's first, with ``sin(omega * .)`` between them."""
-
-    def __init__(self, sizes: tuple[int, ...], omega: float = 30.0, *, rngs: nnx.Rngs, **dtypes: Any) -> None:
-        """Draw the weights so that each layer's inputs are spread alike (Sitzmann et al. 2020, section 3.2)."""
-        self.omega = omega
-        drawn = [
-            {"kernel_init": _siren.uniform(weight), "bias_init": _siren.uniform(bias), "rngs": rngs, **dtypes}
-            for weight, bias in _siren.bounds(sizes, omega)
-        ]
-        pairs = itertools.pairwise(sizes)
-        self.layers = nnx.List([nnx.Linear(a, b, **init) for (a, b), init in zip(pairs, drawn, strict=True)])
-
-    def __call__(self, x: Array) -> Array:
-        """Apply the network to points of shape ``(..., sizes[0])``."""
-        for layer in self.layers[:-1]:
-            x = jnp.sin(self.omega * layer(x))
-        return self.layers[-1](x)
 
 
 def _halved(image: tuple[int, int, int]) -> int:

@@ -160,6 +160,11 @@ inr.image_targets([[0.0, 1.0]])  # refused
 inr.laplacian_loss(siren, weights, x)  # refused
 inr.eikonal_loss(siren, weights, x, y)  # refused
 inr.combined_loss(siren, weights, x, y)  # refused
+inr.targets_at(x, x, method="sobel")  # refused
+inr.refined_targets(x, factor=1.5)  # refused
+inr.sample_points(jax.random.key(0), 8, method="halton", shape=(4, 3))  # refused
+inr.sample_by_error(jax.random.key(0), x)  # refused
+inr.ceiling(x, shape=(4, 3))  # refused
 inr.psnr(x)  # refused
 inr.psnr(x, x, align="median")  # refused
 inr.sine(weights)  # refused

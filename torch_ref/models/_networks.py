@@ -1,7 +1,6 @@
 """The networks of ``jaxgrad.models`` as plain torch modules; images lie as (batch, channels, height, width)."""
 
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -127,27 +126,6 @@ class TransformerEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x).mean(-2))
-
-
-class Siren(nn.Module):
-    """Linear layers of the given sizes, the input's first, with ``sin(omega * .)`` between them."""
-
-    def __init__(self, sizes: tuple[int, ...], omega: float = 30.0) -> None:
-        """Draw the weights so that each layer's inputs are spread alike (Sitzmann et al. 2020, section 3.2)."""
-        super().__init__()
-        self.omega = omega
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        for i, layer in enumerate(self.layers):
-            n = layer.in_features
-            bound = 1 / n if i == 0 else math.sqrt(6 / n) / omega
-            nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.uniform_(layer.bias, -1 / math.sqrt(n), 1 / math.sqrt(n))
-
-    def forward(self, x: Any) -> Any:
-        """Apply the network to points of shape ``(..., sizes[0])``."""
-        for layer in self.layers[:-1]:
-            x = torch.sin(self.omega * layer(x))
-        return self.layers[-1](x)
 
 
 def _halved(image: tuple[int, int, int]) -> int:

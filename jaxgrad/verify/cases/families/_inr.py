@@ -16,6 +16,7 @@ from jaxgrad.verify.cases.families._siren import siren_jax, siren_params, siren_
 SIZE, STEPS = 64, 400
 SIZES = (2, 64, 64, 3)
 OPTIMIZER = optax.adam(optax.cosine_decay_schedule(0.002, STEPS))
+Method = Literal["central", "sobel", "spline", "spectral"]
 LEAST_BY_VALUE, LEAST_BY_GRADIENT = 24.0, 20.0
 """PSNR in decibels that the fits must reach; the picture's own mean colour reaches about 11."""
 
@@ -61,9 +62,9 @@ def fit_by_value(dtype: np.dtype) -> list[Quantity | Criterion]:
 
 @case("I3", "A photograph fitted by its derivatives")
 def fit_by_gradient(dtype: np.dtype) -> list[Quantity | Criterion]:
-    """Targets by both filters, one training step, and the PSNR once the constant is removed."""
+    """Targets by every method, one training step, and the PSNR once the constant is removed."""
     return [
-        *[_targets(method, dtype) for method in ("central", "sobel")],
+        *[_targets(method, dtype) for method in ("central", "sobel", "spline", "spectral")],
         _loss_and_gradient("gradient", dtype),
         _training_step(dtype),
         Criterion("PSNR up to a constant", lambda: _psnr("gradient"), functools.partial(_draw, "gradient")),
@@ -105,8 +106,8 @@ def _data(kind: str, dtype: Any) -> tuple[Any, Any]:
     return targets.points, targets.values if kind == "value" else targets.gradients
 
 
-def _targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Quantity:
-    """Compare the targets of the photograph with a loop over its pixels."""
+def _targets(method: Method, dtype: np.dtype) -> Quantity:
+    """Compare the targets of the photograph with a loop over its pixels, or over the whole field at each."""
     return Quantity(
         f"targets, {method}",
         lambda: tuple(inr.image_targets(to_jax(_image(method), dtype), method=method)),
@@ -115,12 +116,12 @@ def _targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Quantity:
 
 
 def _image(method: str) -> np.ndarray:
-    """Return the photograph, for Sobel's filter every other pixel: the loop over pixels is slow."""
+    """Return the photograph, but for central differences every other pixel: the loops are slow."""
     return photograph() if method == "central" else photograph()[::2, ::2]
 
 
 @functools.cache
-def _torch_targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Any:
+def _torch_targets(method: Method, dtype: np.dtype) -> Any:
     """Return torch's points, values and derivatives from a loop over the pixels, made once."""
     import torch_ref.inr
 
@@ -134,7 +135,7 @@ def _torch_gradient(kind: str, dtype: np.dtype) -> tuple[Any, Any]:
 
     import torch_ref.inr
 
-    points, values, gradients = _torch_targets("central", dtype)
+    points, values, gradients, _ = _torch_targets("central", dtype)
     leaves, structure = pytree.tree_flatten(to_torch(siren_params(SIZES, 0), dtype))
     leaves = [leaf.requires_grad_() for leaf in leaves]
     params = pytree.tree_unflatten(leaves, structure)
