@@ -65,6 +65,11 @@ assert_type(shift.value_and_extragradient(loss, params, x, y, learning_rate=0.1)
 shifts = shift.random_shifts(params, key=jax.random.key(0), num_shifts=4, distribution="uniform")
 assert_type(shifts, Dict)
 assert_type(shift.expected_gradient(loss, params, shifts, x, y, unroll=True), Dict)
+assert_type(shift.expected_gradient(loss, params, shifts, x, y, full_output=True), shift.Estimate[Dict])
+assert_type(shift.evolution_gradient(loss, params, shifts, x, y, scale=0.1), Dict)
+assert_type(shift.evolution_gradient(loss, params, None, x, y, scale=0.1, full_output=True), shift.Estimate[Dict])
+assert_type(shift.score_function_gradient(loss, params, shifts, x, y, scale=0.1, baseline="clean"), Dict)
+assert_type(shift.score_function_gradient(loss, params, shifts, x, y, scale=0.1, full_output=True).gradient, Dict)
 assert_type(curvature.hvp(loss, params, params, x, y, mode="forward-over-reverse"), Dict)
 assert_type(curvature.dense_hessian(loss, params, x, y, chunk=2), jax.Array)
 assert_type(curvature.influence(loss, params, (x, y), (x, y), damping=0.1), jax.Array)
@@ -105,6 +110,13 @@ assert_type(
     tuple[tuple[jax.Array, Report], Dict],
 )
 assert_type(shift.expected_gradient(reporting, params, shifts, x, y, has_aux=True), tuple[Dict, Report])
+assert_type(
+    shift.evolution_gradient(reporting, params, shifts, x, y, scale=0.1, has_aux=True, full_output=True),
+    tuple[shift.Estimate[Dict], Report],
+)
+assert_type(
+    shift.score_function_gradient(reporting, params, shifts, x, y, scale=0.1, has_aux=True), tuple[Dict, Report]
+)
 assert_type(curvature.hvp(reporting, params, slope, x, y, has_aux=True), tuple[Dict, Report])
 assert_type(curvature.dense_hessian(reporting, params, x, y, has_aux=True), tuple[jax.Array, Report])
 assert_type(curvature.kfac(reporting, params, x, y, has_aux=True), tuple[curvature.KroneckerFactors, Report])

@@ -60,6 +60,7 @@ shift.random_shifts(weights, key=jax.random.key(0), num_shifts=2, distribution="
 shift.sam_gradient(loss, weights, x, y, rho=0.1)  # refused
 shift.sam_gradient(loss, weights, x, y, radius=0.1, state="both")  # refused
 shift.looksam_gradient(loss, weights, weights, x, y, radius=0.1)  # refused
+shift.score_function_gradient(loss, weights, None, x, y, scale=0.1, baseline="mean")  # refused
 gradient.parameter_gradient(loss, weights, x, y, wrt=0)  # refused
 gradient.descent_step(loss, weights, x, y, learning_rate="fast")  # refused
 gradient.clip_by_global_norm(weights, None)  # refused
@@ -77,6 +78,7 @@ three: Weights = gradient.parameter_gradient(pair, weights, x, y, has_aux=True) 
 four: Weights = curvature.dense_hessian(loss, weights, x, y)  # refused
 gradient.parameter_gradient(loss, weights, x, y)["w"]  # refused
 five = curvature.hvp(loss, weights, weights, x, y).kernel  # refused
+of_evolution = shift.evolution_gradient(loss, weights, None, x, y, scale=0.1).standard_error  # refused
 gradient.parameter_gradient(pair, weights, x, y, has_aux=True)[1].mean()  # refused
 six = gradient.clip_by_global_norm(weights, 1.0).w  # refused
 seven = shift.value_and_sam_gradient(loss, weights, x, y, radius=0.1).w  # refused
