@@ -17,21 +17,25 @@ ARGS ?=
 # packages come without bytecode: it is written when it is first needed, also where the shell forbids it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: verify test catalogue lint format bench readme install where clean
+.PHONY: verify test catalogue lint style types format bench readme install where clean
 
 verify: $(VENV)/ready  ## compute every case in JAX and in torch, and compare
 	$(BIN)/jaxgrad verify
 
 test: $(VENV)/ready  ## the test suite but the runs marked slow, and the types that users see, which lint has
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q --ignore tests/typing $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q --ignore tests/typing $(if $(PINNED),,-m "not slow and not either_lane") $(ARGS)
 
 catalogue: $(VENV)/ready  ## a third of the verifier's own trials: planted differences, ports, matched pairs, field pairs
 	$(BIN)/python -m pytest -n 2 -q -m catalogue tests/verify $(ARGS)
 
-lint: $(VENV)/ready  ## format, lint, types, also those that users see
+lint: style types  ## format, lint, types, also those that users see; `make -j2 -O lint` on two cores
+
+style: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+types: $(VENV)/ready
 	$(BIN)/python -m pytest -q tests/typing
 
 format: $(VENV)/ready

@@ -1,5 +1,6 @@
 """Tests are stricter than users: x64, strict promotion, warnings are errors, four CPU devices."""
 
+import functools
 import gc
 import importlib.metadata
 import itertools
@@ -19,13 +20,15 @@ os.environ.setdefault(
 
 import jax
 import pytest
+from _pytest.doctest import DoctestModule
+from jax._src import traceback_util
 
 from tests import lanes
 from tests.optimised import optimised
 from tests.verify.third import missed
 
 # Python's collector walks through every jaxpr and torch module that lives, at every 2000 new objects: 7% of the time
-gc.set_threshold(20_000, 20, 100)
+gc.set_threshold(100_000, 20, 100)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -55,6 +58,12 @@ if importlib.metadata.version("jax").startswith("0.10."):
 
     mlir.make_ir_context = _shared_ir_context
 
+# an error that leaves a function of JAX is stripped of JAX's frames: for each, and each folder that is left out, the
+# system is asked for the place of both, 3 ms an error, and thousands are refused here. A file stays where it is
+_include_filename = functools.cache(lambda name, _: _including(name))
+_including = traceback_util.include_filename
+traceback_util.include_filename = lambda name: _include_filename(name, len(traceback_util._exclude_paths))
+
 collect_ignore = [] if lanes.HAS_TORCH else ["torch_ref"]
 
 
@@ -66,16 +75,27 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Iterator[None]:
-    """Import the modules of tests without torch, where it is missing."""
-    with lanes.stand_ins():
+    """Import the modules of tests without torch, where it is missing; what they compute meanwhile runs once."""
+    with lanes.stand_ins(), optimised(fully=False):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Iterator[None]:
+    """Look for no doctests in the tests, where there are none: it would import their helpers too, in both workers."""
+    found = yield
+    if Path(__file__).parent / "tests" not in file_path.parents:
+        return found
+    return [one for one in found if not isinstance(one, DoctestModule)]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test that needs torch, and keep the tests of a module in one worker, for they share their programs."""
     if not item.get_closest_marker("xdist_group"):
         item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
-    if lanes.needs_torch(*_parts(item)):
+    # to read the code of thousands of tests takes seconds, and with torch the marker is asked for by `-m` alone
+    asked = not lanes.HAS_TORCH or "torch" in item.config.option.markexpr
+    if asked and lanes.needs_torch(*_parts(item)):
         item.add_marker(pytest.mark.torch)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import multi_loss
+from jaxgrad.multi_loss._inner_products import of_rows
 from jaxgrad.verify._bridge import to_jax, to_torch
 
 __all__ = ["ROWS"]
@@ -77,15 +77,10 @@ def drawn_rows(count: int, length: int) -> Any:
 
 
 def combined(name: str) -> Any:
-    """Return one program from the rows to the vector."""
+    """Return one program from the rows to the vector, with the products as `aggregated_gradient` takes them."""
     if name in OF_ROWS:
         return jax.jit(OF_ROWS[name].rule)
-    return jax.jit(lambda rows: RULES[name].rule(inner_products(rows)) @ rows)
-
-
-def inner_products(rows: Any) -> Any:
-    """Return the Gram matrix; XLA's matrix product of two long rows takes three times as long as two by a vector."""
-    return jnp.stack([rows @ row for row in rows]) if len(rows) == 2 else rows @ rows.T
+    return jax.jit(lambda rows: RULES[name].rule(of_rows(rows).gram()) @ rows)
 
 
 def problem(name: str, count: int, quick: bool) -> Problem:

@@ -10,7 +10,7 @@ import optax
 
 from jaxgrad import multi_loss
 
-__all__ = ["METHODS", "Method", "Problem", "rows_of", "shared_gram"]
+__all__ = ["METHODS", "Method", "Problem", "shared_gram"]
 
 
 class Problem(NamedTuple):
@@ -42,31 +42,19 @@ def rows_of(problem: Problem, params: Any, data: Any) -> Any:
     return multi_loss.gradients(problem.losses, params, *data)
 
 
-def trunk(problem: Problem, tree: Any) -> Any:
-    """Return the part of a tree that the losses share."""
-    return tree if problem.trunk is None else tree[problem.trunk]
+def shared_gram(problem: Problem, params: Any, data: Any) -> Any:
+    """Return the inner products of the gradients of the trunk."""
+    return multi_loss.gram(problem.losses, params, *data, wrt=problem.trunk)
 
 
-def products(rows: Any, others: Any) -> Any:
-    """Return the inner products of rows with others, of shape ``(K, K)``."""
-    return jax.vmap(lambda row: jax.vmap(lambda other: optax.tree.vdot(row, other))(others))(rows)
+def aggregated(problem: Problem, params: Any, data: Any, **how: Any) -> Any:
+    """Return what a rule makes of the gradients of the trunk, and each head's own."""
+    return multi_loss.aggregated_gradient(problem.losses, params, *data, shared=problem.trunk, **how)
 
 
-def shared_gram(problem: Problem, rows: Any) -> Any:
-    """Return the Gram matrix of the gradients of the trunk."""
-    return products(trunk(problem, rows), trunk(problem, rows))
-
-
-def joined(problem: Problem, rows: Any, shared: Any) -> Any:
-    """Return a gradient with what a rule made of the trunk, and each head's own."""
-    if problem.trunk is None:
-        return shared
-    return {**jax.tree.map(lambda leaf: jnp.sum(leaf, 0), rows), problem.trunk: shared}
-
-
-def weighed(problem: Problem, rows: Any, weights: Any) -> Any:
-    """Return the gradient that weights make."""
-    return joined(problem, rows, jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), trunk(problem, rows)))
+def keyed(key: Any, is_drawn: bool) -> dict[str, Any]:
+    """Return the key as an option for a rule that draws."""
+    return {"key": key} if is_drawn else {}
 
 
 def stateless(*_: Any) -> tuple[()]:
@@ -78,9 +66,8 @@ def of_gram(rule: Callable[..., Any], is_drawn: bool = False) -> Method:
     """A rule of the Gram matrix."""
 
     def gradient(problem: Problem, params: Any, state: Any, key: Any) -> Any:
-        rows = rows_of(problem, params, problem.draw(key))
-        more = {"key": key} if is_drawn else {}
-        return weighed(problem, rows, rule(shared_gram(problem, rows), **more)), state
+        data = problem.draw(key)
+        return aggregated(problem, params, data, weighting=rule, options=keyed(key, is_drawn)), state
 
     return Method(stateless, gradient)
 
@@ -89,8 +76,8 @@ def of_rows(rule: Callable[..., Any], is_drawn: bool = False) -> Method:
     """A rule of the rows themselves."""
 
     def gradient(problem: Problem, params: Any, state: Any, key: Any) -> Any:
-        rows = rows_of(problem, params, problem.draw(key))
-        return joined(problem, rows, rule(trunk(problem, rows), **({"key": key} if is_drawn else {}))), state
+        data = problem.draw(key)
+        return aggregated(problem, params, data, aggregator=rule, options=keyed(key, is_drawn)), state
 
     return Method(stateless, gradient)
 
@@ -99,10 +86,9 @@ def weighting(made: Any, is_drawn: bool = False) -> Method:
     """A weighting with a state."""
 
     def gradient(problem: Problem, params: Any, state: Any, key: Any) -> Any:
-        rows = rows_of(problem, params, problem.draw(key))
-        more = {"key": key} if is_drawn else {}
-        weights, state = made.update(shared_gram(problem, rows), state, **more)
-        return weighed(problem, rows, weights), state
+        how = {"weighting": made, "state": state, "options": keyed(key, is_drawn), "full_output": True}
+        found = aggregated(problem, params, problem.draw(key), **how)
+        return found.gradient, found.state
 
     return Method(lambda count, _: made.init(count), gradient)
 
@@ -110,12 +96,24 @@ def weighting(made: Any, is_drawn: bool = False) -> Method:
 def of_two_batches(made: Any) -> Method:
     """A weighting that reads the products of two batches; both are stepped along."""
 
+    def products(problem: Problem, first: Any, second: Any) -> Any:
+        pair = (first, second) if problem.trunk is None else (first[problem.trunk], second[problem.trunk])
+        return jax.vmap(lambda row: jax.vmap(lambda other: optax.tree.vdot(row, other))(pair[1]))(pair[0])
+
     def gradient(problem: Problem, params: Any, state: Any, key: Any) -> Any:
         first, second = (rows_of(problem, params, problem.draw(key)) for key in jax.random.split(key))
-        weights, state = made.update(products(trunk(problem, first), trunk(problem, second)), state)
+        weights, state = made.update(products(problem, first, second), state)
         return weighed(problem, jax.tree.map(lambda a, b: (a + b) / 2, first, second), weights), state
 
     return Method(lambda count, _: made.init(count), gradient)
+
+
+def weighed(problem: Problem, rows: Any, weights: Any) -> Any:
+    """Return the gradient that weights make of the trunk, with each head's own."""
+    found = jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), rows)
+    if problem.trunk is None:
+        return found
+    return {**jax.tree.map(lambda leaf: jnp.sum(leaf, 0), rows), problem.trunk: found[problem.trunk]}
 
 
 def excess(made: Any) -> Method:
@@ -161,7 +159,7 @@ def losses_after(problem: Problem, params: Any, before: Any, _: Any) -> dict[str
 
 def norms(problem: Problem, params: Any, _: Any, data: Any) -> dict[str, Any]:
     """The norms of the gradients of the trunk."""
-    return {"norms": jax.vmap(optax.tree.norm)(trunk(problem, rows_of(problem, params, data)))}
+    return {"norms": jnp.sqrt(jnp.diagonal(shared_gram(problem, params, data)))}
 
 
 def equal(losses: Any) -> Any:

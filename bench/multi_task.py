@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bench._command import check_picture, leave, picture_at, run_command
 from bench._digits import digits, drawn
-from bench._multi_task_rules import METHODS, Method, Problem, rows_of, shared_gram
+from bench._multi_task_rules import METHODS, Method, Problem, shared_gram
 from jaxgrad.verify.cases.families._networks import mlp_jax
 
 BATCH, BLOCK = 256, 50
@@ -125,8 +125,7 @@ def block(method: Method, problem: Problem, carry: Any, keys: Any) -> Any:
 
 def looked_at(problem: Problem, params: Any) -> Any:
     """Return the losses on what is kept for it, the scores, and whether two gradients conflict."""
-    gram = shared_gram(problem, rows_of(problem, params, problem.kept))
-    conflicts = jnp.any(gram < 0)
+    conflicts = jnp.any(shared_gram(problem, params, problem.kept) < 0)
     return problem.losses(params, *problem.kept), problem.scores(params), conflicts
 
 

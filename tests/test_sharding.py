@@ -328,3 +328,18 @@ def test_an_operand_that_alone_varies_over_another_axis(call):
         for j in range(2):
             want = alone(factors[j], PARAMS, X[4 * i : 4 * i + 4], Y[4 * i : 4 * i + 4])
             assert_parity(jax.tree.map(lambda leaf, i=i, j=j: leaf[i, j], got), want)
+
+
+def test_every_example_of_all_devices_draws_a_shift_of_its_own():
+    """The numbers of one device; and of low rank, though a weight is cast before its use."""
+
+    def of_one(w, x):
+        return jnp.sum(jnp.tanh(x @ w))
+
+    w, options = PARAMS["layer0"]["weight"], {"key": jax.random.key(0), "per_example": True, "scale": 0.3, "rank": 1}
+
+    def device(w, x):
+        return shift.expected_gradient(of_one, w, None, x, axis_name="d", **options)
+
+    want = shift.expected_gradient(of_one, w, None, X @ jnp.ones((3, 4)), **options)
+    assert_parity(over(line(), device, BATCH[:2], P(), w, X @ jnp.ones((3, 4))), want)

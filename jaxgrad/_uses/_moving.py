@@ -155,7 +155,10 @@ class _Evaluation:
         return found or _jaxpr.bind(eqn, *[self.dense(x, eqn.primitive.name) for x in values])
 
     def viewed(self, eqn: JaxprEqn, held: list[int], values: list[Any]) -> list[Any] | None:
-        """Evaluate an equation that only moves the entries of one leaf; ``None`` for any other."""
+        """Evaluate an equation that only moves the entries of one leaf, or casts it; ``None`` for any other."""
+        if _jaxpr.cast_to(eqn) is not None and len(values) == 1:
+            # inside of a shard_map a weight is cast before it meets what is the device's own
+            return [values[0].viewed(*_jaxpr.bind(eqn, values[0].base), values[0].piece)]
         view = structural(eqn, held, {eqn.invars[j]: View((values[j].piece,)) for j in held})
         if view is None or len(view.pieces) > 1 or len(values) > 1 or _rounds(eqn):
             return None

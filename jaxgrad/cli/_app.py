@@ -10,8 +10,11 @@ import typer
 
 from jaxgrad import __version__
 from jaxgrad.cli import WRONG_USAGE
+from jaxgrad.cli._blend import blend
+from jaxgrad.cli._fit import fit
 from jaxgrad.cli._installed import show_doctor, show_kinks
 from jaxgrad.cli._pair import audit, check, diff, dump
+from jaxgrad.cli._render import render
 from jaxgrad.cli._verify import verify
 from jaxgrad.verify import CannotRun
 
@@ -26,7 +29,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for name, command in (("verify", verify), ("check", check), ("audit", audit), ("dump", dump), ("diff", diff),
-                      ("kinks", show_kinks), ("doctor", show_doctor)):  # fmt: skip
+                      ("kinks", show_kinks), ("doctor", show_doctor), ("fit", fit), ("render", render),
+                      ("blend", blend)):  # fmt: skip
     app.command(name)(command)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Function, Params, T
-from jaxgrad.inr._coordinate_derivatives import values_and_derivatives
+from jaxgrad.inr._engine import mean_square, propagate
 
 __all__ = ["gradient_loss"]
 
@@ -67,10 +66,6 @@ def gradient_loss(
     """
 
     def mean(params: Params) -> Array:
-        _, found = values_and_derivatives(field_fn, params, points)
-        _check.floating(gradients=gradients)
-        found, wanted = _tree.widened(found), _tree.widened(gradients)
-        _check.mirrors(field_derivatives=found, gradients=wanted)
-        return jnp.mean(jnp.square(wanted - found))
+        return mean_square("field_derivatives", propagate(field_fn, params, points).jacobian, "gradients", gradients)
 
     return _sharding.mean_of(mean, axis_name)(params)

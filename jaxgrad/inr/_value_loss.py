@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _sharding
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, AxisName, Function, Params, T
-from jaxgrad.inr._coordinate_derivatives import at_wide_points
+from jaxgrad.inr._engine import mean_square, propagate
 
 __all__ = ["value_loss"]
 
@@ -62,11 +61,7 @@ def value_loss(
     """
 
     def mean(params: Params) -> Array:
-        field, wide = at_wide_points(field_fn, params, points)
-        found = _tree.widened(field(wide))
-        _check.floating(**{"what field_fn returns": found, "values": values})
-        wanted = _tree.widened(values)
-        _check.mirrors(**{"what field_fn returns": found, "values": wanted})
-        return jnp.mean(jnp.square(wanted - found))
+        found = propagate(field_fn, params, points, slopes=False).values
+        return mean_square("what field_fn returns", found, "values", values)
 
     return _sharding.mean_of(mean, axis_name)(params)

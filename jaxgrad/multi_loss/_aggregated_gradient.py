@@ -165,7 +165,10 @@ def aggregated_gradient(
 
     Returns:
         A tree like ``params``; with ``full_output`` an `Aggregated` of it. A loss whose gradient is not finite makes
-        the result so: it is not dropped in silence. With ``has_aux``
+        the result so: it is not dropped in silence. Gradients whose squares leave the range of their dtype, in float32
+        norms above 1e19 or below 1e-19, are given to the stateless rules of this family in a unit in which they do not;
+        one that is 2^-120 times as long as the longest then counts as zeros. A rule with a state, or of your own, reads
+        their products as they are, infinite or zero. With ``has_aux``
         the pair of this and the aux of the one forward; inside of `jax.shard_map` it is the device's own, with
         ``axis_name`` too.
 

@@ -11,8 +11,9 @@ from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._cone import unit_of
-from jaxgrad.multi_loss._engine._gram import checked, finished, preferred
+from jaxgrad.multi_loss._engine._gram import checked, finished
 from jaxgrad.multi_loss._engine._roots import inverse_root, spectrum
+from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["aligned_mtl"]
 
@@ -61,7 +62,7 @@ def aligned_mtl(
     """
     _check.choice(scale_mode, "scale_mode", MODES)
     matrix = checked(gram)
-    counts = preferred(preferences, matrix, 1 / len(matrix))
+    counts = coefficients(preferences, "preferences", jnp.diagonal(matrix), 1 / len(matrix))
     # the weights do not change with the scale, and the roots of a matrix of ones are in range
     scaled = matrix / unit_of(jnp.diagonal(matrix))
     values, usable = spectrum(scaled)

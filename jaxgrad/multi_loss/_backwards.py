@@ -46,7 +46,7 @@ class _Program:
         leaves, linear = self.pick(params), _jaxpr.ClosedJaxpr(self.jaxpr, kept)
         start = Linearized(losses, None, leaves, linear, self.cast, self.axis_name)
         if what == "gram":
-            return inner_products(blocks(start, option), start.count)
+            return inner_products(blocks(start, option), start.count).gram()
         if what == "gradients":
             return jax.vmap(lambda *row: self.embed(params, list(row)))(*rows(start, option))
         slopes = start.row(option) if what == "gradient" else start.combined(as_weights(start, weights))

@@ -7,8 +7,9 @@ from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
-from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows, preferred
+from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
 from jaxgrad.multi_loss._engine._inverse import pseudo_inverse
+from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["config"]
 
@@ -49,7 +50,7 @@ def config(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
         Liu et al. (2025), ConFIG: towards conflict-free training of physics informed neural networks, ICLR, equation 2.
     """
     matrix = checked(gram)
-    unit, counts = of_unit_rows(matrix), preferred(preferences, matrix, 1.0)
+    unit, counts = of_unit_rows(matrix), coefficients(preferences, "preferences", jnp.diagonal(matrix), 1.0)
     units = unit.units()
     cosines = unit.cosines / units[:, None] / units[None]
     solved = pseudo_inverse(cosines) @ counts

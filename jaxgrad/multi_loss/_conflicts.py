@@ -7,9 +7,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _tree
+from jaxgrad import _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
+from jaxgrad.multi_loss._engine._gram import checked
 
 __all__ = ["Conflicts", "conflicts"]
 
@@ -64,14 +65,11 @@ def conflicts(gram: ArrayLike) -> Conflicts:
         Yu et al. (2020), Gradient surgery for multi-task learning, NeurIPS, definitions 1 and 2;
         Wang et al. (2025), Gradient alignment in physics-informed neural networks, arXiv:2502.00604 (the score).
     """
-    _check.floating(gram=gram)
-    matrix = jnp.asarray(gram)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        message = f"gram must be a square matrix, the result of multi_loss.gram; got {_check.describe(matrix)}"
-        raise ValueError(message)
-    matrix = _tree.widened(matrix)
+    matrix = checked(gram)
     norms = _tree.safe_sqrt(jnp.diagonal(matrix))
-    safe = jnp.where(norms == 0, jnp.ones_like(norms), norms)
+    # what is finite over infinity would be 0, the cosine of a right angle
+    known = jnp.where(jnp.isinf(norms), jnp.full_like(norms, jnp.nan), norms)
+    safe = jnp.where(norms == 0, jnp.ones_like(norms), known)
     # one norm after the other: their product may leave the range that the matrix is in
     cosines = matrix / safe[:, None] / safe[None]
     similar = jnp.minimum(safe[:, None], safe[None]) / jnp.maximum(safe[:, None], safe[None])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._cone import nearest
-from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows, preferred
+from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
+from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["dual_projection"]
 
@@ -48,7 +50,7 @@ def dual_projection(gram: ArrayLike, *, preferences: ArrayLike | None = None) ->
         Quinton and Rey (2024), Jacobian descent for multi-objective optimization, arXiv 2406.16232, proposition 1.
     """
     matrix = checked(gram)
-    unit, counts = of_unit_rows(matrix), preferred(preferences, matrix, 1 / len(matrix))
+    unit, counts = of_unit_rows(matrix), coefficients(preferences, "preferences", jnp.diagonal(matrix), 1 / len(matrix))
     start = counts * unit.lengths
     raised = nearest(unit.cosines, -(unit.cosines @ start)[None])[0]
     return finished(counts + raised / unit.lengths, matrix, gram)

@@ -14,8 +14,8 @@ from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
 __all__ = ["fairgrad"]
 
 
-@jit(positive=("alpha",))
-def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0) -> Array:
+@jit(positive=("alpha", "unit"))
+def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0, unit: ArrayLike = 1.0) -> Array:
     r"""Weigh several gradients by FairGrad: the direction in which the slopes of the losses are alpha-fair.
 
     .. math:: G w = w^{-1/\alpha}, \quad w > 0
@@ -28,6 +28,8 @@ def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0) -> Array:
     Args:
         gram: The inner products of the gradients, of shape ``(K, K)``; for a stack use `jax.vmap`.
         alpha: The kind of fairness, a positive number. For 0 write `mean_weights`.
+        unit: How many times as long as ``gram`` says the gradients are, for those whose squares its dtype does not
+            hold; `aggregated_gradient` gives it.
 
     Returns:
         The weights, of shape ``(K,)``, not negative. NaN if a number of ``gram`` is NaN or infinite. Gradients that are
@@ -35,7 +37,7 @@ def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0) -> Array:
 
     Raises:
         TypeError: If ``gram`` is no array of real floating-point numbers.
-        ValueError: If ``gram`` is not square, or ``alpha`` is not positive.
+        ValueError: If ``gram`` is not square, or ``alpha`` or ``unit`` is not positive.
 
     Cost:
         That of a plain gradient or less: some ten inverses of a matrix of ``(K, K)``.
@@ -54,14 +56,16 @@ def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0) -> Array:
         times shorter; here it is solved by Newton's method on a convex function.
     """
     matrix = checked(gram)
-    unit = of_unit_rows(matrix)
-    power = 1 / jnp.asarray(alpha).astype(matrix.dtype)
-    occupied = unit.occupied()
+    rows = of_unit_rows(matrix)
+    power, unit = 1 / jnp.asarray(alpha).astype(matrix.dtype), jnp.asarray(unit).astype(matrix.dtype)
+    occupied = rows.occupied()
     is_still = is_stationary(occupied)
     solvable = jnp.where(is_still, jnp.eye(len(matrix), dtype=matrix.dtype), occupied.cosines)
     # in units of the longest gradient; y = length w turns the equation into C y = length^(p - 1) y^-p
-    longest = unit.longest()
-    lengths = jnp.where(unit.is_zero, jnp.ones_like(unit.lengths), unit.lengths / longest)
+    longest = rows.longest()
+    lengths = jnp.where(rows.is_zero, jnp.ones_like(rows.lengths), rows.lengths / longest)
     solved = equilibrium(solvable, lengths ** (power - 1), power) / lengths
-    solved = jnp.where(unit.is_zero | is_still, jnp.zeros_like(solved), solved)
-    return finished(solved * longest ** (-2 / (1 + power)), matrix, gram)
+    solved = jnp.where(rows.is_zero | is_still, jnp.zeros_like(solved), solved)
+    # one length after the other: their product may be out of range where its root is not
+    degree = -2 / (1 + power)
+    return finished(solved * longest**degree * unit**degree, matrix, gram)

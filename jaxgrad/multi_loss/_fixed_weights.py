@@ -8,7 +8,8 @@ from jax.typing import ArrayLike
 
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key
-from jaxgrad.multi_loss._engine._gram import checked, preferred
+from jaxgrad.multi_loss._engine._gram import checked
+from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["constant_weights", "mean_weights", "random_weights", "sum_weights"]
 
@@ -42,7 +43,7 @@ def mean_weights(gram: ArrayLike) -> Array:
         Caruana (1997), Multitask learning, Machine Learning 28.
     """
     matrix = checked(gram)
-    return preferred(None, matrix, 1 / len(matrix)).astype(jnp.result_type(gram))
+    return jnp.full(len(matrix), 1 / len(matrix), jnp.result_type(gram))
 
 
 @jit()
@@ -73,7 +74,7 @@ def sum_weights(gram: ArrayLike) -> Array:
     References:
         Caruana (1997), Multitask learning, Machine Learning 28.
     """
-    return preferred(None, checked(gram), 1.0).astype(jnp.result_type(gram))
+    return jnp.ones(len(checked(gram)), jnp.result_type(gram))
 
 
 @jit()
@@ -105,7 +106,8 @@ def constant_weights(gram: ArrayLike, *, preferences: ArrayLike) -> Array:
     References:
         Caruana (1997), Multitask learning, Machine Learning 28.
     """
-    return preferred(preferences, checked(gram), 1.0).astype(jnp.result_type(gram))
+    diagonal = jnp.diagonal(checked(gram))
+    return coefficients(preferences, "preferences", diagonal, 1.0).astype(jnp.result_type(gram))
 
 
 @jit()

@@ -26,7 +26,8 @@ def geometric_mean(losses: Tree) -> Array:
     Returns:
         The joined loss, a scalar in float32 at the least, taken through the mean of the logarithms, so that a product
         that is out of range does no harm. It is NaN where a loss is negative. Where a loss is 0 it is 0, the least it
-        can be, and is given the derivative 0: that of the root is infinite there.
+        can be, and is given the derivative 0: that of the root is infinite there. An infinite loss makes it infinite,
+        beside a loss of 0 too.
 
     Raises:
         TypeError: If a loss is no real floating-point number.
@@ -49,4 +50,5 @@ def geometric_mean(losses: Tree) -> Array:
     is_zero = values == 0
     # the value 1 in the place of 0, whose logarithm has an infinite derivative
     mean = jnp.exp(jnp.mean(jnp.log(jnp.where(is_zero, jnp.ones_like(values), values))))
-    return jnp.where(jnp.any(is_zero) & ~jnp.isnan(mean), jnp.zeros_like(mean), mean)
+    # a zero must not hide a sick loss
+    return jnp.where(jnp.any(is_zero) & jnp.isfinite(mean), jnp.zeros_like(mean), mean)

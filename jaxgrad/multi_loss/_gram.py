@@ -65,9 +65,11 @@ def gram(
 
     Returns:
         A matrix of shape ``(K, K)``, in float32 at the least, in the order of the losses; for a dictionary in the order
-        of its sorted keys. A loss whose gradient is not finite spoils its own row and column. In float32 the square of
-        a norm beyond 1e19 is infinite and that of one below 1e-19 is zero: multiply such losses by a constant. With
-        ``has_aux``, ``(gram, aux)``: the aux of the one forward; inside of `jax.shard_map` it is the device's own, with
+        of its sorted keys. A loss whose gradient is not finite spoils its own row and column. A product is right
+        wherever its dtype holds it, however small or large the entries that it is summed from. Beyond that it is
+        infinite, and below it zero: in float32 the square of a norm above 1e19 or below 1e-19. `aggregated_gradient` is
+        right for these too; for what reads the matrix multiply such losses by a constant. With ``has_aux``,
+        ``(gram, aux)``: the aux of the one forward; inside of `jax.shard_map` it is the device's own, with
         ``axis_name`` too.
 
     Raises:
@@ -96,5 +98,5 @@ def gram(
     chunk = checked_chunk(chunk)
     _, start = start_at(losses_fn, params, data, wrt, axis_name, has_aux)
     warn_of_unreached(start, params, wrt)
-    found = inner_products(blocks(start, chunk), start.count)
+    found = inner_products(blocks(start, chunk), start.count).gram()
     return (found, start.aux) if has_aux else found

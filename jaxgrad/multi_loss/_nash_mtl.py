@@ -15,8 +15,8 @@ from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
 __all__ = ["nash_mtl"]
 
 
-@jit(positive=("max_norm",))
-def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0) -> Array:
+@jit(positive=("max_norm", "unit"))
+def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0, unit: ArrayLike = 1.0) -> Array:
     r"""Weigh several gradients by Nash-MTL: the solution of Nash's bargaining over the direction.
 
     .. math:: G' w = 1 / w, \quad w > 0, \qquad G' = G / \|G\|_F
@@ -30,13 +30,15 @@ def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0) -> Array:
     Args:
         gram: The inner products of the gradients, of shape ``(K, K)``; for a stack use `jax.vmap`.
         max_norm: The largest length of the vector; ``None``: as long as it comes.
+        unit: How many times as long as ``gram`` says the gradients are, for those whose squares its dtype does not
+            hold; `aggregated_gradient` gives it.
 
     Returns:
         The weights, of shape ``(K,)``, not negative. NaN if a number of ``gram`` is NaN or infinite.
 
     Raises:
         TypeError: If ``gram`` is no array of real floating-point numbers.
-        ValueError: If ``gram`` is not square, or ``max_norm`` is not positive.
+        ValueError: If ``gram`` is not square, or ``max_norm`` or ``unit`` is not positive.
 
     Cost:
         That of a plain gradient or less: some ten inverses of a matrix of ``(K, K)``.
@@ -55,19 +57,19 @@ def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0) -> Array:
         function.
     """
     matrix = checked(gram)
-    unit = of_unit_rows(matrix)
-    occupied = unit.occupied()
+    rows = of_unit_rows(matrix)
+    occupied = rows.occupied()
     is_still = is_stationary(occupied)
     solvable = jnp.where(is_still, jnp.eye(len(matrix), dtype=matrix.dtype), occupied.cosines)
-    solved = equilibrium(solvable, jnp.ones_like(unit.lengths), jnp.ones((), matrix.dtype))
-    solved = jnp.where(unit.is_zero | is_still, jnp.zeros_like(solved), solved)
-    scale = unit.longest()
+    solved = equilibrium(solvable, jnp.ones_like(rows.lengths), jnp.ones((), matrix.dtype))
+    solved = jnp.where(rows.is_zero | is_still, jnp.zeros_like(solved), solved)
+    scale = rows.longest()
     # the root of the matrix's norm, in units of the longest gradient: squares of its entries would overflow
     root = _tree.safe_sqrt(_tree.norm(matrix / scale / scale))
-    length = scale * root * _tree.safe_sqrt(solved @ unit.cosines @ solved)
+    length = scale * root * _tree.safe_sqrt(solved @ rows.cosines @ solved)
     if max_norm is None:
         kept = jnp.ones_like(length)
     else:
-        most = jnp.asarray(max_norm).astype(matrix.dtype)
+        most = jnp.asarray(max_norm).astype(matrix.dtype) / jnp.asarray(unit).astype(matrix.dtype)
         kept = jnp.where(length > most, most / jnp.where(length > most, length, jnp.ones_like(length)), 0 * length + 1)
-    return finished(solved * (scale / unit.lengths) * (root * kept), matrix, gram)
+    return finished(solved * (scale / rows.lengths) * (root * kept), matrix, gram)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params, Tree, Wrt
-from jaxgrad.multi_loss._inner_products import inner_products
+from jaxgrad.multi_loss._inner_products import Products, inner_products
 from jaxgrad.multi_loss._linearize import Linearized
 from jaxgrad.multi_loss._rows import Blocks, filled
+from jaxgrad.multi_loss._units import weighed
 
 __all__ = ["Groups", "Rule", "by_rows", "by_weights", "groups_of", "rule_of", "weights_of"]
 
@@ -64,7 +65,7 @@ def rule_of(weighting: Any, aggregator: Any, options: Any) -> Rule:
     return rule
 
 
-def weights_of(rule: Rule, gram: Array, state: Tree) -> tuple[Array, Tree]:
+def weights_of(rule: Rule, products: Products, state: Tree) -> tuple[Array, Tree]:
     """Return the weights of the losses, and the next state of the rule.
 
     Raises:
@@ -72,17 +73,17 @@ def weights_of(rule: Rule, gram: Array, state: Tree) -> tuple[Array, Tree]:
         TypeError: If they are no real floating-point numbers.
     """
     if rule.has_state:
-        found = rule.weighting.update(gram, state, **rule.options)
+        found = rule.weighting.update(products.gram(), state, **rule.options)
         if not isinstance(found, tuple) or len(found) != 2:
             message = f"weighting.update must return the pair (weights, state); got {_check.describe(found)}"
             raise TypeError(message)
         weights, state = found
     else:
-        weights = rule.weighting(gram, **rule.options)
-    if not _check.is_real_float(weights) or jnp.shape(weights) != gram.shape[:1]:
+        weights = weighed(rule.weighting, products, rule.options)
+    if not _check.is_real_float(weights) or jnp.shape(weights) != products.roots.shape:
         message = (
             "weighting must return one weight for each loss, a real floating-point array of shape"
-            f" ({gram.shape[0]},); got {_check.describe(weights)}"
+            f" ({products.roots.size},); got {_check.describe(weights)}"
         )
         raise (TypeError if not _check.is_real_float(weights) else ValueError)(message)
     return weights, state
@@ -110,12 +111,12 @@ def by_weights(
     states = _states(state, len(parts.places)) if parts.asked and rule.has_state else [state] * len(parts.places)
     beside = []
     for places, before in zip(parts.places, states, strict=True):
-        gram = inner_products([rows[i] for i in places], start.count)
-        weights, after = weights_of(rule, gram, before)
+        products = inner_products([rows[i] for i in places], start.count)
+        weights, after = weights_of(rule, products, before)
         slopes = start.combined(weights)
         for i in places:
             found[i] = slopes[i]
-        beside.append((gram, weights, after))
+        beside.append((products.gram(), weights, after))
     if not parts.asked:
         return found, beside[0]
     grams, shares, after = zip(*beside, strict=True)

@@ -32,7 +32,8 @@ def stch(losses: Tree, *, mu: ArrayLike, weights: Tree | None = None, reference:
         reference: What is subtracted, :math:`z`, the least that each loss can be, in the same form; ``None``: zeros.
 
     Returns:
-        The joined loss, a scalar in float32 at the least. It lies between the maximum and ``mu * log(K)`` above it.
+        The joined loss, a scalar in float32 at the least. It lies between the maximum and ``mu * log(K)`` above it; it
+        is NaN where a loss is not finite.
 
     Raises:
         TypeError: If a loss is no real floating-point number, or the others are no real numbers.
@@ -57,4 +58,6 @@ def stch(losses: Tree, *, mu: ArrayLike, weights: Tree | None = None, reference:
     shares = coefficients(weights, "weights", values, 1 / values.size)
     heights = shares * (values - coefficients(reference, "reference", values, 0.0))
     smooth, top = jnp.asarray(mu).astype(values.dtype), lax.stop_gradient(jnp.max(heights))
-    return top + smooth * jax.nn.logsumexp((heights - top) / smooth)
+    value = top + smooth * jax.nn.logsumexp((heights - top) / smooth)
+    # a loss of -inf would never be the largest
+    return jnp.where(jnp.all(jnp.isfinite(heights)), value, jnp.full_like(value, jnp.nan))

@@ -8,7 +8,8 @@ from jax.typing import ArrayLike
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._cone import nearest
-from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows, preferred
+from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
+from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["upgrad"]
 
@@ -51,7 +52,7 @@ def upgrad(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
         proposition 1. TorchJD adds 1e-4 of the trace to the diagonal; here nothing is added.
     """
     matrix = checked(gram)
-    unit, counts = of_unit_rows(matrix), preferred(preferences, matrix, 1 / len(matrix))
+    unit, counts = of_unit_rows(matrix), coefficients(preferences, "preferences", jnp.diagonal(matrix), 1 / len(matrix))
     # u = e + z with z >= 0, in units of the lengths: the program of z has the right-hand side -G e
     projected = jnp.eye(len(matrix), dtype=matrix.dtype) + nearest(unit.cosines, -unit.cosines)
     return finished((counts * unit.lengths) @ projected / unit.lengths, matrix, gram)

@@ -25,7 +25,7 @@ class Estimate(NamedTuple, Generic[T]):
     standard_error: T
     """Of every entry of it, from the spread over the shifts; float32 at the least."""
     value: Array
-    """The mean of the loss over the shifts."""
+    """The mean of the loss over the shifts; float32 at the least."""
 
 
 def chunk_of(samples: Samples, chunk: int | None) -> int:

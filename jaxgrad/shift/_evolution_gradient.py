@@ -2,20 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding
 from jaxgrad._jit import jit
-from jaxgrad._types import AxisName, Function, Key, T, Tree, Ts, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Function, Key, T, Tree, Ts, Wrt
+from jaxgrad.shift._averages import Estimate
 from jaxgrad.shift._samples import Draws
 from jaxgrad.shift._values import Values
 
 __all__ = ["evolution_gradient"]
 
 
+@overload
+def evolution_gradient(
+    loss_fn: Function[T, *Ts, Array],
+    params: T,
+    shifts: Tree,
+    *data: *Ts,
+    scale: ArrayLike,
+    has_aux: Literal[False] = False,
+    key: Key | None = None,
+    num_samples: int | None = None,
+    rank: int | None = None,
+    chunk: int | None = None,
+    full_output: Literal[False] = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> T: ...
+@overload
+def evolution_gradient(
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
+    params: T,
+    shifts: Tree,
+    *data: *Ts,
+    scale: ArrayLike,
+    has_aux: Literal[True],
+    key: Key | None = None,
+    num_samples: int | None = None,
+    rank: int | None = None,
+    chunk: int | None = None,
+    full_output: Literal[False] = False,
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[T, Aux]: ...
+@overload
+def evolution_gradient(
+    loss_fn: Function[T, *Ts, Array],
+    params: T,
+    shifts: Tree,
+    *data: *Ts,
+    scale: ArrayLike,
+    has_aux: Literal[False] = False,
+    key: Key | None = None,
+    num_samples: int | None = None,
+    rank: int | None = None,
+    chunk: int | None = None,
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> Estimate[T]: ...
+@overload
+def evolution_gradient(
+    loss_fn: Function[T, *Ts, tuple[Array, Aux]],
+    params: T,
+    shifts: Tree,
+    *data: *Ts,
+    scale: ArrayLike,
+    has_aux: Literal[True],
+    key: Key | None = None,
+    num_samples: int | None = None,
+    rank: int | None = None,
+    chunk: int | None = None,
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    axis_name: AxisName = None,
+) -> tuple[Estimate[T], Aux]: ...
 @jit(
     "loss_fn",
     "has_aux",

@@ -13,7 +13,7 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, Key, T, Tree, Ts, Wrt
 from jaxgrad.shift import _wide
 from jaxgrad.shift._averages import Estimate, chunk_of, mean_and_error, over_chunks
-from jaxgrad.shift._samples import Draws, Samples, given_or_drawn, shifted, times
+from jaxgrad.shift._samples import Draws, Samples, at_multiples, given_or_drawn, shifted, times
 
 __all__ = ["expected_gradient"]
 
@@ -169,7 +169,8 @@ def expected_gradient(
         antithetic: Whether each shift is taken both ways, at ``w + a`` and ``w - a``: ``2 K`` gradients, whose mean has
             no error of odd order in the shift. Any ``K`` does, an odd one too.
         per_example: Whether every example sees a shift of its own: ``loss_fn`` takes ONE example, ``K`` is the length
-            of the batch, and the result is the exact mean over (example, shift) pairs.
+            of the batch, and the result is the exact mean over (example, shift) pairs. Inside of `jax.shard_map` with
+            ``axis_name`` the batch is that of all devices; without it, give every device a key of its own.
         chunk: How many shifts are taken at once. ``None``: all where shifts are of low rank, otherwise one by one.
         unroll: Write the chunks one after the other into the program instead of a loop. Worth it for a convolutional
             network on a CPU, where XLA is several times slower inside a loop; the program, and what it may hold at one
@@ -220,7 +221,7 @@ def expected_gradient(
     _check.differentiable(params=_tree.held(loss_fn, params, wrt).active)
     count = _check.batch(data) if per_example else None
     one = tuple(_tree.take(data, 0)) if per_example else data
-    draws = Draws(key, num_samples, distribution, scale, rank)
+    draws = Draws(key, num_samples, distribution, scale, rank, axis_name if per_example else None)
     samples = given_or_drawn(loss_fn, params, shifts, one, draws, wrt, count)
     subset = _tree.restrict(shifted(loss_fn, has_aux), params, wrt, (samples.first, *one), axis_name, has_aux)
     problem = _Problem(subset, samples, data, per_example, (1, -1) if antithetic else (1,))
@@ -256,10 +257,8 @@ class _Problem(NamedTuple):
     def losses(self, active: Tree, row: Any) -> tuple[Array, Any]:
         """Return the losses at the multiples of one shift, and their aux."""
         source, *example = row
-        shift, data = self.samples.draw(source), example or self.data
-        if len(self.signs) == 1:
-            return jax.tree.map(lambda x: x[None], self.subset.pair(active, shift, *data))
-        return jax.vmap(lambda sign: self.subset.pair(active, times(shift, sign), *data))(jnp.array(self.signs))
+        data = example or self.data
+        return at_multiples(lambda shift: self.subset.pair(active, shift, *data), self.samples.draw(source), self.signs)
 
     def slope(self, row: Any) -> tuple[tuple[Tree, Array], Any]:
         """Return the sum of the gradients at the multiples of one shift and of the losses, in turns; and aux."""
@@ -269,7 +268,8 @@ class _Problem(NamedTuple):
 
         def at(shift: Tree) -> tuple[tuple[Tree, Array], Any]:
             (value, aux), slope = grad(self.subset.active, shift, *data)
-            return (jax.tree.map(lambda g: g.astype(_tree.accumulator(g.dtype)), slope), value), aux
+            # sums are kept in float32 at the least, and a mean of losses is one
+            return jax.tree.map(lambda x: x.astype(_tree.accumulator(x.dtype)), (slope, value)), aux
 
         if len(self.signs) == 1:
             total, aux = at(shift)

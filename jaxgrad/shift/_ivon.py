@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Key, Params, Tree
 from jaxgrad.shift._random_shifts import SAMPLERS, draw_leaves
+from jaxgrad.shift._states import check_state
 
 __all__ = ["Ivon", "IvonState", "ivon"]
 
@@ -78,15 +79,18 @@ def ivon(
         clip_radius: The largest magnitude of a step before it is multiplied by the learning rate, in every entry.
         rescale: Whether the learning rate is multiplied by ``hessian_init + weight_decay``, so that the first steps are
             those of gradient descent with it.
-        estimator: Of ``h`` from a sample: ``"price"``, as above, or ``"squared"``, the gradient squared.
+        estimator: Of ``h`` from a sample: ``"price"``, as above, or ``"squared"``, :math:`\lambda` times the gradient
+            squared, as in the authors' code (``hess_approx="gradsq"``).
 
     Returns:
         `Ivon`: ``init``, ``sample`` and ``update``.
 
     Raises:
         ValueError: If ``hessian_init`` or ``effective_sample_size`` is not positive, a beta is not from 0 to below 1,
-            ``weight_decay`` is negative, or ``estimator`` is another word; in the functions, if trees do not mirror.
-        TypeError: In ``init`` and ``sample``, if a leaf is no real floating-point array.
+            ``learning_rate`` or ``weight_decay`` is negative, one of them has axes, or ``estimator`` is another word;
+            in the functions, if trees do not mirror.
+        TypeError: If what should be a number is none; in ``init`` and ``sample`` if a leaf is no real floating-point
+            array, in ``sample`` and ``update`` if ``state`` is no `IvonState`.
 
     Cost:
         One gradient a sample; ``P`` random numbers for each, and two trees of state.
@@ -114,13 +118,19 @@ def ivon(
         Shen et al. (2024), Variational learning is effective for large deep networks, ICML, algorithm 1;
         Lin, Schmidt and Khan (2020), Handling the positive-definite constraint in the Bayesian learning rule, ICML.
     """
-    _check.positive(effective_sample_size, "effective_sample_size")
-    _check.positive(hessian_init, "hessian_init")
-    _check.positive(clip_radius, "clip_radius")
-    _check.non_negative(weight_decay, "weight_decay")
+    positive = {
+        "effective_sample_size": effective_sample_size,
+        "hessian_init": hessian_init,
+        "clip_radius": clip_radius,
+    }
+    betas = {"beta1": beta1, "beta2": beta2}
+    others = {"weight_decay": weight_decay} | ({} if callable(learning_rate) else {"learning_rate": learning_rate})
+    for name, value in (positive | betas | others).items():
+        _check.number(value, name)
+        (_check.positive if name in positive else _check.non_negative)(value, name)
     _check.choice(estimator, "estimator", ("price", "squared"))
-    for name, beta in (("beta1", beta1), ("beta2", beta2)):
-        if not 0 <= beta < 1:
+    for name, beta in betas.items():
+        if not beta < 1:
             message = f"{name} must be from 0 to below 1; got {beta!r}"
             raise ValueError(message)
     method = _Method(
@@ -145,13 +155,14 @@ class _Method(NamedTuple):
     def init(self, params: Params) -> IvonState:
         """Return the state before the first step."""
         _check.floating(params=params)
-        momentum = jax.tree.map(lambda w: jnp.zeros_like(_wide(w)), params)
+        momentum = jax.tree.map(jnp.zeros_like, _tree.widened(params))
         hessian = jax.tree.map(lambda m: m + jnp.asarray(self.hessian_init, m.dtype), momentum)
         return IvonState(jnp.zeros((), jnp.int32), momentum, hessian)
 
     def sample(self, params: Params, state: IvonState, *, key: Key, num_samples: int | None = None) -> Tree:
         """Draw shifts from what is known of the weights."""
         _check.floating(params=params)
+        check_state(state, IvonState, "momentum", "init", params)
         _check.key(key, "key")
         count = 1 if num_samples is None else _check.count(num_samples, "num_samples", least=1)
         leaves, treedef = jax.tree.flatten(params)
@@ -166,21 +177,22 @@ class _Method(NamedTuple):
 
     def update(self, gradients: Tree, shifts: Tree, state: IvonState, params: Params) -> tuple[Params, IvonState]:
         """Make a step from the gradients at the shifts."""
-        _check.mirrors(params=jax.tree.map(_wide_shape, params), **{"state.momentum": state.momentum})
+        check_state(state, IvonState, "momentum", "init", params)
         _check.mirrors(shifts=shifts, gradients=gradients)
+        wide = _tree.widened(params)
         slope, curvature = self.means(gradients, shifts, state, params)
         momentum = jax.tree.map(lambda m, g: self.beta1 * m + (1 - self.beta1) * g, state.momentum, slope)
         hessian = jax.tree.map(self.blended, state.hessian, curvature)
         steps = state.steps + 1
         rate = self.learning_rate(state.steps) if callable(self.learning_rate) else self.learning_rate
 
-        def move(m: Array, h: Array, w: Any) -> Array:
+        def move(m: Array, h: Array, w: Array, like: Any) -> Array:
             size = jnp.asarray(rate, m.dtype) * (self.hessian_init + self.weight_decay if self.rescale else 1)
             debiased = m / (1 - jnp.asarray(self.beta1, m.dtype) ** steps.astype(m.dtype))
-            step = (debiased + self.weight_decay * _wide(w)) / (h + self.weight_decay)
-            return (-size * jnp.clip(step, -self.clip_radius, self.clip_radius)).astype(w.dtype)
+            step = (debiased + self.weight_decay * w) / (h + self.weight_decay)
+            return (-size * jnp.clip(step, -self.clip_radius, self.clip_radius)).astype(like.dtype)
 
-        return jax.tree.map(move, momentum, hessian, params), IvonState(steps, momentum, hessian)
+        return jax.tree.map(move, momentum, hessian, wide, params), IvonState(steps, momentum, hessian)
 
     def variance(self, hessian: Array) -> Array:
         """Return the variance of the weights."""
@@ -193,26 +205,18 @@ class _Method(NamedTuple):
 
     def means(self, gradients: Tree, shifts: Tree, state: IvonState, params: Params) -> tuple[Tree, Tree]:
         """Return the means over the samples of the gradients, and of what they say of the Hessian."""
+        wide = _tree.widened(gradients)
 
         def of_one(g: Array, a: Array, h: Array) -> Array:
-            return _wide(g) ** 2 if self.estimator == "squared" else _wide(g) * _wide(a) / self.variance(h)
+            if self.estimator == "squared":
+                return jnp.asarray(self.effective_sample_size, h.dtype) * g**2
+            return g * a.astype(h.dtype) / self.variance(h)
 
         ranks = zip(jax.tree.leaves(shifts), jax.tree.leaves(params), strict=False)
         if all(jnp.ndim(a) == jnp.ndim(w) for a, w in ranks):
             _check.mirrors(params=params, shifts=shifts)
-            return jax.tree.map(_wide, gradients), jax.tree.map(of_one, gradients, shifts, state.hessian)
+            return wide, jax.tree.map(of_one, wide, shifts, state.hessian)
         _check.same_leading(shifts=shifts)
         _check.mirrors(params=params, **{"one of shifts": _tree.take(shifts, 0)})
-        found = jax.vmap(lambda g, a: jax.tree.map(of_one, g, a, state.hessian))(gradients, shifts)
-        slope = jax.tree.map(lambda g: jnp.mean(_wide(g), axis=0), gradients)
-        return slope, jax.tree.map(lambda h: jnp.mean(h, axis=0), found)
-
-
-def _wide(leaf: Any) -> Array:
-    """Return a leaf in float32 at the least."""
-    return jnp.asarray(leaf, _tree.accumulator(leaf.dtype))
-
-
-def _wide_shape(leaf: Any) -> Any:
-    """Return what a leaf looks like in float32 at the least."""
-    return jax.ShapeDtypeStruct(leaf.shape, _tree.accumulator(leaf.dtype))
+        found = jax.vmap(lambda g, a: jax.tree.map(of_one, g, a, state.hessian))(wide, shifts)
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), (wide, found))

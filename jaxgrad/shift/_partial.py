@@ -8,6 +8,7 @@ import jax.tree_util as jtu
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import LossFn, Params, Tree
+from jaxgrad._uses._low_rank import is_low_rank
 from jaxgrad.shift import _wide
 
 __all__ = ["check", "scaled", "shifted"]
@@ -54,6 +55,12 @@ def check(params: Params, shift: Tree, name: str = "shift", leading: tuple[int, 
     Raises:
         ValueError: With every leaf that is wrong.
     """
+    if any(map(is_low_rank, jtu.tree_leaves(shift, is_leaf=is_low_rank))):
+        message = (
+            f"{name} has leaves of low rank, which expected_gradient takes: give it the stack that low_rank_shifts"
+            " returned, or give their dense() here"
+        )
+        raise ValueError(message)
     wanted = dict(jtu.tree_leaves_with_path(params))
     found = dict(jtu.tree_leaves_with_path(shift, is_leaf=lambda node: node is None))
     wrong = [

@@ -7,15 +7,24 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from jaxgrad import _check, _tree
-from jaxgrad._types import Array, Key, LossFn, Params, Tree, Wrt
+from jaxgrad import _check, _sharding, _tree
+from jaxgrad._types import Array, AxisName, Key, LossFn, Params, Tree, Wrt
 from jaxgrad._uses import _layout
 from jaxgrad._uses._low_rank import LowRank, is_low_rank
 from jaxgrad._uses._moving import ThinLeaf, at_shifted, thin_leaves
 from jaxgrad.shift import _partial, _wide
 from jaxgrad.shift._random_shifts import SAMPLERS, draw_leaves, scales_of
 
-__all__ = ["Draws", "Samples", "given_or_drawn", "low_rank_leaves", "low_rank_samples", "shifted", "times"]
+__all__ = [
+    "Draws",
+    "Samples",
+    "at_multiples",
+    "given_or_drawn",
+    "low_rank_leaves",
+    "low_rank_samples",
+    "shifted",
+    "times",
+]
 
 
 class Samples(NamedTuple):
@@ -43,6 +52,14 @@ class Draws(NamedTuple):
     distribution: str
     scale: Any
     rank: int | None
+    examples_along: AxisName = None
+    """The mesh axis over which the examples lie that have a shift each."""
+
+    def keys(self, number: int) -> Key:
+        """Return a key for each shift; where each belongs to an example, the device's own of those of all devices."""
+        _sharding.check_axis(self.examples_along)
+        devices = _sharding.device_count(self.examples_along)
+        return _sharding.own_rows(jax.random.split(self.key, number * devices), number, self.examples_along)
 
 
 def given_or_drawn(
@@ -112,7 +129,7 @@ def _dense_samples(params: Params, draws: Draws, wrt: Wrt, number: int) -> Sampl
         }
         return _tree_of(structure, moves, len(leaves))
 
-    return Samples(jax.random.split(draws.key, number), draw, number, False)
+    return Samples(draws.keys(number), draw, number, False)
 
 
 def low_rank_samples(
@@ -135,7 +152,7 @@ def low_rank_samples(
         return _tree_of(structure, moves, len(leaves))
 
     low_rank = any(x.split is not None for x in found.values())
-    return Samples(jax.random.split(draws.key, number), draw, number, low_rank)
+    return Samples(draws.keys(number), draw, number, low_rank)
 
 
 def low_rank_leaves(loss_fn: LossFn, params: Params, data: tuple[Any, ...], wrt: Wrt, rank: int) -> dict[int, ThinLeaf]:
@@ -199,6 +216,13 @@ def times(shift: Tree, factor: Any) -> Tree:
         return node * jnp.asarray(factor, node.dtype)
 
     return jax.tree.map(scaled, shift, is_leaf=is_low_rank)
+
+
+def at_multiples(fun: Callable[[Tree], Tree], shift: Tree, signs: tuple[int, ...]) -> Tree:
+    """Return ``fun(shift)`` at every multiple of a shift, along a leading axis; at the shift alone without a batch."""
+    if len(signs) == 1:
+        return jax.tree.map(lambda x: x[None], fun(shift))
+    return jax.vmap(lambda sign: fun(times(shift, sign)))(jnp.array(signs))
 
 
 def shifted(loss_fn: LossFn, has_aux: bool, wide_loss: bool = False) -> Callable[..., Any]:

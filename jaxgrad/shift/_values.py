@@ -11,7 +11,7 @@ import jax.tree_util as jtu
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, LossFn, Params, Tree, Wrt
 from jaxgrad.shift._averages import Estimate, chunk_of, mean_and_error, over_chunks, sum_of_shifts, weighted_sum
-from jaxgrad.shift._samples import Draws, Samples, given_or_drawn, shifted, times
+from jaxgrad.shift._samples import Draws, Samples, at_multiples, given_or_drawn, shifted, times
 
 __all__ = ["Values"]
 
@@ -60,10 +60,7 @@ class Values(NamedTuple):
             return value.astype(_tree.accumulator(value.dtype)), aux
 
         def of_one(source: Any) -> Any:
-            shift = self.samples.draw(source)
-            if len(self.signs) == 1:
-                return jax.tree.map(lambda x: x[None], at(shift))
-            return jax.vmap(lambda sign: at(times(shift, sign)))(jnp.array(self.signs))
+            return at_multiples(at, self.samples.draw(source), self.signs)
 
         size = self.chunk(chunk)
 

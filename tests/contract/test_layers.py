@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# the text of the house is the same on every JAX
+pytestmark = pytest.mark.either_lane
+
 ROOT = Path(__file__).parents[2]
 
 LADDER = (
@@ -21,6 +24,7 @@ LADDER = (
     ("meta", "inr"),
     ("models",),
     ("verify",),
+    ("fit",),
     ("cli",),
     ("__main__",),
 )
@@ -57,13 +61,20 @@ OUTSIDE = {
     "typer": {"cli"},
     "rich": {"cli", "verify"},
     "sklearn": {"verify", "cli"},
-    "skimage": {"verify", "cli"},
-    "matplotlib": {"verify", "cli"},
-    "safetensors": {"verify", "cli"},
+    "skimage": {"verify", "fit", "cli"},
+    "matplotlib": {"verify", "fit", "cli"},
+    "safetensors": {"verify", "fit", "cli"},
+    "orbax": {"fit"},
+    "PIL": {"fit"},
+    "tifffile": {"fit"},
 }
 """Who may import a package; whoever is not listed here may import jax, numpy, optax and the standard library."""
 
-ONLY_INSIDE_FUNCTIONS = {"torch", "torch_ref", "sklearn", "skimage", "matplotlib", "typer", "rich", "safetensors"}
+ONLY_INSIDE_FUNCTIONS = {"torch", "torch_ref", "sklearn", "skimage", "matplotlib", "typer", "rich", "safetensors"} | {
+    "orbax",
+    "PIL",
+    "tifffile",
+}
 """Optional packages: the library imports without them."""
 
 ALLOWED_AT_THE_TOP = {("cli", "typer"), ("cli", "rich")}

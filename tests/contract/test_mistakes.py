@@ -13,7 +13,7 @@ import optax
 import pytest
 from flax import linen
 
-from jaxgrad import _jit, curvature, gradient, meta, multi_loss, nth, per_example, shift
+from jaxgrad import _jit, curvature, gradient, inr, meta, multi_loss, nth, per_example, shift
 from tests.contract.house import is_function, public_functions
 from tests.contract.test_bad_inputs import OF_A_LOSS, W, X, loss, refusal
 
@@ -49,6 +49,8 @@ WITH_KEY = {
     ),
     "curvature.ekfac": lambda key: curvature.ekfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
     "curvature.kfac": lambda key: curvature.kfac(linear, W, X, X[:, 0], key=key, **SAMPLED),
+    "inr.sample_by_error": lambda key: inr.sample_by_error(key, X[0], 2),
+    "inr.sample_points": lambda key: inr.sample_points(key, 2, method="uniform", shape=(2, 2)),
     "meta.evolution_gradient": lambda key: meta.evolution_gradient(
         lambda p, h, x: loss(p, x), lambda p, h, x: loss(p, x), W, W, X, X, key=key, num_samples=2, **EVOLVED
     ),

@@ -29,7 +29,7 @@ def test_value_and_gradient_match_torch():
 
 def test_is_the_mean_square_of_the_difference():
     case = field()
-    found = coordinate_derivatives(siren_jax, case.params, case.points)
+    found = coordinate_derivatives(siren_jax, case.params, case.points).jacobian
     assert_parity(gradient_loss(siren_jax, case.params, case.points, found + 0.5), 0.25)
 
 

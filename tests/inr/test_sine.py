@@ -7,7 +7,7 @@ import pytest
 
 import torch_ref.inr
 from jaxgrad.inr import sine
-from jaxgrad.inr._sine import COSINE, HALF_PI, SINE
+from jaxgrad.inr._sine_cosine import COSINE, HALF_PI, SINE
 from tests.bridge import assert_parity, to_jax, to_torch
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

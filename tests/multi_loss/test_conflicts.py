@@ -53,6 +53,10 @@ def test_a_sick_loss_stays_visible():
     found = conflicts(jnp.array([[jnp.nan, jnp.nan], [jnp.nan, 4.0]]))
     assert jnp.isnan(found.alignment)
     assert_parity(found.magnitudes[1], 2.0)
+    # a square that has left the range of its dtype: no direction is at right angles to it
+    found = conflicts(jnp.array([[jnp.inf, 1.0], [1.0, 4.0]]))
+    assert jnp.isnan(found.cosines[0]).all()
+    assert jnp.isnan(found.alignment)
 
 
 def test_derivatives_at_zero_and_equal_rows_are_finite():
@@ -62,7 +66,7 @@ def test_derivatives_at_zero_and_equal_rows_are_finite():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"gram must be a square matrix.*got float64\[2,3\]"):
+    with pytest.raises(ValueError, match=r"gram must be the square matrix.*got float64\[2,3\]"):
         conflicts(jnp.ones((2, 3)))
     with pytest.raises(TypeError, match=r"gram must have leaves[\s\S]*got int64\[2,2\]"):
         conflicts(jnp.ones((2, 2), int))

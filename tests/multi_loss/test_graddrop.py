@@ -52,6 +52,9 @@ def test_agrees_with_torchjd_where_nothing_is_drawn(key):
 
 def test_a_nan_shows(key):
     assert np.isnan(graddrop(jnp.array([[np.nan, 1.0], [1.0, 1.0]]), key=key)).tolist() == [True, False]
+    # whatever sign is drawn; only what overflows in the sum of the sizes alone is no sickness
+    rows = jnp.array([[np.inf, -np.inf, 3e38], [-1.0, 1.0, -3e38]], jnp.float32)
+    assert np.isfinite(graddrop(rows, key=key)).tolist() == [False, False, True]
 
 
 def test_rejects_what_does_not_fit(key):

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import torch_ref.multi_loss
@@ -52,6 +53,22 @@ def test_narrow_rows_are_accumulated_in_float32():
     got = gram(lambda p: (jnp.sum(p["w"]), 2 * jnp.sum(p["w"])), params)
     assert got.dtype == jnp.float32
     assert_parity(got, jnp.array([[4096.0, 8192.0], [8192.0, 16384.0]], jnp.float32), tolerance=0.0)
+
+
+def test_small_and_large_entries_lose_nothing_in_float32():
+    """A million entries of 1e-20 have a square of 1e-34, and each of theirs is none; one leaf is a unit of its own."""
+    scales = jnp.array([1e-20, 3e18, 1.0], jnp.float32)
+
+    def losses(params, x, scales):
+        return tuple(scales[k] * (x[k] @ params["w"] + 1e3 * jnp.sum(params["b"][k])) for k in range(3))
+
+    x = np.random.default_rng(0).normal(size=(3, 1000)).astype(np.float32)
+    params = {"w": jnp.ones(1000, jnp.float32), "b": jnp.zeros((3, 2), jnp.float32)}
+    want = (x.astype(float) @ x.T.astype(float) + 2e6 * np.eye(3)) * np.outer(scales, scales)
+    got = gram(losses, params, x, scales)
+    np.testing.assert_array_equal(np.isinf(got), want > np.finfo(np.float32).max)
+    np.testing.assert_allclose(got[::2, ::2], want[::2, ::2], rtol=1e-4, atol=0)
+    np.testing.assert_allclose(got[1, [0, 2]], want[1, [0, 2]], rtol=1e-4)
 
 
 def test_the_rows_are_not_kept(compiled_fully):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgrad.multi_loss._units import GIVEN_A_UNIT
 from tests.multi_loss import gram_rules as rules
 from tests.multi_loss.gram_rules import GRAMS, NAMES, ROWS, RULES, named, vectors
 from tests.turns import one_in
@@ -100,14 +101,20 @@ def test_the_derivative_is_that_of_finite_differences_and_finite_everywhere(name
 
 @pytest.mark.parametrize("name", one_in(4, DEPENDING))
 def test_float32_of_any_scale(name):
-    """Gram matrices as small and as large as float32 holds: nothing vanishes, nothing overflows."""
+    """Gram matrices as small and as large as float32 holds, and rows whose squares it does not hold."""
     first = ROWS["in conflict"] @ ROWS["in conflict"].T
-    scales = np.array([1e-35, 1e-20, 1.0, 1e25, 1e35])
-    weights = np.asarray(jax.jit(jax.vmap(RULES[name].call))((first * scales[:, None, None]).astype(np.float32)))
+    grams, units = np.array([1e-35, 1e-20, 1.0, 1e25, 1e35, 3.0, 2.5]), np.array([1.0] * 5 + [1e25, 1e-25])
+    asked = any(rule.__name__ == name for rule in GIVEN_A_UNIT)
+
+    def call(gram, unit):
+        return RULES[name].call(gram, **({"unit": unit} if asked else {}))
+
+    given = (first * grams[:, None, None]).astype(np.float32)
+    weights = np.asarray(jax.jit(jax.vmap(call))(given, units.astype(np.float32)))
     assert weights.dtype == np.float32
-    want = np.tile(named(name, "in conflict"), (len(scales), 1))
-    power = (RULES[name].degree - 1) / 2
-    np.testing.assert_allclose(weights / scales[:, None] ** power, want, rtol=1e-4, atol=1e-5)
+    want = np.tile(named(name, "in conflict"), (len(grams), 1))
+    sizes = (grams**0.5 * (units if asked else 1)) ** (RULES[name].degree - 1)
+    np.testing.assert_allclose(weights / sizes[:, None], want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])

@@ -37,6 +37,14 @@ def test_losses_of_16_bits_are_joined_in_float32(name):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
+def test_a_sick_loss_shows(name):
+    """Beside losses that are sound, and beside one of zero."""
+    sick = np.array([[0.0, value, 1.0] for value in (np.nan, np.inf, -np.inf)])
+    values = jax.jit(jax.vmap(ours(name)))(np.concatenate([sick, sick + 1]))
+    assert not np.isfinite(values).any()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_no_square_or_product_leaves_float32(name, scale):
     """With ``mu`` and the penalty of the cosine in the unit of the losses, the joined loss is linear in it."""

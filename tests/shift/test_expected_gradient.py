@@ -80,6 +80,14 @@ def test_the_standard_error_is_that_of_the_mean():
     assert_parity(got.value, want.value)
 
 
+def test_the_mean_of_losses_of_16_bits_is_kept_in_float32():
+    """Losses 1 and 1 + 2^-7, whose mean bfloat16 does not have."""
+    shifts = jnp.array([0.0, 2.0**-7], jnp.bfloat16)
+    got = expected_gradient(jnp.abs, jnp.array(1.0, jnp.bfloat16), shifts, full_output=True)
+    assert (got.value.dtype, got.gradient.dtype) == (jnp.float32, jnp.bfloat16)
+    assert got.value == 1 + 2.0**-8
+
+
 def test_what_is_drawn_are_the_numbers_of_random_shifts(key):
     """Of the leaves that count; the others stay where they are."""
     params = {"a": jnp.arange(1.0, 3.0), "b": jnp.ones(2)}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import torch_ref.shift
 from jaxgrad import _tree
-from jaxgrad.shift import gradient, value_and_grad
+from jaxgrad.shift import LowRank, gradient, value_and_grad
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
 from tests.zoo import PAIRS, pair, tensors
@@ -192,6 +192,12 @@ def test_a_list_may_hold_none():
 def test_rejects_a_shift_that_does_not_fit(shift, message):
     with pytest.raises(ValueError, match=message):
         gradient(total, PAIR, shift)
+
+
+def test_rejects_a_shift_of_low_rank():
+    low = LowRank(jnp.ones((1, 2, 1)), jnp.ones((1, 3, 1)), None, (2, 3))
+    with pytest.raises(ValueError, match=r"shift has leaves of low rank, which expected_gradient.*dense\(\) here"):
+        gradient(total, PAIR, {"a": low})
 
 
 def test_rejects_a_tree_where_an_array_is_moved():

@@ -80,11 +80,26 @@ def test_finds_the_minimum_and_the_curvature_of_a_quadratic(key):
     assert jnp.max(jnp.abs(path[1000:].mean(0) / slopes - 1)) < 0.1
 
 
+def test_squares_are_multiplied_by_the_effective_sample_size():
+    """As in ``ivon-opt`` 0.1.3 (``hess_approx="gradsq"``); nothing is kept of h with ``beta2=0``."""
+    method = shift.ivon(0.1, 50.0, hessian_init=0.5, beta2=0.0, weight_decay=0.25, estimator="squared")
+    w, g = jnp.ones(2), jnp.array([0.1, -0.3])
+    _, state = method.update(g, jnp.zeros(2), method.init(w), w)
+    found = 50 * g**2
+    assert_parity(state.hessian, found + 0.5 * (0.5 - found) ** 2 / 0.75)
+
+
 def test_rejects_what_is_no_setting():
     with pytest.raises(ValueError, match="effective_sample_size must be positive"):
         shift.ivon(0.1, 0.0)
     with pytest.raises(ValueError, match="hessian_init must be positive"):
         shift.ivon(0.1, 1.0, hessian_init=0.0)
+    with pytest.raises(TypeError, match="learning_rate must be a real number; got a str"):
+        shift.ivon("fast", 1.0)
+    with pytest.raises(ValueError, match=r"learning_rate must not be negative or NaN; got -0\.1"):
+        shift.ivon(-0.1, 1.0)
+    with pytest.raises(ValueError, match=r"learning_rate must be one number, of shape \(\)"):
+        shift.ivon(jnp.ones(2), 1.0)
     with pytest.raises(ValueError, match=r"beta2 must be from 0 to below 1; got 1\.0"):
         shift.ivon(0.1, 1.0, beta2=1.0)
     with pytest.raises(ValueError, match="estimator must be one of 'price', 'squared'"):
@@ -95,5 +110,8 @@ def test_rejects_what_is_no_setting():
         method.update({"a": zeros["a"]}, zeros, state, PARAMS)
     with pytest.raises(ValueError, match=r"(?s)state.momentum must have.*state.momentum\['a'\]"):
         method.update(zeros, zeros, method.init({"b": zeros["b"]}), PARAMS)
+    for call in (lambda s: method.update(zeros, zeros, s, PARAMS), lambda s: method.sample(PARAMS, s, key=None)):
+        with pytest.raises(TypeError, match=r"state must be the IvonState that init\(params\).*got a dict"):
+            call(PARAMS)
     with pytest.raises(TypeError, match="params must have leaves that are real floating-point arrays"):
         method.init(jnp.arange(3))

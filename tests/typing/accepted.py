@@ -65,6 +65,11 @@ assert_type(shift.value_and_extragradient(loss, params, x, y, learning_rate=0.1)
 shifts = shift.random_shifts(params, key=jax.random.key(0), num_shifts=4, distribution="uniform")
 assert_type(shifts, Dict)
 assert_type(shift.expected_gradient(loss, params, shifts, x, y, unroll=True), Dict)
+assert_type(shift.expected_gradient(loss, params, shifts, x, y, full_output=True), shift.Estimate[Dict])
+assert_type(shift.evolution_gradient(loss, params, shifts, x, y, scale=0.1), Dict)
+assert_type(shift.evolution_gradient(loss, params, None, x, y, scale=0.1, full_output=True), shift.Estimate[Dict])
+assert_type(shift.score_function_gradient(loss, params, shifts, x, y, scale=0.1, baseline="clean"), Dict)
+assert_type(shift.score_function_gradient(loss, params, shifts, x, y, scale=0.1, full_output=True).gradient, Dict)
 assert_type(curvature.hvp(loss, params, params, x, y, mode="forward-over-reverse"), Dict)
 assert_type(curvature.dense_hessian(loss, params, x, y, chunk=2), jax.Array)
 assert_type(curvature.influence(loss, params, (x, y), (x, y), damping=0.1), jax.Array)
@@ -105,6 +110,13 @@ assert_type(
     tuple[tuple[jax.Array, Report], Dict],
 )
 assert_type(shift.expected_gradient(reporting, params, shifts, x, y, has_aux=True), tuple[Dict, Report])
+assert_type(
+    shift.evolution_gradient(reporting, params, shifts, x, y, scale=0.1, has_aux=True, full_output=True),
+    tuple[shift.Estimate[Dict], Report],
+)
+assert_type(
+    shift.score_function_gradient(reporting, params, shifts, x, y, scale=0.1, has_aux=True), tuple[Dict, Report]
+)
 assert_type(curvature.hvp(reporting, params, slope, x, y, has_aux=True), tuple[Dict, Report])
 assert_type(curvature.dense_hessian(reporting, params, x, y, has_aux=True), tuple[jax.Array, Report])
 assert_type(curvature.kfac(reporting, params, x, y, has_aux=True), tuple[curvature.KroneckerFactors, Report])
@@ -369,12 +381,26 @@ def siren(params: Dict, points: jax.Array) -> jax.Array:
 
 targets = inr.image_targets(np.ones((4, 3, 1), np.float32), method="sobel", channels=1)
 assert_type(targets, inr.ImageTargets)
-assert_type(inr.coordinate_derivatives(siren, params, targets.points), jax.Array)
-assert_type(inr.coordinate_derivatives(lambda params, p: p @ params["w"], params, np.ones((4, 2))), jax.Array)
+found = inr.coordinate_derivatives(siren, params, targets.points, second="laplacian")
+assert_type(found, inr.CoordinateDerivatives[jax.Array, None])
+assert_type(found.jacobian, jax.Array)
+assert_type(found.laplacian, jax.Array)
+assert_type(inr.coordinate_derivatives(siren, params, targets.points, second="hessian").hessian, jax.Array)
+inr.coordinate_derivatives(lambda params, p: p @ params["w"], params, np.ones((4, 2))).values.sum()
+assert_type(inr.targets_at(np.ones((4, 3)), targets.points, method="spline", chunk=8).laplacians, jax.Array)
+assert_type(inr.refined_targets(np.ones((4, 3)), factor=2), inr.ImageTargets)
+drawn = inr.sample_points(jax.random.key(0), 8, method="quasi", shape=(4, 3), dtype=np.float32)
+assert_type(drawn, jax.Array)
+assert_type(inr.sample_by_error(jax.random.key(0), np.ones(12), 4, uniform=0.1), tuple[jax.Array, jax.Array])
+assert_type(inr.ceiling(targets, shape=(4, 3), match="laplacian"), jax.Array)
 assert_type(inr.value_loss(siren, params, targets.points, targets.values), jax.Array)
 assert_type(inr.gradient_loss(siren, params, targets.points, np.ones((12, 1, 2)), axis_name="data"), jax.Array)
+assert_type(inr.laplacian_loss(siren, params, targets.points, targets.values), jax.Array)
+assert_type(inr.eikonal_loss(siren, params, targets.points, axis_name="data"), jax.Array)
+assert_type(inr.combined_loss(siren, params, targets.points, values=x, value_weight=jnp.array(2.0)), jax.Array)
 assert_type(inr.psnr(x, np.ones((4, 3)), align="affine"), jax.Array)
 assert_type(inr.sine(0.5), jax.Array)
+assert_type(inr.sine_cosine(0.5), tuple[jax.Array, jax.Array])
 
 
 def fit(params: Dict, points: jax.Array, gradients: jax.Array) -> jax.Array:

@@ -60,6 +60,7 @@ shift.random_shifts(weights, key=jax.random.key(0), num_shifts=2, distribution="
 shift.sam_gradient(loss, weights, x, y, rho=0.1)  # refused
 shift.sam_gradient(loss, weights, x, y, radius=0.1, state="both")  # refused
 shift.looksam_gradient(loss, weights, weights, x, y, radius=0.1)  # refused
+shift.score_function_gradient(loss, weights, None, x, y, scale=0.1, baseline="mean")  # refused
 gradient.parameter_gradient(loss, weights, x, y, wrt=0)  # refused
 gradient.descent_step(loss, weights, x, y, learning_rate="fast")  # refused
 gradient.clip_by_global_norm(weights, None)  # refused
@@ -77,6 +78,7 @@ three: Weights = gradient.parameter_gradient(pair, weights, x, y, has_aux=True) 
 four: Weights = curvature.dense_hessian(loss, weights, x, y)  # refused
 gradient.parameter_gradient(loss, weights, x, y)["w"]  # refused
 five = curvature.hvp(loss, weights, weights, x, y).kernel  # refused
+of_evolution = shift.evolution_gradient(loss, weights, None, x, y, scale=0.1).standard_error  # refused
 gradient.parameter_gradient(pair, weights, x, y, has_aux=True)[1].mean()  # refused
 six = gradient.clip_by_global_norm(weights, 1.0).w  # refused
 seven = shift.value_and_sam_gradient(loss, weights, x, y, radius=0.1).w  # refused
@@ -148,21 +150,32 @@ nth.ode_series(wave, x, 3, t=0.5)  # refused
 inr.coordinate_derivatives(siren, x, weights)  # refused
 inr.coordinate_derivatives(weights, siren, x)  # refused
 inr.coordinate_derivatives(loss, weights, x)  # refused
+inr.coordinate_derivatives(siren, weights, x, second="third")  # refused
 inr.value_loss(siren, weights, x)  # refused
 inr.value_loss(siren, x, weights, y)  # refused
 inr.gradient_loss(of_point, x, weights, y)  # refused
 inr.gradient_loss(siren, weights, x, y, x)  # refused
 inr.image_targets(x, method="scharr")  # refused
 inr.image_targets([[0.0, 1.0]])  # refused
+inr.laplacian_loss(siren, weights, x)  # refused
+inr.eikonal_loss(siren, weights, x, y)  # refused
+inr.combined_loss(siren, weights, x, y)  # refused
+inr.targets_at(x, x, method="sobel")  # refused
+inr.refined_targets(x, factor=1.5)  # refused
+inr.sample_points(jax.random.key(0), 8, method="halton", shape=(4, 3))  # refused
+inr.sample_by_error(jax.random.key(0), x)  # refused
+inr.ceiling(x, shape=(4, 3))  # refused
 inr.psnr(x)  # refused
 inr.psnr(x, x, align="median")  # refused
 inr.sine(weights)  # refused
+inr.sine_cosine(weights)  # refused
 eight: Weights = nth.derivatives(wave, 0.5, 3)  # refused
 nine: jax.Array = nth.laplacian(of_point, x, weights)  # refused
 ten = nth.value_gradient_laplacian(wave, np.ones(3)).laplacian  # refused
 eleven: Weights = nth.stochastic_operator(of_point, x, weights, probes=x)  # refused
 twelve: jax.Array = nth.ode_series(forced, weights, 3, t=0.5)  # refused
 thirteen = inr.image_targets(x).colours  # refused
+fourteen: jax.Array = inr.coordinate_derivatives(siren, weights, x).laplacian  # refused
 
 # what is no module
 models.from_linen(loss, x, key=jax.random.key(0))  # refused

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 
-def fairgrad(gram: Any, *, alpha: float = 1.0, rounds: int = 3000) -> Any:
+def fairgrad(gram: Any, *, alpha: float = 1.0, unit: float = 1.0, rounds: int = 3000) -> Any:
     """Solve each row's equation for its own weight, by bisection, the others held; round after round."""
+    gram = gram * unit**2
     rows = [k for k in range(len(gram)) if gram[k, k] > 0]
     solved, matrix = [1.0] * len(rows), gram[rows][:, rows].tolist()
     for _ in range(rounds):

@@ -52,7 +52,7 @@ def ivon(
             if g.dim() == w.dim():
                 g, a = g[None], a[None]
             precision = effective_sample_size * (h + weight_decay)
-            found = (g**2 if estimator == "squared" else g * a * precision).mean(0)
+            found = (effective_sample_size * g**2 if estimator == "squared" else g * a * precision).mean(0)
             momentum = beta1 * m + (1 - beta1) * g.mean(0)
             correction = 0.5 * (1 - beta2) ** 2 * (h - found) ** 2 / (h + weight_decay)
             hessian = beta2 * h + (1 - beta2) * found + correction

@@ -1,4 +1,4 @@
-"""What every rule of a Gram matrix begins and ends with: checks, unit rows, preferences, and what a NaN does."""
+"""What every rule of a Gram matrix begins and ends with: checks, unit rows, and what a NaN does."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array
 
-__all__ = ["UnitRows", "checked", "finished", "of_unit_rows", "preferred", "rounding", "usable"]
+__all__ = ["UnitRows", "checked", "finished", "of_unit_rows", "rounding", "usable"]
 
 
 def rounding(matrix: Array) -> float:
@@ -49,26 +49,6 @@ def finished(weights: Array, matrix: Array, gram: ArrayLike) -> Array:
     """
     sound = jnp.all(jnp.isfinite(matrix))
     return jnp.where(sound, weights, jnp.full_like(weights, jnp.nan)).astype(jnp.result_type(gram))
-
-
-def preferred(preferences: ArrayLike | None, matrix: Array, default: float) -> Array:
-    """Return a preference for each row, ``default`` where none are given.
-
-    Raises:
-        TypeError: If they are no real numbers.
-        ValueError: If there is not one for each row.
-    """
-    if preferences is None:
-        return jnp.full_like(jnp.diagonal(matrix), default)
-    _check.numbers_like(preferences, "preferences", matrix)
-    given = jnp.asarray(preferences)
-    if given.shape != matrix.shape[:1]:
-        message = (
-            f"preferences must hold one number for each of the {len(matrix)} losses, of shape ({len(matrix)},);"
-            f" got {_check.describe(given)}"
-        )
-        raise ValueError(message)
-    return given.astype(matrix.dtype)
 
 
 class UnitRows(NamedTuple):

@@ -24,7 +24,7 @@ from jaxgrad.nth._engine._series import (
     subtract,
 )
 
-__all__ = ["logarithm", "solve", "unary"]
+__all__ = ["logarithm", "sine_and_cosine", "solve", "unary"]
 
 Weight = Callable[[Sequence[Any], int], Any]
 

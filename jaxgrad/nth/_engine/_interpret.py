@@ -92,13 +92,15 @@ def summed(eqn: _jaxpr.JaxprEqn, operands: list[Series], mode: Mode) -> list[Ser
 
 
 def summed_pointwise(rule: Rule, eqn: _jaxpr.JaxprEqn, u: Series, mode: Mode) -> list[Series]:
-    r"""Evaluate a function of one number to second order: its own two derivatives do not depend on the direction.
+    r"""Evaluate functions of one number to second order: their own two derivatives do not depend on the direction.
 
     .. math:: \sum_i y_2^{(i)} = f'(u_0) \sum_i u_2^{(i)} + \tfrac{1}{2} f''(u_0) \sum_i \left(u_1^{(i)}\right)^2
     """
-    ((value, first, second),) = rule.apply(eqn, [(u[0], jnp.ones_like(u[0]), None)], Mode(2))
     squares = sum_over_directions(times(u[1], u[1]), mode)
-    return [(value, times(first, u[1]), add(times(first, u[2]), times(second, squares)))]
+    return [
+        (value, times(first, u[1]), add(times(first, u[2]), times(second, squares)))
+        for value, first, second in rule.apply(eqn, [(u[0], jnp.ones_like(u[0]), None)], Mode(2))
+    ]
 
 
 def sum_over_directions(part: Any, mode: Mode) -> Any:

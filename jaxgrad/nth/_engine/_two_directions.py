@@ -20,7 +20,7 @@ from jaxgrad.nth._engine._interpret import (
 from jaxgrad.nth._engine._registry import Mode, Rule
 from jaxgrad.nth._engine._series import Series, add, constant, scale, times
 
-__all__ = ["pairs"]
+__all__ = ["along", "curvature", "pairs"]
 
 
 def pairs(rule: Rule, eqn: Any, operands: list[Series], mode: Mode) -> Sequence[Series]:
@@ -30,10 +30,10 @@ def pairs(rule: Rule, eqn: Any, operands: list[Series], mode: Mode) -> Sequence[
         J(x) \sum_i \partial_s \partial_t x^{(i)} + \sum_i H(x)[\partial_s x^{(i)}, \partial_t x^{(i)}]
     """
     if rule.pointwise:
-        return [_pointwise(rule, eqn, operands[0], mode)]
+        return _pointwise(rule, eqn, operands[0], mode)
     values = bind(eqn, *[u[0] for u in operands])
-    second, both = [_along(eqn, operands, k, len(values)) for k in (2, 3)]
-    first, curved = _curvature(eqn, operands, len(values))
+    second, both = [along(eqn, operands, k, len(values)) for k in (2, 3)]
+    first, curved = curvature(eqn, operands, len(values))
     tops = [add(sum_over_directions(bent, mode), moved) for bent, moved in zip(curved, both, strict=True)]
     results = zip(values, first, second, tops, strict=True)
     return [
@@ -42,20 +42,22 @@ def pairs(rule: Rule, eqn: Any, operands: list[Series], mode: Mode) -> Sequence[
     ]
 
 
-def _pointwise(rule: Rule, eqn: Any, u: Series, mode: Mode) -> Series:
-    """Evaluate a function of one number by its own two derivatives, which do not depend on the directions."""
-    ((value, slope, half),) = rule.apply(eqn, [(u[0], jnp.ones_like(u[0]), None)], Mode(2))
-    bent = times(scale(2, half), sum_over_directions(times(u[1], u[2]), mode))
-    return (value, times(slope, u[1]), times(slope, u[2]), add(times(slope, u[3]), bent))
+def _pointwise(rule: Rule, eqn: Any, u: Series, mode: Mode) -> list[Series]:
+    """Evaluate functions of one number by their own two derivatives, which do not depend on the directions."""
+    product = sum_over_directions(times(u[1], u[2]), mode)
+    return [
+        (value, times(slope, u[1]), times(slope, u[2]), add(times(slope, u[3]), times(scale(2, half), product)))
+        for value, slope, half in rule.apply(eqn, [(u[0], jnp.ones_like(u[0]), None)], Mode(2))
+    ]
 
 
-def _along(eqn: Any, operands: list[Series], k: int, count: int) -> list[Any]:
+def along(eqn: Any, operands: list[Series], k: int, count: int) -> list[Any]:
     """Return the velocities of the results where the operands move with their coefficients ``k``."""
     moving = {i: u[k] for i, u in enumerate(operands) if u[k] is not None}
     return jvp_of(eqn, operands, list(moving))(*moving.values()) if moving else [None] * count
 
 
-def _curvature(eqn: Any, operands: list[Series], count: int) -> tuple[list[Any], list[Any]]:
+def curvature(eqn: Any, operands: list[Series], count: int) -> tuple[list[Any], list[Any]]:
     """Return the slopes along the first direction, and their own slopes along the second."""
     active = [i for i, u in enumerate(operands) if u[1] is not None or u[2] is not None]
     if not active:

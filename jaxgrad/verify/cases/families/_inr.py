@@ -16,6 +16,7 @@ from jaxgrad.verify.cases.families._siren import siren_jax, siren_params, siren_
 SIZE, STEPS = 64, 400
 SIZES = (2, 64, 64, 3)
 OPTIMIZER = optax.adam(optax.cosine_decay_schedule(0.002, STEPS))
+Method = Literal["central", "sobel", "spline", "spectral"]
 LEAST_BY_VALUE, LEAST_BY_GRADIENT = 24.0, 20.0
 """PSNR in decibels that the fits must reach; the picture's own mean colour reaches about 11."""
 
@@ -31,7 +32,7 @@ def photograph() -> np.ndarray:
 
 @case("I1", "The derivative of each colour by each coordinate")
 def colours_by_coordinates(dtype: np.dtype) -> list[Quantity | Criterion]:
-    """A SIREN at a batch of points, against one backward pass a channel."""
+    """A SIREN at a batch of points, against one backward pass a channel, and one more for each of its slopes."""
     import torch_ref.inr
 
     params, points = siren_params(SIZES, 0), np.random.default_rng(0).uniform(-1, 1, (32, 2))
@@ -39,9 +40,14 @@ def colours_by_coordinates(dtype: np.dtype) -> list[Quantity | Criterion]:
     return [
         Quantity(
             "32 points, 3 colours, 2 coordinates",
-            lambda: inr.coordinate_derivatives(siren_jax, p, x),
-            lambda: torch_ref.inr.coordinate_derivatives(siren_torch, pt, xt),
-        )
+            lambda: inr.coordinate_derivatives(siren_jax, p, x).jacobian,
+            lambda: torch_ref.inr.coordinate_derivatives(siren_torch, pt, xt)[1],
+        ),
+        Quantity(
+            "their Laplacians",
+            lambda: inr.coordinate_derivatives(siren_jax, p, x, second="laplacian").laplacian,
+            lambda: torch_ref.inr.coordinate_derivatives(siren_torch, pt, xt, second="laplacian")[2],
+        ),
     ]
 
 
@@ -56,9 +62,9 @@ def fit_by_value(dtype: np.dtype) -> list[Quantity | Criterion]:
 
 @case("I3", "A photograph fitted by its derivatives")
 def fit_by_gradient(dtype: np.dtype) -> list[Quantity | Criterion]:
-    """Targets by both filters, one training step, and the PSNR once the constant is removed."""
+    """Targets by every method, one training step, and the PSNR once the constant is removed."""
     return [
-        *[_targets(method, dtype) for method in ("central", "sobel")],
+        *[_targets(method, dtype) for method in ("central", "sobel", "spline", "spectral")],
         _loss_and_gradient("gradient", dtype),
         _training_step(dtype),
         Criterion("PSNR up to a constant", lambda: _psnr("gradient"), functools.partial(_draw, "gradient")),
@@ -100,8 +106,8 @@ def _data(kind: str, dtype: Any) -> tuple[Any, Any]:
     return targets.points, targets.values if kind == "value" else targets.gradients
 
 
-def _targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Quantity:
-    """Compare the targets of the photograph with a loop over its pixels."""
+def _targets(method: Method, dtype: np.dtype) -> Quantity:
+    """Compare the targets of the photograph with a loop over its pixels, or over the whole field at each."""
     return Quantity(
         f"targets, {method}",
         lambda: tuple(inr.image_targets(to_jax(_image(method), dtype), method=method)),
@@ -110,12 +116,12 @@ def _targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Quantity:
 
 
 def _image(method: str) -> np.ndarray:
-    """Return the photograph, for Sobel's filter every other pixel: the loop over pixels is slow."""
+    """Return the photograph, but for central differences every other pixel: the loops are slow."""
     return photograph() if method == "central" else photograph()[::2, ::2]
 
 
 @functools.cache
-def _torch_targets(method: Literal["central", "sobel"], dtype: np.dtype) -> Any:
+def _torch_targets(method: Method, dtype: np.dtype) -> Any:
     """Return torch's points, values and derivatives from a loop over the pixels, made once."""
     import torch_ref.inr
 
@@ -129,7 +135,7 @@ def _torch_gradient(kind: str, dtype: np.dtype) -> tuple[Any, Any]:
 
     import torch_ref.inr
 
-    points, values, gradients = _torch_targets("central", dtype)
+    points, values, gradients, _ = _torch_targets("central", dtype)
     leaves, structure = pytree.tree_flatten(to_torch(siren_params(SIZES, 0), dtype))
     leaves = [leaf.requires_grad_() for leaf in leaves]
     params = pytree.tree_unflatten(leaves, structure)

@@ -1,0 +1,87 @@
+"""A fitted run as a picture of any size."""
+
+from pathlib import Path
+from typing import Any
+
+from jaxgrad.fit._fit import WEIGHTS
+from jaxgrad.fit._run import read_settings
+from jaxgrad.fit._settings import LARGEST_SIZE, Settings, parse_size
+from jaxgrad.verify import CannotRun
+
+__all__ = ["load", "render", "size_of"]
+
+
+def size_of(text: str, fitted: tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns of ``"512"``, ``"384x512"`` (height x width) or ``"2x"``, a factor.
+
+    Raises:
+        CannotRun: If it is none of them, or the picture would have less than 1 or too many pixels along a side.
+    """
+    if not text.lower().endswith("x"):
+        return parse_size(text, least=1)
+    try:
+        factor = float(text[:-1])
+        height, width = (round(factor * side) for side in fitted)
+    except (ValueError, OverflowError):
+        height = width = 0
+    if min(height, width) < 1 or max(height, width) > LARGEST_SIZE:
+        message = (
+            f"--size must be a number of pixels up to {LARGEST_SIZE}, HEIGHTxWIDTH or a factor such as 2x; got {text!r}"
+        )
+        raise CannotRun(message)
+    return height, width
+
+
+def load(folder: Path) -> tuple[Settings, Any, Any]:
+    """Return the settings of a run, its field and the offset of each channel.
+
+    Raises:
+        CannotRun: If the run is not finished, or its files are not those of one.
+    """
+    settings = _settings(folder)
+    if not (folder / WEIGHTS).is_file():
+        message = f"{folder} holds a run that is not finished: jaxgrad fit --resume writes its {WEIGHTS}"
+        raise CannotRun(message)
+    from jaxgrad.fit._network import field_of
+    from jaxgrad.fit._weights import read_weights
+
+    arrays, _ = read_weights(folder / WEIGHTS)
+    offset = arrays.pop("offset", None)
+    if offset is None or offset.ndim != 1:
+        message = f"{folder / WEIGHTS} was not written by jaxgrad fit: it holds no offset of each channel"
+        raise CannotRun(message)
+    return settings, field_of(settings, len(offset), arrays), offset
+
+
+def _settings(folder: Path) -> Settings:
+    """Return the settings of a run.
+
+    Raises:
+        CannotRun: If they are those of no fit.
+    """
+    plain = read_settings(folder, "fit")
+    try:
+        return Settings.of(plain)
+    except (KeyError, TypeError) as error:
+        message = f"{folder} holds a run of another version of jaxgrad: its settings lack or mistake {error}"
+        raise CannotRun(message) from error
+
+
+def render(folder: Path, size: str, out: Path | None) -> tuple[Path, tuple[int, int], Settings]:
+    """Write a run as a picture; return where it is, its size and the run's settings.
+
+    Raises:
+        CannotRun: In one line, for whatever is wrong with the run, the size or the disk.
+    """
+    height, width = size_of(size, _settings(folder).size)
+    path = out or folder / f"render-{height}x{width}.png"
+    settings, field, offset = load(folder)
+    from jaxgrad.fit._network import Sampler
+    from jaxgrad.fit._panel import save_picture
+
+    values = Sampler(field, settings.size, (height, width)).values(field.params)
+    try:
+        save_picture(path, values + offset)
+    except OSError as error:
+        raise CannotRun(str(error)) from error
+    return path, (height, width), settings

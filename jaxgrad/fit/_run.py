@@ -1,0 +1,225 @@
+"""Training that goes on where a killed run stopped: its state by orbax, and the settings that it belongs to."""
+
+import contextlib
+import gc
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxgrad import _interrupt
+from jaxgrad.verify import CannotRun, _files
+
+__all__ = ["Run", "read_settings"]
+
+SETTINGS, STEPS = "run.json", "steps"
+"""What a run's folder holds: its settings, and a folder for each of the last checkpoints."""
+
+MARGIN = 2**18
+"""Bytes that a checkpoint takes beside its numbers, for names, shapes and layout."""
+
+
+class Run:
+    """The folder of one training run; without a folder nothing is kept."""
+
+    def __init__(
+        self, command: str, folder: Path | None, settings: dict[str, Any], *, option: str = "--folder"
+    ) -> None:
+        """Open the folder.
+
+        Args:
+            command: Whose run it is.
+            folder: Made where it is missing.
+            settings: Plain data that JSON gives back unchanged; all that decides the numbers of the run.
+            option: What the command calls the folder.
+
+        Raises:
+            CannotRun: If it holds a run of other settings or other files, or cannot be written.
+        """
+        self._manager: Any = None
+        self._folder = folder
+        self._made: list[Path] = []
+        if folder is None:
+            return
+        if folder.exists() and not folder.is_dir():
+            message = f"{option} {folder} is a file; name a folder"
+            raise CannotRun(message)
+        about, given = folder / SETTINGS, json.dumps({"command": command, **settings}, indent=1, sort_keys=True)
+        if about.exists() and about.read_text() != given:
+            message = f"{folder} holds a checkpoint of another run: {_differences(about.read_text(), given)}"
+            raise CannotRun(message)
+        if not about.exists() and folder.exists() and any(folder.iterdir()):
+            message = f"{folder} is not empty, and holds no run of this command; name a new folder"
+            raise CannotRun(message)
+        self._start(folder, about, given)
+
+    def _start(self, folder: Path, about: Path, given: str) -> None:
+        """Make the folder, and note whose it is.
+
+        Raises:
+            CannotRun: If the system refuses.
+        """
+        self._made = [one for one in (folder, *folder.parents) if not one.exists()]
+        with self._told("make the run's folder"):
+            _files.make_folder(folder)
+            if not os.access(folder, os.W_OK):
+                message = "it is not writable"
+                raise OSError(message)
+            if not about.exists():
+                _files.write_atomically(about, lambda file: file.write(given.encode()))
+            # one second to import, and only for those who keep their runs
+            import orbax.checkpoint as ocp
+
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+            self._manager = ocp.CheckpointManager((folder / STEPS).absolute(), options=options)
+
+    def last(self) -> int:
+        """Return the number of the last block that was kept; 0 at the start."""
+        return 0 if self._manager is None else self._manager.latest_step() or 0
+
+    def at(self, step: int, like: Any) -> Any:
+        """Return the state after a block; ``like`` has its structure, shapes and dtypes.
+
+        Raises:
+            CannotRun: If what was kept cannot be read, or is the state of something else.
+        """
+        import orbax.checkpoint as ocp
+
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        except Exception as error:
+            # orbax and its readers have many errors, of many lines
+            words = _first(error)
+        # what else it was reading failed too, of which asyncio would write pages when it is collected
+        with _quiet():
+            gc.collect()
+        message = f"the checkpoint {step} in {self._folder} cannot be read as one of this run: {words}"
+        raise CannotRun(message)
+
+    def keep(self, step: int, state: Any) -> None:
+        """Keep the state after a block: it is there as a whole once this returns, or not at all.
+
+        Raises:
+            CannotRun: If the disk refuses; earlier checkpoints stay.
+        """
+        if self._manager is None:
+            return
+        import orbax.checkpoint as ocp
+
+        # held, so that Ctrl-C waits for the end of what takes some tenths of a second
+        with self._told(f"keep the state after step {step}"), _interrupt.whole, _quiet():
+            self._try_room(state)
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+            self._manager.wait_until_finished()
+
+    def _try_room(self, state: Any) -> None:
+        """Write as much as a state takes, and remove it: a full disk is told here in one word.
+
+        Orbax writes from many threads, each of which would print pages of its own.
+
+        Raises:
+            OSError: As the system gave it.
+        """
+        import jax
+
+        assert self._folder is not None
+        size = MARGIN + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            file.write(bytes(size))
+            file.flush()
+            os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Tell in one line what the disk refused, and leave nothing that is half-written.
+
+        Raises:
+            CannotRun: In place of any error.
+        """
+        try:
+            yield
+        except Exception as error:
+            last = self._clean()
+            kept = f"the checkpoint of step {last} is kept" if last else "nothing is left there"
+            message = f"could not {what} in {self._folder}: {_first(error)}; {kept}"
+            raise CannotRun(message) from error
+
+    def _clean(self) -> int:
+        """Remove what is no whole checkpoint, all where there is none; return the last whole one's number."""
+        assert self._folder is not None
+        steps = self._folder / STEPS
+        kept = [int(path.name) for path in steps.iterdir() if path.name.isdecimal()] if steps.is_dir() else []
+        for path in steps.iterdir() if steps.is_dir() else ():
+            if not path.name.isdecimal():
+                shutil.rmtree(path, ignore_errors=True)
+        if not kept:
+            shutil.rmtree(steps, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self._folder / SETTINGS).unlink(missing_ok=True)
+        for folder in self._made if not kept else ():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        return max(kept, default=0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax's threads from logging what is told in one line."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
+def read_settings(folder: Path, command: str) -> dict[str, Any]:
+    """Return the settings of the run in a folder.
+
+    Raises:
+        CannotRun: If there is none of this command.
+    """
+    about = folder / SETTINGS
+    if not folder.is_dir():
+        message = f"there is no folder {folder}" if not folder.exists() else f"{folder} is a file; name a run's folder"
+        raise CannotRun(message)
+    if not about.is_file():
+        message = f"{folder} holds no run: there is no {SETTINGS} in it"
+        raise CannotRun(message)
+    try:
+        found = json.loads(about.read_text())
+    except (ValueError, OSError) as error:
+        message = f"{about} cannot be read: {_first(error)}"
+        raise CannotRun(message) from error
+    if not isinstance(found, dict) or found.pop("command", None) != command:
+        message = f"{folder} holds a run of another command than {command}"
+        raise CannotRun(message)
+    return found
+
+
+def _first(error: BaseException) -> str:
+    """Return the system's own words for what it refused, or the first line of another error."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def _differences(kept: str, given: str) -> str:
+    """Say which settings differ."""
+    try:
+        old, new = json.loads(kept), json.loads(given)
+    except ValueError:
+        return f"its {SETTINGS} cannot be read"
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name)} there, {new.get(name)} here" for name in sorted(names))

@@ -1,0 +1,162 @@
+"""What is fitted, by which network and optimizer, and every number that was chosen for them, in this one place."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from jaxgrad.verify import CannotRun
+
+__all__ = ["BLOCK", "FACTOR", "MATCHES", "MODELS", "OPTIMIZERS", "TARGETS", "Settings", "network_options", "parse_size"]
+
+MATCHES = ("value", "gradient", "laplacian")
+MODELS = ("siren", "fourier", "relu", "gaussian", "wire", "finer", "staf", "hash")
+OPTIMIZERS = ("muon", "adam")
+TARGETS = ("spectral", "spline", "central", "sobel")
+
+BLOCK = 50
+"""Steps in one compiled program; after each the PSNR is computed, and a checkpoint may be written."""
+
+FACTOR = 4
+"""How many times finer than the pixels the grid is from which points are drawn, for spectral and spline targets."""
+
+POINTS, STEPS, SIZE, WIDTH, LAYERS = 4096, 2000, 256, 256, 4
+"""Points a step, steps, pixels along a side, units of a hidden layer and hidden layers, where none are given."""
+
+WARM_UP, FIRST_RATE, LAST_RATE = 50, 0.1, 0.01
+"""Steps in which the learning rate rises, and its parts at the start and at the end, where a cosine has led to."""
+
+LARGEST_SIZE = 8192
+"""Pixels along a side; a fit of more would take days."""
+
+
+class Rates(NamedTuple):
+    """Learning rates of a network: of Muon on hidden kernels, of Adam beside it, and of Adam alone."""
+
+    muon: float
+    beside: float
+    adam: float
+
+
+RATES = {
+    "siren": Rates(1e-3, 1e-3, 1e-3),
+    "finer": Rates(1e-3, 1e-3, 1e-3),
+    "staf": Rates(1e-3, 1e-3, 1e-3),
+    "wire": Rates(1e-3, 1e-3, 1e-3),
+    "fourier": Rates(3e-3, 1e-3, 1e-3),
+    "relu": Rates(3e-3, 1e-3, 1e-3),
+    "gaussian": Rates(1e-3, 1e-3, 1e-3),
+    "hash": Rates(3e-3, 1e-2, 1e-2),
+}
+"""By network. Muon's steps have a size of their own, whatever the gradient's, so its rate is no rate of Adam's."""
+
+
+def network_options(model: str, size: int) -> dict[str, Any]:
+    """Return what a network is given beside its sizes; frequencies grow with the pixels that they must tell apart.
+
+    Args:
+        model: One of `MODELS`.
+        size: Pixels along the longer side of the picture.
+    """
+    # 90 at 256 pixels, 30 as the paper has it from 48 to 85, and less for pictures that hold no such waves
+    omega = max(min(30.0, 0.625 * size), 90 * size / 256)
+    options: dict[str, dict[str, Any]] = {
+        "siren": {"first_omega": omega, "hidden_omega": 30.0},
+        "finer": {"omega": min(30.0, 0.625 * size), "first_bias": max(5.0, 20 * size / 256)},
+        "staf": {},
+        "wire": {},
+        # turns a unit of coordinate; the picture's finest wave makes size / 4 of them
+        "fourier": {"frequencies": 256, "scale": max(2.0, 20 * size / 256)},
+        "relu": {"octaves": max(4, round(math.log2(size)))},
+        "gaussian": {"sigma": min(0.1, 0.1 * 256 / size)},
+        "hash": {"finest": max(16, size)},
+    }
+    return options[model]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that decides the numbers of a fit: with the same settings a run goes on where it stopped."""
+
+    match: str = "gradient"
+    model: str = "siren"
+    optimizer: str = "muon"
+    targets: str = "spectral"
+    steps: int = STEPS
+    size: tuple[int, int] = (SIZE, SIZE)
+    """Rows and columns of the picture that is fitted."""
+    points: int = POINTS
+    learning_rate: float | None = None
+    """``None``: that of `RATES`."""
+    seed: int = 0
+    width: int = WIDTH
+    layers: int = LAYERS
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        for name, choices in (("match", MATCHES), ("model", MODELS), ("optimizer", OPTIMIZERS), ("targets", TARGETS)):
+            _choice(name, getattr(self, name), choices)
+        for name in ("steps", "points", "width", "layers"):
+            if getattr(self, name) < 1:
+                message = f"--{name} must be at least 1; got {getattr(self, name)}"
+                raise CannotRun(message)
+        rate = self.learning_rate
+        if rate is not None and not 0 < rate < math.inf:
+            message = f"--learning-rate must be a positive number, such as 1e-3; got {rate:g}"
+            raise CannotRun(message)
+        if not 0 <= self.seed < 2**32:
+            message = f"--seed must lie between 0 and 4294967295; got {self.seed}"
+            raise CannotRun(message)
+
+    def rates(self) -> Rates:
+        """Return the learning rates, all scaled by the one that was given."""
+        found = RATES[self.model]
+        if self.learning_rate is None:
+            return found
+        factor = self.learning_rate / (found.muon if self.optimizer == "muon" else found.adam)
+        return Rates(*(factor * rate for rate in found))
+
+    def network(self) -> dict[str, Any]:
+        """Return the options of the network, beside its sizes."""
+        return network_options(self.model, max(self.size))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings, and the numbers that follow from them, as plain data that JSON gives back unchanged."""
+        kept = dataclasses.asdict(self) | {"size": list(self.size)}
+        return kept | {"network": self.network(), "rates": list(self.rates())}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Settings":
+        """Return the settings that `plain` made data of."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        found = {name: plain[name] for name in names}
+        return cls(**found | {"size": tuple(found["size"])})
+
+
+def parse_size(text: str, name: str = "--size", least: int = 2) -> tuple[int, int]:
+    """Return rows and columns of ``"256"`` or ``"192x256"`` (height x width).
+
+    Raises:
+        CannotRun: If they are no whole numbers from ``least`` to `LARGEST_SIZE`.
+    """
+    parts = text.lower().split("x")
+    whole = len(parts) in (1, 2) and all(part.strip().isdecimal() for part in parts)
+    sizes = [int(part) for part in parts] if whole else []
+    if not whole or not all(least <= size <= LARGEST_SIZE for size in sizes):
+        message = (
+            f"{name} must be a number of pixels from {least} to {LARGEST_SIZE}, or HEIGHTxWIDTH, such as 256 or"
+            f" 192x256; got {text!r}"
+        )
+        raise CannotRun(message)
+    return sizes[0], sizes[-1]
+
+
+def _choice(name: str, given: str, choices: Iterable[str]) -> None:
+    """Refuse a word that is none of the choices.
+
+    Raises:
+        CannotRun: With the choices.
+    """
+    if given not in choices:
+        message = f"--{name} must be one of {', '.join(choices)}; got {given!r}"
+        raise CannotRun(message)

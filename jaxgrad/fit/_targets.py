@@ -1,0 +1,57 @@
+"""A picture's targets: the pool that a fit draws from, those at the pixels, and how far they can lead."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad import inr
+from jaxgrad.fit._settings import FACTOR, Settings
+
+__all__ = ["Targets", "at_pixels", "pool_of", "targets_of"]
+
+REFINED = ("spectral", "spline")
+"""Methods that give derivatives between the pixels too."""
+
+
+class Targets(NamedTuple):
+    """What a picture is fitted by."""
+
+    points: Any
+    values: Any
+    """At every point of the pool, ``(N, C)``."""
+    wanted: Any
+    """What is matched there: the values, ``(N, C)``, the gradients ``(N, C, 2)`` or the Laplacians ``(N, C)``."""
+    pixels: Any
+    """An `jaxgrad.inr.ImageTargets` at the pixels."""
+    ceiling: float
+    """In decibels, of a perfect fit; infinite where values are matched."""
+
+
+def targets_of(values: Any, settings: Settings) -> Targets:
+    """Return the targets of a picture of ``(H, W, C)``."""
+    pixels, pool = at_pixels(values, settings.targets), pool_of(values, settings.targets)
+    ceiling = math.inf
+    match: Any = settings.match
+    if match != "value":
+        ceiling = float(inr.ceiling(pixels, shape=values.shape[:2], match=match))
+    wanted = {"value": pool.values, "gradient": pool.gradients, "laplacian": pool.laplacians}[match]
+    return Targets(np.asarray(pool.points), np.asarray(pool.values), np.asarray(wanted), pixels, ceiling)
+
+
+def at_pixels(values: Any, method: Any) -> Any:
+    """Return the targets at the pixels, in float32."""
+    image = jnp.asarray(values, jnp.float32)
+    return inr.image_targets(image, method=method, channels=image.shape[-1])
+
+
+def pool_of(values: Any, method: Any) -> Any:
+    """Return the targets at the points that a fit draws from: between the pixels too, where the method gives them.
+
+    A field that is fitted at the pixels alone is free between them: it reaches a loss of 1e-7 there, and 22 dB.
+    """
+    if method not in REFINED:
+        return at_pixels(values, method)
+    image = jnp.asarray(values, jnp.float32)
+    return inr.refined_targets(image, factor=FACTOR, method=method, channels=image.shape[-1])
