@@ -190,14 +190,14 @@ class FourierFeatures(nn.Module):
     param_dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        """Draw the frequencies, and the weights as He et al. (2015) do for ReLUs.
+        """Draw the frequencies, and the weights as Glorot and Bengio (2010) do.
 
         Raises:
             ValueError: If the variables of a call lack the frequencies.
         """
         _fields.check_sizes(self.sizes)
         inner = (2 * self.frequencies, *self.sizes[1:])
-        self.layers = _dense(inner, _siren.he_layers(inner), self.param_dtype)
+        self.layers = _dense(inner, _siren.glorot_layers(inner), self.param_dtype)
         shape = (self.sizes[0], self.frequencies)
         if not (self.is_initializing() or self.has_variable("constants", "frequencies")):
             message = (
@@ -227,10 +227,10 @@ class PositionalReLU(nn.Module):
     param_dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        """Draw the weights as He et al. (2015) do for ReLUs."""
+        """Draw the weights as Glorot and Bengio (2010) do."""
         _fields.check_sizes(self.sizes)
         inner = (_fields.octaves_size(self.sizes[0], self.octaves), *self.sizes[1:])
-        self.layers = _dense(inner, _siren.he_layers(inner), self.param_dtype)
+        self.layers = _dense(inner, _siren.glorot_layers(inner), self.param_dtype)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""

@@ -197,11 +197,11 @@ class FourierFeatures(nnx.Module):
         rngs: nnx.Rngs,
         **dtypes: Any,
     ) -> None:
-        """Draw the frequencies, and the weights as He et al. (2015) do for ReLUs."""
+        """Draw the frequencies, and the weights as Glorot and Bengio (2010) do."""
         _fields.check_sizes(sizes)
         self.coordinates, self.activation = sizes[0], activation
         inner = (2 * frequencies, *sizes[1:])
-        self.layers = _linear(inner, _siren.he_layers(inner), rngs, dtypes)
+        self.layers = _linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
         shape, dtype = (sizes[0], frequencies), dtypes.get("param_dtype", jnp.float32)
         self.frequencies = Constant(_siren.normal(scale)(rngs.params(), shape, dtype))
 
@@ -225,11 +225,11 @@ class PositionalReLU(nnx.Module):
         rngs: nnx.Rngs,
         **dtypes: Any,
     ) -> None:
-        """Draw the weights as He et al. (2015) do for ReLUs."""
+        """Draw the weights as Glorot and Bengio (2010) do."""
         _fields.check_sizes(sizes)
         self.coordinates, self.octaves, self.activation = sizes[0], octaves, activation
         inner = (_fields.octaves_size(sizes[0], octaves), *sizes[1:])
-        self.layers = _linear(inner, _siren.he_layers(inner), rngs, dtypes)
+        self.layers = _linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""

@@ -63,12 +63,11 @@ def test_a_siren_keeps_its_distributions_through_depth():
         assert np.mean(np.abs(after) > 0.9) == pytest.approx(2 / np.pi * np.arccos(0.9), abs=0.03)
 
 
-def test_a_relu_network_keeps_its_mean_square():
+def test_a_layer_of_relus_halves_the_mean_square():
     sizes = (WIDTH, *[WIDTH] * 5)
     start = np.random.default_rng(0).normal(size=(COUNT, WIDTH)).astype(np.float32)
-    _, out = through(sizes, _siren.he_layers(sizes), lambda x: np.maximum(x, 0), start)
-    # the biases, of variance 1 / (3 n), are too small to show
-    assert [np.mean(x**2) for x in out] == pytest.approx([1.0] * 5, rel=0.25)
+    _, out = through(sizes, _siren.glorot_layers(sizes), lambda x: np.maximum(x, 0), start)
+    assert [np.mean(x**2) * 2**k for k, x in enumerate(out, 1)] == pytest.approx([1.0] * 5, rel=0.25)
 
 
 def test_a_sum_of_sines_is_standard_normal_whatever_its_input():
@@ -113,15 +112,22 @@ def test_gaussian_and_gabor_layers_are_drawn_as_torch_draws_them(name):
             assert np.abs(array).max() >= n**-0.5 * (1 - 10 / array.size)
 
 
-def test_entries_and_weights_of_a_hash_grid():
-    network = linen.HashGrid((2, 64, 3), levels=4, table_size=256)
-    params = network.init(KEY, jnp.ones((1, 2), jnp.float32))["params"]
-    entries = np.asarray(params["entries"])
-    assert 0.99e-4 <= np.abs(entries).max() <= 1e-4
-    for owner, total in (("layers_0", 8 + 64), ("layers_1", 64 + 3)):
+@pytest.mark.parametrize(
+    ("name", "options", "inputs"),
+    [
+        ("HashGrid", {"levels": 4, "table_size": 256}, 8),
+        ("PositionalReLU", {"octaves": 3}, 14),
+        ("FourierFeatures", {"frequencies": 16}, 32),
+    ],
+)
+def test_weights_of_relu_networks_are_drawn_within_their_bounds(name, options, inputs):
+    params = getattr(linen, name)((2, 64, 3), **options).init(KEY, jnp.ones((1, 2), jnp.float32))["params"]
+    for owner, total in (("layers_0", inputs + 64), ("layers_1", 64 + 3)):
         kernel = np.asarray(params[owner]["kernel"])
         assert 0.95 * (6 / total) ** 0.5 <= np.abs(kernel).max() <= (6 / total) ** 0.5
         assert not params[owner]["bias"].any()
+    if name == "HashGrid":
+        assert 0.99e-4 <= np.abs(np.asarray(params["entries"])).max() <= 1e-4
 
 
 def test_waves_alone_could_not_tell_one_border_from_the_other():

@@ -149,7 +149,7 @@ class FourierFeatures(nn.Module):
         scale: float = 10.0,
         activation: Callable[[Any], Any] = torch.relu,
     ) -> None:
-        """Draw the frequencies, and the weights as He et al. (2015) do for ReLUs."""
+        """Draw the frequencies, and the weights as Glorot and Bengio (2010) do."""
         super().__init__()
         self.activation = activation
         self.register_buffer("frequencies", scale * torch.randn(sizes[0], frequencies))
@@ -168,7 +168,7 @@ class PositionalReLU(nn.Module):
     """A ReLU network on the points and on waves of doubling frequencies."""
 
     def __init__(self, sizes: tuple[int, ...], octaves: int = 6, activation: Callable[[Any], Any] = torch.relu) -> None:
-        """Draw the weights as He et al. (2015) do for ReLUs."""
+        """Draw the weights as Glorot and Bengio (2010) do."""
         super().__init__()
         self.octaves, self.activation = octaves, activation
         self.layers = relu_layers((sizes[0] * (1 + 2 * octaves), *sizes[1:]))
@@ -197,8 +197,9 @@ def siren_layers(sizes: tuple[int, ...], omega: float) -> Any:
 
 
 def relu_layers(sizes: tuple[int, ...]) -> Any:
-    """Return linear layers with weights for ReLUs."""
+    """Return linear layers with the weights of Glorot and Bengio."""
     layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
     for layer in layers:
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
     return layers
