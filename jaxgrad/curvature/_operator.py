@@ -19,7 +19,7 @@ from jaxgrad.curvature._engine._symmetric import ProductFn, over_floats, times
 
 if TYPE_CHECKING:
     import lineax
-    import scipy.sparse.linalg  # type: ignore[import-untyped]
+    import scipy.sparse.linalg
 
 __all__ = ["LinearOperator", "operator", "refuse_as_inverse"]
 

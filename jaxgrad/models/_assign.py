@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+from scipy.optimize import linear_sum_assignment
 
 from jaxgrad.models._convert import Fit, convert
 from jaxgrad.models._facts import JaxFacts, TorchFacts

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.special  # type: ignore[import-untyped]
+import scipy.special
 
 from jaxgrad.verify._errors import first_line
 from jaxgrad.verify.judge._arrays import flatten

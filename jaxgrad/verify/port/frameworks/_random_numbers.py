@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.special  # type: ignore[import-untyped]
+import scipy.special
 
 from jaxgrad import _jaxpr
 
