@@ -197,6 +197,7 @@ def main(
     # only what is compared differs between the rows: the pictures share their programs
     cache = tempfile.TemporaryDirectory()
     jax.config.update("jax_compilation_cache_dir", cache.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     about = {name: value for name, value in base.plain().items() if name in ABOUT}
     rows = kept(output, about)
     done = {tuple(row[name] for name in Task._fields) for row in rows}
