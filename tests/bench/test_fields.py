@@ -17,11 +17,9 @@ SMALL = ["--size", "8", "--steps", "2", "--points", "8", "--width", "4", "--laye
 
 @pytest.fixture(autouse=True)
 def _as_in_a_process_of_its_own():
-    """The tests are stricter than JAX is by itself; the command's own cache is not that of the tests."""
-    before = jax.config.jax_compilation_cache_dir
+    """The tests are stricter than JAX is by itself."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), jax.enable_x64(False):
         yield
-    jax.config.update("jax_compilation_cache_dir", before)
 
 
 def run(*arguments):
