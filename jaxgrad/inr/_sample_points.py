@@ -151,7 +151,7 @@ def _cells(key: Key, count: int, sizes: tuple[int, ...]) -> Array:
 
 def _sobol(count: int, dimensions: int) -> np.ndarray:
     """Return the first of SciPy's Sobol numbers, made on the host."""
-    from scipy.stats import qmc  # type: ignore[import-untyped]
+    from scipy.stats import qmc
 
     # a whole power of two, of which a part is taken: for another number SciPy warns that it is less balanced
     return qmc.Sobol(dimensions, scramble=False).random_base2(max(count - 1, 0).bit_length())[:count]

@@ -78,18 +78,13 @@ def wave(x: Array, omega: float) -> Array:
     return inr.sine(omega * x)
 
 
-def sine_and_cosine(x: Array) -> tuple[Array, Array]:
-    """Return the sine and the cosine of every entry."""
-    return inr.sine(x), jnp.cos(x)
-
-
 def fourier_features(points: Array, frequencies: Array) -> Array:
     r"""Return :math:`(\cos 2 \pi B^T p, \sin 2 \pi B^T p)` (Tancik et al. 2020, section 5).
 
     The product is taken in full precision: what an accelerator's quick product rounds off a large phase is noise.
     """
     phase = 2 * math.pi * jnp.matmul(points, frequencies.astype(points.dtype), precision="highest")
-    sine, cosine = sine_and_cosine(phase)
+    sine, cosine = inr.sine_cosine(phase)
     return jnp.concatenate([cosine, sine], axis=-1)
 
 
@@ -105,7 +100,7 @@ def octaves(points: Array, count: int) -> Array:
     and Sitzmann's code hand on the points beside them, and so does this.
     """
     phase = jnp.concatenate([points * (2.0**k * math.pi) for k in range(count)], axis=-1)
-    return jnp.concatenate([points, *sine_and_cosine(phase)], axis=-1)
+    return jnp.concatenate([points, *inr.sine_cosine(phase)], axis=-1)
 
 
 def gaussian(x: Array, sigma: float) -> Array:
@@ -124,7 +119,7 @@ def gabor(real: Array, imag: Array | None, omega: float, scale: float) -> tuple[
     if imag is not None:
         exponent = exponent - jnp.square(scale * imag) - omega * imag
     size = jnp.exp(exponent)
-    sine, cosine = sine_and_cosine(omega * real)
+    sine, cosine = inr.sine_cosine(omega * real)
     return size * cosine, size * sine
 
 

@@ -7,9 +7,19 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgrad._types import Array
-from jaxgrad.models import _fields, _hash_grid, _siren
+from jaxgrad.models import _fields, _hash_grid, _siren, _spline_grid
 
-__all__ = ["Finer", "FourierFeatures", "GaussianField", "HashGrid", "PositionalReLU", "Siren", "Staf", "Wire"]
+__all__ = [
+    "Finer",
+    "FourierFeatures",
+    "GaussianField",
+    "HashGrid",
+    "PositionalReLU",
+    "Siren",
+    "SplineGrid",
+    "Staf",
+    "Wire",
+]
 
 
 class Siren(nn.Module):
@@ -273,6 +283,43 @@ class HashGrid(nn.Module):
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)
+
+
+class SplineGrid(nn.Module):
+    """A small network on cubic splines at several resolutions, even about the edges of its domain.
+
+    The domain is ``[-edge, edge]``, with one edge a coordinate where ``edge`` has several; the slope across it is 0
+    there. ``coarsest`` and ``finest`` count the cells of the first and the last of the ``levels`` along an axis, and
+    every vertex has ``features`` entries of its own: ``(finest + 1) ** d`` of them at the last level. What the network
+    returns is added to a linear function of the features, which is itself a spline.
+    """
+
+    sizes: tuple[int, ...]
+    levels: int = 10
+    features: int = 4
+    coarsest: int = 3
+    finest: int = 256
+    edge: float | tuple[float, ...] = 1.0
+    activation: Callable[[Array], Array] = nn.gelu
+    param_dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Draw the entries from ``[-0.01, 0.01]`` and the weights as Glorot and Bengio do."""
+        _fields.check_sizes(self.sizes)
+        self.grid = _spline_grid.make_levels(self.sizes[0], self.levels, self.coarsest, self.finest, self.edge)
+        inner = (self.levels * self.features, *self.sizes[1:])
+        self.layers = _dense(inner, _siren.glorot_layers(inner), self.param_dtype)
+        kernel = _siren.glorot_layers((inner[0], inner[-1]))[0].kernel
+        self.straight = nn.Dense(inner[-1], use_bias=False, kernel_init=kernel, param_dtype=self.param_dtype)
+        shape = (self.grid.size, self.features)
+        self.entries = self.param("entries", _siren.uniform(_spline_grid.SMALL), shape, self.param_dtype)
+
+    def __call__(self, x: Array) -> Array:
+        """Apply the network to points of shape ``(..., sizes[0])``."""
+        features = x = _spline_grid.encode(_fields.points_of(x, self.sizes[0]), self.entries, self.grid)
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x) + self.straight(features)
 
 
 def _dense(sizes: tuple[int, ...], draws: list[_siren.Draws], param_dtype: Any) -> list[nn.Dense]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxgrad._types import Array
-from jaxgrad.models import _fields, _hash_grid, _siren
+from jaxgrad.models import _fields, _hash_grid, _siren, _spline_grid
 
 __all__ = [
     "Constant",
@@ -18,6 +18,7 @@ __all__ = [
     "HashGrid",
     "PositionalReLU",
     "Siren",
+    "SplineGrid",
     "Staf",
     "Wire",
 ]
@@ -276,6 +277,47 @@ class HashGrid(nnx.Module):
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)
+
+
+class SplineGrid(nnx.Module):
+    """A small network on cubic splines at several resolutions, even about the edges of its domain.
+
+    The domain is ``[-edge, edge]``, with one edge a coordinate where ``edge`` has several; the slope across it is 0
+    there. ``coarsest`` and ``finest`` count the cells of the first and the last of the ``levels`` along an axis, and
+    every vertex has ``features`` entries of its own: ``(finest + 1) ** d`` of them at the last level. What the network
+    returns is added to a linear function of the features, which is itself a spline.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        levels: int = 10,
+        features: int = 4,
+        coarsest: int = 3,
+        finest: int = 256,
+        edge: float | tuple[float, ...] = 1.0,
+        activation: Callable[[Array], Array] = nnx.gelu,
+        *,
+        rngs: nnx.Rngs,
+        **dtypes: Any,
+    ) -> None:
+        """Draw the entries from ``[-0.01, 0.01]`` and the weights as Glorot and Bengio do."""
+        _fields.check_sizes(sizes)
+        self.coordinates, self.activation = sizes[0], activation
+        self.grid = _spline_grid.make_levels(sizes[0], levels, coarsest, finest, edge)
+        inner = (levels * features, *sizes[1:])
+        self.layers = _linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
+        kernel = _siren.glorot_layers((inner[0], inner[-1]))[0].kernel
+        self.straight = nnx.Linear(inner[0], inner[-1], use_bias=False, kernel_init=kernel, rngs=rngs, **dtypes)
+        shape, dtype = (self.grid.size, features), dtypes.get("param_dtype", jnp.float32)
+        self.entries = nnx.Param(_siren.uniform(_spline_grid.SMALL)(rngs.params(), shape, dtype))
+
+    def __call__(self, x: Array) -> Array:
+        """Apply the network to points of shape ``(..., sizes[0])``."""
+        features = x = _spline_grid.encode(_fields.points_of(x, self.coordinates), self.entries[...], self.grid)
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x) + self.straight(features)
 
 
 def _linear(

@@ -18,6 +18,7 @@ from jaxgrad.models._fields_linen import GaussianField as GaussianField
 from jaxgrad.models._fields_linen import HashGrid as HashGrid
 from jaxgrad.models._fields_linen import PositionalReLU as PositionalReLU
 from jaxgrad.models._fields_linen import Siren as Siren
+from jaxgrad.models._fields_linen import SplineGrid as SplineGrid
 from jaxgrad.models._fields_linen import Staf as Staf
 from jaxgrad.models._fields_linen import Wire as Wire
 
@@ -31,6 +32,7 @@ __all__ = [
     "HashGrid",
     "PositionalReLU",
     "Siren",
+    "SplineGrid",
     "SquaredInputNet",
     "Staf",
     "TransformerEncoder",

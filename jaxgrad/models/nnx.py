@@ -20,6 +20,7 @@ from jaxgrad.models._fields_nnx import GaussianField as GaussianField
 from jaxgrad.models._fields_nnx import HashGrid as HashGrid
 from jaxgrad.models._fields_nnx import PositionalReLU as PositionalReLU
 from jaxgrad.models._fields_nnx import Siren as Siren
+from jaxgrad.models._fields_nnx import SplineGrid as SplineGrid
 from jaxgrad.models._fields_nnx import Staf as Staf
 from jaxgrad.models._fields_nnx import Wire as Wire
 
@@ -33,6 +34,7 @@ __all__ = [
     "HashGrid",
     "PositionalReLU",
     "Siren",
+    "SplineGrid",
     "SquaredInputNet",
     "Staf",
     "TransformerEncoder",

@@ -28,6 +28,7 @@ FIELDS = {
     "FourierFeatures": {"frequencies": 5, "scale": 0.7},
     "PositionalReLU": {"octaves": 3},
     "HashGrid": SMALL_GRID,
+    "SplineGrid": {"levels": 3, "features": 2, "coarsest": 2, "finest": 5, "edge": (1.1, 1.2)},
 }
 """By name, the options of a small one."""
 
@@ -57,7 +58,7 @@ def field(name: str) -> Field:
     torch.manual_seed(0)
     module = getattr(twins, name)(SIZES, **FIELDS[name]).double()
     with torch.no_grad():
-        if name == "HashGrid":
+        if name in ("HashGrid", "SplineGrid"):
             # from 1e-4 the table would show in no digit
             module.entries.uniform_(-1, 1)
     network = getattr(linen, name)(SIZES, param_dtype=jnp.float64, **FIELDS[name])

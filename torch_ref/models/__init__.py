@@ -13,6 +13,7 @@ from torch_ref.models._networks import BatchNormCNN as BatchNormCNN
 from torch_ref.models._networks import GroupNormCNN as GroupNormCNN
 from torch_ref.models._networks import SquaredInputNet as SquaredInputNet
 from torch_ref.models._networks import TransformerEncoder as TransformerEncoder
+from torch_ref.models._spline_grid import SplineGrid as SplineGrid
 
 __all__ = [
     "MLP",
@@ -24,6 +25,7 @@ __all__ = [
     "HashGrid",
     "PositionalReLU",
     "Siren",
+    "SplineGrid",
     "SquaredInputNet",
     "Staf",
     "TransformerEncoder",

@@ -1,0 +1,112 @@
+"""Cubic B-splines at several resolutions, as the features of a field that is even about the edges of its domain."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgrad._types import Array
+
+__all__ = ["SMALL", "SplineLevels", "encode", "make_levels"]
+
+
+SMALL = 1e-2
+"""The largest entry at the start. From 1e-4, a hash grid's, Adam takes a hundred steps to leave the constant field."""
+
+
+class SplineLevels(NamedTuple):
+    """The resolutions, the first of the entries of each, and the domain."""
+
+    cells: tuple[int, ...]
+    """Cells of each level along an axis."""
+    starts: tuple[int, ...]
+    """The first of its entries, in the one array that holds all tables."""
+    size: int
+    """The entries of all tables."""
+    edges: tuple[float, ...]
+    """The domain is ``[-edge, edge]``, with one edge a coordinate."""
+
+
+def make_levels(
+    coordinates: int, levels: int, coarsest: int, finest: int, edge: float | Sequence[float]
+) -> SplineLevels:
+    """Lay out levels whose resolutions grow by one factor; two that round to the same number stay two.
+
+    Raises:
+        ValueError: If a number makes no grid.
+    """
+    edges = (edge,) * coordinates if isinstance(edge, int | float) else tuple(edge)
+    if coordinates not in (1, 2, 3):
+        message = f"a grid of splines takes points of 1, 2 or 3 coordinates; sizes starts with {coordinates}"
+        raise ValueError(message)
+    if levels < 1 or not 1 <= coarsest <= finest:
+        got = f"levels={levels}, coarsest={coarsest}, finest={finest}"
+        message = f"levels and coarsest must be at least 1, and finest at least coarsest; got {got}"
+        raise ValueError(message)
+    if len(edges) != coordinates or not all(0 < e < math.inf for e in edges):
+        message = f"edge must be a positive number, or {coordinates} of them; got {edge}"
+        raise ValueError(message)
+    cells = tuple(round(coarsest * (finest / coarsest) ** (n / max(levels - 1, 1))) for n in range(levels))
+    rows = [(n + 1) ** coordinates for n in cells]
+    return SplineLevels(cells, (0, *itertools.accumulate(rows))[:-1], sum(rows), edges)
+
+
+def encode(points: Array, entries: Array, levels: SplineLevels) -> Array:
+    r"""Return the features of points: at each level, a cubic spline through its table, even about the edges.
+
+    .. math:: \sum_{v \in \{-1, 0, 1, 2\}^d} T[|c + v|] \prod_k B_{v_k}(t_k)
+
+    with :math:`c` the cell in which the point lies, :math:`t` its place there, and :math:`B` the four pieces of the
+    cubic B-spline (de Boor 1978, chapter IX). The second derivatives are continuous, the third jump where cells meet.
+    Vertices beyond an edge are those that it mirrors: the slope across is 0 there, and beyond, the field goes on as
+    its mirror image.
+
+    Args:
+        points: Of shape ``(..., d)``.
+        entries: The tables of all levels, of shape ``(levels.size, features)``.
+        levels: The resolutions.
+
+    Returns:
+        The features, level by level, of shape ``(..., levels * features)``.
+    """
+    flat = points.reshape(-1, points.shape[-1])
+    unit = (flat / np.array([levels.edges], points.dtype) + 1) / 2
+    # level by level: the tables differ in size, and all corners of all levels at once take ten times the memory
+    features = [
+        _level(unit * n, entries[start : start + (n + 1) ** flat.shape[-1]], n)
+        for n, start in zip(levels.cells, levels.starts, strict=True)
+    ]
+    return jnp.concatenate(features, axis=-1).reshape(*points.shape[:-1], -1)
+
+
+def _level(position: Array, table: Array, cells: int) -> Array:
+    """Return one level's features of points, whose positions are given in cells from the first edge."""
+    count, coordinates = position.shape
+    # float32 may round a point at the last edge into the cell behind it, which is that mirrored: the same numbers
+    cell = jnp.floor(jax.lax.stop_gradient(position))
+    shares = _pieces(position - cell)
+    weight, row = jnp.ones((count, 1), position.dtype), jnp.zeros((count, 1), jnp.int32)
+    for axis in range(coordinates):
+        vertex = _mirrored(cell[:, axis].astype(jnp.int32)[:, None] + np.arange(-1, 3, dtype=np.int32)[None], cells)
+        weight = (weight[:, :, None] * shares[:, axis][:, None, :]).reshape(count, -1)
+        row = (row[:, :, None] + vertex[:, None, :] * np.int32((cells + 1) ** axis)).reshape(count, -1)
+    corners = table.at[row].get(mode="promise_in_bounds").astype(position.dtype)
+    return jnp.einsum("nk,nkf->nf", weight, corners)
+
+
+def _pieces(t: Array) -> Array:
+    """Return the values at ``t`` in [0, 1] of the four B-splines that are not 0 in a cell, along a new last axis."""
+    s = 1 - t
+    inner = [(4 - 6 * u**2 + 3 * u**3) / 6 for u in (t, s)]
+    return jnp.stack([s**3 / 6, *inner, t**3 / 6], axis=-1)
+
+
+def _mirrored(vertex: Array, cells: int) -> Array:
+    """Return the vertex between 0 and ``cells`` that stands for one beyond the edges."""
+    # a period is there and back; jnp.mod is never negative
+    around = jnp.mod(vertex, np.int32(2 * cells))
+    return jnp.minimum(around, np.int32(2 * cells) - around)
