@@ -6,9 +6,11 @@ error of the gradient, seconds and steps; beside them the ceiling of the targets
 fit, and a run that is started again goes on after the last of them.
 """
 
+import contextlib
 import json
 import math
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -61,6 +63,23 @@ def fitted(task: Task, settings: _settings.Settings) -> dict[str, Any]:
         "loss": float(np.mean(found.state.losses[-_settings.BLOCK :])),
         "psnrs": [float(ratio) for ratio in found.state.quality],
     }
+
+
+@contextlib.contextmanager
+def shared_programs() -> Iterator[None]:
+    """Keep what is compiled on disk meanwhile: fits to other pictures and targets run the same programs."""
+    import jax
+
+    wanted = {"jax_compilation_cache_dir": "", "jax_persistent_cache_min_compile_time_secs": 0.0}
+    before = {name: getattr(jax.config, name) for name in wanted}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, value in (wanted | {"jax_compilation_cache_dir": folder}).items():
+            jax.config.update(name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
 
 
 def listed(name: str, text: str, choices: tuple[str, ...]) -> list[str]:
@@ -178,8 +197,6 @@ def main(
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Fit all combinations, print them, and write them down."""
-    import jax
-
     check_picture(COMMAND, picture)
     check_folder(COMMAND, output)
     chosen = (
@@ -194,15 +211,12 @@ def main(
         )
     except CannotRun as error:
         leave(COMMAND, str(error))
-    # only what is compared differs between the rows: the pictures share their programs
-    cache = tempfile.TemporaryDirectory()
-    jax.config.update("jax_compilation_cache_dir", cache.name)
     about = {name: value for name, value in base.plain().items() if name in ABOUT}
     rows = kept(output, about)
     done = {tuple(row[name] for name in Task._fields) for row in rows}
     tasks = [Task(p, m, o, t) for m in chosen[1] for o in chosen[2] for t in chosen[3] for p in chosen[0]]
     left = [task for task in tasks if tuple(task) not in done]
-    with Progress(console=Console(stderr=True)) as progress:
+    with shared_programs(), Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("fields", total=len(tasks), completed=len(tasks) - len(left))
         for task in left:
             progress.update(bar, description=" ".join(task))
@@ -210,7 +224,6 @@ def main(
             rows.append(fitted(task, settings))
             keep(output, about, rows)
             progress.advance(bar)
-    cache.cleanup()
     rows = sorted(
         _record.finite(rows), key=lambda row: [PICTURES.index(row["picture"]), -(row.get("psnr_mean") or -math.inf)]
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgrad.fit._picture import Picture, cut, read_picture
 from jaxgrad.fit._run import SETTINGS, STEPS, Run
-from jaxgrad.fit._settings import BLOCK, Settings
+from jaxgrad.fit._settings import BLOCK, EDGE_PART, EDGE_WEIGHT, Settings
 from jaxgrad.verify import CannotRun
 
 __all__ = [
@@ -146,22 +146,27 @@ def fit_array(
         CannotRun: If there is nothing to fit, the loss becomes NaN or the disk refuses.
     """
     import jax
+    import jax.numpy as jnp
 
     from jaxgrad.fit._network import Sampler, make_field
     from jaxgrad.fit._quality import measures
-    from jaxgrad.fit._targets import targets_of
-    from jaxgrad.fit._training import make_pool, train
+    from jaxgrad.fit._targets import edges_of, targets_of
+    from jaxgrad.fit._training import Pool, make_pool, train
 
     targets = targets_of(values, settings)
     if settings.match != "value":
         say(f"{settings.targets} targets: a perfect fit would have {decibels(targets.ceiling)}")
     field = make_field(settings, values.shape[-1], jax.random.fold_in(jax.random.key(settings.seed), 0))
-    pool = make_pool(targets.points, targets.wanted, settings.match)
+    pools = {settings.match: make_pool(targets.points, targets.wanted, settings.match)}
+    if settings.match == "laplacian":
+        slope = float(np.mean(np.square(targets.pixels.gradients)))
+        points, normals = edges_of(settings.size)
+        pools["edge"] = Pool(jnp.float32(points), jnp.float32(normals), slope / EDGE_WEIGHT, EDGE_PART)
     sampler = Sampler(field, settings.size)
     align = "none" if settings.match == "value" else "mean"
     state = train(
         field,
-        {settings.match: pool},
+        pools,
         settings,
         lambda params: sampler.psnr(params, values, align),
         run=run or Run("fit", None, {}),

@@ -26,6 +26,10 @@ POINTS, STEPS, SIZE, WIDTH, LAYERS = 4096, 2000, 256, 256, 4
 WARM_UP, FIRST_RATE, LAST_RATE = 50, 0.1, 0.01
 """Steps in which the learning rate rises, and its parts at the start and at the end, where a cosine has led to."""
 
+EDGE_WEIGHT, EDGE_PART = 0.01, 8
+"""By Laplacian: what the slope across the picture's edges weighs, in the picture's mean square slope, and of how many
+points of a step one lies there."""
+
 LARGEST_SIZE = 8192
 """Pixels along a side; a fit of more would take days."""
 

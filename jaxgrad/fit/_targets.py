@@ -9,7 +9,7 @@ import numpy as np
 from jaxgrad import inr
 from jaxgrad.fit._settings import FACTOR, Settings
 
-__all__ = ["Targets", "at_pixels", "pool_of", "targets_of"]
+__all__ = ["Targets", "at_pixels", "edges_of", "pool_of", "targets_of"]
 
 REFINED = ("spectral", "spline")
 """Methods that give derivatives between the pixels too."""
@@ -44,6 +44,26 @@ def at_pixels(values: Any, method: Any) -> Any:
     """Return the targets at the pixels, in float32."""
     image = jnp.asarray(values, jnp.float32)
     return inr.image_targets(image, method=method, channels=image.shape[-1])
+
+
+def edges_of(size: tuple[int, int]) -> tuple[Any, Any]:
+    """Return points along the edges of a picture, as fine as the pool, and their normals, each of ``(N, 2)``.
+
+    The Laplacian knows nothing of harmonic functions, such as a ramp; the even field that it was made from has no slope
+    across its edges, which leaves the constant alone.
+    """
+    height, width = size
+    # half a pixel beyond the outer centres, which lie at -1 and 1
+    edges = np.array([width / (width - 1), height / (height - 1)])
+    sides = []
+    for axis, count in ((0, height), (1, width)):
+        along = edges[1 - axis] * ((2 * np.arange(FACTOR * count) + 1) / (FACTOR * count) - 1)
+        for sign in (-1, 1):
+            side = np.empty((len(along), 2))
+            side[:, axis], side[:, 1 - axis] = sign * edges[axis], along
+            sides.append((side, np.broadcast_to(np.eye(2)[axis], side.shape)))
+    points, normals = (np.concatenate(parts) for parts in zip(*sides, strict=True))
+    return points, normals
 
 
 def pool_of(values: Any, method: Any) -> Any:

@@ -21,10 +21,18 @@ __all__ = ["Pool", "Progress", "State", "make_pool", "train"]
 KEEP_AFTER = 5.0
 """Seconds between two checkpoints at the least; one is written after the first block, and one at the end."""
 
+
+def slope_across(field_fn: Callable[..., Any], params: Any, points: Any, normals: Any) -> Any:
+    """Return the mean square of the slope along the normals: 0 where a field goes on evenly beyond an edge."""
+    slopes = inr.coordinate_derivatives(field_fn, params, points).jacobian
+    return jnp.mean(jnp.sum(slopes * normals[:, None, :], axis=-1) ** 2)
+
+
 LOSSES: dict[str, Callable[..., Any]] = {
     "value": inr.value_loss,
     "gradient": inr.gradient_loss,
-    "laplacian": lambda *arguments: inr.laplacian_loss(*arguments),
+    "laplacian": inr.laplacian_loss,
+    "edge": slope_across,
 }
 
 
@@ -35,6 +43,8 @@ class Pool(NamedTuple):
     targets: Any
     scale: float
     """The targets' mean square: the loss is divided by it, so that a field of zeros has the loss 1."""
+    part: int = 1
+    """One of so many points of a step is drawn from it."""
 
 
 class State(NamedTuple):
@@ -116,7 +126,8 @@ def train(
         CannotRun: If the loss becomes NaN, or the disk refuses.
     """
     optimizer = make_optimizer(settings, field.params)
-    block = _block(field.field_fn, optimizer, settings.points)
+    counts = {match: max(1, settings.points // pool.part) for match, pool in pools.items()}
+    block = _block(field.field_fn, optimizer, counts)
     # scales are traced: fits to other pictures run the same program
     data = {match: (pool.points, pool.targets, jnp.float32(pool.scale)) for match, pool in pools.items()}
     state, done = _fresh(field, optimizer, settings), run.last()
@@ -154,14 +165,14 @@ def _fresh(field: Field, optimizer: Any, settings: Settings) -> State:
     )
 
 
-def _block(field_fn: Callable[..., Any], optimizer: Any, count: int) -> Callable[..., Any]:
+def _block(field_fn: Callable[..., Any], optimizer: Any, counts: dict[str, int]) -> Callable[..., Any]:
     """Return a compiled block of steps, ``block(moving, data, length) -> (moving, losses)``."""
 
     def loss(params: Any, data: dict[str, Any], key: Any) -> Any:
         keys = jax.random.split(key, len(data))
         total = jnp.zeros((), jnp.float32)
         for drawn, (match, (points, targets, scale)) in zip(keys, data.items(), strict=True):
-            rows = jax.random.randint(drawn, (count,), 0, len(points))
+            rows = jax.random.randint(drawn, (counts[match],), 0, len(points))
             total += LOSSES[match](field_fn, params, points[rows], targets[rows]) / scale
         return total
 
