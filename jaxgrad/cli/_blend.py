@@ -23,7 +23,7 @@ from jaxgrad.cli._training import (
     Width,
     progress,
 )
-from jaxgrad.fit._settings import LAYERS, POINTS, SIZE, STEPS, WIDTH, Settings, parse_size
+from jaxgrad.fit._settings import POINTS, SIZE, STEPS, Settings, hidden_sizes, parse_size
 
 __all__ = ["blend"]
 
@@ -50,8 +50,8 @@ def blend(
     points: Points = POINTS,
     learning_rate: Rate = None,
     seed: Seed = 0,
-    width: Width = WIDTH,
-    layers: Layers = LAYERS,
+    width: Width = None,
+    layers: Layers = None,
     background: Background = "white",
 ) -> int:
     """Fuse two pictures by their gradients.
@@ -63,8 +63,18 @@ def blend(
 
     Exit codes: 0 when it is done, 2 when it cannot run, 130 after Ctrl-C.
     """
+    units = hidden_sizes(model, width, layers)
     settings = Settings(
-        "gradient", model, optimizer, targets, steps, parse_size(size), points, learning_rate, seed, width, layers
+        "gradient",
+        model,
+        optimizer,
+        targets,
+        steps,
+        parse_size(size),
+        points,
+        learning_rate,
+        seed,
+        *units,
     )
     from jaxgrad.fit._blend import blend_files, save_blend
     from jaxgrad.fit._packages import check_packages

@@ -24,7 +24,7 @@ from jaxgrad.cli._training import (
     progress,
     with_duration,
 )
-from jaxgrad.fit._settings import LAYERS, POINTS, SIZE, STEPS, WIDTH, Settings, parse_size
+from jaxgrad.fit._settings import POINTS, SIZE, STEPS, Settings, hidden_sizes, parse_size
 
 __all__ = ["fit"]
 
@@ -40,8 +40,8 @@ def fit(
     points: Points = POINTS,
     learning_rate: Rate = None,
     seed: Seed = 0,
-    width: Width = WIDTH,
-    layers: Layers = LAYERS,
+    width: Width = None,
+    layers: Layers = None,
     background: Background = "white",
     out: Annotated[
         Path | None,
@@ -60,8 +60,18 @@ def fit(
 
     Exit codes: 0 when it is done, 2 when it cannot run, 130 after Ctrl-C.
     """
+    units = hidden_sizes(model, width, layers)
     settings = Settings(
-        match, model, optimizer, targets, steps, parse_size(size), points, learning_rate, seed, width, layers
+        match,
+        model,
+        optimizer,
+        targets,
+        steps,
+        parse_size(size),
+        points,
+        learning_rate,
+        seed,
+        *units,
     )
     folder = out or Path(f"{image.stem}-{match}")
     from jaxgrad.fit._fit import check_folder, decibels, fit_picture, ratios

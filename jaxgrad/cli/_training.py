@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxgrad.fit._settings import LAYERS, MATCHES, MODELS, OPTIMIZERS, POINTS, SIZE, STEPS, TARGETS, WIDTH
+from jaxgrad.fit._settings import (
+    GRID_LAYERS,
+    GRID_WIDTH,
+    LAYERS,
+    MATCHES,
+    MODELS,
+    OPTIMIZERS,
+    POINTS,
+    SIZE,
+    STEPS,
+    TARGETS,
+    WIDTH,
+)
 
 __all__ = [
     "Background",
@@ -62,9 +74,17 @@ Rate = Annotated[
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Of the first weights and of the points.")]
 Width = Annotated[
-    int, typer.Option(metavar="N", help=f"Units of a hidden layer; {WIDTH} by default.", show_default=False)
+    int | None,
+    typer.Option(
+        metavar="N",
+        help=f"Units of a hidden layer; {WIDTH} by default, {GRID_WIDTH} for grids.",
+        show_default=False,
+    ),
 ]
-Layers = Annotated[int, typer.Option(metavar="N", help=f"Hidden layers; {LAYERS} by default.", show_default=False)]
+Layers = Annotated[
+    int | None,
+    typer.Option(metavar="N", help=f"Hidden layers; {LAYERS} by default, {GRID_LAYERS} for grids.", show_default=False),
+]
 Background = Annotated[str, typer.Option(metavar="COLOUR", help="Behind what is transparent.")]
 
 

@@ -158,8 +158,11 @@ def fit_array(
         say(f"{settings.targets} targets: a perfect fit would have {decibels(targets.ceiling)}")
     field = make_field(settings, values.shape[-1], jax.random.fold_in(jax.random.key(settings.seed), 0))
     pools = {settings.match: make_pool(targets.points, targets.wanted, settings.match)}
-    if settings.match == "laplacian":
-        slope = float(np.mean(np.square(targets.pixels.gradients)))
+    slope = float(np.mean(np.square(targets.pixels.gradients)))
+    if settings.match == "laplacian" and settings.is_even:
+        # no slope across the edges to be learnt; in this norm a field of zeros is off by the picture's square slope
+        pools = {"lattice": pools["laplacian"]._replace(scale=slope)}
+    elif settings.match == "laplacian":
         points, normals = edges_of(settings.size)
         pools["edge"] = Pool(jnp.float32(points), jnp.float32(normals), slope / EDGE_WEIGHT, EDGE_PART)
     sampler = Sampler(field, settings.size)
@@ -257,7 +260,7 @@ def _lines(settings: Settings, record: dict[str, Any]) -> list[str]:
         "",
         f"{settings.size[0]} x {settings.size[1]} pixels",
         f"{settings.layers} hidden layers of {settings.width}, seed {settings.seed}",
-        *(f"  {name} {value:g}" for name, value in settings.network().items()),
+        *(f"  {name} {_shown(value)}" for name, value in settings.network().items()),
         *(f"  learning rate of {name} {rate:g}" for name, rate in _rates(settings).items()),
     ]
 
@@ -273,6 +276,11 @@ def ratios(record: dict[str, Any]) -> str:
     """Return the ratios of a fit in words; what is known up to a constant is judged after that is taken away."""
     plain = "" if record["settings"]["match"] != "value" else f"{record['psnr_none']:.2f} dB as it is, "
     return f"PSNR {plain}{record['psnr_mean']:.2f} dB mean-aligned, {record['psnr_affine']:.2f} dB affine"
+
+
+def _shown(option: Any) -> str:
+    """Return a number, or one a coordinate."""
+    return " x ".join(f"{value:g}" for value in (option if isinstance(option, tuple) else (option,)))
 
 
 def _rates(settings: Settings) -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from jaxgrad import _tree, inr, models
 from jaxgrad._natural import natural
@@ -23,6 +24,7 @@ MODULES = {
     "finer": "Finer",
     "staf": "Staf",
     "hash": "HashGrid",
+    "spline": "SplineGrid",
 }
 """The networks of `jaxgrad.models.linen`, by what the command calls them."""
 
@@ -78,7 +80,9 @@ def named(params: Any, constants: Any) -> dict[str, np.ndarray[Any, Any]]:
 def _module(settings: Settings, channels: int) -> Any:
     """Return the module of some settings."""
     kind = getattr(models.linen, MODULES[settings.model])
-    return kind(sizes=(2, *[settings.width] * settings.layers, channels), **settings.network())
+    # a hash grid's own ReLUs have no second derivative
+    smooth = {"activation": nn.gelu} if settings.model == "hash" else {}
+    return kind(sizes=(2, *[settings.width] * settings.layers, channels), **smooth, **settings.network())
 
 
 def _plain(variables: Any) -> dict[str, Any]:

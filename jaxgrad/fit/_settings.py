@@ -7,10 +7,21 @@ from typing import Any, NamedTuple
 
 from jaxgrad.verify import CannotRun
 
-__all__ = ["BLOCK", "FACTOR", "MATCHES", "MODELS", "OPTIMIZERS", "TARGETS", "Settings", "network_options", "parse_size"]
+__all__ = [
+    "BLOCK",
+    "FACTOR",
+    "MATCHES",
+    "MODELS",
+    "OPTIMIZERS",
+    "TARGETS",
+    "Settings",
+    "hidden_sizes",
+    "network_options",
+    "parse_size",
+]
 
 MATCHES = ("value", "gradient", "laplacian")
-MODELS = ("siren", "fourier", "relu", "gaussian", "wire", "finer", "staf", "hash")
+MODELS = ("siren", "fourier", "relu", "gaussian", "wire", "finer", "staf", "hash", "spline")
 OPTIMIZERS = ("muon", "adam")
 TARGETS = ("spectral", "spline", "central", "sobel")
 
@@ -34,12 +45,23 @@ LARGEST_SIZE = 8192
 """Pixels along a side; a fit of more would take days."""
 
 
+GRIDS = ("hash", "spline")
+"""Models whose numbers lie in tables; a network of `GRID_WIDTH` units and `GRID_LAYERS` layers reads them."""
+
+GRID_WIDTH, GRID_LAYERS = 64, 2
+
+TABLE_RATE, TABLE_MEMORY, TABLE_FLOOR = 1e-2, 0.99, 1e-15
+"""Of Adam on tables, whatever the network's optimizer: the rate, the decay of the squares and what is added to their
+root. An entry is touched by few points, and its gradient is small (Müller et al. 2022, section 4)."""
+
+
 class Rates(NamedTuple):
-    """Learning rates of a network: of Muon on hidden kernels, of Adam beside it, and of Adam alone."""
+    """Learning rates of a network: of Muon on hidden kernels, of Adam beside it, of Adam alone, and of its tables."""
 
     muon: float
     beside: float
     adam: float
+    table: float = TABLE_RATE
 
 
 RATES = {
@@ -50,18 +72,20 @@ RATES = {
     "fourier": Rates(3e-3, 1e-3, 1e-3),
     "relu": Rates(3e-3, 1e-3, 1e-3),
     "gaussian": Rates(1e-3, 1e-3, 1e-3),
-    "hash": Rates(3e-3, 1e-2, 1e-2),
+    "hash": Rates(1e-3, 1e-3, 1e-3),
+    "spline": Rates(1e-3, 1e-3, 1e-3),
 }
 """By network. Muon's steps have a size of their own, whatever the gradient's, so its rate is no rate of Adam's."""
 
 
-def network_options(model: str, size: int) -> dict[str, Any]:
+def network_options(model: str, shape: tuple[int, int]) -> dict[str, Any]:
     """Return what a network is given beside its sizes; frequencies grow with the pixels that they must tell apart.
 
     Args:
         model: One of `MODELS`.
-        size: Pixels along the longer side of the picture.
+        shape: Rows and columns of the picture.
     """
+    size = max(shape)
     # 90 at 256 pixels, 30 as the paper has it from 48 to 85, and less for pictures that hold no such waves
     omega = max(min(30.0, 0.625 * size), 90 * size / 256)
     options: dict[str, dict[str, Any]] = {
@@ -73,7 +97,13 @@ def network_options(model: str, size: int) -> dict[str, Any]:
         "fourier": {"frequencies": 256, "scale": max(2.0, 20 * size / 256)},
         "relu": {"octaves": max(4, round(math.log2(size)))},
         "gaussian": {"sigma": min(0.1, 0.1 * 256 / size)},
-        "hash": {"finest": max(16, size)},
+        "hash": {"finest": max(16, size), "features": 4},
+        # the edges of the picture, half a pixel beyond the outer centres: the field is even about them
+        "spline": {
+            "coarsest": 3,
+            "finest": max(16, size),
+            "edge": tuple(n / (n - 1) for n in reversed(shape)),
+        },
     }
     return options[model]
 
@@ -120,9 +150,14 @@ class Settings:
         factor = self.learning_rate / (found.muon if self.optimizer == "muon" else found.adam)
         return Rates(*(factor * rate for rate in found))
 
+    @property
+    def is_even(self) -> bool:
+        """Whether the network is even about the picture's edges, whatever its numbers are."""
+        return self.model == "spline"
+
     def network(self) -> dict[str, Any]:
         """Return the options of the network, beside its sizes."""
-        return network_options(self.model, max(self.size))
+        return network_options(self.model, self.size)
 
     def plain(self) -> dict[str, Any]:
         """Return the settings, and the numbers that follow from them, as plain data that JSON gives back unchanged."""
@@ -135,6 +170,12 @@ class Settings:
         names = {field.name for field in dataclasses.fields(cls)}
         found = {name: plain[name] for name in names}
         return cls(**found | {"size": tuple(found["size"])})
+
+
+def hidden_sizes(model: str, width: int | None, layers: int | None) -> tuple[int, int]:
+    """Return the units of a hidden layer and how many there are: those given, or the model's usual ones."""
+    usual = (GRID_WIDTH, GRID_LAYERS) if model in GRIDS else (WIDTH, LAYERS)
+    return usual[0] if width is None else width, usual[1] if layers is None else layers
 
 
 def parse_size(text: str, name: str = "--size", least: int = 2) -> tuple[int, int]:

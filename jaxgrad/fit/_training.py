@@ -10,10 +10,19 @@ import numpy as np
 import optax
 from optax.contrib import muon
 
-from jaxgrad import inr
+from jaxgrad import _tree, inr
 from jaxgrad.fit._network import Field, hidden_kernels
+from jaxgrad.fit._norms import weak_square
 from jaxgrad.fit._run import Run
-from jaxgrad.fit._settings import BLOCK, FIRST_RATE, LAST_RATE, WARM_UP, Settings
+from jaxgrad.fit._settings import (
+    BLOCK,
+    FIRST_RATE,
+    LAST_RATE,
+    TABLE_FLOOR,
+    TABLE_MEMORY,
+    WARM_UP,
+    Settings,
+)
 from jaxgrad.verify import CannotRun
 
 __all__ = ["Pool", "Progress", "State", "make_pool", "train"]
@@ -34,6 +43,25 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "laplacian": inr.laplacian_loss,
     "edge": slope_across,
 }
+
+
+def lattice_loss(
+    field_fn: Callable[..., Any], params: Any, points: Any, laplacians: Any, size: tuple[int, int], key: Any
+) -> Any:
+    """Return how far the Laplacian of an even field is off, in `weak_square`, on a lattice with the pixels' spacing.
+
+    The lattice is one of those that the pool, ``FACTOR`` times finer than the pixels, falls into.
+    """
+    finer = round((len(points) // (size[0] * size[1])) ** 0.5)
+    offset = jax.random.randint(key, (2,), 0, finer)
+
+    def drawn(pool: Any) -> Any:
+        return pool.reshape(size[0], finer, size[1], finer, -1)[:, offset[0], :, offset[1]]
+
+    at = drawn(points)
+    found = inr.coordinate_derivatives(field_fn, params, at.reshape(-1, 2), second="laplacian").laplacian
+    wanted = drawn(laplacians)
+    return weak_square(found.reshape(wanted.shape) - wanted)
 
 
 class Pool(NamedTuple):
@@ -97,10 +125,17 @@ def make_optimizer(settings: Settings, params: Any) -> Any:
         warm_up = min(WARM_UP, settings.steps // 4)
         return optax.warmup_cosine_decay_schedule(rate * FIRST_RATE, rate, warm_up, settings.steps, rate * LAST_RATE)
 
-    if settings.optimizer == "adam":
-        return optax.adam(schedule(rates.adam))
-    labels = jax.tree.map(lambda hidden: "muon" if hidden else "adam", hidden_kernels(params))
-    return optax.partition({"muon": muon(schedule(rates.muon)), "adam": optax.adam(schedule(rates.beside))}, labels)
+    parts = {
+        "hidden": muon(schedule(rates.muon)) if settings.optimizer == "muon" else optax.adam(schedule(rates.adam)),
+        "rest": optax.adam(schedule(rates.beside if settings.optimizer == "muon" else rates.adam)),
+        "table": optax.adam(schedule(rates.table), b2=TABLE_MEMORY, eps=TABLE_FLOOR),
+    }
+    hidden, paths = jax.tree.leaves(hidden_kernels(params)), _tree.leaf_paths(params)
+    labels = [
+        "table" if path == "entries" else "hidden" if inner else "rest"
+        for path, inner in zip(paths, hidden, strict=True)
+    ]
+    return optax.partition(parts, jax.tree.unflatten(jax.tree.structure(params), labels))
 
 
 def train(
@@ -127,7 +162,7 @@ def train(
     """
     optimizer = make_optimizer(settings, field.params)
     counts = {match: max(1, settings.points // pool.part) for match, pool in pools.items()}
-    block = _block(field.field_fn, optimizer, counts)
+    block = _block(field.field_fn, optimizer, counts, settings.size)
     # scales are traced: fits to other pictures run the same program
     data = {match: (pool.points, pool.targets, jnp.float32(pool.scale)) for match, pool in pools.items()}
     state, done = _fresh(field, optimizer, settings), run.last()
@@ -165,13 +200,18 @@ def _fresh(field: Field, optimizer: Any, settings: Settings) -> State:
     )
 
 
-def _block(field_fn: Callable[..., Any], optimizer: Any, counts: dict[str, int]) -> Callable[..., Any]:
+def _block(
+    field_fn: Callable[..., Any], optimizer: Any, counts: dict[str, int], size: tuple[int, int]
+) -> Callable[..., Any]:
     """Return a compiled block of steps, ``block(moving, data, length) -> (moving, losses)``."""
 
     def loss(params: Any, data: dict[str, Any], key: Any) -> Any:
         keys = jax.random.split(key, len(data))
         total = jnp.zeros((), jnp.float32)
         for drawn, (match, (points, targets, scale)) in zip(keys, data.items(), strict=True):
+            if match == "lattice":
+                total += lattice_loss(field_fn, params, points, targets, size, drawn) / scale
+                continue
             rows = jax.random.randint(drawn, (counts[match],), 0, len(points))
             total += LOSSES[match](field_fn, params, points[rows], targets[rows]) / scale
         return total

@@ -17,7 +17,7 @@ from jaxgrad.multi_loss._units import weighed
 __all__ = ["Groups", "Rule", "by_rows", "by_weights", "groups_of", "rule_of", "weights_of"]
 
 KEPT = 2
-"""Of so many losses the rows are kept and added up: for two it saves 0.3 of the FLOPs, the backward of the sum, and takes
+"""Of so many losses the rows are kept and added up: for two it saves the sum's backward, 0.3 of the FLOPs, and takes
 the memory of two trees; of more losses the rows would be most of the memory."""
 
 Groups = Sequence[Wrt] | Mapping[str, Wrt] | None
