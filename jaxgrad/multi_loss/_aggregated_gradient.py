@@ -134,7 +134,7 @@ def aggregated_gradient(
               w = \text{weighting}(G), \qquad G_{k l} = \nabla_\theta L_k \cdot \nabla_\theta L_l
 
     The Gram matrix comes first, then the weights, then ONE backward of the weighted sum, all from one forward: no more
-    than a leaf's gradients are held at a time.
+    than a leaf's gradients are held at a time. Of one or two losses the gradients are kept, and added up.
 
     Args:
         losses_fn: ``losses_fn(params, *data)`` returns ``K`` losses, as in `gradients`. Static: pass a named function.
@@ -182,8 +182,8 @@ def aggregated_gradient(
 
     Cost:
         One forward, ``K + 1`` backwards (and one for each further group, and one of the heads alone with ``shared``),
-        and the rule. The memory is that of `gram`. With ``aggregator`` ``K`` backwards, and ``K`` numbers of memory for
-        each of ``params``.
+        and the rule; of one or two losses ``K``. The memory is that of `gram`, and for two losses that of their
+        gradients. With ``aggregator`` ``K`` backwards, and ``K`` numbers of memory for each of ``params``.
 
     Example:
         >>> import jax.numpy as jnp
