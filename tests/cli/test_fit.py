@@ -358,7 +358,7 @@ def test_a_checkpoint_that_cannot_be_read_is_told(fitted, picture, tmp_path, cap
     import shutil
 
     shutil.copytree(fitted, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "steps" / "110" / "default" / "d")
+    (tmp_path / "run" / "steps" / "110" / "default" / "_METADATA").write_text("torn")
     assert call(["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL, "--resume"]) == 2
     assert_one_line(capsys, f"the checkpoint 110 in {tmp_path / 'run'} cannot be read as one of this run")
 
