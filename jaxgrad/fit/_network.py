@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxgrad import _tree, inr, models
 from jaxgrad._natural import natural
@@ -81,7 +80,7 @@ def _module(settings: Settings, channels: int) -> Any:
     """Return the module of some settings."""
     kind = getattr(models.linen, MODULES[settings.model])
     # a hash grid's own ReLUs have no second derivative
-    smooth = {"activation": nn.gelu} if settings.model == "hash" else {}
+    smooth = {"activation": jax.nn.gelu} if settings.model == "hash" else {}
     return kind(sizes=(2, *[settings.width] * settings.layers, channels), **smooth, **settings.network())
 
 

@@ -51,6 +51,7 @@ COVERED = {
     "verify.cases.families._nth": "tests/cli/test_verify.py",
     "verify.cases.families._per_example": "tests/cli/test_verify.py",
     "verify.cases.families._shift": "tests/cli/test_verify.py",
+    "verify.cases.families._shift_relatives": "tests/cli/test_verify.py",
     "verify.cases.families._shift_ready_made": "tests/cli/test_verify.py",
     "verify.cases.families._sinusoid": "tests/cli/test_verify.py",
     "verify.cases.families._siren": "tests/cli/test_verify.py",
