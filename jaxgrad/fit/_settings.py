@@ -50,7 +50,7 @@ GRIDS = ("hash", "spline")
 
 GRID_WIDTH, GRID_LAYERS = 64, 2
 
-TABLE_RATE, TABLE_MEMORY, TABLE_FLOOR = 1e-2, 0.99, 1e-15
+TABLE_RATE, TABLE_MEMORY, TABLE_FLOOR = 3e-2, 0.99, 1e-15
 """Of Adam on tables, whatever the network's optimizer: the rate, the decay of the squares and what is added to their
 root. An entry is touched by few points, and its gradient is small (Müller et al. 2022, section 4)."""
 
@@ -72,8 +72,8 @@ RATES = {
     "fourier": Rates(3e-3, 1e-3, 1e-3),
     "relu": Rates(3e-3, 1e-3, 1e-3),
     "gaussian": Rates(1e-3, 1e-3, 1e-3),
-    "hash": Rates(1e-3, 1e-3, 1e-3),
-    "spline": Rates(1e-3, 1e-3, 1e-3),
+    "hash": Rates(3e-3, 3e-3, 3e-3),
+    "spline": Rates(3e-3, 3e-3, 3e-3),
 }
 """By network. Muon's steps have a size of their own, whatever the gradient's, so its rate is no rate of Adam's."""
 
