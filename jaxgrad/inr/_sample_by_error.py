@@ -53,7 +53,7 @@ def sample_by_error(key: Key, errors: ArrayLike, count: int, *, uniform: float =
         >>> import jaxgrad
         >>> errors = jnp.array([1.0, 0.0, 3.0])
         >>> indices, weights = jaxgrad.inr.sample_by_error(jax.random.key(0), errors, 4)
-        >>> indices.tolist(), jnp.mean(weights * errors[indices]).round(4).item()
+        >>> indices.tolist(), round(jnp.mean(weights * errors[indices]).item(), 4)
         ([0, 2, 2, 2], 1.3333)
 
     References:
