@@ -110,7 +110,9 @@ def encode(points: Array, entries: Array, grid: Grid) -> Array:
     position = (points + RADIUS) * _column(grid.cells, points) + 0.5
     # floor, which rounds down below 0 too; float32 may round a point at the end into the cell behind the last
     last = _column([n - 2 for n in grid.vertices], points)
-    cell = jnp.clip(jnp.floor(jax.lax.stop_gradient(position)), 0, last)
+    # computed once: where XLA computes it anew for the weights and for the rows, it may round differently, and a point
+    # between two cells would have the weights of one and the rows of the other
+    cell = jax.lax.optimization_barrier(jnp.clip(jnp.floor(jax.lax.stop_gradient(position)), 0, last))
     place = position - cell
     smooth = (place * place * (3 - 2 * place))[..., None, :]
     bits = np.array(list(itertools.product((0, 1), repeat=grid.coordinates)), np.uint32)

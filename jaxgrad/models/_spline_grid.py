@@ -87,7 +87,9 @@ def _level(position: Array, table: Array, cells: int) -> Array:
     """Return one level's features of points, whose positions are given in cells from the first edge."""
     count, coordinates = position.shape
     # float32 may round a point at the last edge into the cell behind it, which is that mirrored: the same numbers
-    cell = jnp.floor(jax.lax.stop_gradient(position))
+    # computed once: where XLA computes it anew for the shares and for the rows, it may round differently, and a point
+    # between two cells would have the shares of one and the rows of the other
+    cell = jax.lax.optimization_barrier(jnp.floor(jax.lax.stop_gradient(position)))
     shares = _pieces(position - cell)
     weight, row = jnp.ones((count, 1), position.dtype), jnp.zeros((count, 1), jnp.int32)
     for axis in range(coordinates):
