@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -46,7 +47,8 @@ def derivatives_at_pixels(samples: Array, axis: int, spacing: float) -> tuple[Ar
 
 def basis(places: Array, size: int, spacing: ArrayLike) -> Basis:
     """Return the B-splines around places that are counted in pixels: 0 and ``size - 1`` are the outer centres."""
-    first = jnp.floor(places)
+    # computed once: computed anew for the numbers and for the rows, it may round differently between two pixels
+    first = jax.lax.optimization_barrier(jnp.floor(places))
     t = places - first
     s = 1 - t
     values = [s**3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (3 * s**3 - 6 * s**2 + 4) / 6, t**3 / 6]
