@@ -17,7 +17,7 @@ from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._inner_products import of_rows
 from jaxgrad.multi_loss._linearize import linearize
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._rules import Rule, rule_of, weights_of
+from jaxgrad.multi_loss._rules import Rule, rule_of, weighted, weights_of
 
 __all__ = ["MomentumState", "init_momentum", "momentum_gradients"]
 
@@ -234,9 +234,4 @@ def _combined(rule: Rule, rows: Tree, state: Tree) -> tuple[Tree, Tree]:
     if rule.weighting is None:
         return rule.aggregator(rows, **rule.options), state
     weights, after = weights_of(rule, of_rows(rows), state)
-
-    def weighted(leaf: Array) -> Array:
-        kept = _tree.accumulator(leaf.dtype)
-        return jnp.tensordot(weights.astype(kept), leaf.astype(kept), 1).astype(leaf.dtype)
-
-    return jax.tree.map(weighted, rows), after
+    return jax.tree.map(lambda leaf: weighted(weights, leaf), rows), after

@@ -14,7 +14,7 @@ from jaxgrad.multi_loss._linearize import Linearized
 from jaxgrad.multi_loss._rows import Blocks, filled
 from jaxgrad.multi_loss._units import weighed
 
-__all__ = ["Groups", "Rule", "by_rows", "by_weights", "groups_of", "rule_of", "weights_of"]
+__all__ = ["Groups", "Rule", "by_rows", "by_weights", "groups_of", "rule_of", "weighted", "weights_of"]
 
 KEPT = 2
 """Of so many losses the rows are kept and added up: for two it saves the sum's backward, 0.3 of the FLOPs, and takes
@@ -119,7 +119,7 @@ def by_weights(
         weights, after = weights_of(rule, products, before)
         pulled = None if start.count <= KEPT else start.combined(weights)
         for i in places:
-            found[i] = _weighted(start, i, rows[i], weights) if pulled is None else pulled[i]
+            found[i] = weighted(weights, filled(start, i, rows[i])) if pulled is None else pulled[i]
         beside.append((products.gram(), weights, after))
     if not parts.asked:
         return found, beside[0]
@@ -127,11 +127,10 @@ def by_weights(
     return found, (jnp.stack(grams), jnp.stack(shares), after if rule.has_state else None)
 
 
-def _weighted(start: Linearized, i: int, mine: Blocks, weights: Array) -> Array:
-    """Return the weighted sum of the rows of leaf ``i``; for 16 bits, added up in float32."""
-    rows = filled(start, i, mine)
-    wide = _tree.widened(rows)
-    return jnp.tensordot(weights.astype(wide.dtype), wide, axes=1).astype(rows.dtype)
+def weighted(weights: Array, rows: Array) -> Array:
+    """Return the weighted sum of the rows of a leaf; of 16 bits they are added up in float32."""
+    kept = _tree.accumulator(rows.dtype)
+    return jnp.tensordot(weights.astype(kept), rows.astype(kept), 1).astype(rows.dtype)
 
 
 def by_rows(rule: Rule, start: Linearized, parts: Parts, rows: list[Blocks], active: Tree) -> Slopes:
