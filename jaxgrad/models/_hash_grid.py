@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad._types import Array
+from jaxgrad.inr._engine._spline import cell_of
 
-__all__ = ["Grid", "encode", "make_grid"]
+__all__ = ["Grid", "check_levels", "encode", "make_grid"]
 
 PRIMES = (1, 2654435761, 805459861)
 """The multipliers of the hash, one a coordinate (Müller et al. 2022, section 3, equation 4)."""
@@ -49,6 +50,21 @@ class Grid(NamedTuple):
         return sum(self.rows)
 
 
+def check_levels(what: str, coordinates: int, levels: int, coarsest: int, finest: int) -> None:
+    """Refuse numbers that make no levels.
+
+    Raises:
+        ValueError: With those that do.
+    """
+    if coordinates not in (1, 2, 3):
+        message = f"{what} takes points of 1, 2 or 3 coordinates; sizes starts with {coordinates}"
+        raise ValueError(message)
+    if levels < 1 or not 1 <= coarsest <= finest:
+        got = f"levels={levels}, coarsest={coarsest}, finest={finest}"
+        message = f"levels and coarsest must be at least 1, and finest at least coarsest; got {got}"
+        raise ValueError(message)
+
+
 def make_grid(coordinates: int, levels: int, table_size: int, coarsest: int, finest: int) -> Grid:
     """Lay out the levels, whose resolutions grow by one factor (Müller et al. 2022, equations 2 and 3).
 
@@ -62,13 +78,7 @@ def make_grid(coordinates: int, levels: int, table_size: int, coarsest: int, fin
     Raises:
         ValueError: If a number makes no grid.
     """
-    if coordinates not in (1, 2, 3):
-        message = f"a hash grid takes points of 1, 2 or 3 coordinates; sizes starts with {coordinates}"
-        raise ValueError(message)
-    if levels < 1 or not 1 <= coarsest <= finest:
-        got = f"levels={levels}, coarsest={coarsest}, finest={finest}"
-        message = f"levels and coarsest must be at least 1, and finest at least coarsest; got {got}"
-        raise ValueError(message)
+    check_levels("a hash grid", coordinates, levels, coarsest, finest)
     if table_size < SMALLEST_TABLE or table_size & (table_size - 1):
         message = f"table_size must be a power of two, {SMALLEST_TABLE} at the least; got {table_size}"
         raise ValueError(message)
@@ -110,9 +120,7 @@ def encode(points: Array, entries: Array, grid: Grid) -> Array:
     position = (points + RADIUS) * _column(grid.cells, points) + 0.5
     # floor, which rounds down below 0 too; float32 may round a point at the end into the cell behind the last
     last = _column([n - 2 for n in grid.vertices], points)
-    # computed once: where XLA computes it anew for the weights and for the rows, it may round differently, and a point
-    # between two cells would have the weights of one and the rows of the other
-    cell = jax.lax.optimization_barrier(jnp.clip(jnp.floor(jax.lax.stop_gradient(position)), 0, last))
+    cell = jnp.clip(cell_of(position), 0, last)
     place = position - cell
     smooth = (place * place * (3 - 2 * place))[..., None, :]
     bits = np.array(list(itertools.product((0, 1), repeat=grid.coordinates)), np.uint32)

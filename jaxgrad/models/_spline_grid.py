@@ -5,11 +5,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad._types import Array
+from jaxgrad.inr._engine._spline import cell_of, pieces
+from jaxgrad.models._hash_grid import check_levels
 
 __all__ = ["SMALL", "SplineLevels", "encode", "make_levels"]
 
@@ -40,13 +41,7 @@ def make_levels(
         ValueError: If a number makes no grid.
     """
     edges = (edge,) * coordinates if isinstance(edge, int | float) else tuple(edge)
-    if coordinates not in (1, 2, 3):
-        message = f"a grid of splines takes points of 1, 2 or 3 coordinates; sizes starts with {coordinates}"
-        raise ValueError(message)
-    if levels < 1 or not 1 <= coarsest <= finest:
-        got = f"levels={levels}, coarsest={coarsest}, finest={finest}"
-        message = f"levels and coarsest must be at least 1, and finest at least coarsest; got {got}"
-        raise ValueError(message)
+    check_levels("a grid of splines", coordinates, levels, coarsest, finest)
     if len(edges) != coordinates or not all(0 < e < math.inf for e in edges):
         message = f"edge must be a positive number, or {coordinates} of them; got {edge}"
         raise ValueError(message)
@@ -87,10 +82,8 @@ def _level(position: Array, table: Array, cells: int) -> Array:
     """Return one level's features of points, whose positions are given in cells from the first edge."""
     count, coordinates = position.shape
     # float32 may round a point at the last edge into the cell behind it, which is that mirrored: the same numbers
-    # computed once: where XLA computes it anew for the shares and for the rows, it may round differently, and a point
-    # between two cells would have the shares of one and the rows of the other
-    cell = jax.lax.optimization_barrier(jnp.floor(jax.lax.stop_gradient(position)))
-    shares = _pieces(position - cell)
+    cell = cell_of(position)
+    shares = pieces(position - cell)
     weight, row = jnp.ones((count, 1), position.dtype), jnp.zeros((count, 1), jnp.int32)
     for axis in range(coordinates):
         vertex = _mirrored(cell[:, axis].astype(jnp.int32)[:, None] + np.arange(-1, 3, dtype=np.int32)[None], cells)
@@ -98,13 +91,6 @@ def _level(position: Array, table: Array, cells: int) -> Array:
         row = (row[:, :, None] + vertex[:, None, :] * np.int32((cells + 1) ** axis)).reshape(count, -1)
     corners = table.at[row].get(mode="promise_in_bounds").astype(position.dtype)
     return jnp.einsum("nk,nkf->nf", weight, corners)
-
-
-def _pieces(t: Array) -> Array:
-    """Return the values at ``t`` in [0, 1] of the four B-splines that are not 0 in a cell, along a new last axis."""
-    s = 1 - t
-    inner = [(4 - 6 * u**2 + 3 * u**3) / 6 for u in (t, s)]
-    return jnp.stack([s**3 / 6, *inner, t**3 / 6], axis=-1)
 
 
 def _mirrored(vertex: Array, cells: int) -> Array:

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxgrad._types import Array
 from jaxgrad.inr._engine import _waves
 
-__all__ = ["Basis", "basis", "derivatives_at_pixels", "weights_of"]
+__all__ = ["Basis", "basis", "cell_of", "derivatives_at_pixels", "pieces", "weights_of"]
 
 
 class Basis(NamedTuple):
@@ -45,13 +45,27 @@ def derivatives_at_pixels(samples: Array, axis: int, spacing: float) -> tuple[Ar
     return (after - before) / (2 * spacing), (after - 2 * weights + before) / spacing**2
 
 
+def cell_of(places: Array) -> Array:
+    """Return the whole number below each place, a constant to derivatives.
+
+    It is computed once. Where XLA computes it anew, for the numbers that are read there and for what they are
+    multiplied by, it may round differently, and a place between two cells gets the numbers of one and the factors of
+    the other.
+    """
+    return jax.lax.optimization_barrier(jnp.floor(jax.lax.stop_gradient(places)))
+
+
+def pieces(t: Array) -> Array:
+    """Return the values at ``t`` in [0, 1] of the four B-splines that are not 0 in a cell, along a new last axis."""
+    s = 1 - t
+    return jnp.stack([s**3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (3 * s**3 - 6 * s**2 + 4) / 6, t**3 / 6], -1)
+
+
 def basis(places: Array, size: int, spacing: ArrayLike) -> Basis:
     """Return the B-splines around places that are counted in pixels: 0 and ``size - 1`` are the outer centres."""
-    # computed once: computed anew for the numbers and for the rows, it may round differently between two pixels
-    first = jax.lax.optimization_barrier(jnp.floor(places))
+    first = cell_of(places)
     t = places - first
     s = 1 - t
-    values = [s**3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (3 * s**3 - 6 * s**2 + 4) / 6, t**3 / 6]
     slopes = [-(s**2) / 2, (3 * t**2 - 4 * t) / 2, (4 * s - 3 * s**2) / 2, t**2 / 2]
     curvatures = [s, 3 * t - 2, 3 * s - 2, t]
     around = jnp.stack([first.astype(jnp.int32) + i for i in (-1, 0, 1, 2)], -1)
@@ -59,7 +73,7 @@ def basis(places: Array, size: int, spacing: ArrayLike) -> Basis:
     folded = jnp.mod(around, 2 * size)
     return Basis(
         jnp.minimum(folded, 2 * size - 1 - folded),
-        jnp.stack(values, -1),
+        pieces(t),
         jnp.stack(slopes, -1) / spacing,
         jnp.stack(curvatures, -1) / spacing**2,
     )
