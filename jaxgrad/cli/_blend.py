@@ -76,8 +76,9 @@ def blend(
         seed,
         *units,
     )
-    from jaxgrad.fit._blend import blend_files, save_blend
+    from jaxgrad.fit._blend import blend_files
     from jaxgrad.fit._packages import check_packages
+    from jaxgrad.fit._panel import save_picture
     from jaxgrad.fit._picture import check_file
 
     check_packages()
@@ -86,7 +87,7 @@ def blend(
     check_picture_name(out)
     with progress() as (tell, say):
         values = attempt(lambda: blend_files(first, second, mask, settings, background=background, tell=tell, say=say))
-    attempt(lambda: save_blend(out, values))
+    attempt(lambda: save_picture(out, values))
     with standard_output():
         sys.stdout.write(f"{settings.size[0]} x {settings.size[1]} pixels are in {out}\n")
     return AGREE

@@ -23,7 +23,7 @@ from jaxgrad.fit._run import Run
 from jaxgrad.fit._settings import Settings
 from jaxgrad.verify import CannotRun
 
-__all__ = ["blend_arrays", "blend_files", "mask_of", "save_blend"]
+__all__ = ["blend_arrays", "blend_files", "mask_of"]
 
 BORDER = 2
 """How many pixels deep the border is along which the first picture's values hold."""
@@ -149,7 +149,9 @@ def blend_arrays(
 
 def _ratio(found: Any, wanted: Any) -> float:
     """Return a PSNR; NaN where nothing is compared."""
-    return float(-10 * np.log10(np.mean((found - wanted) ** 2))) if wanted.size else float("nan")
+    from jaxgrad import inr
+
+    return float(inr.psnr(found, np.float32(wanted))) if wanted.size else float("nan")
 
 
 def _pixels_of(points: Any, size: tuple[int, int]) -> tuple[Any, Any]:
@@ -159,17 +161,3 @@ def _pixels_of(points: Any, size: tuple[int, int]) -> tuple[Any, Any]:
         return np.clip(np.floor((coordinate + 1) * (count - 1) / 2 + 0.5).astype(int), 0, count - 1)
 
     return index(points[:, 1], size[0]), index(points[:, 0], size[1])
-
-
-def save_blend(path: Path, values: Any) -> None:
-    """Save what was made.
-
-    Raises:
-        CannotRun: If the disk refuses.
-    """
-    from jaxgrad.fit._panel import save_picture
-
-    try:
-        save_picture(path, values)
-    except OSError as error:
-        raise CannotRun(str(error)) from error

@@ -146,25 +146,17 @@ def fit_array(
         CannotRun: If there is nothing to fit, the loss becomes NaN or the disk refuses.
     """
     import jax
-    import jax.numpy as jnp
 
     from jaxgrad.fit._network import Sampler, make_field
     from jaxgrad.fit._quality import measures
-    from jaxgrad.fit._targets import edges_of, targets_of
-    from jaxgrad.fit._training import Pool, make_pool, train
+    from jaxgrad.fit._targets import targets_of
+    from jaxgrad.fit._training import train
 
     targets = targets_of(values, settings)
     if settings.match != "value":
         say(f"{settings.targets} targets: a perfect fit would have {decibels(targets.ceiling)}")
     field = make_field(settings, values.shape[-1], jax.random.fold_in(jax.random.key(settings.seed), 0))
-    pools = {settings.match: make_pool(targets.points, targets.wanted, settings.match)}
-    slope = float(np.mean(np.square(targets.pixels.gradients)))
-    if settings.match == "laplacian" and settings.is_even:
-        # no slope across the edges to be learnt; in this norm a field of zeros is off by the picture's square slope
-        pools = {"lattice": pools["laplacian"]._replace(scale=slope)}
-    elif settings.match == "laplacian":
-        points, normals = edges_of(settings.size)
-        pools["edge"] = Pool(jnp.float32(points), jnp.float32(normals), slope / EDGE_WEIGHT, EDGE_PART)
+    pools = _pools(targets, settings)
     sampler = Sampler(field, settings.size)
     align = "none" if settings.match == "value" else "mean"
     state = train(
@@ -185,6 +177,29 @@ def fit_array(
     wanted = np.asarray(targets.pixels.gradients).reshape(gradient.shape)
     judged = measures(found + offset, values, gradient, wanted)
     return Fitted(field, offset, found + offset, gradient, judged, state, targets)
+
+
+def _pools(targets: Any, settings: Settings) -> dict[str, Any]:
+    """Return what a fit draws from, by what is matched there.
+
+    A Laplacian needs a condition along the edges, where the picture's even field has no slope across: a network that is
+    even has it, and is fitted on whole lattices; any other draws points there too.
+    """
+    import jax.numpy as jnp
+
+    from jaxgrad.fit._targets import edges_of
+    from jaxgrad.fit._training import Pool, make_pool
+
+    pool = make_pool(targets.points, targets.wanted, settings.match)
+    if settings.match != "laplacian":
+        return {settings.match: pool}
+    slope = float(np.mean(np.square(targets.pixels.gradients)))
+    if settings.is_even:
+        # in the norm of lattices a field of zeros is off by the picture's square slope
+        return {"lattice": pool._replace(scale=slope)}
+    points, normals = edges_of(settings.size)
+    edge = Pool(jnp.float32(points), jnp.float32(normals), slope / EDGE_WEIGHT, EDGE_PART)
+    return {"laplacian": pool, "edge": edge}
 
 
 def _record(about: dict[str, Any], picture: Picture, fitted: Fitted) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxgrad import _tree, inr, models
 from jaxgrad._natural import natural
-from jaxgrad.fit._settings import Settings
+from jaxgrad.fit._settings import Settings, edges
 from jaxgrad.verify import CannotRun
 
 __all__ = ["Field", "Sampler", "field_of", "hidden_kernels", "make_field", "named", "pixel_points"]
@@ -120,13 +120,11 @@ def pixel_points(size: tuple[int, int], fitted: tuple[int, int], rows: slice = s
     The fitted picture's first and last centres lie at -1 and 1, so its edges at half a pixel beyond: those are what
     the two sizes share. Of shape ``(H * W, 2)``, x first.
     """
-
-    def centres(count: int, old: int) -> Any:
-        edge = old / (old - 1)
-        return edge * ((2 * np.arange(count) + 1) / count - 1)
-
-    x, y = centres(size[1], fitted[1]), centres(size[0], fitted[0])[rows]
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
+    x, y = (
+        edge * ((2 * np.arange(count) + 1) / count - 1)
+        for edge, count in zip(edges(fitted), reversed(size), strict=True)
+    )
+    return np.stack(np.meshgrid(x, y[rows]), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
 class Sampler:

@@ -1,9 +1,9 @@
 """A norm in which residuals of a Laplacian weigh as much as those of a gradient."""
 
 import jax.numpy as jnp
-import numpy as np
 
 from jaxgrad._types import Array
+from jaxgrad.inr._engine import _waves
 
 __all__ = ["weak_square"]
 
@@ -23,22 +23,13 @@ def weak_square(residuals: Array) -> Array:
     Returns:
         The square, of shape ``()``.
     """
-    height, width, _ = residuals.shape
-    rows, columns = _cosines(height, residuals.dtype), _cosines(width, residuals.dtype)
-    waves = jnp.einsum("kh,hwc,lw->klc", rows, residuals, columns)
-    square = _numbers(height)[:, None] ** 2 + _numbers(width)[None, :] ** 2
+    amplitudes = _waves.cosines(_waves.cosines(residuals, 0), 1)
+    sizes = residuals.shape[:2]
+    # neighbours of a lattice lie as far apart as pixels, whose outer centres are 2 apart
+    square = sum(_waves.frequencies(n, 2 / (n - 1), axis, residuals) ** 2 for axis, n in enumerate(sizes))
+    # over the centres a wave has the mean square 1/2 along an axis, and what is constant 1
+    halves = (jnp.where(jnp.arange(n) == 0, 1, 0.5).astype(residuals.dtype) for n in sizes)
+    down, across = (_waves.along(half, axis, 3) for axis, half in enumerate(halves))
     # the constant has no Laplacian, and counts for nothing
-    weights = np.divide(1, square, out=np.zeros_like(square), where=square > 0)
-    return jnp.mean(waves**2 * jnp.asarray(weights, residuals.dtype)[:, :, None])
-
-
-def _cosines(size: int, dtype: np.dtype) -> Array:
-    """Return the matrix of the orthonormal cosine transform."""
-    order = np.arange(size)[:, None]
-    waves = np.cos(np.pi * order * (np.arange(size)[None, :] + 0.5) / size) * np.where(order == 0, 1, 2**0.5)
-    return jnp.asarray(waves / size**0.5, dtype)
-
-
-def _numbers(size: int) -> np.ndarray:
-    """Return the wave numbers: ``pi k`` a domain, which is 2 n / (n - 1) long where the outer centres are 2 apart."""
-    return np.pi * np.arange(size) * (size - 1) / (2 * size)
+    weights = down * across / jnp.where(square > 0, square, jnp.inf)
+    return jnp.sum(weights * amplitudes**2) / residuals.shape[-1]

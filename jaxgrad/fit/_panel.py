@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgrad.verify import _files
+from jaxgrad.verify import CannotRun, _files
 
 __all__ = ["Panel", "as_colours", "draw_panel", "save_picture"]
 
@@ -113,7 +113,7 @@ def save_picture(path: Path, values: Any) -> None:
     A PNG or TIFF of one channel has 16 bits; other pictures have 8.
 
     Raises:
-        OSError: As the system gave it.
+        CannotRun: If the disk refuses.
     """
     from PIL import Image
 
@@ -123,4 +123,7 @@ def save_picture(path: Path, values: Any) -> None:
         image = Image.fromarray(np.round(shown[..., 0] * 65535).astype(np.uint16))
     else:
         image = Image.fromarray(np.round((shown[..., 0] if shown.shape[-1] == 1 else shown) * 255).astype(np.uint8))
-    _files.write_atomically(path, lambda file: image.save(file, format=form))
+    try:
+        _files.write_atomically(path, lambda file: image.save(file, format=form))
+    except OSError as error:
+        raise CannotRun(str(error)) from error

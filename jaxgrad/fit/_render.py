@@ -80,8 +80,5 @@ def render(folder: Path, size: str, out: Path | None) -> tuple[Path, tuple[int, 
     from jaxgrad.fit._panel import save_picture
 
     values = Sampler(field, settings.size, (height, width)).values(field.params)
-    try:
-        save_picture(path, values + offset)
-    except OSError as error:
-        raise CannotRun(str(error)) from error
+    save_picture(path, values + offset)
     return path, (height, width), settings

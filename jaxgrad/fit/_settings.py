@@ -15,6 +15,7 @@ __all__ = [
     "OPTIMIZERS",
     "TARGETS",
     "Settings",
+    "edges",
     "hidden_sizes",
     "network_options",
     "parse_size",
@@ -78,6 +79,12 @@ RATES = {
 """By network. Muon's steps have a size of their own, whatever the gradient's, so its rate is no rate of Adam's."""
 
 
+def edges(shape: tuple[int, int]) -> tuple[float, ...]:
+    """Return where a picture of some rows and columns ends along x and y: half a pixel beyond its outer centres."""
+    # which lie at -1 and 1, n - 1 pixels apart
+    return tuple(n / (n - 1) for n in reversed(shape))
+
+
 def network_options(model: str, shape: tuple[int, int]) -> dict[str, Any]:
     """Return what a network is given beside its sizes; frequencies grow with the pixels that they must tell apart.
 
@@ -98,11 +105,11 @@ def network_options(model: str, shape: tuple[int, int]) -> dict[str, Any]:
         "relu": {"octaves": max(4, round(math.log2(size)))},
         "gaussian": {"sigma": min(0.1, 0.1 * 256 / size)},
         "hash": {"finest": max(16, size), "features": 4},
-        # the edges of the picture, half a pixel beyond the outer centres: the field is even about them
+        # the field is even about the edges of the picture
         "spline": {
             "coarsest": 3,
             "finest": max(16, size),
-            "edge": tuple(n / (n - 1) for n in reversed(shape)),
+            "edge": edges(shape),
         },
     }
     return options[model]

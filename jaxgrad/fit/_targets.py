@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import inr
-from jaxgrad.fit._settings import FACTOR, Settings
+from jaxgrad.fit._settings import FACTOR, Settings, edges
 
 __all__ = ["Targets", "at_pixels", "edges_of", "pool_of", "targets_of"]
 
@@ -53,14 +53,12 @@ def edges_of(size: tuple[int, int]) -> tuple[Any, Any]:
     across its edges, which leaves the constant alone.
     """
     height, width = size
-    # half a pixel beyond the outer centres, which lie at -1 and 1
-    edges = np.array([width / (width - 1), height / (height - 1)])
-    sides = []
+    ends, sides = edges(size), []
     for axis, count in ((0, height), (1, width)):
-        along = edges[1 - axis] * ((2 * np.arange(FACTOR * count) + 1) / (FACTOR * count) - 1)
+        along = ends[1 - axis] * ((2 * np.arange(FACTOR * count) + 1) / (FACTOR * count) - 1)
         for sign in (-1, 1):
             side = np.empty((len(along), 2))
-            side[:, axis], side[:, 1 - axis] = sign * edges[axis], along
+            side[:, axis], side[:, 1 - axis] = sign * ends[axis], along
             sides.append((side, np.broadcast_to(np.eye(2)[axis], side.shape)))
     points, normals = (np.concatenate(parts) for parts in zip(*sides, strict=True))
     return points, normals

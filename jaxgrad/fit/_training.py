@@ -1,5 +1,7 @@
 """Training a field: pools of targets, losses of size 1, two optimizers in one, and blocks of steps in one program."""
 
+import functools
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -37,31 +39,27 @@ def slope_across(field_fn: Callable[..., Any], params: Any, points: Any, normals
     return jnp.mean(jnp.sum(slopes * normals[:, None, :], axis=-1) ** 2)
 
 
+def lattice_loss(size: tuple[int, int], field_fn: Callable[..., Any], params: Any, points: Any, laplacians: Any) -> Any:
+    """Return how far the Laplacian of an even field is off on a lattice of ``size``, in `weak_square`."""
+    found = inr.coordinate_derivatives(field_fn, params, points, second="laplacian").laplacian
+    return weak_square((found - laplacians).reshape(*size, -1))
+
+
+def lattice_rows(key: Any, size: tuple[int, int], count: int) -> Any:
+    """Return which of the ``count`` points of a pool make one of the lattices of ``size`` that it falls into."""
+    height, width = size
+    finer = math.isqrt(count // (height * width))
+    down, right = jax.random.randint(key, (2,), 0, finer)
+    rows = (finer * jnp.arange(height) + down)[:, None] * (finer * width)
+    return (rows + finer * jnp.arange(width)[None] + right).reshape(-1)
+
+
 LOSSES: dict[str, Callable[..., Any]] = {
     "value": inr.value_loss,
     "gradient": inr.gradient_loss,
     "laplacian": inr.laplacian_loss,
     "edge": slope_across,
 }
-
-
-def lattice_loss(
-    field_fn: Callable[..., Any], params: Any, points: Any, laplacians: Any, size: tuple[int, int], key: Any
-) -> Any:
-    """Return how far the Laplacian of an even field is off, in `weak_square`, on a lattice with the pixels' spacing.
-
-    The lattice is one of those that the pool, ``FACTOR`` times finer than the pixels, falls into.
-    """
-    finer = round((len(points) // (size[0] * size[1])) ** 0.5)
-    offset = jax.random.randint(key, (2,), 0, finer)
-
-    def drawn(pool: Any) -> Any:
-        return pool.reshape(size[0], finer, size[1], finer, -1)[:, offset[0], :, offset[1]]
-
-    at = drawn(points)
-    found = inr.coordinate_derivatives(field_fn, params, at.reshape(-1, 2), second="laplacian").laplacian
-    wanted = drawn(laplacians)
-    return weak_square(found.reshape(wanted.shape) - wanted)
 
 
 class Pool(NamedTuple):
@@ -204,16 +202,19 @@ def _block(
     field_fn: Callable[..., Any], optimizer: Any, counts: dict[str, int], size: tuple[int, int]
 ) -> Callable[..., Any]:
     """Return a compiled block of steps, ``block(moving, data, length) -> (moving, losses)``."""
+    losses = LOSSES | {"lattice": functools.partial(lattice_loss, size)}
+
+    def rows_of(key: Any, match: str, pool: int) -> Any:
+        return (
+            lattice_rows(key, size, pool) if match == "lattice" else jax.random.randint(key, (counts[match],), 0, pool)
+        )
 
     def loss(params: Any, data: dict[str, Any], key: Any) -> Any:
         keys = jax.random.split(key, len(data))
         total = jnp.zeros((), jnp.float32)
         for drawn, (match, (points, targets, scale)) in zip(keys, data.items(), strict=True):
-            if match == "lattice":
-                total += lattice_loss(field_fn, params, points, targets, size, drawn) / scale
-                continue
-            rows = jax.random.randint(drawn, (counts[match],), 0, len(points))
-            total += LOSSES[match](field_fn, params, points[rows], targets[rows]) / scale
+            rows = rows_of(drawn, match, len(points))
+            total += losses[match](field_fn, params, points[rows], targets[rows]) / scale
         return total
 
     def step(moving: Any, data: dict[str, Any]) -> tuple[Any, Any]:
@@ -227,9 +228,9 @@ def _block(
     def block(moving: Any, data: dict[str, Any], length: Any) -> tuple[Any, Any]:
         # the number of steps is traced: the last block, which may be shorter, runs the same program
         def one(number: Any, carried: Any) -> Any:
-            inner, losses = carried
+            inner, seen = carried
             inner, value = step(inner, data)
-            return inner, losses.at[number].set(value)
+            return inner, seen.at[number].set(value)
 
         return jax.lax.fori_loop(0, length, one, (moving, jnp.full(BLOCK, jnp.nan, jnp.float32)))
 

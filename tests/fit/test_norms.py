@@ -8,7 +8,7 @@ from jaxgrad import inr
 from jaxgrad.fit._norms import weak_square
 from jaxgrad.fit._settings import Settings
 from jaxgrad.fit._targets import targets_of
-from jaxgrad.fit._training import lattice_loss
+from jaxgrad.fit._training import lattice_loss, lattice_rows
 
 SIZE = (7, 10)
 
@@ -42,8 +42,8 @@ def test_the_lattice_of_a_pool_is_one_of_the_finer_grids_points_and_its_targets(
         return scale * inr.targets_at(jnp.asarray(image, jnp.float32), points, channels=1).values
 
     def loss(scale, key):
-        points, laplacians = jnp.asarray(pool.points), jnp.asarray(pool.wanted)
-        return lattice_loss(exact, scale, points, laplacians, SIZE, key)
+        rows = lattice_rows(key, SIZE, len(pool.points))
+        return lattice_loss(SIZE, exact, scale, jnp.asarray(pool.points)[rows], jnp.asarray(pool.wanted)[rows])
 
     for seed in (0, 3):
         key = jax.random.key(seed)
