@@ -194,7 +194,7 @@ def _pools(targets: Any, settings: Settings) -> dict[str, Any]:
     if settings.match != "laplacian":
         return {settings.match: pool}
     slope = float(np.mean(np.square(targets.pixels.gradients)))
-    if settings.is_even:
+    if settings.on_lattices:
         # in the norm of lattices a field of zeros is off by the picture's square slope
         return {"lattice": pool._replace(scale=slope)}
     points, normals = edges_of(settings.size)
@@ -271,7 +271,7 @@ def _lines(settings: Settings, record: dict[str, Any]) -> list[str]:
         f"SSIM {record['ssim']:.4f}",
         f"relative L2 error of the gradient {record['gradient_error']:.4f}",
         f"loss {record['loss']:.3e}",
-        f"{record['steps']} steps of {settings.points} points in {record['seconds']:.0f} s",
+        f"{record['steps']} steps of {settings.drawn} points in {record['seconds']:.0f} s",
         "",
         f"{settings.size[0]} x {settings.size[1]} pixels",
         f"{settings.layers} hidden layers of {settings.width}, seed {settings.seed}",

@@ -158,9 +158,14 @@ class Settings:
         return Rates(*(factor * rate for rate in found))
 
     @property
-    def is_even(self) -> bool:
-        """Whether the network is even about the picture's edges, whatever its numbers are."""
-        return self.model == "spline"
+    def on_lattices(self) -> bool:
+        """Whether a step takes a whole lattice of points: by Laplacian, where the network is even about the edges."""
+        return self.match == "laplacian" and self.model == "spline"
+
+    @property
+    def drawn(self) -> int:
+        """Points that a step takes."""
+        return self.size[0] * self.size[1] if self.on_lattices else self.points
 
     def network(self) -> dict[str, Any]:
         """Return the options of the network, beside its sizes."""
