@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array
 
-__all__ = ["UnitRows", "checked", "finished", "of_unit_rows", "rounding", "usable"]
+__all__ = ["UnitRows", "checked", "finished", "meant", "of_unit_rows", "rounding", "usable"]
 
 
 def rounding(matrix: Array) -> float:
@@ -40,6 +40,15 @@ def checked(gram: ArrayLike) -> Array:
         raise ValueError(message)
     matrix = _tree.widened(matrix)
     return (matrix + matrix.T) / 2
+
+
+def meant(matrix: Array, sensible: Array) -> Array:
+    """Return a Gram matrix, all NaN where the options of a rule are numbers that it has no answer for.
+
+    A traced NaN, or a negative radius, is seen at run time alone, and a comparison with NaN is false: what it decides
+    would be decided without a word.
+    """
+    return jnp.where(jnp.all(sensible), matrix, jnp.full_like(matrix, jnp.nan))
 
 
 def finished(weights: Array, matrix: Array, gram: ArrayLike) -> Array:
