@@ -55,7 +55,7 @@ def degenerate(seed):
     return thin, opposite
 
 
-@pytest.mark.parametrize("seed", [0, 9, 109])
+@pytest.mark.parametrize("seed", [2, 12, 16, 23, 64, 82, 87])
 def test_many_rows_that_depend_on_each_other(seed):
     """The search for the level ended at the mean itself, or far out of the ball.
 
