@@ -80,7 +80,7 @@ def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
     def update(gram: ArrayLike, state: GradVacState, *, key: Key) -> tuple[Array, GradVacState]:
         _check.key(key, "key")
         matrix = meant(gram_of(gram, len(state.cosines)), jnp.asarray(beta) >= 0)
-        unit, kept = of_unit_rows(matrix), state.cosines.dtype
+        unit, kept = of_unit_rows(matrix).moving(), state.cosines.dtype
         # every v in units of its gradient, on gradients of length 1: no length enters
         turned, means = jax.vmap(_turned, (None, 0, 0, 0, None))(
             unit.cosines.astype(kept),

@@ -85,7 +85,7 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
         squares = share * state.squares + (1 - share) * jnp.diagonal(matrix).astype(kept)
         after = PcdState(squares, state.step + 1)
         usual = jnp.sqrt(squares / (1 - share ** after.step.astype(kept))).astype(matrix.dtype)
-        weights = _weights(of_unit_rows(matrix), usual, asked)
+        weights = _weights(of_unit_rows(matrix).moving(), usual, asked)
         return finished(weights, matrix, gram), unless_sick(matrix, after, state)
 
     return Weighting(init, update)

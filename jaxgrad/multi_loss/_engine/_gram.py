@@ -80,6 +80,11 @@ class UnitRows(NamedTuple):
         """Return the lengths in the units that the rows have been divided by: ones, which move with the matrix."""
         return jnp.sqrt(jnp.where(self.is_zero, jnp.ones_like(self.lengths), jnp.diagonal(self.cosines)))
 
+    def moving(self) -> "UnitRows":
+        """Let the lengths move with the matrix, for what takes 1 for the length of each row: a projection, a cosine."""
+        units = self.units()
+        return self._replace(cosines=self.cosines / units[:, None] / units[None], lengths=self.lengths * units)
+
     def occupied(self) -> "UnitRows":
         """Give rows of zeros a direction of their own, so that a system is solvable; their weights are not used."""
         cosines = self.cosines + jnp.diag(self.is_zero.astype(self.cosines.dtype))
