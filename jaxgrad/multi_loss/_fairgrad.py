@@ -34,7 +34,8 @@ def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0, unit: ArrayLike = 1.0) 
 
     Returns:
         The weights, of shape ``(K,)``, not negative. NaN if a number of ``gram`` is NaN or infinite, or a traced
-        ``alpha`` or ``unit`` is NaN or not positive. Gradients that are s times as long give a vector that is ``s^((1 - alpha) / (1 + alpha))`` times as long.
+        ``alpha`` or ``unit`` is NaN or not positive. Gradients that are s times as long give a vector that is
+        ``s^((1 - alpha) / (1 + alpha))`` times as long.
 
     Raises:
         TypeError: If ``gram`` is no array of real floating-point numbers, or an option is no real number.

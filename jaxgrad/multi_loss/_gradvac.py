@@ -42,8 +42,8 @@ def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
     Returns:
         A `Weighting`: ``init(num_losses)``, and ``update(gram, state, *, key) -> (weights, state)`` with a new random
         key for each step. The weights are those of the sum of all ``v_k``. The state has ``cosines``. A gradient of
-        zeros has the cosine 0 with all; a running mean of 1, which nothing that turns can reach, turns nothing. A traced
-        ``beta`` that is NaN or negative makes the weights NaN.
+        zeros has the cosine 0 with all; a running mean of 1, which nothing that turns can reach, turns nothing. A
+        traced ``beta`` that is NaN or negative makes the weights NaN.
 
     Raises:
         TypeError: If ``beta`` is no number; and in ``update`` if ``gram`` is no array of real floating-point numbers,

@@ -192,8 +192,9 @@ def expected_gradient(
     Raises:
         ValueError: If ``shifts`` has no leaf, or one that ``params`` has not, or not with a leading axis of the same
             length in front of that shape; both or none of ``shifts`` and ``key`` are given, ``scale`` beside
-            ``shifts``, or ``num_samples`` too many times; ``rank`` meets another distribution or a tree of scales; ``full_output`` has one shift, or a
-            ``chunk``; the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
+            ``shifts``, or ``num_samples`` too many times; ``rank`` meets another distribution or a tree of scales;
+            ``full_output`` has one shift, or a ``chunk``; the loss is no scalar, ``wrt`` selects nothing, or
+            ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array; or if ``loss_fn`` returns a pair without
             ``has_aux``, or none with it.
 

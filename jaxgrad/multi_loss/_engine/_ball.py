@@ -5,9 +5,9 @@ For a level :math:`\lambda`, the vector nearest to the centre with :math:`g_k \c
 The highest level that the ball reaches is the best worst slope. On a support the square of the distance is a quadratic
 function of the level, so that the level is known in closed form.
 
-For any :math:`z \ge 0` at all, :math:`(r \|\sum_k z_k g_k\| + z \cdot J c) / z \cdot s` is a level that no vector of the
-ball exceeds. With the :math:`z` of a level that is too high it is Newton's step on the distance, a convex function, so
-that the levels fall to the one that is looked for, from above.
+For any :math:`z \ge 0` at all, :math:`(r \|\sum_k z_k g_k\| + z \cdot J c) / z \cdot s` is a level that no vector of
+the ball exceeds. With the :math:`z` of a level that is too high it is Newton's step on the distance, a convex function:
+the levels fall to the one that is looked for, from above.
 
 Where some weighted mean of the rows is zero no level above 0 is reached, however large the ball: then, of the vectors
 that harm no loss, the nearest to the centre is taken.
