@@ -68,6 +68,15 @@ def aggregated(s: Setting) -> list[Contender]:
     ]
 
 
+def of_given_rows(s: Setting) -> list[Contender]:
+    """A rule of rows that are there, a tree, against the same in torch."""
+    rows = multi_loss.gradients(losses, s.params, s.x)
+    theirs = torch_ref.multi_loss.gradients(losses_torch, s.params_torch, s.x_torch)
+    ours = functools.partial(multi_loss.aggregate, weighting=to_unit_norms)
+    twin = functools.partial(torch_ref.multi_loss.aggregate, theirs, weighting=to_unit_norms_torch)
+    return [jax_contender("jaxgrad", ours, rows), Contender("torch_ref", "torch", twin)]
+
+
 def kept(s: Setting) -> list[Contender]:
     """A forward that is kept, then a backward of each loss in a call of its own; torch retains its graph."""
 
@@ -121,6 +130,7 @@ ROWS = [
         Row("aggregated_gradient", f"{k} heads, {TRUNK}", functools.partial(problem, k, make=aggregated))
         for k in (2, 8)
     ),
+    Row("aggregate", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=of_given_rows)),
     Row("backwards", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=kept)),
     Row("momentum_gradients", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=momenta)),
     Row("conflicts", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=conflicts)),

@@ -11,7 +11,6 @@ import torch
 
 from bench._row import Contender, Problem, Program, Row
 from jaxgrad import multi_loss
-from jaxgrad.multi_loss._inner_products import of_rows
 from jaxgrad.verify._bridge import to_jax, to_torch
 
 __all__ = ["ROWS"]
@@ -77,10 +76,10 @@ def drawn_rows(count: int, length: int) -> Any:
 
 
 def combined(name: str) -> Any:
-    """Return one program from the rows to the vector, with the products as `aggregated_gradient` takes them."""
+    """Return one program from the rows to the vector."""
     if name in OF_ROWS:
         return jax.jit(OF_ROWS[name].rule)
-    return jax.jit(lambda rows: RULES[name].rule(of_rows(rows).gram()) @ rows)
+    return functools.partial(multi_loss.aggregate, weighting=RULES[name].rule)
 
 
 def problem(name: str, count: int, quick: bool) -> Problem:

@@ -150,6 +150,8 @@ def run(method: Method, problem: Problem, look: Callable[[Any], Any], keys: Any,
 
 def draw(path: Path, results: dict[str, dict[str, Result]]) -> None:
     """Draw the scores of every method, a column for each problem."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     with picture_at(path, 5.5 * len(results), 0.21 * max(map(len, results.values())) + 1.6) as figure:
         columns = figure.subplots(1, len(results), squeeze=False)[0]
         for axes, (name, found) in zip(columns, results.items(), strict=True):
@@ -157,6 +159,10 @@ def draw(path: Path, results: dict[str, dict[str, Result]]) -> None:
                 values = [result.scores[score] for result in found.values()]
                 axes.plot(values, list(found), "os"[i], color=("#1f4e79", "#d1703c")[i], label=score)
             axes.set(xscale="log", title=f"{name}: better to the left")
+            # within a decade matplotlib names every minor tick, one over the other
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.grid(axis="y", lw=0.3)
             axes.invert_yaxis()
             axes.tick_params("y", labelsize="small")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from jaxgrad._deprecated import old_names as _old_names
+from jaxgrad.multi_loss._aggregate import aggregate as aggregate
 from jaxgrad.multi_loss._aggregated_gradient import Aggregated as Aggregated
 from jaxgrad.multi_loss._aggregated_gradient import aggregated_gradient as aggregated_gradient
 from jaxgrad.multi_loss._aligned_mtl import aligned_mtl as aligned_mtl
@@ -62,6 +63,7 @@ __all__ = [
     "MomentumState",
     "Scalarizer",
     "Weighting",
+    "aggregate",
     "aggregated_gradient",
     "aligned_mtl",
     "backwards",

@@ -14,7 +14,7 @@ from jaxgrad.multi_loss._heads import Touches, shared_leaves, warn_of_unreached
 from jaxgrad.multi_loss._linearize import start_at
 from jaxgrad.multi_loss._losses import L
 from jaxgrad.multi_loss._rows import blocks, checked_chunk
-from jaxgrad.multi_loss._rules import Groups, by_rows, by_weights, groups_of, rule_of
+from jaxgrad.multi_loss._rules import Groups, by_rows, by_weights, check_state, groups_of, rule_of
 
 __all__ = ["Aggregated", "aggregated_gradient"]
 
@@ -202,12 +202,7 @@ def aggregated_gradient(
     """
     chunk = checked_chunk(chunk)
     rule = rule_of(weighting, aggregator, options)
-    if rule.has_state and (state is None or not full_output):
-        message = (
-            "a weighting with a state needs state=, from its init(num_losses) or from the step before, and"
-            " full_output=True, whose result has the next one"
-        )
-        raise ValueError(message)
+    check_state(rule, state, full_output)
     subset, start = start_at(losses_fn, params, data, wrt, axis_name, has_aux)
     marks = shared_leaves(start, params, wrt, shared, heads)
     warn_of_unreached(start, params, wrt, None if shared is None else marks)

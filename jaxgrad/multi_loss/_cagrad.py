@@ -5,10 +5,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._ball import farthest_fair
-from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
+from jaxgrad.multi_loss._engine._gram import checked, finished, meant, of_unit_rows
 
 __all__ = ["cagrad"]
 
@@ -28,11 +29,11 @@ def cagrad(gram: ArrayLike, *, radius: ArrayLike = 0.5) -> Array:
         radius: The radius ``c`` of the ball, in units of the length of the mean gradient, not negative.
 
     Returns:
-        The weights, of shape ``(K,)``, at least 1/K each. NaN if a number of ``gram`` is NaN or infinite. Where
-        gradients depend on each other other weights may give the same vector.
+        The weights, of shape ``(K,)``, at least 1/K each. NaN if a number of ``gram`` is NaN or infinite, or a traced
+        ``radius`` is NaN or negative. Where gradients depend on each other other weights may give the same vector.
 
     Raises:
-        TypeError: If ``gram`` is no array of real floating-point numbers.
+        TypeError: If ``gram`` is no array of real floating-point numbers, or ``radius`` is no real number.
         ValueError: If ``gram`` is not square, or ``radius`` is negative.
 
     Cost:
@@ -50,8 +51,11 @@ def cagrad(gram: ArrayLike, *, radius: ArrayLike = 0.5) -> Array:
         Liu et al. (2021), Conflict-averse gradient descent for multi-task learning, NeurIPS, equation 4. TorchJD
         returns zero where the vector of the dual problem is shorter than 1e-4; that is no point of the ball for c < 1.
     """
+    _check.number(radius, "radius")
     matrix = checked(gram)
+    reach = jnp.asarray(radius).astype(matrix.dtype)
+    matrix = meant(matrix, reach >= 0)
     unit = of_unit_rows(matrix)
     mean = jnp.full_like(unit.lengths, 1 / len(matrix))
-    added = farthest_fair(unit, mean * unit.lengths, jnp.asarray(radius).astype(matrix.dtype))
+    added = farthest_fair(unit, mean * unit.lengths, reach)
     return finished(mean + added / unit.lengths, matrix, gram)

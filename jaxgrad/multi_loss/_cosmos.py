@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Tree
 from jaxgrad.multi_loss._vector import coefficients, unit, vector
@@ -50,6 +51,7 @@ def cosmos(losses: Tree, *, weights: Tree, penalty: ArrayLike) -> Array:
         Ruchte and Grabocka (2021), Scalable Pareto front approximation for deep multi-objective learning, ICDM,
         equation 5.
     """
+    _check.number(penalty, "penalty")
     values = vector(losses)
     preferences = coefficients(weights, "weights", values, 1.0)
     cosine = jnp.sum(unit(preferences) * unit(values))

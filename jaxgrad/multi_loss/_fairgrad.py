@@ -5,11 +5,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._cone import is_stationary
 from jaxgrad.multi_loss._engine._equilibrium import equilibrium
-from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
+from jaxgrad.multi_loss._engine._gram import checked, finished, meant, of_unit_rows
 
 __all__ = ["fairgrad"]
 
@@ -32,11 +33,12 @@ def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0, unit: ArrayLike = 1.0) 
             hold; `aggregated_gradient` gives it.
 
     Returns:
-        The weights, of shape ``(K,)``, not negative. NaN if a number of ``gram`` is NaN or infinite. Gradients that are
-        s times as long give a vector that is ``s^((1 - alpha) / (1 + alpha))`` times as long.
+        The weights, of shape ``(K,)``, not negative. NaN if a number of ``gram`` is NaN or infinite, or a traced
+        ``alpha`` or ``unit`` is NaN or not positive. Gradients that are s times as long give a vector that is
+        ``s^((1 - alpha) / (1 + alpha))`` times as long.
 
     Raises:
-        TypeError: If ``gram`` is no array of real floating-point numbers.
+        TypeError: If ``gram`` is no array of real floating-point numbers, or an option is no real number.
         ValueError: If ``gram`` is not square, or ``alpha`` or ``unit`` is not positive.
 
     Cost:
@@ -55,9 +57,12 @@ def fairgrad(gram: ArrayLike, *, alpha: ArrayLike = 1.0, unit: ArrayLike = 1.0) 
         minimise the squares of its residual with absolute tolerances, which is 32% off for gradients that are 1,000
         times shorter; here it is solved by Newton's method on a convex function.
     """
+    for name, value in (("alpha", alpha), ("unit", unit)):
+        _check.number(value, name)
     matrix = checked(gram)
-    rows = of_unit_rows(matrix)
     power, unit = 1 / jnp.asarray(alpha).astype(matrix.dtype), jnp.asarray(unit).astype(matrix.dtype)
+    matrix = meant(matrix, (power > 0) & (unit > 0))
+    rows = of_unit_rows(matrix)
     occupied = rows.occupied()
     is_still = is_stationary(occupied)
     solvable = jnp.where(is_still, jnp.eye(len(matrix), dtype=matrix.dtype), occupied.cosines)

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, Key
-from jaxgrad.multi_loss._engine._gram import finished, of_unit_rows
+from jaxgrad.multi_loss._engine._gram import finished, meant, of_unit_rows
 from jaxgrad.multi_loss._pcgrad import orders
 from jaxgrad.multi_loss._stateful import Weighting, gram_of, start, unless_sick
 
@@ -42,7 +42,8 @@ def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
     Returns:
         A `Weighting`: ``init(num_losses)``, and ``update(gram, state, *, key) -> (weights, state)`` with a new random
         key for each step. The weights are those of the sum of all ``v_k``. The state has ``cosines``. A gradient of
-        zeros has the cosine 0 with all; a running mean of 1, which nothing that turns can reach, turns nothing.
+        zeros has the cosine 0 with all; a running mean of 1, which nothing that turns can reach, turns nothing. A
+        traced ``beta`` that is NaN or negative makes the weights NaN.
 
     Raises:
         TypeError: If ``beta`` is no number; and in ``update`` if ``gram`` is no array of real floating-point numbers,
@@ -78,8 +79,8 @@ def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
 
     def update(gram: ArrayLike, state: GradVacState, *, key: Key) -> tuple[Array, GradVacState]:
         _check.key(key, "key")
-        matrix = gram_of(gram, len(state.cosines))
-        unit, kept = of_unit_rows(matrix), state.cosines.dtype
+        matrix = meant(gram_of(gram, len(state.cosines)), jnp.asarray(beta) >= 0)
+        unit, kept = of_unit_rows(matrix).moving(), state.cosines.dtype
         # every v in units of its gradient, on gradients of length 1: no length enters
         turned, means = jax.vmap(_turned, (None, 0, 0, 0, None))(
             unit.cosines.astype(kept),

@@ -152,8 +152,8 @@ def momentum_gradients(
             ``aggregator`` is given, the rule returns other than one weight for each loss, there is no loss, a loss is
             no scalar, ``decay`` is a negative number of Python, ``wrt`` selects nothing, or ``axis_name`` is no axis
             around.
-        TypeError: If the rule is no function, a loss is no real floating-point number, a leaf that counts is no real
-            floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
+        TypeError: If the rule is no function, ``decay`` no real number, a loss is no real floating-point number, a leaf
+            that counts is no real floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
 
     Cost:
         One forward and one backward of the loss whose turn it is, ``K^2`` operations for each of ``params``, and
@@ -178,6 +178,7 @@ def momentum_gradients(
         Kingma and Ba (2015), Adam, ICLR, section 3 (the correction of the bias).
     """
     rule = rule_of(weighting, aggregator, options)
+    _check.number(decay, "decay")
     params, state = _sharding.replicated((params, state), axis_name)
     subset = _tree.held(losses_fn, params, wrt)
     _check.differentiable(params=subset.active)

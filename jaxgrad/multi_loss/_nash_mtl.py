@@ -5,12 +5,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxgrad import _tree
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._cone import is_stationary
 from jaxgrad.multi_loss._engine._equilibrium import equilibrium
-from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
+from jaxgrad.multi_loss._engine._gram import checked, finished, meant, of_unit_rows
 
 __all__ = ["nash_mtl"]
 
@@ -34,10 +34,11 @@ def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0, unit: ArrayLi
             hold; `aggregated_gradient` gives it.
 
     Returns:
-        The weights, of shape ``(K,)``, not negative. NaN if a number of ``gram`` is NaN or infinite.
+        The weights, of shape ``(K,)``, not negative. NaN if a number of ``gram`` is NaN or infinite, or a
+        traced ``max_norm`` or ``unit`` is NaN or not positive.
 
     Raises:
-        TypeError: If ``gram`` is no array of real floating-point numbers.
+        TypeError: If ``gram`` is no array of real floating-point numbers, or an option is no real number.
         ValueError: If ``gram`` is not square, or ``max_norm`` or ``unit`` is not positive.
 
     Cost:
@@ -56,7 +57,12 @@ def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0, unit: ArrayLi
         convex programs for at most 20 rounds and 1e-3; here the equation is solved by Newton's method on a convex
         function.
     """
+    limit = jnp.inf if max_norm is None else max_norm
+    for name, value in (("max_norm", limit), ("unit", unit)):
+        _check.number(value, name)
     matrix = checked(gram)
+    most, unit = (jnp.asarray(value).astype(matrix.dtype) for value in (limit, unit))
+    matrix = meant(matrix, (most > 0) & (unit > 0))
     rows = of_unit_rows(matrix)
     occupied = rows.occupied()
     is_still = is_stationary(occupied)
@@ -67,9 +73,6 @@ def nash_mtl(gram: ArrayLike, *, max_norm: ArrayLike | None = 1.0, unit: ArrayLi
     # the root of the matrix's norm, in units of the longest gradient: squares of its entries would overflow
     root = _tree.safe_sqrt(_tree.norm(matrix / scale / scale))
     length = scale * root * _tree.safe_sqrt(solved @ rows.cosines @ solved)
-    if max_norm is None:
-        kept = jnp.ones_like(length)
-    else:
-        most = jnp.asarray(max_norm).astype(matrix.dtype) / jnp.asarray(unit).astype(matrix.dtype)
-        kept = jnp.where(length > most, most / jnp.where(length > most, length, jnp.ones_like(length)), 0 * length + 1)
+    most = most / unit
+    kept = jnp.where(length > most, most / jnp.where(length > most, length, jnp.ones_like(length)), 0 * length + 1)
     return finished(solved * (scale / rows.lengths) * (root * kept), matrix, gram)

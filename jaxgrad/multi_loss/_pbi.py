@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxgrad import _tree
+from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Tree
 from jaxgrad.multi_loss._vector import coefficients, unit, vector
@@ -55,6 +55,7 @@ def pbi(losses: Tree, *, weights: Tree, penalty: ArrayLike, reference: Tree | No
         Zhang and Li (2007), MOEA/D: a multiobjective evolutionary algorithm based on decomposition, IEEE Transactions
         on Evolutionary Computation 11, section III.C. TorchJD adds 1e-12 below the root; here nothing is added.
     """
+    _check.number(penalty, "penalty")
     values = vector(losses)
     from_start = values - coefficients(reference, "reference", values, 0.0)
     direction = unit(coefficients(weights, "weights", values, 1.0))

@@ -11,7 +11,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine import _supports
 from jaxgrad.multi_loss._engine._cone import nearest
-from jaxgrad.multi_loss._engine._gram import UnitRows, finished, of_unit_rows, rounding
+from jaxgrad.multi_loss._engine._gram import UnitRows, finished, meant, of_unit_rows, rounding
 from jaxgrad.multi_loss._stateful import Weighting, gram_of, start, unless_sick
 
 __all__ = ["pcd"]
@@ -45,7 +45,7 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
     Returns:
         A `Weighting`: ``init(num_losses)``, and ``update(gram, state) -> (weights, state)``. The state has ``squares``
         and ``step``. Where no vector grants all shares the first loss is followed alone; where its gradient is zero, or
-        :math:`d` is to rounding, all weights are zero.
+        :math:`d` is to rounding, all weights are zero. A traced option that is NaN or negative makes them NaN.
 
     Raises:
         TypeError: If ``decay`` is no number or ``fraction`` no real numbers; and in ``update`` if ``gram`` is no array
@@ -79,12 +79,13 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
 
     def update(gram: ArrayLike, state: PcdState) -> tuple[Array, PcdState]:
         matrix = gram_of(gram, state.squares.size)
-        kept = state.squares.dtype
+        kept, asked = state.squares.dtype, _fractions(fraction, matrix)
         share = jnp.asarray(decay, kept)
+        matrix = meant(matrix, (share >= 0) & (asked >= 0))
         squares = share * state.squares + (1 - share) * jnp.diagonal(matrix).astype(kept)
         after = PcdState(squares, state.step + 1)
         usual = jnp.sqrt(squares / (1 - share ** after.step.astype(kept))).astype(matrix.dtype)
-        weights = _weights(of_unit_rows(matrix), usual, _fractions(fraction, matrix))
+        weights = _weights(of_unit_rows(matrix).moving(), usual, asked)
         return finished(weights, matrix, gram), unless_sick(matrix, after, state)
 
     return Weighting(init, update)

@@ -57,7 +57,7 @@ def pcgrad(gram: ArrayLike, *, key: Key) -> Array:
         Yu et al. (2020), Gradient surgery for multi-task learning, NeurIPS, algorithm 1.
     """
     matrix = checked(gram)
-    unit = of_unit_rows(matrix)
+    unit = of_unit_rows(matrix).moving()
 
     def project(start: Array, order: Array) -> Array:
         def step(i: Any, weights: Array) -> Array:

@@ -14,7 +14,7 @@ from jaxgrad.multi_loss._linearize import Linearized
 from jaxgrad.multi_loss._rows import Blocks, filled
 from jaxgrad.multi_loss._units import weighed
 
-__all__ = ["Groups", "Rule", "by_rows", "by_weights", "groups_of", "rule_of", "weighted", "weights_of"]
+__all__ = ["Groups", "Rule", "by_rows", "by_weights", "check_state", "groups_of", "rule_of", "weighted", "weights_of"]
 
 KEPT = 2
 """Of so many losses the rows are kept and added up: for two it saves the sum's backward, 0.3 of the FLOPs, and takes
@@ -67,6 +67,20 @@ def rule_of(weighting: Any, aggregator: Any, options: Any) -> Rule:
         message = f"options must be a dictionary of keyword arguments for the rule; got {_check.describe(options)}"
         raise TypeError(message)
     return rule
+
+
+def check_state(rule: Rule, state: Tree, full_output: bool) -> None:
+    """Refuse a rule with a state that is not given one, or cannot hand on the next.
+
+    Raises:
+        ValueError: If there is no state, or no place for it in what is returned.
+    """
+    if rule.has_state and (state is None or not full_output):
+        message = (
+            "a weighting with a state needs state=, from its init(num_losses) or from the step before, and"
+            " full_output=True, whose result has the next one"
+        )
+        raise ValueError(message)
 
 
 def weights_of(rule: Rule, products: Products, state: Tree) -> tuple[Array, Tree]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Tree
 from jaxgrad.multi_loss._vector import coefficients, vector
@@ -54,6 +55,7 @@ def stch(losses: Tree, *, mu: ArrayLike, weights: Tree | None = None, reference:
         Lin et al. (2024), Smooth Tchebycheff scalarization for multi-objective optimization, ICML, equation 5 and
         appendix B.1 (the largest is subtracted before the division, so that no exponential overflows).
     """
+    _check.number(mu, "mu")
     values = vector(losses)
     shares = coefficients(weights, "weights", values, 1 / values.size)
     heights = shares * (values - coefficients(reference, "reference", values, 0.0))

@@ -191,9 +191,10 @@ def expected_gradient(
 
     Raises:
         ValueError: If ``shifts`` has no leaf, or one that ``params`` has not, or not with a leading axis of the same
-            length in front of that shape; both or none of ``shifts`` and ``key`` are given, or ``num_samples`` too many
-            times; ``rank`` meets another distribution or a tree of scales; ``full_output`` has one shift, or a
-            ``chunk``; the loss is no scalar, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
+            length in front of that shape; both or none of ``shifts`` and ``key`` are given, ``scale`` beside
+            ``shifts``, or ``num_samples`` too many times; ``rank`` meets another distribution or a tree of scales;
+            ``full_output`` has one shift, or a ``chunk``; the loss is no scalar, ``wrt`` selects nothing, or
+            ``axis_name`` is no axis around.
         TypeError: If a leaf that counts is no real floating-point array; or if ``loss_fn`` returns a pair without
             ``has_aux``, or none with it.
 
@@ -219,6 +220,10 @@ def expected_gradient(
         Sarkar et al. (2025), Evolution strategies at the hyperscale, arXiv:2511.16652 (shifts of low rank).
     """
     _check.differentiable(params=_tree.held(loss_fn, params, wrt).active)
+    # one that was given is an array here, a traced one too
+    if shifts is not None and not isinstance(scale, float):
+        message = "shifts are given, and taken as they are: leave out scale, or multiply the shifts by it"
+        raise ValueError(message)
     count = _check.batch(data) if per_example else None
     one = tuple(_tree.take(data, 0)) if per_example else data
     draws = Draws(key, num_samples, distribution, scale, rank, axis_name if per_example else None)

@@ -81,7 +81,7 @@ def low_rank_shifts(
     """
     _check.floating(params=_tree.held(loss_fn, params, wrt).active)
     _check.key(key, "key")
-    number = _check.count(num_shifts, "num_shifts", least=1)
+    number, rank = _check.count(num_shifts, "num_shifts", least=1), _check.count(rank, "rank", least=1)
     if per_example:
         _check.batch(data)
         data = _tree.take(data, 0)

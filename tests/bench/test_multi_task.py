@@ -20,7 +20,7 @@ NO_METHOD = {
     "sequential_updates": "a step of optimizers",
     "simultaneous_updates": "a step of optimizers",
     **dict.fromkeys(("gradients", "losses_and_gradients", "gram", "backwards"), "under the rules"),
-    **dict.fromkeys(("weighted_gradient", "aggregated_gradient"), "take a rule"),
+    **dict.fromkeys(("weighted_gradient", "aggregated_gradient", "aggregate"), "take a rule"),
     **dict.fromkeys(("momentum_gradients", "init_momentum"), "a loss a step, under any rule"),
     **dict.fromkeys(("conflicts", "draw_conflicts"), "look, and train nothing"),
 }

@@ -41,6 +41,7 @@ CALLS = {
 """Where the weights do not move with the matrix, its first row gives them a derivative."""
 
 OF_ROWS = {
+    "aggregate": lambda rows: multi_loss.aggregate(rows, weighting=multi_loss.upgrad),
     "graddrop": lambda rows: multi_loss.graddrop(rows, key=KEY),
     "trimmed_mean": lambda rows: multi_loss.trimmed_mean(rows, trim=1),
 }

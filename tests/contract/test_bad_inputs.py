@@ -211,6 +211,7 @@ OF_AN_INPUT = {
     "shift.looksam_init": ("params", lambda f, x: shift.looksam_init(x)),
     "shift.msam_init": ("params", lambda f, x: shift.msam_init(x)),
     "shift.random_shifts": ("params", lambda f, x: shift.random_shifts(x, key=KEY, num_shifts=2)),
+    "multi_loss.aggregate": ("rows", lambda f, x: multi_loss.aggregate(x, weighting=multi_loss.mean_weights)),
     "multi_loss.graddrop": ("rows", lambda f, x: multi_loss.graddrop(x, key=KEY)),
     "multi_loss.trimmed_mean": ("rows", lambda f, x: multi_loss.trimmed_mean(x, trim=0)),
     **{

@@ -1,5 +1,6 @@
 """`multi_loss.cagrad` against a bisection, the conditions of its program, its limits, and TorchJD."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -43,6 +44,48 @@ def test_the_conditions_of_the_program(count, dimension, radius):
     assert added.min() >= -1e-15
     np.testing.assert_allclose(slopes[added > 1e-12], slopes.min(), atol=1e-10)
     assert np.linalg.norm(added @ rows) == pytest.approx(radius * np.linalg.norm(rows.mean(0)), rel=1e-10)
+
+
+def degenerate(seed):
+    """Return nine rows of rank 4, and nine of which two are opposite."""
+    rng = np.random.default_rng(seed)
+    thin = (rng.normal(size=(9, 4)) + 0.2) @ rng.normal(size=(4, 12))
+    opposite = rng.normal(size=(9, 12)) + 0.3
+    opposite[1] = -opposite[0]
+    return thin, opposite
+
+
+@pytest.mark.parametrize("seed", [2, 12, 16, 23, 64, 82, 87])
+def test_many_rows_that_depend_on_each_other(seed):
+    """The search for the level ended at the mean itself, or far out of the ball.
+
+    Any weights say what no vector of the ball exceeds: those that were found must say what theirs reaches.
+    """
+    for rows in degenerate(seed):
+        mean, added = rows.mean(0), np.asarray(cagrad(rows @ rows.T)) - 1 / 9
+        vector, reach = (added + 1 / 9) @ rows, 0.5 * np.linalg.norm(mean)
+        assert added.min() >= -1e-15
+        assert np.linalg.norm(vector - mean) <= reach * (1 + 1e-10)
+        most = (reach * np.linalg.norm(added @ rows) + added @ rows @ mean) / added.sum()
+        worst = (rows @ vector).min()
+        # no row of two opposite ones has a product above 0, and the ball may reach beyond
+        assert worst == pytest.approx(min(most, 0) if np.linalg.norm(vector - mean) < 0.999 * reach else most, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_the_derivative_of_many_rows_that_depend_on_each_other(kind):
+    """Along directions in which the rows keep their rank, and go on to be opposite."""
+    rows = degenerate(9)[kind]
+    turn = np.random.default_rng(1).normal(size=(12, 12))
+
+    def along(t):
+        moved = rows + t * (rows @ turn)
+        return cagrad(moved @ moved.T) @ moved
+
+    program = jax.jit(along)
+    slope = jax.jit(jax.jacfwd(along))(0.0)
+    difference = (program(1e-6) - program(-1e-6)) / 2e-6
+    np.testing.assert_allclose(slope, difference, rtol=0, atol=1e-6 * np.abs(difference).max())
 
 
 def test_radius_0_is_the_mean_and_a_large_one_turns_to_the_shortest():

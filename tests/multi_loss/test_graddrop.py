@@ -50,6 +50,14 @@ def test_agrees_with_torchjd_where_nothing_is_drawn(key):
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
+def test_agrees_with_torchjd_on_the_same_draws(monkeypatch, key):
+    torchjd = pytest.importorskip("torchjd.aggregation")
+    rows = np.concatenate([TREE["a"], -TREE["a"], np.ones((3, 2))], axis=1)
+    draws = to_torch(np.asarray(jax.random.uniform(jax.random.split(key, 1)[0], rows.shape[1:], "float32"), float))
+    monkeypatch.setattr("torch.rand", lambda *_, **__: draws)
+    np.testing.assert_allclose(graddrop(rows, key=key), torchjd.GradDrop()(to_torch(rows)).numpy(), rtol=1e-12)
+
+
 def test_a_nan_shows(key):
     assert np.isnan(graddrop(jnp.array([[np.nan, 1.0], [1.0, 1.0]]), key=key)).tolist() == [True, False]
     # whatever sign is drawn; only what overflows in the sum of the sizes alone is no sickness

@@ -9,6 +9,7 @@ import pytest
 
 import torch_ref.multi_loss
 from jaxgrad.multi_loss import gradients, gram
+from jaxgrad.multi_loss._inner_products import PIECE
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs, outputs_torch
 
@@ -69,6 +70,32 @@ def test_small_and_large_entries_lose_nothing_in_float32():
     np.testing.assert_array_equal(np.isinf(got), want > np.finfo(np.float32).max)
     np.testing.assert_allclose(got[::2, ::2], want[::2, ::2], rtol=1e-4, atol=0)
     np.testing.assert_allclose(got[1, [0, 2]], want[1, [0, 2]], rtol=1e-4)
+
+
+def long(w, x):
+    """Three losses of a leaf whose rows are multiplied a piece at a time."""
+    return tuple(jnp.mean((jnp.tanh(x @ w[:, k % 2]) - k) ** 2) for k in range(3))
+
+
+def test_derivatives_through_pieces_and_stacks():
+    """Of a leaf of more than 4096 entries: the products are a scan there, in units that are chosen as it goes."""
+    rng = np.random.default_rng(2)
+    w, x = rng.normal(size=(2, 2500, 2)), rng.normal(size=(2, 4, 2500)) / 50
+    assert w[0].size > PIECE
+    along = rng.normal(size=(3, 3))
+
+    def by_hand(w, x):
+        rows = jax.jacrev(lambda w: jnp.stack(long(w, x)))(w).reshape(3, -1)
+        return rows @ rows.T
+
+    def of(products):
+        def value(w, x):
+            return jnp.sum(products(w, x) * along)
+
+        return jax.jit(jax.vmap(lambda w, x: (products(w, x), *jax.jvp(jax.grad(value), (w, x), (w, 0 * x)))))
+
+    # values, gradients and second derivatives of both problems of the stack
+    assert_parity(of(functools.partial(gram, long))(w, x), of(by_hand)(w, x))
 
 
 def test_the_rows_are_not_kept(compiled_fully):

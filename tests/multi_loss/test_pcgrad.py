@@ -49,3 +49,12 @@ def test_agrees_with_torchjd_where_there_is_one_order(key):
     for matrix in ("drawn 0", "in conflict", "lengths a"):
         gram = ROWS[matrix][:2] @ ROWS[matrix][:2].T
         np.testing.assert_allclose(pcgrad(gram, key=key), torchjd.PCGradWeighting()(to_torch(gram)).numpy(), atol=1e-12)
+
+
+def test_agrees_with_torchjd_on_the_same_orders(monkeypatch):
+    torchjd = pytest.importorskip("torchjd.aggregation")
+    for matrix in ("drawn 1", "in conflict", "of rank 2", "equal", "opposite"):
+        drawn = iter(orders(KEY, 3).tolist())
+        monkeypatch.setattr("torch.randperm", lambda count, drawn=drawn: next(drawn))
+        theirs = torchjd.PCGradWeighting()(to_torch(ROWS[matrix] @ ROWS[matrix].T)).numpy() @ ROWS[matrix]
+        np.testing.assert_allclose(vectors("pcgrad", matrix), theirs, atol=1e-12)

@@ -15,6 +15,12 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 GROUPED = [pytest.param(name, marks=pytest.mark.xdist_group(f"rules of {name}")) for name in RULES]
 """The tests of a rule share its program, so they run in one worker."""
 DEPENDING = [row for row in GROUPED if RULES[row.values[0]].depends]
+# one in four in every run, and the rule whose projections hold a length of their own
+DIFFERENTIATED = [
+    GROUPED[list(RULES).index("pcgrad")],
+    *one_in(4, [row for row in DEPENDING if row.values[0] != "pcgrad"], 1),
+]
+MANY = [name for name, rule in RULES.items() if rule.depends and rule.moves and not rule.ordered]
 SCALED = [name for name in ROWS if name.startswith("times")]
 
 
@@ -78,7 +84,7 @@ def test_rows_of_zeros_are_finite_and_a_sick_row_shows(name):
         assert np.isnan(weights[len(ROWS) :]).all()
 
 
-@pytest.mark.parametrize("name", one_in(4, DEPENDING, 1))
+@pytest.mark.parametrize("name", DIFFERENTIATED)
 def test_the_derivative_is_that_of_finite_differences_and_finite_everywhere(name):
     slopes, rng = rules.slopes(name), np.random.default_rng(1)
     assert np.isfinite(slopes[: len(ROWS)]).all(), [m for m, s in zip(NAMES, slopes, strict=True) if np.isnan(s).any()]
@@ -97,6 +103,41 @@ def test_the_derivative_is_that_of_finite_differences_and_finite_everywhere(name
         products[smooth], differences[smooth], rtol=1e-6, atol=1e-8 * np.abs(products[smooth]).max()
     )
     assert (np.abs(products[smooth]).max() > 1e-3) == (RULES[name].depends and RULES[name].moves)
+
+
+def many(rng):
+    """Return nine rows in nine dimensions, of a kind each, and ways to move them in which their rank stays."""
+    first = rng.normal(size=(9, 9)) + 0.4
+    thin, opposite, still = (rng.normal(size=(9, 2)) + 1) @ rng.normal(size=(2, 9)), first.copy(), first - first.mean(0)
+    opposite[1] = -opposite[0]
+    rows = [first, first - 1.5 * first.mean(0), thin, opposite, still, first[[0] * 9], first * 0, first * np.eye(9)[0]]
+    turn = rng.normal(size=(9, 9))
+    moves = [rng.normal(size=(9, 9)) if i < 2 else given @ turn for i, given in enumerate(rows)]
+    return np.stack(rows), np.stack(moves)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "mgda" else pytest.param(name, marks=pytest.mark.slow) for name in MANY]
+)
+def test_derivatives_of_more_rows_than_supports_are_tried_for(name):
+    """Of the vector: finite at ties and for dependent rows, the same both ways, and that of differences."""
+    rows, moves = many(np.random.default_rng(4))
+
+    def vector(rows):
+        return RULES[name].call(rows @ rows.T) @ rows
+
+    def both(rows, move):
+        _, ahead = jax.jvp(vector, (rows,), (move,))
+        _, back = jax.vjp(vector, rows)
+        return ahead, back(ahead)[0]
+
+    ahead, back = map(np.asarray, jax.jit(jax.vmap(both))(rows, moves))
+    assert np.isfinite(ahead).all()
+    assert np.isfinite(back).all()
+    np.testing.assert_allclose((back * moves).sum((1, 2)), (ahead**2).sum(1), rtol=1e-7, atol=1e-9)
+    program = jax.jit(jax.vmap(vector))
+    differences = (program(rows + 1e-6 * moves) - program(rows - 1e-6 * moves)) / 2e-6
+    np.testing.assert_allclose(ahead[:3], differences[:3], rtol=0, atol=1e-6 * np.abs(ahead).max())
 
 
 @pytest.mark.parametrize("name", one_in(4, DEPENDING))

@@ -115,3 +115,19 @@ def test_options_may_be_traced_numbers_of_another_dtype(name, options):
     slopes = jax.jit(jax.jacfwd(weights))({key: jnp.asarray(value) for key, value in options.items()})
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(slopes)) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["gradvac", "pcd"])
+def test_the_derivative_by_the_products(name):
+    """Of the second step, when the state has seen one matrix; the lengths of the gradients move too."""
+    made = RULES[name].ours
+    _, state = made.update(GIVEN[name][0], made.init(3), **extra(name))
+    along, turn = np.array([0.3, -0.7, 1.1]), np.random.default_rng(0).normal(size=(3, 3))
+
+    def value(t):
+        return made.update(GIVEN[name][1] + t * (turn + turn.T) / 10, state, **extra(name))[0] @ along
+
+    program = jax.jit(value)
+    difference = (program(1e-5) - program(-1e-5)) / 2e-5
+    assert abs(difference) > 1e-3
+    np.testing.assert_allclose(jax.jit(jax.grad(value))(0.0), difference, rtol=1e-7)

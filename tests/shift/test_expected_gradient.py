@@ -170,6 +170,7 @@ def test_rejects_what_is_said_twice_or_not_at_all(key):
     refuse("key= alone, since every example has one", None, shifts, key=key, num_samples=3, per_example=True)
     refuse("shifts are given: leave out key", shifts, w, key=key)
     refuse("shifts are given: leave out key, num_samples and rank", shifts, w, rank=1)
+    refuse("shifts are given, and taken as they are: leave out scale", shifts, w, scale=1.0)
     refuse("one shift an example: got 3 shifts for 2 examples", shifts, jnp.ones((2, 2)), per_example=True)
     refuse("shifts of low rank are normal", None, w, key=key, num_samples=3, rank=1, distribution="uniform")
     refuse("rank must be at least 1", None, w, key=key, num_samples=3, rank=0)

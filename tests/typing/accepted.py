@@ -508,6 +508,8 @@ assert_type(
     multi_loss.aggregated_gradient(two, params, x, y, weighting=jnp.diagonal, groups=["w"], full_output=True).weights,
     Any,
 )
+assert_type(multi_loss.aggregate(params, weighting=jnp.diagonal), Dict)
+assert_type(multi_loss.aggregate(params, weighting=jnp.diagonal, full_output=True), multi_loss.Aggregated)
 assert_type(multi_loss.backwards(two, params, x, y).gradient(0), Dict)
 assert_type(multi_loss.backwards(two_and_report, params, x, y, has_aux=True)[0].gram(), jax.Array)
 momenta = multi_loss.init_momentum(params, 2)

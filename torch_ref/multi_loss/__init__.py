@@ -1,5 +1,6 @@
 """One forward and several backwards: a gradient for each of several losses, and what to do with them."""
 
+from torch_ref.multi_loss._aggregate import aggregate as aggregate
 from torch_ref.multi_loss._aggregated_gradient import aggregated_gradient as aggregated_gradient
 from torch_ref.multi_loss._aligned_mtl import aligned_mtl as aligned_mtl
 from torch_ref.multi_loss._backwards import backwards as backwards
@@ -46,6 +47,7 @@ from torch_ref.multi_loss._upgrad import upgrad as upgrad
 from torch_ref.multi_loss._weighted_gradient import weighted_gradient as weighted_gradient
 
 __all__ = [
+    "aggregate",
     "aggregated_gradient",
     "aligned_mtl",
     "backwards",

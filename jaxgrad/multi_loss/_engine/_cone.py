@@ -9,7 +9,7 @@ from jaxgrad.multi_loss._engine import _gradients_of_program, _supports
 from jaxgrad.multi_loss._engine._gram import UnitRows, rounding
 from jaxgrad.multi_loss._engine._inverse import inverse_within
 
-__all__ = ["is_stationary", "nearest", "shortest", "unit_of"]
+__all__ = ["is_stationary", "moving", "nearest", "shortest", "unit_of"]
 
 
 def nearest(matrix: Array, rhs: Array) -> Array:
@@ -30,7 +30,7 @@ def nearest(matrix: Array, rhs: Array) -> Array:
         same.
     """
     unit = jax.vmap(unit_of)(rhs)[:, None]
-    return unit * jax.vmap(_moving, (None, 0, 0))(matrix, rhs / unit, _solved(matrix, rhs / unit))
+    return unit * jax.vmap(moving, (None, 0, 0))(matrix, rhs / unit, _solved(matrix, rhs / unit))
 
 
 def _solved(matrix: Array, rhs: Array) -> Array:
@@ -45,7 +45,7 @@ def unit_of(values: Array) -> Array:
     return jnp.where(largest > 0, largest, jnp.ones_like(largest))
 
 
-def _moving(matrix: Array, rhs: Array, start: Array) -> Array:
+def moving(matrix: Array, rhs: Array, start: Array) -> Array:
     """Let a solution move with its program, the support held; a step of refinement on the way."""
     inside = start > 0
     moved = start + inverse_within(matrix, inside) @ (rhs - matrix @ start)

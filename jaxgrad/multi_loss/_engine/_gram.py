@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array
 
-__all__ = ["UnitRows", "checked", "finished", "of_unit_rows", "rounding", "usable"]
+__all__ = ["UnitRows", "checked", "finished", "meant", "of_unit_rows", "rounding", "usable"]
 
 
 def rounding(matrix: Array) -> float:
@@ -42,6 +42,15 @@ def checked(gram: ArrayLike) -> Array:
     return (matrix + matrix.T) / 2
 
 
+def meant(matrix: Array, sensible: Array) -> Array:
+    """Return a Gram matrix, all NaN where the options of a rule are numbers that it has no answer for.
+
+    A traced NaN, or a negative radius, is seen at run time alone, and a comparison with NaN is false: what it decides
+    would be decided without a word.
+    """
+    return jnp.where(jnp.all(sensible), matrix, jnp.full_like(matrix, jnp.nan))
+
+
 def finished(weights: Array, matrix: Array, gram: ArrayLike) -> Array:
     """Return weights in the dtype of the Gram matrix; all are NaN if a number of the matrix is NaN or infinite.
 
@@ -70,6 +79,11 @@ class UnitRows(NamedTuple):
     def units(self) -> Array:
         """Return the lengths in the units that the rows have been divided by: ones, which move with the matrix."""
         return jnp.sqrt(jnp.where(self.is_zero, jnp.ones_like(self.lengths), jnp.diagonal(self.cosines)))
+
+    def moving(self) -> "UnitRows":
+        """Let the lengths move with the matrix, for what takes 1 for the length of each row: a projection, a cosine."""
+        units = self.units()
+        return self._replace(cosines=self.cosines / units[:, None] / units[None], lengths=self.lengths * units)
 
     def occupied(self) -> "UnitRows":
         """Give rows of zeros a direction of their own, so that a system is solvable; their weights are not used."""
