@@ -172,8 +172,8 @@ OVER_ALL = [row for row in GROUPED if "axis_name" not in ROWS[row.values[0]].ref
         # every second function has a transformation in test_transforms.py, and most of the others are here: those of a
         # family share how they vary over devices, and meet all
         *in_turn(OF_JIT, one_in(8, GROUPED, 1)),
-        *in_turn(("shard_map",), one_in(4, GROUPED, 3)),
-        *in_turn(("axis_name",), one_in(4, OVER_ALL, 1)),
+        *in_turn(("shard_map",), one_in(6, GROUPED, 3)),
+        *in_turn(("axis_name",), one_in(5, OVER_ALL, 1)),
     ],
 )
 def test_placement(placement, name):
