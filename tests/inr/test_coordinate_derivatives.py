@@ -206,7 +206,7 @@ def test_a_layer_is_one_product_a_coefficient():
         assert flops(jax.grad(loss)) <= steps * step
 
 
-@pytest.mark.parametrize("framework", ["linen", "nnx"])
+@pytest.mark.parametrize("framework", one_in(2, ["linen", "nnx"]))  # tests/models/test_fields.py has both
 def test_flax_models(framework):
     if framework == "linen":
         module = linen.Siren((2, 6, 5, 3), param_dtype=jnp.float64)
