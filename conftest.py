@@ -89,6 +89,23 @@ def pytest_collect_file(file_path: Path) -> Iterator[None]:
     return [one for one in found if not isinstance(one, DoctestModule)]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of all slow parameters of a function, where none of them runs: every worker collects them all.
+
+    One is left, so that the function is counted among what is deselected. A test that is named with its parameters is
+    looked for among all.
+    """
+    config = metafunc.config
+    if "not slow" not in config.option.markexpr or " or " in config.option.markexpr or "::" in "".join(config.args):
+        return
+    if metafunc.definition.get_closest_marker("slow"):
+        metafunc._calls = metafunc._calls[:1]
+    elif metafunc._calls:
+        quick = [call for call in metafunc._calls if not any(mark.name == "slow" for mark in call.marks)]
+        metafunc._calls = quick or metafunc._calls[:1]
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test that needs torch, and keep the tests of a module in one worker, for they share their programs."""
     if not item.get_closest_marker("xdist_group"):

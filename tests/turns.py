@@ -1,8 +1,10 @@
 """Some of many in the suite, all of them under ``slow``: for what differs little from one to the next."""
 
+import itertools
+
 import pytest
 
-__all__ = ["in_turn", "one_in"]
+__all__ = ["covering", "in_turn", "one_in"]
 
 
 def one_in(n, values, start=0):
@@ -11,21 +13,33 @@ def one_in(n, values, start=0):
 
 
 def in_turn(kinds, rows):
-    """Pair every row with every kind; those that are not the row's own, one after another, are marked slow.
+    """Pair every row with every kind; the rows that are not slow take the kinds one after another, the rest is slow.
 
     For kinds that differ in what JAX does, not in ours: the rows of a family share its engine and meet all of them.
-    A step of `one_in` that shares a factor with the number of kinds would leave some of them to slow rows alone.
     """
     kinds, rows = list(kinds), list(rows)
-    met = {i % len(kinds) for i, row in enumerate(rows) if not _is_slow(row)}
-    missed = [kind for k, kind in enumerate(kinds) if k not in met]
-    if missed:
+    quick = [i for i, row in enumerate(rows) if not _is_slow(row)]
+    if missed := kinds[len(quick) :]:
         message = (
-            f"in_turn: of {len(kinds)} kinds, {missed} meet no row that is not slow: give one_in a step that shares no"
-            f" factor with {len(kinds)}, and at least as many quick rows as kinds"
+            f"in_turn: of {len(kinds)} kinds, {missed} meet no row that is not slow: give it at least as many quick"
+            " rows as kinds"
         )
         raise ValueError(message)
-    return [_given(i % len(kinds) == k, kind, row) for i, row in enumerate(rows) for k, kind in enumerate(kinds)]
+    own = {i: turn % len(kinds) for turn, i in enumerate(quick)}
+    return [_given(own.get(i) == k, kind, row) for i, row in enumerate(rows) for k, kind in enumerate(kinds)]
+
+
+def covering(*parameters):
+    """Return the product of the values of some parameters; quick are as few as show every value of each at least once.
+
+    For parameters of one path, where a fault of one value shows whatever the others are. The quick ones are as many as
+    the parameter of the most values has; a value that is marked slow is in none of them.
+    """
+    parameters = [list(values) for values in parameters]
+    quick = [[i for i, value in enumerate(values) if not _is_slow(value)] for values in parameters]
+    taken = {tuple(of[t % len(of)] for of in quick) for t in range(max(map(len, quick)))}
+    places = itertools.product(*(range(len(values)) for values in parameters))
+    return [_given(at in taken, *(values[i] for values, i in zip(parameters, at, strict=True))) for at in places]
 
 
 def _is_slow(value):

@@ -1,5 +1,7 @@
 """The rules of ``multi_loss`` that weigh gradients, in the table of transforms."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -61,3 +63,8 @@ ROWS = {
     **{f"multi_loss.{name}": row(call, gram) for name, call in CALLS.items()},
     **{f"multi_loss.{name}": row(call, rows) for name, call in OF_ROWS.items()},
 }
+ROWS["multi_loss.random_weights"] = dataclasses.replace(
+    ROWS["multi_loss.random_weights"],
+    refuses=("axis_name", "float32", "bfloat16"),
+    reason="there is no batch to take a mean over; a key draws other numbers in another precision",
+)

@@ -1,6 +1,7 @@
 """Imports point down one ladder, and each outside package is used only where it may be."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,12 @@ def imports(tree: ast.AST) -> set[str]:
     return found
 
 
+@functools.cache
+def imports_of(text: str) -> frozenset[str]:
+    """Return what a text imports; several tests ask of the same texts."""
+    return frozenset(imports(ast.parse(text)))
+
+
 def top_level(tree: ast.Module) -> set[str]:
     """Return what a module imports when it is imported itself."""
     type_checking = [n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
@@ -121,7 +128,7 @@ def inside(sources: dict[str, str]) -> dict[str, set[str]]:
         return next((m for path in paths for m in (path, f"{path}.__init__") if m in sources), "__init__")
 
     return {
-        module: {target(n) for n in imports(ast.parse(text)) if n.startswith("jaxgrad.verify")}
+        module: {target(n) for n in imports_of(text) if n.startswith("jaxgrad.verify")}
         for module, text in sources.items()
     }
 

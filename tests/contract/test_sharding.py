@@ -162,16 +162,18 @@ PLACEMENTS = {
 
 
 OF_JIT = ("jit, Auto", "jit, Explicit", "jit, Explicit, sharded parameters")
-OF_DEVICES = ("shard_map", "axis_name")
+OVER_ALL = [row for row in GROUPED if "axis_name" not in ROWS[row.values[0]].refuses]
+"""Where the name of an axis is taken."""
 
 
 @pytest.mark.parametrize(
     ("placement", "name"),
     [
-        *in_turn(OF_JIT, one_in(4, GROUPED)),
-        # the functions of a family share how they vary over devices, and meet both: two rows of three, each one of them
-        *in_turn(OF_DEVICES[:1], one_in(3, GROUPED)),
-        *in_turn(OF_DEVICES[1:], one_in(3, GROUPED, 1)),
+        # every second function has a transformation in test_transforms.py, and most of the others are here: those of a
+        # family share how they vary over devices, and meet all
+        *in_turn(OF_JIT, one_in(8, GROUPED, 1)),
+        *in_turn(("shard_map",), one_in(6, GROUPED, 3)),
+        *in_turn(("axis_name",), one_in(5, OVER_ALL, 1)),
     ],
 )
 def test_placement(placement, name):
@@ -187,7 +189,7 @@ def test_axis_name_is_tried_wherever_it_is_taken():
         assert takes == ("axis_name" not in example.refuses), name
 
 
-@pytest.mark.parametrize("name", [p for p in GROUPED if "axis_name" not in ROWS[p.values[0]].refuses])
+@pytest.mark.parametrize("name", OVER_ALL)
 def test_an_axis_that_does_not_exist(name):
     example = ROWS[name]
     inputs = of_inputs(example)

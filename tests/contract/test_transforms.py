@@ -140,7 +140,8 @@ IN_TURN = ("jit", "scan", "jvp", "checkpoint", "vmap", "grad")
 @pytest.mark.parametrize(
     ("transform", "name"),
     [
-        *in_turn(IN_TURN, GROUPED),
+        # every second function; the others are laid over devices, in test_sharding.py
+        *in_turn(IN_TURN, one_in(2, GROUPED)),
         *(pytest.param(t, *row.values, marks=row.marks) for t in TRANSFORMS if t not in IN_TURN for row in GROUPED),
     ],
 )
@@ -152,7 +153,7 @@ def test_transform(transform, name):
 
 @pytest.mark.parametrize(
     ("precision", "name"),
-    in_turn(tuple(PRECISIONS)[1:], one_in(3, GROUPED)) + in_turn(("float64",), one_in(6, GROUPED)),
+    in_turn(PRECISIONS, one_in(4, GROUPED)),
 )
 def test_precision(precision, name):
     """Results keep the precision of the inputs (bfloat16 may be accumulated in float32) and stay close to float64."""
@@ -169,8 +170,8 @@ def test_precision(precision, name):
 
 @pytest.mark.parametrize(
     ("calls", "bound", "name"),
-    # the cache is one piece of code: a twelfth of the functions shows that it is the one that is used
-    [pytest.param(2, 1, *row.values, marks=row.marks) for row in one_in(12, GROUPED)]
+    # the cache is one piece of code: some of the functions show that it is the one that is used
+    [pytest.param(2, 1, *row.values, marks=row.marks) for row in one_in(24, GROUPED)]
     + [pytest.param(30, 2, *row.values, marks=[*row.marks, pytest.mark.slow]) for row in GROUPED],
 )
 def test_fresh_closures_do_not_pile_up(calls, bound, name, monkeypatch):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 DETERMINED = [pytest.param(*case) for case in cases() if case[2] == "expand" or case[0] == "positions"]
 
 
-@pytest.mark.parametrize(("name", "kind", "approximation"), one_in(2, DETERMINED, start=1))
+@pytest.mark.parametrize(("name", "kind", "approximation"), one_in(3, DETERMINED, start=1))
 def test_matches_torch(name, kind, approximation):
     network = NETWORKS[name]
     options = options_of(network, kind, approximation) | {"weights": jnp.array([1.0, 0.5, 0.0, 2.0])}

@@ -14,7 +14,7 @@ import torch_ref.curvature
 from jaxgrad.curvature import gauss_newton
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 from tests.bridge import assert_parity, to_jax
-from tests.turns import one_in
+from tests.turns import covering, one_in
 
 RNG = np.random.default_rng(0)
 X, Y = to_jax((RNG.normal(size=(7, 3)), RNG.normal(size=7)))
@@ -62,8 +62,7 @@ def test_matches_torch_where_steps_are_accepted_and_rejected(compiled_quickly):
         assert_parity(getattr(states, name), found, tolerance=1e-9)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
-@pytest.mark.parametrize("solver", ["dense", "cg"])
+@pytest.mark.parametrize(("dtype", "solver"), covering([jnp.float64, jnp.float32], ["dense", "cg"]))
 def test_rosenbrock_converges_and_no_step_raises_the_loss(solver, dtype, compiled_quickly):
     start = {"a": jnp.asarray(-1.2, dtype), "b": jnp.asarray(1.0, dtype)}
     optimizer = gauss_newton(rosenbrock, damping=1.0, solver=solver, tolerance=1e-6)
@@ -76,8 +75,7 @@ def test_rosenbrock_converges_and_no_step_raises_the_loss(solver, dtype, compile
     assert not np.all(states.accepted)
 
 
-@pytest.mark.parametrize("solver", ["dense", "cg"])
-@pytest.mark.parametrize("rows", [7, 2])
+@pytest.mark.parametrize(("solver", "rows"), covering(["dense", "cg"], [7, 2]))
 def test_a_linear_problem_takes_one_step_without_damping(solver, rows, compiled_quickly):
     """More rows than parameters, and fewer: of all solutions then the one next to the start."""
     x, y, start = X[:rows], Y[:rows], jnp.array([1.0, -1.0, 2.0])
@@ -91,8 +89,7 @@ def test_a_linear_problem_takes_one_step_without_damping(solver, rows, compiled_
     assert state.solve_residual < 1e-12
 
 
-@pytest.mark.parametrize("solver", ["dense", "cg"])
-@pytest.mark.parametrize("rows", [7, 40])
+@pytest.mark.parametrize(("solver", "rows"), covering(["dense", "cg"], [7, 40]))
 def test_a_step_is_the_dense_damped_one(solver, rows, compiled_quickly):
     """A network of 25 parameters, with fewer residuals and with more."""
     rng = np.random.default_rng(1)
@@ -117,7 +114,7 @@ def of_one(w, x, y):
     return {"pair": out - y, "size": 0.1 * jnp.sum(out**2)}
 
 
-@pytest.mark.parametrize("rows", [4, 12])
+@pytest.mark.parametrize("rows", one_in(2, [4, 12]))
 def test_residuals_of_single_examples_make_the_same_step(rows, compiled_quickly):
     """A network of 23 parameters: 12 residuals, and 36."""
     rng = np.random.default_rng(2)
@@ -141,7 +138,7 @@ def narrow(w):
     return {"valley": b - a**2, "slope": 1 - a}, {"a": w["a"], "b": w["b"]}
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize("dtype", one_in(2, [jnp.bfloat16, jnp.float16, jnp.float32]))
 def test_a_step_is_judged_where_its_update_leads(dtype, compiled_quickly):
     """The loss of the state is that at the rounded parameters, bit for bit, and never rises."""
     optimizer = gauss_newton(narrow, damping=1e-3, has_aux=True, wrt=["a", "b"])

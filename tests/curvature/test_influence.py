@@ -13,6 +13,7 @@ from jaxgrad.curvature import influence, kfac, solve
 from jaxgrad.per_example import empirical_fisher_product
 from tests.bridge import assert_parity, to_jax
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.turns import one_in
 
 PROBLEM = regression((3, 5, 2), batch=6)
 X, Y = PROBLEM.data
@@ -104,7 +105,7 @@ def with_a_solve(params, train, test, axis_name=None):
     return influence(mean_square, params, train, test, inverse=inverse, axis_name=axis_name)
 
 
-@pytest.mark.parametrize("where", [P(), P("d")])
+@pytest.mark.parametrize("where", one_in(2, [P(), P("d")], 1))
 def test_devices_have_the_columns_of_their_own_examples_and_the_rows_of_all_tests(where, compiled_quickly):
     """Tests that every device has, and tests that are spread; the curvature is that of all training examples."""
     problem = regression((3, 4), batch=8)

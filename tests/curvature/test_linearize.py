@@ -43,7 +43,7 @@ PRODUCTS = {
 }
 
 
-@pytest.mark.parametrize("name", one_in(2, PRODUCTS))
+@pytest.mark.parametrize("name", one_in(3, PRODUCTS))
 def test_is_the_product(name, compiled_quickly):
     product, data = PRODUCTS[name]
     operator = linearize(product, PARAMS, *data)

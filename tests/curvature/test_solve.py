@@ -16,6 +16,7 @@ from tests.bridge import assert_parity, random_like, to_torch
 from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
 from tests.problems import regression
+from tests.turns import one_in
 
 RHS = random_like(PROBLEM.params, 5)
 DAMPING = 2.0
@@ -105,7 +106,7 @@ def test_a_preconditioner_saves_products():
         assert_parity(found.solution, plain.solution, tolerance=1e-7)
 
 
-@pytest.mark.parametrize("factors", [kfac, ekfac])
+@pytest.mark.parametrize("factors", one_in(2, [kfac, ekfac]))
 def test_kronecker_factors_are_preconditioners(factors):
     """Of a Fisher matrix whose inputs are of several sizes, which is what factors see and a diagonal does not."""
     params, (x, y) = PROBLEM.params, regression((4, 3), batch=32).data

@@ -13,6 +13,7 @@ from jaxgrad.models import from_nnx, linen, nnx
 from jaxgrad.verify.cases.families._siren import siren_params
 from tests.bridge import assert_parity, to_jax
 from tests.inr.fields import field, siren_jax, siren_torch
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -40,7 +41,7 @@ def test_matches_finite_differences_channel_by_channel():
         np.testing.assert_allclose(got.hessian[..., j], bends, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("coordinates", [1, 8, 9])
+@pytest.mark.parametrize("coordinates", one_in(2, [1, 8, 9]))
 def test_any_number_of_coordinates(coordinates):
     """Few tangents are written out, many are mapped."""
     matrix = jax.random.normal(jax.random.key(0), (4, coordinates))
@@ -205,7 +206,7 @@ def test_a_layer_is_one_product_a_coefficient():
         assert flops(jax.grad(loss)) <= steps * step
 
 
-@pytest.mark.parametrize("framework", ["linen", "nnx"])
+@pytest.mark.parametrize("framework", one_in(2, ["linen", "nnx"]))  # tests/models/test_fields.py has both
 def test_flax_models(framework):
     if framework == "linen":
         module = linen.Siren((2, 6, 5, 3), param_dtype=jnp.float64)

@@ -9,6 +9,7 @@ import torch_ref.inr
 from jaxgrad.inr import image_targets
 from tests.bridge import assert_parity, to_torch
 from tests.inr.pictures import Waves, grid
+from tests.turns import covering
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -16,8 +17,7 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 METHODS = ["central", "sobel", "spline", "spectral"]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("shape", [(5, 7, 3), (4, 6), (2, 2, 1)])
+@pytest.mark.parametrize(("method", "shape"), covering(METHODS, [(5, 7, 3), (4, 6), (2, 2, 1)]))
 def test_matches_torch(method, shape):
     image = np.random.default_rng(0).uniform(size=shape)
     got = image_targets(jnp.asarray(image), method=method)
@@ -126,8 +126,7 @@ def test_channels_say_what_is_meant():
         image_targets(image, channels=3)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-@pytest.mark.parametrize("method", ["central", "spectral"])
+@pytest.mark.parametrize(("dtype", "method"), covering([jnp.float16, jnp.bfloat16], ["central", "spectral"]))
 def test_a_picture_of_16_bits_is_taken_in_float32(dtype, method):
     """The targets are those of the same numbers in float32: a coordinate for every pixel of a wide picture."""
     picture = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 3000)), dtype)

@@ -7,6 +7,7 @@ import pytest
 import torch_ref.inr
 from jaxgrad.inr import psnr
 from tests.bridge import assert_parity, to_torch
+from tests.turns import covering
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -54,8 +55,7 @@ def test_refuses_an_unknown_alignment():
         psnr(IMAGE, REFERENCE, align="scale")
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-@pytest.mark.parametrize("align", ["none", "mean", "affine"])
+@pytest.mark.parametrize(("dtype", "align"), covering([jnp.float16, jnp.bfloat16], ["none", "mean", "affine"]))
 def test_16_bits_are_measured_in_float32(dtype, align):
     """The squares of small differences underflow in float16, and sums over many pixels round in both."""
     reference = jnp.asarray(RNG.uniform(0.01, 0.02, size=(64, 64, 3)), dtype)

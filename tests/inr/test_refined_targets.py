@@ -9,13 +9,14 @@ import torch_ref.inr
 from jaxgrad.inr import image_targets, refined_targets
 from tests.bridge import assert_parity, to_torch
 from tests.inr.pictures import Waves
+from tests.turns import covering
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
-@pytest.mark.parametrize("method", ["spectral", "spline"])
-@pytest.mark.parametrize(("shape", "factor"), [((3, 5, 2), 2), ((4, 3), 3)])
-def test_matches_torch(method, shape, factor):
+@pytest.mark.parametrize(("method", "of"), covering(["spectral", "spline"], [((3, 5, 2), 2), ((4, 3), 3)]))
+def test_matches_torch(method, of):
+    shape, factor = of
     image = np.random.default_rng(0).uniform(size=shape)
     got = refined_targets(jnp.asarray(image), factor=factor, method=method)
     assert_parity(tuple(got), torch_ref.inr.refined_targets(to_torch(image), factor=factor, method=method))

@@ -9,6 +9,7 @@ import torch_ref.inr
 from jaxgrad.inr import sine
 from jaxgrad.inr._sine_cosine import COSINE, HALF_PI, SINE
 from tests.bridge import assert_parity, to_jax, to_torch
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -29,7 +30,7 @@ def wave_and_slopes(x):
     return [f(x) for f in found]
 
 
-@pytest.mark.parametrize("bound", [1.0, 100.0, 1e4, 1e5, 1e6, 1e7, 1e8, 1e30])
+@pytest.mark.parametrize("bound", one_in(2, [1.0, 100.0, 1e4, 1e5, 1e6, 1e7, 1e8, 1e30], 1))
 def test_error_in_float32(bound):
     x = arguments(bound)
     exact = x.astype(np.float64)

@@ -10,6 +10,7 @@ import torch_ref.inr
 from jaxgrad.inr import image_targets, targets_at
 from tests.bridge import assert_parity, to_torch
 from tests.inr.pictures import Waves
+from tests.turns import covering
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -17,8 +18,7 @@ POINTS = np.random.default_rng(1).uniform(-3.5, 3.5, (9, 2))
 """Within the picture and beyond its edges, where its mirror images follow."""
 
 
-@pytest.mark.parametrize("method", ["spectral", "spline"])
-@pytest.mark.parametrize("shape", [(5, 8, 3), (6, 3)])
+@pytest.mark.parametrize(("method", "shape"), covering(["spectral", "spline"], [(5, 8, 3), (6, 3)]))
 def test_matches_torch(method, shape):
     image = np.random.default_rng(0).uniform(size=shape)
     got = targets_at(jnp.asarray(image), jnp.asarray(POINTS), method=method)

@@ -86,7 +86,7 @@ def test_leaves_that_are_held():
     assert_parity(aux, after_every_task(wrt="layer1"))
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("steps", [0, pytest.param(1, marks=pytest.mark.slow), 3])
 def test_aux_of_adapt_is_that_of_every_step_where_it_starts(steps):
     result, aux = meta.adapt(described, PARAMS, TASK, optimizer=INNER, num_steps=steps, has_aux=True)
     assert_parity(result, adapted(TASK, num_steps=steps), dtypes=True)
@@ -95,7 +95,7 @@ def test_aux_of_adapt_is_that_of_every_step_where_it_starts(steps):
     assert_parity(aux, want, dtypes=True)
 
 
-@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("truncated", one_in(2, [False, True], 1))
 def test_aux_of_the_gradient_through_a_step_is_that_after_it(truncated):
     options = {"optimizer": INNER, "truncated": truncated}
     result, aux = meta.step_gradient(described, PARAMS, *TASK, has_aux=True, **options)

@@ -22,11 +22,12 @@ from tests.meta.tasks import (
     centred_torch,
 )
 from tests.problems import mean_square
+from tests.turns import one_in
 
 SGD, ADAM = OPTIMIZERS["sgd"][0], OPTIMIZERS["adam"][0]
 
 
-@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("chunk", one_in(2, [None, 2], 1))
 def test_matches_torch(chunk):
     """Minibatches of every step, and a state that is carried from one to the next."""
     ours, theirs = OPTIMIZERS["momentum"]

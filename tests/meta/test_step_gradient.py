@@ -11,12 +11,12 @@ from jaxgrad.meta import maml_gradient, step_gradient
 from tests.bridge import assert_parity
 from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH, QUERY, QUERY_TORCH
 from tests.problems import mean_square, mean_square_torch
+from tests.turns import covering
 
 SGD = optax.sgd(0.1)
 
 
-@pytest.mark.parametrize("truncated", [False, True])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "truncated"), covering(OPTIMIZERS, [False, True]))
 def test_matches_torch(name, truncated):
     ours, theirs = OPTIMIZERS[name]
     got = step_gradient(mean_square, PARAMS, *QUERY, optimizer=ours, truncated=truncated)

@@ -12,6 +12,7 @@ from flax.core import freeze
 
 from jaxgrad import _tree, curvature, gradient, models, shift
 from tests.bridge import assert_parity
+from tests.turns import one_in
 
 DENSE = functools.partial(nn.Dense, param_dtype=float)
 X = jnp.arange(12.0).reshape(4, 3) / 10
@@ -176,7 +177,7 @@ def test_state_may_be_empty():
     assert output.shape == (4, 2)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", one_in(2, [jnp.float32, jnp.bfloat16], 1))
 def test_keeps_the_dtype_of_the_parameters(dtype, variables):
     small = jax.tree.map(lambda leaf: leaf.astype(dtype), variables)
     apply_fn, params = models.from_linen(Noisy(), variables=small)

@@ -8,6 +8,7 @@ from flax import linen, nnx
 
 from jaxgrad import _tree, curvature, models, shift
 from tests.bridge import assert_parity
+from tests.turns import one_in
 
 X = jnp.arange(12.0).reshape(4, 3) / 10
 
@@ -154,7 +155,7 @@ def test_what_is_sown_is_left_out():
     assert_parity(pure(params, X), output, tolerance=0)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", one_in(2, [jnp.float32, jnp.bfloat16], 1))
 def test_keeps_the_dtype_of_the_parameters(dtype, module):
     apply_fn, params = models.from_nnx(module)
     params, x = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, X))

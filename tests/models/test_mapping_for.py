@@ -14,6 +14,7 @@ from flax import nnx
 
 from jaxgrad import models
 from tests.bridge import assert_parity
+from tests.turns import covering
 
 F64 = {"param_dtype": jnp.float64}
 RNG = np.random.default_rng(0)
@@ -90,9 +91,7 @@ def test_convolutions(axes):
     assert_same(layer, module, x, channels_last=True)
 
 
-@pytest.mark.parametrize("transposed", [True, False])
-@pytest.mark.parametrize("width", [4, 6])
-@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize(("transposed", "width", "axes"), covering([True, False], [4, 6], [1, 2]))
 def test_transposed_convolutions(axes, width, transposed):
     x = RNG.normal(size=(2, *range(5, 5 + axes), 4))
     layer = getattr(torch.nn, f"ConvTranspose{axes}d")(4, width, 3, stride=2, padding=1)

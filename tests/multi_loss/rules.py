@@ -2,10 +2,16 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import torch
 
-__all__ = ["Drifting", "drifting", "mean", "to_unit_norms", "to_unit_norms_torch"]
+__all__ = ["Drifting", "compiled", "drifting", "mean", "to_unit_norms", "to_unit_norms_torch"]
+
+
+def compiled(made):
+    """Return a pair of init and update whose update is one program, not one for each operation."""
+    return made._replace(update=jax.jit(made.update))
 
 
 def mean(gram):

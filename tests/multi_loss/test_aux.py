@@ -8,7 +8,7 @@ import pytest
 from jaxgrad import multi_loss
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs
-from tests.turns import one_in
+from tests.turns import covering
 
 # numbers are compared here, not speed
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -75,14 +75,14 @@ def apart(name, result):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-@pytest.mark.parametrize("call", one_in(2, CALLS))
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("wrt", [None, pytest.param("head1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("call", "form", "wrt"), covering(CALLS, FORMS, [None, pytest.param("head1", marks=pytest.mark.slow)])
+)
 def test_aux_is_that_at_the_given_parameters_and_the_rest_is_as_it_was(call, form, wrt):
     with_aux, alone = FORMS[form]
     result, aux = apart(call, CALLS[call](with_aux, PROBLEM.params, PROBLEM.x, has_aux=True, wrt=wrt))
     assert_parity(result, CALLS[call](alone, PROBLEM.params, PROBLEM.x, wrt=wrt), dtypes=True)
-    assert_parity(aux, with_aux(PROBLEM.params, PROBLEM.x)[1], dtypes=True)
+    assert_parity(aux, jax.jit(with_aux)(PROBLEM.params, PROBLEM.x)[1], dtypes=True)
 
 
 @pytest.mark.parametrize("call", CALLS)

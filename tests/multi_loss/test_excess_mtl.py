@@ -6,21 +6,24 @@ import pytest
 
 from jaxgrad.multi_loss import excess_mtl
 from jaxgrad.verify._bridge import to_torch
+from tests.multi_loss.rules import compiled
 from tests.multi_loss.stateful_weightings import ROWS, run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
+PLAIN = compiled(excess_mtl())
+
 
 def test_weights_are_equal_while_it_warms_up_and_at_the_first_step_without():
     np.testing.assert_allclose(run("excess_mtl")[0][:2], 1 / 3, rtol=1e-14)
-    made = excess_mtl()
+    made = PLAIN
     weights, state = made.update(ROWS[0], made.init(3, jnp.zeros(5)))
     np.testing.assert_allclose(weights, 1 / 3, rtol=1e-14)
     np.testing.assert_allclose(state.first, np.abs(ROWS[0]).sum(1), rtol=1e-12)  # g^2 / |g|
 
 
 def test_a_tree_of_rows_is_their_matrix():
-    made, split = excess_mtl(), [slice(0, 1), slice(1, 5)]
+    made, split = PLAIN, [slice(0, 1), slice(1, 5)]
     state = made.init(3, {"a": jnp.zeros(()), "b": jnp.zeros((2, 2))})
     whole = made.init(3, jnp.zeros(5))
     for rows in ROWS[:3]:
@@ -31,7 +34,7 @@ def test_a_tree_of_rows_is_their_matrix():
 
 
 def test_a_loss_whose_first_gradient_is_zero_gets_its_unit_later():
-    made = excess_mtl()
+    made = PLAIN
     state = made.init(2, jnp.zeros(2))
     _, state = made.update(np.array([[1.0, 1.0], [0.0, 0.0]]), state)
     _, state = made.update(np.array([[1.0, 1.0], [0.0, 3.0]]), state)
@@ -39,7 +42,7 @@ def test_a_loss_whose_first_gradient_is_zero_gets_its_unit_later():
 
 
 def test_squares_that_leave_float32():
-    made = excess_mtl()
+    made = PLAIN
     state = made.init(2, jnp.zeros(2, jnp.float32))
     for rows in ([[1e-30, 1e-30], [1e30, 0.0]], [[1e-30, 0.0], [1e30, 1e30]]):
         weights, state = made.update(np.array(rows, np.float32), state)

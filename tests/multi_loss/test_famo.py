@@ -7,9 +7,12 @@ import pytest
 
 from jaxgrad.multi_loss import famo
 from jaxgrad.verify._bridge import to_torch
+from tests.multi_loss.rules import compiled
 from tests.multi_loss.stateful_scalarizers import AFTER, LOSSES, run
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+PLAIN = compiled(famo())
 
 
 def test_at_first_the_gradient_is_the_mean_by_relative_change():
@@ -21,20 +24,20 @@ def test_at_first_the_gradient_is_the_mean_by_relative_change():
 
 def test_without_losses_after_the_step_those_of_the_next_are_taken():
     """And what is given for the first step is not read."""
-    made = famo()
+    made = PLAIN
     value, state = made.update(LOSSES[0], made.init(3))
     ignored = made.update(LOSSES[0], made.init(3), after=AFTER[5])
     np.testing.assert_array_equal(value, ignored[0])
     got, want = made.update(LOSSES[1], state), made.update(LOSSES[1], state, after=LOSSES[1])
     jax.tree.map(np.testing.assert_array_equal, got, want)
     # the losses move the logits too, but their derivative does not pass there
-    slope = jax.grad(lambda losses: made.update(losses, state)[0])(LOSSES[1])
+    slope = jax.jit(jax.grad(lambda losses: made.update(losses, state)[0]))(LOSSES[1])
     np.testing.assert_allclose(slope.sum(), 1, rtol=1e-12)
 
 
 def test_after_a_sick_step_there_is_nothing_to_compare_with():
     """What is given as the losses after it belongs to its batch, not to the one before."""
-    made = famo()
+    made = PLAIN
     _, state = made.update(LOSSES[0], made.init(3))
     _, state = made.update(LOSSES[1] * np.nan, state, after=AFTER[1])
     learned = state.logits
@@ -45,15 +48,15 @@ def test_after_a_sick_step_there_is_nothing_to_compare_with():
 
 
 def test_what_fell_less_gets_more_weight():
-    made = famo(optimizer=optax.sgd(0.1))
+    made = compiled(famo(optimizer=optax.sgd(0.1)))
     _, state = made.update(np.array([1.0, 1.0]), made.init(2))
     _, state = made.update(np.array([0.5, 0.9]), state)
     assert state.logits[1] > 0 > state.logits[0]
 
 
 def test_small_losses_in_float32():
-    made = famo()
-    value, slope = jax.value_and_grad(lambda losses: made.update(losses, made.init(2))[0])(
+    made = PLAIN
+    value, slope = jax.jit(jax.value_and_grad(lambda losses: made.update(losses, made.init(2))[0]))(
         np.array([1e-37, 2e-37], np.float32)
     )
     assert value.dtype == np.float32
@@ -61,7 +64,7 @@ def test_small_losses_in_float32():
 
 
 def test_a_loss_at_its_bound_shows():
-    made = famo(lower_bounds={"a": 0.0, "b": 1.0})
+    made = compiled(famo(lower_bounds={"a": 0.0, "b": 1.0}))
     value, state = made.update({"a": 0.5, "b": 1.0}, made.init(2))
     assert not np.isfinite(value)
     assert not state.is_known

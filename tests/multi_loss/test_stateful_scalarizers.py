@@ -8,9 +8,14 @@ import pytest
 
 from jaxgrad import gradient, multi_loss
 from tests.bridge import assert_parity
+from tests.multi_loss.rules import compiled
 from tests.multi_loss.stateful_scalarizers import LOSSES, RULES, run, run_torch
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
+UPDATES = {name: jax.jit(found.ours.update) for name, found in RULES.items()}
+"""Each as one program for all tests, not one for each operation."""
 
 
 def first_extra(name):
@@ -39,9 +44,7 @@ def test_the_derivative_is_a_weighting_of_the_losses(name):
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_sick_step_shows_and_leaves_what_was_learned(name):
-    made = RULES[name].ours
-    state = run(name)[2]
-    update = jax.jit(made.update)
+    state, update = run(name)[2], UPDATES[name]
     for sick in ([1, np.nan, 1], [1, np.inf, 1], [0, np.inf, 1]):
         value, after = update(LOSSES[0] * sick, state, **first_extra(name))
         assert not np.isfinite(value)
@@ -56,7 +59,7 @@ def test_a_sick_step_shows_and_leaves_what_was_learned(name):
 def test_the_state_keeps_its_dtype_whatever_the_losses(name, dtype):
     made = RULES[name].ours
     state = made.init(3)
-    value, after = made.update(jnp.asarray(LOSSES[0], dtype), state, **first_extra(name))
+    value, after = UPDATES[name](jnp.asarray(LOSSES[0], dtype), state, **first_extra(name))
     assert value.dtype == jnp.float32
     jax.tree.map(lambda new, old: np.testing.assert_equal(new.dtype, jnp.result_type(old)), after, state)
 
@@ -102,6 +105,8 @@ def test_what_is_learned_may_be_moved_by_another(name, learned):
     def value(logs):
         return still.update(LOSSES[0], state._replace(**{learned: logs}))[0]
 
-    slope = jax.grad(value)(jnp.zeros(3))
-    np.testing.assert_array_equal(getattr(still.update(LOSSES[0], state)[1], learned), np.zeros(3))
-    np.testing.assert_allclose(getattr(moves.update(LOSSES[0], moves.init(3))[1], learned), -slope, rtol=1e-14)
+    slope = jax.jit(jax.grad(value))(jnp.zeros(3))
+    np.testing.assert_array_equal(getattr(compiled(still).update(LOSSES[0], state)[1], learned), np.zeros(3))
+    np.testing.assert_allclose(
+        getattr(compiled(moves).update(LOSSES[0], moves.init(3))[1], learned), -slope, rtol=1e-14
+    )

@@ -11,6 +11,9 @@ from tests.multi_loss.stateful_weightings import GIVEN, KEYS, ROWS, RULES, progr
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
+UPDATES = {name: jax.jit(found.ours.update) for name, found in RULES.items()}
+"""Each as one program for all tests, not one for each operation."""
+
 SCALE_FREE = ("gradvac", "excess_mtl", "sdmgrad", "pcd")
 """Rules whose weights do not depend on a scale that all gradients share."""
 
@@ -43,8 +46,7 @@ def test_no_scale_is_another_case(name, scale):
 
 @pytest.mark.parametrize("name", RULES)
 def test_what_is_not_finite_shows_and_leaves_the_state(name):
-    made, state = RULES[name].ours, run(name)[1]
-    update = jax.jit(made.update)
+    state, update = run(name)[1], UPDATES[name]
     # an infinite length has the inverse 0 in the rule within cr_mogm
     for sick in (np.nan, np.inf)[: 1 if name == "cr_mogm" else 2]:
         given = GIVEN[name][0].copy()
@@ -64,7 +66,7 @@ def test_zeros_are_finite(name):
         np.zeros_like(GIVEN[name][0]),
         GIVEN[name][0] * [[1], [0], [1]] * ([1] if name == "excess_mtl" else [1, 0, 1]),
     ):
-        weights, state = made.update(given, state, **extra(name))
+        weights, state = UPDATES[name](given, state, **extra(name))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((weights, state)))
 
 
@@ -72,7 +74,7 @@ def test_zeros_are_finite(name):
 def test_float32_keeps_its_dtype(name):
     made = RULES[name].ours
     state = made.init(3, jnp.zeros(5, jnp.float32)) if name == "excess_mtl" else made.init(3)
-    weights, after = made.update(jnp.asarray(GIVEN[name][0], jnp.float32), state, **extra(name))
+    weights, after = UPDATES[name](GIVEN[name][0].astype(np.float32), state, **extra(name))
     assert weights.dtype == jnp.float32
     np.testing.assert_allclose(weights, run(name)[0][0], rtol=2e-4, atol=1e-5)
     jax.tree.map(lambda new, old: np.testing.assert_equal(new.dtype, old.dtype), after, state)
@@ -111,8 +113,9 @@ def test_options_may_be_traced_numbers_of_another_dtype(name, options):
         return found
 
     narrow = {key: jnp.float32(value) for key, value in options.items()}
-    np.testing.assert_allclose(jax.jit(weights)(narrow), weights(options), rtol=1e-5, atol=1e-6)
-    slopes = jax.jit(jax.jacfwd(weights))({key: jnp.asarray(value) for key, value in options.items()})
+    wide = {key: jnp.asarray(value) for key, value in options.items()}
+    want, slopes = jax.jit(lambda options: (weights(options), jax.jacfwd(weights)(options)))(wide)
+    np.testing.assert_allclose(jax.jit(weights)(narrow), want, rtol=1e-5, atol=1e-6)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(slopes)) > 1e-3
 

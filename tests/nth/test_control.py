@@ -42,7 +42,7 @@ MAPPED_LOOPS = {
 }
 
 
-@pytest.mark.parametrize("name", one_in(2, MAPPED_LOOPS))
+@pytest.mark.parametrize("name", one_in(3, MAPPED_LOOPS, 1))
 def test_a_mapped_loop_of_differing_length(name):
     fun, t, order = MAPPED_LOOPS[name], jnp.array(0.9), 1 if name == "hyp1f1" else 3
     # JAX's own hypergeometric functions mix dtypes

@@ -39,7 +39,7 @@ KINKS = {
 }
 
 
-@pytest.mark.parametrize("name", one_in(2, KINKS))
+@pytest.mark.parametrize("name", one_in(3, KINKS))
 def test_at_zero(name):
     fun, want = KINKS[name]
     with jax.disable_jit():
@@ -53,7 +53,7 @@ def powers_of_sine(x, slope, exponent):
     return jnp.sin(slope * x) ** exponent
 
 
-@pytest.mark.parametrize("exponent", one_in(2, [0.0, 1.0, 2.0, 3.0, 2.5, -1.0]))
+@pytest.mark.parametrize("exponent", one_in(3, [0.0, 1.0, 2.0, 3.0, 2.5, -1.0], 1))
 def test_gradients_through_powers_beside_zero(exponent):
     def nested(x, slope, p):
         first = lambda t: jax.jvp(lambda s: powers_of_sine(s, slope, p), (t,), (1.0,))[1]  # noqa: E731

@@ -90,7 +90,7 @@ def plane_wave(x):
     return jnp.sin(3 * x[0]) * jnp.cos(2 * x[1]) + x[0] * x[1] ** 2
 
 
-@pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.parametrize("name", one_in(2, MATRICES, 1))
 def test_a_matrix_of_any_scale_is_exact_in_float32(name):
     x = jnp.array([0.4, 0.9])
     hessian = np.asarray(jax.jit(jax.hessian(plane_wave))(x))
@@ -135,7 +135,7 @@ LINEAR_ALGEBRA = {
 }
 
 
-@pytest.mark.parametrize("name", one_in(2, LINEAR_ALGEBRA))
+@pytest.mark.parametrize("name", one_in(3, LINEAR_ALGEBRA))
 def test_a_matrix_through_linear_algebra_is_the_weighted_sum_of_the_hessian(name):
     def fun(x):
         return jnp.sum(jnp.sin(LINEAR_ALGEBRA[name](jnp.stack([x[:2] + 2, x[1:] * x[0] - 1]))))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxgrad.nth import derivative, derivatives, directional, jet, mixed_partial, ode_series, taylor_coefficients
+from tests.turns import covering, one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -12,9 +13,10 @@ SINE = np.array([np.sin(0.5), np.cos(0.5), -np.sin(0.5), -np.cos(0.5)])
 
 
 @pytest.mark.parametrize(
-    ("dtype", "order"), [(jnp.float16, 12), (jnp.float16, 13), (jnp.bfloat16, 12), (jnp.bfloat16, 32)]
+    "of", one_in(2, [(jnp.float16, 12), (jnp.float16, 13), (jnp.bfloat16, 12), (jnp.bfloat16, 32)], 1)
 )
-def test_sines_in_16_bits(dtype, order):
+def test_sines_in_16_bits(of):
+    dtype, order = of
     eps, want = float(jnp.finfo(dtype).eps), np.resize(SINE, order + 1)
     x = jnp.asarray(0.5, dtype)
     rows = derivatives(jnp.sin, x, order)
@@ -40,8 +42,7 @@ def test_a_derivative_outside_of_the_dtype_is_infinite():
     np.testing.assert_allclose(np.asarray(got[:3], np.float64), np.exp(4) * 4.0 ** np.arange(3), rtol=1e-2)
 
 
-@pytest.mark.parametrize("slope", [0.05, 1.0, 9.0])
-@pytest.mark.parametrize("order", [12, 18, 24])
+@pytest.mark.parametrize(("slope", "order"), covering([0.05, 1.0, 9.0], [12, 18, 24]))
 def test_small_and_large_derivatives_in_float32(slope, order):
     got = derivative(lambda x: jnp.cos(slope * x), jnp.float32(0.0), order)
     assert abs(float(got) / ((-1) ** (order // 2) * slope**order) - 1) < 1e-4

@@ -68,7 +68,7 @@ CASES = [
 ]
 
 
-IN_PART = one_in(2, [pytest.param(*case) for case in CASES])
+IN_PART = one_in(3, [pytest.param(*case) for case in CASES])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch_ref.per_example
 from jaxgrad.per_example import clipped_sum, gradients, norms
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -75,7 +76,7 @@ def automatic(norms):
     return 1 / (norms + 0.01)
 
 
-@pytest.mark.parametrize("microbatch", [None, 1])
+@pytest.mark.parametrize("microbatch", one_in(2, [None, 1]))
 def test_a_function_of_the_norms_scales(microbatch):
     rows = gradients(linear, PARAMS, BATCH)
     lengths = norms(linear, PARAMS, BATCH)
@@ -88,7 +89,7 @@ def to_the_mean(norms):
     return jnp.minimum(1, jnp.nanmean(norms) / norms)
 
 
-@pytest.mark.parametrize("microbatch", [None, 2])
+@pytest.mark.parametrize("microbatch", one_in(2, [None, 2], 1))
 def test_a_function_of_the_norms_does_not_see_padding_nor_what_is_not_finite(microbatch):
     problem = regression()
     x, y = map(np.array, problem.data)

@@ -59,7 +59,7 @@ def as_dict(tree):
     return nnx.to_pure_dict(tree) if isinstance(tree, nnx.State) else tree
 
 
-@pytest.mark.parametrize("name", one_in(2, ZOO))
+@pytest.mark.parametrize("name", one_in(3, ZOO))
 def test_is_exact(name):
     model = ZOO[name]()
     rows, lengths = loop(model)
@@ -113,9 +113,12 @@ def test_norms_can_be_differentiated(name):
 
 
 @pytest.mark.parametrize(
-    ("rule", "name"), [("_dot", "dense on vectors"), ("_conv", "convolutions"), ("_gather", "language model")]
+    "planted_in",
+    one_in(3, [("_dot", "dense on vectors"), ("_conv", "convolutions"), ("_gather", "language model")]),
 )
-def test_a_planted_error_in_a_rule_is_caught(monkeypatch, rule, name):
+def test_a_planted_error_in_a_rule_is_caught(monkeypatch, planted_in):
+    rule, name = planted_in
+
     def planted(site, index, operand, cotangent):
         left, right = right_rule(site, index, operand, cotangent)
         return left, right * (1 + 1e-6)
@@ -139,7 +142,7 @@ def outer(params, example):
     return jnp.sum((example["u"] @ params["w"]) * example["v"])
 
 
-@pytest.mark.parametrize("eps", [1e-1, 1e-2, 1e-3, 1e-4])
+@pytest.mark.parametrize("eps", one_in(2, [1e-1, 1e-2, 1e-3, 1e-4], 1))
 def test_float32_norms_survive_cancellation(eps):
     pairs = [cancelling(eps, seed) for seed in range(20)]
     batch = {"u": np.stack([u for u, _ in pairs]), "v": np.stack([v for _, v in pairs])}

@@ -9,7 +9,7 @@ import pytest
 from jaxgrad.per_example import clipped_sum, dp_aggregate
 from tests.bridge import assert_parity
 from tests.per_example.private import mean_square, regression
-from tests.turns import in_turn, one_in
+from tests.turns import covering, in_turn, one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -56,12 +56,13 @@ def no_gradient(params, x):
 BIG = {"a": jnp.zeros(20000), "b": jnp.zeros(20000), "held": jnp.zeros(5)}
 
 
-@pytest.mark.parametrize("examples", [2, 0])
 @pytest.mark.parametrize(
-    ("clip_norm", "bound"), [({"a": 3.0, "b": 4.0, "held": 7.0}, 5.0), (automatic, 0.5), (2.0, 2.0)]
+    ("of", "examples"),
+    covering([({"a": 3.0, "b": 4.0, "held": 7.0}, 5.0), (automatic, 0.5), (2.0, 2.0)], [2, 0]),
 )
-def test_the_noise_is_a_multiple_of_what_one_example_can_add(key, clip_norm, bound, examples):
+def test_the_noise_is_a_multiple_of_what_one_example_can_add(key, of, examples):
     """Of parts with norms of their own that is the norm of the norms, of the leaves that count; on every leaf alike."""
+    clip_norm, bound = of
     rule = private(key, no_gradient, clip_norm=clip_norm, noise_multiplier=1.5, wrt=["a", "b"])
     update, _ = step(rule, BIG, (jnp.ones(examples),))
     for name in "ab":

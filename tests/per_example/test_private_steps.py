@@ -226,6 +226,7 @@ def test_rejects_the_state_of_other_options(key):
         private(key, accumulate_every=2).update(None, state, PROBLEM.params, batch=PROBLEM.data)
 
 
+@pytest.mark.slow  # the steps by hand and the calls that add up say it together
 def test_the_sum_of_parts_is_the_clipped_sum(key):
     rule = private(key, accumulate_every=4, noise_multiplier=0.0, optimizer=optax.identity())
     _, updates = train(rule, PARTS)

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxgrad.per_example import PrivateState, clipped_sum, dp_aggregate
 from tests.bridge import assert_parity
 from tests.per_example.private import mean_square, regression
-from tests.turns import one_in
+from tests.turns import covering, one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -60,8 +60,7 @@ WITH_NONE = {
 }
 
 
-@pytest.mark.parametrize("updates", [None, "params"])
-@pytest.mark.parametrize("name", one_in(2, WITH_NONE))
+@pytest.mark.parametrize(("updates", "name"), covering([None, "params"], one_in(2, WITH_NONE)))
 def test_wrappers_that_pass_things_on(key, name, updates):
     for update in step(WITH_NONE[name](private(key)), updates):
         assert_parity(update, mean())
@@ -79,9 +78,7 @@ def test_a_compiled_update_gets_the_parameters_twice(key):
     assert_parity(update, mean())
 
 
-@pytest.mark.parametrize("averaged", [True, False])
-@pytest.mark.parametrize("updates", [ZEROS, "params"], ids=["zeros", "params"])
-@pytest.mark.parametrize("chained", [True, False])
+@pytest.mark.parametrize(("averaged", "updates", "chained"), covering([True, False], [ZEROS, "params"], [True, False]))
 def test_accumulation_by_optax_is_refused(key, updates, chained, averaged):
     rule = optax.chain(private(key), optax.scale(1.0)) if chained else private(key)
     steps = optax.MultiSteps(rule, every_k_schedule=2, use_grad_mean=averaged)

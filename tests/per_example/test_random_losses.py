@@ -157,7 +157,7 @@ COMPARE = {name: globals()[f"compare_{name}"] for name in OTHERS}
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed > 5 else []) for seed in range(60)]
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed > 3 else []) for seed in range(60)]
 )
 def test_a_random_loss(seed):
     # the whole comparison is made slow: here each case makes a part of it
@@ -235,7 +235,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", one_in(3, FAULTS))
+@pytest.mark.parametrize("fault", one_in(4, FAULTS))
 def test_a_planted_fault_is_caught(monkeypatch, fault):
     owner, name, planted, piece, fixed = FAULTS[fault]
     pieces = [p for p in losses.PIECES if p.__name__ == piece]

@@ -95,7 +95,7 @@ def check(network):
     assert_parity(total, [np.tensordot(scales, g, 1) for g in rows])
 
 
-@settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=4, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(networks)
 def test_a_few_random_networks(network):
     check(network)

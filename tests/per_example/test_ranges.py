@@ -7,6 +7,7 @@ import pytest
 
 from jaxgrad._uses import _batch
 from jaxgrad.per_example import clipped_sum, gradients, moments, noise_scale, norms
+from tests.turns import covering
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -21,9 +22,9 @@ def outer(params, x):
     return jnp.sum((x["u"] @ params["w"]) * x["v"])
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("size", "limit"), [(1e19, 1.0), (1e-23, 1e-24)])
-def test_a_norm_whose_square_is_out_of_range(mode, size, limit):
+@pytest.mark.parametrize(("mode", "sizes"), covering(MODES, [(1e19, 1.0), (1e-23, 1e-24)]))
+def test_a_norm_whose_square_is_out_of_range(mode, sizes):
+    size, limit = sizes
     x = jnp.asarray([[3 * size, 4 * size], [0.0, 0.0]], jnp.float32)
     total, info = clipped_sum(linear, {"w": jnp.ones(2, jnp.float32)}, x, clip_norm=limit, mode=mode)
     np.testing.assert_allclose(info.norms, np.array([5 * size, 0.0]), rtol=1e-6)
@@ -31,9 +32,11 @@ def test_a_norm_whose_square_is_out_of_range(mode, size, limit):
     np.testing.assert_allclose(info.sensitivity, limit, rtol=1e-6)
 
 
-@pytest.mark.parametrize("positions", [1, 3])
-@pytest.mark.parametrize(("left", "right"), [(1e25, 1e-25), (1e18, 1e-21), (1e19, 1e3), (1e-15, 1e-10)])
-def test_factors_whose_squares_are_out_of_range(positions, left, right):
+@pytest.mark.parametrize(
+    ("positions", "scales"), covering([1, 3], [(1e25, 1e-25), (1e18, 1e-21), (1e19, 1e3), (1e-15, 1e-10)])
+)
+def test_factors_whose_squares_are_out_of_range(positions, scales):
+    left, right = scales
     rng = np.random.default_rng(0)
     u, v = rng.normal(size=(2, positions, 16)) * left, rng.normal(size=(2, positions, 16)) * right
     batch = {"u": jnp.asarray(u, jnp.float32), "v": jnp.asarray(v, jnp.float32)}
@@ -57,8 +60,7 @@ def test_norms_out_of_range_have_a_derivative():
     np.testing.assert_allclose(slope(jnp.float32(3.0)), 2e25, rtol=1e-6)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("limit", [1.0, 1e-2, 1e-4])
+@pytest.mark.parametrize(("mode", "limit"), covering(MODES, [1.0, 1e-2, 1e-4]))
 def test_float16_scales_do_not_underflow(mode, limit):
     def loss(params, x, y):
         return jnp.square(params["w"] @ x - y).astype(jnp.float32)
@@ -77,8 +79,7 @@ def inverse(norms):
     return 1 / norms
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32])
+@pytest.mark.parametrize(("mode", "dtype"), covering(MODES, [jnp.float16, jnp.float32]))
 def test_zero_times_infinity_is_zero(mode, dtype):
     x = jnp.asarray([[0.0, 0.0, 0.0], [1.0, 2.0, 2.0]], dtype)
     total, _ = clipped_sum(rows_of_16_bits, {"w": jnp.zeros((3, 1), dtype)}, x, clip_norm=inverse, mode=mode)

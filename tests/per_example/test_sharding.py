@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgrad import per_example
 from tests.bridge import assert_parity
-from tests.turns import one_in
+from tests.turns import covering, one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -47,7 +47,7 @@ def branching(p, x, y):
     return lax.cond(y > 0, lambda: jax.checkpoint(dense)(p, x, y), lambda: dense(p, 2 * x, y))
 
 
-LOSSES = (recurrent, *(pytest.param(loss, marks=pytest.mark.slow) for loss in (dense, lookup, attention, branching)))
+LOSSES = (recurrent, dense, lookup, attention, branching)
 
 
 def by_median(norms):
@@ -67,16 +67,24 @@ SUMS = {
 ROWS = {"norms": per_example.norms, "gradients": per_example.gradients, "gram": per_example.gram}
 
 
-def everything(loss, p, x, y, **options):
-    """Return what belongs to examples, and what is one for the batch."""
-    rows = {} if options else {name: call(loss, p, x, y) for name, call in ROWS.items()}
-    return rows, {name: call(loss, p, x, y, **options) for name, call in SUMS.items()}
+CALLS = (*ROWS, *SUMS)
+
+
+def everything(loss, p, x, y, names=CALLS, **options):
+    """Return what belongs to examples, and what is one for the batch, of some functions."""
+    rows = {} if options else {name: call(loss, p, x, y) for name, call in ROWS.items() if name in names}
+    return rows, {name: call(loss, p, x, y, **options) for name, call in SUMS.items() if name in names}
+
+
+def of_calls(names):
+    """Pair a loss with some of the functions: tests/contract/test_sharding.py has each alone. All of them are slow."""
+    return [(recurrent, names), *(pytest.param(loss, CALLS, marks=pytest.mark.slow) for loss in LOSSES)]
 
 
 @functools.cache
-def on_one_device(loss):
+def on_one_device(loss, names):
     """What the batch gives on one device, which two tests compare with."""
-    return jax.device_get(jax.jit(lambda p, x, y: everything(loss, p, x, y))(PARAMS, X, Y))
+    return jax.device_get(jax.jit(lambda p, x, y: everything(loss, p, x, y, names))(PARAMS, X, Y))
 
 
 def vary(tree):
@@ -86,42 +94,42 @@ def vary(tree):
     )
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_each_device_has_its_own_examples(loss):
+@pytest.mark.parametrize(("loss", "names"), of_calls(("norms", "moments", "padded", "ghost")))
+def test_each_device_has_its_own_examples(loss, names):
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
 
     @jax.jit
     @jax.shard_map(mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=P("d"))
     def spread(p, x, y):
-        return jax.tree.map(lambda leaf: leaf[None], vary(everything(loss, p, x, y)))
+        return jax.tree.map(lambda leaf: leaf[None], vary(everything(loss, p, x, y, names)))
 
-    alone = jax.jit(lambda p, x, y: everything(loss, p, x, y))
+    alone = jax.jit(lambda p, x, y: everything(loss, p, x, y, names))
     want = [alone(PARAMS, X[i : i + 2], Y[i : i + 2]) for i in range(0, 8, 2)]
     assert_parity(spread(PARAMS, X, Y), jax.tree.map(lambda *leaves: jnp.stack(leaves), *want))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_sums_over_all_devices(loss):
+@pytest.mark.parametrize(("loss", "names"), of_calls(("gradients", "noise_scale", "in chunks", "by median")))
+def test_sums_over_all_devices(loss, names):
     """The rows of clipped sums stay those of the device, and everything else is known to be the same on all."""
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
-    want = on_one_device(loss)[1]
+    want = on_one_device(loss, names)[1]
     specs = jax.tree.map(lambda leaf: P("d") if leaf.shape == (8,) else P(), want)
 
     @jax.jit
     @jax.shard_map(mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=specs)
     def spread(p, x, y):
-        return everything(loss, p, x, y, axis_name="d")[1]
+        return everything(loss, p, x, y, names, axis_name="d")[1]
 
     assert_parity(spread(PARAMS, X, Y), want)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_explicit_axes(loss):
+@pytest.mark.parametrize(("loss", "names"), of_calls(("gram", "weighted_sum", "in chunks")))
+def test_explicit_axes(loss, names):
     mesh = jax.make_mesh((4,), ("d",))
-    want = on_one_device(loss)
+    want = on_one_device(loss, names)
     params, (x, y) = (jax.device_put(t, NamedSharding(mesh, s)) for t, s in ((PARAMS, P()), ((X, Y), P("d"))))
     with jax.set_mesh(mesh):
-        assert_parity(jax.jit(lambda p, x, y: everything(loss, p, x, y))(params, x, y), want)
+        assert_parity(jax.jit(lambda p, x, y: everything(loss, p, x, y, names))(params, x, y), want)
     assert_parity(per_example.clipped_sum(loss, params, x, y, clip_norm=0.5, microbatch=1), want[1]["in chunks"])
 
 
@@ -148,7 +156,7 @@ def over_line(fun, *inputs, specs=BATCH, out=SAME):
     return jax.jit(jax.shard_map(fun, mesh=mesh, in_specs=specs, out_specs=out))(*inputs)
 
 
-@pytest.mark.parametrize("mode", ["auto", "ghost"])
+@pytest.mark.parametrize("mode", one_in(2, ["auto", "ghost"], 1))
 @pytest.mark.parametrize("shared_labels", one_in(2, [False, True]))
 def test_mapped_inside_of_shard_map(mode, shared_labels):
     """A mapped conditional casts what it is handed, and does not look inside of its branches."""
@@ -201,7 +209,7 @@ OF_DP = {
 }
 
 
-@pytest.mark.parametrize("kind", one_in(2, OF_DP))
+@pytest.mark.parametrize("kind", one_in(4, OF_DP, 3))
 def test_private_steps_over_devices(kind):
     """Four devices take the step of one, its count and its noise too, for several steps in a loop."""
 
@@ -220,7 +228,7 @@ def test_private_steps_over_devices(kind):
     assert_parity(got, jax.jit(train)(PARAMS, X, Y))
 
 
-@pytest.mark.parametrize("kind", one_in(2, OF_DP, 1))
+@pytest.mark.parametrize("kind", one_in(4, OF_DP))
 def test_every_device_takes_private_steps_by_itself(kind):
     def train(p, x, y):
         private = per_example.dp_aggregate(dense, **{**OPTIONS, "expected_batch_size": 2.0, **OF_DP[kind]})
@@ -244,8 +252,7 @@ def narrow(p, x, y):
     return jnp.sum(jnp.tanh(x.astype(jnp.bfloat16) @ p["w"].astype(jnp.bfloat16)).astype(jnp.float64)) * y
 
 
-@pytest.mark.parametrize("loss", [dense, narrow])
-@pytest.mark.parametrize("placed", ["batch and weights", "weights"])
+@pytest.mark.parametrize(("loss", "placed"), covering([dense, narrow], ["batch and weights", "weights"]))
 def test_weights_that_vary_over_other_axes_than_the_parameters(loss, placed):
     """Each column of a 2x2 mesh has parameters of its own, each row weights of its own, and examples or not."""
     mesh = jax.make_mesh((2, 2), ("d", "m"), axis_types=(AxisType.Auto,) * 2)

@@ -13,6 +13,7 @@ from jaxgrad.shift import evolution_gradient
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
 from tests.shift.low_rank import dense, factors
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -56,7 +57,7 @@ def test_leaves_that_are_not_moved_have_no_estimate():
     )
 
 
-@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("rank", one_in(2, [None, 2], 1))
 def test_the_expectation_is_the_gradient(rank):
     """Of a quadratic: exact for any scale, of low rank too, within five of its own standard errors; in its own unit."""
     w, x = jnp.linspace(-1.0, 1.0, 20).reshape(5, 4), jnp.linspace(0.0, 1.0, 15).reshape(3, 5)
@@ -103,7 +104,7 @@ def test_rejects_what_it_cannot_use(key):
         evolution_gradient(jnp.sum, w, None, scale=1.0, key=key)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", one_in(2, [jnp.bfloat16, jnp.float16]))
 def test_losses_of_16_bits_are_subtracted_in_float32(dtype):
     """Both losses of a pair are near 9, where the spacing of bfloat16 is 0.06, and differ by less."""
 

@@ -14,6 +14,7 @@ from jaxgrad import _tree
 from jaxgrad.shift import expected_gradient, gradient, random_shifts
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -34,7 +35,7 @@ def test_matches_torch_at_the_same_shifts(unroll):
     assert_parity(got, want)
 
 
-@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("chunk", one_in(2, [None, 2], 1))
 def test_an_odd_number_of_shifts_is_taken_both_ways(chunk):
     """The last chunk of three has a place that is filled up; aux has both signs of a shift in turns."""
     problem = regression()
@@ -53,7 +54,7 @@ def test_an_odd_number_of_shifts_is_taken_both_ways(chunk):
     assert_parity(aux, problem.params["layer1"]["bias"][None] + moves)
 
 
-@pytest.mark.parametrize("chunk", [None, 7])
+@pytest.mark.parametrize("chunk", one_in(2, [None, 7], 1))
 def test_every_example_sees_its_own_shift(chunk):
     problem = regression()
     shifts = several(problem.params, 7)

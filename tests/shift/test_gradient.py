@@ -11,6 +11,7 @@ from jaxgrad import _tree
 from jaxgrad.shift import LowRank, gradient, value_and_grad
 from tests.bridge import assert_parity, random_like, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.turns import one_in
 from tests.zoo import PAIRS, pair, tensors
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -143,7 +144,7 @@ def bowl(w):
     return jnp.sum(jnp.float32(0.5) * w.astype(jnp.float32) ** 2)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", one_in(2, [jnp.bfloat16, jnp.float16]))
 def test_a_shift_below_the_spacing_of_16_bits_moves(dtype):
     """1 + 2^-12 is 1 in either dtype: the gradient is read through a loss that magnifies what is left of 1."""
 

@@ -8,6 +8,7 @@ import torch
 import torch_ref.shift
 from jaxgrad.shift import random_shifts
 from tests.bridge import assert_parity
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -67,7 +68,7 @@ def test_rejects_what_is_no_number_of_shifts(key):
         random_shifts(jnp.arange(2), key=key, num_shifts=2)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", one_in(2, [jnp.bfloat16, jnp.float16]))
 def test_shifts_of_16_bits_have_their_values_and_their_tail(key, dtype):
     draws = random_shifts({"w": jnp.zeros((100, 100), dtype)}, key=key, num_shifts=4, scale=0.5)["w"]
     values = np.asarray(draws, np.float64)

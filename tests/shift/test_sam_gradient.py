@@ -9,6 +9,7 @@ from jaxgrad import _tree
 from jaxgrad.shift import gradient, sam_gradient, value_and_sam_gradient
 from tests.bridge import assert_parity, random_like
 from tests.problems import mean_square, mean_square_torch, regression
+from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -23,7 +24,7 @@ def test_matches_torch(adaptive):
     assert_parity(got, want)
 
 
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("adaptive", one_in(2, [False, True], 1))
 def test_value_and_gradient_match_torch(adaptive):
     problem = regression()
     got = value_and_sam_gradient(mean_square, problem.params, *problem.data, radius=0.5, adaptive=adaptive)
@@ -130,7 +131,7 @@ def test_the_aux_of_either_pass():
         assert_parity(aux, jnp.array(at))
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", one_in(2, [jnp.bfloat16, jnp.float16]))
 def test_16_bits_are_moved_in_float32(dtype):
     """A shift of 2^-13 an entry, below the spacing at 1; the gradient of c (w - 1)^2 there is 2 c 2^-13."""
 
@@ -163,7 +164,7 @@ def test_asam_does_not_see_a_rescaling_of_the_weights():
     assert_parity(_tree.scale(got, 4.0), want)
 
 
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("adaptive", one_in(2, [False, True], 1))
 def test_a_zero_gradient_gives_the_plain_gradient(adaptive):
     """At a stationary point there is no direction: 0, and never NaN, under a second derivative too."""
 

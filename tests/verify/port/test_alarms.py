@@ -17,6 +17,7 @@ from jaxgrad.verify.port.frameworks._comparisons import compares, without_ties
 from jaxgrad.verify.port.frameworks._compile import quick
 from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.tracing import _first_divergence, _record_jax
+from tests.turns import one_in
 
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 IMAGE = np.random.default_rng(1).normal(size=(2, 3, 5, 5)).astype(np.float32)
@@ -331,7 +332,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", one_in(2, FORMS))
 def test_settings_in_another_form_are_no_difference(name):
     make, port, x = FORMS[name]
     bound = pair(torch=nn.Sequential(make()).eval(), jax=port, loss="mean_square", batch=(x,))

@@ -214,7 +214,7 @@ def tied(tie, seed=0):
     return pair(torch=TorchTied().eval(), jax=FlaxTied(tie), loss=losses, batch=batch)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", one_in(3, range(6)))
 def test_an_update_from_a_gradient_that_is_rounding_is_no_finding(seed):
     report = tied(tie=True, seed=seed).check(["value", "ggn", "step", "steps:3"], dtypes=("float64",))
     assert report.ok, report.table()

@@ -14,6 +14,7 @@ from jaxgrad.verify import pair
 from jaxgrad.verify.port.frameworks._lift_jax import _decimal, lifted
 from jaxgrad.verify.port.frameworks._lift_torch import widened
 from jaxgrad.verify.port.frameworks._torch_module import copied
+from tests.turns import covering
 
 X = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
 ROOT = 1e4
@@ -68,8 +69,9 @@ class JaxPositions(fnn.Module):
         return self.scale * fnn.Dense(3, name="fc")(x)
 
 
-@pytest.mark.parametrize("made", ["with the model", "at every call"])
-@pytest.mark.parametrize("port", [{}, {"dtype": None}, {"given": True}], ids=["float32", "any", "a constant"])
+@pytest.mark.parametrize(
+    ("made", "port"), covering(["with the model", "at every call"], [{}, {"dtype": None}, {"given": True}])
+)
 def test_a_table_in_float32_is_no_difference(made, port):
     found = report(Positions(made=made), JaxPositions(**port))
     assert found.ok, str(found)
@@ -91,9 +93,9 @@ def test_a_buffer_that_is_a_table_of_jaxs_has_its_counterpart():
     assert {r.name for r in found.results if r.verdict == "differ"} == {"value", "gradient"}
 
 
-@pytest.mark.parametrize("made", ["with the model", "at every call"])
 @pytest.mark.parametrize(
-    "wrong", [{"epsilon": 1e-6}, {"scale": 1 + 1e-6}, {"factor": 1 + 2e-6}], ids=["epsilon", "scale", "the table"]
+    ("made", "wrong"),
+    covering(["with the model", "at every call"], [{"epsilon": 1e-6}, {"scale": 1 + 1e-6}, {"factor": 1 + 2e-6}]),
 )
 def test_a_small_difference_beside_a_table_is_found(made, wrong):
     found = report(Positions(made=made), JaxPositions(**wrong))

@@ -87,7 +87,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", one_in(2, KINDS))
+@pytest.mark.parametrize("kind", one_in(3, KINDS))
 def test_kind_of_layer(kind):
     torch.manual_seed(0)
     theirs, ours, shape = KINDS[kind]
