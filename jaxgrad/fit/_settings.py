@@ -10,13 +10,14 @@ from jaxgrad.verify import CannotRun
 __all__ = [
     "BLOCK",
     "FACTOR",
+    "GRIDS",
     "MATCHES",
     "MODELS",
     "OPTIMIZERS",
+    "REFINED",
     "TARGETS",
     "Settings",
     "edges",
-    "hidden_sizes",
     "network_options",
     "parse_size",
 ]
@@ -26,11 +27,17 @@ MODELS = ("siren", "fourier", "relu", "gaussian", "wire", "finer", "staf", "hash
 OPTIMIZERS = ("muon", "adam")
 TARGETS = ("spectral", "spline", "central", "sobel")
 
+REFINED = ("spectral", "spline")
+"""Targets that are known between the pixels too."""
+
 BLOCK = 50
 """Steps in one compiled program; after each the PSNR is computed, and a checkpoint may be written."""
 
 FACTOR = 4
 """How many times finer than the pixels the grid is from which points are drawn, for spectral and spline targets."""
+
+MATCH, MODEL, OPTIMIZER, METHOD = "gradient", "spline", "muon", "spectral"
+"""What a command does that is told nothing."""
 
 POINTS, STEPS, SIZE, WIDTH, LAYERS = 4096, 2000, 256, 256, 4
 """Points a step, steps, pixels along a side, units of a hidden layer and hidden layers, where none are given."""
@@ -50,6 +57,9 @@ GRIDS = ("hash", "spline")
 """Models whose numbers lie in tables; a network of `GRID_WIDTH` units and `GRID_LAYERS` layers reads them."""
 
 GRID_WIDTH, GRID_LAYERS = 64, 2
+
+SPLINE_STEPS = {"value": 600, "gradient": 600, "laplacian": 300}
+"""By what is matched: splines need fewer steps than the others; one by Laplacian, on a whole lattice, takes longer."""
 
 TABLE_RATE, TABLE_MEMORY, TABLE_FLOOR = 3e-2, 0.99, 1e-15
 """Of Adam on tables, whatever the network's optimizer: the rate, the decay of the squares and what is added to their
@@ -85,12 +95,13 @@ def edges(shape: tuple[int, int]) -> tuple[float, ...]:
     return tuple(n / (n - 1) for n in reversed(shape))
 
 
-def network_options(model: str, shape: tuple[int, int]) -> dict[str, Any]:
+def network_options(model: str, shape: tuple[int, int], cells: int = 1) -> dict[str, Any]:
     """Return what a network is given beside its sizes; frequencies grow with the pixels that they must tell apart.
 
     Args:
         model: One of `MODELS`.
         shape: Rows and columns of the picture.
+        cells: Of the finest splines, along a pixel.
     """
     size = max(shape)
     # 90 at 256 pixels, 30 as the paper has it from 48 to 85, and less for pictures that hold no such waves
@@ -106,11 +117,7 @@ def network_options(model: str, shape: tuple[int, int]) -> dict[str, Any]:
         "gaussian": {"sigma": min(0.1, 0.1 * 256 / size)},
         "hash": {"finest": max(16, size), "features": 4},
         # the field is even about the edges of the picture
-        "spline": {
-            "coarsest": 3,
-            "finest": max(16, size),
-            "edge": edges(shape),
-        },
+        "spline": {"coarsest": 3, "finest": cells * max(16, size), "edge": edges(shape)},
     }
     return options[model]
 
@@ -119,19 +126,19 @@ def network_options(model: str, shape: tuple[int, int]) -> dict[str, Any]:
 class Settings:
     """All that decides the numbers of a fit: with the same settings a run goes on where it stopped."""
 
-    match: str = "gradient"
-    model: str = "siren"
-    optimizer: str = "muon"
-    targets: str = "spectral"
-    steps: int = STEPS
+    match: str = MATCH
+    model: str = MODEL
+    optimizer: str = OPTIMIZER
+    targets: str = METHOD
+    steps: int = SPLINE_STEPS[MATCH]
     size: tuple[int, int] = (SIZE, SIZE)
     """Rows and columns of the picture that is fitted."""
     points: int = POINTS
     learning_rate: float | None = None
     """``None``: that of `RATES`."""
     seed: int = 0
-    width: int = WIDTH
-    layers: int = LAYERS
+    width: int = GRID_WIDTH
+    layers: int = GRID_LAYERS
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -168,8 +175,15 @@ class Settings:
         return self.size[0] * self.size[1] if self.on_lattices else self.points
 
     def network(self) -> dict[str, Any]:
-        """Return the options of the network, beside its sizes."""
-        return network_options(self.model, self.size)
+        """Return the options of the network, beside its sizes.
+
+        Cubic splines of one cell a pixel make poor waves of two or three pixels: 39 dB by value and 41 by gradient
+        (128 x 128, 300 steps), where two cells a pixel reach 53 and 60. That takes targets between the pixels, or half
+        of the numbers would be free. On the lattices of a Laplacian the waves of two cells a pixel look like long ones,
+        and drown those: 17 dB in place of 33 (64 x 64).
+        """
+        doubled = self.match != "laplacian" and self.targets in REFINED
+        return network_options(self.model, self.size, 2 if doubled else 1)
 
     def plain(self) -> dict[str, Any]:
         """Return the settings, and the numbers that follow from them, as plain data that JSON gives back unchanged."""
@@ -177,17 +191,26 @@ class Settings:
         return kept | {"network": self.network(), "rates": list(self.rates())}
 
     @classmethod
+    def usual(
+        cls, match: str, model: str, *, steps: int | None, width: int | None, layers: int | None, **others: Any
+    ) -> "Settings":
+        """Return settings in which the steps, units and layers that are ``None`` are the usual ones of the model."""
+        # a word that is no model or match is refused with the choices
+        units, deep = (GRID_WIDTH, GRID_LAYERS) if model in GRIDS else (WIDTH, LAYERS)
+        found = {
+            "steps": SPLINE_STEPS.get(match, STEPS) if model == "spline" else STEPS,
+            "width": units,
+            "layers": deep,
+        }
+        given = {"steps": steps, "width": width, "layers": layers}
+        return cls(match, model, **others, **found | {name: n for name, n in given.items() if n is not None})
+
+    @classmethod
     def of(cls, plain: dict[str, Any]) -> "Settings":
         """Return the settings that `plain` made data of."""
         names = {field.name for field in dataclasses.fields(cls)}
         found = {name: plain[name] for name in names}
         return cls(**found | {"size": tuple(found["size"])})
-
-
-def hidden_sizes(model: str, width: int | None, layers: int | None) -> tuple[int, int]:
-    """Return the units of a hidden layer and how many there are: those given, or the model's usual ones."""
-    usual = (GRID_WIDTH, GRID_LAYERS) if model in GRIDS else (WIDTH, LAYERS)
-    return usual[0] if width is None else width, usual[1] if layers is None else layers
 
 
 def parse_size(text: str, name: str = "--size", least: int = 2) -> tuple[int, int]:
