@@ -121,7 +121,8 @@ def network_options(model: str, shape: tuple[int, int], cells: int = 1) -> dict[
         # the paper's 20, of 512 pixels by value, make a start that no gradient is learnt from
         "finer": {"omega": min(30.0, 0.625 * size), "first_bias": max(1.0, size / 64)},
         "staf": {},
-        "wire": {},
+        # a wavelet of complex numbers reaches exp(omega^2 / 4 scale^2): with the 20 and 10 of the module nothing is learnt
+        "wire": {"omega": 10.0, "scale": 10.0},
         # turns a unit of coordinate; the picture's finest wave makes size / 4 of them
         "fourier": {"frequencies": 256, "scale": max(2.0, 20 * size / 256)},
         "relu": {"octaves": max(4, round(math.log2(size)))},
@@ -206,15 +207,12 @@ class Settings:
         cls, match: str, model: str, *, steps: int | None, width: int | None, layers: int | None, **others: Any
     ) -> "Settings":
         """Return settings in which the steps, units and layers that are ``None`` are the usual ones of the model."""
-        # a word that is no model or match is refused with the choices
+        if steps is None:
+            # a word that is no match is refused with the choices
+            steps = SPLINE_STEPS.get(match, STEPS) if model == "spline" else STEPS
         units, deep = (GRID_WIDTH, GRID_LAYERS) if model in GRIDS else (WIDTH, LAYERS)
-        found = {
-            "steps": SPLINE_STEPS.get(match, STEPS) if model == "spline" else STEPS,
-            "width": units,
-            "layers": deep,
-        }
-        given = {"steps": steps, "width": width, "layers": layers}
-        return cls(match, model, **others, **found | {name: n for name, n in given.items() if n is not None})
+        width, layers = units if width is None else width, deep if layers is None else layers
+        return cls(match, model, steps=steps, width=width, layers=layers, **others)
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Settings":
