@@ -82,7 +82,8 @@ RATES = {
     "finer": Rates(1e-3, 3e-4, 1e-3),
     # 29.4 and 25.6 by gradient, 35.3 and 34.5 by value; Muon at 3e-3 26.6 and 41.5
     "staf": Rates(1e-3, 1e-3, 1e-3),
-    "wire": Rates(1e-3, 1e-3, 1e-3),
+    # 31.6 by value with Adam; Muon at 1e-3 27.2
+    "wire": Rates(3e-3, 3e-3, 3e-3),
     # 17.8 and 18.3, 37.4 and 34.8; with the 1e-3 of waves beside Muon 12.5 and 29.1
     "fourier": Rates(1e-2, 1e-2, 1e-2),
     # 21.6 and 21.6, 38.1 and 29.8; Muon at 1e-2 with 1e-3 beside it 11.9 and 25.2
@@ -121,7 +122,7 @@ def network_options(model: str, shape: tuple[int, int], cells: int = 1) -> dict[
         # the paper's 20, of 512 pixels by value, make a start that no gradient is learnt from
         "finer": {"omega": min(30.0, 0.625 * size), "first_bias": max(1.0, size / 64)},
         "staf": {},
-        # a wavelet of complex numbers reaches exp(omega^2 / 4 scale^2): with the 20 and 10 of the module nothing is learnt
+        # a complex wavelet reaches exp(omega^2 / 4 scale^2): with the module's 20 and 10 nothing is learnt
         "wire": {"omega": 10.0, "scale": 10.0},
         # turns a unit of coordinate; the picture's finest wave makes size / 4 of them
         "fourier": {"frequencies": 256, "scale": max(2.0, 20 * size / 256)},
