@@ -82,7 +82,7 @@ RATES = {
     "finer": Rates(1e-3, 3e-4, 1e-3),
     # 29.4 and 25.6 by gradient, 35.3 and 34.5 by value; Muon at 3e-3 26.6 and 41.5
     "staf": Rates(1e-3, 1e-3, 1e-3),
-    # 31.6 by value with Adam; Muon at 1e-3 27.2
+    # 31.1 and 31.6 by value (Muon at 1e-3 27.2), 13.2 by gradient with Adam
     "wire": Rates(3e-3, 3e-3, 3e-3),
     # 17.8 and 18.3, 37.4 and 34.8; with the 1e-3 of waves beside Muon 12.5 and 29.1
     "fourier": Rates(1e-2, 1e-2, 1e-2),
