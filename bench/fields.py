@@ -184,7 +184,7 @@ def _legend(rows: list[dict[str, Any]]) -> list[Any]:
 def main(
     size: Annotated[int, typer.Option(min=8, help="Pixels along a side.")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each fit.")] = 300,
-    points: Annotated[int, typer.Option(min=1, help="Points a step.")] = 1024,
+    points: Annotated[int, typer.Option(min=1, help="Points a step.")] = 512,
     width: Annotated[int, typer.Option(min=1, help="Units of a hidden layer.")] = 128,
     layers: Annotated[int, typer.Option(min=1, help="Hidden layers.")] = 3,
     match: Annotated[str, typer.Option(help="value, gradient or laplacian.")] = "gradient",

@@ -34,6 +34,7 @@ __all__ = [
     "mesh_of",
     "own",
     "own_rows",
+    "read",
     "refuse_shared",
     "replicated",
     "rows_of_all",
@@ -223,6 +224,27 @@ def _unset_meshes(tree: Tree) -> list[Any]:
         return []
     meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
     return [mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types]
+
+
+def read(table: Any, rows: Any, **options: Any) -> Any:
+    """Return rows of a table, laid out over devices as their numbers are where axes of the mesh are Explicit.
+
+    Args:
+        table: Where it lies in parts, every device is given the whole.
+        rows: Whole numbers.
+        options: Of ``.at[].get()``, such as ``mode``.
+    """
+    layouts = [kind for kind in (jax.typeof(rows).sharding, jax.typeof(table).sharding) if _is_explicit(kind)]
+    if not layouts:
+        return table.at[rows].get(**options)
+    # with the mesh, for it need not be set
+    laid_out = NamedSharding(layouts[0].mesh, PartitionSpec(*spec_of(rows), *[None] * (table.ndim - 1)))
+
+    @jax.jit  # noqa: TID251 - one equation, for who reads jaxprs: inside, JAX takes the axes as Auto ones
+    def at_rows(table: Any, rows: Any) -> Any:
+        return table.at[rows].get(out_sharding=laid_out, **options)
+
+    return at_rows(gathered(table), rows)
 
 
 def _is_explicit(sharding: Any) -> bool:

@@ -23,7 +23,7 @@ from jaxgrad.cli._training import (
     Width,
     progress,
 )
-from jaxgrad.fit._settings import POINTS, SIZE, STEPS, Settings, hidden_sizes, parse_size
+from jaxgrad.fit._settings import METHOD, MODEL, OPTIMIZER, POINTS, SIZE, Settings, parse_size
 
 __all__ = ["blend"]
 
@@ -42,11 +42,11 @@ def blend(
     out: Annotated[
         Path, typer.Option("-o", "--output", "--out", metavar="FILE", help="The picture that is made.")
     ] = Path("blend.png"),
-    model: Model = "siren",
-    optimizer: Optimizer = "muon",
-    steps: Steps = STEPS,
+    model: Model = MODEL,
+    optimizer: Optimizer = OPTIMIZER,
+    steps: Steps = None,
     size: Size = str(SIZE),
-    targets: TargetMethod = "spectral",
+    targets: TargetMethod = METHOD,
     points: Points = POINTS,
     learning_rate: Rate = None,
     seed: Seed = 0,
@@ -63,18 +63,18 @@ def blend(
 
     Exit codes: 0 when it is done, 2 when it cannot run, 130 after Ctrl-C.
     """
-    units = hidden_sizes(model, width, layers)
-    settings = Settings(
+    settings = Settings.usual(
         "gradient",
         model,
-        optimizer,
-        targets,
-        steps,
-        parse_size(size),
-        points,
-        learning_rate,
-        seed,
-        *units,
+        steps=steps,
+        width=width,
+        layers=layers,
+        optimizer=optimizer,
+        targets=targets,
+        size=parse_size(size),
+        points=points,
+        learning_rate=learning_rate,
+        seed=seed,
     )
     from jaxgrad.fit._blend import blend_files
     from jaxgrad.fit._packages import check_packages

@@ -24,19 +24,19 @@ from jaxgrad.cli._training import (
     progress,
     with_duration,
 )
-from jaxgrad.fit._settings import POINTS, SIZE, STEPS, Settings, hidden_sizes, parse_size
+from jaxgrad.fit._settings import MATCH, METHOD, MODEL, OPTIMIZER, POINTS, SIZE, Settings, parse_size
 
 __all__ = ["fit"]
 
 
 def fit(
     image: Annotated[Path, typer.Argument(help="A picture file of any format and depth.")],
-    match: Match = "gradient",
-    model: Model = "siren",
-    optimizer: Optimizer = "muon",
-    steps: Steps = STEPS,
+    match: Match = MATCH,
+    model: Model = MODEL,
+    optimizer: Optimizer = OPTIMIZER,
+    steps: Steps = None,
     size: Size = str(SIZE),
-    targets: TargetMethod = "spectral",
+    targets: TargetMethod = METHOD,
     points: Points = POINTS,
     learning_rate: Rate = None,
     seed: Seed = 0,
@@ -60,18 +60,18 @@ def fit(
 
     Exit codes: 0 when it is done, 2 when it cannot run, 130 after Ctrl-C.
     """
-    units = hidden_sizes(model, width, layers)
-    settings = Settings(
+    settings = Settings.usual(
         match,
         model,
-        optimizer,
-        targets,
-        steps,
-        parse_size(size),
-        points,
-        learning_rate,
-        seed,
-        *units,
+        steps=steps,
+        width=width,
+        layers=layers,
+        optimizer=optimizer,
+        targets=targets,
+        size=parse_size(size),
+        points=points,
+        learning_rate=learning_rate,
+        seed=seed,
     )
     folder = out or Path(f"{image.stem}-{match}")
     from jaxgrad.fit._fit import check_folder, decibels, fit_picture, ratios

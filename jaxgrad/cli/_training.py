@@ -16,6 +16,7 @@ from jaxgrad.fit._settings import (
     OPTIMIZERS,
     POINTS,
     SIZE,
+    SPLINE_STEPS,
     STEPS,
     TARGETS,
     WIDTH,
@@ -46,7 +47,15 @@ Model = Annotated[str, typer.Option(metavar="|".join(MODELS), help="The network.
 Optimizer = Annotated[
     str, typer.Option(metavar="|".join(OPTIMIZERS), help="Muon on the hidden kernels and Adam on the rest, or Adam.")
 ]
-Steps = Annotated[int, typer.Option(metavar="N", help=f"Steps of training; {STEPS} by default.", show_default=False)]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help=f"Steps of training; {STEPS} by default, for splines {SPLINE_STEPS['gradient']}, by Laplacian"
+        f" {SPLINE_STEPS['laplacian']}.",
+        show_default=False,
+    ),
+]
 Size = Annotated[
     str,
     typer.Option(

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgrad.fit._picture import Picture, cut, read_picture
 from jaxgrad.fit._run import SETTINGS, STEPS, Run
-from jaxgrad.fit._settings import BLOCK, EDGE_PART, EDGE_WEIGHT, Settings
+from jaxgrad.fit._settings import BLOCK, EDGE_PART, EDGE_WEIGHT, GRIDS, Settings
 from jaxgrad.verify import CannotRun
 
 __all__ = [
@@ -301,6 +301,7 @@ def _shown(option: Any) -> str:
 def _rates(settings: Settings) -> dict[str, float]:
     """Return the learning rates that were in use, by whose they are."""
     rates = settings.rates()
+    tables = {"Adam on tables": rates.table} if settings.model in GRIDS else {}
     if settings.optimizer == "adam":
-        return {"Adam": rates.adam}
-    return {"Muon": rates.muon, "Adam beside it": rates.beside}
+        return {"Adam": rates.adam, **tables}
+    return {"Muon": rates.muon, "Adam beside it": rates.beside, **tables}

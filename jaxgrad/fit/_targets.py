@@ -7,12 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgrad import inr
-from jaxgrad.fit._settings import FACTOR, Settings, edges
+from jaxgrad.fit._settings import FACTOR, REFINED, Settings, edges
 
 __all__ = ["Targets", "at_pixels", "edges_of", "pool_of", "targets_of"]
-
-REFINED = ("spectral", "spline")
-"""Methods that give derivatives between the pixels too."""
 
 
 class Targets(NamedTuple):

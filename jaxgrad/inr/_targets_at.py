@@ -13,6 +13,7 @@ from jaxgrad._types import Array
 from jaxgrad._uses import _chunks
 from jaxgrad.inr._engine import _spline, _waves
 from jaxgrad.inr._image_targets import ImageTargets, as_picture
+from jaxgrad.inr._sine_cosine import waves as pair
 
 __all__ = ["targets_at"]
 
@@ -132,8 +133,9 @@ def _wave_at(coordinate: Array, size: int) -> tuple[Array, Array, Array]:
     halves = waves * ((coordinate[..., None] + (1 + step / 2)) / (size * step))
     angle = jnp.pi * (halves - 2 * jnp.round(halves / 2))
     frequency = waves * (jnp.pi / (size * step))
-    cosine = jnp.cos(angle)
-    return cosine, -frequency * jnp.sin(angle), -(frequency**2) * cosine
+    # one reduction for both: of 4,096 points of a picture of 64 pixels a side the waves were half of the time
+    sine, cosine = pair(angle)
+    return cosine, -frequency * sine, -(frequency**2) * cosine
 
 
 def _splines_of(picture: Array) -> Array:

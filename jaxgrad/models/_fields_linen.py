@@ -1,4 +1,4 @@
-"""The networks that are fields, as Flax linen modules: points of shape ``(..., d)`` to values ``(..., channels)``."""
+"""The networks of waves and bumps, as Flax linen modules: points ``(..., d)`` to values ``(..., channels)``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,18 +7,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgrad._types import Array
-from jaxgrad.models import _fields, _hash_grid, _siren, _spline_grid
+from jaxgrad.models import _fields, _siren
 
 __all__ = [
     "Finer",
     "FourierFeatures",
     "GaussianField",
-    "HashGrid",
     "PositionalReLU",
     "Siren",
-    "SplineGrid",
     "Staf",
     "Wire",
+    "dense",
 ]
 
 
@@ -37,7 +36,7 @@ class Siren(nn.Module):
     def setup(self) -> None:
         """Draw the weights so that each layer's inputs are spread alike (Sitzmann et al. 2020, section 3.2)."""
         self.omegas = _fields.omegas(self.sizes, self.omega, self.first_omega, self.hidden_omega)
-        self.layers = _dense(self.sizes, _siren.siren_layers(self.sizes, self.omegas[-1]), self.param_dtype)
+        self.layers = dense(self.sizes, _siren.siren_layers(self.sizes, self.omegas[-1]), self.param_dtype)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""
@@ -61,7 +60,7 @@ class Finer(nn.Module):
     def setup(self) -> None:
         """Draw a SIREN's weights, and the first biases from a wider interval (Liu et al. 2024, section 3.3)."""
         _fields.check_sizes(self.sizes)
-        self.layers = _dense(self.sizes, _siren.finer_layers(self.sizes, self.omega, self.first_bias), self.param_dtype)
+        self.layers = dense(self.sizes, _siren.finer_layers(self.sizes, self.omega, self.first_bias), self.param_dtype)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""
@@ -104,7 +103,7 @@ class Staf(nn.Module):
     def setup(self) -> None:
         """Draw a SIREN's weights, and the sines of each hidden layer."""
         _fields.check_sizes(self.sizes)
-        self.layers = _dense(self.sizes, _siren.siren_layers(self.sizes, self.omega), self.param_dtype)
+        self.layers = dense(self.sizes, _siren.siren_layers(self.sizes, self.omega), self.param_dtype)
         self.activations = [Sinusoids(self.terms, self.omega, self.param_dtype) for _ in self.sizes[1:-1]]
 
     def __call__(self, x: Array) -> Array:
@@ -125,7 +124,7 @@ class GaussianField(nn.Module):
     def setup(self) -> None:
         """Draw the weights as torch does."""
         _fields.check_sizes(self.sizes)
-        self.layers = _dense(self.sizes, _siren.plain_layers(self.sizes), self.param_dtype)
+        self.layers = dense(self.sizes, _siren.plain_layers(self.sizes), self.param_dtype)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""
@@ -172,7 +171,7 @@ class Wire(nn.Module):
         """Draw real and imaginary parts as torch does."""
         _fields.check_sizes(self.sizes)
         draws = _siren.plain_layers(self.sizes)
-        first = _dense(self.sizes[:2], draws[:1], self.param_dtype)
+        first = dense(self.sizes[:2], draws[:1], self.param_dtype)
         rest = zip(self.sizes[2:], draws[1:], strict=True)
         self.layers = [*first, *(ComplexDense(size, drawn, self.param_dtype) for size, drawn in rest)]
 
@@ -207,7 +206,7 @@ class FourierFeatures(nn.Module):
         """
         _fields.check_sizes(self.sizes)
         inner = (2 * self.frequencies, *self.sizes[1:])
-        self.layers = _dense(inner, _siren.glorot_layers(inner), self.param_dtype)
+        self.layers = dense(inner, _siren.glorot_layers(inner), self.param_dtype)
         shape = (self.sizes[0], self.frequencies)
         if not (self.is_initializing() or self.has_variable("constants", "frequencies")):
             message = (
@@ -240,7 +239,7 @@ class PositionalReLU(nn.Module):
         """Draw the weights as Glorot and Bengio (2010) do."""
         _fields.check_sizes(self.sizes)
         inner = (_fields.octaves_size(self.sizes[0], self.octaves), *self.sizes[1:])
-        self.layers = _dense(inner, _siren.glorot_layers(inner), self.param_dtype)
+        self.layers = dense(inner, _siren.glorot_layers(inner), self.param_dtype)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""
@@ -250,79 +249,7 @@ class PositionalReLU(nn.Module):
         return self.layers[-1](x)
 
 
-class HashGrid(nn.Module):
-    """A small network on features that a grid of several resolutions holds (Müller et al. 2022).
-
-    The grid covers ``[-1.125, 1.125]`` in each of 1, 2 or 3 coordinates; beyond, the field is constant. ``coarsest``
-    and ``finest`` count the cells from -1 to 1 of the first and the last of the ``levels``, ``table_size`` (a power
-    of two) the most entries of a level, and ``features`` the numbers of an entry. Interpolation is smooth: the first
-    derivatives are continuous, and inside of each cell all others exist.
-    """
-
-    sizes: tuple[int, ...]
-    levels: int = 12
-    features: int = 2
-    table_size: int = 2**14
-    coarsest: int = 8
-    finest: int = 256
-    activation: Callable[[Array], Array] = nn.relu
-    param_dtype: Any = jnp.float32
-
-    def setup(self) -> None:
-        """Draw the entries from ``[-1e-4, 1e-4]`` and the weights as Glorot and Bengio do (Müller 2022, section 4)."""
-        _fields.check_sizes(self.sizes)
-        self.grid = _hash_grid.make_grid(self.sizes[0], self.levels, self.table_size, self.coarsest, self.finest)
-        inner = (self.levels * self.features, *self.sizes[1:])
-        self.layers = _dense(inner, _siren.glorot_layers(inner), self.param_dtype)
-        shape = (self.grid.size, self.features)
-        self.entries = self.param("entries", _siren.uniform(_hash_grid.SMALL), shape, self.param_dtype)
-
-    def __call__(self, x: Array) -> Array:
-        """Apply the network to points of shape ``(..., sizes[0])``."""
-        x = _hash_grid.encode(_fields.points_of(x, self.sizes[0]), self.entries, self.grid)
-        for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
-        return self.layers[-1](x)
-
-
-class SplineGrid(nn.Module):
-    """A small network on cubic splines at several resolutions, even about the edges of its domain.
-
-    The domain is ``[-edge, edge]``, with one edge a coordinate where ``edge`` has several; the slope across it is 0
-    there. ``coarsest`` and ``finest`` count the cells of the first and the last of the ``levels`` along an axis, and
-    every vertex has ``features`` entries of its own: ``(finest + 1) ** d`` of them at the last level. What the network
-    returns is added to a linear function of the features, which is itself a spline.
-    """
-
-    sizes: tuple[int, ...]
-    levels: int = 10
-    features: int = 4
-    coarsest: int = 3
-    finest: int = 256
-    edge: float | tuple[float, ...] = 1.0
-    activation: Callable[[Array], Array] = nn.gelu
-    param_dtype: Any = jnp.float32
-
-    def setup(self) -> None:
-        """Draw the entries from ``[-0.01, 0.01]`` and the weights as Glorot and Bengio do."""
-        _fields.check_sizes(self.sizes)
-        self.grid = _spline_grid.make_levels(self.sizes[0], self.levels, self.coarsest, self.finest, self.edge)
-        inner = (self.levels * self.features, *self.sizes[1:])
-        self.layers = _dense(inner, _siren.glorot_layers(inner), self.param_dtype)
-        kernel = _siren.glorot_layers((inner[0], inner[-1]))[0].kernel
-        self.straight = nn.Dense(inner[-1], use_bias=False, kernel_init=kernel, param_dtype=self.param_dtype)
-        shape = (self.grid.size, self.features)
-        self.entries = self.param("entries", _siren.uniform(_spline_grid.SMALL), shape, self.param_dtype)
-
-    def __call__(self, x: Array) -> Array:
-        """Apply the network to points of shape ``(..., sizes[0])``."""
-        features = x = _spline_grid.encode(_fields.points_of(x, self.sizes[0]), self.entries, self.grid)
-        for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
-        return self.layers[-1](x) + self.straight(features)
-
-
-def _dense(sizes: tuple[int, ...], draws: list[_siren.Draws], param_dtype: Any) -> list[nn.Dense]:
+def dense(sizes: tuple[int, ...], draws: list[_siren.Draws], param_dtype: Any) -> list[nn.Dense]:
     """Return linear layers of the given sizes, the input's first."""
     return [
         nn.Dense(size, kernel_init=kernel, bias_init=bias, param_dtype=param_dtype)

@@ -1,4 +1,4 @@
-"""The networks that are fields, as Flax NNX modules: points of shape ``(..., d)`` to values ``(..., channels)``."""
+"""The networks of waves and bumps, as Flax NNX modules: points ``(..., d)`` to values ``(..., channels)``."""
 
 import itertools
 from collections.abc import Callable
@@ -8,19 +8,18 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxgrad._types import Array
-from jaxgrad.models import _fields, _hash_grid, _siren, _spline_grid
+from jaxgrad.models import _fields, _siren
 
 __all__ = [
     "Constant",
     "Finer",
     "FourierFeatures",
     "GaussianField",
-    "HashGrid",
     "PositionalReLU",
     "Siren",
-    "SplineGrid",
     "Staf",
     "Wire",
+    "linear",
 ]
 
 
@@ -46,7 +45,7 @@ class Siren(nnx.Module):
     ) -> None:
         """Draw the weights so that each layer's inputs are spread alike (Sitzmann et al. 2020, section 3.2)."""
         self.coordinates, self.omegas = sizes[0], _fields.omegas(sizes, omega, first_omega, hidden_omega)
-        self.layers = _linear(sizes, _siren.siren_layers(sizes, self.omegas[-1]), rngs, dtypes)
+        self.layers = linear(sizes, _siren.siren_layers(sizes, self.omegas[-1]), rngs, dtypes)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""
@@ -68,7 +67,7 @@ class Finer(nnx.Module):
         """Draw a SIREN's weights, and the first biases from a wider interval (Liu et al. 2024, section 3.3)."""
         _fields.check_sizes(sizes)
         self.coordinates, self.omega = sizes[0], omega
-        self.layers = _linear(sizes, _siren.finer_layers(sizes, omega, first_bias), rngs, dtypes)
+        self.layers = linear(sizes, _siren.finer_layers(sizes, omega, first_bias), rngs, dtypes)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""
@@ -106,7 +105,7 @@ class Staf(nnx.Module):
         """Draw a SIREN's weights, and the sines of each hidden layer."""
         _fields.check_sizes(sizes)
         self.coordinates = sizes[0]
-        self.layers = _linear(sizes, _siren.siren_layers(sizes, omega), rngs, dtypes)
+        self.layers = linear(sizes, _siren.siren_layers(sizes, omega), rngs, dtypes)
         self.activations = nnx.List([Sinusoids(terms, omega, rngs=rngs, **dtypes) for _ in sizes[1:-1]])
 
     def __call__(self, x: Array) -> Array:
@@ -124,7 +123,7 @@ class GaussianField(nnx.Module):
         """Draw the weights as torch does."""
         _fields.check_sizes(sizes)
         self.coordinates, self.sigma = sizes[0], sigma
-        self.layers = _linear(sizes, _siren.plain_layers(sizes), rngs, dtypes)
+        self.layers = linear(sizes, _siren.plain_layers(sizes), rngs, dtypes)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""
@@ -165,7 +164,7 @@ class Wire(nnx.Module):
         _fields.check_sizes(sizes)
         self.coordinates, self.omega, self.scale = sizes[0], omega, scale
         draws, pairs = _siren.plain_layers(sizes), list(itertools.pairwise(sizes))
-        first = _linear(sizes[:2], draws[:1], rngs, dtypes)
+        first = linear(sizes[:2], draws[:1], rngs, dtypes)
         rest = [
             ComplexLinear(a, b, drawn, rngs=rngs, **dtypes) for (a, b), drawn in zip(pairs[1:], draws[1:], strict=True)
         ]
@@ -202,7 +201,7 @@ class FourierFeatures(nnx.Module):
         _fields.check_sizes(sizes)
         self.coordinates, self.activation = sizes[0], activation
         inner = (2 * frequencies, *sizes[1:])
-        self.layers = _linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
+        self.layers = linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
         shape, dtype = (sizes[0], frequencies), dtypes.get("param_dtype", jnp.float32)
         self.frequencies = Constant(_siren.normal(scale)(rngs.params(), shape, dtype))
 
@@ -230,7 +229,7 @@ class PositionalReLU(nnx.Module):
         _fields.check_sizes(sizes)
         self.coordinates, self.octaves, self.activation = sizes[0], octaves, activation
         inner = (_fields.octaves_size(sizes[0], octaves), *sizes[1:])
-        self.layers = _linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
+        self.layers = linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
 
     def __call__(self, x: Array) -> Array:
         """Apply the network to points of shape ``(..., sizes[0])``."""
@@ -240,87 +239,7 @@ class PositionalReLU(nnx.Module):
         return self.layers[-1](x)
 
 
-class HashGrid(nnx.Module):
-    """A small network on features that a grid of several resolutions holds (Müller et al. 2022).
-
-    The grid covers ``[-1.125, 1.125]`` in each of 1, 2 or 3 coordinates; beyond, the field is constant. ``coarsest``
-    and ``finest`` count the cells from -1 to 1 of the first and the last of the ``levels``, ``table_size`` (a power
-    of two) the most entries of a level, and ``features`` the numbers of an entry. Interpolation is smooth: the first
-    derivatives are continuous, and inside of each cell all others exist.
-    """
-
-    def __init__(
-        self,
-        sizes: tuple[int, ...],
-        levels: int = 12,
-        features: int = 2,
-        table_size: int = 2**14,
-        coarsest: int = 8,
-        finest: int = 256,
-        activation: Callable[[Array], Array] = nnx.relu,
-        *,
-        rngs: nnx.Rngs,
-        **dtypes: Any,
-    ) -> None:
-        """Draw the entries from ``[-1e-4, 1e-4]`` and the weights as Glorot and Bengio do (Müller 2022, section 4)."""
-        _fields.check_sizes(sizes)
-        self.coordinates, self.activation = sizes[0], activation
-        self.grid = _hash_grid.make_grid(sizes[0], levels, table_size, coarsest, finest)
-        inner = (levels * features, *sizes[1:])
-        self.layers = _linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
-        shape, dtype = (self.grid.size, features), dtypes.get("param_dtype", jnp.float32)
-        self.entries = nnx.Param(_siren.uniform(_hash_grid.SMALL)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        """Apply the network to points of shape ``(..., sizes[0])``."""
-        x = _hash_grid.encode(_fields.points_of(x, self.coordinates), self.entries[...], self.grid)
-        for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
-        return self.layers[-1](x)
-
-
-class SplineGrid(nnx.Module):
-    """A small network on cubic splines at several resolutions, even about the edges of its domain.
-
-    The domain is ``[-edge, edge]``, with one edge a coordinate where ``edge`` has several; the slope across it is 0
-    there. ``coarsest`` and ``finest`` count the cells of the first and the last of the ``levels`` along an axis, and
-    every vertex has ``features`` entries of its own: ``(finest + 1) ** d`` of them at the last level. What the network
-    returns is added to a linear function of the features, which is itself a spline.
-    """
-
-    def __init__(
-        self,
-        sizes: tuple[int, ...],
-        levels: int = 10,
-        features: int = 4,
-        coarsest: int = 3,
-        finest: int = 256,
-        edge: float | tuple[float, ...] = 1.0,
-        activation: Callable[[Array], Array] = nnx.gelu,
-        *,
-        rngs: nnx.Rngs,
-        **dtypes: Any,
-    ) -> None:
-        """Draw the entries from ``[-0.01, 0.01]`` and the weights as Glorot and Bengio do."""
-        _fields.check_sizes(sizes)
-        self.coordinates, self.activation = sizes[0], activation
-        self.grid = _spline_grid.make_levels(sizes[0], levels, coarsest, finest, edge)
-        inner = (levels * features, *sizes[1:])
-        self.layers = _linear(inner, _siren.glorot_layers(inner), rngs, dtypes)
-        kernel = _siren.glorot_layers((inner[0], inner[-1]))[0].kernel
-        self.straight = nnx.Linear(inner[0], inner[-1], use_bias=False, kernel_init=kernel, rngs=rngs, **dtypes)
-        shape, dtype = (self.grid.size, features), dtypes.get("param_dtype", jnp.float32)
-        self.entries = nnx.Param(_siren.uniform(_spline_grid.SMALL)(rngs.params(), shape, dtype))
-
-    def __call__(self, x: Array) -> Array:
-        """Apply the network to points of shape ``(..., sizes[0])``."""
-        features = x = _spline_grid.encode(_fields.points_of(x, self.coordinates), self.entries[...], self.grid)
-        for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
-        return self.layers[-1](x) + self.straight(features)
-
-
-def _linear(
+def linear(
     sizes: tuple[int, ...], draws: list[_siren.Draws], rngs: nnx.Rngs, dtypes: dict[str, Any]
 ) -> nnx.List[nnx.Linear]:
     """Return linear layers of the given sizes, the input's first."""

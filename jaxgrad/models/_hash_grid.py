@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgrad import _sharding
 from jaxgrad._types import Array
 from jaxgrad.inr._engine._spline import cell_of
 
@@ -131,7 +132,7 @@ def encode(points: Array, entries: Array, grid: Grid) -> Array:
     for axis in range(1, grid.coordinates):
         weight = weight * sides[..., axis]
     rows = _rows(cell.astype(jnp.uint32)[..., None, :] + bits, grid)
-    corners = entries.at[rows].get(mode="promise_in_bounds").astype(points.dtype)
+    corners = _sharding.read(entries, rows, mode="promise_in_bounds").astype(points.dtype)
     features = jnp.sum(weight[..., None] * corners, axis=-2)
     return features.reshape(*features.shape[:-2], -1)
 

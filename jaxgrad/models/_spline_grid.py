@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgrad import _sharding
 from jaxgrad._types import Array
 from jaxgrad.inr._engine._spline import cell_of, pieces
 from jaxgrad.models._hash_grid import check_levels
@@ -68,29 +69,31 @@ def encode(points: Array, entries: Array, levels: SplineLevels) -> Array:
     Returns:
         The features, level by level, of shape ``(..., levels * features)``.
     """
-    flat = points.reshape(-1, points.shape[-1])
-    unit = (flat / np.array([levels.edges], points.dtype) + 1) / 2
+    unit = (points / np.array(levels.edges, points.dtype).reshape((1,) * (points.ndim - 1) + (-1,)) + 1) / 2
+    # a level is a part of all entries, which a device that holds some of them does not have
+    entries = _sharding.gathered(entries)
     # level by level: the tables differ in size, and all corners of all levels at once take ten times the memory
     features = [
-        _level(unit * n, entries[start : start + (n + 1) ** flat.shape[-1]], n)
+        _level(unit * n, entries[start : start + (n + 1) ** points.shape[-1]], n)
         for n, start in zip(levels.cells, levels.starts, strict=True)
     ]
-    return jnp.concatenate(features, axis=-1).reshape(*points.shape[:-1], -1)
+    return jnp.concatenate(features, axis=-1)
 
 
 def _level(position: Array, table: Array, cells: int) -> Array:
     """Return one level's features of points, whose positions are given in cells from the first edge."""
-    count, coordinates = position.shape
+    *shape, coordinates = position.shape
     # float32 may round a point at the last edge into the cell behind it, which is that mirrored: the same numbers
     cell = cell_of(position)
     shares = pieces(position - cell)
-    weight, row = jnp.ones((count, 1), position.dtype), jnp.zeros((count, 1), jnp.int32)
+    around = np.arange(-1, 3, dtype=np.int32).reshape((1,) * len(shape) + (-1,))
+    weight, row = jnp.ones((*shape, 1), position.dtype), jnp.zeros((*shape, 1), jnp.int32)
     for axis in range(coordinates):
-        vertex = _mirrored(cell[:, axis].astype(jnp.int32)[:, None] + np.arange(-1, 3, dtype=np.int32)[None], cells)
-        weight = (weight[:, :, None] * shares[:, axis][:, None, :]).reshape(count, -1)
-        row = (row[:, :, None] + vertex[:, None, :] * np.int32((cells + 1) ** axis)).reshape(count, -1)
-    corners = table.at[row].get(mode="promise_in_bounds").astype(position.dtype)
-    return jnp.einsum("nk,nkf->nf", weight, corners)
+        vertex = _mirrored(cell[..., axis, None].astype(jnp.int32) + around, cells)
+        weight = (weight[..., :, None] * shares[..., axis, None, :]).reshape(*shape, -1)
+        row = (row[..., :, None] + vertex[..., None, :] * np.int32((cells + 1) ** axis)).reshape(*shape, -1)
+    corners = _sharding.read(table, row, mode="promise_in_bounds").astype(position.dtype)
+    return jnp.einsum("...k,...kf->...f", weight, corners)
 
 
 def _mirrored(vertex: Array, cells: int) -> Array:

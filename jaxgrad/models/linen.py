@@ -15,12 +15,12 @@ from jaxgrad._types import Array
 from jaxgrad.models._fields_linen import Finer as Finer
 from jaxgrad.models._fields_linen import FourierFeatures as FourierFeatures
 from jaxgrad.models._fields_linen import GaussianField as GaussianField
-from jaxgrad.models._fields_linen import HashGrid as HashGrid
 from jaxgrad.models._fields_linen import PositionalReLU as PositionalReLU
 from jaxgrad.models._fields_linen import Siren as Siren
-from jaxgrad.models._fields_linen import SplineGrid as SplineGrid
 from jaxgrad.models._fields_linen import Staf as Staf
 from jaxgrad.models._fields_linen import Wire as Wire
+from jaxgrad.models._grids_linen import HashGrid as HashGrid
+from jaxgrad.models._grids_linen import SplineGrid as SplineGrid
 
 __all__ = [
     "MLP",

@@ -17,12 +17,12 @@ from jaxgrad.models._fields_nnx import Constant as Constant
 from jaxgrad.models._fields_nnx import Finer as Finer
 from jaxgrad.models._fields_nnx import FourierFeatures as FourierFeatures
 from jaxgrad.models._fields_nnx import GaussianField as GaussianField
-from jaxgrad.models._fields_nnx import HashGrid as HashGrid
 from jaxgrad.models._fields_nnx import PositionalReLU as PositionalReLU
 from jaxgrad.models._fields_nnx import Siren as Siren
-from jaxgrad.models._fields_nnx import SplineGrid as SplineGrid
 from jaxgrad.models._fields_nnx import Staf as Staf
 from jaxgrad.models._fields_nnx import Wire as Wire
+from jaxgrad.models._grids_nnx import HashGrid as HashGrid
+from jaxgrad.models._grids_nnx import SplineGrid as SplineGrid
 
 __all__ = [
     "MLP",

@@ -25,6 +25,8 @@ from tests.optimised import optimised
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 SMALL = [
+    "--model",
+    "siren",
     "--size",
     "16",
     "--width",

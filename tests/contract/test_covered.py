@@ -24,6 +24,8 @@ COVERED = {
     "models._nnx": "tests/models/test_from_nnx.py",
     "models._fields_linen": "tests/models/test_fields.py",
     "models._fields_nnx": "tests/models/test_fields.py",
+    "models._grids_linen": "tests/models/test_fields.py",
+    "models._grids_nnx": "tests/models/test_fields.py",
     "models._siren": "tests/models/test_field_laws.py",
     "models._units": "tests/models/test_mapping_for.py",
     "models._unpaired": "tests/models/test_search.py",

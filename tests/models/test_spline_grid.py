@@ -45,6 +45,19 @@ def test_a_table_of_ones_is_the_constant_field_and_a_cosine_is_met_to_fourth_ord
     assert errors[1] < errors[0] / 12
 
 
+def test_the_shortest_waves_of_a_picture_take_two_cells_a_pixel():
+    """What the best splines leave of the last of eight cosines, between the pixels too."""
+    pixels = 8
+    places = np.linspace(0, 1, 65)[:, None]
+    wave = np.cos((pixels - 1) * np.pi * places[:, 0])
+    left = []
+    for cells in (pixels, 2 * pixels):
+        basis = np.asarray(encode(2 * places - 1, jnp.eye(cells + 1), make_levels(1, 1, cells, cells, 1.0)))
+        left.append(np.linalg.norm(wave - basis @ np.linalg.lstsq(basis, wave)[0]) / np.linalg.norm(wave))
+    assert left[0] > 0.3
+    assert left[1] < 0.02
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

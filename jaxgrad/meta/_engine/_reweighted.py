@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 
 from jaxgrad import _check, _frames, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree
@@ -92,7 +91,7 @@ def _step_loss(loss: Callable[..., Any], examples: Any, weights: Array, axis_nam
         filled = places >= 0
         # an empty place reads an example of the same step, and counts 0: what was never asked for is never evaluated
         safe = jnp.clip(jnp.where(filled, places, places.max()), 0, count - 1)
-        batch, own = jax.tree.map(lambda leaf: _read(leaf, safe), (examples, weights))
+        batch, own = jax.tree.map(lambda leaf: _sharding.read(leaf, safe), (examples, weights))
         losses = jax.vmap(lambda *example: loss(params, *example))(*batch)
         own = jnp.where(filled, own, 0)
         # JAX reads the last example where there is none: a number that looks right
@@ -103,14 +102,6 @@ def _step_loss(loss: Callable[..., Any], examples: Any, weights: Array, axis_nam
         return (share * jnp.sum(own * losses.astype(own.dtype))).astype(losses.dtype)
 
     return objective
-
-
-def _read(leaf: Any, places: Array) -> Any:
-    """Return entries of an array, laid out over devices as their places are where axes of the mesh are Explicit."""
-    layout = _sharding.spec_of(places)
-    if not any(part is not None for part in (*layout, *_sharding.spec_of(leaf))):
-        return leaf[places]
-    return leaf.at[places].get(out_sharding=PartitionSpec(*layout, *[None] * (leaf.ndim - 1)))
 
 
 def _in_range(places: Any, count: int) -> Any:
