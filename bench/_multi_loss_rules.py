@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import torch
 
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import multi_loss
 from jaxgrad.multi_loss._inner_products import of_rows
-from jaxgrad.verify._bridge import to_jax, to_torch
 
 __all__ = ["ROWS"]
 
@@ -83,11 +83,12 @@ def combined(name: str) -> Any:
     return jax.jit(lambda rows: RULES[name].rule(of_rows(rows).gram()) @ rows)
 
 
-def problem(name: str, count: int, quick: bool) -> Problem:
+def problem(name: str, size: Sizes) -> Problem:
     """Ours from rows, Gram matrix, weights and combination in one program, against TorchJD's aggregator."""
     compared = (RULES | OF_ROWS)[name]
-    given = drawn_rows(count, 10_000 if quick else 1_000_000)
-    rows, rows_torch = to_jax(given, np.float32), to_torch(given, np.float32)
+    count = size.rows
+    given = drawn_rows(count, size.numbers)
+    rows, rows_torch = to_jax(given, size.dtype), to_torch(given, size.dtype)
     ours, more = combined(name), {"read": np.shape} if compared.differs else {}
     contenders = [Contender("jaxgrad", "jax", lambda: ours(rows), Program(ours, (rows,)), **more)]
     if importlib.util.find_spec("torchjd") is not None:
@@ -105,7 +106,13 @@ def problem(name: str, count: int, quick: bool) -> Problem:
 COUNTS = (2, 8, 32)
 
 ROWS = [
-    Row(name, f"{count} rows of 1M", functools.partial(problem, name, count))
+    Row(
+        name,
+        "{rows} rows of {numbers}",
+        functools.partial(problem, name),
+        {"rows": count, "numbers": 1_000_000},
+        {"numbers": 10_000},
+    )
     for name in (*RULES, *OF_ROWS)
     for count in COUNTS
     if (name, count) != ("krum", 2)  # it needs three rows and a liar
