@@ -15,10 +15,10 @@ import numpy as np
 from bench._row import Contender, Problem
 from jaxgrad.verify.judge import allowed_multiple, compare, floor_of, multiples, to_numpy, worst
 
-__all__ = ["Agreement", "Disagreement", "agree", "answers"]
+__all__ = ["Agreement", "DisagreementError", "agree", "answers"]
 
 
-class Disagreement(AssertionError):
+class DisagreementError(AssertionError):
     """Two contenders do not compute the same thing."""
 
 
@@ -51,7 +51,8 @@ def in_a_line(error: BaseException) -> str:
     """Return an error's name and first line; running out of memory is said in words."""
     lines = str(error).strip().splitlines() or [""]
     text = f"{type(error).__name__}: {lines[0][:200]}"
-    spent = isinstance(error, MemoryError) or any(word in str(error) for word in ("RESOURCE_EXHAUSTED", "out of memory"))
+    words = "RESOURCE_EXHAUSTED", "out of memory", "not enough memory", "allocate memory"
+    spent = isinstance(error, MemoryError) or any(word in str(error) for word in words)
     return f"ran out of memory ({text})" if spent else text
 
 
@@ -65,12 +66,12 @@ def agree(problem: Problem, found: Mapping[str, Any], exact: Callable[[], Mappin
         dtype: The dtype of the run.
 
     Raises:
-        Disagreement: With the contender, the leaf, and by how much it differs.
+        DisagreementError: With the contender, the leaf, and by how much it differs.
     """
     ours = problem.contenders[0].name
     if ours not in found:
         message = f"{ours} gave no answer to compare with"
-        raise Disagreement(message)
+        raise DisagreementError(message)
     if problem.agreement is not None:
         return Agreement("row", None, None, _within(found, ours, problem.agreement))
     true = found if np.dtype(dtype) == np.float64 else exact()
@@ -93,7 +94,7 @@ def _within(found: Mapping[str, Any], ours: str, allowed: float | None) -> float
             said = difference.note or f"{difference.error:.2e}, allowed {limit:.0e}"
             stage = "in float64 " if allowed is None else ""
             message = f"{rival} and {ours} differ {stage}at {place}: {said}"
-            raise Disagreement(message)
+            raise DisagreementError(message)
         largest = max(largest, difference.error)
     return largest
 
@@ -107,7 +108,7 @@ def _rounding(found: Mapping[str, Any], true: Mapping[str, Any], dtype: Any) -> 
         wrong = [path for path in exact if path not in answer or answer[path].shape != exact[path].shape]
         if wrong:
             message = f"{name} has another shape at {wrong[0] or 'the value'} in {np.dtype(dtype).name} than in float64"
-            raise Disagreement(message)
+            raise DisagreementError(message)
         # alone, a contender is held to the unit of rounding with the verifier's factor for a single number
         counted = multiples(answer, others, exact, dtype, floor_of(exact.values()))
         for path, multiple in counted.items() if others else ():
@@ -117,7 +118,7 @@ def _rounding(found: Mapping[str, Any], true: Mapping[str, Any], dtype: Any) -> 
                     f"{name} loses {multiple:.3g} times what the others lose in {np.dtype(dtype).name} at"
                     f" {path or 'the value'}, allowed {allowed:g}"
                 )
-                raise Disagreement(message)
+                raise DisagreementError(message)
             largest = max(largest, multiple)
     return largest
 

@@ -16,8 +16,6 @@ from jaxgrad.multi_loss._inner_products import of_rows
 
 __all__ = ["ROWS"]
 
-KEY = jax.random.key(0)
-
 
 class Compared(NamedTuple):
     """A rule, and TorchJD's of the same name."""
@@ -37,6 +35,12 @@ class Compared(NamedTuple):
 
 PART = functools.partial
 
+
+def with_key(rule: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return a rule with its random numbers; a key that is made when this is imported would start JAX then."""
+    return lambda given: rule(given, key=jax.random.key(0))
+
+
 RULES = {
     "mean_weights": Compared(multi_loss.mean_weights, "Mean"),
     "sum_weights": Compared(multi_loss.sum_weights, "Sum"),
@@ -45,9 +49,9 @@ RULES = {
         "Constant",
         lambda count: {"weights": torch.ones(count)},
     ),
-    "random_weights": Compared(PART(multi_loss.random_weights, key=KEY), "Random", differs=True),
+    "random_weights": Compared(with_key(multi_loss.random_weights), "Random", differs=True),
     "mgda": Compared(multi_loss.mgda, "MGDA", agreement=0.2),
-    "pcgrad": Compared(PART(multi_loss.pcgrad, key=KEY), "PCGrad", differs=True),
+    "pcgrad": Compared(with_key(multi_loss.pcgrad), "PCGrad", differs=True),
     "cagrad": Compared(PART(multi_loss.cagrad, radius=0.5), "CAGrad", lambda _: {"c": 0.5}),
     "upgrad": Compared(multi_loss.upgrad, "UPGrad", agreement=0.05),
     "dual_projection": Compared(multi_loss.dual_projection, "DualProj", agreement=0.05),
@@ -60,7 +64,7 @@ RULES = {
 }
 
 OF_ROWS = {
-    "graddrop": Compared(PART(multi_loss.graddrop, key=KEY), "GradDrop", differs=True),
+    "graddrop": Compared(with_key(multi_loss.graddrop), "GradDrop", differs=True),
     "trimmed_mean": Compared(
         lambda rows: multi_loss.trimmed_mean(rows, trim=(len(rows) - 1) // 2),
         "TrimmedMean",

@@ -219,7 +219,7 @@ def step_problem(size: Sizes) -> Problem:
     )
 
 
-SOME, ONE = "sinusoid {mlp}, {tasks} tasks", "sinusoid {mlp}, 1 task"
+SOME, ONE = "sinusoid {mlp}, {tasks} tasks", "sinusoid {mlp}, 1 of {tasks} tasks"
 
 
 def row(name: str, build: Callable[[Sizes], Problem], template: str, **more: Any) -> Row:

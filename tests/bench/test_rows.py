@@ -1,0 +1,66 @@
+"""Rows are data: labels are made of the sizes that run, and every name of a row is its own."""
+
+import string
+
+import numpy as np
+import pytest
+
+from bench import _rows
+from bench._row import Row, Sizes, label
+
+EVERY = [(family, row) for family in _rows.FAMILIES for row in _rows.rows_of(family)]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_no_two_rows_are_called_alike(quick):
+    keys = [_rows.key_of(family, row, False) for family, row in EVERY]
+    assert len(set(keys)) == len(keys) > 200
+    if quick:
+        assert all(_rows.find(family, _rows.key_of(family, row, True), True).name == row.name for family, row in EVERY)
+
+
+def test_small_sizes_are_sizes_of_the_row_and_show_in_its_label():
+    for family, row in EVERY:
+        shown = {name for _, name, _, _ in string.Formatter().parse(row.template) if name}
+        where = f"{family}.{row.name}"
+        assert shown <= set(row.full), where
+        # a size that is not shown must not be what a quick run makes smaller
+        changed = {name for name in row.small if name in row.full and row.small[name] != row.full[name]}
+        assert not changed or changed & shown, where
+        assert not changed or row.label(True) != row.label(False), where
+
+
+def test_a_label_is_made_of_the_sizes_that_the_build_is_given():
+    seen = []
+    row = Row("hvp", "MLP {mlp}, batch {batch}", seen.append, {"mlp": (784, 10), "batch": 256}, {"batch": 32})
+    assert row.label(False) == "MLP 784-10, batch 256"
+    assert row.label(True) == "MLP 784-10, batch 32"
+    row.build(row.sizes(True, np.float64, mlp=(4, 2)))
+    assert (seen[0].mlp, seen[0].batch, seen[0].dtype) == ((4, 2), 32, np.float64)
+    assert row.label(True, mlp=(4, 2)) == "MLP 4-2, batch 32"
+
+
+def test_a_size_that_is_not_there_is_named():
+    with pytest.raises(AttributeError, match="no size 'depth'; it has mlp"):
+        _ = Sizes({"mlp": (1, 2)}).depth
+    with pytest.raises(ValueError, match="names sizes that the row has not: batch"):
+        label("batch {batch}", {"mlp": (1, 2)})
+
+
+def test_a_quick_run_of_everything_shows_some_of_each_family():
+    found = _rows.chosen("bench", [], None, quick=True)
+    assert {family for family, _ in found} == set(_rows.FAMILIES)
+    assert len(found) == len(_rows.FAMILIES) * _rows.SHOWN
+    assert len(_rows.chosen("bench", ["nth"], None, quick=True)) == len(_rows.rows_of("nth"))
+
+
+def test_importing_the_rows_starts_no_device():
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = "import bench._preload; from jax._src import xla_bridge as b; print(b.backends_are_initialized())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.strip() == "False"
