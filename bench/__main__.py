@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from bench._command import leave, make_results_folder, watch_interrupts
+from bench._command import check_folder, leave, make_results_folder, watch_interrupts
 
 progress = Console(stderr=True)
 
@@ -105,6 +105,90 @@ def list_command(
     found = _rows.chosen("bench list", families or list(_rows.FAMILIES), row, quick)
     for family, one in found:
         print(_rows.key_of(family, one, quick))
+
+
+@app.command("compare")
+def compare_command(
+    before: Annotated[Path, typer.Argument(metavar="A", help="The results.json of the earlier run.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="That of the later one.")],
+    threshold: Annotated[
+        float, typer.Option(min=0.0, help="What a quantity may grow by: 0.05 is five percent.")
+    ] = 0.05,
+) -> None:
+    """Print what has become slower or costlier, and leave with 1 where anything has beyond the threshold."""
+    from bench import _compare, _results
+
+    one, two = (_results.load("bench compare", path) for path in (before, after))
+    _compare.check_alike("bench compare", one, two)
+    found = _compare.changes(one, two)
+    worse = [change for change in found if change.is_regression(threshold)]
+    better = [change for change in found if change.is_gain(threshold)]
+    for title, some in (("Regressions", worse), ("Gains", better)):
+        if some:
+            Console().print(_compare.table_of(title, some))
+    gone = sorted({row["key"] for row in one["rows"]} - {row["key"] for row in two["rows"]})
+    for key in gone:
+        print(f"only in {before}: {key}")
+    print(f"{len(found)} quantities compared: {len(worse)} worse, {len(better)} better, by more than {threshold:.0%}")
+    if worse:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report_command(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="A results.json.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page.", show_default="report.html beside the result")
+    ] = None,
+) -> None:
+    """Write the report of a result again: one page without scripts."""
+    from bench import _report, _results
+
+    record = _results.load("bench report", result)
+    path = output or result.parent / "report.html"
+    check_folder("bench report", path)
+    try:
+        _report.save(path, record)
+    except OSError as error:
+        leave("bench report", str(error), code=1)
+    print(path)
+
+
+@app.command("check")
+def check_command(
+    families: Families = None,
+    row: Text = None,
+    write: Annotated[bool, typer.Option("--write", help="Commit to the costs as they are now.")] = False,
+    costs: Annotated[Path | None, typer.Option(help="The committed costs.", show_default="results/costs.json")] = None,
+) -> None:
+    """Compile our program of every row in small, run nothing, and compare FLOPs, bytes and temporaries."""
+    watch_interrupts()
+    import jax
+
+    from bench import _check, _device, _rows
+
+    path, families = costs or _check.COSTS, families or []
+    chosen = _rows.chosen("bench check", families or list(_rows.FAMILIES), row, True)
+    committed = {} if write and not path.exists() else _check.load("bench check", path)
+    if not write and committed["made_with"] != _check.made_with():
+        made = ", ".join(f"{name} {version}".strip() for name, version in committed["made_with"].items())
+        print(f"bench check: {path.name} was made with {made}: nothing to compare here")
+        return
+    with _device.pinned(jax.default_backend(), "float32", None), _check.compiled_quickly():
+        now, broken = _check.costs_of(chosen)
+    known = committed.get("costs", {})
+    if write:
+        kept = {key: cost for key, cost in known.items() if families or row}
+        _check.save(path, {**kept, **now})
+        if broken:
+            leave("bench check", "; ".join(broken), code=1)
+        return
+    wrong = broken + [line for key, cost in now.items() for line in _check.differences(key, known.get(key), cost)]
+    gone = [] if families or row else [f"{key}: is no row any more" for key in sorted(set(known) - set(now))]
+    print("\n".join([*wrong, *gone, f"{len(now)} rows compiled, {len(wrong) + len(gone)} differences"]))
+    if wrong or gone:
+        print("where that is meant: python -m bench check --write")
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

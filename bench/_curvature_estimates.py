@@ -164,7 +164,7 @@ def spectral_density_problem(size: Sizes) -> Problem:
     trees = draw(size)
     given = to_jax(trees, size.dtype)
     p, _, x, y, probes = to_torch(trees, size.dtype)
-    grid = np.linspace(-2.0, 4.0, 100)
+    grid = np.linspace(-2.0, 4.0, 100).astype(size.dtype)
     steps = size.products
 
     def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import math
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ class Cost:
     """Bytes that its operations read and write."""
     temporary_bytes: int | None
     """The memory that it needs beside its arguments and results."""
+    collective_bytes: int
+    """The bytes of what its collectives return, on every device: what goes between devices, once."""
 
 
 @dataclass(frozen=True)
@@ -99,4 +103,17 @@ def cost_of(executable: Any) -> Cost:
     """Read the cost of a compiled program."""
     costs, memory = executable.cost_analysis() or {}, executable.memory_analysis()
     costs = costs if isinstance(costs, dict) else {}
-    return Cost(costs.get("flops"), costs.get("bytes accessed"), getattr(memory, "temp_size_in_bytes", None))
+    temporaries = getattr(memory, "temp_size_in_bytes", None)
+    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, collective_bytes(executable.as_text()))
+
+
+COLLECTIVE = re.compile(
+    r"= (.*?) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast)(?:-start)?\("
+)
+SHAPE = re.compile(r"\b[a-z]+(\d+)(?:e\d+m\d+\w*)?\[([\d,]*)\]")
+
+
+def collective_bytes(text: str) -> int:
+    """Add up the bytes of the results of all collectives in the text of a program."""
+    shapes = [shape for found in COLLECTIVE.finditer(text) for shape in SHAPE.findall(found.group(1))]
+    return sum(int(bits) * math.prod(int(n) for n in dims.split(",") if n) // 8 for bits, dims in shapes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import _ceilings, _device, _record, _results, _rivals, _run, _show
+from bench import _ceilings, _curves, _device, _record, _report, _results, _rivals, _run, _show
 from bench._agreement import DisagreementError, in_a_line
 from bench._command import leave
 from bench._memory import Peaks
@@ -66,7 +66,21 @@ class Session:
             print(f"  {note}")
 
     def scale(self) -> None:
-        """Measure the curves of the families."""
+        """Measure the curves of the families; one that breaks must not cost the others."""
+        for curve in _curves.CURVES:
+            if curve.family not in self.families:
+                continue
+            what = f"{curve.family}.{curve.row} over {curve.axis}"
+            progress.print(f"[dim]{what}[/dim]", highlight=False)
+            try:
+                found = _curves.run_curve(curve, self.settings)
+            except Exception as error:
+                self.failed.append({"key": what, "why": in_a_line(error)})
+                continue
+            self.curves.append(found)
+            for line in _show.lines_of_curve(found):
+                print(line)
+            self.save()
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain data."""
@@ -104,3 +118,9 @@ class Session:
     def report(self) -> None:
         """Write the result and its report."""
         self.save()
+        if self.out is None:
+            return
+        try:
+            _report.save(self.out / "report.html", _results.finite(self.record()))
+        except OSError as error:
+            leave("bench", str(error), code=1)

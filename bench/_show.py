@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-__all__ = ["notes_of", "table_of"]
+__all__ = ["lines_of_curve", "notes_of", "table_of"]
 
 
 def table_of(result: dict[str, Any]) -> Table:
@@ -48,6 +48,17 @@ def to_compile(entry: dict[str, Any]) -> tuple[float, float]:
     """Return the seconds from a function to its program, with an empty cache and with one that has it."""
     before = entry["trace_s"] + entry["lower_s"]
     return before + entry["compile_s"], before + entry["warm_compile_s"]
+
+
+def lines_of_curve(curve: dict[str, Any]) -> list[str]:
+    """Return a curve in three lines or so: its sizes and times, its exponents, and what broke."""
+    times = ", ".join(f"{p['size']:g}: {1e3 * p['median_s']:.3g}" for p in curve["points"])
+    words = {"median_s": "time", "compile_s": "compiling", "flops": "FLOPs", "temporary_bytes": "temporaries"}
+    fits = [(words[key], fit) for key, fit in curve["exponents"].items() if fit]
+    grown = ", ".join("{} {:.2f} ({:.2f} to {:.2f})".format(word, *fit) for word, fit in fits)
+    broken = [f"  {size} did not run: {why}" for size, why in curve["broken"].items()]
+    title = f"{curve['family']}.{curve['name']} over {curve['axis']}, ms: {times}"
+    return [title, *([f"  exponents: {grown}"] if grown else []), *broken]
 
 
 def notes_of(result: dict[str, Any]) -> list[str]:
