@@ -154,6 +154,34 @@ def report_command(
     print(path)
 
 
+@app.command("tables")
+def tables_command(
+    write: Annotated[
+        bool, typer.Option("--write", help="Write them; else say which are stale, and leave with 1.")
+    ] = False,
+    root: Annotated[
+        Path | None, typer.Option(help="Where README.md and docs are.", show_default="the checkout")
+    ] = None,
+) -> None:
+    """Write the tables of README.md and docs from the committed results."""
+    from bench import _tables
+    from jaxgrad.verify import _files
+
+    root = root or Path(__file__).parents[1]
+    old = _tables.stale("bench tables", root)
+    for path in old:
+        print(f"{path} {'is written' if write else 'is stale'}")
+        if write:
+            text = _tables.written("bench tables", path.read_text()).encode()
+            try:
+                _files.write_atomically(path, lambda file, text=text: file.write(text))  # type: ignore[misc]
+            except OSError as error:
+                leave("bench tables", str(error), code=1)
+    if old and not write:
+        print("python -m bench tables --write")
+        raise typer.Exit(1)
+
+
 @app.command("check")
 def check_command(
     families: Families = None,

@@ -55,7 +55,7 @@ def short(value: float) -> str:
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
-    return f"{value:.2g}"
+    return f"{value:.3g}"
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
@@ -83,7 +83,7 @@ def cut(words: str, letters: int = 58) -> str:
 
 def bars(title: str, entries: Sequence[Bar], axis: str) -> str:
     """Draw bars on a logarithmic axis around 1, one below the other, each with its label above and its interval."""
-    step, top, left, right = 32, 30, 6, 124
+    step, top, left, right = 32, 30, 6, 132
     values = [v for bar in entries for v in bar.ratio if v > 0] + [1.0]
     low, high = min(values) / 1.1, max(values) * 1.1
     scale = (WIDTH - left - right) / math.log(high / low)
@@ -108,7 +108,7 @@ def bars(title: str, entries: Sequence[Bar], axis: str) -> str:
             _text(left, y + 12, cut(bar.label), kind="label"),
             f'<rect x="{start:.1f}" y="{y + 16:.0f}" width="{width:.1f}" height="9" class="bar {bar.kind}"/>',
             _line(x(first), y + 20.5, x(last), y + 20.5, "whisker"),
-            _text(WIDTH - 42, y + 24, cut(bar.rival, 15), "end", "tick"),
+            _text(WIDTH - 54, y + 24, cut(bar.rival, 15), "end", "tick"),
             _text(WIDTH - 2, y + 24, bar.said, "end", "said"),
             "</g>",
         ]
