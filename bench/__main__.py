@@ -193,7 +193,7 @@ def check_command(
     watch_interrupts()
     import jax
 
-    from bench import _check, _device, _rows
+    from bench import _check, _device, _phases, _rows
 
     path, families = costs or _check.COSTS, families or []
     chosen = _rows.chosen("bench check", families or list(_rows.FAMILIES), row, True)
@@ -202,7 +202,7 @@ def check_command(
         made = ", ".join(f"{name} {version}".strip() for name, version in committed["made_with"].items())
         print(f"bench check: {path.name} was made with {made}: nothing to compare here")
         return
-    with _device.pinned(jax.default_backend(), "float32", None), _check.compiled_quickly():
+    with _device.pinned(jax.default_backend(), "float32", None), _phases.compiled_quickly():
         now, broken = _check.costs_of(chosen)
     known = committed.get("costs", {})
     if write:

@@ -4,11 +4,10 @@ Our program of every row is lowered and compiled at its small sizes; nothing run
 version of XLA on one platform: under another there is nothing to compare with.
 """
 
-import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from bench._row import Row
 from bench._rows import key_of
 from jaxgrad.verify import _files
 
-__all__ = ["COSTS", "compiled_quickly", "cost_of_row", "differences", "load", "save"]
+__all__ = ["COSTS", "cost_of_row", "differences", "load", "save"]
 
 COSTS = Path(__file__).parent / "results" / "costs.json"
 NAME, VERSION = "jaxgrad-bench-costs", 1
@@ -39,17 +38,6 @@ def made_with() -> dict[str, str]:
     """Return what the costs depend on beside our code."""
     versions = {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
     return versions | {"platform": jax.default_backend(), "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
-
-
-@contextlib.contextmanager
-def compiled_quickly() -> Iterator[None]:
-    """Compile without LLVM's optimisations: the same costs, in half the time."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def cost_of_row(row: Row) -> dict[str, Any] | None:

@@ -68,7 +68,7 @@ class Session:
     def scale(self) -> None:
         """Measure the curves of the families; one that breaks must not cost the others."""
         for curve in _curves.CURVES:
-            if curve.family not in self.families:
+            if curve.family not in self.families or not (curve.small if self.settings.quick else curve.full):
                 continue
             what = f"{curve.family}.{curve.row} over {curve.axis}"
             progress.print(f"[dim]{what}[/dim]", highlight=False)
