@@ -186,6 +186,7 @@ def tables_command(
 def check_command(
     families: Families = None,
     row: Text = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="Some rows of each family, or all.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Commit to the costs as they are now.")] = False,
     costs: Annotated[Path | None, typer.Option(help="The committed costs.", show_default="results/costs.json")] = None,
 ) -> None:
@@ -196,7 +197,9 @@ def check_command(
     from bench import _check, _device, _phases, _rows
 
     path, families = costs or _check.COSTS, families or []
-    chosen = _rows.chosen("bench check", families or list(_rows.FAMILIES), row, True)
+    _rows.check_families("bench check", families)
+    chosen = _rows.chosen("bench check", families or ([] if quick else list(_rows.FAMILIES)), row, True)
+    some = bool(families or row or quick)
     committed = {} if write and not path.exists() else _check.load("bench check", path)
     if not write and committed["made_with"] != _check.made_with():
         made = ", ".join(f"{name} {version}".strip() for name, version in committed["made_with"].items())
@@ -206,13 +209,13 @@ def check_command(
         now, broken = _check.costs_of(chosen)
     known = committed.get("costs", {})
     if write:
-        kept = {key: cost for key, cost in known.items() if families or row}
+        kept = {key: cost for key, cost in known.items() if some}
         _check.save(path, {**kept, **now})
         if broken:
             leave("bench check", "; ".join(broken), code=1)
         return
     wrong = broken + [line for key, cost in now.items() for line in _check.differences(key, known.get(key), cost)]
-    gone = [] if families or row else [f"{key}: is no row any more" for key in sorted(set(known) - set(now))]
+    gone = [] if some else [f"{key}: is no row any more" for key in sorted(set(known) - set(now))]
     print("\n".join([*wrong, *gone, f"{len(now)} rows compiled, {len(wrong) + len(gone)} differences"]))
     if wrong or gone:
         print("where that is meant: python -m bench check --write")

@@ -93,7 +93,7 @@ def problem(name: str, size: Sizes) -> Problem:
     count = size.rows
     given = drawn_rows(count, size.numbers)
     rows, rows_torch = to_jax(given, size.dtype), to_torch(given, size.dtype)
-    ours, more = combined(name), {"read": np.shape} if compared.differs else {}
+    ours, more = combined(name), {"read": lambda found: tuple(found.shape)} if compared.differs else {}
     contenders = [Contender("jaxgrad", "jax", lambda: ours(rows), Program(ours, (rows,)), **more)]
     if importlib.util.find_spec("torchjd") is not None:
         import torchjd.aggregation

@@ -27,9 +27,9 @@ def bench_check(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
 
 
-@pytest.mark.parametrize("families", [["gradient"], pytest.param([], marks=pytest.mark.slow)])
-def test_rows_cost_what_is_committed(families):
-    done = bench_check(*families)
+@pytest.mark.parametrize("which", ["--quick", pytest.param("--full", marks=pytest.mark.slow)])
+def test_rows_cost_what_is_committed(which):
+    done = bench_check(which)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 differences" in done.stdout or "nothing to compare here" in done.stdout
 

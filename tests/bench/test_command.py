@@ -52,11 +52,19 @@ def test_a_dry_run_and_the_list_name_the_sizes_that_would_run():
     assert "gradient.parameter_gradient: MLP 784-512-512-10, batch 256\n" in full.stdout
 
 
+IN_A_FRESH_PROCESS = """
+import runpy
+import bench._preload
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized(), "importing the rows has started a device: it cannot be forked"
+runpy.run_module("bench", run_name="__main__", alter_sys=True)
+"""
+
+
 def test_a_quick_row_writes_a_table_and_results_in_a_process_of_its_own(tmp_path):
     arguments = ["gradient", "--row", "jacobian", "--quick", "--rounds", "3", "--no-scaling", "--out", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "torch.func" in done.stdout
     record = json.loads((tmp_path / "results.json").read_text())

@@ -52,15 +52,3 @@ def test_a_quick_run_of_everything_shows_some_of_each_family():
     assert {family for family, _ in found} == set(_rows.FAMILIES)
     assert len(found) == len(_rows.FAMILIES) * _rows.SHOWN
     assert len(_rows.chosen("bench", ["nth"], None, quick=True)) == len(_rows.rows_of("nth"))
-
-
-def test_importing_the_rows_starts_no_device():
-    import subprocess
-    import sys
-    from pathlib import Path
-
-    code = "import bench._preload; from jax._src import xla_bridge as b; print(b.backends_are_initialized())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
-    )
-    assert done.stdout.strip() == "False"
