@@ -43,11 +43,8 @@ def run_command(
         str, typer.Option(metavar="float32|float64|bfloat16", help="What floating-point arrays are.")
     ] = "float32",
     rivals: Annotated[
-        bool | None,
-        typer.Option(
-            help="Try torch.compile too, and name the libraries that are missing.", show_default="with --full"
-        ),
-    ] = None,
+        bool, typer.Option("--rivals", help="Try torch.compile too, and name the libraries that are missing.")
+    ] = False,
     rounds: Annotated[
         int | None,
         typer.Option(min=3, help="Interleaved rounds for each row.", show_default="till the ratios are known"),
@@ -79,7 +76,7 @@ def run_command(
         dtype,
         threads,
         rounds,
-        rivals=full if rivals is None else rivals,
+        rivals=rivals,
         memory=full if memory is None else memory,
     )
     if dry_run:

@@ -34,7 +34,7 @@ class Rule:
     """Seconds after which no further round begins, once half of the least are run."""
 
 
-QUICK, FULL = Rule(0.1, 6, 9, 1.0), Rule(0.02, 8, 41, 6.0)
+QUICK, FULL = Rule(0.1, 6, 9, 1.0), Rule(0.02, 8, 41, 4.0)
 
 
 @dataclass

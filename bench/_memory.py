@@ -41,6 +41,7 @@ def peak_of(asked: Asked) -> int:
     from bench._measure import wait
     from bench._rows import find
 
+    jax.config.update("jax_compilation_cache_dir", asked["cache"])
     with pinned(asked["device"], asked["dtype"], asked["threads"]):
         row = find(asked["family"], asked["key"], asked["quick"])
         problem = row.build(row.sizes(asked["quick"], asked["dtype"]))
@@ -68,8 +69,9 @@ def _child(pipe: Any, asked: Asked) -> None:
 class Peaks:
     """Measures peaks, each in a process that is forked for it."""
 
-    def __init__(self) -> None:
-        """Start nothing yet."""
+    def __init__(self, cache: str | None = None) -> None:
+        """Start nothing yet; the processes take compiled programs from a persistent cache."""
+        self.cache = cache
         self.context = multiprocessing.get_context("forkserver") if CAN.exists() else None
         if self.context is not None:
             self.context.set_forkserver_preload(["bench._preload"])
@@ -79,7 +81,7 @@ class Peaks:
         if self.context is None:
             return None
         with _pipe(self.context) as (here, there):
-            process = self.context.Process(target=_child, args=(there, asked), daemon=True)
+            process = self.context.Process(target=_child, args=(there, {**asked, "cache": self.cache}), daemon=True)
             process.start()
             there.close()
             try:

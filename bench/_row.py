@@ -60,7 +60,7 @@ class Problem:
     """One jitted gradient of the same loss: the unit of cost."""
     agreement: float | None = None
     """Where the contenders are no two roads to one number (an iteration that stops at a tolerance, an estimate): the
-    largest relative L2 difference of a leaf. ``None``: the verifier's rule, in float64 and at the dtype of the row."""
+    largest relative L2 difference of a leaf in float64. ``None``: the verifier's rule, there and at the run's dtype."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Contenders that cannot run here, each with its reason: they stay in the table."""
 

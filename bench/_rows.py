@@ -46,6 +46,10 @@ def chosen(command: str, families: Sequence[str], text: str | None, quick: bool)
     """
     check_families(command, families)
     everything = [(family, row) for family in families or FAMILIES for row in rows_of(family)]
+    if quick:  # rows that differ in a size may be one in small
+        everything = list({key_of(family, row, True): (family, row) for family, row in reversed(everything)}.values())[
+            ::-1
+        ]
     if text is not None:
         found = [(family, row) for family, row in everything if text in key_of(family, row, quick)]
         if not found:

@@ -43,14 +43,25 @@ class Settings:
         return dataclasses.replace(rule, least=self.rounds, most=self.rounds, seconds=math.inf)
 
 
-def run_row(family: str, row: Row, settings: Settings, top: dict[str, float], peaks: Peaks | None) -> dict[str, Any]:
+def run_row(
+    family: str, row: Row, settings: Settings, top: dict[str, float], peaks: Peaks | None, first: bool = True
+) -> dict[str, Any]:
     """Measure one row and return its result as plain data.
+
+    Args:
+        family: The row's family.
+        row: The row.
+        settings: What was asked for.
+        top: The ceilings.
+        peaks: Measures memory; ``None`` where that is not asked for.
+        first: Whether the row is the first of its name: the others, which differ in sizes, have the memory of our
+            contender and the best rival, and no compiled form of torch.
 
     Raises:
         bench._agreement.DisagreementError: If the contenders do not compute the same thing: then nothing is timed.
     """
     problem = row.build(row.sizes(settings.quick, settings.dtype))
-    problem, notes, absent = with_forms(problem, settings)
+    problem, notes, absent = with_forms(problem, settings, first)
     compiled = {c.name: phases(c.program) for c in runners_of(problem) if c.program is not None}
     jax.clear_caches()  # so that the first call below is one
     timings = first_calls(runners_of(problem))
@@ -67,10 +78,13 @@ def run_row(family: str, row: Row, settings: Settings, top: dict[str, float], pe
     ask = {"family": family, "key": key_of(family, row, settings.quick), "quick": settings.quick}
     ask |= {"dtype": settings.dtype, "device": settings.device, "threads": settings.threads}
     unit = problem.gradient.name if problem.gradient and problem.gradient.name not in absent else None
+    best = best_rival(good, ours, unit)
+    # what torch.compile made is not in the process that is forked
+    weighed = {t.name for t in good if first or t.name in (ours, best and best["name"])} - {"torch.compile"}
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
         | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, "")}
-        | {"peak_bytes": peaks.measure({**ask, "contender": t.name}) if peaks and t.name != "torch.compile" else None}
+        | {"peak_bytes": peaks.measure({**ask, "contender": t.name}) if peaks and t.name in weighed else None}
         for t in good
     ]
     return {
@@ -84,7 +98,7 @@ def run_row(family: str, row: Row, settings: Settings, top: dict[str, float], pe
         "rounds": len(timings[ours].samples),
         "settled": settled,
         "unit": unit,
-        "best_rival": best_rival(good, ours, unit),
+        "best_rival": best,
         "contenders": lines,
         "absent": absent,
     }
@@ -100,13 +114,13 @@ def framework_of(problem: Problem, name: str) -> str:
     return next(c.framework for c in runners_of(problem) if c.name == name)
 
 
-def with_forms(problem: Problem, settings: Settings) -> tuple[Problem, dict[str, str], dict[str, str]]:
+def with_forms(problem: Problem, settings: Settings, first: bool) -> tuple[Problem, dict[str, str], dict[str, str]]:
     """Add torch's compiled form where rivals are asked for; return notes, and who cannot run and why."""
     absent = dict(problem.absent)
-    if not settings.rivals:
+    if not settings.rivals or not first:
         kept = [c for c in problem.contenders if c.name != "torch.compile"]
         if len(kept) < len(problem.contenders):
-            absent["torch.compile"] = "compiles for half a minute: --rivals has it"
+            absent["torch.compile"] = "compiles for half a minute: --rivals has it, in the first row of a name"
         return dataclasses.replace(problem, contenders=kept), {}, absent
     form, note = _rivals.compiled_form(problem.contenders)
     if form is None:

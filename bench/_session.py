@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import _ceilings, _curves, _device, _record, _report, _results, _rivals, _run, _show
+from bench import _ceilings, _curves, _device, _phases, _record, _report, _results, _rivals, _run, _show
 from bench._agreement import DisagreementError, in_a_line
 from bench._command import leave
 from bench._memory import Peaks
@@ -35,11 +35,13 @@ class Session:
         settings = self.settings
         if settings.rivals and _rivals.missing():
             progress.print(f"[dim]not installed, and left out: {', '.join(_rivals.missing())}[/dim]")
-        with _device.pinned(settings.device, settings.dtype, settings.threads):
+        # one cache for all that runs, empty at first: what is called once is found by the processes that weigh it
+        with _device.pinned(settings.device, settings.dtype, settings.threads), _phases.fresh_cache() as cache:
             self.top = _ceilings.ceilings(settings.dtype, settings.quick)
-            peaks = Peaks() if settings.memory else None
+            peaks, seen = Peaks(cache) if settings.memory else None, set()
             for family, row in chosen:
-                self.measure(family, row, peaks)
+                self.measure(family, row, peaks, (family, row.name) not in seen)
+                seen.add((family, row.name))
                 self.save()
             if scaling:
                 self.scale()
@@ -47,12 +49,12 @@ class Session:
         if self.failed:
             leave("bench", "; ".join(f"{one['key']}: {one['why']}" for one in self.failed), code=1)
 
-    def measure(self, family: str, row: Row, peaks: Peaks | None) -> None:
+    def measure(self, family: str, row: Row, peaks: Peaks | None, first: bool) -> None:
         """Measure one row; one that breaks must not cost the hour that the others took."""
         key = key_of(family, row, self.settings.quick)
         progress.print(f"[dim]{key}[/dim]", markup=True, highlight=False)
         try:
-            result = _run.run_row(family, row, self.settings, self.top, peaks)
+            result = _run.run_row(family, row, self.settings, self.top, peaks, first)
         except DisagreementError as error:
             why = f"the contenders do not agree, so their times mean nothing: {error}"
             self.failed.append({"key": key, "why": why})

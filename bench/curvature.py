@@ -96,11 +96,11 @@ def dense_hessian_problem(size: Sizes) -> Problem:
     )
 
 
-DENSE = "MLP {mlp}, batch {batch}"
+DENSE, RELU = "MLP {mlp}, batch {batch}", "ReLU MLP {mlp}, batch {batch}"
 IMAGES = "CNN {side}x{side}, {channels} channels, {hidden} dense, batch {batch}"
 NETWORK, TINY = {"mlp": (784, 512, 512, 10), "batch": 256}, {"mlp": (64, 128, 10), "batch": 32}
-MLP = DENSE, {"mlp": (784, 784, 512, 10), "batch": 256}, TINY
-WIDE = DENSE, {"mlp": (784, 2500, 2500, 10), "batch": 256}, {"mlp": (64, 256, 10), "batch": 32}
+MLP = RELU, {"mlp": (784, 784, 512, 10), "batch": 256}, TINY
+WIDE = RELU, {"mlp": (784, 2500, 2500, 10), "batch": 256}, {"mlp": (64, 256, 10), "batch": 32}
 CNN = (
     IMAGES,
     {"side": 28, "channels": (16, 32), "hidden": 128, "batch": 256},
@@ -315,7 +315,7 @@ ROWS = [
     product("jacobian_product", problems.jacobian_problem, MLP),
     Row(
         "over_dataset",
-        f"ggn_product, {DENSE}, {{batches}} batches",
+        f"ggn_product, {RELU}, {{batches}} batches",
         problems.dataset_problem,
         {**MLP[1], "batches": 64},
         {**TINY, "batches": 4},

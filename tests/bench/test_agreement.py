@@ -54,9 +54,10 @@ def test_in_float64_there_is_one_stage():
 
 
 def test_an_iteration_has_a_tolerance_of_its_own():
-    assert judged(0.0, 1e-4, agreement=1e-3).rule == "row"
+    assert judged(1e-4, 0.5, agreement=1e-3).rule == "row"
+    assert judged(0.0, 1e-4, np.float64, agreement=1e-3).rule == "row"
     with pytest.raises(DisagreementError, match=r"rival and ours differ at the value: .* allowed 1e-03"):
-        judged(0.0, 1e-2, agreement=1e-3)
+        judged(1e-2, 0.0, agreement=1e-3)
 
 
 def test_results_are_read_first_and_who_breaks_is_told():
