@@ -183,7 +183,7 @@ def tables_command(
 def check_command(
     families: Families = None,
     row: Text = None,
-    quick: Annotated[bool, typer.Option("--quick/--full", help="Some rows of each family, or all.")] = False,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="The first row of each family, or all.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Commit to the costs as they are now.")] = False,
     costs: Annotated[Path | None, typer.Option(help="The committed costs.", show_default="results/costs.json")] = None,
 ) -> None:
@@ -196,6 +196,8 @@ def check_command(
     path, families = costs or _check.COSTS, families or []
     _rows.check_families("bench check", families)
     chosen = _rows.chosen("bench check", families or ([] if quick else list(_rows.FAMILIES)), row, True)
+    if quick and not (families or row):
+        chosen = list({family: (family, one) for family, one in reversed(chosen)}.values())[::-1]
     some = bool(families or row or quick)
     committed = {} if write and not path.exists() else _check.load("bench check", path)
     if not write and committed["made_with"] != _check.made_with():

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from bench._agreement import in_a_line
-from bench._measure import clocked, first_calls
+from bench._measure import SHORTEST_SAMPLE, clocked, first_calls
 from bench._phases import phases
 from bench._row import Row
 from bench._rows import rows_of
@@ -71,7 +71,7 @@ def run_curve(curve: Curve, settings: Settings) -> dict[str, Any]:
     """Time our contender at every size, in interleaved rounds, and fit exponents; a size that breaks is told."""
     row = curve.find()
     sizes = curve.small if settings.quick else curve.full
-    runners, compiled, broken = {}, {}, {}
+    runners, compiled, broken, calls = {}, {}, {}, {}
     for size in sizes:
         try:
             contender = row.build(row.sizes(settings.quick, settings.dtype, **curve.change(size))).contenders[0]
@@ -79,6 +79,8 @@ def run_curve(curve: Curve, settings: Settings) -> dict[str, Any]:
             broken[str(size)] = in_a_line(error)
             continue
         timing = first_calls([contender])[contender.name]
+        # the second call says how many make a sample that the clock can tell
+        calls[size] = 1 if timing.broken else max(1, math.ceil(SHORTEST_SAMPLE / max(clocked(contender.run)[0], 1e-9)))
         if timing.broken:
             broken[str(size)] = timing.broken
             continue
@@ -88,7 +90,7 @@ def run_curve(curve: Curve, settings: Settings) -> dict[str, Any]:
     seconds: dict[int, list[float]] = {size: [] for size in runners}
     for _ in range(ROUNDS[settings.quick]):
         for size, contender in runners.items():
-            seconds[size].append(clocked(contender.run)[0])
+            seconds[size].append(clocked(contender.run, calls[size])[0])
     points = [_point(size, float(np.median(seconds[size])), compiled.get(size)) for size in runners]
     first = next(iter(sizes))
     return {

@@ -20,6 +20,8 @@ DTYPES = ("float32", "float64", "bfloat16")
 
 def check_device(command: str, device: str | None) -> str:
     """Return the platform to run on; leave with one line where it is not there."""
+    # else the first process takes most of a GPU, and those that are weighed find nothing left
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if device is None:
         return jax.default_backend()
     if device not in DEVICES:

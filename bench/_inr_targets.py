@@ -14,7 +14,7 @@ from jaxgrad import inr
 
 def picture(size: Sizes) -> np.ndarray:
     """Draw a picture of noise: it has every wave."""
-    return np.random.default_rng(0).uniform(size=(*size.picture, 3))
+    return np.random.default_rng(0).uniform(size=(size.height, size.width, 3))
 
 
 def targets_problem(method: Any, size: Sizes) -> Problem:
@@ -106,8 +106,8 @@ def by_error_problem(size: Sizes) -> Problem:
     )
 
 
-PICTURE, SMALL = {"picture": (64, 64)}, {"picture": (16, 16)}
-PIXELS = "{picture} pixels"
+PICTURE, SMALL = {"height": 64, "width": 64}, {"height": 16, "width": 16}
+PIXELS = "{height} x {width} pixels"
 
 
 def points_row(name: str, method: str, points: int) -> Row:
@@ -124,5 +124,5 @@ ROWS = [
     points_row("targets_at, spline", "spline", 256),
     Row("sample_points", "{side} x {side}, one a pixel", sampler_problem, {"side": 128}, {"side": 16}),
     Row("sample_by_error", "64 of {points}", by_error_problem, {"points": 4096}, {"points": 256}),
-    Row("ceiling", f"{PIXELS}, Sobel", ceiling_problem, {"picture": (16, 16)}, {"picture": (12, 10)}),
+    Row("ceiling", f"{PIXELS}, Sobel", ceiling_problem, SMALL, {"height": 12, "width": 10}),
 ]

@@ -10,6 +10,8 @@ import torch
 from bench._agreement import DisagreementError, agree, answers, in_a_line
 from bench._row import Contender, Problem
 
+pytestmark = pytest.mark.torch
+
 EXACT = np.array([1.0, 2.0, 3.0])
 
 

@@ -14,6 +14,8 @@ from bench._measure import Rule, Timing, first_calls, measure, paired_ratio
 from bench._memory import CAN, Peaks
 from bench._row import Contender, Program
 
+pytestmark = pytest.mark.torch
+
 
 def test_interval_holds_the_median_by_order_statistics():
     assert median_interval([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)

@@ -1,5 +1,6 @@
 """Rows are data: labels are made of the sizes that run, and every name of a row is its own."""
 
+import functools
 import string
 
 import numpy as np
@@ -8,17 +9,22 @@ import pytest
 from bench import _rows
 from bench._row import Row, Sizes, label
 
-EVERY = [(family, row) for family in _rows.FAMILIES for row in _rows.rows_of(family)]
+pytestmark = pytest.mark.torch
+
+
+@functools.cache
+def every():
+    return [(family, row) for family in _rows.FAMILIES for row in _rows.rows_of(family)]
 
 
 def test_no_two_rows_are_called_alike():
-    keys = [_rows.key_of(family, row, False) for family, row in EVERY]
+    keys = [_rows.key_of(family, row, False) for family, row in every()]
     assert len(set(keys)) == len(keys) > 200
 
 
 def test_rows_that_are_called_alike_in_small_are_one():
     small = {}
-    for family, row in EVERY:
+    for family, row in every():
         other = small.setdefault(_rows.key_of(family, row, True), row)
         assert other.build == row.build or other is row, (family, row.name, row.label(True))
         assert other.sizes(True).values == row.sizes(True).values
@@ -28,7 +34,7 @@ def test_rows_that_are_called_alike_in_small_are_one():
 
 
 def test_small_sizes_are_sizes_of_the_row_and_show_in_its_label():
-    for family, row in EVERY:
+    for family, row in every():
         shown = {name for _, name, _, _ in string.Formatter().parse(row.template) if name}
         where = f"{family}.{row.name}"
         assert shown <= set(row.full), where
