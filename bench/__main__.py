@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from bench._command import check_folder, leave, make_results_folder, watch_interrupts
-
-progress = Console(stderr=True)
 
 
 class RunByDefault(TyperGroup):
@@ -113,7 +110,7 @@ def compare_command(
     ] = 0.05,
 ) -> None:
     """Print what has become slower or costlier, and leave with 1 where anything has beyond the threshold."""
-    from bench import _compare, _results
+    from bench import _compare, _results, _show
 
     one, two = (_results.load("bench compare", path) for path in (before, after))
     _compare.check_alike("bench compare", one, two)
@@ -122,7 +119,7 @@ def compare_command(
     better = [change for change in found if change.is_gain(threshold)]
     for title, some in (("Regressions", worse), ("Gains", better)):
         if some:
-            Console().print(_compare.table_of(title, some))
+            _show.console().print(_compare.table_of(title, some))
     gone = sorted({row["key"] for row in one["rows"]} - {row["key"] for row in two["rows"]})
     for key in gone:
         print(f"only in {before}: {key}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from bench._agreement import in_a_line
 from bench._measure import SHORTEST_SAMPLE, clocked, first_calls
@@ -134,5 +134,5 @@ def exponent(points: Sequence[tuple[float, float]]) -> list[float] | None:
     slope = float(x @ y / (x @ x))
     left = y - slope * x
     error = math.sqrt(float(left @ left) / (len(points) - 2) / float(x @ x))
-    reach = float(student.ppf(0.975, len(points) - 2)) * error
+    reach = float(stdtrit(len(points) - 2, 0.975)) * error
     return [slope, slope - reach, slope + reach]

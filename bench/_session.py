@@ -63,7 +63,7 @@ class Session:
             self.failed.append({"key": key, "why": in_a_line(error)})
             return
         self.rows.append(result)
-        Console().print(_show.table_of(result))
+        _show.console().print(_show.table_of(result))
         for note in _show.notes_of(result):
             print(f"  {note}")
 

@@ -1,14 +1,25 @@
-"""What a run prints: a table for each row, in 80 columns, and who could not run."""
+"""What a run prints: a table for each row, and who could not run."""
 
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-__all__ = ["lines_of_curve", "notes_of", "table_of"]
+__all__ = ["console", "lines_of_curve", "notes_of", "table_of"]
+
+
+WIDE = 120
+"""Columns where nobody looks at a terminal: in a file, a table is not cut."""
+
+
+def console() -> Console:
+    """Return where tables are printed."""
+    there = Console()
+    return there if there.is_terminal else Console(width=WIDE)
 
 
 def table_of(result: dict[str, Any]) -> Table:
-    """Draw one row's result, in 80 columns; a column that nothing fills is left out."""
+    """Draw one row's result; a column that nothing fills is left out."""
     state = "" if result["settled"] else ", not settled"
     table = Table(
         title=f"{result['key']} ({result['dtype']}, {result['rounds']} rounds{state})",
