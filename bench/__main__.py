@@ -123,6 +123,10 @@ def compare_command(
     gone = sorted({row["key"] for row in one["rows"]} - {row["key"] for row in two["rows"]})
     for key in gone:
         print(f"only in {before}: {key}")
+    ratios = [change for change in found if change.p is not None]
+    if ratios:
+        alike = sum(change.overlap for change in ratios)
+        print(f"{alike} of {len(ratios)} ratios of times ({alike / len(ratios):.0%}) agree within their own intervals")
     print(f"{len(found)} quantities compared: {len(worse)} worse, {len(better)} better, by more than {threshold:.0%}")
     if worse:
         raise typer.Exit(1)

@@ -36,6 +36,8 @@ class Change:
     p: float | None
     """How likely such a difference, or a larger one, is by noise, corrected for all that is compared; ``None`` where
     the quantity has no noise."""
+    overlap: bool = True
+    """Whether the two intervals have a number in common."""
 
     @property
     def factor(self) -> float:
@@ -76,7 +78,8 @@ def _of_row(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
     ratio = _ratio(a, b)
     if ratio is not None:
         what, before, after = ratio
-        yield Change(a["key"], what, before[0], after[0], chance(before, after))
+        overlap = before[1] <= after[2] and after[1] <= before[2]
+        yield Change(a["key"], what, before[0], after[0], chance(before, after), overlap)
     ours = [next((c for c in row["contenders"]), {}) for row in (a, b)]
     for name in EXACT:
         values = [line.get(name) for line in ours]

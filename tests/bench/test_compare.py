@@ -35,6 +35,7 @@ def test_equal_results_are_no_news(compare):
     done = compare(record(), record())
     assert done.exit_code == 0
     assert "4 quantities compared: 0 worse, 0 better" in done.stdout
+    assert "1 of 1 ratios of times (100%) agree within their own intervals" in done.stdout
 
 
 def test_a_slower_ratio_leaves_with_1_and_says_how_sure_it_is(compare):
@@ -42,6 +43,7 @@ def test_a_slower_ratio_leaves_with_1_and_says_how_sure_it_is(compare):
     assert done.exit_code == 1
     assert "Regressions" in done.stdout
     assert "time / jax.grad" in done.stdout.replace("\n", " ")
+    assert "0 of 1 ratios of times (0%) agree within their own intervals" in done.stdout
     assert compare(record(slower(1.0)), record(slower(1.2)), "--threshold", "0.25").exit_code == 0
 
 
