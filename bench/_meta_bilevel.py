@@ -17,6 +17,10 @@ from jaxgrad import meta
 __all__ = ["bilevel_problem", "evolution_problem", "implicit_problem"]
 
 
+SOLVED = 1e-4
+"""Our conjugate gradients stop at their tolerance; the twin solves with the whole matrix."""
+
+
 def implicit_problem(size: Sizes) -> Problem:
     """Steps on the proximal problem, and a solve to the rounding."""
     inputs, theirs, gradient = setting(size)
@@ -28,6 +32,7 @@ def implicit_problem(size: Sizes) -> Problem:
             Contender("torch_ref", "torch", lambda: twin(*theirs)),
         ],
         gradient=gradient,
+        agreement=SOLVED,
     )
 
 
@@ -73,6 +78,7 @@ def bilevel_problem(method: str) -> Callable[[Sizes], Problem]:
                 Contender("torch_ref", "torch", lambda: twin(*given_torch)),
             ],
             gradient=gradient,
+            agreement=SOLVED if method == "implicit" else None,
         )
 
     return build

@@ -267,7 +267,8 @@ ROWS = [
     row(
         "weighted_sum",
         lambda *a: T.weighted_sum(*a, weights=to_torch(WEIGHTS, a[1]["layer0"]["bias"].detach().cpu().numpy().dtype)),
-        lambda *a: jax.tree.map(lambda g: jnp.tensordot(WEIGHTS, g, 1), stacked(*a)),
+        # a copy: JAX keeps the float32 that it once made of an array of NumPy's, whatever the precision is later
+        lambda *a: jax.tree.map(lambda g: jnp.tensordot(WEIGHTS.copy(), g, 1), stacked(*a)),
         weights=WEIGHTS,
     ),
     row("gram", T.gram, lambda *a: flat(*a) @ flat(*a).T),
