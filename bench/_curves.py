@@ -59,7 +59,8 @@ CURVES = [
     Curve("curvature", "over_dataset", "batches", (8, 16, 32, 64), (), lambda n: {"batches": n}),
     Curve("meta", "maml_gradient", "inner steps", (1, 4, 16, 64), (1, 4, 16), lambda n: {"steps": n}),
     Curve("inr", "gradient_loss", "points", (512, 1024, 2048, 4096, 8192), (64, 128, 256), lambda n: {"points": n}),
-    Curve("per_example", "clipped_sum", "examples", (32, 64, 128, 256, 512), (16, 32, 64), lambda n: {"batch": n}),
+    Curve("per_example", "clipped_sum", "examples", (32, 64, 128, 256, 512), (), lambda n: {"batch": n}),
+    Curve("per_example", "values", "examples", (32, 64, 128, 256), (16, 32, 64), lambda n: {"batch": n}),
     Curve("multi_loss", "gradients", "losses", (2, 4, 8, 16), (2, 4, 8), lambda k: {"heads": k}),
 ]
 
