@@ -17,7 +17,7 @@ ARGS ?=
 # packages come without bytecode: it is written when it is first needed, also where the shell forbids it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: verify test catalogue lint style types format bench readme install where clean
+.PHONY: verify test catalogue lint style types format bench bench-check readme install where clean
 
 verify: $(VENV)/ready  ## compute every case in JAX and in torch, and compare
 	$(BIN)/jaxgrad verify
@@ -42,11 +42,15 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/ready  ## a row of each family in small; `python -m bench` for the full sizes
+bench: $(VENV)/ready  ## some rows of each family in small; `python -m bench` for the full sizes
 	$(BIN)/python -m bench --quick
 
-readme: $(VENV)/ready  ## write the README's table of cases, and the page of causes
+bench-check: $(VENV)/ready  ## FLOPs, bytes and temporaries of every row against bench/results/costs.json: no clock
+	$(BIN)/python -m bench check
+
+readme: $(VENV)/ready  ## write the tables of the README and docs, and the page of causes
 	$(BIN)/jaxgrad verify --readme README.md
+	$(BIN)/python -m bench tables --write
 	$(BIN)/python -c 'from jaxgrad.verify.port.diagnosis._catalogue import page; print(page(), end="")' > docs/causes.md
 
 install: $(VENV)/ready  ## the environment alone

@@ -1,150 +1,225 @@
-"""``python -m bench [FAMILY ...]``: time every row against its rivals."""
+"""``python -m bench [FAMILY ...]``: time every row against its rivals; and what is done with the results."""
 
-import json
-import os
-from dataclasses import asdict
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from typer.core import TyperGroup
 
-from bench._command import check_folder, leave, watch_interrupts
-
-app = typer.Typer(add_completion=False)
-progress = Console(stderr=True)
+from bench._command import check_folder, leave, make_results_folder, watch_interrupts
 
 
-@app.command()
-def bench(
-    families: Annotated[
-        list[str] | None, typer.Argument(help="Families to time; all of them where none is named.")
+class RunByDefault(TyperGroup):
+    """A group whose first command needs no name: what is no command is a family, or an option of `run`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the default command before arguments that have none."""
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(add_completion=False, cls=RunByDefault)
+
+Families = Annotated[list[str] | None, typer.Argument(help="Families; all of them where none is named.")]
+Text = Annotated[str | None, typer.Option("--row", help="Only the rows whose name or sizes contain this text.")]
+
+
+@app.command("run")
+def run_command(
+    families: Families = None,
+    quick: Annotated[
+        bool, typer.Option("--quick/--full", help="Small sizes and few rounds: under three minutes in all.")
+    ] = False,
+    row: Text = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="cpu|gpu|tpu", help="Where to compute.", show_default="JAX's own choice")
     ] = None,
-    quick: Annotated[bool, typer.Option(help="Small sizes and few rounds: under two minutes in all.")] = False,
-    row: Annotated[str | None, typer.Option(help="Only the rows whose name or sizes contain this text.")] = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="float32|float64|bfloat16", help="What floating-point arrays are.")
+    ] = "float32",
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="Try torch.compile too, and name the libraries that are missing.")
+    ] = False,
     rounds: Annotated[
-        int | None, typer.Option(min=3, help="Interleaved rounds for each row (15; 5 with --quick).")
+        int | None,
+        typer.Option(min=3, help="Interleaved rounds for each row.", show_default="till the ratios are known"),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor cores to use; all where not given.")] = None,
     memory: Annotated[
-        bool | None, typer.Option(help="Measure peak memory in fresh processes (not with --quick).")
+        bool | None, typer.Option(help="Measure peak memory in fresh processes.", show_default="with --full")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")] = None,
+    scaling: Annotated[
+        bool | None, typer.Option(help="Measure the curves.", show_default="where no row is named")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write results.json and report.html there.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what would run, at which sizes, and stop.")] = False,
 ) -> None:
     """Time each row: contenders must agree, then run in interleaved rounds; ratios are paired, round by round."""
-    pin(threads)
     watch_interrupts()
-    from bench._record import environment
-    from bench._rows import FAMILIES, rows_of
+    from bench import _device, _rows
+    from bench._run import Settings
+    from bench._session import Session
 
-    unknown = sorted(set(families or []) - set(FAMILIES))
-    if unknown:
-        leave("bench", f"unknown family {', '.join(unknown)}; the families are {', '.join(FAMILIES)}")
-    check_folder("bench", output)
-    chosen = [
-        (family, entry)
-        for family in families or FAMILIES
-        # in small and with nothing named, a family shows its first row: under two minutes in all
-        for entry in (rows_of(family)[:1] if quick and not families and row is None else rows_of(family))
-        if row is None or row in f"{entry.name}: {entry.sizes}"
-    ]
-    if not chosen:
-        leave("bench", f"no row contains {row!r}")
-    results, wrong = [], []
-    for family, entry in chosen:
-        progress.print(f"[dim]{family}.{entry.name}: {entry.sizes}[/dim]")
-        try:
-            result = time_row(
-                family, entry, quick, rounds or (5 if quick else 15), not quick if memory is None else memory
-            )
-        except AssertionError as error:
-            wrong.append(f"{family}.{entry.name}: the contenders do not agree, so their times mean nothing: {error}")
-            continue
-        except Exception as error:  # one row that breaks must not cost the hour that the others took
-            lines = str(error).strip().splitlines() or [""]
-            wrong.append(f"{family}.{entry.name}, {entry.sizes}: {type(error).__name__}: {lines[0]}")
-            continue
-        results.append(result)
-        Console().print(table_of(result))
-        if output:
-            record = {"environment": environment(threads or os.cpu_count() or 1), "quick": quick, "rows": results}
-            output.write_text(json.dumps(record, indent=1) + "\n")
-    if wrong:
-        leave("bench", "; ".join(wrong), code=1)
+    if dtype not in _device.DTYPES:
+        leave("bench", f"--dtype takes {', '.join(_device.DTYPES)}; got {dtype!r}")
+    chosen = _rows.chosen("bench", families or [], row, quick)
+    device = _device.check_device("bench", device)
+    full = not quick
+    settings = Settings(
+        quick,
+        device,
+        dtype,
+        threads,
+        rounds,
+        rivals=rivals,
+        memory=full if memory is None else memory,
+    )
+    if dry_run:
+        for family, one in chosen:
+            print(_rows.key_of(family, one, quick))
+        return
+    make_results_folder("bench", out)
+    session = Session(settings, sorted({family for family, _ in chosen}), out, time.time())
+    session.run(chosen, row is None if scaling is None else scaling)
 
 
-def pin(threads: int | None) -> None:
-    """Hold the process on some cores; must come before JAX starts its threads."""
-    if threads is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    import torch
+@app.command("list")
+def list_command(
+    families: Families = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="The small sizes.")] = False,
+    row: Text = None,
+) -> None:
+    """List the rows with their sizes."""
+    from bench import _rows
 
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-
-
-def time_row(family: str, row: Any, quick: bool, rounds: int, memory: bool) -> dict[str, Any]:
-    """Measure one row and return its result as plain data."""
-    from bench._measure import compiled, fastest_rival, measure, paired_ratio, programs
-    from bench._memory import peak_growth
-
-    problem = row.build(quick)
-    timings = measure(problem, rounds)
-    ours, rival = timings[0], fastest_rival(problem, timings)
-    unit = timings[-1] if problem.gradient else None
-    costs = {contender.name: asdict(compiled(program)) for contender, program in programs(problem)}
-    whole = f"{row.name}: {row.sizes}"
-    peaks = {c.name: peak_growth(family, whole, c.name, quick) for c in problem.contenders} if memory else {}
-    return {
-        "family": family,
-        "name": row.name,
-        "sizes": row.sizes,
-        "rounds": rounds,
-        "ours_over_best_rival": {"rival": rival.name, "ratio": paired_ratio(ours, rival)} if rival else None,
-        "ours_over_gradient": paired_ratio(ours, unit) if unit else None,
-        "contenders": [
-            {
-                "name": timing.name,
-                "median_s": timing.median,
-                "first_call_s": timing.first_call_s,
-                "over_gradient": paired_ratio(timing, unit) if unit else None,
-                "ours_over_it": paired_ratio(ours, timing),
-                "peak_bytes": peaks.get(timing.name),
-                **costs.get(timing.name, {}),
-            }
-            for timing in timings
-        ],
-    }
+    families = families or []
+    _rows.check_families("bench list", families)
+    found = _rows.chosen("bench list", families or list(_rows.FAMILIES), row, quick)
+    for family, one in found:
+        print(_rows.key_of(family, one, quick))
 
 
-def table_of(result: dict[str, Any]) -> Table:
-    """Draw one row's result, in 80 columns; a column that nothing fills is left out."""
-    title = f"{result['family']}.{result['name']}: {result['sizes']} ({result['rounds']} rounds)"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), title_style="bold")
-    lines = [cells_of(entry) for entry in result["contenders"]]
-    headings = [heading for heading in lines[0] if any(line[heading] for line in lines)]
-    for heading in headings:
-        width = max(len(heading), *(len(line[heading]) for line in lines))
-        fixed = None if heading == "contender" else width
-        table.add_column(heading, justify="right" if fixed else "left", no_wrap=True, min_width=fixed)
-    for line in lines:
-        table.add_row(*(line[heading] for heading in headings))
-    return table
+@app.command("compare")
+def compare_command(
+    before: Annotated[Path, typer.Argument(metavar="A", help="The results.json of the earlier run.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="That of the later one.")],
+    threshold: Annotated[
+        float, typer.Option(min=0.0, help="What a quantity may grow by: 0.05 is five percent.")
+    ] = 0.05,
+) -> None:
+    """Print what has become slower or costlier, and leave with 1 where anything has beyond the threshold."""
+    from bench import _compare, _results, _show
+
+    one, two = (_results.load("bench compare", path) for path in (before, after))
+    _compare.check_alike("bench compare", one, two)
+    found = _compare.changes(one, two)
+    worse = [change for change in found if change.is_regression(threshold)]
+    better = [change for change in found if change.is_gain(threshold)]
+    for title, some in (("Regressions", worse), ("Gains", better)):
+        if some:
+            _show.console().print(_compare.table_of(title, some))
+    gone = sorted({row["key"] for row in one["rows"]} - {row["key"] for row in two["rows"]})
+    for key in gone:
+        print(f"only in {before}: {key}")
+    ratios = [change for change in found if change.p is not None]
+    if ratios:
+        alike = sum(change.overlap for change in ratios)
+        print(f"{alike} of {len(ratios)} ratios of times ({alike / len(ratios):.0%}) agree within their own intervals")
+    print(f"{len(found)} quantities compared: {len(worse)} worse, {len(better)} better, by more than {threshold:.0%}")
+    if worse:
+        raise typer.Exit(1)
 
 
-def cells_of(entry: dict[str, Any]) -> dict[str, str]:
-    """Return what a contender's line says under each heading."""
-    has = {key for key, value in entry.items() if value is not None}
-    return {
-        "contender": entry["name"],
-        "ms": f"{1e3 * entry['median_s']:.3g}",
-        "x grad": f"{entry['over_gradient'][0]:.2g}" if "over_gradient" in has else "",
-        "ours / it, 95%": "{:.2g} {:.2g}-{:.2g}".format(*entry["ours_over_it"]),
-        "compile s": f"{entry['trace_s'] + entry['compile_s']:.2f}" if "trace_s" in has else "",
-        "MFLOP": f"{entry['flops'] / 1e6:.4g}" if "flops" in has else "",
-        "temp MiB": f"{entry['temporary_bytes'] / 2**20:.3g}" if "temporary_bytes" in has else "",
-        "peak MiB": f"{entry['peak_bytes'] / 2**20:.3g}" if "peak_bytes" in has else "",
-    }
+@app.command("report")
+def report_command(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="A results.json.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page.", show_default="report.html beside the result")
+    ] = None,
+) -> None:
+    """Write the report of a result again: one page without scripts."""
+    from bench import _report, _results
+
+    record = _results.load("bench report", result)
+    path = output or result.parent / "report.html"
+    check_folder("bench report", path)
+    try:
+        _report.save(path, record)
+    except OSError as error:
+        leave("bench report", str(error), code=1)
+    print(path)
+
+
+@app.command("tables")
+def tables_command(
+    write: Annotated[
+        bool, typer.Option("--write", help="Write them; else say which are stale, and leave with 1.")
+    ] = False,
+    root: Annotated[
+        Path | None, typer.Option(help="Where README.md and docs are.", show_default="the checkout")
+    ] = None,
+) -> None:
+    """Write the tables of README.md and docs from the committed results."""
+    from bench import _tables
+    from jaxgrad.verify import _files
+
+    root = root or Path(__file__).parents[1]
+    old = _tables.stale("bench tables", root)
+    for path in old:
+        print(f"{path} {'is written' if write else 'is stale'}")
+        if write:
+            text = _tables.written("bench tables", path.read_text()).encode()
+            try:
+                _files.write_atomically(path, lambda file, text=text: file.write(text))  # type: ignore[misc]
+            except OSError as error:
+                leave("bench tables", str(error), code=1)
+    if old and not write:
+        print("python -m bench tables --write")
+        raise typer.Exit(1)
+
+
+@app.command("check")
+def check_command(
+    families: Families = None,
+    row: Text = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="The first row of each family, or all.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Commit to the costs as they are now.")] = False,
+    costs: Annotated[Path | None, typer.Option(help="The committed costs.", show_default="results/costs.json")] = None,
+) -> None:
+    """Compile our program of every row in small, run nothing, and compare FLOPs, bytes and temporaries."""
+    watch_interrupts()
+    import jax
+
+    from bench import _check, _device, _phases, _rows
+
+    path, families = costs or _check.COSTS, families or []
+    _rows.check_families("bench check", families)
+    chosen = _rows.chosen("bench check", families or ([] if quick else list(_rows.FAMILIES)), row, True)
+    if quick and not (families or row):
+        chosen = list({family: (family, one) for family, one in reversed(chosen)}.values())[::-1]
+    some = bool(families or row or quick)
+    committed = {} if write and not path.exists() else _check.load("bench check", path)
+    if not write and committed["made_with"] != _check.made_with():
+        made = ", ".join(f"{name} {version}".strip() for name, version in committed["made_with"].items())
+        print(f"bench check: {path.name} was made with {made}: nothing to compare here")
+        return
+    with _device.pinned(jax.default_backend(), "float32", None), _phases.compiled_quickly():
+        now, broken = _check.costs_of(chosen)
+    known = committed.get("costs", {})
+    if write:
+        kept = {key: cost for key, cost in known.items() if some}
+        _check.save(path, {**kept, **now})
+        if broken:
+            leave("bench check", "; ".join(broken), code=1)
+        return
+    wrong = broken + [line for key, cost in now.items() for line in _check.differences(key, known.get(key), cost)]
+    gone = [] if some else [f"{key}: is no row any more" for key in sorted(set(known) - set(now))]
+    print("\n".join([*wrong, *gone, f"{len(now)} rows compiled, {len(wrong) + len(gone)} differences"]))
+    if wrong or gone:
+        print("where that is meant: python -m bench check --write")
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
-__all__ = ["check_folder", "check_picture", "leave", "picture_at", "run_command", "watch_interrupts"]
+__all__ = [
+    "check_folder",
+    "check_picture",
+    "leave",
+    "make_results_folder",
+    "picture_at",
+    "run_command",
+    "watch_interrupts",
+]
 
 
 def run_command(main: Callable[..., None]) -> None:
@@ -60,6 +68,17 @@ def check_folder(command: str, path: Path | None) -> None:
         leave(command, f"cannot write {path}: {error.strerror or error}")
 
 
+def make_results_folder(command: str, folder: Path | None) -> None:
+    """Make the folder of a run's results; leave where none can be there."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        leave(command, f"cannot write to {folder}: {error.strerror or error}")
+    check_folder(command, folder / "results.json")
+
+
 def check_picture(command: str, path: Path | None) -> None:
     """Leave where a picture cannot be written, or has an ending that matplotlib does not know."""
     check_folder(command, path)
@@ -72,7 +91,7 @@ def check_picture(command: str, path: Path | None) -> None:
         leave(command, f"cannot write {path}: a picture ends with one of {', '.join('.' + k for k in known)}")
 
 
-def leave(command: str, message: str, code: int = 2) -> None:
+def leave(command: str, message: str, code: int = 2) -> NoReturn:
     """Print one line about what is wrong and leave."""
     print(f"{command}: {message}", file=sys.stderr)
     raise typer.Exit(code)

@@ -11,18 +11,14 @@ from matfree import decomp, funm, stochtrace
 from scipy.sparse.linalg import eigsh
 
 import torch_ref.curvature
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import curvature, per_example
-from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
-LARGE = ((784, 512, 512, 10), 256)
-SMALL = ((4, 8, 1), 256)
 DAMPING = 10.0
 FISHER_DAMPING = 1e-4
 """Small against the eigenvalues of the empirical Fisher, so that conjugate gradients take their time."""
-PRODUCTS = 40
-SAMPLES = 16
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:
@@ -39,12 +35,12 @@ hessian = functools.partial(curvature.hvp, loss)
 hessian_torch = functools.partial(torch_ref.curvature.hvp, loss_torch)
 
 
-def draw(quick: bool, size: tuple[tuple[int, ...], int]) -> tuple[Any, ...]:
+def draw(size: Sizes) -> tuple[Any, ...]:
     """Draw parameters, a direction, two arrays of data and probes."""
-    sizes, batch = ((4, 8, 1), 32) if quick else size
+    sizes, batch = size.mlp, size.batch
     rng = np.random.default_rng(0)
     params = mlp_params(sizes, 0)
-    probes = jax.tree.map(lambda leaf: rng.choice([-1.0, 1.0], size=(SAMPLES, *leaf.shape)), params)
+    probes = jax.tree.map(lambda leaf: rng.choice([-1.0, 1.0], size=(size.probes, *leaf.shape)), params)
     return params, mlp_params(sizes, 1), rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1])), probes
 
 
@@ -67,14 +63,14 @@ def beside_products(
     )
 
 
-def eigenpairs_problem(quick: bool) -> Problem:
-    """Ten eigenvalues by forty products against SciPy's restarted Lanczos, which is driven from the host."""
-    given = to_jax(draw(quick, LARGE), np.float32)
-    k = 2 if quick else 10
+def eigenpairs_problem(size: Sizes) -> Problem:
+    """Eigenvalues by products against SciPy's restarted Lanczos, which is driven from the host."""
+    given = to_jax(draw(size), size.dtype)
+    k = size.top
 
     def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
         del probes
-        return curvature.eigenpairs(hessian, params, x, y, k=k, num_products=PRODUCTS, start=vector)
+        return curvature.eigenpairs(hessian, params, x, y, k=k, num_products=size.products, start=vector)
 
     def scipy() -> Any:
         params, _, x, y, _ = given
@@ -83,12 +79,12 @@ def eigenpairs_problem(quick: bool) -> Problem:
 
     # the outer two, which both have converged to a thousandth of float32's digits
     jitted = jax.jit(lambda *given: ours(*given).values[:2])
-    return beside_products(jitted, PRODUCTS, [Contender("scipy eigsh", "jax", scipy)], given, agreement=1e-3)
+    return beside_products(jitted, size.products, [Contender("scipy eigsh", "jax", scipy)], given, agreement=1e-3)
 
 
-def solve_problem(quick: bool) -> Problem:
+def solve_problem(size: Sizes) -> Problem:
     """Conjugate gradients against those of JAX, to one tolerance."""
-    given = to_jax(draw(quick, LARGE), np.float32)
+    given = to_jax(draw(size), size.dtype)
     settings = {"tolerance": 1e-5, "max_products": 100}
 
     def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
@@ -105,12 +101,12 @@ def solve_problem(quick: bool) -> Problem:
         return jax.scipy.sparse.linalg.cg(damped, vector, tol=1e-5, maxiter=100)[0]
 
     rival = Contender("jax.scipy cg", "jax", lambda: of_jax(*given), Program(of_jax, given))
-    return beside_products(jax.jit(ours), PRODUCTS, [rival], given, agreement=1e-3)
+    return beside_products(jax.jit(ours), 40, [rival], given, agreement=1e-3)
 
 
-def estimate_problem(name: str, read: Callable[[Any], Any], rival: Callable[..., Any], quick: bool) -> Problem:
+def estimate_problem(name: str, read: Callable[[Any], Any], rival: Callable[..., Any], size: Sizes) -> Problem:
     """Hutchinson's estimate against matfree's with the same probes."""
-    given = to_jax(draw(quick, LARGE), np.float32)
+    given = to_jax(draw(size), size.dtype)
     function = getattr(curvature, name)
 
     def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
@@ -125,16 +121,16 @@ def estimate_problem(name: str, read: Callable[[Any], Any], rival: Callable[...,
 
     theirs = jax.jit(of_matfree)
     contender = Contender("matfree", "jax", lambda: theirs(*given), Program(theirs, given))
-    return beside_products(jax.jit(ours), SAMPLES, [contender], given, agreement=1e-3)
+    return beside_products(jax.jit(ours), size.probes, [contender], given, agreement=1e-3)
 
 
-def log_determinant_problem(quick: bool) -> Problem:
+def log_determinant_problem(size: Sizes) -> Problem:
     """Quadrature against matfree's with the same probes, and the dense matrix of torch."""
-    trees = draw(quick, SMALL)
-    given = to_jax(trees, np.float32)
-    p, _, x, y, probes = to_torch(trees, np.float32)
+    trees = draw(size)
+    given = to_jax(trees, size.dtype)
+    p, _, x, y, probes = to_torch(trees, size.dtype)
     options: Any = {"damping": DAMPING}
-    steps = 20 if quick else PRODUCTS
+    steps = size.products
 
     def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
         del vector
@@ -160,16 +156,16 @@ def log_determinant_problem(quick: bool) -> Problem:
             lambda: torch_ref.curvature.log_determinant(hessian_torch, p, x, y, probes=probes, **options)[0],
         ),
     ]
-    return beside_products(jax.jit(ours), SAMPLES * steps, rivals, given, agreement=1e-3)
+    return beside_products(jax.jit(ours), size.probes * steps, rivals, given, agreement=1e-3)
 
 
-def spectral_density_problem(quick: bool) -> Problem:
+def spectral_density_problem(size: Sizes) -> Problem:
     """The smoothed spectrum against that of the dense matrix of torch with the same probes."""
-    trees = draw(quick, SMALL)
-    given = to_jax(trees, np.float32)
-    p, _, x, y, probes = to_torch(trees, np.float32)
-    grid = np.linspace(-2.0, 4.0, 100)
-    steps = 20 if quick else 2 * PRODUCTS
+    trees = draw(size)
+    given = to_jax(trees, size.dtype)
+    p, _, x, y, probes = to_torch(trees, size.dtype)
+    grid = np.linspace(-2.0, 4.0, 100).astype(size.dtype)
+    steps = size.products
 
     def ours(params: Any, vector: Any, x: Any, y: Any, probes: Any) -> Any:
         del vector
@@ -180,17 +176,17 @@ def spectral_density_problem(quick: bool) -> Problem:
 
     def dense() -> Any:
         return torch_ref.curvature.spectral_density(
-            hessian_torch, p, x, y, probes=probes, grid=to_torch(grid, np.float32), bandwidth=0.5
+            hessian_torch, p, x, y, probes=probes, grid=to_torch(grid, size.dtype), bandwidth=0.5
         )[0]
 
     return beside_products(
-        jax.jit(ours), SAMPLES * steps, [Contender("torch_ref", "torch", dense)], given, agreement=1e-3
+        jax.jit(ours), size.probes * steps, [Contender("torch_ref", "torch", dense)], given, agreement=1e-3
     )
 
 
-def row_space_problem(quick: bool) -> Problem:
+def row_space_problem(size: Sizes) -> Problem:
     """The solve among the examples against conjugate gradients among the parameters, to 1e-6."""
-    given = to_jax(draw(quick, LARGE), np.float32)[:4]
+    given = to_jax(draw(size), size.dtype)[:4]
     fisher = functools.partial(per_example.empirical_fisher_product, loss)
 
     def ours(params: Any, vector: Any, x: Any, y: Any) -> Any:
@@ -211,9 +207,9 @@ def row_space_problem(quick: bool) -> Problem:
     )
 
 
-def nystrom_problem(quick: bool) -> Problem:
+def nystrom_problem(size: Sizes) -> Problem:
     """The damped inverse of the approximation of the squared Hessian against Woodbury's formula with flat vectors."""
-    given = to_jax(draw(quick, LARGE), np.float32)
+    given = to_jax(draw(size), size.dtype)
 
     def squared(params: Any, v: Any, x: Any, y: Any) -> Any:
         return curvature.hvp(loss, params, curvature.hvp(loss, params, v, x, y), x, y)
@@ -232,26 +228,47 @@ def nystrom_problem(quick: bool) -> Problem:
 
     theirs = jax.jit(formula)
     rival = Contender("Woodbury, flat", "jax", lambda: theirs(*given), Program(theirs, given))
-    return beside_products(jax.jit(ours), 2 * SAMPLES, [rival], given, agreement=1e-2)
+    return beside_products(jax.jit(ours), 2 * size.probes, [rival], given, agreement=1e-2)
 
 
-NAME = "MLP 784-512-512-10, batch 256"
-SMALL_NAME = "MLP 4-8-1 (49 parameters), batch 256"
+NAME = "MLP {mlp}, batch {batch}"
+LARGE = {"mlp": (784, 512, 512, 10), "batch": 256, "probes": 16}
+FEW = {"mlp": (4, 8, 1), "batch": 256, "probes": 16}
+TINY = {"mlp": (4, 8, 1), "batch": 32}
+
+
+def row(name: str, what: str, build: Callable[[Sizes], Problem], **more: Any) -> Row:
+    """Return a row on the large network."""
+    return Row(name, f"{NAME}, {what}", build, {**LARGE, **more}, TINY | {"top": 2})
+
+
 ROWS = [
-    Row("eigenpairs", f"{NAME}, top 10 by 40 products", eigenpairs_problem),
-    Row("solve", f"{NAME}, to 1e-5", solve_problem),
-    Row(
+    row("eigenpairs", "top {top} by {products} products", eigenpairs_problem, top=10, products=40),
+    row("solve", "to 1e-5", solve_problem),
+    row(
         "trace",
-        f"{NAME}, 16 probes",
+        "{probes} probes",
         functools.partial(estimate_problem, "trace", lambda found: found.estimate, stochtrace.monte_carlo_trace),
     ),
-    Row(
+    row(
         "diagonal",
-        f"{NAME}, 16 probes",
+        "{probes} probes",
         functools.partial(estimate_problem, "diagonal", lambda found: found.estimate, stochtrace.monte_carlo_diagonal),
     ),
-    Row("row_space_solve", f"{NAME}, to 1e-6", row_space_problem),
-    Row("nystrom", f"{NAME}, squared Hessian, rank 16", nystrom_problem),
-    Row("log_determinant", f"{SMALL_NAME}, 16 spaces of 40", log_determinant_problem),
-    Row("spectral_density", f"{SMALL_NAME}, 16 whole spaces", spectral_density_problem),
+    row("row_space_solve", "to 1e-6", row_space_problem),
+    row("nystrom", "squared Hessian, rank {probes}", nystrom_problem),
+    Row(
+        "log_determinant",
+        f"{NAME}, {{probes}} spaces of {{products}}",
+        log_determinant_problem,
+        {**FEW, "products": 40},
+        TINY | {"products": 20},
+    ),
+    Row(
+        "spectral_density",
+        f"{NAME}, {{probes}} spaces of {{products}}",
+        spectral_density_problem,
+        {**FEW, "products": 80},
+        TINY | {"products": 20},
+    ),
 ]

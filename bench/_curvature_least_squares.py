@@ -10,9 +10,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import curvature
-from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 
@@ -26,13 +26,13 @@ def residuals_torch(params: Any, x: Any, y: Any) -> Any:
     return mlp_torch(params, x)[:, 0] - y
 
 
-def gauss_newton_problem(quick: bool) -> Problem:
+def gauss_newton_problem(size: Sizes) -> Problem:
     """A step of Levenberg and Marquardt against normal equations with torch's vectorised Jacobian."""
-    sizes, batch = ((4, 8, 1), 32) if quick else ((8, 16, 16, 1), 256)
+    sizes, batch = size.mlp, size.batch
     rng = np.random.default_rng(0)
     trees = (mlp_params(sizes, 0), rng.normal(size=(batch, sizes[0])), rng.normal(size=batch))
-    p, x, y = to_jax(trees, np.float32)
-    pt, xt, yt = to_torch(trees, np.float32)
+    p, x, y = to_jax(trees, size.dtype)
+    pt, xt, yt = to_torch(trees, size.dtype)
     gradient = jax.jit(jax.grad(lambda p, x, y: 0.5 * jnp.sum(residuals(p, x, y) ** 2)))
     optimizer = curvature.gauss_newton(residuals, damping=1.0)
 
@@ -59,8 +59,15 @@ def gauss_newton_problem(quick: bool) -> Problem:
             Contender("torch_ref", "torch", lambda: twin(pt, 1, xt, yt)[0]),
         ],
         gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
-        agreement=1e-3,
     )
 
 
-ROWS = [Row("gauss_newton", "MLP 8-16-16-1 (433 parameters), 256 residuals, one step", gauss_newton_problem)]
+ROWS = [
+    Row(
+        "gauss_newton",
+        "MLP {mlp}, {batch} residuals, one step",
+        gauss_newton_problem,
+        {"mlp": (8, 16, 16, 1), "batch": 256},
+        {"mlp": (4, 8, 1), "batch": 32},
+    )
+]

@@ -12,18 +12,18 @@ from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
 from bench import _curvlinops
-from bench._curvature_networks import Network, loss_of, loss_of_torch
-from bench._row import Contender, Problem, Program
+from bench._curvature_networks import Network, cnn, loss_of, loss_of_torch, mlp
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Sizes
 from jaxgrad import curvature
-from jaxgrad.verify._bridge import to_jax, to_torch
 
 __all__ = ["Setting", "dataset_problem", "jacobian_problem", "linearized_problem", "product_problem", "setting"]
 
 
 class Setting:
-    """One network on its real inputs, in float32, in both frameworks."""
+    """One network on its real inputs in both frameworks."""
 
-    def __init__(self, network: Network, vectors: int | None = None) -> None:
+    def __init__(self, network: Network, dtype: Any, vectors: int | None = None) -> None:
         """Draw the inputs; several vectors are one, over and over, with other signs."""
         self.network = network
         self.several = vectors is not None
@@ -32,8 +32,8 @@ class Setting:
             signs = np.arange(1, vectors + 1) * (-1.0) ** np.arange(vectors)
             vector = jax.tree.map(lambda leaf: np.multiply.outer(signs, leaf), vector)
         trees = network.params, vector, network.inputs
-        self.p, self.v, self.x = to_jax(trees, np.float32)
-        self.pt, self.vt, self.xt = to_torch(trees, np.float32)
+        self.p, self.v, self.x = to_jax(trees, dtype)
+        self.pt, self.vt, self.xt = to_torch(trees, dtype)
         self.y, self.yt = jnp.asarray(network.labels), torch.as_tensor(network.labels)
         self.loss, self.loss_torch = loss_of(network.model), loss_of_torch(network.model_torch)
 
@@ -64,9 +64,12 @@ class Setting:
         return [Contender("curvlinops", "torch", run)]
 
 
-def setting(build: Callable[..., Network], large: Any, small: Any, quick: bool, vectors: int | None = None) -> Setting:
-    """Return a network in one of its two sizes."""
-    return Setting(build(*(small if quick else large)), vectors)
+def setting(size: Sizes) -> Setting:
+    """Return a dense network, or a convolutional one, of its sizes."""
+    given = size.values
+    if "mlp" in given:
+        return Setting(mlp(size.mlp, size.batch), size.dtype, given.get("vectors"))
+    return Setting(cnn(size.side, size.channels, size.hidden, size.batch), size.dtype, given.get("vectors"))
 
 
 def hvp_of(at: Setting) -> tuple[Any, list[Contender]]:
@@ -130,16 +133,16 @@ def fisher_of(at: Setting) -> tuple[Any, list[Contender]]:
 KINDS = {"hvp": hvp_of, "ggn_product": ggn_of, "fisher_product": fisher_of}
 
 
-def product_problem(kind: str, build: Any, large: Any, small: Any, vectors: int | None, quick: bool) -> Problem:
+def product_problem(kind: str, size: Sizes) -> Problem:
     """One product, or that of several vectors at once."""
-    at = setting(build, large, small, quick, vectors)
+    at = setting(size)
     ours, rivals = KINDS[kind](at)
-    return Problem([at.jax("jaxgrad", ours), *rivals, *at.curvlinops(kind)], at.gradient, agreement=2e-3)
+    return Problem([at.jax("jaxgrad", ours), *rivals, *at.curvlinops(kind)], at.gradient)
 
 
-def linearized_problem(kind: str, build: Any, large: Any, small: Any, quick: bool) -> Problem:
+def linearized_problem(kind: str, size: Sizes) -> Problem:
     """A product whose work on the parameters is done, against a graph that torch retains."""
-    at = setting(build, large, small, quick)
+    at = setting(size)
     ours, rivals = KINDS[kind](at)
     operator = curvature.linearize(ours, at.p, at.x, at.y)
     if kind == "hvp":
@@ -157,12 +160,12 @@ def linearized_problem(kind: str, build: Any, large: Any, small: Any, quick: boo
     contender = Contender(
         "jaxgrad", "jax", lambda: operator(at.v), Program(lambda operator, v: operator(v), (operator, at.v))
     )
-    return Problem([contender, *rivals], at.gradient, agreement=2e-3)
+    return Problem([contender, *rivals], at.gradient)
 
 
-def jacobian_problem(build: Any, large: Any, small: Any, quick: bool) -> Problem:
+def jacobian_problem(size: Sizes) -> Problem:
     """The Jacobian of the outputs times a vector."""
-    at = setting(build, large, small, quick)
+    at = setting(size)
     given = at.p, at.v, at.x
 
     def by_hand(p: Any, v: Any, x: Any) -> Any:
@@ -176,23 +179,22 @@ def jacobian_problem(build: Any, large: Any, small: Any, quick: bool) -> Problem
         at.jax("jax.jvp", by_hand, *given),
         at.torch("torch.func", in_torch),
     ]
-    return Problem(contenders, at.gradient, agreement=2e-3)
+    return Problem(contenders, at.gradient)
 
 
-def dataset_problem(build: Any, large: Any, small: Any, count: int, quick: bool) -> Problem:
+def dataset_problem(size: Sizes) -> Problem:
     """The product over many batches in one program, against loops over batches; the unit is one batch's gradient."""
-    at = setting(build, large, small, quick)
-    count = 4 if quick else count
-    size = len(at.network.labels)
+    at = setting(size)
+    count, batch = size.batches, size.batch
     # the batch over and over, its labels shifted; the last one is short
-    x = np.concatenate([at.network.inputs] * count)[: count * size - size // 2].astype(np.float32)
-    y = ((np.arange(count * size) // size + np.arange(count * size)) % 10)[: len(x)]
-    batches, weights = jax.device_put(curvature.stack_batches((x, y), size))
+    x = np.concatenate([at.network.inputs] * count)[: count * batch - batch // 2].astype(size.dtype)
+    y = ((np.arange(count * batch) // batch + np.arange(count * batch)) % 10)[: len(x)]
+    batches, weights = jax.device_put(curvature.stack_batches((x, y), batch))
     one = functools.partial(curvature.ggn_product, at.network.model, output_loss="softmax_cross_entropy")
     ours = functools.partial(curvature.over_dataset, one)
     parts = [
         tuple(map(jnp.asarray, part))
-        for part in zip(np.split(x, range(size, len(x), size)), np.split(y, range(size, len(x), size)), strict=True)
+        for part in zip(np.split(x, range(batch, len(x), batch)), np.split(y, range(batch, len(x), batch)), strict=True)
     ]
 
     parts_torch = [(torch.as_tensor(np.array(a)), torch.as_tensor(np.array(b), dtype=torch.long)) for a, b in parts]
@@ -214,4 +216,4 @@ def dataset_problem(build: Any, large: Any, small: Any, count: int, quick: bool)
         Contender("a loop of the host", "jax", loop),
         Contender("torch.func, a loop", "torch", torch_loop),
     ]
-    return Problem(contenders, at.gradient, agreement=2e-3)
+    return Problem(contenders, at.gradient)

@@ -11,18 +11,17 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.inr
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import inr
-from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._siren import siren_jax, siren_params, siren_torch
 
 __all__ = ["ROWS"]
 
 
-def field(quick: bool) -> tuple[Any, np.ndarray]:
+def field(size: Sizes) -> tuple[Any, np.ndarray]:
     """Draw a SIREN and points in the square."""
-    sizes, points = ((2, 32, 32, 3), 64) if quick else ((2, 256, 256, 256, 256, 3), 4096)
-    return siren_params(sizes, 0), np.random.default_rng(0).uniform(-1, 1, (points, 2))
+    return siren_params(size.siren, 0), np.random.default_rng(0).uniform(-1, 1, (size.points, 2))
 
 
 def by_params(loss: Callable[..., Any], params: Any, *data: Any) -> Any:
@@ -38,10 +37,10 @@ def last(found: Any) -> Any:
     return [part for part in found if part is not None][-1]
 
 
-def derivatives_problem(second: Literal["laplacian", "hessian"] | None, quick: bool) -> Problem:
+def derivatives_problem(second: Literal["laplacian", "hessian"] | None, size: Sizes) -> Problem:
     """Three colours by two coordinates: carried through the batch, against a backward pass a channel and slope."""
-    p, x = to_jax(field(quick), np.float32)
-    pt, xt = to_torch(field(quick), np.float32)
+    p, x = to_jax(field(size), size.dtype)
+    pt, xt = to_torch(field(size), size.dtype)
     forward = jax.jit(siren_jax)
     run = functools.partial(inr.coordinate_derivatives, siren_jax, second=second)
     run_torch = functools.partial(torch_ref.inr.coordinate_derivatives, siren_torch, second=second)
@@ -57,7 +56,6 @@ def derivatives_problem(second: Literal["laplacian", "hessian"] | None, quick: b
             Contender(f"torch.func.{name}", "torch", lambda: each_torch(pt, xt)),
         ],
         gradient=Contender("one forward", "jax", lambda: forward(p, x), Program(forward, (p, x))),
-        agreement=1e-3,
     )
 
 
@@ -87,13 +85,13 @@ SHAPES = {"values": (3,), "gradients": (3, 2), "laplacians": (3,)}
 """The targets of each loss, at one point."""
 
 
-def loss_problem(name: str, wanted: tuple[str, ...], second: str | None, quick: bool) -> Problem:
+def loss_problem(name: str, wanted: tuple[str, ...], second: str | None, size: Sizes) -> Problem:
     """A training step's gradient by the parameters; the unit is that of fitting by value."""
-    params, points = field(quick)
+    params, points = field(size)
     rng = np.random.default_rng(1)
     drawn = {key: rng.normal(size=(len(points), *shape)) for key, shape in SHAPES.items()}
-    p, x, targets = to_jax((params, points, drawn), np.float32)
-    pt, xt, targets_torch = to_torch((params, points, drawn), np.float32)
+    p, x, targets = to_jax((params, points, drawn), size.dtype)
+    pt, xt, targets_torch = to_torch((params, points, drawn), size.dtype)
     ours, theirs = getattr(inr, name), getattr(torch_ref.inr, name)
 
     def given(all_targets: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -122,25 +120,24 @@ def loss_problem(name: str, wanted: tuple[str, ...], second: str | None, quick: 
             *([mapped] if name in ("gradient_loss", "laplacian_loss") else []),
         ],
         gradient=Contender("gradient by value", "jax", lambda: unit(*by_value), Program(unit, by_value)),
-        agreement=1e-3,
     )
 
 
-def sine_problem(quick: bool) -> Problem:
+def sine_problem(size: Sizes) -> Problem:
     """The sine of one layer's worth of arguments; the unit is ``jnp.sin``."""
-    return waves_problem(inr.sine, torch_ref.inr.sine, jax.jit(jnp.sin), "jnp.sin", quick)
+    return waves_problem(inr.sine, torch_ref.inr.sine, jax.jit(jnp.sin), "jnp.sin", size)
 
 
-def sine_cosine_problem(quick: bool) -> Problem:
+def sine_cosine_problem(size: Sizes) -> Problem:
     """The sine and the cosine of one layer's worth of arguments; the unit is jnp's two."""
     plain = jax.jit(lambda x: (jnp.sin(x), jnp.cos(x)))
-    return waves_problem(inr.sine_cosine, torch_ref.inr.sine_cosine, plain, "jnp.sin, jnp.cos", quick)
+    return waves_problem(inr.sine_cosine, torch_ref.inr.sine_cosine, plain, "jnp.sin, jnp.cos", size)
 
 
-def waves_problem(ours: Any, theirs: Any, plain: Any, name: str, quick: bool) -> Problem:
+def waves_problem(ours: Any, theirs: Any, plain: Any, name: str, size: Sizes) -> Problem:
     """Compare waves on arguments of a SIREN's size."""
-    drawn = np.random.default_rng(0).uniform(-60, 60, (64, 32) if quick else (4096, 256))
-    x, xt = to_jax(drawn, np.float32), to_torch(drawn, np.float32)
+    drawn = np.random.default_rng(0).uniform(-60, 60, (size.points, size.width))
+    x, xt = to_jax(drawn, size.dtype), to_torch(drawn, size.dtype)
     return Problem(
         [
             Contender("jaxgrad", "jax", lambda: ours(x), Program(ours, (x,))),
@@ -150,19 +147,27 @@ def waves_problem(ours: Any, theirs: Any, plain: Any, name: str, quick: bool) ->
     )
 
 
-SIZES = "SIREN 2-256x4-3, 4096 points"
+SIZES = "SIREN {siren}, {points} points"
 TRAINED = f"{SIZES}, gradient by weights"
 ALL = ("values", "gradients", "laplacians")
+FULL, SMALL = {"siren": (2, 256, 256, 256, 256, 3), "points": 4096}, {"siren": (2, 32, 32, 3), "points": 64}
+WAVES, FEW = {"points": 4096, "width": 256}, {"points": 64, "width": 32}
+
+
+def row(name: str, template: str, build: Callable[..., Problem], *given: Any) -> Row:
+    """Return a row on the field of the family."""
+    return Row(name, template, functools.partial(build, *given), FULL, SMALL)
+
 
 ROWS = [
-    Row("coordinate_derivatives", SIZES, functools.partial(derivatives_problem, None)),
-    Row("coordinate_derivatives", f"{SIZES}, Laplacian", functools.partial(derivatives_problem, "laplacian")),
-    Row("coordinate_derivatives", f"{SIZES}, Hessian", functools.partial(derivatives_problem, "hessian")),
-    Row("value_loss", TRAINED, functools.partial(loss_problem, "value_loss", ("values",), None)),
-    Row("gradient_loss", TRAINED, functools.partial(loss_problem, "gradient_loss", ("gradients",), None)),
-    Row("laplacian_loss", TRAINED, functools.partial(loss_problem, "laplacian_loss", ("laplacians",), "laplacian")),
-    Row("combined_loss", f"{TRAINED}, all three", functools.partial(loss_problem, "combined_loss", ALL, None)),
-    Row("eikonal_loss", TRAINED, functools.partial(loss_problem, "eikonal_loss", (), None)),
-    Row("sine", "4096 x 256", sine_problem),
-    Row("sine_cosine", "4096 x 256", sine_cosine_problem),
+    row("coordinate_derivatives", SIZES, derivatives_problem, None),
+    row("coordinate_derivatives", f"{SIZES}, Laplacian", derivatives_problem, "laplacian"),
+    row("coordinate_derivatives", f"{SIZES}, Hessian", derivatives_problem, "hessian"),
+    row("value_loss", TRAINED, loss_problem, "value_loss", ("values",), None),
+    row("gradient_loss", TRAINED, loss_problem, "gradient_loss", ("gradients",), None),
+    row("laplacian_loss", TRAINED, loss_problem, "laplacian_loss", ("laplacians",), "laplacian"),
+    row("combined_loss", f"{TRAINED}, all three", loss_problem, "combined_loss", ALL, None),
+    row("eikonal_loss", TRAINED, loss_problem, "eikonal_loss", (), None),
+    Row("sine", "{points} x {width}", sine_problem, WAVES, FEW),
+    Row("sine_cosine", "{points} x {width}", sine_cosine_problem, WAVES, FEW),
 ]

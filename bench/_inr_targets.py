@@ -7,80 +7,75 @@ import jax
 import numpy as np
 
 import torch_ref.inr
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import inr
-from jaxgrad.verify._bridge import to_jax, to_torch
 
 
-def picture(quick: bool) -> np.ndarray:
+def picture(size: Sizes) -> np.ndarray:
     """Draw a picture of noise: it has every wave."""
-    return np.random.default_rng(0).uniform(size=(16, 16, 3) if quick else (64, 64, 3))
+    return np.random.default_rng(0).uniform(size=(size.height, size.width, 3))
 
 
-def targets_problem(method: Any, quick: bool) -> Problem:
+def targets_problem(method: Any, size: Sizes) -> Problem:
     """Targets at the pixels, against a loop over them or the whole field at each."""
-    ours, theirs = to_jax(picture(quick), np.float32), to_torch(picture(quick), np.float32)
+    ours, theirs = to_jax(picture(size), size.dtype), to_torch(picture(size), size.dtype)
     run = functools.partial(inr.image_targets, method=method)
     return Problem(
         [
             Contender("jaxgrad", "jax", lambda: tuple(run(ours)), Program(run, (ours,))),
             Contender("torch_ref", "torch", lambda: torch_ref.inr.image_targets(theirs, method=method)),
         ],
-        agreement=1e-3,
     )
 
 
-def refined_problem(quick: bool) -> Problem:
+def refined_problem(size: Sizes) -> Problem:
     """A grid twice as fine, by transforms, against the sum of all waves at each point."""
-    ours, theirs = to_jax(picture(quick), np.float32), to_torch(picture(quick), np.float32)
+    ours, theirs = to_jax(picture(size), size.dtype), to_torch(picture(size), size.dtype)
     run = functools.partial(inr.refined_targets, factor=2)
     return Problem(
         [
             Contender("jaxgrad", "jax", lambda: tuple(run(ours)), Program(run, (ours,))),
             Contender("torch_ref", "torch", lambda: torch_ref.inr.refined_targets(theirs, factor=2)),
         ],
-        agreement=1e-3,
     )
 
 
-def points_problem(method: Any, quick: bool) -> Problem:
+def points_problem(method: Any, size: Sizes) -> Problem:
     """Targets at random points, against the field differentiated by autograd."""
-    points = np.random.default_rng(1).uniform(-1, 1, (64 if quick else 4096 if method == "spectral" else 256, 2))
-    ours, theirs = (cast((picture(quick), points), np.float32) for cast in (to_jax, to_torch))
+    points = np.random.default_rng(1).uniform(-1, 1, (size.points, 2))
+    ours, theirs = (cast((picture(size), points), size.dtype) for cast in (to_jax, to_torch))
     run = functools.partial(inr.targets_at, method=method)
     return Problem(
         [
             Contender("jaxgrad", "jax", lambda: tuple(run(*ours)), Program(run, ours)),
             Contender("torch_ref", "torch", lambda: torch_ref.inr.targets_at(*theirs, method=method)),
         ],
-        agreement=1e-3,
     )
 
 
-def ceiling_problem(quick: bool) -> Problem:
+def ceiling_problem(size: Sizes) -> Problem:
     """The best fit to Sobel's derivatives by transforms, against a dense least-squares solve of all waves."""
-    image = picture(quick=True)[:12, :10] if quick else picture(quick=True)
-    ours = inr.image_targets(to_jax(image, np.float32), method="sobel")
-    theirs, shape = to_torch(tuple(ours), np.float32), image.shape[:2]
+    image = picture(size)
+    ours = inr.image_targets(to_jax(image, size.dtype), method="sobel")
+    theirs, shape = to_torch(tuple(ours), size.dtype), image.shape[:2]
     run = functools.partial(inr.ceiling, shape=shape)
     return Problem(
         [
             Contender("jaxgrad", "jax", lambda: run(ours), Program(run, (ours,))),
             Contender("torch_ref", "torch", lambda: torch_ref.inr.ceiling(theirs, shape=shape)),
         ],
-        agreement=1e-3,
     )
 
 
-def sampler_problem(quick: bool) -> Problem:
+def sampler_problem(size: Sizes) -> Problem:
     """One jittered point in every pixel; the pixels are compared, for torch draws its own numbers."""
-    shape = (16, 16) if quick else (128, 128)
-    size = shape[0]
-    run = functools.partial(inr.sample_points, count=size**2, method="jittered", shape=shape, dtype=np.float32)
+    shape, side = (size.side, size.side), size.side
+    run = functools.partial(inr.sample_points, count=side**2, method="jittered", shape=shape, dtype=size.dtype)
     key = jax.random.key(0)
 
     def pixel(points: Any) -> np.ndarray:
-        return np.floor((np.asarray(points) + 1) * ((size - 1) / 2) + 0.5)
+        return np.floor((np.asarray(points) + 1) * ((side - 1) / 2) + 0.5)
 
     return Problem(
         [
@@ -88,16 +83,16 @@ def sampler_problem(quick: bool) -> Problem:
             Contender(
                 "torch_ref",
                 "torch",
-                lambda: pixel(torch_ref.inr.sample_points(0, size**2, method="jittered", shape=shape)),
+                lambda: pixel(torch_ref.inr.sample_points(0, side**2, method="jittered", shape=shape)),
             ),
         ]
     )
 
 
-def by_error_problem(quick: bool) -> Problem:
+def by_error_problem(size: Sizes) -> Problem:
     """Points drawn by their errors; the mean of the weighted errors is that of all, whatever was drawn."""
-    errors = np.random.default_rng(0).uniform(size=256 if quick else 4096) ** 4
-    ours, theirs = to_jax(errors, np.float32), to_torch(errors, np.float32)
+    errors = np.random.default_rng(0).uniform(size=size.points) ** 4
+    ours, theirs = to_jax(errors, size.dtype), to_torch(errors, size.dtype)
     run, key = functools.partial(inr.sample_by_error, count=64), jax.random.key(0)
 
     def mean(drawn: Any, errors: Any) -> Any:
@@ -111,13 +106,23 @@ def by_error_problem(quick: bool) -> Problem:
     )
 
 
+PICTURE, SMALL = {"height": 64, "width": 64}, {"height": 16, "width": 16}
+PIXELS = "{height} x {width} pixels"
+
+
+def points_row(name: str, method: str, points: int) -> Row:
+    """Return the row of targets at random points."""
+    build = functools.partial(points_problem, method)
+    return Row(name, f"{PIXELS}, {{points}} points", build, {**PICTURE, "points": points}, {**SMALL, "points": 64})
+
+
 ROWS = [
-    Row("image_targets", "64 x 64 x 3, Sobel", functools.partial(targets_problem, "sobel")),
-    Row("image_targets, spectral", "64 x 64 x 3", functools.partial(targets_problem, "spectral")),
-    Row("refined_targets", "64 x 64 x 3, twice as fine", refined_problem),
-    Row("targets_at", "64 x 64 x 3, 4096 points", functools.partial(points_problem, "spectral")),
-    Row("targets_at, spline", "64 x 64 x 3, 256 points", functools.partial(points_problem, "spline")),
-    Row("sample_points", "128 x 128, one a pixel", sampler_problem),
-    Row("sample_by_error", "64 of 4096", by_error_problem),
-    Row("ceiling", "16 x 16 x 3, Sobel", ceiling_problem),
+    Row("image_targets", f"{PIXELS}, Sobel", functools.partial(targets_problem, "sobel"), PICTURE, SMALL),
+    Row("image_targets, spectral", PIXELS, functools.partial(targets_problem, "spectral"), PICTURE, SMALL),
+    Row("refined_targets", f"{PIXELS}, twice as fine", refined_problem, PICTURE, SMALL),
+    points_row("targets_at", "spectral", 4096),
+    points_row("targets_at, spline", "spline", 256),
+    Row("sample_points", "{side} x {side}, one a pixel", sampler_problem, {"side": 128}, {"side": 16}),
+    Row("sample_by_error", "64 of {points}", by_error_problem, {"points": 4096}, {"points": 256}),
+    Row("ceiling", f"{PIXELS}, Sobel", ceiling_problem, SMALL, {"height": 12, "width": 10}),
 ]

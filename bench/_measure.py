@@ -1,43 +1,51 @@
-"""The one clock: agreement first, then interleaved rounds, paired ratios and their interval.
+"""The one clock: interleaved rounds A B C A B C until the ratios are known, paired round by round."""
 
-Compilation is timed apart, FLOPs and temporaries come from XLA and do not depend on how busy the machine is.
-"""
-
+import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 
-from bench._row import Contender, Problem, Program
-from jaxgrad.verify.judge import compare, worst
+from bench._agreement import in_a_line
+from bench._intervals import Interval, median_interval, settled
+from bench._row import Contender
 
-__all__ = ["Compiled", "Timing", "check_agreement", "compiled", "measure", "median_interval", "paired_ratio"]
+__all__ = ["Rule", "Timing", "clocked", "first_calls", "measure", "paired_ratio", "wait"]
 
 SHORTEST_SAMPLE = 0.004
 """Seconds: a call that is shorter is repeated within one sample, since the clock's own noise is some microseconds."""
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """What XLA says of a program."""
+class Rule:
+    """When the rounds of a row end."""
 
-    trace_s: float
-    compile_s: float
-    flops: float | None
-    temporary_bytes: int | None
+    target: float
+    """The half-width, relative to the ratio, at which a ratio is known."""
+    least: int
+    """Rounds that are always run; six is the least that has an interval within their range."""
+    most: int
+    """Rounds at most."""
+    seconds: float
+    """Seconds after which no further round begins, once half of the least are run."""
 
 
-@dataclass(frozen=True)
+QUICK, FULL = Rule(0.1, 6, 9, 1.0), Rule(0.02, 8, 41, 4.0)
+
+
+@dataclass
 class Timing:
-    """The samples of one contender, in seconds a call, one for each round."""
+    """The samples of one contender, in seconds a call, one for each round that it took part in: the first ones."""
 
     name: str
     first_call_s: float
-    samples: list[float]
+    samples: list[float] = field(default_factory=list)
+    broken: str = ""
+    """What went wrong where it raised in the middle; its samples are not used."""
 
     @property
     def median(self) -> float:
@@ -63,90 +71,66 @@ def clocked(run: Callable[[], Any], calls: int = 1) -> tuple[float, Any]:
     return (time.perf_counter() - start) / calls, result
 
 
-def check_agreement(problem: Problem, results: dict[str, Any]) -> None:
-    """Refuse to time contenders that do not compute the same thing.
-
-    Raises:
-        AssertionError: With the contender, the worst leaf and its error.
-    """
-    ours, *rivals = problem.contenders
-    for rival in rivals:
-        difference = worst(compare(rival.read(results[rival.name]), ours.read(results[ours.name])))
-        if not difference.error <= problem.agreement:
-            message = (
-                f"{rival.name} and {ours.name} differ at {difference.path or 'the value'} by {difference.error:.2e}"
-                f" (allowed {problem.agreement:.0e}) {difference.note}"
-            )
-            raise AssertionError(message)
-
-
-def measure(problem: Problem, rounds: int) -> list[Timing]:
-    """Time every contender, and the gradient that is the unit, in interleaved rounds A B C A B C."""
-    runners = [*problem.contenders, *([problem.gradient] if problem.gradient else [])]
-    first, results = {}, {}
+def first_calls(runners: Sequence[Contender]) -> dict[str, Timing]:
+    """Call every contender once, with whatever it traces and compiles; one that raises is told."""
+    found = {}
     for runner in runners:
-        first[runner.name], results[runner.name] = clocked(runner.run)
-    if problem.in_float64 is None:
-        check_agreement(problem, results)
-    else:
-        with jax.enable_x64(True):
-            check_agreement(problem, {c.name: wait(c.run()) for c in problem.in_float64()})
+        try:
+            found[runner.name] = Timing(runner.name, clocked(runner.run)[0])
+        except Exception as error:  # a contender that breaks must not cost the row
+            found[runner.name] = Timing(runner.name, math.nan, broken=in_a_line(error))
+    return found
+
+
+def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule) -> bool:
+    """Time contenders in interleaved rounds, ours first, until every ratio to ours is known.
+
+    A contender whose ratio is known takes no further part: its ratio is of the rounds that both ran.
+
+    Args:
+        runners: The contenders that did not break, ours first.
+        timings: By name, where their samples go.
+        rule: When to stop.
+
+    Returns:
+        Whether all ratios were known before the rounds or the seconds ran out.
+    """
+    ours, *others = runners
     # the second call warms the caches and says how many calls make a sample
     calls = {r.name: max(1, math.ceil(SHORTEST_SAMPLE / max(clocked(r.run)[0], 1e-9))) for r in runners}
-    samples: dict[str, list[float]] = {runner.name: [] for runner in runners}
-    for _ in range(rounds):
-        for runner in runners:
-            samples[runner.name].append(clocked(runner.run, calls[runner.name])[0])
-    return [Timing(runner.name, first[runner.name], samples[runner.name]) for runner in runners]
-
-
-def compiled(program: Program) -> Compiled:
-    """Trace and compile a program anew, and read its cost.
-
-    XLA counts the body of a loop once, so the FLOPs of a program with ``scan`` are a lower bound.
-    """
+    active = list(others)
     start = time.perf_counter()
-    lowered = jax.jit(lambda *args: program.fun(*args)).lower(*program.args)
-    traced = time.perf_counter()
-    executable = lowered.compile()
-    done = time.perf_counter()
-    costs, memory = executable.cost_analysis() or {}, executable.memory_analysis()
-    return Compiled(
-        traced - start,
-        done - traced,
-        costs.get("flops") if isinstance(costs, dict) else None,
-        getattr(memory, "temp_size_in_bytes", None),
-    )
+    gc.collect()
+    for done in range(1, rule.most + 1):
+        for runner in [ours, *active]:
+            _sample(runner, timings[runner.name], calls[runner.name])
+        if timings[ours.name].broken:
+            return False
+        if done >= rule.least:
+            active = [r for r in active if not _known(timings[ours.name], timings[r.name], rule.target)]
+            if not active:
+                return True
+        if time.perf_counter() - start > rule.seconds and done >= rule.least // 2:
+            return False
+    return False
 
 
-def median_interval(values: list[float]) -> tuple[float, float, float]:
-    """Return the median and its 95% interval by order statistics, which assumes no distribution.
-
-    With fewer than six values the interval is their whole range.
-    """
-    ordered, n = sorted(values), len(values)
-    below = 0
-    tail = 0.5**n
-    while below < n // 2 and tail + math.comb(n, below + 1) * 0.5**n <= 0.025:
-        below += 1
-        tail += math.comb(n, below) * 0.5**n
-    inner = below if tail <= 0.025 else 0
-    return statistics.median(ordered), ordered[inner], ordered[n - 1 - inner]
+def _sample(runner: Contender, timing: Timing, calls: int) -> None:
+    """Take one sample, unless the contender is broken by now."""
+    if timing.broken:
+        return
+    try:
+        timing.samples.append(clocked(runner.run, calls)[0])
+    except Exception as error:  # such as memory that has run out
+        timing.broken = in_a_line(error)
 
 
-def paired_ratio(ours: Timing, other: Timing) -> tuple[float, float, float]:
+def _known(ours: Timing, other: Timing, target: float) -> bool:
+    """Whether a ratio needs no more rounds."""
+    return bool(other.broken) or settled(paired_ratio(ours, other), target)
+
+
+def paired_ratio(ours: Timing, other: Timing) -> Interval:
     """Return our time over another's, round by round: the median of the ratios and its interval."""
-    return median_interval([a / b for a, b in zip(ours.samples, other.samples, strict=True)])
-
-
-def fastest_rival(problem: Problem, timings: list[Timing]) -> Timing | None:
-    """Return the rival with the least median time."""
-    names = {contender.name for contender in problem.contenders[1:]}
-    return min((t for t in timings if t.name in names), key=lambda t: t.median, default=None)
-
-
-def programs(problem: Problem) -> Iterator[tuple[Contender, Program]]:
-    """Yield every contender that XLA compiles, and the gradient."""
-    for contender in [*problem.contenders, *([problem.gradient] if problem.gradient else [])]:
-        if contender.program is not None:
-            yield contender, contender.program
+    rounds = min(len(ours.samples), len(other.samples))
+    return median_interval([a / b for a, b in zip(ours.samples[:rounds], other.samples[:rounds], strict=True)])

@@ -1,12 +1,26 @@
-"""Peak resident memory of one contender, in a process of its own."""
+"""Peak memory of one contender, in a process of its own.
 
-import json
+A process that has imported JAX, torch and the rows, and has computed nothing, is forked for every contender: what the
+imports take is paid once.
+"""
+
+import contextlib
+import multiprocessing
 import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["peak_growth", "peak_of"]
+__all__ = ["Asked", "Peaks", "peak_of"]
+
+Asked = dict[str, Any]
+"""``family``, ``key``, ``contender``, ``quick``, ``dtype``, ``device``, ``threads``: what a process is to run."""
+
+PATIENCE = 120
+"""Seconds after which a process is stopped."""
+
+CAN = Path("/proc/self/clear_refs")
+"""The kernel's high-water mark is reset there; Linux alone has it."""
 
 
 def _status(field: str) -> int:
@@ -15,28 +29,75 @@ def _status(field: str) -> int:
     return int(found.group(1)) * 1024 if found else 0
 
 
-def peak_of(family: str, row: str, contender: str, quick: bool) -> int:
-    """Return how far one call raises this process's resident memory, after a first call has compiled it.
+def peak_of(asked: Asked) -> int:
+    """Return how far one call raises this process's memory, after a first call has compiled it.
 
-    The kernel's high-water mark is reset between the two calls (``/proc/self/clear_refs``, Linux only).
+    On an accelerator: the peak of the device's own memory, with the inputs.
     """
+    import jax
+    import torch
+
+    from bench._device import pinned
     from bench._measure import wait
     from bench._rows import find
 
-    problem = find(family, row).build(quick)
-    runner = next(c for c in problem.contenders if c.name == contender)
-    wait(runner.run())
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    wait(runner.run())
-    return max(0, _status("VmHWM") - before)
+    jax.config.update("jax_compilation_cache_dir", asked["cache"])
+    with pinned(asked["device"], asked["dtype"], asked["threads"]):
+        row = find(asked["family"], asked["key"], asked["quick"])
+        problem = row.build(row.sizes(asked["quick"], asked["dtype"]))
+        runners = [*problem.contenders, *([problem.gradient] if problem.gradient else [])]
+        runner = next(c for c in runners if c.name == asked["contender"])
+        wait(runner.run())
+        if asked["device"] != "cpu":
+            wait(runner.run())
+            if runner.framework == "torch":
+                return int(torch.cuda.max_memory_allocated())
+            return int((jax.local_devices(backend=asked["device"])[0].memory_stats() or {})["peak_bytes_in_use"])
+        CAN.write_text("5")
+        before = _status("VmRSS")
+        wait(runner.run())
+        return max(0, _status("VmHWM") - before)
 
 
-def peak_growth(family: str, row: str, contender: str, quick: bool) -> int | None:
-    """Measure a contender's peak in a fresh process; ``None`` where the system does not tell."""
-    if not Path("/proc/self/clear_refs").exists():
-        return None
-    code = "import sys, json; from bench._memory import peak_of; print(json.dumps(peak_of(*json.loads(sys.argv[1]))))"
-    arguments = json.dumps([family, row, contender, quick])
-    done = subprocess.run([sys.executable, "-c", code, arguments], capture_output=True, text=True, check=False)
-    return int(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+def _child(pipe: Any, asked: Asked) -> None:
+    """Send the peak, or nothing where the contender fails."""
+    with contextlib.suppress(Exception):
+        pipe.send(peak_of(asked))
+    pipe.close()
+
+
+class Peaks:
+    """Measures peaks, each in a process that is forked for it."""
+
+    def __init__(self, cache: str | None = None) -> None:
+        """Start nothing yet; the processes take compiled programs from a persistent cache."""
+        self.cache = cache
+        self.context = multiprocessing.get_context("forkserver") if CAN.exists() else None
+        if self.context is not None:
+            self.context.set_forkserver_preload(["bench._preload"])
+
+    def measure(self, asked: Asked) -> int | None:
+        """Return a contender's peak in bytes; ``None`` where the system does not tell, or the contender fails."""
+        if self.context is None:
+            return None
+        with _pipe(self.context) as (here, there):
+            process = self.context.Process(target=_child, args=(there, {**asked, "cache": self.cache}), daemon=True)
+            process.start()
+            there.close()
+            try:
+                return here.recv() if here.poll(PATIENCE) else None
+            except EOFError:  # it failed, or the kernel stopped it
+                return None
+            finally:
+                process.kill()
+                process.join()
+
+
+@contextlib.contextmanager
+def _pipe(context: Any) -> Iterator[tuple[Any, Any]]:
+    """Give the two ends of a pipe, and close this one."""
+    here, there = context.Pipe(duplex=False)
+    try:
+        yield here, there
+    finally:
+        here.close()

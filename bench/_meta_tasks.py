@@ -10,18 +10,35 @@ import numpy as np
 import optax
 import torch
 
-from bench._row import Contender, Program
-from jaxgrad.verify._bridge import to_jax, to_torch
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Program, Sizes
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 from torch_ref.meta import _optimizers
 
-__all__ = ["RATE", "SGD", "SGD_TORCH", "SMALL", "Setting", "descend_torch", "loss", "loss_torch", "ours", "setting"]
+__all__ = [
+    "FEW",
+    "RATE",
+    "SGD",
+    "SGD_TORCH",
+    "SMALL",
+    "TASKS",
+    "Setting",
+    "descend_torch",
+    "loss",
+    "loss_torch",
+    "ours",
+    "setting",
+]
 
 RATE = 0.01
 SGD, SGD_TORCH = optax.sgd(RATE), _optimizers.sgd(RATE)
 
-SMALL = (1, 16, 1)
+FEW: dict[str, Any] = {"mlp": (1, 16, 1)}
 """For rows whose twin forms the Hessian."""
+
+TASKS: dict[str, Any] = {"mlp": (1, 40, 40, 1), "tasks": 25}
+SMALL: dict[str, Any] = {"tasks": 5}
+"""The sizes of the MAML paper, and small ones."""
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:
@@ -42,19 +59,19 @@ class Setting(NamedTuple):
     gradient: Contender
 
 
-def setting(quick: bool, sizes: tuple[int, ...] = (1, 40, 40, 1)) -> Setting:
+def setting(size: Sizes) -> Setting:
     """Draw the network and the tasks."""
-    tasks, shots, rng = 5 if quick else 25, 10, np.random.default_rng(0)
+    tasks, shots, rng = size.tasks, 10, np.random.default_rng(0)
     amplitude, phase = rng.uniform(0.1, 5, (tasks, 1, 1)), rng.uniform(0, np.pi, (tasks, 1, 1))
     points = rng.uniform(-5, 5, (2, tasks, shots, 1))
     support, query = [(x, amplitude * np.sin(x - phase)) for x in points]
-    trees = mlp_params(sizes, 0), support, query
-    params, _, (x, y) = ours = to_jax(trees, np.float32)
+    trees = mlp_params(size.mlp, 0), support, query
+    params, _, (x, y) = ours = to_jax(trees, size.dtype)
     gradient = jax.jit(jax.grad(loss))
     data = params, x.reshape(-1, 1), y.reshape(-1, 1)
     return Setting(
         ours,
-        to_torch(trees, np.float32),
+        to_torch(trees, size.dtype),
         Contender("jax.grad", "jax", lambda: gradient(*data), Program(gradient, data)),
     )
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +10,10 @@ import numpy as np
 import torch
 
 import torch_ref.meta
+from bench._inputs import to_jax, to_torch
 from bench._meta_tasks import RATE, SGD_TORCH, loss, loss_torch, ours
-from bench._row import Contender, Problem, Program
+from bench._row import Contender, Problem, Program, Sizes
 from jaxgrad import meta
-from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_params, mlp_torch
 
 __all__ = ["data_weights_problem", "smoothness_problem"]
@@ -28,13 +27,14 @@ class Weighted(NamedTuple):
     gradient: Contender
 
 
-def weighted(examples: int, steps: int, batch: int) -> Weighted:
+def weighted(size: Sizes) -> Weighted:
     """Draw the network, the examples and the order in which they are seen."""
+    examples, steps, batch = size.examples, size.steps, size.batch
     rng = np.random.default_rng(0)
     order = np.stack([rng.permutation(examples)[:batch] for _ in range(steps)])
-    data = [(rng.normal(size=(n, 64)), rng.normal(size=(n, 10))) for n in (examples, 100)]
-    params, train, validation = ours = to_jax((mlp_params((64, 16, 10), 0), *data), np.float32)
-    theirs = to_torch((mlp_params((64, 16, 10), 0), *data), np.float32)
+    data = [(rng.normal(size=(n, size.mlp[0])), rng.normal(size=(n, size.mlp[-1]))) for n in (examples, 100)]
+    params, train, validation = ours = to_jax((mlp_params(size.mlp, 0), *data), size.dtype)
+    theirs = to_torch((mlp_params(size.mlp, 0), *data), size.dtype)
     gradient, given = jax.jit(jax.grad(loss)), (params, *(leaf[:batch] for leaf in train))
     return Weighted(
         (ours[0], train, jnp.asarray(order), validation),
@@ -56,12 +56,12 @@ def by_scan(params: Any, train: Any, order: Any, validation: Any) -> Any:
 
         return loss(jax.lax.scan(step, params, order)[0], *validation)
 
-    return jax.grad(after)(jnp.ones(len(train[0])))
+    return jax.grad(after)(jnp.ones(len(train[0]), train[0].dtype))
 
 
 def by_autograd(params: Any, train: Any, order: Any, validation: Any) -> Any:
     """Keep torch's graph of all steps, whole batches at a time."""
-    weights = torch.ones(len(train[0]), requires_grad=True)
+    weights = torch.ones(len(train[0]), dtype=train[0].dtype, requires_grad=True)
     leaves, structure = jax.tree.flatten(params)
     fast = [leaf.clone().requires_grad_() for leaf in leaves]
     for places in order:
@@ -72,29 +72,24 @@ def by_autograd(params: Any, train: Any, order: Any, validation: Any) -> Any:
     return torch.autograd.grad(loss_torch(jax.tree.unflatten(structure, fast), *validation), weights)[0]
 
 
-def data_weights_problem(steps: int) -> Callable[[bool], Problem]:
-    """Return the build of a row: the derivative of a training by the weights of its examples."""
-
-    def build(quick: bool) -> Problem:
-        problem = weighted(50, 20, 5) if quick else weighted(1000, steps, 50)
-        scanned = jax.jit(by_scan)
-        in_torch = Contender("torch", "torch", lambda: by_autograd(*problem.torch))
-        return Problem(
-            [
-                ours(meta.data_weights_gradient, problem.jax, memory="nested"),
-                Contender("lax.scan", "jax", lambda: scanned(*problem.jax), Program(scanned, problem.jax)),
-                # a thousand steps take torch half a minute
-                *([in_torch] if quick or steps <= 100 else []),
-            ],
-            gradient=problem.gradient,
-        )
-
-    return build
+def data_weights_problem(size: Sizes) -> Problem:
+    """The derivative of a training by the weights of its examples."""
+    problem, scanned = weighted(size), jax.jit(by_scan)
+    in_torch, possible = Contender("torch", "torch", lambda: by_autograd(*problem.torch)), size.steps <= 100
+    return Problem(
+        [
+            ours(meta.data_weights_gradient, problem.jax, memory="nested"),
+            Contender("lax.scan", "jax", lambda: scanned(*problem.jax), Program(scanned, problem.jax)),
+            *([in_torch] if possible else []),
+        ],
+        gradient=problem.gradient,
+        absent={} if possible else {"torch": f"{size.steps} steps take it half a minute a call"},
+    )
 
 
-def smoothness_problem(quick: bool) -> Problem:
+def smoothness_problem(size: Sizes) -> Problem:
     """Whether that derivative can be trusted, at a size that the twin's loops get through."""
-    problem = weighted(50, 10 if quick else 50, 5)
+    problem = weighted(size)
     twin = functools.partial(torch_ref.meta.smoothness, loss_torch, optimizer=SGD_TORCH, step=1.0)
     mine = ours(meta.smoothness, problem.jax, step=1.0)
     return Problem(

@@ -9,8 +9,8 @@ import torch
 
 import torch_ref.multi_loss
 from bench import _torchjd
-from bench._multi_loss_setting import AGREEMENT, TRUNK, Setting, jax_contender, losses, losses_torch, setting
-from bench._row import Contender, Problem, Row
+from bench._multi_loss_setting import FULL, SMALL, TRUNK, Setting, jax_contender, losses, losses_torch, setting
+from bench._row import Contender, Problem, Row, Sizes
 from jaxgrad import multi_loss
 
 __all__ = ["ROWS"]
@@ -33,10 +33,10 @@ def by_hand(params: Any, x: Any) -> Any:
     return flat @ flat.T
 
 
-def problem(count: int, quick: bool, make: Any) -> Problem:
+def problem(size: Sizes, make: Any) -> Problem:
     """Build the contenders on the networks of the family."""
-    s = setting(count, quick)
-    return Problem(make(s), gradient=s.gradient, agreement=AGREEMENT)
+    s = setting(size)
+    return Problem(make(s), gradient=s.gradient)
 
 
 def gram(s: Setting) -> list[Contender]:
@@ -51,7 +51,7 @@ def gram(s: Setting) -> list[Contender]:
 
 def weighted(s: Setting) -> list[Contender]:
     """One backward of a weighted sum."""
-    weights = jnp.linspace(0.5, 1.5, len(s.params) - 1, dtype=jnp.float32)
+    weights = jnp.linspace(0.5, 1.5, len(s.params) - 1, dtype=s.x.dtype)
     plain = jax.jit(jax.grad(lambda p, x, w: sum(a * b for a, b in zip(w, losses(p, x), strict=True))))
     ours = jax.jit(lambda p, x, w: multi_loss.weighted_gradient(losses, p, x, weights=w))
     return [jax_contender(name, fun, s.params, s.x, weights) for name, fun in (("jaxgrad", ours), ("jax.grad", plain))]
@@ -123,15 +123,19 @@ def conflicts(s: Setting) -> list[Contender]:
     ]
 
 
+def row(name: str, make: Any, heads: int = 8) -> Row:
+    """Return a row on the networks of the family."""
+    return Row(
+        name, f"{{heads}} heads, {TRUNK}", functools.partial(problem, make=make), {**FULL, "heads": heads}, SMALL
+    )
+
+
 ROWS = [
-    *(Row("gram", f"{k} heads, {TRUNK}", functools.partial(problem, k, make=gram)) for k in (2, 8)),
-    Row("weighted_gradient", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=weighted)),
-    *(
-        Row("aggregated_gradient", f"{k} heads, {TRUNK}", functools.partial(problem, k, make=aggregated))
-        for k in (2, 8)
-    ),
-    Row("aggregate", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=of_given_rows)),
-    Row("backwards", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=kept)),
-    Row("momentum_gradients", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=momenta)),
-    Row("conflicts", f"8 heads, {TRUNK}", functools.partial(problem, 8, make=conflicts)),
+    *(row("gram", gram, heads) for heads in (2, 8)),
+    row("weighted_gradient", weighted),
+    *(row("aggregated_gradient", aggregated, heads) for heads in (2, 8)),
+    row("aggregate", of_given_rows),
+    row("backwards", kept),
+    row("momentum_gradients", momenta),
+    row("conflicts", conflicts),
 ]

@@ -9,13 +9,11 @@ import jax
 import numpy as np
 import torch
 
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import multi_loss
-from jaxgrad.verify._bridge import to_jax, to_torch
 
 __all__ = ["ROWS"]
-
-KEY = jax.random.key(0)
 
 
 class Compared(NamedTuple):
@@ -36,6 +34,12 @@ class Compared(NamedTuple):
 
 PART = functools.partial
 
+
+def with_key(rule: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return a rule with its random numbers; a key that is made when this is imported would start JAX then."""
+    return lambda given: rule(given, key=jax.random.key(0))
+
+
 RULES = {
     "mean_weights": Compared(multi_loss.mean_weights, "Mean"),
     "sum_weights": Compared(multi_loss.sum_weights, "Sum"),
@@ -44,9 +48,9 @@ RULES = {
         "Constant",
         lambda count: {"weights": torch.ones(count)},
     ),
-    "random_weights": Compared(PART(multi_loss.random_weights, key=KEY), "Random", differs=True),
+    "random_weights": Compared(with_key(multi_loss.random_weights), "Random", differs=True),
     "mgda": Compared(multi_loss.mgda, "MGDA", agreement=0.2),
-    "pcgrad": Compared(PART(multi_loss.pcgrad, key=KEY), "PCGrad", differs=True),
+    "pcgrad": Compared(with_key(multi_loss.pcgrad), "PCGrad", differs=True),
     "cagrad": Compared(PART(multi_loss.cagrad, radius=0.5), "CAGrad", lambda _: {"c": 0.5}),
     "upgrad": Compared(multi_loss.upgrad, "UPGrad", agreement=0.05),
     "dual_projection": Compared(multi_loss.dual_projection, "DualProj", agreement=0.05),
@@ -59,7 +63,7 @@ RULES = {
 }
 
 OF_ROWS = {
-    "graddrop": Compared(PART(multi_loss.graddrop, key=KEY), "GradDrop", differs=True),
+    "graddrop": Compared(with_key(multi_loss.graddrop), "GradDrop", differs=True),
     "trimmed_mean": Compared(
         lambda rows: multi_loss.trimmed_mean(rows, trim=(len(rows) - 1) // 2),
         "TrimmedMean",
@@ -82,12 +86,13 @@ def combined(name: str) -> Any:
     return functools.partial(multi_loss.aggregate, weighting=RULES[name].rule)
 
 
-def problem(name: str, count: int, quick: bool) -> Problem:
+def problem(name: str, size: Sizes) -> Problem:
     """Ours from rows, Gram matrix, weights and combination in one program, against TorchJD's aggregator."""
     compared = (RULES | OF_ROWS)[name]
-    given = drawn_rows(count, 10_000 if quick else 1_000_000)
-    rows, rows_torch = to_jax(given, np.float32), to_torch(given, np.float32)
-    ours, more = combined(name), {"read": np.shape} if compared.differs else {}
+    count = size.rows
+    given = drawn_rows(count, size.numbers)
+    rows, rows_torch = to_jax(given, size.dtype), to_torch(given, size.dtype)
+    ours, more = combined(name), {"read": lambda found: tuple(found.shape)} if compared.differs else {}
     contenders = [Contender("jaxgrad", "jax", lambda: ours(rows), Program(ours, (rows,)), **more)]
     if importlib.util.find_spec("torchjd") is not None:
         import torchjd.aggregation
@@ -104,7 +109,13 @@ def problem(name: str, count: int, quick: bool) -> Problem:
 COUNTS = (2, 8, 32)
 
 ROWS = [
-    Row(name, f"{count} rows of 1M", functools.partial(problem, name, count))
+    Row(
+        name,
+        "{rows} rows of {numbers}",
+        functools.partial(problem, name),
+        {"rows": count, "numbers": 1_000_000},
+        {"numbers": 10_000},
+    )
     for name in (*RULES, *OF_ROWS)
     for count in COUNTS
     if (name, count) != ("krum", 2)  # it needs three rows and a liar

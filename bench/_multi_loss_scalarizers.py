@@ -9,19 +9,17 @@ import optax
 import torch
 
 import torch_ref.multi_loss
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import multi_loss
 from jaxgrad.multi_loss._pcgrad import orders
-from jaxgrad.verify._bridge import to_jax, to_torch
 
 __all__ = ["ROWS"]
 
-COUNT = 8
 
-
-def options(count: int = COUNT) -> dict[str, dict[str, Any]]:
+def options(count: int) -> dict[str, dict[str, Any]]:
     """Return what each is given beside the losses."""
-    weights = np.linspace(0.5, 1.5, count).astype(np.float32) / count
+    weights = np.linspace(0.5, 1.5, count) / count
     return {
         "stch": {"mu": 0.1, "weights": weights},
         "cosmos": {"penalty": 2.0, "weights": weights},
@@ -30,15 +28,15 @@ def options(count: int = COUNT) -> dict[str, dict[str, Any]]:
     }
 
 
-def stateless_problem(name: str, quick: bool) -> Problem:
+def stateless_problem(name: str, size: Sizes) -> Problem:
     """Our program against the twin's operations, one by one."""
-    count = 3 if quick else COUNT
-    losses, given = np.random.default_rng(0).uniform(0.5, 2.0, count).astype(np.float32), options(count)[name]
-    ours = jax.jit(jax.value_and_grad(functools.partial(getattr(multi_loss, name), **to_jax(given, np.float32))))
-    theirs, given_torch = getattr(torch_ref.multi_loss, name), to_torch(given, np.float32)
+    count, dtype = size.losses, size.dtype
+    losses, given = np.random.default_rng(0).uniform(0.5, 2.0, count).astype(dtype), options(count)[name]
+    ours = jax.jit(jax.value_and_grad(functools.partial(getattr(multi_loss, name), **to_jax(given, size.dtype))))
+    theirs, given_torch = getattr(torch_ref.multi_loss, name), to_torch(given, size.dtype)
 
     def by_torch() -> Any:
-        leaf = to_torch(losses, np.float32).requires_grad_()
+        leaf = to_torch(losses, size.dtype).requires_grad_()
         value = theirs(leaf, **given_torch)
         return value.detach(), torch.autograd.grad(value, leaf)[0]
 
@@ -57,10 +55,10 @@ STATEFUL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """By name, the options of ours and of the twin."""
 
 
-def stateful_problem(name: str, quick: bool) -> Problem:
+def stateful_problem(name: str, size: Sizes) -> Problem:
     """The first step of each: the joined loss, its derivatives and the next state, against the twin's operations."""
-    count, options = 3 if quick else COUNT, STATEFUL[name]
-    losses = np.random.default_rng(0).uniform(0.5, 2.0, count).astype(np.float32)
+    count, options = size.losses, STATEFUL[name]
+    losses = np.random.default_rng(0).uniform(0.5, 2.0, count).astype(size.dtype)
     extra = {"norms": losses[::-1].copy()} if name == "gradnorm" else {}
     ours = getattr(multi_loss, name)(**options[0])
     init, update = getattr(torch_ref.multi_loss, name)(**options[1])
@@ -77,8 +75,11 @@ def stateful_problem(name: str, quick: bool) -> Problem:
     )
 
 
-ROWS = [Row(name, f"{COUNT} losses", functools.partial(stateless_problem, name)) for name in options()]
-ROWS += [Row(name, f"{COUNT} losses, one step", functools.partial(stateful_problem, name)) for name in STATEFUL]
+EIGHT, THREE = {"losses": 8, "numbers": 1_000_000}, {"losses": 3, "numbers": 1000}
+STEP = "{losses} losses, one step"
+
+ROWS = [Row(name, "{losses} losses", functools.partial(stateless_problem, name), EIGHT, THREE) for name in options(8)]
+ROWS += [Row(name, STEP, functools.partial(stateful_problem, name), EIGHT, THREE) for name in STATEFUL]
 
 
 def inverse_lengths(gram: Any) -> Any:
@@ -93,10 +94,10 @@ WEIGHTINGS: dict[str, tuple[Any, ...]] = {
 """By name, what it is built of."""
 
 
-def weighting_problem(name: str, quick: bool) -> Problem:
+def weighting_problem(name: str, size: Sizes) -> Problem:
     """The first step of a weighting: the weights, against the twin's operations."""
-    count, length = (3, 1000) if quick else (COUNT, 1_000_000)
-    rows = np.random.default_rng(0).normal(size=(count, length)).astype(np.float32) / length**0.5
+    count, length = size.losses, size.numbers
+    rows = np.random.default_rng(0).normal(size=(count, length)).astype(size.dtype) / length**0.5
     given = rows if name == "excess_mtl" else rows @ rows.T
     ours = getattr(multi_loss, name)(*WEIGHTINGS[name])
     init, update = getattr(torch_ref.multi_loss, name)(*WEIGHTINGS[name])
@@ -119,4 +120,4 @@ def weighting_problem(name: str, quick: bool) -> Problem:
     )
 
 
-ROWS += [Row(name, f"{COUNT} losses, one step", functools.partial(weighting_problem, name)) for name in WEIGHTINGS]
+ROWS += [Row(name, STEP, functools.partial(weighting_problem, name), EIGHT, THREE) for name in WEIGHTINGS]

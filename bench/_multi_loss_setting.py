@@ -7,14 +7,17 @@ import jax
 import numpy as np
 import torch
 
-from bench._row import Contender, Program
-from jaxgrad.verify._bridge import to_jax, to_torch
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Program, Sizes
 from jaxgrad.verify.cases.families._multi_loss import heads_params
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_torch
 
-__all__ = ["AGREEMENT", "TRUNK", "Setting", "jax_contender", "losses", "losses_torch", "setting"]
+__all__ = ["FULL", "SMALL", "TRUNK", "Setting", "jax_contender", "losses", "losses_torch", "setting"]
 
-TRUNK = "trunk 4 x 512, batch 256"
+TRUNK = "trunk {trunk}, batch {batch}"
+FULL: dict[str, Any] = {"trunk": (512, 512, 512, 512, 512), "head": (64, 1), "batch": 256}
+SMALL: dict[str, Any] = {"trunk": (64, 64), "head": (16, 1), "batch": 32}
+"""The sizes of the rows: a trunk of about a million weights."""
 
 
 def losses(params: Any, x: Any) -> tuple[Any, ...]:
@@ -29,10 +32,6 @@ def losses_torch(params: Any, x: Any) -> tuple[Any, ...]:
     return tuple((mlp_torch(params[f"head{k}"], shared, torch.relu) ** 2).mean() for k in range(len(params) - 1))
 
 
-AGREEMENT = 1e-2
-"""In float32 one ReLU whose input is within rounding of 0 changes a leaf by some 1e-3, in any two programs."""
-
-
 class Setting(NamedTuple):
     """The inputs of a row in both frameworks, and one gradient of the sum as the unit of cost."""
 
@@ -43,11 +42,11 @@ class Setting(NamedTuple):
     gradient: Contender
 
 
-def setting(count: int, quick: bool) -> Setting:
-    """Draw a trunk of about a million weights and small heads."""
-    trunk, head, batch = ((64, 64), (16, 1), 32) if quick else ((512, 512, 512, 512, 512), (64, 1), 256)
-    trees = heads_params(trunk, head, count), np.random.default_rng(0).normal(size=(batch, trunk[0]))
-    (p, x), (pt, xt) = to_jax(trees, np.float32), to_torch(trees, np.float32)
+def setting(size: Sizes) -> Setting:
+    """Draw a trunk and small heads."""
+    drawn = np.random.default_rng(0).normal(size=(size.batch, size.trunk[0]))
+    trees = heads_params(size.trunk, size.head, size.heads), drawn
+    (p, x), (pt, xt) = to_jax(trees, size.dtype), to_torch(trees, size.dtype)
     gradient = jax.jit(jax.grad(lambda params, x: sum(losses(params, x))))
     return Setting(
         p, x, pt, xt, Contender("jax.grad of the sum", "jax", lambda: gradient(p, x), Program(gradient, (p, x)))

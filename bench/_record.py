@@ -7,26 +7,27 @@ import subprocess
 from typing import Any
 
 import jax
-import torch
+
+from bench import _device, _rivals
 
 __all__ = ["environment"]
 
 PACKAGES = ("jaxgrad", "jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
 
-def environment(threads: int) -> dict[str, Any]:
+def environment(device: str, threads: int | None) -> dict[str, Any]:
     """Return versions, device, thread count, precision flags and commit."""
+    chosen = jax.devices(device)[0]
     return {
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES} | _rivals.versions(),
         "python": platform.python_version(),
-        "device": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "device_kind": chosen.device_kind,
+        "device_count": jax.device_count(device),
         "processor": processor(),
-        "threads": threads,
-        "torch_threads": torch.get_num_threads(),
-        "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
-        "default_matmul_precision": jax.config.jax_default_matmul_precision,
-        "torch_matmul_precision": torch.get_float32_matmul_precision(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "threads": threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "flags": _device.flags(),
         "load_average": os.getloadavg()[0],
         "commit": commit(),
     }
@@ -43,5 +44,8 @@ def processor() -> str:
 
 def commit() -> str:
     """Return the commit of the checkout, with a mark where it has changes; empty outside of one."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
     return done.stdout.strip()

@@ -1,10 +1,29 @@
 """What a benchmark row is: data, with no clock in it."""
 
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Contender", "Problem", "Program", "Row"]
+import numpy as np
+
+__all__ = ["Contender", "Problem", "Program", "Row", "Sizes"]
+
+
+class Sizes:
+    """The sizes of a problem by name, as attributes, and the dtype of its numbers: all that a build is given."""
+
+    def __init__(self, values: Mapping[str, Any], dtype: Any = np.float32) -> None:
+        """Take the sizes; ``dtype`` is what arrays of floating-point numbers are cast to."""
+        self.values, self.dtype = dict(values), np.dtype(dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a size."""
+        try:
+            return self.__dict__["values"][name]
+        except KeyError:
+            message = f"the row has no size {name!r}; it has {', '.join(self.__dict__.get('values', {}))}"
+            raise AttributeError(message) from None
 
 
 @dataclass(frozen=True)
@@ -39,11 +58,11 @@ class Problem:
     """Ours first. All must agree before anything is timed."""
     gradient: Contender | None = None
     """One jitted gradient of the same loss: the unit of cost."""
-    agreement: float = 1e-4
-    """The largest relative L2 difference of a leaf between contenders, in the dtype of the row."""
-    in_float64: Callable[[], list[Contender]] | None = None
-    """The same contenders on float64 inputs, to agree there instead: in float32 a unit of a ReLU network that rounds to
-    the other side of its kink makes right gradients differ."""
+    agreement: float | None = None
+    """Where the contenders are no two roads to one number (an iteration that stops at a tolerance, an estimate): the
+    largest relative L2 difference of a leaf in float64. ``None``: the verifier's rule, there and at the run's dtype."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Contenders that cannot run here, each with its reason: they stay in the table."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +71,35 @@ class Row:
 
     name: str
     """The algorithm's name, such as ``hvp``."""
-    sizes: str
-    """The problem in a few words: ``MLP 784-512-512-10, batch 256``."""
-    build: Callable[[bool], Problem]
-    """Makes the problem; ``True`` asks for small sizes that finish within seconds."""
+    template: str
+    """The problem in a few words, with its sizes by name: ``MLP {mlp}, batch {batch}``."""
+    build: Callable[[Sizes], Problem]
+    """Makes the problem of its sizes."""
+    full: Mapping[str, Any] = field(default_factory=dict)
+    """The sizes."""
+    small: Mapping[str, Any] = field(default_factory=dict)
+    """Those of them that differ where a run must finish within seconds."""
+    judged_small: bool = False
+    """Whether the contenders are compared at the small sizes alone: at the full ones float64 does not fit in memory."""
+
+    def sizes(self, quick: bool, dtype: Any = np.float32, **changes: Any) -> Sizes:
+        """Return the sizes, the small ones or the full ones, with changes."""
+        return Sizes({**self.full, **(self.small if quick else {}), **changes}, dtype)
+
+    def label(self, quick: bool, **changes: Any) -> str:
+        """Return the problem in a few words: the very sizes that the build is given."""
+        return label(self.template, self.sizes(quick, **changes).values)
+
+
+def label(template: str, values: Mapping[str, Any]) -> str:
+    """Write sizes into their template; the widths of a network as ``784-512-10``."""
+    unknown = {name for _, name, _, _ in string.Formatter().parse(template) if name} - set(values)
+    if unknown:
+        message = f"{template!r} names sizes that the row has not: {', '.join(sorted(unknown))}"
+        raise ValueError(message)
+    return template.format(**{name: in_words(value) for name, value in values.items()})
+
+
+def in_words(value: Any) -> str:
+    """Write one size."""
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)

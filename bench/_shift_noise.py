@@ -9,15 +9,10 @@ import numpy as np
 import torch
 
 import torch_ref.shift
-from bench._row import Contender, Problem, Program, Row
-from bench._shift_problem import AGREEMENT, Setting, loss, loss_torch, ours, setting
+from bench._inputs import to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
+from bench._shift_problem import MLP, SMALL, Setting, loss, loss_torch, ours, setting
 from jaxgrad import shift
-from jaxgrad.verify._bridge import to_torch
-
-COUNT = 64
-"""Shifts in each row."""
-
-LAYERS = "MLP 784-512-512-10"
 
 
 def low_rank(s: Setting, count: int, **options: Any) -> tuple[Any, Any]:
@@ -51,13 +46,13 @@ def also(name: str, fun: Any, *args: Any) -> Contender:
     return Contender(name, "jax", lambda: fun(*args), Program(fun, args))
 
 
-def examples_problem(quick: bool) -> Problem:
-    """Each of 64 examples sees its own shift: thin products, against the dense sums of the same factors."""
-    s = setting(quick, COUNT)
+def examples_problem(size: Sizes) -> Problem:
+    """Each of the examples sees its own shift: thin products, against the dense sums of the same factors."""
+    s = setting(size)
     count = s.data[0].shape[0]
     thin, dense = low_rank(s, count, per_example=True)
     each = functools.partial(shift.expected_gradient, loss, per_example=True)
-    moves = to_torch(jax.device_get(dense), np.float32)
+    moves = to_torch(jax.device_get(dense), size.dtype)
 
     def functional() -> Any:
         def one(a: Any, x: Any, y: Any) -> Any:
@@ -72,14 +67,13 @@ def examples_problem(quick: bool) -> Problem:
             Contender("torch.func", "torch", functional),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def drawn_problem(quick: bool) -> Problem:
-    """64 shifts that are drawn, of the whole batch: of rank 1 all at once, one by one, and of full rank."""
-    s = setting(quick, 16)
-    full = functools.partial(shift.expected_gradient, num_samples=COUNT, scale=0.01)
+def drawn_problem(size: Sizes) -> Problem:
+    """Shifts that are drawn, of the whole batch: of rank 1 all at once, one by one, and of full rank."""
+    s = setting(size)
+    full = functools.partial(shift.expected_gradient, num_samples=size.shifts, scale=0.01)
     return Problem(
         [
             drawn(s, "jaxgrad", full, rank=1),
@@ -90,19 +84,19 @@ def drawn_problem(quick: bool) -> Problem:
     )
 
 
-def evolution_problem(quick: bool) -> Problem:
-    """64 pairs of shifts of rank 1 against the dense sums, one by one, and against torch.func on a stack of weights."""
-    s = setting(quick, 16)
-    thin, dense = low_rank(s, COUNT)
+def evolution_problem(size: Sizes) -> Problem:
+    """Pairs of shifts of rank 1 against the dense sums, one by one, and against torch.func on a stack of weights."""
+    s = setting(size)
+    thin, dense = low_rank(s, size.shifts)
     call = functools.partial(shift.evolution_gradient, loss, scale=0.1)
-    moves = to_torch(jax.device_get(dense), np.float32)
+    moves = to_torch(jax.device_get(dense), size.dtype)
 
     def functional() -> Any:
         def value(a: Any, sign: float) -> Any:
             return loss_torch(jax.tree.map(lambda w, b: w + sign * b, s.params_torch, a), *s.data_torch)
 
         up, down = (torch.func.vmap(functools.partial(value, sign=sign))(moves) for sign in (1.0, -1.0))
-        weights = (up - down) / (2 * 0.1**2 * COUNT)
+        weights = (up - down) / (2 * 0.1**2 * size.shifts)
         return jax.tree.map(lambda leaf: torch.einsum("k,k...->...", weights, leaf), moves)
 
     return Problem(
@@ -112,19 +106,18 @@ def evolution_problem(quick: bool) -> Problem:
             Contender("torch.func", "torch", functional),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def score_problem(quick: bool, count: int = 8) -> Problem:
-    """Values at 8 shifts, with the mean of the others as baseline, against torch's loop."""
-    s = setting(quick)
+def score_problem(size: Sizes) -> Problem:
+    """Values at some shifts, with the mean of the others as baseline, against torch's loop."""
+    s = setting(size)
     moves = jax.tree.map(
-        lambda leaf: jnp.asarray(0.01 * np.random.default_rng(1).normal(size=(count, *leaf.shape)), leaf.dtype),
+        lambda leaf: jnp.asarray(0.01 * np.random.default_rng(1).normal(size=(size.shifts, *leaf.shape)), leaf.dtype),
         s.params,
     )
     call = functools.partial(shift.score_function_gradient, loss, scale=0.01)
-    at = to_torch(jax.device_get(moves), np.float32)
+    at = to_torch(jax.device_get(moves), size.dtype)
     return Problem(
         [
             ours(call, s.params, moves, *s.data),
@@ -137,20 +130,19 @@ def score_problem(quick: bool, count: int = 8) -> Problem:
             ),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def ivon_problem(quick: bool) -> Problem:
+def ivon_problem(size: Sizes) -> Problem:
     """One update of IVON from a gradient and a shift that are given, against the twin."""
-    s = setting(quick)
+    s = setting(size)
     rng = np.random.default_rng(1)
     slope, move = (
         jax.tree.map(lambda leaf: jnp.asarray(0.01 * rng.normal(size=leaf.shape), leaf.dtype), s.params) for _ in "gs"
     )
     mine, theirs = shift.ivon(0.1, 5e4), torch_ref.shift.ivon(0.1, 5e4)
     state, state_torch = mine.init(s.params), theirs.init(s.params_torch)
-    given = to_torch(jax.device_get((slope, move)), np.float32)
+    given = to_torch(jax.device_get((slope, move)), size.dtype)
     update = jax.jit(mine.update)
     arguments = (slope, move, state, s.params)
     return Problem(
@@ -162,10 +154,12 @@ def ivon_problem(quick: bool) -> Problem:
     )
 
 
+EACH, MANY, FEW = MLP | {"batch": 64}, MLP | {"batch": 16, "shifts": 64}, MLP | {"shifts": 8}
+
 ROWS = [
-    Row("low_rank_shifts", f"{LAYERS}, {COUNT} examples, a shift of rank 1 each", examples_problem),
-    Row("low_rank_shifts", f"{LAYERS}, batch 16, {COUNT} shifts drawn", drawn_problem),
-    Row("evolution_gradient", f"{LAYERS}, batch 16, {COUNT} pairs of rank 1", evolution_problem),
-    Row("score_function_gradient", f"{LAYERS}, batch 256, 8 shifts", score_problem),
-    Row("ivon", LAYERS, ivon_problem),
+    Row("low_rank_shifts", "MLP {mlp}, {batch} examples, a shift of rank 1 each", examples_problem, EACH, SMALL),
+    Row("low_rank_shifts", "MLP {mlp}, batch {batch}, {shifts} shifts drawn", drawn_problem, MANY, SMALL),
+    Row("evolution_gradient", "MLP {mlp}, batch {batch}, {shifts} pairs of rank 1", evolution_problem, MANY, SMALL),
+    Row("score_function_gradient", "MLP {mlp}, batch {batch}, {shifts} shifts", score_problem, FEW, SMALL),
+    Row("ivon", "MLP {mlp}", ivon_problem, MLP, SMALL),
 ]

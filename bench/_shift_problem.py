@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from bench._row import Contender, Program
-from jaxgrad.verify._bridge import to_jax, to_torch
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Program, Sizes
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
-__all__ = ["AGREEMENT", "InPlace", "Setting", "loss", "loss_torch", "ours", "setting"]
+__all__ = ["MLP", "SMALL", "InPlace", "Setting", "loss", "loss_torch", "ours", "setting"]
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:
@@ -24,8 +24,9 @@ def loss_torch(params: Any, x: Any, y: Any) -> Any:
     return ((mlp_torch(params, x, torch.relu) - y) ** 2).mean()
 
 
-AGREEMENT = 1e-2
-"""In float32 one ReLU whose input is within rounding of 0 changes a leaf by some 1e-3, in any two programs."""
+MLP: dict[str, Any] = {"mlp": (784, 512, 512, 10), "batch": 256}
+SMALL: dict[str, Any] = {"mlp": (64, 128, 10), "batch": 32}
+"""The sizes of the rows."""
 
 
 class Setting(NamedTuple):
@@ -36,18 +37,17 @@ class Setting(NamedTuple):
     params_torch: Any
     data_torch: tuple[Any, Any]
     gradient: Contender
-    sizes: tuple[int, ...]
 
 
-def setting(quick: bool, batch: int = 256) -> Setting:
+def setting(size: Sizes) -> Setting:
     """Draw the network and its data."""
-    sizes, batch = ((64, 128, 10), 32) if quick else ((784, 512, 512, 10), batch)
     rng = np.random.default_rng(0)
-    trees = (mlp_params(sizes, 0), (rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1]))))
-    (p, data), (pt, data_torch) = to_jax(trees, np.float32), to_torch(trees, np.float32)
+    data = rng.normal(size=(size.batch, size.mlp[0])), rng.normal(size=(size.batch, size.mlp[-1]))
+    trees = mlp_params(size.mlp, 0), data
+    (p, data), (pt, data_torch) = to_jax(trees, size.dtype), to_torch(trees, size.dtype)
     gradient = jax.jit(jax.grad(loss))
     unit = Contender("jax.grad", "jax", lambda: gradient(p, *data), Program(gradient, (p, *data)))
-    return Setting(p, data, pt, data_torch, unit, sizes)
+    return Setting(p, data, pt, data_torch, unit)
 
 
 def ours(fun: Any, *args: Any) -> Contender:

@@ -10,10 +10,10 @@ import optax
 import torch
 
 import torch_ref.shift
-from bench._row import Contender, Problem, Program, Row
-from bench._shift_problem import AGREEMENT, InPlace, loss, loss_torch, ours, setting
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
+from bench._shift_problem import MLP, SMALL, InPlace, loss, loss_torch, ours, setting
 from jaxgrad import shift
-from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_params
 
 __all__ = ["ROWS"]
@@ -21,9 +21,9 @@ __all__ = ["ROWS"]
 RADIUS = 0.05
 
 
-def sam_problem(quick: bool) -> Problem:
+def sam_problem(size: Sizes) -> Problem:
     """SAM against the in-place form of torch's optimizers."""
-    s = setting(quick)
+    s = setting(size)
     place = InPlace(s.params_torch, s.data_torch)
 
     def in_place() -> Any:
@@ -42,13 +42,12 @@ def sam_problem(quick: bool) -> Problem:
             ),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def extragradient_problem(quick: bool) -> Problem:
+def extragradient_problem(size: Sizes) -> Problem:
     """The extragradient against the in-place form."""
-    s = setting(quick)
+    s = setting(size)
     place = InPlace(s.params_torch, s.data_torch)
     return Problem(
         [
@@ -63,13 +62,12 @@ def extragradient_problem(quick: bool) -> Problem:
             ),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def exact_problem(quick: bool) -> Problem:
+def exact_problem(size: Sizes) -> Problem:
     """The gradient through the perturbation, against the same written out in JAX and in torch; no library has it."""
-    s = setting(quick)
+    s = setting(size)
 
     @jax.jit
     def written_out(params: Any, x: Any, y: Any) -> Any:
@@ -102,15 +100,14 @@ def exact_problem(quick: bool) -> Problem:
             ),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def fisher_problem(quick: bool) -> Problem:
+def fisher_problem(size: Sizes) -> Problem:
     """Fisher-SAM with a diagonal that is given."""
-    s = setting(quick)
-    moves = jax.tree.map(np.square, mlp_params(s.sizes, 1))
-    fisher, theirs = to_jax(moves, np.float32), to_torch(moves, np.float32)
+    s = setting(size)
+    moves = jax.tree.map(np.square, mlp_params(size.mlp, 1))
+    fisher, theirs = to_jax(moves, size.dtype), to_torch(moves, size.dtype)
     place, flat = InPlace(s.params_torch, s.data_torch), jax.tree.leaves(theirs)
 
     def in_place() -> Any:
@@ -125,16 +122,15 @@ def fisher_problem(quick: bool) -> Problem:
             Contender("torch in place", "torch", in_place),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def looksam_problem(quick: bool, step: int = 1) -> Problem:
+def looksam_problem(size: Sizes, step: int = 1) -> Problem:
     """A step between two looks, whose price is that of one gradient."""
-    s = setting(quick)
-    moves = mlp_params(s.sizes, 1)
-    state = shift.LookSAMState(jnp.asarray(step), to_jax(moves, np.float32))
-    place, flat = InPlace(s.params_torch, s.data_torch), jax.tree.leaves(to_torch(moves, np.float32))
+    s = setting(size)
+    moves = mlp_params(size.mlp, 1)
+    state = shift.LookSAMState(jnp.asarray(step), to_jax(moves, size.dtype))
+    place, flat = InPlace(s.params_torch, s.data_torch), jax.tree.leaves(to_torch(moves, size.dtype))
 
     def in_place() -> Any:
         slopes = place.gradient()
@@ -148,16 +144,15 @@ def looksam_problem(quick: bool, step: int = 1) -> Problem:
             Contender("torch in place", "torch", in_place),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def msam_problem(quick: bool) -> Problem:
+def msam_problem(size: Sizes) -> Problem:
     """Momentum-SAM: one gradient, along a trace."""
-    s = setting(quick)
-    moves = mlp_params(s.sizes, 1)
-    state = shift.MSAMState(to_jax(moves, np.float32))
-    place, flat = InPlace(s.params_torch, s.data_torch), jax.tree.leaves(to_torch(moves, np.float32))
+    s = setting(size)
+    moves = mlp_params(size.mlp, 1)
+    state = shift.MSAMState(to_jax(moves, size.dtype))
+    place, flat = InPlace(s.params_torch, s.data_torch), jax.tree.leaves(to_torch(moves, size.dtype))
 
     def in_place() -> Any:
         scale = RADIUS / torch.stack(torch._foreach_norm(flat)).norm()
@@ -171,13 +166,12 @@ def msam_problem(quick: bool) -> Problem:
             Contender("torch in place", "torch", in_place),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def transform_problem(quick: bool) -> Problem:
+def transform_problem(size: Sizes) -> Problem:
     """A whole step of SGD with momentum on SAM's gradients, against `optax.contrib.sam` and torch in place."""
-    s, base = setting(quick), optax.sgd(0.1, momentum=0.9)
+    s, base = setting(size), optax.sgd(0.1, momentum=0.9)
     mine = shift.sam_transform(base, radius=RADIUS)
     climbing = optax.chain(optax.contrib.normalize(), optax.sgd(RADIUS))
     theirs = optax.contrib.sam(base, climbing, sync_period=2, opaque_mode=True)
@@ -211,18 +205,17 @@ def transform_problem(quick: bool) -> Problem:
             contender("optax.contrib.sam", theirs),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-SIZES = "MLP 784-512-512-10, batch 256"
+SIZES = "MLP {mlp}, batch {batch}"
 
 ROWS = [
-    Row("sam_gradient", SIZES, sam_problem),
-    Row("sam_gradient, exact", SIZES, exact_problem),
-    Row("fisher_sam_gradient", SIZES, fisher_problem),
-    Row("looksam_gradient", f"{SIZES}, between two looks", looksam_problem),
-    Row("msam_gradient", SIZES, msam_problem),
-    Row("sam_transform", f"{SIZES}, SGD with momentum", transform_problem),
-    Row("extragradient", SIZES, extragradient_problem),
+    Row("sam_gradient", SIZES, sam_problem, MLP, SMALL),
+    Row("sam_gradient, exact", SIZES, exact_problem, MLP, SMALL),
+    Row("fisher_sam_gradient", SIZES, fisher_problem, MLP, SMALL),
+    Row("looksam_gradient", f"{SIZES}, between two looks", looksam_problem, MLP, SMALL),
+    Row("msam_gradient", SIZES, msam_problem, MLP, SMALL),
+    Row("sam_transform", f"{SIZES}, SGD with momentum", transform_problem, MLP, SMALL),
+    Row("extragradient", SIZES, extragradient_problem, MLP, SMALL),
 ]

@@ -1,6 +1,7 @@
 """Rows of the family ``curvature``."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,11 +12,10 @@ from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
 from bench import _curvature_estimates, _curvature_least_squares
-from bench import _curvature_networks as networks
 from bench import _curvature_problems as problems
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import curvature
-from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 
@@ -29,9 +29,9 @@ def loss_torch(params: Any, x: Any, y: Any) -> Any:
     return ((mlp_torch(params, x) - y) ** 2).mean()
 
 
-def hvp_problem(quick: bool) -> Problem:
+def hvp_problem(size: Sizes) -> Problem:
     """Hessian-vector product against double backward and torch's forward over reverse."""
-    sizes, batch = ((64, 128, 10), 32) if quick else ((784, 512, 512, 10), 256)
+    sizes, batch = size.mlp, size.batch
     rng = np.random.default_rng(0)
     trees = (
         mlp_params(sizes, 0),
@@ -39,8 +39,8 @@ def hvp_problem(quick: bool) -> Problem:
         rng.normal(size=(batch, sizes[0])),
         rng.normal(size=(batch, sizes[-1])),
     )
-    p, v, x, y = to_jax(trees, np.float32)
-    pt, vt, xt, yt = to_torch(trees, np.float32)
+    p, v, x, y = to_jax(trees, size.dtype)
+    pt, vt, xt, yt = to_torch(trees, size.dtype)
     gradient = jax.jit(jax.grad(loss))
     return Problem(
         [
@@ -61,13 +61,13 @@ def hvp_problem(quick: bool) -> Problem:
     )
 
 
-def dense_hessian_problem(quick: bool) -> Problem:
+def dense_hessian_problem(size: Sizes) -> Problem:
     """The whole Hessian of a small network against torch's row by row and its vectorised form."""
-    sizes, batch = ((4, 8, 1), 32) if quick else ((8, 16, 16, 1), 256)
+    sizes, batch = size.mlp, size.batch
     rng = np.random.default_rng(0)
     trees = (mlp_params(sizes, 0), rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1])))
-    p, x, y = to_jax(trees, np.float32)
-    pt, xt, yt = to_torch(trees, np.float32)
+    p, x, y = to_jax(trees, size.dtype)
+    pt, xt, yt = to_torch(trees, size.dtype)
     in_jax_order = {name: dict(sorted(leaf.items())) for name, leaf in pt.items()}
     flat, structure = pytree.tree_flatten(in_jax_order)
     shapes = [leaf.shape for leaf in flat]
@@ -96,29 +96,42 @@ def dense_hessian_problem(quick: bool) -> Problem:
     )
 
 
-MLP = networks.mlp, ((784, 784, 512, 10), 256), ((64, 128, 10), 32)
-WIDE = networks.mlp, ((784, 2500, 2500, 10), 256), ((64, 256, 10), 32)
-CNN = networks.cnn, (28, (16, 32), 128, 256), (8, (4, 8), 16, 16)
-SIZES = {
-    "MLP 784-784-512-10 (1M), batch 256": MLP,
-    "MLP 784-2500-2500-10 (8M), batch 256": WIDE,
-    "CNN 28x28, 2 conv + 2 dense, batch 256": CNN,
-}
-SMALL = {sizes: network for sizes, network in SIZES.items() if network is not WIDE}
+DENSE, RELU = "MLP {mlp}, batch {batch}", "ReLU MLP {mlp}, batch {batch}"
+IMAGES = "CNN {side}x{side}, {channels} channels, {hidden} dense, batch {batch}"
+NETWORK, TINY = {"mlp": (784, 512, 512, 10), "batch": 256}, {"mlp": (64, 128, 10), "batch": 32}
+MLP = RELU, {"mlp": (784, 784, 512, 10), "batch": 256}, TINY
+WIDE = RELU, {"mlp": (784, 2500, 2500, 10), "batch": 256}, {"mlp": (64, 256, 10), "batch": 32}
+CNN = (
+    IMAGES,
+    {"side": 28, "channels": (16, 32), "hidden": 128, "batch": 256},
+    {"side": 8, "channels": (4, 8), "hidden": 16, "batch": 16},
+)
+FEW_WEIGHTS, FEWER = {"mlp": (8, 16, 16, 1), "batch": 256}, {"mlp": (4, 8, 1), "batch": 32}
 
 
-def product(name: str, kind: str, sizes: str, vectors: int | None = None) -> Row:
-    """A row of one product, or that of several vectors."""
-    return Row(name, sizes, functools.partial(problems.product_problem, kind, *SIZES[sizes], vectors))
+def product(name: str, build: Callable[[Sizes], Problem], network: Any, vectors: int | None = None) -> Row:
+    """A row on one of the networks, of one vector or of several."""
+    template, full, small = network
+    return Row(name, template + ", {vectors} vectors" * bool(vectors), build, {**full, "vectors": vectors}, small)
 
 
-def kronecker_inputs(quick: bool) -> tuple[Any, ...]:
+def of_product(kind: str) -> Callable[[Sizes], Problem]:
+    """Return the build of a product."""
+    return functools.partial(problems.product_problem, kind)
+
+
+def row(name: str, build: Callable[[Sizes], Problem], template: str = DENSE, **more: Any) -> Row:
+    """A row on the dense network."""
+    return Row(name, template, build, {**NETWORK, **more}, TINY)
+
+
+def kronecker_inputs(size: Sizes) -> tuple[Any, ...]:
     """Return a network, a vector and a batch for both frameworks."""
-    sizes, batch = ((64, 128, 10), 32) if quick else ((784, 512, 512, 10), 256)
+    sizes, batch = size.mlp, size.batch
     rng = np.random.default_rng(0)
     data = (rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1])))
     trees = (mlp_params(sizes, 0), mlp_params(sizes, 1), *data)
-    return *to_jax(trees, np.float32), *to_torch(trees, np.float32)
+    return *to_jax(trees, size.dtype), *to_torch(trees, size.dtype)
 
 
 def sides_torch(params: Any, x: Any, y: Any) -> dict[str, tuple[Any, Any]]:
@@ -160,9 +173,9 @@ def held(factors: Any) -> Any:
     }
 
 
-def kfac_problem(quick: bool) -> Problem:
+def kfac_problem(size: Sizes) -> Problem:
     """The factors of a batch against the same by hand, with a backward pass of the whole batch, and by loops."""
-    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(size)
     gradient = jax.jit(jax.grad(loss))
     ours = functools.partial(curvature.kfac, loss)
     return Problem(
@@ -175,9 +188,9 @@ def kfac_problem(quick: bool) -> Problem:
     )
 
 
-def kfac_product_problem(quick: bool) -> Problem:
+def kfac_product_problem(size: Sizes) -> Problem:
     """The product of Kronecker factors with a vector."""
-    p, v, x, y, pt, vt, xt, yt = kronecker_inputs(quick)
+    p, v, x, y, pt, vt, xt, yt = kronecker_inputs(size)
     gradient, factors, by_hand = jax.jit(jax.grad(loss)), curvature.kfac(loss, p, x, y), factors_torch(pt, xt, yt)
 
     def product_torch() -> Any:
@@ -203,9 +216,9 @@ def kfac_product_problem(quick: bool) -> Problem:
     )
 
 
-def ekfac_problem(quick: bool) -> Problem:
+def ekfac_problem(size: Sizes) -> Problem:
     """The correction of the eigenvalues, with its eigendecompositions; the traces of the blocks are compared."""
-    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(size)
     gradient = jax.jit(jax.grad(loss))
     ours = functools.partial(curvature.ekfac, loss, wrt="*/weight")
 
@@ -234,10 +247,10 @@ def error_of_one(params: Any, x: Any, y: Any) -> Any:
     return jnp.mean((mlp_jax(params, x) - y) ** 2)
 
 
-def influence_problem(quick: bool) -> Problem:
-    """Scores of 16 tests against a training batch, with the gradients of both formed by torch."""
-    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
-    gradient, tests = jax.jit(jax.grad(loss)), 16
+def influence_problem(size: Sizes) -> Problem:
+    """Scores of some tests against a training batch, with the gradients of both formed by torch."""
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(size)
+    gradient, tests = jax.jit(jax.grad(loss)), size.tests
 
     def scores_torch() -> Any:
         one = torch.func.grad(lambda q, x, y: ((mlp_torch(q, x) - y) ** 2).mean())
@@ -257,10 +270,10 @@ def influence_problem(quick: bool) -> Problem:
     )
 
 
-def predictive_problem(quick: bool) -> Problem:
+def predictive_problem(size: Sizes) -> Problem:
     """Covariances of the outputs under Laplace's approximation, with torch's Jacobians and the same factors."""
-    p, _, x, y, pt, _, xt, yt = kronecker_inputs(quick)
-    gradient, tests, prior = jax.jit(jax.grad(loss)), 4 if quick else 16, {"prior_precision": 50.0, "num_examples": 100}
+    p, _, x, y, pt, _, xt, yt = kronecker_inputs(size)
+    gradient, tests, prior = jax.jit(jax.grad(loss)), size.tests, {"prior_precision": 50.0, "num_examples": 100}
     eigen, by_hand = curvature.kfac(loss, p, x, y).eigen(), factors_torch(pt, xt, yt)
     ours = functools.partial(curvature.predictive_covariance, mlp_jax, **prior)
     roots = {
@@ -288,25 +301,37 @@ def predictive_problem(quick: bool) -> Problem:
 
 
 ROWS = [
-    Row("hvp", "MLP 784-512-512-10, batch 256", hvp_problem),
-    *(product("hvp", "hvp", sizes) for sizes in SIZES),
-    *(product("hvp, 8 vectors", "hvp", sizes, 8) for sizes in SMALL),
-    *(product("ggn_product", "ggn_product", sizes) for sizes in SMALL),
-    *(product("ggn_product, 8 vectors", "ggn_product", sizes, 8) for sizes in SMALL),
-    product("fisher_product", "fisher_product", next(iter(SIZES))),
+    row("hvp", hvp_problem),
+    *(product("hvp", of_product("hvp"), network) for network in (MLP, WIDE, CNN)),
+    *(product("hvp", of_product("hvp"), network, 8) for network in (MLP, CNN)),
+    *(product("ggn_product", of_product("ggn_product"), network) for network in (MLP, CNN)),
+    *(product("ggn_product", of_product("ggn_product"), network, 8) for network in (MLP, CNN)),
+    product("fisher_product", of_product("fisher_product"), MLP),
     *(
-        Row(f"linearize {kind}", sizes, functools.partial(problems.linearized_problem, kind, *network))
+        product(f"linearize {kind}", functools.partial(problems.linearized_problem, kind), network)
         for kind in ("hvp", "ggn_product")
-        for sizes, network in SMALL.items()
+        for network in (MLP, CNN)
     ),
-    Row("jacobian_product", next(iter(SIZES)), functools.partial(problems.jacobian_problem, *MLP)),
-    Row("over_dataset", "ggn_product, 1M, 64 batches", functools.partial(problems.dataset_problem, *MLP, 64)),
-    Row("dense_hessian", "MLP 8-16-16-1 (433 parameters), batch 256", dense_hessian_problem),
+    product("jacobian_product", problems.jacobian_problem, MLP),
+    Row(
+        "over_dataset",
+        f"ggn_product, {RELU}, {{batches}} batches",
+        problems.dataset_problem,
+        {**MLP[1], "batches": 64},
+        {**TINY, "batches": 4},
+    ),
+    Row("dense_hessian", DENSE, dense_hessian_problem, FEW_WEIGHTS, FEWER),
     *_curvature_estimates.ROWS,
-    Row("kfac", "MLP 784-512-512-10, batch 256", kfac_problem),
-    Row("kfac product", "MLP 784-512-512-10, factors of a batch of 256", kfac_product_problem),
-    Row("ekfac", "MLP 784-512-512-10, batch 256", ekfac_problem),
+    row("kfac", kfac_problem),
+    row("kfac product", kfac_product_problem, "MLP {mlp}, factors of a batch of {batch}"),
+    row("ekfac", ekfac_problem),
     *_curvature_least_squares.ROWS,
-    Row("influence", "MLP 784-512-512-10, 256 training and 16 test examples", influence_problem),
-    Row("predictive_covariance", "MLP 784-512-512-10, 16 examples", predictive_problem),
+    row("influence", influence_problem, "MLP {mlp}, {batch} training and {tests} test examples", tests=16),
+    Row(
+        "predictive_covariance",
+        "MLP {mlp}, {tests} examples",
+        predictive_problem,
+        {**NETWORK, "tests": 16},
+        {**TINY, "tests": 4},
+    ),
 ]

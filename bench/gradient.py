@@ -12,12 +12,10 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.gradient
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import gradient
-from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
-
-LARGE, SMALL = ((784, 512, 512, 10), 256), ((64, 128, 10), 32)
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:
@@ -30,13 +28,12 @@ def loss_torch(params: Any, x: Any, y: Any) -> Any:
     return ((mlp_torch(params, x) - y) ** 2).mean()
 
 
-def draw(quick: bool, large: Any = LARGE, small: Any = SMALL) -> tuple[Any, Any]:
+def draw(size: Sizes) -> tuple[Any, Any]:
     """Return parameters, a vector like them, inputs and targets, for JAX and for torch."""
-    sizes, batch = small if quick else large
     rng = np.random.default_rng(0)
-    data = rng.normal(size=(batch, sizes[0])), rng.normal(size=(batch, sizes[-1]))
-    trees = (mlp_params(sizes, 0), mlp_params(sizes, 1), *data)
-    return to_jax(trees, np.float32), to_torch(trees, np.float32)
+    data = rng.normal(size=(size.batch, size.mlp[0])), rng.normal(size=(size.batch, size.mlp[-1]))
+    trees = (mlp_params(size.mlp, 0), mlp_params(size.mlp, 1), *data)
+    return to_jax(trees, size.dtype), to_torch(trees, size.dtype)
 
 
 def ours(function: Callable[..., Any], *inputs: Any, read: Callable[[Any], Any] | None = None) -> Contender:
@@ -67,9 +64,9 @@ def autograd(out: torch.Tensor, tree: Any, **options: Any) -> Any:
     return pytree.tree_unflatten(list(torch.autograd.grad(out, leaves, **options)), structure)
 
 
-def parameter_problem(quick: bool) -> Problem:
+def parameter_problem(size: Sizes) -> Problem:
     """The plain gradient against both of torch's spellings."""
-    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    (p, _, x, y), (pt, _, xt, yt) = draw(size)
     leaf = tracked(pt)
     return Problem(
         [
@@ -81,10 +78,10 @@ def parameter_problem(quick: bool) -> Problem:
     )
 
 
-def named_problem(quick: bool) -> Problem:
+def named_problem(size: Sizes) -> Problem:
     """Gradients by name against a walk over a module's ``named_parameters``."""
-    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
-    layers = [torch.nn.Linear(*reversed(layer["weight"].shape)) for layer in pt.values()]
+    (p, _, x, y), (pt, _, xt, yt) = draw(size)
+    layers = [torch.nn.Linear(*reversed(layer["weight"].shape), dtype=xt.dtype) for layer in pt.values()]
     for layer, given in zip(layers, pt.values(), strict=True):
         layer.load_state_dict(given)
     module = torch.nn.Sequential(*[part for layer in layers for part in (layer, torch.nn.Tanh())][:-1])
@@ -105,9 +102,9 @@ def named_problem(quick: bool) -> Problem:
     )
 
 
-def input_problem(quick: bool) -> Problem:
+def input_problem(size: Sizes) -> Problem:
     """The gradient of the input of a whole batch against both of torch's spellings."""
-    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    (p, _, x, y), (pt, _, xt, yt) = draw(size)
     leaf = xt.clone().requires_grad_()
     return Problem(
         [
@@ -119,9 +116,9 @@ def input_problem(quick: bool) -> Problem:
     )
 
 
-def mixed_problem(quick: bool) -> Problem:
+def mixed_problem(size: Sizes) -> Problem:
     """The input gradient of a parameter gradient's product against double backward and forward over reverse."""
-    (p, v, x, y), (pt, vt, xt, yt) = draw(quick)
+    (p, v, x, y), (pt, vt, xt, yt) = draw(size)
     slope_of = torch.func.grad(loss_torch, argnums=1)
     return Problem(
         [
@@ -133,9 +130,9 @@ def mixed_problem(quick: bool) -> Problem:
     )
 
 
-def squared_problem(quick: bool) -> Problem:
+def squared_problem(size: Sizes) -> Problem:
     """The squared gradient norm and its gradient against double backward and forward over reverse."""
-    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    (p, _, x, y), (pt, _, xt, yt) = draw(size)
     slope_of = torch.func.grad(loss_torch)
 
     def forward_over_reverse() -> Any:
@@ -158,9 +155,9 @@ def penalty(params: Any, x: Any) -> Any:
     return gradient.gradient_penalty(lambda params, x: mlp_jax(params, x)[0], params, x)
 
 
-def penalty_problem(quick: bool) -> Problem:
+def penalty_problem(size: Sizes) -> Problem:
     """The parameter gradient of the WGAN-GP penalty against the batched torch idiom and ``torch.func``."""
-    (p, _, x, y), (pt, _, xt, _) = draw(quick)
+    (p, _, x, y), (pt, _, xt, _) = draw(size)
     leaf, points = tracked(pt), xt.clone().requires_grad_()
 
     def idiom() -> Any:
@@ -181,9 +178,9 @@ def penalty_problem(quick: bool) -> Problem:
     )
 
 
-def jacobian_problem(quick: bool) -> Problem:
+def jacobian_problem(size: Sizes) -> Problem:
     """The Jacobian of a batch of outputs by the parameters against ``torch.func.jacrev``."""
-    (p, _, x, y), (pt, _, xt, _) = draw(quick, ((32, 64, 64, 4), 16), ((8, 16, 2), 4))
+    (p, _, x, y), (pt, _, xt, _) = draw(size)
     return Problem(
         [
             ours(functools.partial(gradient.jacobian, mlp_jax), p, x),
@@ -193,9 +190,9 @@ def jacobian_problem(quick: bool) -> Problem:
     )
 
 
-def clipping_problem(quick: bool) -> Problem:
+def clipping_problem(size: Sizes) -> Problem:
     """Clipping a tree of gradients by its norm against optax and torch's fused lists of tensors."""
-    (t, *_), (tt, *_) = draw(quick, ((784, 2048, 2048, 2048, 10), 1))
+    (t, *_), (tt, *_) = draw(size)
     rival = jax.jit(lambda tree: optax.clip_by_global_norm(1.0).update(tree, optax.EmptyState())[0])
     leaves, structure = pytree.tree_flatten(tt)
 
@@ -208,13 +205,15 @@ def clipping_problem(quick: bool) -> Problem:
             ours(lambda tree: gradient.clip_by_global_norm(tree, 1.0)[0], t),
             Contender("optax", "jax", lambda: rival(t), Program(rival, (t,))),
             in_torch("torch.foreach", fused),
-        ]
+        ],
+        # torch and we divide by the norm and 1e-6, optax by the norm
+        agreement=1e-6,
     )
 
 
-def step_problem(quick: bool) -> Problem:
+def step_problem(size: Sizes) -> Problem:
     """One descent step to a new tree against torch's, out of place too."""
-    (p, _, x, y), (pt, _, xt, yt) = draw(quick)
+    (p, _, x, y), (pt, _, xt, yt) = draw(size)
     leaf = tracked(pt)
 
     def step() -> Any:
@@ -230,16 +229,34 @@ def step_problem(quick: bool) -> Problem:
     )
 
 
-MLP = "MLP 784-512-512-10, batch 256"
+MLP, SMALL = {"mlp": (784, 512, 512, 10), "batch": 256}, {"mlp": (64, 128, 10), "batch": 32}
+
+
+def row(name: str, build: Callable[[Sizes], Problem], template: str = "MLP {mlp}, batch {batch}") -> Row:
+    """Return a row on the network of the family."""
+    return Row(name, template, build, MLP, SMALL)
+
 
 ROWS = [
-    Row("parameter_gradient", MLP, parameter_problem),
-    Row("named_gradients", MLP, named_problem),
-    Row("input_gradient", MLP, input_problem),
-    Row("mixed_product", MLP, mixed_problem),
-    Row("squared_norm_gradient", MLP, squared_problem),
-    Row("gradient_penalty", f"its parameter gradient, {MLP}", penalty_problem),
-    Row("jacobian", "MLP 32-64-64-4, batch 16", jacobian_problem),
-    Row("clip_by_global_norm", "10 million numbers", clipping_problem),
-    Row("descent_step", MLP, step_problem),
+    row("parameter_gradient", parameter_problem),
+    row("named_gradients", named_problem),
+    row("input_gradient", input_problem),
+    row("mixed_product", mixed_problem),
+    row("squared_norm_gradient", squared_problem),
+    row("gradient_penalty", penalty_problem, "its parameter gradient, MLP {mlp}, batch {batch}"),
+    Row(
+        "jacobian",
+        "MLP {mlp}, batch {batch}",
+        jacobian_problem,
+        {"mlp": (32, 64, 64, 4), "batch": 16},
+        {"mlp": (8, 16, 2), "batch": 4},
+    ),
+    Row(
+        "clip_by_global_norm",
+        "the weights of an MLP {mlp}",
+        clipping_problem,
+        {"mlp": (784, 2048, 2048, 2048, 10), "batch": 1},
+        {"mlp": (64, 128, 10)},
+    ),
+    row("descent_step", step_problem),
 ]

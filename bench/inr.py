@@ -6,15 +6,15 @@ import numpy as np
 
 import torch_ref.inr
 from bench import _inr_derivatives, _inr_networks, _inr_targets
-from bench._row import Contender, Problem, Program, Row
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import inr
-from jaxgrad.verify._bridge import to_jax, to_torch
 
 
-def psnr_problem(quick: bool) -> Problem:
+def psnr_problem(size: Sizes) -> Problem:
     """A picture against another once an affine map of each channel is removed."""
-    pair = np.random.default_rng(0).uniform(size=(2, 32, 32, 3) if quick else (2, 512, 512, 3))
-    (a, b), (at, bt) = to_jax(tuple(pair), np.float32), to_torch(tuple(pair), np.float32)
+    pair = np.random.default_rng(0).uniform(size=(2, size.side, size.side, 3))
+    (a, b), (at, bt) = to_jax(tuple(pair), size.dtype), to_torch(tuple(pair), size.dtype)
     run = functools.partial(inr.psnr, align="affine")
     return Problem(
         [
@@ -27,6 +27,6 @@ def psnr_problem(quick: bool) -> Problem:
 ROWS = [
     *_inr_derivatives.ROWS,
     *_inr_targets.ROWS,
-    Row("psnr", "512 x 512 x 3, affine", psnr_problem),
+    Row("psnr", "{side} x {side} x 3, affine", psnr_problem, {"side": 512}, {"side": 32}),
     *_inr_networks.ROWS,
 ]

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,13 @@ import optax
 import torch
 
 import torch_ref.meta
+from bench._inputs import to_jax
 from bench._meta_bilevel import bilevel_problem, evolution_problem, implicit_problem
 from bench._meta_rivals import RIVALS, of_rival, of_torch_compile
-from bench._meta_tasks import RATE, SGD_TORCH, descend_torch, loss, loss_torch, ours, setting
+from bench._meta_tasks import FEW, RATE, SGD_TORCH, SMALL, TASKS, descend_torch, loss, loss_torch, ours, setting
 from bench._meta_training import data_weights_problem, smoothness_problem
-from bench._row import Contender, Problem, Program, Row
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import meta
-from jaxgrad.verify._bridge import to_jax
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 
 
@@ -63,12 +63,12 @@ def batched(params: Any, support: Any, query: Any, num_steps: int, first_order: 
     return jax.tree.unflatten(structure, gradients)
 
 
-def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
+def meta_problem(name: str) -> Callable[[Sizes], Problem]:
     """Return the build of a row: a meta-gradient after some inner steps."""
     first_order = name.startswith("first_order")
 
-    def build(quick: bool) -> Problem:
-        inputs, theirs, gradient = setting(quick)
+    def build(size: Sizes) -> Problem:
+        (inputs, theirs, gradient), num_steps = setting(size), size.steps
         twin = functools.partial(getattr(torch_ref.meta, name), loss_torch, optimizer=SGD_TORCH, num_steps=num_steps)
         by_func = mapped(num_steps, first_order)
         return Problem(
@@ -78,7 +78,7 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
                 Contender("torch.func vmap", "torch", lambda: by_func(*theirs)),
                 Contender("torch bmm", "torch", lambda: batched(*theirs, num_steps, first_order)),
                 *([] if first_order else rivals(theirs, num_steps)),
-                *([] if first_order or quick else [of_torch_compile(*theirs, rate=RATE, num_steps=num_steps)]),
+                *([] if first_order else [of_torch_compile(*theirs, rate=RATE, num_steps=num_steps)]),
             ],
             gradient=gradient,
         )
@@ -86,18 +86,18 @@ def meta_problem(name: str, num_steps: int) -> Callable[[bool], Problem]:
     return build
 
 
-def rates_problem(quick: bool) -> Problem:
-    """Five inner steps, with a learning rate of every entry that is differentiated too."""
-    (params, *data), (params_torch, *data_torch), gradient = setting(quick)
+def rates_problem(size: Sizes) -> Problem:
+    """Inner steps, with a learning rate of every entry that is differentiated too."""
+    (params, *data), (params_torch, *data_torch), gradient = setting(size)
     rates, rates_torch = (jax.tree.map(lambda leaf: 0 * leaf + RATE, tree) for tree in (params, params_torch))
     args, args_torch = (params, rates, *data), (params_torch, rates_torch, *data_torch)
-    call = functools.partial(meta.meta_sgd_gradient, loss, num_steps=5)
-    twin = functools.partial(torch_ref.meta.meta_sgd_gradient, loss_torch, num_steps=5)
+    call = functools.partial(meta.meta_sgd_gradient, loss, num_steps=size.steps)
+    twin = functools.partial(torch_ref.meta.meta_sgd_gradient, loss_torch, num_steps=size.steps)
 
     def meta_loss(params: Any, rates: Any, support: Any, query: Any) -> Any:
         def after(support: Any, query: Any) -> Any:
             fast = params
-            for _ in range(5):
+            for _ in range(size.steps):
                 slope = torch.func.grad(loss_torch)(fast, *support)
                 fast = jax.tree.map(lambda w, a, g: w - a * g, fast, rates, slope)
             return loss_torch(fast, *query)
@@ -115,18 +115,18 @@ def rates_problem(quick: bool) -> Problem:
     )
 
 
-def reptile_problem(quick: bool) -> Problem:
-    """Five inner steps on every task, and the mean of where they lead."""
-    (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
-    twin = functools.partial(torch_ref.meta.reptile_gradient, loss_torch, optimizer=SGD_TORCH, num_steps=5)
-    ends = torch.func.vmap(lambda params, x, y: descend_torch(params, x, y, 5), in_dims=(None, 0, 0))
+def reptile_problem(size: Sizes) -> Problem:
+    """Inner steps on every task, and the mean of where they lead."""
+    (params, support, _), (params_torch, support_torch, _), gradient = setting(size)
+    twin = functools.partial(torch_ref.meta.reptile_gradient, loss_torch, optimizer=SGD_TORCH, num_steps=size.steps)
+    ends = torch.func.vmap(lambda params, x, y: descend_torch(params, x, y, size.steps), in_dims=(None, 0, 0))
 
     def by_func() -> Any:
         return jax.tree.map(lambda w, end: w - end.mean(0), params_torch, ends(params_torch, *support_torch))
 
     return Problem(
         [
-            ours(meta.reptile_gradient, (params, support), num_steps=5),
+            ours(meta.reptile_gradient, (params, support), num_steps=size.steps),
             Contender("torch_ref", "torch", lambda: twin(params_torch, support_torch)),
             Contender("torch.func vmap", "torch", by_func),
         ],
@@ -140,18 +140,10 @@ def rivals(inputs: tuple[Any, ...], num_steps: int) -> list[Contender]:
     return [Contender(name, "torch", run) for name, run in runs.items() if run is not None]
 
 
-class Deep(NamedTuple):
-    """A deep network on one task, where what the steps keep is what counts."""
+DEEP = {"width": 256, "depth": 8, "batch": 1024, "steps": 16}
+LONG = {"width": 64, "depth": 4, "batch": 256, "steps": 100}
+"""Deep networks on one task, where what the steps keep is what counts."""
 
-    width: int
-    depth: int
-    batch: int
-    num_steps: int
-    optimizer: Any
-
-
-DEEP = Deep(256, 8, 1024, 16, optax.sgd(0.1))
-LONG = Deep(64, 4, 256, 100, optax.adam(1e-3))
 MODES = ("mixed-mode", "nested", "checkpoint", "unrolled")
 
 
@@ -160,16 +152,16 @@ def deep_loss(params: Any, x: Any, y: Any) -> Any:
     return jnp.mean((mlp_jax(params, x, jnp.tanh) - y) ** 2)
 
 
-def memory_problem(deep: Deep) -> Callable[[bool], Problem]:
+def memory_problem(optimizer: Any) -> Callable[[Sizes], Problem]:
     """Return the build of a row: one meta-gradient, with each choice of what is kept of the inner steps."""
 
-    def build(quick: bool) -> Problem:
-        width, batch = (16, 32) if quick else (deep.width, deep.batch)
+    def build(size: Sizes) -> Problem:
+        width, batch = size.width, size.batch
         rng = np.random.default_rng(0)
         points = rng.normal(size=(2, 1, batch, width))
-        params, points = to_jax((mlp_params((width,) * (deep.depth + 1), 0), points), np.float32)
+        params, points = to_jax((mlp_params((width,) * (size.depth + 1), 0), points), size.dtype)
         data = (points[0], points[0][:, ::-1]), (points[1], points[1][:, ::-1])
-        options: Any = {"optimizer": deep.optimizer, "num_steps": deep.num_steps}
+        options: Any = {"optimizer": optimizer, "num_steps": size.steps}
 
         def contender(memory: str) -> Contender:
             call = functools.partial(meta.maml_gradient, deep_loss, memory=memory, **options)
@@ -182,25 +174,25 @@ def memory_problem(deep: Deep) -> Callable[[bool], Problem]:
     return build
 
 
-def adapt_problem(quick: bool) -> Problem:
-    """Ten inner steps on one task."""
-    (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
+def adapt_problem(size: Sizes) -> Problem:
+    """Inner steps on one task."""
+    (params, support, _), (params_torch, support_torch, _), gradient = setting(size)
     task, task_torch = ([leaf[0] for leaf in data] for data in (support, support_torch))
-    twin = functools.partial(torch_ref.meta.adapt, loss_torch, optimizer=SGD_TORCH, num_steps=10)
+    twin = functools.partial(torch_ref.meta.adapt, loss_torch, optimizer=SGD_TORCH, num_steps=size.steps)
     return Problem(
         [
-            ours(meta.adapt, (params, tuple(task)), num_steps=10),
+            ours(meta.adapt, (params, tuple(task)), num_steps=size.steps),
             Contender("torch_ref", "torch", lambda: twin(params_torch, tuple(task_torch))),
-            Contender("torch.func", "torch", lambda: descend_torch(params_torch, *task_torch, 10)),
+            Contender("torch.func", "torch", lambda: descend_torch(params_torch, *task_torch, size.steps)),
         ],
         gradient=gradient,
     )
 
 
-def truncated_problem(quick: bool) -> Problem:
-    """Through the last of five steps."""
-    inputs, theirs, gradient = setting(quick)
-    options: Any = {"num_steps": 5, "window": 1}
+def truncated_problem(size: Sizes) -> Problem:
+    """Through the last of the steps."""
+    inputs, theirs, gradient = setting(size)
+    options: Any = {"num_steps": size.steps, "window": 1}
     twin = functools.partial(torch_ref.meta.truncated_gradient, loss_torch, optimizer=SGD_TORCH, **options)
     return Problem(
         [ours(meta.truncated_gradient, inputs, **options), Contender("torch_ref", "torch", lambda: twin(*theirs))],
@@ -208,9 +200,9 @@ def truncated_problem(quick: bool) -> Problem:
     )
 
 
-def step_problem(quick: bool) -> Problem:
+def step_problem(size: Sizes) -> Problem:
     """Through one step on one task."""
-    (params, support, _), (params_torch, support_torch, _), gradient = setting(quick)
+    (params, support, _), (params_torch, support_torch, _), gradient = setting(size)
     data, data_torch = (tuple(leaf[0] for leaf in data) for data in (support, support_torch))
 
     def after_a_step(params: Any) -> Any:
@@ -227,23 +219,57 @@ def step_problem(quick: bool) -> Problem:
     )
 
 
+SOME, ONE = "sinusoid {mlp}, {tasks} tasks", "sinusoid {mlp}, 1 of {tasks} tasks"
+
+
+def row(name: str, build: Callable[[Sizes], Problem], template: str, **more: Any) -> Row:
+    """Return a row of sinusoid regression."""
+    return Row(name, template, build, {**TASKS, **more}, SMALL)
+
+
+def deep(optimizer: Any, name: str, full: dict[str, int]) -> Row:
+    """Return a row of the choices of what is kept."""
+    template = "MLP {width} wide, {depth} layers, batch {batch}, {steps} steps of " + name
+    return Row("maml_gradient by memory", template, memory_problem(optimizer), full, {"width": 16, "batch": 32})
+
+
+WEIGHTED = "MLP {mlp}, {examples} examples, {steps} steps of {batch}"
+TRAINING = {"mlp": (64, 16, 10), "examples": 1000, "steps": 100, "batch": 50}
+SHORT = {"examples": 50, "steps": 20, "batch": 5}
+DECAYS = f"{ONE}, {{steps}} steps, a decay a layer"
+
 ROWS = [
-    Row("maml_gradient", "sinusoid, 25 tasks, 1 step", meta_problem("maml_gradient", 1)),
-    Row("maml_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("maml_gradient", 5)),
-    Row("maml_gradient", "sinusoid, 25 tasks, 20 steps", meta_problem("maml_gradient", 20)),
-    Row("maml_gradient by memory", "MLP 256 wide, 8 layers, batch 1024, 16 steps of SGD", memory_problem(DEEP)),
-    Row("maml_gradient by memory", "MLP 64 wide, 4 layers, batch 256, 100 steps of Adam", memory_problem(LONG)),
-    Row("first_order_gradient", "sinusoid, 25 tasks, 5 steps", meta_problem("first_order_gradient", 5)),
-    Row("implicit_gradient", "sinusoid, 16 wide, 25 tasks, 5 steps", implicit_problem),
-    Row("hypergradient: implicit", "sinusoid, 16 wide, 1 task, 10 steps, 2 decays", bilevel_problem("implicit")),
-    Row("hypergradient: unrolled", "sinusoid, 16 wide, 1 task, 10 steps, 2 decays", bilevel_problem("unrolled")),
-    Row("meta_sgd_gradient", "sinusoid, 25 tasks, 5 steps", rates_problem),
-    Row("reptile_gradient", "sinusoid, 25 tasks, 5 steps", reptile_problem),
-    Row("adapt", "sinusoid, 1 task, 10 steps", adapt_problem),
-    Row("truncated_gradient", "sinusoid, 25 tasks, the last of 5 steps", truncated_problem),
-    Row("evolution_gradient", "sinusoid, 1 task, a window of 10 steps, 8 pairs", evolution_problem),
-    Row("step_gradient", "sinusoid, 1 task", step_problem),
-    Row("data_weights_gradient", "MLP 64-16-10, 1000 examples, 100 steps of 50, nested", data_weights_problem(100)),
-    Row("data_weights_gradient", "MLP 64-16-10, 1000 examples, 1000 steps of 50, nested", data_weights_problem(1000)),
-    Row("smoothness", "MLP 64-16-10, 50 examples, 50 steps of 5", smoothness_problem),
+    *(
+        row("maml_gradient", meta_problem("maml_gradient"), f"{SOME}, {{steps}} steps", steps=steps)
+        for steps in (1, 5, 20)
+    ),
+    deep(optax.sgd(0.1), "SGD", DEEP),
+    deep(optax.adam(1e-3), "Adam", LONG),
+    row("first_order_gradient", meta_problem("first_order_gradient"), f"{SOME}, {{steps}} steps", steps=5),
+    row("implicit_gradient", implicit_problem, f"{SOME}, {{steps}} steps", **FEW, steps=5),
+    row("hypergradient: implicit", bilevel_problem("implicit"), DECAYS, **FEW, steps=10),
+    row("hypergradient: unrolled", bilevel_problem("unrolled"), DECAYS, **FEW, steps=10),
+    row("meta_sgd_gradient", rates_problem, f"{SOME}, {{steps}} steps", steps=5),
+    row("reptile_gradient", reptile_problem, f"{SOME}, {{steps}} steps", steps=5),
+    row("adapt", adapt_problem, f"{ONE}, {{steps}} steps", steps=10),
+    row("truncated_gradient", truncated_problem, f"{SOME}, the last of {{steps}} steps", steps=5),
+    row(
+        "evolution_gradient",
+        evolution_problem,
+        f"{ONE}, a window of {{steps}} steps, {{pairs}} pairs",
+        steps=10,
+        pairs=8,
+    ),
+    row("step_gradient", step_problem, ONE),
+    *(
+        Row("data_weights_gradient", f"{WEIGHTED}, nested", data_weights_problem, {**TRAINING, "steps": steps}, SHORT)
+        for steps in (100, 1000)
+    ),
+    Row(
+        "smoothness",
+        WEIGHTED,
+        smoothness_problem,
+        {"mlp": (64, 16, 10), "examples": 50, "steps": 50, "batch": 5},
+        {"steps": 10},
+    ),
 ]

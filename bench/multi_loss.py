@@ -1,6 +1,7 @@
 """Rows of the family ``multi_loss``."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,8 +12,8 @@ import torch
 
 import torch_ref.multi_loss
 from bench import _multi_loss_engine, _multi_loss_rules, _multi_loss_scalarizers, _torchjd
-from bench._multi_loss_setting import AGREEMENT, TRUNK, jax_contender, losses, losses_torch, setting
-from bench._row import Contender, Problem, Row
+from bench._multi_loss_setting import FULL, SMALL, TRUNK, jax_contender, losses, losses_torch, setting
+from bench._row import Contender, Problem, Row, Sizes
 from jaxgrad import multi_loss
 
 
@@ -37,9 +38,9 @@ def batched_torch(params: Any, x: Any) -> Any:
     return jax.tree.unflatten(structure, rows)
 
 
-def gradients_problem(count: int, quick: bool) -> Problem:
+def gradients_problem(size: Sizes) -> Problem:
     """K rows against torch's retained and batched backwards, and what JAX users write."""
-    s = setting(count, quick)
+    s, count = setting(size), size.heads
     separate = [jax.jit(jax.grad(functools.partial(one_loss, k))) for k in range(count)]
 
     def one_by_one() -> Any:
@@ -60,13 +61,12 @@ def gradients_problem(count: int, quick: bool) -> Problem:
             *_torchjd.rows(losses_torch, s.params_torch, s.x_torch),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def updates_problem(name: str, quick: bool) -> Problem:
+def updates_problem(name: str, size: Sizes) -> Problem:
     """Two losses, Adam, against the torch form; both make states of their own for each leaf."""
-    s, adam = setting(2, quick), optax.adam(1e-3)
+    s, adam = setting(size), optax.adam(1e-3)
     adam_torch = functools.partial(torch.optim.Adam, lr=1e-3)
     ours, theirs = getattr(multi_loss, name), getattr(torch_ref.multi_loss, name)
     states = multi_loss.init_states(adam, s.params)
@@ -88,13 +88,12 @@ def updates_problem(name: str, quick: bool) -> Problem:
             ),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def states_problem(quick: bool) -> Problem:
+def states_problem(size: Sizes) -> Problem:
     """A state for each leaf, against optax leaf by leaf."""
-    s, adam = setting(2, quick), optax.adam(1e-3)
+    s, adam = setting(size), optax.adam(1e-3)
     leaf_by_leaf = jax.jit(lambda params: jax.tree.map(adam.init, params))
     return Problem(
         [
@@ -105,13 +104,19 @@ def states_problem(quick: bool) -> Problem:
     )
 
 
+def row(name: str, build: Callable[[Sizes], Problem], heads: int, what: str = "") -> Row:
+    """Return a row on the networks of the family."""
+    return Row(name, f"{{heads}} heads, {what}{TRUNK}", build, {**FULL, "heads": heads}, SMALL)
+
+
 ROWS = [
-    Row("gradients", f"2 heads, {TRUNK}", functools.partial(gradients_problem, 2)),
-    Row("gradients", f"8 heads, {TRUNK}", functools.partial(gradients_problem, 8)),
-    Row("simultaneous_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "simultaneous_updates")),
-    Row("sequential_updates", f"2 heads, Adam, {TRUNK}", functools.partial(updates_problem, "sequential_updates")),
+    *(row("gradients", gradients_problem, heads) for heads in (2, 8)),
+    *(
+        row(name, functools.partial(updates_problem, name), 2, "Adam, ")
+        for name in ("simultaneous_updates", "sequential_updates")
+    ),
     *_multi_loss_engine.ROWS,
-    Row("init_states", f"Adam, 2 heads, {TRUNK}", states_problem),
+    row("init_states", states_problem, 2, "Adam, "),
     *_multi_loss_rules.ROWS,
     *_multi_loss_scalarizers.ROWS,
 ]

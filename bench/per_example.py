@@ -12,10 +12,10 @@ import torch
 import torch_ref.per_example
 from bench import _opacus
 from bench import _per_example_models as models
+from bench._inputs import to_jax, to_torch
 from bench._per_example_models import Network
-from bench._row import Contender, Problem, Program, Row
+from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import per_example
-from jaxgrad.verify._bridge import to_jax, to_torch
 
 CLIP_NORM = 1.0
 
@@ -85,31 +85,30 @@ def clipping_contenders(network: Network, dtype: Any) -> list[Contender]:
     return contenders
 
 
-def clipped_sum_problem(build: Callable[..., Network], large: Any, small: Any, heavy: bool, quick: bool) -> Problem:
+def clipped_sum_problem(build: Callable[..., Network], size: Sizes) -> Problem:
     """Clipped sum against ``vmap(grad)`` of both frameworks, and one plain gradient."""
-    network = build(*(small if quick else large))
-    params, batch = to_jax((network.params, network.batch), np.float32)
+    network = build(**size.values)
+    params, batch = to_jax((network.params, network.batch), size.dtype)
     gradient = plain_gradient(network)
     return Problem(
-        clipping_contenders(network, np.float32),
+        clipping_contenders(network, size.dtype),
         gradient=Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch))),
-        agreement=1e-4 if heavy else 1e-6,
-        in_float64=None if heavy else functools.partial(clipping_contenders, network, np.float64),
     )
 
 
-def small_network() -> Network:
+def small_network(size: Sizes) -> Network:
     """The network of the rows that have a naive reference."""
-    return models.mlp((64, 128, 10), 32)
+    return models.mlp(size.sizes, size.batch)
 
 
-def small_problem(name: str, options: Any, reference: Any, rival: Any, quick: bool) -> Problem:
+def small_problem(name: str, options: Any, reference: Any, rival: Any, size: Sizes) -> Problem:
     """One function of the family on a dense network against its reference and the plain form with ``vmap(grad)``."""
-    del quick
-    network = small_network()
+    network, options = small_network(size), dict(options)
+    if "weights" in options:
+        options["weights"] = to_jax(WEIGHTS, size.dtype)
     (params, batch), (pt, bt) = (
-        to_jax((network.params, network.batch), np.float32),
-        to_torch((network.params, network.batch), np.float32),
+        to_jax((network.params, network.batch), size.dtype),
+        to_torch((network.params, network.batch), size.dtype),
     )
     ours = functools.partial(getattr(per_example, name), network.loss, **options)
     plain = jax.jit(functools.partial(rival, network.loss))
@@ -156,16 +155,16 @@ def noise_scale_of_rows(loss: Any, params: Any, *batch: Any) -> Any:
     return trace / signal, trace, signal
 
 
-def values_problem(quick: bool) -> Problem:
+def values_problem(size: Sizes) -> Problem:
     """The losses of all examples."""
     rival = lambda loss, params, *batch: mapped(loss, batch)(params, *batch)  # noqa: E731
-    return small_problem("values", {}, torch_ref.per_example.values, rival, quick)
+    return small_problem("values", {}, torch_ref.per_example.values, rival, size)
 
 
-def random_projection_problem(quick: bool) -> Problem:
+def random_projection_problem(size: Sizes) -> Problem:
     """Random projections against directions drawn alike and multiplied with the rows."""
-    network, key, dim = small_network(), jax.random.key(0), 16 if quick else 128
-    params, batch = to_jax((network.params, network.batch), np.float32)
+    network, key, dim = small_network(size), jax.random.key(0), size.dim
+    params, batch = to_jax((network.params, network.batch), size.dtype)
     ours = functools.partial(per_example.random_projection, network.loss, key=key, dim=dim)
     gradient = plain_gradient(network)
 
@@ -185,14 +184,13 @@ def random_projection_problem(quick: bool) -> Problem:
     )
 
 
-def fisher_problem(quick: bool) -> Problem:
+def fisher_problem(size: Sizes) -> Problem:
     """The empirical Fisher matrix times a vector, and its formation, on a network of a few hundred weights."""
-    del quick
-    network = models.mlp((16, 16, 4), 32)
+    network = small_network(size)
     trees = (network.params, network.batch)
-    (params, batch), (pt, bt) = to_jax(trees, np.float32), to_torch(trees, np.float32)
+    (params, batch), (pt, bt) = to_jax(trees, size.dtype), to_torch(trees, size.dtype)
     dense, gradient = functools.partial(per_example.empirical_fisher, network.loss), plain_gradient(network)
-    rival = jax.jit(lambda p, *b: flat(network.loss, p, *b).T @ flat(network.loss, p, *b) / 32)
+    rival = jax.jit(lambda p, *b: flat(network.loss, p, *b).T @ flat(network.loss, p, *b) / size.batch)
     return Problem(
         [
             Contender("jaxgrad", "jax", lambda: jnp.trace(dense(params, *batch)), Program(dense, (params, *batch))),
@@ -209,38 +207,79 @@ def fisher_problem(quick: bool) -> Problem:
     )
 
 
-def clipped(sizes: str, build: Callable[..., Network], large: Any, small: Any, *, heavy: bool = False) -> Row:
-    """A row of the table of clipped sums; a heavy one agrees in float32, where its rivals fit into memory."""
-    return Row("clipped_sum", sizes, functools.partial(clipped_sum_problem, build, large, small, heavy))
+def clipped(template: str, build: Callable[..., Network], full: Any, small: Any, *, heavy: bool = False) -> Row:
+    """A row of the table of clipped sums; the rivals of a heavy one fit into memory in float32 alone."""
+    return Row("clipped_sum", template, functools.partial(clipped_sum_problem, build), full, small, heavy)
+
+
+DENSE, SMALL = "MLP {sizes}, batch {batch}", {"sizes": (64, 128, 10), "batch": 32}
 
 
 def row(name: str, reference: Any, rival: Any, **options: Any) -> Row:
     """A row on the small dense network."""
-    return Row(name, "MLP 64-128-10, batch 32", functools.partial(small_problem, name, options, reference, rival))
+    return Row(name, DENSE, functools.partial(small_problem, name, options, reference, rival), SMALL)
 
 
-WEIGHTS = np.linspace(-1, 1, 32, dtype=np.float32)
+WEIGHTS = np.linspace(-1, 1, SMALL["batch"])
 T = torch_ref.per_example
 ROWS = [
-    clipped("MLP 784-512-512-10, batch 256", models.mlp, ((784, 512, 512, 10), 256), ((64, 128, 10), 32)),
-    clipped("MLP 5120-2560-1280, batch 32", models.mlp, ((5120, 2560, 1280), 32), ((128, 64, 32), 16), heavy=True),
-    clipped("CNN 28x28, 2 conv + 2 dense, batch 256", models.cnn, (28, (16, 32), 128, 256), (8, (4, 8), 16, 16)),
-    clipped("transformer 2 x 128, T 64, batch 64", models.transformer, (2, 128, 64, 64), (1, 16, 8, 16)),
-    clipped("tied language model, batch 32", models.language_model, (1024, 128, 32, 32), (64, 16, 8, 8)),
-    clipped("LSTM over 32 steps, batch 64", models.lstm, (128, 32, 64), (16, 8, 8)),
-    clipped("nn.scan stack of 6, batch 256", models.stack, (6, 256, 256), (3, 32, 16)),
-    Row("values", "MLP 64-128-10, batch 32", values_problem),
+    clipped(DENSE, models.mlp, {"sizes": (784, 512, 512, 10), "batch": 256}, SMALL),
+    clipped(
+        DENSE,
+        models.mlp,
+        {"sizes": (5120, 2560, 1280), "batch": 32},
+        {"sizes": (128, 64, 32), "batch": 16},
+        heavy=True,
+    ),
+    clipped(
+        "CNN {side}x{side}, {channels} channels, {hidden} dense, batch {batch}",
+        models.cnn,
+        {"side": 28, "channels": (16, 32), "hidden": 128, "batch": 256},
+        {"side": 8, "channels": (4, 8), "hidden": 16, "batch": 16},
+    ),
+    clipped(
+        "transformer {layers} x {width}, T {length}, batch {batch}",
+        models.transformer,
+        {"layers": 2, "width": 128, "length": 64, "batch": 64},
+        {"layers": 1, "width": 16, "length": 8, "batch": 16},
+    ),
+    clipped(
+        "tied language model {vocabulary} x {width}, T {length}, batch {batch}",
+        models.language_model,
+        {"vocabulary": 1024, "width": 128, "length": 32, "batch": 32},
+        {"vocabulary": 64, "width": 16, "length": 8, "batch": 8},
+    ),
+    clipped(
+        "LSTM {width} over {length} steps, batch {batch}",
+        models.lstm,
+        {"width": 128, "length": 32, "batch": 64},
+        {"width": 16, "length": 8, "batch": 8},
+    ),
+    clipped(
+        "nn.scan stack of {layers} x {width}, batch {batch}",
+        models.stack,
+        {"layers": 6, "width": 256, "batch": 256},
+        {"layers": 3, "width": 32, "batch": 16},
+    ),
+    Row("values", DENSE, values_problem, SMALL),
     row("gradients", T.gradients, stacked),
     row("norms", T.norms, lambda *a: jnp.linalg.norm(flat(*a), axis=1)),
     row(
         "weighted_sum",
-        lambda *a: T.weighted_sum(*a, weights=torch.from_numpy(WEIGHTS)),
-        lambda *a: jax.tree.map(lambda g: jnp.tensordot(WEIGHTS, g, 1), stacked(*a)),
-        weights=jnp.asarray(WEIGHTS),
+        lambda *a: T.weighted_sum(*a, weights=to_torch(WEIGHTS, a[1]["layer0"]["bias"].detach().cpu().numpy().dtype)),
+        # a copy: JAX keeps the float32 that it once made of an array of NumPy's, whatever the precision is later
+        lambda *a: jax.tree.map(lambda g: jnp.tensordot(WEIGHTS.copy(), g, 1), stacked(*a)),
+        weights=WEIGHTS,
     ),
     row("gram", T.gram, lambda *a: flat(*a) @ flat(*a).T),
     row("moments", T.moments, moments_of_rows),
     row("noise_scale", T.noise_scale, noise_scale_of_rows),
-    Row("random_projection", "MLP 64-128-10, batch 32", random_projection_problem),
-    Row("empirical_fisher", "MLP 16-16-4, batch 32", fisher_problem),
+    Row(
+        "random_projection",
+        f"{DENSE}, {{dim}} directions",
+        random_projection_problem,
+        SMALL | {"dim": 128},
+        {"dim": 16},
+    ),
+    Row("empirical_fisher", DENSE, fisher_problem, {"sizes": (16, 16, 4), "batch": 32}),
 ]

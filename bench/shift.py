@@ -10,18 +10,18 @@ import torch
 
 import torch_ref.shift
 from bench import _shift_noise, _shift_sam
-from bench._row import Contender, Problem, Program, Row
-from bench._shift_problem import AGREEMENT, InPlace, loss, loss_torch, ours, setting
+from bench._inputs import to_jax, to_torch
+from bench._row import Contender, Problem, Program, Row, Sizes
+from bench._shift_problem import MLP, SMALL, InPlace, loss, loss_torch, ours, setting
 from jaxgrad import shift
-from jaxgrad.verify._bridge import to_jax, to_torch
 from jaxgrad.verify.cases.families._networks import mlp_params
 
 
-def gradient_problem(quick: bool) -> Problem:
+def gradient_problem(size: Sizes) -> Problem:
     """A given shift, against torch in place and torch.func."""
-    s = setting(quick)
-    moves = mlp_params(s.sizes, 1)
-    a, at = to_jax(moves, np.float32), to_torch(moves, np.float32)
+    s = setting(size)
+    moves = mlp_params(size.mlp, 1)
+    a, at = to_jax(moves, size.dtype), to_torch(moves, size.dtype)
     place, flat = InPlace(s.params_torch, s.data_torch), jax.tree.leaves(at)
 
     def functional() -> Any:
@@ -38,23 +38,24 @@ def gradient_problem(quick: bool) -> Problem:
             ),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def expected_problem(quick: bool, count: int = 8) -> Problem:
+def expected_problem(size: Sizes) -> Problem:
     """The mean over several shifts, against torch in place and JAX's ``vmap``."""
-    s = setting(quick)
-    moves = jax.tree.map(lambda *leaves: 0.01 * np.stack(leaves), *[mlp_params(s.sizes, 1 + k) for k in range(count)])
-    a, at = to_jax(moves, np.float32), to_torch(moves, np.float32)
+    s = setting(size)
+    moves = jax.tree.map(
+        lambda *leaves: 0.01 * np.stack(leaves), *[mlp_params(size.mlp, 1 + k) for k in range(size.shifts)]
+    )
+    a, at = to_jax(moves, size.dtype), to_torch(moves, size.dtype)
     place = InPlace(s.params_torch, s.data_torch)
-    rows = [[leaf[k] for leaf in jax.tree.leaves(at)] for k in range(count)]
+    rows = [[leaf[k] for leaf in jax.tree.leaves(at)] for k in range(size.shifts)]
 
     def in_place() -> Any:
         total = list(place.at(rows[0]))
         for row in rows[1:]:
             torch._foreach_add_(total, place.at(row))
-        return place.tree(torch._foreach_div(total, count))
+        return place.tree(torch._foreach_div(total, size.shifts))
 
     @jax.jit
     def vmapped(params: Any, shifts: Any, x: Any, y: Any) -> Any:
@@ -80,20 +81,21 @@ def expected_problem(quick: bool, count: int = 8) -> Problem:
             ),
         ],
         gradient=s.gradient,
-        agreement=AGREEMENT,
     )
 
 
-def random_problem(quick: bool) -> Problem:
+def random_problem(size: Sizes) -> Problem:
     """The draws against ``jax.random.normal`` leaf by leaf with the same keys; torch's numbers are others."""
-    s = setting(quick)
-    draw = functools.partial(shift.random_shifts, key=jax.random.key(0), num_shifts=8)
+    s = setting(size)
+    draw = functools.partial(shift.random_shifts, key=jax.random.key(0), num_shifts=size.shifts)
 
     @jax.jit
     def leaf_by_leaf(params: Any) -> Any:
         leaves, structure = jax.tree.flatten(params)
         keys = jax.random.split(jax.random.key(0), len(leaves))
-        draws = [jax.random.normal(k, (8, *leaf.shape), leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+        draws = [
+            jax.random.normal(k, (size.shifts, *leaf.shape), leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)
+        ]
         return jax.tree.unflatten(structure, draws)
 
     return Problem(
@@ -105,10 +107,12 @@ def random_problem(quick: bool) -> Problem:
     )
 
 
+SHIFTS = {"shifts": 8}
+
 ROWS = [
-    Row("gradient", "MLP 784-512-512-10, batch 256", gradient_problem),
+    Row("gradient", "MLP {mlp}, batch {batch}", gradient_problem, MLP, SMALL),
     *_shift_sam.ROWS,
-    Row("expected_gradient", "MLP 784-512-512-10, batch 256, 8 shifts", expected_problem),
-    Row("random_shifts", "MLP 784-512-512-10, 8 shifts", random_problem),
+    Row("expected_gradient", "MLP {mlp}, batch {batch}, {shifts} shifts", expected_problem, MLP | SHIFTS, SMALL),
+    Row("random_shifts", "MLP {mlp}, {shifts} shifts", random_problem, MLP | SHIFTS, SMALL),
     *_shift_noise.ROWS,
 ]

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from bench import _rows
+from bench import _rows, _session
 from bench.__main__ import app
+from bench._row import Contender, Problem, Program, Row
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,10 +25,16 @@ pytestmark = pytest.mark.torch
     ("arguments", "message"),
     [
         (["fog"], "bench: unknown family fog; the families are gradient"),
-        (["curvature", "--row", "zzz"], "bench: no row contains 'zzz'"),
-        (["curvature", "--output", "no/such/dir/x.json"], "there is no directory no/such/dir"),
+        (["gradent"], "bench: unknown family gradent; did you mean gradient? The families are"),
+        (["curvature", "--row", "zzz"], "bench: no row contains 'zzz'; `python -m bench list` shows them"),
+        (["curvature", "--row", "fisher_prod_uct"], "did you mean fisher_product"),
+        (["--device", "tpu"], "bench: JAX finds no tpu on this machine (it has: cpu)"),
+        (["--device", "abacus"], "bench: --device takes cpu, gpu, tpu; got 'abacus'"),
+        (["--dtype", "int8"], "bench: --dtype takes float32, float64, bfloat16; got 'int8'"),
+        (["gradient", "--out", "/proc/none/here"], "bench: cannot write to /proc/none/here"),
         (["--rounds", "1"], "--rounds"),
         (["--unknown"], "--unknown"),
+        (["list", "nht"], "bench list: unknown family nht; did you mean nth?"),
     ],
 )
 def test_wrong_usage(arguments, message):
@@ -35,38 +44,111 @@ def test_wrong_usage(arguments, message):
     assert "Traceback" not in done.stderr
 
 
-def test_quick_row_writes_a_table_and_json(tmp_path):
-    arguments = [
-        "gradient",
-        "--row",
-        "parameter_gradient",
-        "--quick",
-        "--rounds",
-        "3",
-        "--output",
-        str(tmp_path / "r.json"),
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+def test_a_dry_run_and_the_list_name_the_sizes_that_would_run():
+    small = CliRunner().invoke(app, ["gradient", "--quick", "--dry-run"])
+    assert small.exit_code == 0
+    assert "gradient.parameter_gradient: MLP 64-128-10, batch 32\n" in small.stdout
+    full = CliRunner().invoke(app, ["list", "gradient"])
+    assert "gradient.parameter_gradient: MLP 784-512-512-10, batch 256\n" in full.stdout
+
+
+IN_A_FRESH_PROCESS = """
+import runpy
+import bench._preload
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized(), "importing the rows has started a device: it cannot be forked"
+runpy.run_module("bench", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_quick_row_writes_a_table_and_results_in_a_process_of_its_own(tmp_path):
+    arguments = ["gradient", "--row", "jacobian", "--quick", "--rounds", "3", "--no-scaling", "--out", str(tmp_path)]
+    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "torch.func" in done.stdout
-    text = (tmp_path / "r.json").read_text()
-    assert '"commit"' in text
-    assert '"ours_over_best_rival"' in text
+    record = json.loads((tmp_path / "results.json").read_text())
+    (row,) = record["rows"]
+    assert row["key"] == "gradient.jacobian: MLP 8-16-2, batch 4"
+    assert row["sizes"] == {"mlp": [8, 16, 2], "batch": 4}
+    assert row["agreement"]["float64_error"] < 1e-10
+    assert record["environment"]["flags"]["jax_default_matmul_precision"] == "highest"
+    assert record["environment"]["flags"]["torch_tf32"] is False
+    assert {"trace_s", "lower_s", "compile_s", "warm_compile_s", "flops", "bytes"} <= set(row["contenders"][0])
+    assert row["contenders"][0]["cache"] == "hit"
 
 
-def test_a_row_that_breaks_is_told_and_costs_the_others_nothing(tmp_path, monkeypatch):
-    good = _rows.rows_of("gradient")[0]
+def doubled(x):
+    return 2 * x
 
-    def breaks(quick):
-        del quick
-        message = "no such network\nand more"
-        raise TypeError(message)
 
-    broken = dataclasses.replace(good, sizes="broken", build=breaks)
-    monkeypatch.setattr(_rows, "rows_of", lambda family: [broken, good] if family == "gradient" else [])
-    done = CliRunner().invoke(app, ["gradient", "--quick", "--rounds", "3", "--output", str(tmp_path / "r.json")])
+def small_row(name, rival, **options):
+    """Return a row of two contenders that takes no time."""
+
+    def build(size):
+        x = jnp.ones(3, size.dtype)
+        ours = Contender("jaxgrad", "jax", lambda: doubled(x), Program(doubled, (x,)))
+        return Problem([ours, Contender("rival", "torch", lambda: rival(x))], **options)
+
+    return Row(name, "{count} numbers", build, {"count": 3})
+
+
+def as_torch(x):
+    return torch.full((3,), 2.0, dtype=torch.float64 if x.dtype == jnp.float64 else torch.float32)
+
+
+def breaks(x):
+    message = "no such network\nand more"
+    raise TypeError(message)
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """Let the benchmark have rows of the test's own, and no ceilings to measure."""
+
+    def given(*own):
+        monkeypatch.setattr(_rows, "rows_of", lambda family: list(own) if family == "gradient" else [])
+        top = {"flops_per_s": 1e9, "bytes_per_s": 1e9}
+        monkeypatch.setattr(_session._ceilings, "ceilings", lambda *_: top)
+
+    return given
+
+
+QUICK = ["gradient", "--quick", "--rounds", "3", "--no-scaling"]
+
+
+def test_what_breaks_is_told_and_costs_the_others_nothing(tmp_path, rows):
+    broken = dataclasses.replace(small_row("broken", as_torch), build=breaks)
+    rows(broken, small_row("wrong", lambda x: as_torch(x) + 1), small_row("lame", breaks), small_row("good", as_torch))
+    done = CliRunner().invoke(app, [*QUICK, "--out", str(tmp_path)])
     assert done.exit_code == 1
-    assert "broken: TypeError: no such network" in done.stderr
-    assert [row["sizes"] for row in json.loads((tmp_path / "r.json").read_text())["rows"]] == [good.sizes]
+    assert "gradient.broken: 3 numbers: TypeError: no such network" in done.stderr
+    assert "gradient.wrong: 3 numbers: the contenders do not agree, so their times mean nothing" in done.stderr
+    assert "rival did not run: TypeError: no such network" in done.stdout
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [row["name"] for row in record["rows"]] == ["lame", "good"]
+    assert record["rows"][0]["absent"] == {"rival": "TypeError: no such network"}
+    assert record["rows"][0]["best_rival"] is None
+    assert [one["key"] for one in record["failed"]] == ["gradient.broken: 3 numbers", "gradient.wrong: 3 numbers"]
+
+
+def test_a_contender_that_cannot_run_stays_with_its_reason(rows):
+    rows(small_row("good", as_torch, absent={"opacus": "not installed"}))
+    done = CliRunner().invoke(app, QUICK)
+    assert done.exit_code == 0
+    assert "opacus did not run: not installed" in done.stdout
+
+
+def test_a_full_disk_ends_the_run_and_the_old_result_stays(tmp_path, rows, monkeypatch):
+    (tmp_path / "results.json").write_text("old")
+    rows(small_row("good", as_torch))
+
+    def full(path, record):
+        message = f"could not write {path}: No space left on device; the old file is unchanged"
+        raise OSError(message)
+
+    monkeypatch.setattr(_session._results, "save", full)
+    done = CliRunner().invoke(app, [*QUICK, "--out", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "No space left on device; the old file is unchanged" in done.stderr
+    assert (tmp_path / "results.json").read_text() == "old"

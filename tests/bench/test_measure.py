@@ -1,12 +1,20 @@
-"""The clock's arithmetic, and that contenders which disagree are never timed."""
+"""The clock's arithmetic, when its rounds end, and what XLA says of programs."""
 
+import math
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
 
-from bench._measure import Timing, check_agreement, compiled, fastest_rival, measure, median_interval, paired_ratio
-from bench._memory import peak_growth
-from bench._row import Contender, Problem, Program
+from bench import _ceilings, _measure, _phases
+from bench._intervals import half_width, median_interval, quartiles, says, settled
+from bench._measure import Rule, Timing, first_calls, measure, paired_ratio
+from bench._memory import CAN, Peaks
+from bench._row import Contender, Program
+
+pytestmark = pytest.mark.torch
 
 
 def test_interval_holds_the_median_by_order_statistics():
@@ -16,53 +24,148 @@ def test_interval_holds_the_median_by_order_statistics():
     assert median_interval([float(i) for i in range(1, 7)]) == (3.5, 1.0, 6.0)
 
 
-def test_ratios_are_paired_by_round():
-    ours, other = Timing("a", 0, [1.0, 10.0, 2.0]), Timing("b", 0, [2.0, 20.0, 4.0])
+def test_interval_covers_the_median_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    for count in (6, 9, 20):
+        held = [
+            low <= 0 <= high for _, low, high in (median_interval(list(rng.normal(size=count))) for _ in range(2000))
+        ]
+        # a standard error is half a percent
+        assert np.mean(held) > 0.935, count
+
+
+def test_ratios_are_paired_by_round_over_the_rounds_that_both_ran():
+    ours, other = Timing("a", 0, [1.0, 10.0, 2.0, 999.0]), Timing("b", 0, [2.0, 20.0, 4.0])
     assert paired_ratio(ours, other) == (0.5, 0.5, 0.5)
 
 
-def double(x):
-    return 2 * x
+def test_a_ratio_says_something_where_its_interval_leaves_1_out():
+    assert [says(i) for i in ((0.9, 0.8, 0.99), (1.1, 1.01, 2.0), (0.9, 0.8, 1.0))] == ["faster", "slower", "nothing"]
+    assert half_width((2.0, 1.9, 2.1)) == pytest.approx(0.05)
+    assert settled((2.0, 1.97, 2.03), 0.02)
+    assert not settled((2.0, 1.9, 2.1), 0.02)
+    # three times as slow is known, however many percent
+    assert settled((4.0, 3.7, 4.3), 0.02)
+    assert quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)
 
 
-def problem(rival):
-    x = jnp.ones(3, jnp.float32)
-    return Problem(
-        [Contender("ours", "jax", lambda: double(x), Program(double, (x,))), Contender("rival", "torch", rival)],
-        gradient=Contender("unit", "jax", lambda: x),
+class Clock:
+    """Seconds that the contenders themselves say."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.calls = 0.0, []
+        monkeypatch.setattr(_measure.time, "perf_counter", lambda: self.now)
+
+    def contender(self, name, *seconds):
+        def run():
+            taken = seconds[min(self.calls.count(name), len(seconds) - 1)]
+            self.calls.append(name)
+            if isinstance(taken, Exception):
+                raise taken
+            self.now += taken
+
+        return Contender(name, "jax", run)
+
+
+def timed(runners, rule):
+    timings = first_calls(runners)
+    good = [r for r in runners if not timings[r.name].broken]
+    return measure(good, timings, rule), timings
+
+
+def test_rounds_are_interleaved_and_end_for_each_contender_when_its_ratio_is_known(monkeypatch):
+    clock = Clock(monkeypatch)
+    noisy = [1.0 + 0.5 * (i % 2) for i in range(40)]
+    runners = [clock.contender("ours", 1.0), clock.contender("steady", 2.0), clock.contender("noisy", *noisy)]
+    known, timings = timed(runners, Rule(0.02, 6, 20, math.inf))
+    assert not known
+    assert [len(timings[name].samples) for name in ("ours", "steady", "noisy")] == [20, 6, 20]
+    # after two calls of each: A B C A B C
+    assert clock.calls[6:12] == ["ours", "steady", "noisy"] * 2
+    assert paired_ratio(timings["ours"], timings["steady"]) == (0.5, 0.5, 0.5)
+
+
+def test_rounds_end_when_all_ratios_are_known_and_when_the_seconds_are_spent(monkeypatch):
+    clock = Clock(monkeypatch)
+    known, timings = timed([clock.contender("ours", 1.0), clock.contender("rival", 2.0)], Rule(0.02, 6, 20, math.inf))
+    assert known
+    assert len(timings["ours"].samples) == 6
+    slow, timings = timed([clock.contender("slow", 9.0), clock.contender("rival", 9.0)], Rule(0.02, 6, 20, 30.0))
+    assert not slow
+    assert len(timings["slow"].samples) == 3
+
+
+def test_a_contender_that_raises_is_told_and_the_others_go_on(monkeypatch):
+    clock = Clock(monkeypatch)
+    spent = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes\nand more")
+    runners = [
+        clock.contender("ours", 1.0),
+        clock.contender("at once", ValueError("no such network\nand more")),
+        clock.contender("later", 1.0, 1.0, 1.0, spent),
+        clock.contender("rival", 2.0),
+    ]
+    known, timings = timed(runners, Rule(0.02, 6, 6, math.inf))
+    assert known
+    assert timings["at once"].broken == "ValueError: no such network"
+    assert timings["later"].broken == (
+        "ran out of memory (RuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes)"
     )
+    assert len(timings["rival"].samples) == 6
 
 
-def test_agreeing_contenders_are_timed():
-    timings = measure(problem(lambda: 2 * torch.ones(3)), rounds=3)
-    assert [t.name for t in timings] == ["ours", "rival", "unit"]
-    assert all(len(t.samples) == 3 and t.median > 0 for t in timings)
-    assert fastest_rival(problem(lambda: 0), timings).name == "rival"
+def test_short_calls_are_repeated_within_a_sample(monkeypatch):
+    clock = Clock(monkeypatch)
+    _, timings = timed([clock.contender("ours", 0.001), clock.contender("rival", 0.1)], Rule(0.02, 6, 6, math.inf))
+    assert clock.calls.count("ours") == 2 + 6 * 4
+    assert timings["ours"].median == pytest.approx(0.001)
 
 
-@pytest.mark.parametrize("answer", [2.001 * torch.ones(3), 2 * torch.ones(4), torch.full((3,), float("nan"))])
-def test_disagreeing_contenders_are_not(answer):
-    with pytest.raises(AssertionError, match="rival and ours differ at"):
-        measure(problem(lambda: answer), rounds=3)
-
-
-def test_agreement_reads_results_first():
-    contender = Contender("rival", "torch", lambda: None, read=lambda result: result["x"])
-    check_agreement(
-        Problem([problem(lambda: 0).contenders[0], contender]),
-        {"ours": jnp.full(3, 2.0), "rival": {"x": torch.full((3,), 2.0)}},
-    )
-
-
-def test_costs_come_from_the_compiled_program():
+def test_costs_and_phases_come_from_the_compiled_program():
     x = jnp.ones((64, 64), jnp.float32)
-    cost = compiled(Program(lambda a: a @ a, (x,)))
+    before = jax.config.jax_compilation_cache_dir
+    phases, cost = _phases.phases(Program(lambda a: a @ a, (x,)))
     assert cost.flops == pytest.approx(2 * 64**3, rel=0.05)
-    assert cost.trace_s > 0
-    assert cost.compile_s > 0
+    assert cost.bytes >= 2 * 4 * 64**2
+    assert min(phases.trace_s, phases.lower_s, phases.compile_s, phases.warm_compile_s) > 0
+    assert phases.cache == "hit"
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_a_cache_that_keeps_nothing_is_a_miss(monkeypatch):
+    monkeypatch.setattr(_phases, "SETTINGS", {"jax_persistent_cache_min_compile_time_secs": 1e9})
+    assert _phases.phases(Program(lambda a: a + 1, (jnp.ones(3),)))[0].cache == "miss"
+
+
+def test_ceilings_hold_what_a_program_reaches():
+    top = {"flops_per_s": 100.0, "bytes_per_s": 10.0}
+    assert _ceilings.position(1000.0, 10.0, 20.0, top) == {
+        "flops_per_byte": 100.0,
+        "flops_per_s": 50.0,
+        "part_of_ceiling": 0.5,
+        "bound": "product",
+    }
+    assert _ceilings.position(10.0, 10.0, 2.0, top)["bound"] == "memory"
+    assert _ceilings.position(10.0, 10.0, 2.0, top)["part_of_ceiling"] == 0.5
+    assert _ceilings.position(None, 10.0, 2.0, top) is None
+
+
+def test_ceilings_are_measured(monkeypatch):
+    monkeypatch.setattr(_ceilings, "MOST_BYTES", 2**20)
+    top = _ceilings.ceilings("float32", quick=False)
+    assert top["flops_per_s"] > 1e7
+    assert top["bytes_per_s"] > 1e6
+    assert top["product_side"] == 512
+
+
+def test_torch_results_are_waited_for_too():
+    assert _measure.wait({"a": torch.ones(2), "b": jnp.ones(2)})["a"].sum() == 2
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not CAN.exists(), reason="Linux alone tells")
 def test_peak_memory_comes_from_a_fresh_process():
-    assert peak_growth("curvature", "hvp: MLP 784-512-512-10, batch 256", "jaxgrad", True) >= 0
-    assert peak_growth("curvature", "hvp: MLP 784-512-512-10, batch 256", "no such contender", True) is None
+    asked = {"family": "gradient", "key": "gradient.jacobian: MLP 32-64-64-4, batch 16", "quick": False}
+    asked |= {"dtype": "float32", "device": "cpu", "threads": None, "contender": "jaxgrad"}
+    peaks = Peaks()
+    assert 0 <= peaks.measure(asked) < 2**30
+    assert peaks.measure({**asked, "contender": "no such contender"}) is None

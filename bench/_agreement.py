@@ -1,0 +1,135 @@
+"""Whether contenders compute the same thing, by the verifier's rule: float64 decides the definition, then rounding.
+
+Contenders that do not agree are never timed. In float64 the relative L2 error of every leaf must stay below the
+verifier's bound. At the dtype of the run, which is float32 or narrower, the error of every contender against the
+float64 answer is counted in multiples of the errors that the others make there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from bench._phases import compiled_quickly
+from bench._row import Contender, Problem
+from jaxgrad.verify.judge import allowed_multiple, compare, floor_of, multiples, to_numpy, worst
+
+__all__ = ["Agreement", "DisagreementError", "agree", "answers"]
+
+
+class DisagreementError(AssertionError):
+    """Two contenders do not compute the same thing."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What was found of contenders that agree."""
+
+    rule: str
+    """``verifier``, or ``row`` where the contenders are no two roads to one number."""
+    float64_error: float | None
+    """The largest relative error of a leaf in float64."""
+    multiple: float | None
+    """The largest error at the run's dtype, in multiples of the others' own."""
+    relative: float | None
+    """Where the row has a tolerance of its own: the largest relative error, in float64 too: where an iteration stops
+    in float32 is a matter of its rounding."""
+
+
+def answers(contenders: Sequence[Contender]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what each contender computes, as NumPy by path, and for those that raise what went wrong."""
+    found, broken = {}, {}
+    for contender in contenders:
+        try:
+            found[contender.name] = to_numpy(contender.read(contender.run()))
+        except Exception as error:  # a rival that breaks must not cost the row
+            broken[contender.name] = in_a_line(error)
+    return found, broken
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return an error's name and first line; running out of memory is said in words."""
+    lines = str(error).strip().splitlines() or [""]
+    text = f"{type(error).__name__}: {lines[0][:200]}"
+    words = "RESOURCE_EXHAUSTED", "out of memory", "not enough memory", "allocate memory"
+    spent = isinstance(error, MemoryError) or any(word in str(error) for word in words)
+    return f"ran out of memory ({text})" if spent else text
+
+
+def agree(problem: Problem, found: Mapping[str, Any], exact: Callable[[], Mapping[str, Any]], dtype: Any) -> Agreement:
+    """Compare the contenders.
+
+    Args:
+        problem: The row, at the dtype of the run.
+        found: By contender, its answer there; those that broke are missing.
+        exact: Gives the same in float64.
+        dtype: The dtype of the run.
+
+    Raises:
+        DisagreementError: With the contender, the leaf, and by how much it differs.
+    """
+    ours = problem.contenders[0].name
+    if ours not in found:
+        message = f"{ours} gave no answer to compare with"
+        raise DisagreementError(message)
+    true = found if np.dtype(dtype) == np.float64 else exact()
+    if problem.agreement is not None:
+        return Agreement("row", None, None, _within(true, ours, problem.agreement))
+    error = _within(true, ours, None)
+    if true is found:
+        return Agreement("verifier", error, None, None)
+    return Agreement("verifier", error, _rounding({k: v for k, v in found.items() if k in true}, true, dtype), None)
+
+
+def _within(found: Mapping[str, Any], ours: str, allowed: float | None) -> float:
+    """Return the largest error of a rival's leaf against ours; ``None`` allows what the verifier allows in float64."""
+    largest = 0.0
+    for rival in found:
+        if rival == ours:
+            continue
+        difference = worst(compare(found[rival], found[ours]))
+        limit = difference.allowed if allowed is None else allowed
+        if not difference.error <= limit:
+            place = difference.path or "the value"
+            said = difference.note or f"{difference.error:.2e}, allowed {limit:.0e}"
+            stage = "in float64 " if allowed is None else ""
+            message = f"{rival} and {ours} differ {stage}at {place}: {said}"
+            raise DisagreementError(message)
+        largest = max(largest, difference.error)
+    return largest
+
+
+def _rounding(found: Mapping[str, Any], true: Mapping[str, Any], dtype: Any) -> float:
+    """Return the largest error of a contender at a narrow dtype, in multiples of what the others lose there."""
+    largest = 0.0
+    for name, answer in found.items():
+        others = [other for rival, other in found.items() if rival != name]
+        exact = {path: leaf for path, leaf in true[name].items() if np.issubdtype(leaf.dtype, np.inexact)}
+        wrong = [path for path in exact if path not in answer or answer[path].shape != exact[path].shape]
+        if wrong:
+            message = f"{name} has another shape at {wrong[0] or 'the value'} in {np.dtype(dtype).name} than in float64"
+            raise DisagreementError(message)
+        # alone, a contender is held to the unit of rounding with the verifier's factor for a single number
+        counted = multiples(answer, others, exact, dtype, floor_of(exact.values()))
+        for path, multiple in counted.items() if others else ():
+            allowed = allowed_multiple(exact[path].size)
+            if not multiple <= allowed:
+                message = (
+                    f"{name} loses {multiple:.3g} times what the others lose in {np.dtype(dtype).name} at"
+                    f" {path or 'the value'}, allowed {allowed:g}"
+                )
+                raise DisagreementError(message)
+            largest = max(largest, multiple)
+    return largest
+
+
+def exactly(build: Callable[[Any], Problem]) -> Mapping[str, Any]:
+    """Return the answers of the contenders of a problem that is built in float64; those that break there are left out.
+
+    Args:
+        build: Makes the problem for a dtype.
+    """
+    with jax.enable_x64(True), compiled_quickly():
+        return answers(build(np.float64).contenders)[0]

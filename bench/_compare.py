@@ -1,0 +1,128 @@
+"""Two results: what has become slower or costlier, and how sure that is.
+
+Times are compared as ratios within one run (to a gradient of the same loss, or else to the best rival), which do not
+depend on how fast the machine is; FLOPs and temporaries are compared as they are.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from bench._command import leave
+from bench._intervals import Interval
+
+__all__ = ["Change", "changes", "check_alike", "holm", "table_of"]
+
+LEAST_ERROR = 0.005
+"""The standard error that a ratio's logarithm has at least: a run's own rounds do not see what differs between runs."""
+
+EXACT = ("flops", "temporary_bytes", "collective_bytes")
+
+ALPHA = 0.05
+"""How likely a comparison of two runs of the same code may show any regression of a time at all."""
+
+
+@dataclass
+class Change:
+    """One quantity of one row in both results."""
+
+    key: str
+    what: str
+    before: float
+    after: float
+    p: float | None
+    """How likely such a difference, or a larger one, is by noise, corrected for all that is compared; ``None`` where
+    the quantity has no noise."""
+    overlap: bool = True
+    """Whether the two intervals have a number in common."""
+
+    @property
+    def factor(self) -> float:
+        """Return the second result over the first."""
+        return self.after / self.before if self.before else math.inf if self.after else 1.0
+
+    def is_regression(self, threshold: float) -> bool:
+        """Whether it has grown by more than a threshold, and not by noise."""
+        return self.factor > 1 + threshold and (self.p is None or self.p < ALPHA)
+
+    def is_gain(self, threshold: float) -> bool:
+        """Whether it has shrunk by as much."""
+        return self.factor < 1 / (1 + threshold) and (self.p is None or self.p < ALPHA)
+
+
+def check_alike(command: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Leave with one line where two results have nothing to compare."""
+    for name, place in (("device", "environment"), ("device_kind", "environment"), ("dtype", "run")):
+        a, b = before[place][name], after[place][name]
+        if a != b:
+            leave(command, f"the first result is of {name} {a}, the second of {b}: their numbers mean different things")
+    if not {row["key"] for row in before["rows"]} & {row["key"] for row in after["rows"]}:
+        leave(command, "the two results have no row in common (a quick and a full run have other sizes)")
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
+    """Return every quantity that both results have, the chances corrected together."""
+    first = {row["key"]: row for row in before["rows"]}
+    found = [c for row in after["rows"] if row["key"] in first for c in _of_row(first[row["key"]], row)]
+    noisy = [change for change in found if change.p is not None]
+    for change, p in zip(noisy, holm([change.p or 0.0 for change in noisy]), strict=True):
+        change.p = p
+    return found
+
+
+def _of_row(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
+    """Yield what two results say of one row."""
+    ratio = _ratio(a, b)
+    if ratio is not None:
+        what, before, after = ratio
+        overlap = before[1] <= after[2] and after[1] <= before[2]
+        yield Change(a["key"], what, before[0], after[0], chance(before, after), overlap)
+    ours = [next((c for c in row["contenders"]), {}) for row in (a, b)]
+    for name in EXACT:
+        values = [line.get(name) for line in ours]
+        if None not in values:
+            yield Change(a["key"], name, *values, None)
+
+
+def _ratio(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, Interval, Interval] | None:
+    """Return our time in gradients in both; or, where there is none, in that of the first result's best rival."""
+    if not a["contenders"] or not b["contenders"]:
+        return None
+    ours = [row["contenders"][0].get("over_gradient") for row in (a, b)]
+    if None not in ours and a.get("unit") == b.get("unit"):
+        return f"time / {a['unit']}", tuple(ours[0]), tuple(ours[1])
+    rival = (a.get("best_rival") or {}).get("name")
+    lines = [next((c for c in row["contenders"] if c["name"] == rival), None) for row in (a, b)]
+    if rival is None or None in lines:
+        return None
+    return f"time / {rival}", tuple(lines[0]["ours_over_it"]), tuple(lines[1]["ours_over_it"])
+
+
+def chance(a: Interval, b: Interval) -> float:
+    """Return how likely two ratios differ as much by noise, two-sided, their logarithms taken as normal."""
+    errors = [max(math.log(high / low) / (2 * 1.96), LEAST_ERROR) for _, low, high in (a, b)]
+    return math.erfc(abs(math.log(b[0] / a[0])) / math.hypot(*errors) / math.sqrt(2))
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Return chances corrected by Holm's step-down method: that any of them is a false alarm is what is bounded."""
+    order = sorted(range(len(chances)), key=lambda i: chances[i])
+    out, largest = [0.0] * len(chances), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(chances) - rank) * chances[i]))
+        out[i] = largest
+    return out
+
+
+def table_of(title: str, found: Sequence[Change]) -> Table:
+    """Draw changes, the largest first."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), title_style="bold")
+    for heading in ("row", "what", "before", "after", "factor", "p"):
+        table.add_column(heading, justify="left" if heading in ("row", "what") else "right", overflow="fold")
+    for c in sorted(found, key=lambda c: -abs(math.log(max(c.factor, 1e-9)))):
+        p = "exact" if c.p is None else f"{c.p:.2g}"
+        table.add_row(c.key, c.what, f"{c.before:.4g}", f"{c.after:.4g}", f"{c.factor:.3g}", p)
+    return table

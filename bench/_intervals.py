@@ -1,0 +1,55 @@
+"""Medians, quartiles, and intervals that assume no distribution."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+__all__ = ["Interval", "half_width", "median_interval", "quartiles", "says", "settled"]
+
+Interval = tuple[float, float, float]
+"""A median and the ends of its 95% interval."""
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """Return the median and its 95% interval by order statistics, which assumes no distribution.
+
+    With fewer than six values the interval is their whole range.
+    """
+    ordered, n = sorted(values), len(values)
+    below = 0
+    tail = 0.5**n
+    while below < n // 2 and tail + math.comb(n, below + 1) * 0.5**n <= 0.025:
+        below += 1
+        tail += math.comb(n, below) * 0.5**n
+    inner = below if tail <= 0.025 else 0
+    return statistics.median(ordered), ordered[inner], ordered[n - 1 - inner]
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """Return the first and the third quartile."""
+    if len(values) < 2:
+        return values[0], values[0]
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return first, third
+
+
+def half_width(interval: Interval) -> float:
+    """Return half the width of an interval, relative to its median."""
+    median, low, high = interval
+    return (high - low) / (2 * median) if median > 0 else math.inf
+
+
+def says(interval: Interval) -> str:
+    """Return whether a ratio of times says ``faster``, ``slower``, or ``nothing``: its interval includes 1."""
+    _, low, high = interval
+    return "faster" if high < 1 else "slower" if low > 1 else "nothing"
+
+
+def settled(interval: Interval, target: float) -> bool:
+    """Return whether a ratio is known well enough: within the target, or within five of it where it is 3 and more.
+
+    Who is three times as slow is known; more rounds would say by how many percent, and cost most of the time.
+    """
+    median, low, high = interval
+    far = low > 3 or high < 1 / 3
+    return half_width((median, low, high)) <= (5 * target if far else target)

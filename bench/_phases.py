@@ -1,0 +1,130 @@
+"""What XLA says of a program: the time of each phase on the way to it, and its cost."""
+
+import contextlib
+import itertools
+import math
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+from bench._row import Program
+
+__all__ = ["Cost", "Phases", "compiled_quickly", "cost_of", "fresh_cache", "phases"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a program does, which does not depend on how busy the machine is."""
+
+    flops: float | None
+    """Operations; XLA counts the body of a loop once, so with ``scan`` this is a lower bound."""
+    bytes: float | None
+    """Bytes that its operations read and write."""
+    temporary_bytes: int | None
+    """The memory that it needs beside its arguments and results."""
+    collective_bytes: int
+    """The bytes of what its collectives return, on every device: what goes between devices, once."""
+
+
+@dataclass(frozen=True)
+class Phases:
+    """The seconds from a function to a program."""
+
+    trace_s: float
+    lower_s: float
+    compile_s: float
+    """Into an empty persistent cache."""
+    warm_compile_s: float
+    """The same once more, from that cache: what a second process waits for."""
+    cache: str
+    """``hit``; or ``miss`` where the cache did not keep the program, and the warm compilation was another cold one."""
+
+
+_events: list[str] = []
+jax.monitoring.register_event_listener(lambda event, **_: _events.append(event) if "cache" in event else None)
+
+SETTINGS = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
+"""So that every program goes into the cache, not only what took a second."""
+
+
+@contextlib.contextmanager
+def fresh_cache() -> Iterator[str]:
+    """Give JAX an empty persistent cache, and its own settings back at the end."""
+    names = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", *SETTINGS)
+    before = {name: getattr(jax.config, name) for name in names}
+    with tempfile.TemporaryDirectory(prefix="bench-xla-", ignore_cleanup_errors=True) as folder:
+        try:
+            _configure({"jax_compilation_cache_dir": folder, "jax_enable_compilation_cache": True, **SETTINGS})
+            yield folder
+        finally:
+            _configure(before)
+
+
+def _configure(settings: dict[str, Any]) -> None:
+    """Set what JAX's persistent cache is; it looks at its folder once, and again after a reset."""
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@contextlib.contextmanager
+def compiled_quickly() -> Iterator[None]:
+    """Compile without LLVM's optimisations: the same numbers and costs, in half the time."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+def traced(program: Program) -> Any:
+    """Trace a program anew, whatever has been traced of it before."""
+    return jax.jit(lambda *args: program.fun(*args)).trace(*program.args)
+
+
+def phases(program: Program) -> tuple[Phases, Cost]:
+    """Trace, lower and compile a program in a fresh cache, then compile it once more from there."""
+    marks = [time.perf_counter()]
+
+    def mark(result: Any) -> Any:
+        marks.append(time.perf_counter())
+        return result
+
+    with fresh_cache():
+        lowered = mark(mark(traced(program)).lower())
+        executable = mark(lowered.compile())
+        again = traced(program).lower()
+        _events.clear()
+        start = time.perf_counter()
+        again.compile()
+        warm = time.perf_counter() - start
+        hit = any(event.endswith("cache_hits") for event in _events)
+    trace_s, lower_s, compile_s = (b - a for a, b in itertools.pairwise(marks))
+    return Phases(trace_s, lower_s, compile_s, warm, "hit" if hit else "miss"), cost_of(executable)
+
+
+def cost_of(executable: Any) -> Cost:
+    """Read the cost of a compiled program."""
+    costs, memory = executable.cost_analysis() or {}, executable.memory_analysis()
+    costs = costs if isinstance(costs, dict) else {}
+    temporaries = getattr(memory, "temp_size_in_bytes", None)
+    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, collective_bytes(executable.as_text()))
+
+
+COLLECTIVE = re.compile(
+    r"= (.*?) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast)(?:-start)?\("
+)
+SHAPE = re.compile(r"\b[a-z]+(\d+)(?:e\d+m\d+\w*)?\[([\d,]*)\]")
+
+
+def collective_bytes(text: str) -> int:
+    """Add up the bytes of the results of all collectives in the text of a program."""
+    shapes = [shape for found in COLLECTIVE.finditer(text) for shape in SHAPE.findall(found.group(1))]
+    return sum(int(bits) * math.prod(int(n) for n in dims.split(",") if n) // 8 for bits, dims in shapes)

@@ -1,0 +1,291 @@
+"""The report: one HTML page without scripts or other files, for dark and light, for a desk and a phone."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from bench._rows import FAMILIES
+from bench._show import to_compile
+from bench._svg import Bar, Mark, bars, plot
+from jaxgrad.verify import _files
+
+__all__ = ["page", "save"]
+
+STYLE = """
+:root { color-scheme: light dark; --back: #fff; --ink: #1b1f24; --soft: #59636e; --rule: #d8dee4; --pane: #f6f8fa;
+  --faster: #1f6feb; --slower: #bc4c00; --nothing: #8c959f; --torch: #8250df; }
+@media (prefers-color-scheme: dark) { :root { --back: #0d1117; --ink: #e6edf3; --soft: #9198a1; --rule: #30363d;
+  --pane: #161b22; --faster: #6cb0ff; --slower: #f0883e; --nothing: #7d8590; --torch: #c297ff; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 16px; max-width: 1120px; background: var(--back); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
+h3 { font-size: 1rem; margin: 0; }
+p, li, figcaption { max-width: 46rem; } figcaption, .soft { color: var(--soft); font-size: .9rem; }
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; }
+.tiles div { background: var(--pane); border: 1px solid var(--rule);
+  border-radius: 6px; padding: 10px 16px; } .tiles b { display: block; font-size: 1.7rem; line-height: 1.2; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 20px; }
+figure { margin: 0; background: var(--pane); border: 1px solid var(--rule); border-radius: 6px; padding: 10px; }
+svg { width: 100%; height: auto; display: block; max-width: 520px; } .grid svg { max-width: none; }
+text { fill: var(--ink); font: 11px system-ui, sans-serif; } .tick, .axis { fill: var(--soft); font-size: 10px; }
+.label { font-size: 10.5px; }
+.label { paint-order: stroke; stroke: var(--pane); stroke-width: 3px; }
+.said { font-weight: 600; } line.grid { stroke: var(--rule); }
+line.one { stroke: var(--ink); stroke-width: 1.2; } line.whisker { stroke: var(--ink); stroke-width: 1.4; }
+.bar.faster { fill: var(--faster); } .bar.slower { fill: var(--slower); } .bar.nothing { fill: var(--nothing); }
+.bar.cold { fill: var(--slower); } .bar.warm { fill: var(--faster); }
+.curve { fill: none; stroke-width: 1.8; } .curve.time, .curve.top { stroke: var(--faster); }
+.curve.compile { stroke: var(--slower); stroke-dasharray: 5 3; }
+.mark { stroke-width: 1.3; stroke: var(--back); }
+.mark.ours { fill: var(--faster); } .mark.jax { fill: var(--nothing); }
+.mark.torch { fill: var(--torch); } .mark.compile { fill: var(--slower); }
+.key { font-weight: 600; } .key.ours { color: var(--faster); } .key.compile, .key.slower { color: var(--slower); }
+.key.jax, .key.nothing { color: var(--soft); } .key.torch { color: var(--torch); }
+.scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 6px; }
+table { border-collapse: collapse; font-size: .85rem; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
+th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
+th { background: var(--pane); }
+.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); align-items: start; }
+details { margin: 0; } summary { cursor: pointer; font-weight: 600; padding: 4px 0; }
+"""
+
+
+def save(path: Path, record: dict[str, Any]) -> None:
+    """Write the page, whole or not at all.
+
+    Raises:
+        OSError: As the system gave it, with the path and what was kept.
+    """
+    _files.write_atomically(path, lambda file: file.write(page(record).encode()))
+
+
+def page(record: dict[str, Any]) -> str:
+    """Return the page of a result."""
+    parts = [summary(record), wins(record["rows"]), scaling(record["curves"]), roofline(record), memory(record["rows"])]
+    parts += [compiling(record["rows"]), numbers(record["rows"]), troubles(record), setting(record)]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>jaxgrad benchmark</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head>\n<body>\n{chr(10).join(part for part in parts if part)}\n</body></html>\n"
+    )
+
+
+def key(kind: str, words: str) -> str:
+    """Return words in the colour of a kind."""
+    return f'<span class="key {kind}">{escape(words)}</span>'
+
+
+def summary(record: dict[str, Any]) -> str:
+    """Return the head: what ran where, and how often we are ahead."""
+    place, run = record["environment"], record["run"]
+    said = Counter(row["best_rival"]["says"] for row in record["rows"] if row["best_rival"])
+    sizes = "small sizes (--quick: their times are mostly overhead)" if run["quick"] else "full sizes"
+    tiles = [
+        (len(record["rows"]), "rows measured"),
+        (said["faster"], "faster than the best rival"),
+        (said["slower"], "slower"),
+        (said["nothing"], "not decided: the interval includes 1"),
+    ]
+    boxes = "".join(f"<div><b>{count}</b>{words}</div>" for count, words in tiles)
+    return (
+        f"<h1>jaxgrad benchmark</h1><p class=soft>{escape(place['processor'])}, {escape(place['device_kind'])},"
+        f" {place['threads']} cores; {escape(run['dtype'])}; {sizes}; jax {escape(place['versions'].get('jax', '?'))},"
+        f" torch {escape(place['versions'].get('torch', '?'))}; commit {escape(place['commit'] or 'unknown')}.</p>"
+        f'<div class="tiles">{boxes}</div>'
+    )
+
+
+def wins(rows: Sequence[dict[str, Any]]) -> str:
+    """Return who wins where, a family after the other."""
+    parts = []
+    for family in FAMILIES:
+        own = [row for row in rows if row["family"] == family and row["best_rival"]]
+        if own:
+            entries = [_speedup(row) for row in own]
+            drawn = bars(
+                f"{family}: the best rival's time over ours", entries, "best rival's time / ours (right: ours faster)"
+            )
+            parts.append(
+                f"<details open><summary>{family}, {len(own)} rows</summary><figure>{drawn}</figure></details>"
+            )
+    if not parts:
+        return ""
+    return (
+        "<h2>Who wins, and by how much</h2><p>The time of the fastest other contender of each row, divided by ours,"
+        f" round by round; the line is the 95% interval of the median. {key('ours', 'Blue')}: ours is faster."
+        f" {key('slower', 'Orange')}: slower. {key('nothing', 'Grey')}: the interval includes 1, so this run does not"
+        f' tell.</p><div class="grid wide">{"".join(parts)}</div>'
+    )
+
+
+def _speedup(row: dict[str, Any]) -> Bar:
+    """Return the bar of a row: the inverse of our ratio."""
+    best = row["best_rival"]
+    middle, low, high = best["ratio"]
+    ratio = 1 / middle, 1 / high, 1 / low
+    said = f"{ratio[0]:.3g}x" + ("?" if best["says"] == "nothing" else "")
+    return Bar(f"{row['name']}: {row['label']}", ratio, best["says"], said, best["name"])
+
+
+def scaling(curves: Sequence[dict[str, Any]]) -> str:
+    """Return the curves."""
+    figures = []
+    for curve in curves:
+        points = curve["points"]
+        lines = [("time", [(p["size"], p["median_s"]) for p in points])]
+        marks = [Mark(p["size"], p["median_s"], "ours", f"{p['size']}: {p['median_s']:.3g} s") for p in points]
+        slow = [p for p in points if p.get("compile_s")]
+        if slow:
+            lines.append(("compile", [(p["size"], p["compile_s"]) for p in slow]))
+            marks += [Mark(p["size"], p["compile_s"], "compile", f"{p['compile_s']:.3g} s to compile") for p in slow]
+        title = f"{curve['family']}.{curve['name']} over {curve['axis']}"
+        drawn = plot(title, marks, (curve["axis"], "seconds"), lines, height=220)
+        figures.append(f"<figure><h3>{escape(title)}</h3>{drawn}<figcaption>{_growth(curve)}</figcaption></figure>")
+    if not figures:
+        return ""
+    return (
+        "<h2>Scaling</h2><p>Both axes are logarithmic, so a power of the size is a straight line. "
+        f"{key('ours', 'A call')}, and {key('compile', 'tracing and compiling')}. Operations are XLA's, which counts"
+        f' the body of a loop once.</p><div class="grid">{"".join(figures)}</div>'
+    )
+
+
+def _growth(curve: dict[str, Any]) -> str:
+    """Return the exponents of a curve in words."""
+    words = {"median_s": "time", "compile_s": "compiling", "flops": "operations"}
+    fits = [(words[name], curve["exponents"].get(name)) for name in words]
+    said = ["{} ~ size^{:.2f} ({:.2f} to {:.2f})".format(word, *fit) for word, fit in fits if fit]
+    return escape("; ".join(said) or "too few points for an exponent")
+
+
+def roofline(record: dict[str, Any]) -> str:
+    """Return where our programs lie beneath what the device can do."""
+    top = record["ceilings"]
+    ours = [(row, row["contenders"][0]) for row in record["rows"] if row["contenders"]]
+    found = [(row, line["roofline"]) for row, line in ours if line.get("roofline")]
+    if not top or not found:
+        return ""
+    marks = [
+        Mark(r["flops_per_byte"], r["flops_per_s"], "ours", f"{row['key']}: {r['part_of_ceiling']:.0%} of the ceiling")
+        for row, r in found
+    ]
+    ridge = top["flops_per_s"] / top["bytes_per_s"]
+    ends = min(r["flops_per_byte"] for _, r in found), max(4 * ridge, *(r["flops_per_byte"] for _, r in found))
+    line = [(x, min(top["flops_per_s"], x * top["bytes_per_s"])) for x in sorted({ends[0], ridge, ends[1]})]
+    drawn = plot("Roofline", marks, ("operations a byte", "operations a second"), [("top", line)], 280)
+    return (
+        "<h2>Roofline</h2><p>Our programs beneath the ceilings that this run measured first: a large product,"
+        f" {top['flops_per_s'] / 1e9:.4g} GFLOP/s, and a large copy, {top['bytes_per_s'] / 1e9:.4g} GB/s. Operations"
+        " and bytes are XLA's counts: of a loop they count one round, so a program with loops lies too low, and bytes"
+        f" that a cache serves may put one above the line.</p><figure>{drawn}</figure>"
+    )
+
+
+def memory(rows: Sequence[dict[str, Any]]) -> str:
+    """Return memory against time, for every contender that tells."""
+    marks = []
+    for row in rows:
+        for i, line in enumerate(row["contenders"]):
+            bytes_ = line.get("peak_bytes") or line.get("temporary_bytes")
+            if bytes_ and line["name"] != row["unit"]:
+                kind = "ours" if i == 0 else line["framework"]
+                title = f"{row['key']}, {line['name']}: {1e3 * line['median_s']:.3g} ms, {bytes_ / 2**20:.3g} MiB"
+                marks.append(Mark(1e3 * line["median_s"], bytes_ / 2**20, kind, title))
+    if not marks:
+        return ""
+    drawn = plot("Memory against time", marks, ("ms a call", "MiB"), height=280)
+    return (
+        "<h2>Memory against time</h2><p>Lower left is better. The memory is how far a call raises a fresh process,"
+        f" where that was measured, and else XLA's temporaries. {key('ours', 'Ours')}, {key('jax', 'other JAX')},"
+        f" {key('torch', 'torch')}.</p><figure>{drawn}</figure>"
+    )
+
+
+def compiling(rows: Sequence[dict[str, Any]], most: int = 30) -> str:
+    """Return the rows that compile longest, with an empty cache and a warm one."""
+    ours = [(row, row["contenders"][0]) for row in rows if row["contenders"] and "trace_s" in row["contenders"][0]]
+    if not ours:
+        return ""
+    slowest = sorted(ours, key=lambda one: -to_compile(one[1])[0])[:most]
+    head = "<tr><th>row</th><th>cache</th><th>trace s</th><th>lower s</th><th>compile s</th><th>warm s</th></tr>"
+    lines = [
+        [f"{row['family']}.{row['name']}: {row['label']}", line["cache"]]
+        + [f"{line[name]:.3g}" for name in ("trace_s", "lower_s", "compile_s", "warm_compile_s")]
+        for row, line in slowest
+    ]
+    return (
+        f"<h2>Compiling</h2><p>The {len(slowest)} of our programs that take longest, of {len(ours)}. Warm is the same"
+        " compilation from JAX's persistent cache: what a second process waits for.</p>" + _table(head, lines)
+    )
+
+
+def numbers(rows: Sequence[dict[str, Any]]) -> str:
+    """Return every contender of every row."""
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in (
+            "row",
+            "contender",
+            "ms",
+            "quartiles",
+            "ours / it",
+            "95%",
+            "gradients",
+            "MFLOP",
+            "temp MiB",
+            "peak MiB",
+        )
+    )
+    lines = [[row["key"], *_cells(line)] for row in rows for line in row["contenders"]]
+    return f"<h2>Numbers</h2>{_table(f'<tr>{head}</tr>', lines)}" if lines else ""
+
+
+def _cells(line: dict[str, Any]) -> list[str]:
+    """Return what the table says of a contender."""
+    ratio, low, high = line["ours_over_it"]
+    first, third = (1e3 * q for q in line["quartiles_s"])
+
+    def scaled(name: str, unit: float) -> str:
+        return f"{line[name] / unit:.4g}" if line.get(name) is not None else ""
+
+    return [
+        line["name"],
+        f"{1e3 * line['median_s']:.3g}",
+        f"{first:.3g} to {third:.3g}",
+        f"{ratio:.3g}" + ("?" if line.get("says") == "nothing" else ""),
+        f"{low:.3g} to {high:.3g}",
+        f"{line['over_gradient'][0]:.3g}" if line.get("over_gradient") else "",
+        scaled("flops", 1e6),
+        scaled("temporary_bytes", 2**20),
+        scaled("peak_bytes", 2**20),
+    ]
+
+
+def _table(head: str, lines: Iterable[Sequence[str]]) -> str:
+    """Return a table that scrolls sideways where it is wider than the page."""
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
+    return f'<div class="scroll" tabindex="0"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+
+
+def troubles(record: dict[str, Any]) -> str:
+    """Return what did not run, and why."""
+    lines = [f"{one['key']}: {one['why']}" for one in record["failed"]]
+    lines += [f"{row['key']}, {name}: {why}" for row in record["rows"] for name, why in row["absent"].items()]
+    lines += [f"not installed: {name}" for name in record["run"].get("missing", [])]
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>What did not run</h2><ul>{items}</ul>" if lines else ""
+
+
+def setting(record: dict[str, Any]) -> str:
+    """Return what was pinned, and the versions."""
+    place = record["environment"]
+    pairs = {**place["flags"], **place["versions"], "python": place["python"]}
+    items = [[str(name), str(value)] for name, value in pairs.items()]
+    return (
+        "<h2>Setting</h2><p>Contenders agreed by the verifier's rule before anything was timed. Precision is pinned on"
+        f" both sides.</p>{_table('<tr><th>what</th><th>value</th></tr>', items)}"
+    )

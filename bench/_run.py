@@ -1,0 +1,176 @@
+"""One row, from its build to plain data: agreement, phases, rounds, memory."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from bench import _agreement, _rivals
+from bench._ceilings import position
+from bench._device import torch_is_there
+from bench._intervals import quartiles, says
+from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, paired_ratio
+from bench._memory import Peaks
+from bench._phases import phases
+from bench._row import Contender, Problem, Row
+from bench._rows import key_of
+
+__all__ = ["Settings", "run_row"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run of the benchmark was asked for."""
+
+    quick: bool
+    device: str
+    dtype: str
+    threads: int | None = None
+    rounds: int | None = None
+    rivals: bool = False
+    memory: bool = False
+
+    @property
+    def rule(self) -> Rule:
+        """Return when the rounds of a row end; a number of rounds that was asked for is run whatever it takes."""
+        rule = QUICK if self.quick else FULL
+        if self.rounds is None:
+            return rule
+        return dataclasses.replace(rule, least=self.rounds, most=self.rounds, seconds=math.inf)
+
+
+def run_row(
+    family: str, row: Row, settings: Settings, top: dict[str, float], peaks: Peaks | None, first: bool = True
+) -> dict[str, Any]:
+    """Measure one row and return its result as plain data.
+
+    Args:
+        family: The row's family.
+        row: The row.
+        settings: What was asked for.
+        top: The ceilings.
+        peaks: Measures memory; ``None`` where that is not asked for.
+        first: Whether the row is the first of its name: the others, which differ in sizes, have the memory of our
+            contender and the best rival, and no compiled form of torch.
+
+    Raises:
+        bench._agreement.DisagreementError: If the contenders do not compute the same thing: then nothing is timed.
+    """
+    problem = row.build(row.sizes(settings.quick, settings.dtype))
+    problem, notes, absent = with_forms(problem, settings, first)
+    compiled = {c.name: phases(c.program) for c in runners_of(problem) if c.program is not None}
+    jax.clear_caches()  # so that the first call below is one
+    timings = first_calls(runners_of(problem))
+    agreement, judged_at = agreement_of(row, problem, settings)
+    unable = torch_is_there(settings.device)
+    absent |= {c.name: unable for c in problem.contenders if unable and c.framework == "torch"}
+    ours = problem.contenders[0].name
+    if timings[ours].broken:
+        raise RuntimeError(timings[ours].broken)
+    timed = [c for c in runners_of(problem) if not timings[c.name].broken and c.name not in absent]
+    settled = measure(timed, timings, settings.rule)
+    absent |= {name: timing.broken for name, timing in timings.items() if timing.broken}
+    good = [timings[c.name] for c in timed if not timings[c.name].broken]
+    ask = {"family": family, "key": key_of(family, row, settings.quick), "quick": settings.quick}
+    ask |= {"dtype": settings.dtype, "device": settings.device, "threads": settings.threads}
+    unit = problem.gradient.name if problem.gradient and problem.gradient.name not in absent else None
+    best = best_rival(good, ours, unit)
+    # what torch.compile made is not in the process that is forked
+    weighed = {t.name for t in good if first or t.name in (ours, best and best["name"])} - {"torch.compile"}
+    lines = [
+        line_of(t, good, ours, unit, compiled.get(t.name), top)
+        | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, "")}
+        | {"peak_bytes": peaks.measure({**ask, "contender": t.name}) if peaks and t.name in weighed else None}
+        for t in good
+    ]
+    return {
+        "key": ask["key"],
+        "family": family,
+        "name": row.name,
+        "label": row.label(settings.quick),
+        "sizes": {name: list(v) if isinstance(v, tuple) else v for name, v in row.sizes(settings.quick).values.items()},
+        "dtype": settings.dtype,
+        "agreement": dataclasses.asdict(agreement) | {"at": judged_at},
+        "rounds": len(timings[ours].samples),
+        "settled": settled,
+        "unit": unit,
+        "best_rival": best,
+        "contenders": lines,
+        "absent": absent,
+    }
+
+
+def runners_of(problem: Problem) -> list[Contender]:
+    """Return the contenders, ours first, and the gradient that is the unit of cost."""
+    return [*problem.contenders, *([problem.gradient] if problem.gradient else [])]
+
+
+def framework_of(problem: Problem, name: str) -> str:
+    """Return what a contender computes with."""
+    return next(c.framework for c in runners_of(problem) if c.name == name)
+
+
+def with_forms(problem: Problem, settings: Settings, first: bool) -> tuple[Problem, dict[str, str], dict[str, str]]:
+    """Add torch's compiled form where rivals are asked for; return notes, and who cannot run and why."""
+    absent = dict(problem.absent)
+    if not settings.rivals or not first:
+        kept = [c for c in problem.contenders if c.name != "torch.compile"]
+        if len(kept) < len(problem.contenders):
+            absent["torch.compile"] = "compiles for half a minute: --rivals has it, in the first row of a name"
+        return dataclasses.replace(problem, contenders=kept), {}, absent
+    form, note = _rivals.compiled_form(problem.contenders)
+    if form is None:
+        return problem, {}, absent | ({"torch.compile": note} if note else {})
+    return dataclasses.replace(problem, contenders=[*problem.contenders, form]), {form.name: note}, absent
+
+
+def agreement_of(row: Row, problem: Problem, settings: Settings) -> tuple[_agreement.Agreement, str]:
+    """Judge the contenders, at the sizes of the run unless float64 does not fit there; return at which sizes, too."""
+    small = settings.quick or row.judged_small
+    build = functools.partial(_build_plain, row, small)
+    judged = problem if small == settings.quick else build(settings.dtype)
+    found, _ = _agreement.answers(judged.contenders)
+    exact = functools.partial(_agreement.exactly, build)
+    return _agreement.agree(judged, found, exact, settings.dtype), row.label(small)
+
+
+def _build_plain(row: Row, small: bool, dtype: Any) -> Problem:
+    """Build a row without what compiles for half a minute, for its answers alone."""
+    problem = row.build(row.sizes(small, dtype))
+    return dataclasses.replace(problem, contenders=[c for c in problem.contenders if c.name != "torch.compile"])
+
+
+def best_rival(timings: Sequence[Timing], ours: str, unit: str | None) -> dict[str, Any] | None:
+    """Return who is fastest beside ours, and our time over that."""
+    rivals = [t for t in timings if t.name not in (ours, unit) and t.samples]
+    mine = next((t for t in timings if t.name == ours), None)
+    if not rivals or mine is None:
+        return None
+    best = min(rivals, key=lambda t: t.median)
+    ratio = paired_ratio(mine, best)
+    return {"name": best.name, "ratio": list(ratio), "says": says(ratio)}
+
+
+def line_of(
+    timing: Timing, timings: Sequence[Timing], ours: str, unit: str | None, program: Any, top: dict[str, float]
+) -> dict[str, Any]:
+    """Return what is known of one contender."""
+    by_name = {t.name: t for t in timings}
+    ratio, first, third = paired_ratio(by_name[ours], timing), *quartiles(timing.samples)
+    costs = {**dataclasses.asdict(program[0]), **dataclasses.asdict(program[1])} if program else {}
+    return {
+        "name": timing.name,
+        "median_s": timing.median,
+        "quartiles_s": [first, third],
+        "rounds": len(timing.samples),
+        "first_call_s": timing.first_call_s,
+        "ours_over_it": list(ratio),
+        "says": says(ratio) if timing.name != ours else "itself",
+        "over_gradient": list(paired_ratio(timing, by_name[unit])) if unit else None,
+        **costs,
+        "roofline": position(costs.get("flops"), costs.get("bytes"), timing.median, top),
+    }

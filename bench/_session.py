@@ -1,0 +1,128 @@
+"""A whole run: the ceilings, every row, the curves, and the result, which is on disk after each row."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import _ceilings, _curves, _device, _phases, _record, _report, _results, _rivals, _run, _show
+from bench._agreement import DisagreementError, in_a_line
+from bench._command import leave
+from bench._memory import Peaks
+from bench._row import Row
+from bench._rows import key_of
+
+__all__ = ["Session"]
+
+progress = Console(stderr=True)
+
+
+class Session:
+    """What a run has measured so far."""
+
+    def __init__(self, settings: _run.Settings, families: Sequence[str], out: Path | None, start: float) -> None:
+        """Measure nothing yet."""
+        self.settings, self.families, self.out, self.start = settings, list(families), out, start
+        self.rows: list[dict[str, Any]] = []
+        self.curves: list[dict[str, Any]] = []
+        self.failed: list[dict[str, str]] = []
+        self.top: dict[str, float] = {}
+
+    def run(self, chosen: Sequence[tuple[str, Row]], scaling: bool) -> None:
+        """Measure the rows, then the curves; leave with 1 where a row has failed."""
+        settings = self.settings
+        if settings.rivals and _rivals.missing():
+            progress.print(f"[dim]not installed, and left out: {', '.join(_rivals.missing())}[/dim]")
+        # one cache for all that runs, empty at first: what is called once is found by the processes that weigh it
+        with _device.pinned(settings.device, settings.dtype, settings.threads), _phases.fresh_cache() as cache:
+            self.top = _ceilings.ceilings(settings.dtype, settings.quick)
+            peaks, seen = Peaks(cache) if settings.memory else None, set()
+            for family, row in chosen:
+                self.measure(family, row, peaks, (family, row.name) not in seen)
+                seen.add((family, row.name))
+                self.save()
+            if scaling:
+                self.scale()
+            self.report()
+        if self.failed:
+            leave("bench", "; ".join(f"{one['key']}: {one['why']}" for one in self.failed), code=1)
+
+    def measure(self, family: str, row: Row, peaks: Peaks | None, first: bool) -> None:
+        """Measure one row; one that breaks must not cost the hour that the others took."""
+        key = key_of(family, row, self.settings.quick)
+        progress.print(f"[dim]{key}[/dim]", markup=True, highlight=False)
+        try:
+            result = _run.run_row(family, row, self.settings, self.top, peaks, first)
+        except DisagreementError as error:
+            why = f"the contenders do not agree, so their times mean nothing: {error}"
+            self.failed.append({"key": key, "why": why})
+            return
+        except Exception as error:
+            self.failed.append({"key": key, "why": in_a_line(error)})
+            return
+        self.rows.append(result)
+        _show.console().print(_show.table_of(result))
+        for note in _show.notes_of(result):
+            print(f"  {note}")
+
+    def scale(self) -> None:
+        """Measure the curves of the families; one that breaks must not cost the others."""
+        for curve in _curves.CURVES:
+            if curve.family not in self.families or not (curve.small if self.settings.quick else curve.full):
+                continue
+            what = f"{curve.family}.{curve.row} over {curve.axis}"
+            progress.print(f"[dim]{what}[/dim]", highlight=False)
+            try:
+                found = _curves.run_curve(curve, self.settings)
+            except Exception as error:
+                self.failed.append({"key": what, "why": in_a_line(error)})
+                continue
+            self.curves.append(found)
+            for line in _show.lines_of_curve(found):
+                print(line)
+            self.save()
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        settings = self.settings
+        return {
+            "schema": _results.NAME,
+            "version": _results.VERSION,
+            "environment": _record.environment(settings.device, settings.threads),
+            "run": {
+                "quick": settings.quick,
+                "device": settings.device,
+                "dtype": settings.dtype,
+                "families": self.families,
+                "rounds": settings.rounds,
+                "rivals": settings.rivals,
+                "missing": _rivals.missing() if settings.rivals else [],
+                "seconds": time.time() - self.start,
+                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.start)),
+            },
+            "ceilings": self.top or None,
+            "rows": self.rows,
+            "curves": self.curves,
+            "failed": self.failed,
+        }
+
+    def save(self) -> None:
+        """Write what there is by now, whole; where the disk is full, the last whole one stays, and the run ends."""
+        if self.out is None:
+            return
+        try:
+            _results.save(self.out / "results.json", self.record())
+        except OSError as error:
+            leave("bench", str(error), code=1)
+
+    def report(self) -> None:
+        """Write the result and its report."""
+        self.save()
+        if self.out is None:
+            return
+        try:
+            _report.save(self.out / "report.html", _results.finite(self.record()))
+        except OSError as error:
+            leave("bench", str(error), code=1)

@@ -1,0 +1,117 @@
+"""Tables in documents, written from a committed result: nobody types a number.
+
+A document says where: a line ``<!-- bench families: full.json -->`` or ``<!-- bench rows: full.json nth.laplacian -->``
+and a line ``<!-- /bench -->``; what stands between them is written.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import _results
+from bench._command import leave
+from bench._rows import FAMILIES
+
+__all__ = ["BLOCK", "RESULTS", "documents", "stale", "written"]
+
+RESULTS = Path(__file__).parent / "results"
+
+BLOCK = re.compile(r"(<!-- bench (\w+): (\S+?)((?: [\w.]+)*) -->\n)(.*?)(<!-- /bench -->)", re.DOTALL)
+
+
+def documents(root: Path) -> list[Path]:
+    """Return the documents that hold a table of ours."""
+    found = [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]
+    return [path for path in found if path.exists() and "<!-- bench " in path.read_text()]
+
+
+def written(command: str, text: str, results: Path = RESULTS) -> str:
+    """Return a document with its tables as the results have them now; leave where a block asks for what is not there.
+
+    A block that is never closed is left to its reader: it is no block.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        start, kind, name, wanted, _, end = found.groups()
+        if kind not in KINDS:
+            leave(command, f"there is no table {kind!r} for <!-- bench {kind}: ... -->; there are {', '.join(KINDS)}")
+        path = results / name
+        if not path.exists():
+            return f"{start}No run is committed as `bench/results/{name}` yet.\n{end}"
+        return start + KINDS[kind](command, _results.load(command, path), wanted.split()) + end
+
+    return BLOCK.sub(fill, text)
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, its numbers on the right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *lines))
+
+
+def setting(record: dict[str, Any]) -> str:
+    """Return what the numbers were measured with, in a sentence."""
+    place, run = record["environment"], record["run"]
+    versions = ", ".join(f"{name} {place['versions'][name]}" for name in ("jax", "torch") if name in place["versions"])
+    small = ", small sizes" if run["quick"] else ""
+    versions = f"{versions}, commit {place['commit']}"
+    return f"{place['processor']}, {place['threads']} cores, {run['dtype']}{small}, {versions}.\n\n"
+
+
+def of_families(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
+    """Return how often each family is ahead of its best rival, and by how much."""
+    del command
+    lines = []
+    for family in wanted or FAMILIES:
+        best = [row["best_rival"] for row in record["rows"] if row["family"] == family and row["best_rival"]]
+        if best:
+            said = [str(sum(one["says"] == word for one in best)) for word in ("faster", "slower", "nothing")]
+            mean = math.exp(-sum(math.log(one["ratio"][0]) for one in best) / len(best))
+            lines.append([f"`{family}`", str(len(best)), *said, f"{mean:.2f}"])
+    head = ["family", "rows", "faster than the best rival", "slower", "not decided", "speed over it, geometric mean"]
+    return setting(record) + table(head, lines)
+
+
+def of_rows(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
+    """Return the rows of families, or of functions of a family."""
+    lines = []
+    for one in wanted:
+        family, _, name = one.partition(".")
+        found = [
+            r for r in record["rows"] if r["family"] == family and name in ("", r["name"].split(",")[0].split()[0])
+        ]
+        if not found:
+            known = sorted({f"{row['family']}.{row['name']}" for row in record["rows"]})
+            leave(command, f"the result has no rows of {one}; it has {', '.join(known)}")
+        lines += [_line(row) for row in found]
+    head = ["row", "ms", "gradients", "best rival", "its time / ours", "95%", "operations", "temporaries, MiB"]
+    return setting(record) + table(head, lines)
+
+
+def _line(row: dict[str, Any]) -> list[str]:
+    """Return a row of the table."""
+    ours, best = row["contenders"][0], row["best_rival"]
+    rival = ["", "", ""]
+    if best:
+        middle, low, high = best["ratio"]
+        doubt = " (not decided)" if best["says"] == "nothing" else ""
+        rival = [best["name"], f"{1 / middle:.2f}", f"{1 / high:.2f} to {1 / low:.2f}{doubt}"]
+    flops, temporaries = ours.get("flops"), ours.get("temporary_bytes")
+    return [
+        f"{row['name']}: {row['label']}",
+        f"{1e3 * ours['median_s']:.3g}",
+        f"{ours['over_gradient'][0]:.2f}" if ours.get("over_gradient") else "",
+        *rival,
+        f"{flops:.3g}" if flops is not None else "",
+        f"{temporaries / 2**20:.3g}" if temporaries is not None else "",
+    ]
+
+
+KINDS: dict[str, Callable[[str, dict[str, Any], Sequence[str]], str]] = {"families": of_families, "rows": of_rows}
+
+
+def stale(command: str, root: Path) -> list[Path]:
+    """Return the documents whose tables are not what the results say."""
+    return [path for path in documents(root) if written(command, path.read_text()) != path.read_text()]

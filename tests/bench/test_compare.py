@@ -1,0 +1,132 @@
+"""Two results: what has grown, and whether noise could have done it."""
+
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bench import _compare, _results
+from bench.__main__ import app
+from tests.bench.recorded import record, row
+
+pytestmark = pytest.mark.torch
+
+
+def slower(factor, spread=0.01, **costs):
+    """Return the row with our time in gradients that many times as long."""
+    given = row()
+    given["contenders"][0]["over_gradient"] = [2 * factor, 2 * factor * (1 - spread), 2 * factor * (1 + spread)]
+    given["contenders"][0] |= costs
+    return given
+
+
+@pytest.fixture
+def compare(tmp_path):
+    def run(before, after, *more):
+        for name, content in (("a.json", before), ("b.json", after)):
+            _results.save(tmp_path / name, content)
+        return CliRunner().invoke(app, ["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json"), *more])
+
+    return run
+
+
+def test_equal_results_are_no_news(compare):
+    done = compare(record(), record())
+    assert done.exit_code == 0
+    assert "4 quantities compared: 0 worse, 0 better" in done.stdout
+    assert "1 of 1 ratios of times (100%) agree within their own intervals" in done.stdout
+
+
+def test_a_slower_ratio_leaves_with_1_and_says_how_sure_it_is(compare):
+    done = compare(record(slower(1.0)), record(slower(1.2)))
+    assert done.exit_code == 1
+    assert "Regressions" in done.stdout
+    assert "time / jax.grad" in done.stdout.replace("\n", " ")
+    assert "0 of 1 ratios of times (0%) agree within their own intervals" in done.stdout
+    assert compare(record(slower(1.0)), record(slower(1.2)), "--threshold", "0.25").exit_code == 0
+
+
+def test_a_faster_ratio_is_a_gain(compare):
+    done = compare(record(slower(1.2)), record(slower(1.0)))
+    assert done.exit_code == 0
+    assert "Gains" in done.stdout
+
+
+def test_what_noise_can_do_is_no_regression(compare):
+    assert compare(record(slower(1.0, 0.3)), record(slower(1.2, 0.3))).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["flops", "temporary_bytes", "collective_bytes"])
+def test_a_cost_has_no_noise(compare, name):
+    done = compare(record(slower(1.0, **{name: 1000})), record(slower(1.0, **{name: 1100})))
+    assert done.exit_code == 1
+    assert "exact" in done.stdout
+
+
+def test_where_there_is_no_gradient_the_rival_is_the_unit():
+    a, b = slower(1.0), slower(1.0)
+    for given, ratio in ((a, [0.5, 0.49, 0.51]), (b, [0.7, 0.69, 0.71])):
+        given["contenders"][0]["over_gradient"], given["unit"] = None, None
+        given["contenders"][1]["ours_over_it"] = ratio
+    (change, *_) = _compare.changes(record(a), record(b))
+    assert change.what == "time / torch.func"
+    assert change.factor == pytest.approx(1.4)
+    assert change.is_regression(0.05)
+
+
+def test_false_alarms_of_many_rows_stay_rare():
+    """Two runs of the same code, 50 rows, a hundred times: at most a few have any regression at all."""
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(100):
+        runs = []
+        for _ in range(2):
+            rounds = 2 * np.exp(0.05 * rng.normal(size=(50, 15)))
+            rows = []
+            for i, samples in enumerate(rounds):
+                given = row(label=str(i))
+                given["contenders"][0]["over_gradient"] = list(_compare_interval(samples))
+                rows.append(given)
+            runs.append(record(*rows))
+        alarms += any(change.is_regression(0.0) for change in _compare.changes(*runs))
+    assert alarms <= 12
+
+
+def _compare_interval(samples):
+    from bench._intervals import median_interval
+
+    return median_interval(list(map(float, samples)))
+
+
+def test_holm_steps_down():
+    assert _compare.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert _compare.holm([]) == []
+
+
+def test_nothing_becomes_something():
+    assert _compare.Change("a", "temporary_bytes", 0, 8, None).factor == math.inf
+    assert _compare.Change("a", "temporary_bytes", 0, 0, None).factor == 1.0
+
+
+def test_rows_that_are_gone_are_named(compare):
+    done = compare(record(row(), row(name="gone")), record(row()))
+    assert "only in" in done.stdout
+    assert "curvature.gone: MLP 4-2, batch 8" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"run": {**record()["run"], "dtype": "float64"}},
+            "the first result is of dtype float32, the second of float64",
+        ),
+        ({"environment": {**record()["environment"], "device_kind": "H200"}}, "of device_kind cpu, the second of H200"),
+        ({"rows": [row(label="other sizes")]}, "the two results have no row in common"),
+    ],
+)
+def test_what_has_nothing_to_compare_is_refused(compare, change, message):
+    done = compare(record(), record() | change)
+    assert done.exit_code == 2
+    assert message in done.stderr

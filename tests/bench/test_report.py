@@ -1,0 +1,150 @@
+"""The report: one page, nothing beside it, no scripts; what it draws is what was measured."""
+
+import html.parser
+import math
+import re
+import shutil
+import subprocess
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import _report, _results, _svg
+from bench.__main__ import app
+from tests.bench.recorded import COMPILED, line, record, row
+
+pytestmark = pytest.mark.torch
+
+CURVE = {
+    "family": "nth",
+    "name": "derivatives",
+    "label": "MLP",
+    "axis": "order",
+    "dtype": "float32",
+    "points": [{"size": n, "median_s": 0.001 * n, "compile_s": 0.1, "flops": 1e3} for n in (1, 2, 4)],
+    "exponents": {"median_s": [1.0, 0.9, 1.1], "compile_s": None, "flops": [0.0, 0.0, 0.0]},
+    "broken": {},
+}
+EVIL = "<script>alert('x')</script> & co"
+
+
+def slow_row():
+    best = {"name": "torch.func", "ratio": [2.0, 1.8, 2.2], "says": "slower"}
+    doubt = {"name": "torch.func", "ratio": [1.0, 0.8, 1.2], "says": "nothing"}
+    return [row(label="b", best_rival=best), row(label="c", best_rival=doubt), row(label="d", best_rival=None)]
+
+
+PAGE = _report.page(record(row(), *slow_row(), row(label=EVIL), curves=[CURVE], failed=[{"key": EVIL, "why": EVIL}]))
+
+
+class Nested(html.parser.HTMLParser):
+    """Checks that every element is closed in its turn."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen = [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_nothing_beside_it():
+    tags = Nested(PAGE).seen
+    assert not {tag for tag, _ in tags} & {"script", "link", "img", "iframe", "object"}
+    assert not [a for _, a in tags for name in a if name.startswith("on") or name in ("src", "href")]
+    assert "url(" not in PAGE
+    assert "@import" not in PAGE
+    assert "prefers-color-scheme: dark" in PAGE
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in tags
+
+
+def test_names_are_text_and_never_markup():
+    assert EVIL not in PAGE
+    assert "&lt;script&gt;" in PAGE
+
+
+def test_who_wins_is_counted():
+    counts = re.findall(r"<div><b>(\d+)</b>", PAGE)
+    assert counts == ["5", "2", "1", "1"]
+    assert [PAGE.count(f'class="bar {kind}"') for kind in ("faster", "slower", "nothing")] == [2, 1, 1]
+    assert "2x" in PAGE
+    assert "1x?" in PAGE
+
+
+def test_every_part_is_there():
+    for part in ("Who wins", "Scaling", "Roofline", "Memory against time", "Compiling", "Numbers", "What did not run"):
+        assert f"<h2>{part}" in PAGE
+    assert "time ~ size^1.00 (0.90 to 1.10)" in PAGE
+    assert "opacus: not installed" in PAGE
+
+
+def test_a_result_of_nothing_is_a_page_too():
+    Nested(_report.page(record() | {"rows": [], "ceilings": None}))
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-300, 1e300, 5])
+def test_any_number_can_be_drawn(value):
+    ours = line("jaxgrad", value, (1.0, 1.0, 1.0), **{**COMPILED, "flops": value, "temporary_bytes": 0})
+    given = row(contenders=[ours], best_rival={"name": "x", "ratio": [value or 1e-9] * 3, "says": "slower"})
+    text = _report.page(record(given, curves=[{**CURVE, "points": [{"size": 1, "median_s": value}]}]))
+    Nested(text)
+    assert "nan" not in text
+    assert "inf" not in text.replace("info", "")
+
+
+def test_bars_grow_with_the_logarithm_and_start_at_1():
+    def width(ratio):
+        bars = [_svg.Bar("a", (ratio, ratio, ratio), "faster", ""), _svg.Bar("b", (100.0, 100.0, 100.0), "faster", "")]
+        return [float(w) for w in re.findall(r'<rect x="[\d.]+" y="\d+" width="([\d.]+)"', _svg.bars("t", bars, "x"))]
+
+    half, whole = width(10.0)
+    assert half == pytest.approx(whole / 2, rel=0.01)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 2.0), (0.001, 1000.0), (1e-9, 1e12), (0.9, 1.1), (3.0, 3.5)])
+def test_ticks_are_round_few_and_in_range(low, high):
+    ticks = _svg.log_ticks(low, high)
+    assert len(ticks) <= 7
+    assert all(low * 0.99 <= tick <= high * 1.01 for tick in ticks)
+    assert all(round(tick / 10 ** math.floor(math.log10(tick) + 1e-9), 9) in (1, 2, 3, 5) for tick in ticks)
+
+
+def test_the_command_writes_the_page_beside_the_result(tmp_path):
+    _results.save(tmp_path / "results.json", record())
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "results.json")])
+    assert done.exit_code == 0
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert CliRunner().invoke(app, ["report", str(tmp_path / "results.json"), "-o", "/no/such/x.html"]).exit_code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium draws it")
+@pytest.mark.parametrize("width", [375, 1200])
+def test_no_part_is_wider_than_the_screen(tmp_path, width):
+    """Chromium lays the page out; to ask it for widths would need a script, so its picture is asked."""
+    (tmp_path / "report.html").write_text(PAGE)
+    # a strip right of the page: white or black all over where nothing reaches into it
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += [f"--window-size={width},3000", "--hide-scrollbars"]
+    subprocess.run(
+        [*command, f"--screenshot={tmp_path / 'page.png'}", f"file://{tmp_path / 'report.html'}"],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    from matplotlib.image import imread
+
+    picture = imread(tmp_path / "page.png")
+    margin = picture[:, -14:, :3].reshape(-1, 3)
+    assert (margin == margin[0]).all()
+    assert picture.std() > 0.01

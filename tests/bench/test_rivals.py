@@ -1,0 +1,104 @@
+"""What torch.compile makes of a contender, what broke, and which libraries are missing."""
+
+import importlib.util
+import shutil
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from bench import _rivals, _rows, _session
+from bench.__main__ import app
+from bench._row import Contender, Problem, Row
+
+pytestmark = pytest.mark.torch
+
+X = torch.arange(3.0)
+
+
+def ours():
+    return Contender("jaxgrad", "jax", lambda: X.numpy() * 2)
+
+
+def theirs(name="torch.func", run=lambda: X * 2):
+    return Contender(name, "torch", run)
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Let torch.compile be a function of the test's, which is told whether a whole graph is asked for."""
+
+    def given(compile_with):
+        monkeypatch.setattr(torch, "compile", lambda run, fullgraph: compile_with(run, fullgraph))
+        monkeypatch.setattr(torch._dynamo, "reset", lambda: None)
+
+    return given
+
+
+def test_the_functional_form_is_compiled_whole(compiler):
+    compiler(lambda run, whole: run)
+    form, note = _rivals.compiled_form([ours(), theirs("torch.autograd", lambda: X), theirs()])
+    assert (form.name, form.run().tolist()) == ("torch.compile", [0.0, 2.0, 4.0])
+    assert note == "of torch.func, one graph"
+
+
+def test_what_broke_is_said_and_the_parts_are_compiled(compiler):
+    def parts(run, whole):
+        if whole:
+            message = "Unsupported: jax.tree\nand more"
+            raise RuntimeError(message)
+        return run
+
+    compiler(parts)
+    form, note = _rivals.compiled_form([ours(), theirs()])
+    assert form is not None
+    assert note == "of torch.func, no whole graph: RuntimeError: Unsupported: jax.tree"
+
+
+def test_a_compiler_that_cannot_run_says_why(compiler):
+    def breaks(run, whole):
+        message = "no C++ compiler"
+        raise RuntimeError(message)
+
+    compiler(breaks)
+    form, note = _rivals.compiled_form([ours(), theirs()])
+    assert form is None
+    assert note.startswith("RuntimeError: no C++ compiler (of torch.func; a whole graph: ")
+
+
+def test_rows_without_torch_or_with_a_form_of_their_own_get_none():
+    assert _rivals.compiled_form([ours()]) == (None, "")
+    assert _rivals.compiled_form([ours(), theirs(), theirs("torch.compile")]) == (None, "")
+
+
+def test_missing_libraries_are_named_as_pip_calls_them(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "curvlinops" else find(name))
+    assert "curvlinops-for-pytorch" in _rivals.missing()
+    assert "curvlinops-for-pytorch" not in _rivals.versions()
+    assert _rivals.versions()["matfree"][0].isdigit()
+
+
+def test_a_run_names_them_and_the_form_stays_with_its_reason(monkeypatch, compiler):
+    def breaks(run, whole):
+        message = "no C++ compiler"
+        raise RuntimeError(message)
+
+    compiler(breaks)
+    row = Row("good", "three", lambda size: Problem([ours(), theirs()]))
+    monkeypatch.setattr(_rows, "rows_of", lambda family: [row] if family == "gradient" else [])
+    monkeypatch.setattr(_session._ceilings, "ceilings", lambda *_: {"flops_per_s": 1e9, "bytes_per_s": 1e9})
+    monkeypatch.setattr(_rivals, "LIBRARIES", {"no_such_library": "no-such-library"})
+    done = CliRunner().invoke(app, ["gradient", "--quick", "--rivals", "--rounds", "3", "--no-scaling"])
+    assert done.exit_code == 0, done.stderr
+    assert "not installed, and left out: no-such-library" in done.stderr
+    assert "torch.compile did not run: RuntimeError: no C++ compiler" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_torch_itself_compiles_a_row():
+    row = _rows.rows_of("gradient")[0]
+    form, note = _rivals.compiled_form(row.build(row.sizes(True)).contenders)
+    assert form is not None, note
+    assert note == "of torch.func, one graph"
