@@ -17,7 +17,7 @@ ARGS ?=
 # packages come without bytecode: it is written when it is first needed, also where the shell forbids it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: verify test catalogue lint style types format bench readme install where clean
+.PHONY: verify test catalogue lint style types format bench readme docs site install where clean
 
 verify: $(VENV)/ready  ## compute every case in JAX and in torch, and compare
 	$(BIN)/jaxgrad verify
@@ -48,6 +48,13 @@ bench: $(VENV)/ready  ## a row of each family in small; `python -m bench` for th
 readme: $(VENV)/ready  ## write the README's table of cases, and the page of causes
 	$(BIN)/jaxgrad verify --readme README.md
 	$(BIN)/python -c 'from jaxgrad.verify.port.diagnosis._catalogue import page; print(page(), end="")' > docs/causes.md
+
+docs:  ## the site, in docs/_build/html: every cell runs, and a warning or a failure stops it
+	$(MAKE) site VENV=.venv-docs EXTRAS=docs
+
+# a warning at a line of a cell is an error, one inside of another package is not
+site: $(VENV)/ready
+	PYTHONWARNINGS=error:::__main__ $(BIN)/python -m sphinx -W --keep-going -j 2 docs docs/_build/html
 
 install: $(VENV)/ready  ## the environment alone
 
