@@ -11,7 +11,8 @@ import torch_ref.gradient
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-FUNCTION, TWIN, TESTS = (textwrap.dedent(code) for code in re.findall(r"^   ```python\n(.*?)^   ```", TEXT, re.M | re.S))
+BLOCKS = re.findall(r"^   ```python\n(.*?)^   ```", TEXT, re.MULTILINE | re.DOTALL)
+FUNCTION, TWIN, TESTS = (textwrap.dedent(code) for code in BLOCKS)
 
 
 def test_the_skeleton_passes_its_own_tests(monkeypatch):
