@@ -87,4 +87,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-*
+	rm -rf .venv .venv-* docs/_build docs/api/generated docs/cases.md dist

@@ -1,5 +1,6 @@
 """Sphinx's settings for the site; ``make docs`` builds it."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -42,7 +43,10 @@ napoleon_custom_sections = ["Cost"]
 
 # pages: cells run when the site is built, and what has not changed comes from the cache
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE / "_build" / ".jupyter_cache")
+# a run is that of the code that it called: another state of the library has another cache
+SOURCES = [HERE.parent / "constraints.txt", *(HERE.parent / "jaxgrad").rglob("*.py")]
+STATE = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(SOURCES))).hexdigest()[:16]
+nb_execution_cache_path = str(HERE / "_build" / "cells" / STATE)
 nb_execution_timeout = 300
 # what a cell writes to stderr, a warning as a rule, stops the build
 nb_output_stderr = "remove-warn"

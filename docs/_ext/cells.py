@@ -60,6 +60,27 @@ def failure(name: str, page: str, traceback: str) -> str:
     return f"{name}:{starts[cell - 1] + line}: cell {cell}, line {line}: {error}"
 
 
+def spread(documents: list[str], runs: list[str]) -> list[str]:
+    """Return documents in an order that has those with cells far from each other.
+
+    Sphinx reads neighbours in one process. In the order of the alphabet one process would run all cells.
+
+    Args:
+        documents: All, of which each is returned once.
+        runs: Those with cells.
+    """
+    rest = [document for document in documents if document not in runs]
+    each = -(-len(rest) // max(len(runs), 1))
+    parts = [[run, *rest[i * each : (i + 1) * each]] for i, run in enumerate(runs)]
+    return [document for part in parts for document in part] if runs else rest
+
+
+def reorder(app: Sphinx, env: BuildEnvironment, documents: list[str]) -> None:
+    """Bring the documents that are about to be read into that order."""
+    runs = [document for document in documents if cells(Path(env.doc2path(document)).read_text())]
+    documents[:] = spread(documents, runs)
+
+
 def stop(app: Sphinx, env: BuildEnvironment) -> None:
     """Stop the build if a page failed.
 
@@ -79,6 +100,7 @@ def stop(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Look at the runs when all pages have been read."""
+    """Spread the pages that run before they are read, and look at the runs when all have been."""
+    app.connect("env-before-read-docs", reorder)
     app.connect("env-updated", stop)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

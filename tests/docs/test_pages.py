@@ -79,6 +79,13 @@ def test_a_failure_without_a_frame_is_told_too():
     )
 
 
+def test_pages_that_run_are_spread_over_the_processes():
+    assert cells.spread(["a", "b", "c", "d", "x", "y"], ["x", "y"]) == ["x", "a", "b", "y", "c", "d"]
+    assert cells.spread(["a", "x"], ["x"]) == ["x", "a"]
+    assert cells.spread(["a"], []) == ["a"]
+    assert sorted(cells.spread(list("abcdexyz"), list("xyz"))) == list("abcdexyz")
+
+
 def test_every_case_of_the_readme_has_its_place():
     page = cases.page(README)
     rows = re.findall(r"^\| ([A-Z]\d+) \|", README, re.MULTILINE)
