@@ -75,7 +75,7 @@ def spread(documents: list[str], runs: list[str]) -> list[str]:
     return [document for part in parts for document in part] if runs else rest
 
 
-def reorder(app: Sphinx, env: BuildEnvironment, documents: list[str]) -> None:
+def reorder(_: Sphinx, env: BuildEnvironment, documents: list[str]) -> None:
     """Bring the documents that are about to be read into that order."""
     runs = [document for document in documents if cells(Path(env.doc2path(document)).read_text())]
     documents[:] = spread(documents, runs)
