@@ -17,7 +17,7 @@ ARGS ?=
 # packages come without bytecode: it is written when it is first needed, also where the shell forbids it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: verify test catalogue lint style types format bench bench-check readme install where clean
+.PHONY: verify test catalogue lint style types format bench bench-check readme docs site release packages lowest install where clean
 
 verify: $(VENV)/ready  ## compute every case in JAX and in torch, and compare
 	$(BIN)/jaxgrad verify
@@ -53,6 +53,32 @@ readme: $(VENV)/ready  ## write the tables of the README and docs, and the page 
 	$(BIN)/python -m bench tables --write
 	$(BIN)/python -c 'from jaxgrad.verify.port.diagnosis._catalogue import page; print(page(), end="")' > docs/causes.md
 
+docs:  ## the site, in docs/_build/html: every cell runs, and a warning or a failure stops it
+	$(MAKE) site VENV=.venv-docs EXTRAS=docs
+
+# a warning at a line of a cell is an error, one inside of another package is not
+site: $(VENV)/ready
+	PYTHONWARNINGS=error:::__main__ $(BIN)/python -m sphinx -W --keep-going -j 2 docs docs/_build/html
+
+release:  ## dist/: wheel and sdist, checked, and each tried alone in an empty environment
+	$(MAKE) packages VENV=.venv-release EXTRAS=release
+
+packages: $(VENV)/ready
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/release/alone.py constraints.txt dist/*
+
+lowest:  ## the tests that need no torch, with the oldest versions that pyproject.toml allows
+	"$(FOUND)" -m venv --clear .venv-lowest
+	if command -v uv; then \
+		uv pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'; \
+	else \
+		"$(FOUND)" tests/release/lowest.py > .venv-lowest/pins.txt && \
+		.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/pins.txt --editable '.[test]'; \
+	fi
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadgroup -q --ignore tests/typing -m "not slow and not either_lane" $(ARGS)
+
 install: $(VENV)/ready  ## the environment alone
 
 where:  ## the Python that PYTHON means here, if it is there
@@ -65,4 +91,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-*
+	rm -rf .venv .venv-* docs/_build docs/api/generated docs/cases.md dist

@@ -1,4 +1,4 @@
-"""The README's examples run as printed, in one process and in their order."""
+"""The examples of the README, and those of the tour of the families, run as printed, in one process and in order."""
 
 import contextlib
 import io
@@ -10,8 +10,10 @@ from pathlib import Path
 import jax
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```\n(?:```text\n(.*?)```)?", README.read_text(), re.DOTALL)
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"```python\n(.*?)```\n(?:```text\n(.*?)```)?", re.DOTALL)
+TOUR, README = (BLOCK.findall((ROOT / page).read_text()) for page in ("docs/tour.md", "README.md"))
+BLOCKS = [*TOUR, *README]
 
 
 def test_examples_print_what_they_say(compiled_quickly):
@@ -24,16 +26,17 @@ def test_examples_print_what_they_say(compiled_quickly):
         for code, expected in BLOCKS:
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
-                exec(compile(code, str(README), "exec"), names)
+                exec(compile(code, "README.md", "exec"), names)
             assert printed.getvalue() == expected, code
 
 
 def test_every_family_has_an_example():
     import jaxgrad
 
-    text = "".join(code for code, _ in BLOCKS)
+    text = "".join(code for code, _ in TOUR)
     # beside one block that defines the losses, one on several devices, and one on what a function closes over
-    assert len(BLOCKS) == 3 + len(jaxgrad.__all__)
+    assert len(TOUR) == 3 + len(jaxgrad.__all__)
+    assert len(README) == 1
     assert all(f"jaxgrad.{family}." in text for family in jaxgrad.__all__)
 
 
