@@ -56,7 +56,7 @@ def run_command(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write results.json and report.html there.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would run, at which sizes, and stop.")] = False,
 ) -> None:
-    """Time each row: contenders must agree, then run in interleaved rounds; ratios are paired, round by round."""
+    """Time each row: contenders must agree, then run in rounds of shuffled order; ratios are paired, round by round."""
     watch_interrupts()
     from bench import _device, _rows
     from bench._run import Settings

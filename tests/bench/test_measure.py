@@ -75,13 +75,15 @@ def timed(runners, rule):
 
 def test_rounds_are_interleaved_and_end_for_each_contender_when_its_ratio_is_known(monkeypatch):
     clock = Clock(monkeypatch)
-    noisy = [1.0 + 0.5 * (i % 2) for i in range(40)]
+    noisy = [1.0 + 0.5 * (i // 2 % 2) for i in range(80)]
     runners = [clock.contender("ours", 1.0), clock.contender("steady", 2.0), clock.contender("noisy", *noisy)]
     known, timings = timed(runners, Rule(0.02, 6, 20, math.inf))
     assert not known
     assert [len(timings[name].samples) for name in ("ours", "steady", "noisy")] == [20, 6, 20]
-    # after two calls of each: A B C A B C
-    assert clock.calls[6:12] == ["ours", "steady", "noisy"] * 2
+    # after two calls of each, rounds of all: one call without the clock, one with it
+    rounds = [clock.calls[i : i + 6] for i in range(6, 6 + 6 * 6, 6)]
+    assert all(one[::2] == one[1::2] and sorted(one[::2]) == ["noisy", "ours", "steady"] for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
     assert paired_ratio(timings["ours"], timings["steady"]) == (0.5, 0.5, 0.5)
 
 
@@ -113,10 +115,18 @@ def test_a_contender_that_raises_is_told_and_the_others_go_on(monkeypatch):
     assert len(timings["rival"].samples) == 6
 
 
+def test_what_a_call_finds_after_another_contender_does_not_count(monkeypatch):
+    clock = Clock(monkeypatch)
+    # the first call after the other's takes three times as long
+    ours = clock.contender("ours", *[3.0, 1.0] * 40)
+    _, timings = timed([ours, clock.contender("rival", 2.0)], Rule(0.02, 6, 6, math.inf))
+    assert set(timings["ours"].samples) == {1.0}
+
+
 def test_short_calls_are_repeated_within_a_sample(monkeypatch):
     clock = Clock(monkeypatch)
     _, timings = timed([clock.contender("ours", 0.001), clock.contender("rival", 0.1)], Rule(0.02, 6, 6, math.inf))
-    assert clock.calls.count("ours") == 2 + 6 * 4
+    assert clock.calls.count("ours") == 2 + 6 * (1 + 4)
     assert timings["ours"].median == pytest.approx(0.001)
 
 
