@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 from jaxgrad import curvature, inr, meta, per_example, shift
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 
-__all__ = ["AXIS", "FORMS", "PLACEMENTS", "Form", "partition"]
+__all__ = ["AXIS", "FORMS", "PLACEMENTS", "Form", "counts", "filled", "gradient_bytes", "partition"]
 
 AXIS = "data"
 """The one axis of the mesh: examples, tasks, points and, for FSDP, parameters lie along it."""
@@ -143,9 +143,7 @@ def tasks_padded(given: tuple[Any, ...], devices: int) -> tuple[Any, ...]:
     return params, *(filled(leaf, devices) for leaf in rows), real * (len(real) / real.sum())
 
 
-def over_tasks(
-    params: Any, x: Any, y: Any, x_query: Any, y_query: Any, weights: Any, *, axis_name: Any = None
-) -> Any:
+def over_tasks(params: Any, x: Any, y: Any, x_query: Any, y_query: Any, weights: Any, *, axis_name: Any = None) -> Any:
     """Return that gradient: adaptation has the weight 1 throughout, a query that of its task."""
     support, query = (x, y, jnp.ones_like(weights)), (x_query, y_query, weights)
     options: Any = {"optimizer": INNER, "num_steps": 2, "axis_name": axis_name}

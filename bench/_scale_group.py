@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,10 +15,13 @@ from typing import Any
 
 from jaxgrad import _interrupt
 
-__all__ = ["Ended", "cluster_around", "free_address", "run_group"]
+__all__ = ["Ended", "run_group"]
 
 MARGIN = 15.0
 """Seconds beyond the time-out after which what still runs is killed: heartbeats are late by a few."""
+
+LOST = "lost another process"
+"""How a process says so."""
 
 FATAL = "Terminating process because the JAX distributed service detected fatal errors"
 """What JAX's coordination service writes where heartbeats have stopped, before it aborts the process."""
@@ -37,39 +39,14 @@ class Ended:
     words: str
     """Its own, or what is known."""
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process was lost to it: it is not the cause."""
+        return self.words.startswith(LOST)
+
     def __str__(self) -> str:
         """Say it."""
         return f"process {self.index} {self.words}" + (f" {self.after:.1f} s later" if self.after >= 0.05 else "")
-
-
-def cluster_around() -> str | None:
-    """Return which cluster has started this process as one of several; as JAX's own detection looks for it.
-
-    Kubernetes is one where the pod is of an indexed job: other pods know the variables of the service too.
-    """
-    has = os.environ
-    if {"SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID"} <= {*has} and _several("SLURM_NTASKS"):
-        return "SLURM"
-    if _several("OMPI_COMM_WORLD_SIZE"):
-        return "Open MPI"
-    if _several("PMI_SIZE"):
-        return "MPI"
-    if "KUBERNETES_SERVICE_HOST" in has and "JOB_COMPLETION_INDEX" in has:
-        return "Kubernetes"
-    return None
-
-
-def _several(name: str) -> bool:
-    """Whether a variable of the environment counts more than one."""
-    value = os.environ.get(name, "")
-    return value.isdecimal() and int(value) > 1
-
-
-def free_address() -> str:
-    """Return an address on loopback whose port is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def run_group(
@@ -90,7 +67,7 @@ def run_group(
         Those that failed, in the order in which they did; nothing where all went well.
     """
     with _children(settings) as (children, logs):
-        for (index, child) in children:
+        for index, child in children:
             started(index, child.pid)
         ended: list[Ended] = []
         running, first = dict(children), None
@@ -142,7 +119,7 @@ class _Log:
         if own:
             return own[0]
         if any(FATAL in line for line in lines):
-            return "lost another process, as JAX's coordination service found"
+            return f"{LOST}, as JAX's coordination service found"
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"ended with status {code}: {lines[-1][:300] if lines else 'it said nothing'}"
@@ -172,11 +149,17 @@ def _children(settings: Sequence[dict[str, Any]]) -> Iterator[tuple[list[tuple[i
         _interrupt.unfinished["bench.scale"] = end
         try:
             for one in settings:
+                # MPI's launcher talks to its process over files that it has opened, and that process is this one's child
                 log = logs[one["index"]] = _Log(Path(folder), one["index"])
                 command = [sys.executable, "-m", "bench._scale_worker", json.dumps(one)]
                 out, err = log.files
                 child = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=out, stderr=err, cwd=None, env=_environment(one)
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=err,
+                    env=_environment(one),
+                    close_fds=bool(one["address"]),
                 )
                 children.append((one["index"], child))
             yield children, logs

@@ -19,17 +19,15 @@ import numpy as np
 
 from bench._phases import collectives
 from bench._scale_forms import FORMS, Form, gradient_bytes
+from bench._scale_group import LOST
 from bench._scale_layout import chosen_devices, mesh_of, program, whole
 from jaxgrad.verify import CannotRun
 from jaxgrad.verify.judge import compare, worst
 
-__all__ = ["LOST", "TOLERANCE", "configure"]
+__all__ = ["TOLERANCE", "configure"]
 
 TOLERANCE = 1e-12
 """The largest relative L2 difference of a leaf from one device's, in float64."""
-
-LOST = 3
-"""The status of a process that has lost another one."""
 
 WARM = 2
 """Calls before the clock runs."""
@@ -49,7 +47,7 @@ def main() -> None:
         if settings["prediction"] and jax.process_index() == 0:
             from bench._scale_prediction import predictions
 
-            for one in predictions(settings["forms"]):
+            for one in predictions(settings["prediction"]):
                 say("prediction", one)
         if settings["training"]:
             from bench._scale_training import train
@@ -62,7 +60,7 @@ def main() -> None:
     except Exception as error:
         lost = isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
         first = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')[:300]}"
-        leave(f"lost another process: {first}" if lost else first, LOST if lost else 1)
+        leave(f"{LOST}: {first}" if lost else first, 3 if lost else 1)
 
 
 def say(kind: str, found: dict[str, Any]) -> None:
@@ -83,7 +81,7 @@ def _end_with_parent() -> None:
     # not through sys.stdin: Python aborts at its exit where a thread holds the lock of that
     while os.read(0, 1024):
         pass
-    os._exit(LOST)
+    os._exit(3)
 
 
 def configure(settings: dict[str, Any]) -> None:
@@ -117,8 +115,13 @@ def configure(settings: dict[str, Any]) -> None:
             **place,
             **limits,
         )
-    else:
+        return
+    try:
         jax.distributed.initialize(cluster_detection_method=settings["detection"], **limits)
+    except ValueError as error:
+        # that of JAX says that an argument is missing, which nobody here has left out
+        message = f"JAX's detection of the cluster finds no {settings['detection'] or 'address'} here: {error}"
+        raise CannotRun(message) from error
 
 
 def of_form(form: Form, placement: str, devices: int, rounds: int) -> dict[str, Any]:
