@@ -7,7 +7,7 @@ the loss of the query multiplies with, a loss of `inr` by points where the field
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 from jaxgrad import curvature, inr, meta, per_example, shift
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params
 
-__all__ = ["AXIS", "FORMS", "PLACEMENTS", "Form", "counts", "filled", "gradient_bytes", "partition"]
+__all__ = ["AXIS", "FORMS", "PLACEMENTS", "Form", "counts", "filled", "gradient_bytes", "partition", "placements_of"]
 
 AXIS = "data"
 """The one axis of the mesh: examples, tasks, points and, for FSDP, parameters lie along it."""
@@ -48,11 +48,16 @@ class Form:
     """Where the padded arguments lie."""
     out_specs: Any
     """Where the result lies."""
-    read: Callable[[Any, int], Any] = field(default=lambda result, count: result)
+    read: Callable[[Any, int], Any] = field(default=lambda result, _: result)
     """The result without the rows that fill up."""
     count: int = 61
     """Examples: a prime."""
     placements: tuple[str, ...] = PLACEMENTS
+
+
+def placements_of(form: Form, wanted: Sequence[str]) -> list[str]:
+    """Return the ways to lay out a form that are wanted; one that has none of these is laid out its own way."""
+    return [one for one in form.placements if one in wanted] or list(form.placements)
 
 
 def partition(params: Any, devices: int) -> Any:

@@ -17,7 +17,7 @@ from jaxgrad import _interrupt
 
 __all__ = ["Ended", "run_group"]
 
-MARGIN = 15.0
+MARGIN = 5.0
 """Seconds beyond the time-out after which what still runs is killed: heartbeats are late by a few."""
 
 LOST = "lost another process"
@@ -53,7 +53,7 @@ def run_group(
     settings: Sequence[dict[str, Any]],
     time_out: float,
     heard: Callable[[str, Any], None],
-    started: Callable[[int, int], None] = lambda index, process: None,
+    started: Callable[[int, int], None] = lambda *_: None,
 ) -> list[Ended]:
     """Run processes to their end.
 
@@ -86,7 +86,7 @@ def run_group(
                 for index, child in running.items():
                     child.kill()
                     child.wait()
-                    words = f"did not end by itself within {time_out + MARGIN:g} s, and was killed"
+                    words = f"was silent for {time_out + MARGIN:g} s more, and was killed"
                     ended.append(Ended(index, -signal.SIGKILL, 0.0, words))
                 break
             time.sleep(0.05)
@@ -149,7 +149,7 @@ def _children(settings: Sequence[dict[str, Any]]) -> Iterator[tuple[list[tuple[i
         _interrupt.unfinished["bench.scale"] = end
         try:
             for one in settings:
-                # MPI's launcher talks to its process over files that it has opened, and that process is this one's child
+                # MPI's launcher talks over files that it has opened to this process, whose child is the one to answer
                 log = logs[one["index"]] = _Log(Path(folder), one["index"])
                 command = [sys.executable, "-m", "bench._scale_worker", json.dumps(one)]
                 out, err = log.files

@@ -17,6 +17,9 @@ __all__ = ["environment", "line_of", "load", "save", "table"]
 
 NAME, VERSION = "jaxgrad-bench-scale", 1
 
+PLACE = ("processes", "devices")
+"""What a result was computed with."""
+
 NUMBERS = {"type": "array", "items": {"type": "number"}}
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -97,7 +100,9 @@ def line_of(kind: str, found: dict[str, Any]) -> str:
             f" {found['hbm_bytes']:.3g} bytes of memory, {found['ici_bytes']:.3g} bytes sent by each"
             f" (a ring: {found['ring_bytes']:.3g}){left}"
         )
-    place = f"{found['processes']} processes, {found['devices']} devices"
+    place = ", ".join(
+        f"{found[one]} {one if found[one] > 1 else one[: -2 if one == 'processes' else -1]}" for one in PLACE
+    )
     if kind == "training":
         rate = "" if found["step_seconds"] is None else f" {1 / found['step_seconds']:.3g} steps a second,"
         return (

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from bench._phases import collectives
-from bench._scale_forms import FORMS, Form, gradient_bytes
+from bench._scale_forms import FORMS, Form, gradient_bytes, placements_of
 from bench._scale_group import LOST
 from bench._scale_layout import chosen_devices, mesh_of, program, whole
 from jaxgrad.verify import CannotRun
@@ -41,9 +41,8 @@ def main() -> None:
         configure(settings)
         for form in settings["forms"]:
             for devices in settings["devices"] or [jax.device_count()]:
-                for placement in FORMS[form].placements:
-                    if placement in settings["placements"]:
-                        say("form", of_form(FORMS[form], placement, devices, settings["rounds"]))
+                for placement in placements_of(FORMS[form], settings["placements"]):
+                    say("form", of_form(FORMS[form], placement, devices, settings["rounds"]))
         if settings["prediction"] and jax.process_index() == 0:
             from bench._scale_prediction import predictions
 
@@ -59,7 +58,9 @@ def main() -> None:
         leave(str(error), 2)
     except Exception as error:
         lost = isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
-        first = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')[:300]}"
+        # said once for each function that passes it on
+        words = str(error).replace("Error dispatching computation: ", "").strip()
+        first = f"{type(error).__name__}: {next(iter(words.splitlines()), '')[:300]}"
         leave(f"{LOST}: {first}" if lost else first, 3 if lost else 1)
 
 
@@ -175,7 +176,7 @@ def largest(number: float) -> float:
 def sampled(function: Any, given: tuple[Any, ...], rounds: int) -> list[float]:
     """Return the median and the quartiles of a call's seconds."""
     samples = []
-    for i in range(WARM + rounds):
+    for _ in range(WARM + rounds):
         start = time.perf_counter()
         jax.block_until_ready(function(*given))
         samples.append(time.perf_counter() - start)

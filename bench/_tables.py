@@ -1,7 +1,7 @@
 """Tables in documents, written from a committed result: nobody types a number.
 
-A document says where: a line ``<!-- bench families: full.json -->``, ``<!-- bench rows: full.json nth.laplacian -->`` or
-``<!-- bench scale: scale.json forms -->``, and a line ``<!-- /bench -->``; what stands between them is written.
+A document says where: a line ``<!-- bench families: full.json -->``, ``<!-- bench rows: full.json nth.laplacian -->``
+or ``<!-- bench scale: scale.json forms -->``, and a line ``<!-- /bench -->``; what stands between them is written.
 """
 
 import math

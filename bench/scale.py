@@ -167,12 +167,12 @@ def _group(
     record: dict[str, Any], settings: dict[str, Any], count: int, sizes: list[int], last: bool
 ) -> dict[str, Any] | None:
     """Return what a group of processes is told to do; ``None`` where an earlier run has done it all."""
-    from bench._scale_forms import FORMS
+    from bench._scale_forms import FORMS, placements_of
 
     done = {(one["form"], one["placement"], one["processes"], one["devices"]) for one in record["forms"]}
 
     def misses(name: str) -> bool:
-        placements = [one for one in FORMS[name].placements if one in settings["placements"]] or ["none"]
+        placements = placements_of(FORMS[name], settings["placements"])
         return not sizes or any((name, one, count, size) not in done for one in placements for size in sizes)
 
     # what was begun is done again: its rows would stand there twice
@@ -186,7 +186,7 @@ def _group(
     return {
         "forms": forms,
         "devices": sizes,
-        "placements": [*settings["placements"], *([FORMS["fsdp"].placements[0]] if "fsdp" in forms else [])],
+        "placements": settings["placements"],
         "rounds": settings["rounds"],
         "prediction": [name for name in settings["names"] if name in FORMS] or list(FORMS) if prediction else [],
         "training": training,
