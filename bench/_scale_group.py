@@ -17,6 +17,8 @@ from jaxgrad import _interrupt
 
 __all__ = ["Ended", "run_group"]
 
+WORKER = (sys.executable, "-m", "bench._scale_worker")
+
 MARGIN = 5.0
 """Seconds beyond the time-out after which what still runs is killed: heartbeats are late by a few."""
 
@@ -54,6 +56,7 @@ def run_group(
     time_out: float,
     heard: Callable[[str, Any], None],
     started: Callable[[int, int], None] = lambda *_: None,
+    command: Sequence[str] = WORKER,
 ) -> list[Ended]:
     """Run processes to their end.
 
@@ -62,11 +65,12 @@ def run_group(
         time_out: Seconds that the others have, once one has failed, to find that out by themselves.
         heard: Is called with the kind and the content of each thing that a process says.
         started: Is called with the index and the process id of each.
+        command: What a process runs; what it is told comes behind, as JSON.
 
     Returns:
         Those that failed, in the order in which they did; nothing where all went well.
     """
-    with _children(settings) as (children, logs):
+    with _children(settings, command) as (children, logs):
         for index, child in children:
             started(index, child.pid)
         ended: list[Ended] = []
@@ -135,7 +139,9 @@ def _hear(log: _Log, heard: Callable[[str, Any], None]) -> None:
 
 
 @contextlib.contextmanager
-def _children(settings: Sequence[dict[str, Any]]) -> Iterator[tuple[list[tuple[int, Any]], dict[int, _Log]]]:
+def _children(
+    settings: Sequence[dict[str, Any]], command: Sequence[str]
+) -> Iterator[tuple[list[tuple[int, Any]], dict[int, _Log]]]:
     """Start the processes, and leave none behind."""
     children: list[tuple[int, Any]] = []
 
@@ -151,10 +157,9 @@ def _children(settings: Sequence[dict[str, Any]]) -> Iterator[tuple[list[tuple[i
             for one in settings:
                 # MPI's launcher talks over files that it has opened to this process, whose child is the one to answer
                 log = logs[one["index"]] = _Log(Path(folder), one["index"])
-                command = [sys.executable, "-m", "bench._scale_worker", json.dumps(one)]
                 out, err = log.files
                 child = subprocess.Popen(
-                    command,
+                    [*command, json.dumps(one)],
                     stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=err,
