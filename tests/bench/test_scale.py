@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import bench.scale
@@ -19,7 +20,7 @@ from tests.bench.test_uses import app
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", bench.scale.__name__]
-TRAINING = "--only training --devices 2 --processes 2 --time-out 20".split()
+TRAINING = ["--only", "training", "--devices", "2", "--processes", "2", "--time-out", "20"]
 
 
 def environment(**more):
@@ -140,7 +141,7 @@ def variables(kind, index, port, folder):
 def test_joins_a_cluster(kind, tmp_path):
     """The variables are made up, the detection is JAX's, and the two processes meet."""
     port = _scale_cluster.free_address().rpartition(":")[2]
-    arguments = "--only training --steps 3 --time-out 60 --out".split() + [str(tmp_path / "run")]
+    arguments = ["--only", "training", "--steps", "3", "--time-out", "60", "--out", str(tmp_path / "run")]
     started = [
         subprocess.Popen(
             [*COMMAND, *arguments],
@@ -249,6 +250,6 @@ def test_a_checkpoint_of_another_run_and_one_that_is_damaged(tmp_path):
 def test_a_record_that_is_damaged(tmp_path, capsys):
     path = tmp_path / "scale.json"
     _scale_record.save(path, record() | {"forms": [{"form": "inr"}]})
-    with pytest.raises(BaseException):  # noqa: B017, PT011 - typer's exit is no SystemExit here
+    with pytest.raises(typer.Exit):
         _scale_record.load("test", path)
     assert "scale.json is damaged: the file, forms[0] has no 'placement'" in capsys.readouterr().err

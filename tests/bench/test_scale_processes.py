@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 
-import click
 import pytest
+import typer
 
 from bench import _scale_cluster, _scale_group
 
@@ -79,7 +79,8 @@ import sys
 from bench import _scale_worker, _scale_group
 told = [{"index": 0, "local": 1, "address": "127.0.0.1:1"}]
 worker = "import time; from bench._scale_worker import _end_with_parent; import threading;"
-worker += "threading.Thread(target=_end_with_parent, daemon=True).start(); print('{\\"up\\": 1}', flush=True); time.sleep(60)"
+worker += "threading.Thread(target=_end_with_parent, daemon=True).start();"
+worker += "print('{\\"up\\": 1}', flush=True); time.sleep(60)"
 _scale_group.run_group(told, 5, print, lambda i, p: print(p, flush=True), (sys.executable, "-c", worker))
 """
     with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as parent:
@@ -134,7 +135,7 @@ def test_the_variables_of_clusters(kind, environment, place, monkeypatch):
 def test_a_cluster_that_is_not_there(monkeypatch, capsys):
     monkeypatch.delenv("SLURM_PROCID", raising=False)
     for kind, words in (("slurm", "its variables are not in the environment"), ("fog", "--cluster takes auto, none")):
-        with pytest.raises(click.exceptions.Exit):
+        with pytest.raises(typer.Exit):
             _scale_cluster.found("bench", kind)
         assert words in capsys.readouterr().err
 
