@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from jaxgrad import _interrupt
 
-__all__ = ["Ended", "run_group"]
+__all__ = ["LOST", "Ended", "end_with_parent", "run_group"]
 
 WORKER = (sys.executable, "-m", "bench._scale_worker")
 
@@ -95,6 +96,18 @@ def run_group(
                 break
             time.sleep(0.05)
     return ended
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that has started it is gone, however it went: a pipe from it closes then."""
+
+    def watch() -> None:
+        # not through sys.stdin: Python aborts at its exit where a thread holds the lock of that
+        while os.read(0, 1024):
+            pass
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _Log:

@@ -9,7 +9,6 @@ import json
 import os
 import statistics
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +18,7 @@ import numpy as np
 
 from bench._phases import collectives
 from bench._scale_forms import FORMS, Form, gradient_bytes, placements_of
-from bench._scale_group import LOST
+from bench._scale_group import LOST, end_with_parent
 from bench._scale_layout import chosen_devices, mesh_of, program, whole
 from jaxgrad.verify import CannotRun
 from jaxgrad.verify.judge import compare, worst
@@ -36,7 +35,7 @@ WARM = 2
 def main() -> None:
     """Join, compute, and leave."""
     settings = json.loads(sys.argv[1])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         configure(settings)
         for form in settings["forms"]:
@@ -75,14 +74,6 @@ def leave(message: str, code: int) -> NoReturn:
     sys.stdout.flush()
     print(f"bench.scale: {message}", file=sys.stderr, flush=True)
     os._exit(code)
-
-
-def _end_with_parent() -> None:
-    """End when the process that has started this one is gone, however it went: a pipe from it is closed then."""
-    # not through sys.stdin: Python aborts at its exit where a thread holds the lock of that
-    while os.read(0, 1024):
-        pass
-    os._exit(3)
 
 
 def configure(settings: dict[str, Any]) -> None:

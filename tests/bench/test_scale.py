@@ -197,7 +197,7 @@ def invoke(arguments):
         ("--processes 65", "--processes takes whole numbers"),
         ("--processes 1", "--processes are those beside one"),
         ("--processes 3", "--processes 3 divides none of the numbers of devices: 1, 2, 4, 8"),
-        ("--only clip", "--only has no 'clip'; did you mean"),
+        ("--only clipped", "--only has no 'clipped'; did you mean clipped_sum? there are"),
         ("--only fog", "--only has no 'fog'; there are clipped_sum"),
         ("--resume", "--resume goes on with the run in --out: name that folder"),
         ("--resume --out {empty}", "holds no run of this command"),

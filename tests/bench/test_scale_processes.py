@@ -76,10 +76,9 @@ def test_processes_go_with_the_one_that_started_them():
     """Also where it is killed, and can do nothing any more: the pipe from it closes."""
     text = """
 import sys
-from bench import _scale_worker, _scale_group
+from bench import _scale_group
 told = [{"index": 0, "local": 1, "address": "127.0.0.1:1"}]
-worker = "import time; from bench._scale_worker import _end_with_parent; import threading;"
-worker += "threading.Thread(target=_end_with_parent, daemon=True).start();"
+worker = "import time; from bench._scale_group import end_with_parent; end_with_parent();"
 worker += "print('{\\"up\\": 1}', flush=True); time.sleep(60)"
 _scale_group.run_group(told, 5, print, lambda i, p: print(p, flush=True), (sys.executable, "-c", worker))
 """
