@@ -1,13 +1,13 @@
 """What `jax.experimental.roofline` foretells for more devices than there are: FLOPs and bytes of one of them.
 
 Nothing runs: a form is traced in `jax.shard_map` over a mesh of abstract devices, with as many examples a device as on
-one, so that what a device computes stays and what it sends is what grows. What has no rule there is named, with how
-often it stands in the program.
+one, so that what a device computes stays and what it sends is what grows. What is not counted is named, with how often
+it stands in the program.
 """
 
 import collections
 import logging
-import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,7 +28,31 @@ CEILINGS = {"flops": 1.97e14, "hbm_bytes": 8.1e11, "ici_bytes": 4.5e10}
 """What a device does in a second, as Austin et al. (2025), How to scale your model, chapter 2, gives it for a TPU v5e:
 products of bfloat16, bytes of its memory, bytes over one link one way. They are from there and not measured here."""
 
-NO_RULE = re.compile(r"No roofline rule for (\w+)")
+ZERO = "register_standard_roofline"
+"""Where the rule comes from that says zero."""
+
+LAYOUT = frozenset(
+    [
+        "broadcast_in_dim",
+        "concatenate",
+        "convert_element_type",
+        "copy",
+        "dynamic_slice",
+        "dynamic_update_slice",
+        "expand_dims",
+        "iota",
+        "pad",
+        "pvary",
+        "reshape",
+        "rev",
+        "slice",
+        "split",
+        "squeeze",
+        "stop_gradient",
+        "transpose",
+    ]
+)
+"""Primitives without arithmetic: that they take nothing is right but for the bytes that they may move."""
 
 
 def predictions(names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -52,18 +76,15 @@ def prediction(form: Form, devices: int) -> dict[str, Any]:
     def device(*args: Any) -> Any:
         return form.call(*args, axis_name=AXIS)
 
-    heard = _Heard()
     log = logging.getLogger("absl")
-    before = log.level, log.propagate
-    log.addHandler(heard)
-    log.setLevel(logging.WARNING)
-    log.propagate = False
+    before = log.disabled
+    # of each equation that it skips it writes a page; what it skips is named below
+    log.disabled = True
     try:
         _, found = roofline(device, mesh=mesh, in_specs=specs, out_specs=out)(*whole)
     finally:
-        log.removeHandler(heard)
-        log.setLevel(before[0])
-        log.propagate = before[1]
+        log.disabled = before
+    missing, loops = left_out(jax.make_jaxpr(jax.shard_map(device, mesh=mesh, in_specs=specs, out_specs=out))(*whole))
     counts = {
         "flops": found.flops,
         "hbm_bytes": found.hbm_bytes,
@@ -81,37 +102,30 @@ def prediction(form: Form, devices: int) -> dict[str, Any]:
         "peak_hbm_bytes": found.peak_hbm_bytes,
         # nothing overlaps: a device sends when it has computed; where a loop is counted once, at least this
         "efficiency": busy / (busy + sent / CEILINGS["ici_bytes"]),
-        "not_counted": dict(sorted(heard.names.items())),
-        "loops_counted_once": loops_of(device, mesh, specs, out, whole),
+        "not_counted": missing,
+        "loops_counted_once": loops,
     }
 
 
-class _Heard(logging.Handler):
-    """Counts what roofline says that it has no rule for."""
+def left_out(jaxpr: Any) -> tuple[dict[str, int], list[int]]:
+    """Return what roofline takes for nothing, with how often it stands there, and the turns of loops counted once.
 
-    def __init__(self) -> None:
-        """Nothing yet."""
-        super().__init__()
-        self.names: collections.Counter[str] = collections.Counter()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Count a message."""
-        self.names.update(NO_RULE.findall(record.getMessage()))
-
-
-def loops_of(device: Any, mesh: Any, specs: Any, out: Any, whole: Any) -> list[int]:
-    """Return the lengths of the loops whose bodies roofline counts once."""
-    mapped = jax.shard_map(device, mesh=mesh, in_specs=specs, out_specs=out)
-    found: list[int] = []
+    It looks into equations that hold one jaxpr. For every primitive of `jax.lax` that has no rule of its own there is
+    one that says zero, silently: branches and sorts are counted so.
+    """
+    rules = getattr(sys.modules["jax.experimental.roofline.roofline"], "_rooflines", {})
+    missing: collections.Counter[str] = collections.Counter()
+    loops: list[int] = []
 
     def visit(jaxpr: Any) -> None:
         for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-            if equation.primitive.name == "scan":
-                found.append(int(equation.params["length"]))
-            # where roofline looks too
-            inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+            name, inner = equation.primitive.name, equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+            if name == "scan":
+                loops.append(int(equation.params["length"]))
             if inner is not None:
                 visit(inner)
+            elif name not in LAYOUT and ZERO in getattr(rules.get(equation.primitive), "__qualname__", ZERO):
+                missing[name] += 1
 
-    visit(jax.make_jaxpr(mapped)(*whole))
-    return sorted(length for length in found if length > 1)
+    visit(jaxpr)
+    return dict(sorted(missing.items())), sorted(length for length in loops if length > 1)

@@ -93,7 +93,7 @@ def test_what_roofline_foretells_for_256_devices(name):
         assert (many["not_counted"], many["loops_counted_once"]) == ({}, [])
         assert many["flops"] == few["flops"] > 1e6
     if name == "clipped_sum":
-        assert many["not_counted"] == {"custom_vmap_call": 1}
+        assert {"cond", "custom_vmap_call"} <= set(many["not_counted"])
     if name == "curvature":
         assert many["loops_counted_once"] == [64]
 
