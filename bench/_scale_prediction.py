@@ -6,6 +6,7 @@ it stands in the program.
 """
 
 import collections
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,29 +29,17 @@ CEILINGS = {"flops": 1.97e14, "hbm_bytes": 8.1e11, "ici_bytes": 4.5e10}
 """What a device does in a second, as Austin et al. (2025), How to scale your model, chapter 2, gives it for a TPU v5e:
 products of bfloat16, bytes of its memory, bytes over one link one way. They are from there and not measured here."""
 
+ROOFLINE = "jax.experimental.roofline.roofline"
+"""The module behind the function of that name."""
+
 ZERO = "register_standard_roofline"
 """Where the rule comes from that says zero."""
 
 LAYOUT = frozenset(
-    [
-        "broadcast_in_dim",
-        "concatenate",
-        "convert_element_type",
-        "copy",
-        "dynamic_slice",
-        "dynamic_update_slice",
-        "expand_dims",
-        "iota",
-        "pad",
-        "pvary",
-        "reshape",
-        "rev",
-        "slice",
-        "split",
-        "squeeze",
-        "stop_gradient",
-        "transpose",
-    ]
+    """
+    axis_index broadcast_in_dim concatenate convert_element_type copy dynamic_slice dynamic_update_slice expand_dims
+    iota name pad pvary reshape rev slice split squeeze stack stop_gradient transpose unstack
+    """.split()
 )
 """Primitives without arithmetic: that they take nothing is right but for the bytes that they may move."""
 
@@ -76,14 +65,8 @@ def prediction(form: Form, devices: int) -> dict[str, Any]:
     def device(*args: Any) -> Any:
         return form.call(*args, axis_name=AXIS)
 
-    log = logging.getLogger("absl")
-    before = log.disabled
-    # of each equation that it skips it writes a page; what it skips is named below
-    log.disabled = True
-    try:
+    with _quiet():
         _, found = roofline(device, mesh=mesh, in_specs=specs, out_specs=out)(*whole)
-    finally:
-        log.disabled = before
     missing, loops = left_out(jax.make_jaxpr(jax.shard_map(device, mesh=mesh, in_specs=specs, out_specs=out))(*whole))
     counts = {
         "flops": found.flops,
@@ -107,13 +90,28 @@ def prediction(form: Form, devices: int) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep roofline from writing a page for each equation that it skips: what it skips is named in the result."""
+    # JAX 0.10 logs by absl, later versions by the module's name
+    loggers = [logging.getLogger(name) for name in ("absl", ROOFLINE)]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
 def left_out(jaxpr: Any) -> tuple[dict[str, int], list[int]]:
     """Return what roofline takes for nothing, with how often it stands there, and the turns of loops counted once.
 
     It looks into equations that hold one jaxpr. For every primitive of `jax.lax` that has no rule of its own there is
     one that says zero, silently: branches and sorts are counted so.
     """
-    rules = getattr(sys.modules["jax.experimental.roofline.roofline"], "_rooflines", {})
+    rules = getattr(sys.modules[ROOFLINE], "_rooflines", {})
     missing: collections.Counter[str] = collections.Counter()
     loops: list[int] = []
 

@@ -156,7 +156,7 @@ def _predictions(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return what is foretold."""
     lines = []
     for one in record["predictions"]:
-        missing = [f"`{name}`" for name in one["not_counted"]]
+        missing = [f"{number} `{name}`" for name, number in one["not_counted"].items()]
         missing += [f"{length} turns of a loop" for length in one["loops_counted_once"]]
         numbers = [one[name] for name in ("flops", "hbm_bytes", "ici_bytes", "ring_bytes")]
         shown = [f"{number:.3g}" for number in numbers]
