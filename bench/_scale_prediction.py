@@ -35,12 +35,15 @@ ROOFLINE = "jax.experimental.roofline.roofline"
 ZERO = "register_standard_roofline"
 """Where the rule comes from that says zero."""
 
-LAYOUT = frozenset(
-    """
-    axis_index broadcast_in_dim concatenate convert_element_type copy dynamic_slice dynamic_update_slice expand_dims
-    iota name pad pvary reshape rev slice split squeeze stack stop_gradient transpose unstack
-    """.split()
-)
+# fmt: off
+LAYOUT = frozenset({
+    "axis_index", "broadcast_in_dim", "concatenate", "convert_element_type", "copy",
+    "dynamic_slice", "dynamic_update_slice", "expand_dims", "iota", "name",
+    "pad", "pvary", "reshape", "rev", "slice",
+    "split", "squeeze", "stack", "stop_gradient", "transpose",
+    "unstack",
+})
+# fmt: on
 """Primitives without arithmetic: that they take nothing is right but for the bytes that they may move."""
 
 
