@@ -6,8 +6,6 @@ it stands in the program.
 """
 
 import collections
-import contextlib
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +16,7 @@ from jax.sharding import AbstractMesh, AxisType
 
 from bench._scale_forms import AXIS, FORMS, Form, gradient_bytes
 from bench._scale_layout import specs_of
+from jaxgrad.fit._run import quiet
 
 __all__ = ["CEILINGS", "DEVICES", "prediction", "predictions"]
 
@@ -68,7 +67,8 @@ def prediction(form: Form, devices: int) -> dict[str, Any]:
     def device(*args: Any) -> Any:
         return form.call(*args, axis_name=AXIS)
 
-    with _quiet():
+    # a page for each equation that it skips: JAX 0.10 logs by absl, later versions by the module's name
+    with quiet("absl", ROOFLINE):
         _, found = roofline(device, mesh=mesh, in_specs=specs, out_specs=out)(*whole)
     missing, loops = left_out(jax.make_jaxpr(jax.shard_map(device, mesh=mesh, in_specs=specs, out_specs=out))(*whole))
     counts = {
@@ -91,21 +91,6 @@ def prediction(form: Form, devices: int) -> dict[str, Any]:
         "not_counted": missing,
         "loops_counted_once": loops,
     }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep roofline from writing a page for each equation that it skips: what it skips is named in the result."""
-    # JAX 0.10 logs by absl, later versions by the module's name
-    loggers = [logging.getLogger(name) for name in ("absl", ROOFLINE)]
-    before = [logger.disabled for logger in loggers]
-    for logger in loggers:
-        logger.disabled = True
-    try:
-        yield
-    finally:
-        for logger, disabled in zip(loggers, before, strict=True):
-            logger.disabled = disabled
 
 
 def left_out(jaxpr: Any) -> tuple[dict[str, int], list[int]]:

@@ -1,7 +1,6 @@
 """The result of ``python -m bench.scale``: one file with a version, and what is printed and written of it."""
 
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -10,8 +9,7 @@ from typing import Any
 
 from bench._command import leave
 from bench._record import commit, processor
-from bench._results import errors_of, finite
-from jaxgrad.verify import _files
+from bench._results import errors_of, finite, read, write
 
 __all__ = ["environment", "line_of", "load", "save", "table"]
 
@@ -63,19 +61,12 @@ def save(path: Path, record: dict[str, Any]) -> None:
     Raises:
         OSError: As the system gave it.
     """
-    record = finite({"schema": NAME, "version": VERSION, **record})
-    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    _files.write_atomically(path, lambda file: file.write(text.encode()))
+    write(path, finite({"schema": NAME, "version": VERSION, **record}))
 
 
 def load(command: str, path: Path) -> dict[str, Any]:
     """Return a result; leave with one line where the file is missing, cut short, or another one."""
-    try:
-        record = json.loads(path.read_text())
-    except OSError as error:
-        leave(command, f"cannot read {path}: {error.strerror or error}")
-    except (ValueError, RecursionError) as error:
-        leave(command, f"{path} is no JSON, or was cut short: {error}")
+    record = read(command, path)
     if not isinstance(record, dict) or (record.get("schema"), record.get("version")) != (NAME, VERSION):
         leave(command, f"{path} is no result of python -m bench.scale, of version {VERSION}")
     wrong = errors_of(record, SCHEMA)

@@ -14,10 +14,13 @@ from typing import Any
 from jaxgrad import _interrupt
 from jaxgrad.verify import CannotRun, _files
 
-__all__ = ["Run", "read_settings"]
+__all__ = ["Run", "quiet", "read_settings"]
 
 SETTINGS, STEPS = "run.json", "steps"
 """What a run's folder holds: its settings, and a folder for each of the last checkpoints."""
+
+LOGGERS = ("absl", "asyncio")
+"""By which orbax's threads log."""
 
 MARGIN = 2**18
 """Bytes that a checkpoint takes beside its numbers, for names, shapes and layout."""
@@ -102,7 +105,7 @@ class Run:
             # orbax and its readers have many errors, of many lines
             words = _first(error)
         # what else it was reading failed too, of which asyncio would write pages when it is collected
-        with _quiet():
+        with quiet(*LOGGERS):
             gc.collect()
         message = f"the checkpoint {step} in {self._folder} cannot be read as one of this run: {words}"
         raise CannotRun(message)
@@ -118,7 +121,7 @@ class Run:
         import orbax.checkpoint as ocp
 
         # held, so that Ctrl-C waits for the end of what takes some tenths of a second
-        with self._told(f"keep the state after step {step}"), _interrupt.whole, _quiet():
+        with self._told(f"keep the state after step {step}"), _interrupt.whole, quiet(*LOGGERS):
             self._try_room(state)
             self._manager.save(step, args=ocp.args.StandardSave(state))
             self._manager.wait_until_finished()
@@ -186,9 +189,9 @@ def _of_this_process(ocp: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep orbax's threads from logging what is told in one line."""
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+def quiet(*names: str) -> Iterator[None]:
+    """Keep loggers from writing pages about what is told in one line."""
+    loggers = [logging.getLogger(name) for name in names]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:
         logger.disabled = True
