@@ -83,7 +83,7 @@ def prediction(form: Form, devices: int) -> dict[str, Any]:
         "devices": devices,
         "examples_each": EACH,
         **counts,
-        # of one all-reduce around a ring: roofline drops what a leaf of fewer numbers than devices sends
+        # of one all-reduce around a ring: roofline drops what a leaf of fewer bytes than devices sends
         "ring_bytes": sent,
         "peak_hbm_bytes": found.peak_hbm_bytes,
         # nothing overlaps: a device sends when it has computed; where a loop is counted once, at least this

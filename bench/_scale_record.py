@@ -134,8 +134,8 @@ def _forms(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             str(one["devices"]),
             f"{one['error']:.1e}",
             sent(one),
-            f"{1e3 * one['seconds'][0]:.2g}",
-            f"{1e3 * one['alone_seconds'][0]:.2g}",
+            f"{1e3 * one['seconds'][0]:.3g}",
+            f"{1e3 * one['alone_seconds'][0]:.3g}",
         ]
         for one in rows
     ]
@@ -144,9 +144,12 @@ def _forms(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def _predictions(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return what is foretold."""
+    """Return what is foretold for few devices, and for the most."""
+    most = max((one["devices"] for one in record["predictions"]), default=0)
     lines = []
     for one in record["predictions"]:
+        if one["devices"] not in (8, most):
+            continue
         missing = [f"{number} `{name}`" for name, number in one["not_counted"].items()]
         missing += [f"{length} turns of a loop" for length in one["loops_counted_once"]]
         numbers = [one[name] for name in ("flops", "hbm_bytes", "ici_bytes", "ring_bytes")]

@@ -85,12 +85,13 @@ def test_what_roofline_foretells_for_256_devices(name):
     assert few["examples_each"] == many["examples_each"]
     size = _scale_forms.gradient_bytes(form.inputs(1)[0])
     assert many["ring_bytes"] == pytest.approx(2 * 255 / 256 * size)
-    # it drops leaves of fewer numbers than devices, and rounds the parts of the others
+    # it drops leaves of fewer bytes than devices, and rounds the parts of the others
     assert many["ici_bytes"] <= many["ring_bytes"] * 1.01
     assert 0 < many["efficiency"] <= few["efficiency"] < 1
     if name == "inr":
         assert many["ici_bytes"] == pytest.approx(many["ring_bytes"], rel=0.05)
-        assert (many["not_counted"], many["loops_counted_once"]) == ({}, [])
+        assert set(many["not_counted"]) <= {"add_any", "reduce_and"}
+        assert many["loops_counted_once"] == []
         assert many["flops"] == few["flops"] > 1e6
     if name == "clipped_sum":
         assert {"cond", "custom_vmap_call"} <= set(many["not_counted"])
