@@ -44,6 +44,8 @@ def optimizer() -> optax.GradientTransformationExtraArgs:
         noise_multiplier=0.5,
         expected_batch_size=float(BATCH),
         key=jax.random.key(1),
+        # on a network this small most of a short run is compiling, and this is the smallest program
+        mode="vmap",
         axis_name=AXIS,
     )
     return optax.chain(private, optax.sgd(0.5, momentum=0.5))
