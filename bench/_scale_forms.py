@@ -61,8 +61,13 @@ def placements_of(form: Form, wanted: Sequence[str]) -> list[str]:
 
 
 def partition(params: Any, devices: int) -> Any:
-    """Return where the leaves of FSDP's parameters lie: in parts along their first axis where that can be divided."""
-    return jax.tree.map(lambda leaf: P(AXIS) if leaf.ndim and leaf.shape[0] % devices == 0 else P(), params)
+    """Return where the leaves of FSDP's parameters lie: in parts along the first axis that can be divided, if any."""
+
+    def spec(leaf: Any) -> P:
+        fits = [i for i, size in enumerate(leaf.shape) if size % devices == 0]
+        return P(*[None] * fits[0], AXIS) if fits else P()
+
+    return jax.tree.map(spec, params)
 
 
 def filled(rows: Any, devices: int) -> Any:

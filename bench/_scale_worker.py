@@ -7,6 +7,7 @@ the process that has started this one makes a line of it.
 
 import json
 import os
+import re
 import statistics
 import sys
 import time
@@ -27,6 +28,9 @@ __all__ = ["TOLERANCE", "configure"]
 
 TOLERANCE = 1e-12
 """The largest relative L2 difference of a leaf from one device's, in float64."""
+
+PEER = re.compile("gloo|nccl|coordination|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED", re.IGNORECASE)
+"""What an error says where it comes from another process; others, as of memory, are the process's own."""
 
 WARM = 2
 """Calls before the clock runs."""
@@ -56,7 +60,7 @@ def main() -> None:
     except CannotRun as error:
         leave(str(error), 2)
     except Exception as error:
-        lost = isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
+        lost = isinstance(error, jax.errors.JaxRuntimeError) and PEER.search(str(error)) and jax.process_count() > 1
         # said once for each function that passes it on
         words = str(error).replace("Error dispatching computation: ", "").strip()
         first = f"{type(error).__name__}: {next(iter(words.splitlines()), '')[:300]}"

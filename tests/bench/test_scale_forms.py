@@ -54,7 +54,7 @@ def test_examples_that_no_number_of_devices_divides(name, placement):
     if name == "fsdp":
         # a device holds its part of what can be divided: all but the last bias, of ten numbers
         whole = sum(leaf.nbytes for leaf in jax.tree.leaves(form.padded(form.inputs(form.count), 4)))
-        assert compiled.memory_analysis().argument_size_in_bytes < 0.3 * whole
+        assert compiled.memory_analysis().argument_size_in_bytes < 0.26 * whole
 
 
 def test_three_devices_of_four():
