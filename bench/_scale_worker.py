@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
+from bench._agreement import DisagreementError
 from bench._phases import collectives
 from bench._scale_forms import FORMS, Form, gradient_bytes, placements_of
 from bench._scale_group import LOST, end_with_parent
@@ -124,7 +125,7 @@ def of_form(form: Form, placement: str, devices: int, rounds: int) -> dict[str, 
     """Compute a form on some devices, compare it with one device's, count what goes between them, and time it.
 
     Raises:
-        CannotRun: If the numbers differ.
+        DisagreementError: If the numbers differ.
     """
     inputs = form.inputs(form.count)
     alone = jax.jit(form.alone)
@@ -140,7 +141,7 @@ def of_form(form: Form, placement: str, devices: int, rounds: int) -> dict[str, 
             f"{form.name} on {devices} devices of {jax.process_count()} processes ({placement}) differs from one"
             f" device's by {error:.2g}, more than {TOLERANCE:g}"
         )
-        raise CannotRun(message)
+        raise DisagreementError(message)
     found = collectives(compiled.as_text())
     memory = compiled.memory_analysis()
     # the one device of a process that has several shares the cores with nobody meanwhile
