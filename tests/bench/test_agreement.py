@@ -39,7 +39,7 @@ def test_both_stages_are_told():
     ("wide", "narrow", "message"),
     [
         (1e-9, 0.0, "rival and ours differ in float64 at the value: .*e-10, allowed 1e-10"),
-        (0.0, 1e-5, "rival loses .* times what the others lose in float32 at the value, allowed 10"),
+        (0.0, 1e-3, "rival loses .* times what the others lose in float32 at the value, allowed 100"),
         (np.nan, 0.0, "differ in float64 at the value: NaN or infinity"),
         (np.zeros((1, 3)), 0.0, "differ in float64 at the value: shape"),
     ],
@@ -47,6 +47,17 @@ def test_both_stages_are_told():
 def test_a_difference_of_either_stage_is_refused(wide, narrow, message):
     with pytest.raises(DisagreementError, match=message):
         judged(wide, narrow)
+
+
+def test_a_rival_that_is_coarse_in_rounding_alone_is_told_and_ours_is_refused():
+    coarse = judged(0.0, 1e-5).coarse
+    assert list(coarse) == ["rival"]
+    assert 10 < coarse["rival"] < 100
+    assert judged(0.0, 1e-7).coarse == {}
+    right = {"": EXACT.astype(np.float32)}
+    found = {"ours": {"": (EXACT + 1e-5).astype(np.float32)}, "rival": right}
+    with pytest.raises(DisagreementError, match="ours loses .* in float32 at the value, allowed 10"):
+        agree(Problem([contender("ours", 1)]), found, lambda: {"ours": {"": EXACT}, "rival": {"": EXACT}}, np.float32)
 
 
 def test_in_float64_there_is_one_stage():
