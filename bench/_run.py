@@ -163,7 +163,8 @@ def agreement_of(row: Row, problem: Problem, settings: Settings) -> tuple[_agree
     judged = problem if small == settings.quick else build(settings.dtype)
     found, _ = _agreement.answers(judged.contenders)
     exact = functools.partial(_agreement.exactly, build)
-    return _agreement.agree(judged, found, exact, settings.dtype), row.label(small)
+    again = functools.partial(_agreement.once_more, build, settings.dtype)
+    return _agreement.agree(judged, found, exact, again, settings.dtype), row.label(small)
 
 
 def _build_plain(row: Row, small: bool, dtype: Any) -> Problem:
