@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -67,7 +68,10 @@ def run_row(
         problem = row.build(row.sizes(settings.quick, settings.dtype))
         problem, notes, absent = with_forms(problem, settings, first)
     with spent("phases"):
-        compiled = {c.name: phases(c.program) for c in runners_of(problem) if c.program is not None}
+        # the first call below, and the processes that weigh it, find most of them in the cache of the run
+        cache = jax.config.read("jax_compilation_cache_dir")
+        keep = Path(cache) if cache else None
+        compiled = {c.name: phases(c.program, keep) for c in runners_of(problem) if c.program is not None}
     with spent("first calls"):
         jax.clear_caches()  # so that it is one
         timings = first_calls(runners_of(problem))
@@ -92,7 +96,7 @@ def run_row(
     # what torch.compile made is not in the process that is forked
     weighed = {t.name for t in good if first or t.name in (ours, best and best["name"])} - {"torch.compile"}
     with spent("memory"):
-        heights = {name: peaks.measure({**ask, "contender": name}) for name in weighed} if peaks else {}
+        heights = peaks.measure_all([{**ask, "contender": name} for name in weighed]) if peaks else {}
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
         | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, "")}
