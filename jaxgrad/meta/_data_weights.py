@@ -29,7 +29,8 @@ class DataWeights(NamedTuple):
     losses: Array
     """Of shape ``(num_steps,)``: the objective of each step, at the parameters from which it starts."""
     diverged_at: Array
-    """The first step whose objective is infinite or NaN, an integer; -1 where none is."""
+    """The first step that starts from an objective which is infinite or NaN, an integer; ``num_steps`` where only the
+    parameters after the last step are; -1 where nothing is."""
 
 
 @overload
@@ -158,4 +159,4 @@ def data_weights_gradient(
     value, after, slope = training.gradient()
     if not full_output:
         return slope
-    return DataWeights(slope, after.params, value, after.losses, first_failure(after.losses))
+    return DataWeights(slope, after.params, value, after.losses, first_failure(after, params))

@@ -268,7 +268,7 @@ def implicit_gradient(
     _check.differentiable(params=subset.active)
     check_fixed_statistics(statistics, state)
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
-    refuse_constant(judge, params, state, query)
+    refuse_constant(judge, params, state, query, inner_wrt)
     search: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}
     system = System(solver, num_iterations, tolerance, scale=strength)
 
