@@ -102,7 +102,8 @@ def evolution_gradient(
     Raises:
         ValueError: If ``num_steps`` or ``num_samples`` is not positive, ``samples`` or ``state`` do not mirror what
             they belong to, both or neither of ``key`` and ``samples`` are given, ``outer_loss`` does not depend on
-            ``params`` or ``inner_loss`` not on ``hyper`` (and the optimizer is no function of it), or ``scale`` is a Python number that is not positive.
+            ``params`` or ``inner_loss`` not on ``hyper`` (and the optimizer is no function of it), or ``scale`` is a
+            Python number that is not positive.
         TypeError: If a count is no Python integer, ``optimizer`` is no transformation or function of one, or a leaf is
             no real floating-point array.
 

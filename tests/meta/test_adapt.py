@@ -79,7 +79,8 @@ def test_goes_on_from_an_optimizers_state_as_if_it_had_not_stopped():
 
 
 @pytest.mark.parametrize(
-    ("rate", "steps", "where"), [(1e200, 4, 1), (1e100, 4, 2), (1.7e308, 1, 1), (1e160, 2, 1), (0.1, 4, -1), (0.1, 0, -1)]
+    ("rate", "steps", "where"),
+    [(1e200, 4, 1), (1e100, 4, 2), (1.7e308, 1, 1), (1e160, 2, 1), (0.1, 4, -1), (0.1, 0, -1)],
 )
 def test_says_at_which_step_it_diverged(rate, steps, where):
     """Every step multiplies the parameters by about the rate, and the loss by its square: 1e400 is infinite.

@@ -111,6 +111,8 @@ def test_rejects_losses_that_nothing_enters(inner, outer, message):
 def test_takes_an_outer_loss_without_a_derivative():
     """Half of the shifted targets pull the weight above 0: counted, and no slope of it."""
     given = {"optimizer": SGD, "num_steps": 1, "scale": 1.0, "samples": jnp.array([1.0, -1.0])}
-    found = evolution_gradient(pull, lambda w, _: (w > 0).astype(float), jnp.array(0.0), jnp.array(0.3), (), (), **given)
+    found = evolution_gradient(
+        pull, lambda w, _: (w > 0).astype(float), jnp.array(0.0), jnp.array(0.3), (), (), **given
+    )
     assert found.value == 0.5
     assert found.estimate == 0.5
