@@ -125,9 +125,9 @@ def data_weights_gradient(
 
     Raises:
         ValueError: If the examples do not share one leading axis, ``indices`` have another shape or name no example,
-            ``weights`` are not one for each example, a loss is no scalar, the validation loss does not depend on the
-            parameters, ``inner_wrt`` selects nothing, ``memory="mixed-mode"`` meets a loss that it would be wrong for,
-            a step holds a while loop, or ``axis_name`` is no axis around.
+            ``weights`` are not one for each example, a loss is no scalar, the validation loss does not depend on a
+            parameter that training moves, ``inner_wrt`` selects nothing, ``memory="mixed-mode"`` meets a loss that it
+            would be wrong for, a step holds a while loop, or ``axis_name`` is no axis around.
         TypeError: If ``indices`` are no integers, ``optimizer`` is no optax transformation, or a leaf that moves is no
             real floating-point array.
 
