@@ -69,7 +69,7 @@ def run_row(
         problem, notes, absent = with_forms(problem, settings, first)
     with spent("phases"):
         # the first call below, and the processes that weigh it, find most of them in the cache of the run
-        cache = jax.config.read("jax_compilation_cache_dir")
+        cache = jax.config.jax_compilation_cache_dir
         keep = Path(cache) if cache else None
         compiled = {c.name: phases(c.program, keep) for c in runners_of(problem) if c.program is not None}
     with spent("first calls"):
