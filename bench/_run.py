@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from bench import _agreement, _rivals
+from bench._beside import beside
 from bench._ceilings import position
 from bench._device import torch_is_there
 from bench._intervals import quartiles, says
@@ -85,7 +86,7 @@ def run_row(
     if timings[ours].broken:
         raise RuntimeError(timings[ours].broken)
     timed = [c for c in runners_of(problem) if not timings[c.name].broken and c.name not in absent]
-    with spent("rounds"):
+    with spent("rounds"), beside(spent.others, "rounds"):
         settled = measure(timed, timings, settings.rule)
     absent |= {name: timing.broken for name, timing in timings.items() if timing.broken}
     good = [timings[c.name] for c in timed if not timings[c.name].broken]
@@ -114,6 +115,7 @@ def run_row(
         "rounds": len(timings[ours].samples),
         "settled": settled,
         "seconds": spent.seconds,
+        "beside": spent.others.get("rounds"),
         "unit": unit,
         "best_rival": best,
         "contenders": lines,
@@ -127,6 +129,7 @@ class Stages:
     def __init__(self) -> None:
         """Nothing is spent yet."""
         self.seconds: dict[str, float] = {}
+        self.others: dict[str, float] = {}
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
