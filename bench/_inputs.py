@@ -1,15 +1,45 @@
 """Inputs in both frameworks, torch's on the device that the run has chosen."""
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
-from jaxgrad.verify import _bridge
-from jaxgrad.verify._bridge import to_jax
+import jax
+import numpy as np
 
-__all__ = ["to_jax", "to_torch"]
+from jaxgrad.verify import _bridge
+
+__all__ = ["moved", "to_jax", "to_torch"]
+
+_seed: ContextVar[int | None] = ContextVar("seed", default=None)
+
+
+@contextlib.contextmanager
+def moved(seed: int) -> Iterator[None]:
+    """Move every number that becomes an input by up to a unit of rounding of its dtype."""
+    token = _seed.set(seed)
+    try:
+        yield
+    finally:
+        _seed.reset(token)
+
+
+def to_jax(tree: Any, dtype: Any = None) -> Any:
+    """Return a tree of NumPy arrays as JAX arrays; floating-point leaves are cast to ``dtype``."""
+    return _bridge.to_jax(_moved(tree, dtype), dtype)
 
 
 def to_torch(tree: Any, dtype: Any = None) -> Any:
     """Return a tree of NumPy or JAX arrays as torch tensors on torch's default device."""
     import torch
 
-    return _bridge.to_torch(tree, dtype, torch.get_default_device())
+    return _bridge.to_torch(_moved(tree, dtype), dtype, torch.get_default_device())
+
+
+def _moved(tree: Any, dtype: Any) -> Any:
+    """Move the numbers of a tree where that is asked for; alike in both frameworks."""
+    seed = _seed.get()
+    if seed is None:
+        return tree
+    return jax.tree.map(lambda leaf: _bridge.jittered(np.asarray(leaf), dtype or np.asarray(leaf).dtype, seed), tree)

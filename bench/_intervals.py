@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-__all__ = ["Interval", "half_width", "median_interval", "quartiles", "says", "settled"]
+__all__ = ["Interval", "far", "half_width", "median_interval", "quartiles", "says", "settled"]
 
 Interval = tuple[float, float, float]
 """A median and the ends of its 95% interval."""
@@ -50,6 +50,10 @@ def settled(interval: Interval, target: float) -> bool:
 
     Who is three times as slow is known; more rounds would say by how many percent, and cost most of the time.
     """
-    median, low, high = interval
-    far = low > 3 or high < 1 / 3
-    return half_width((median, low, high)) <= (5 * target if far else target)
+    return half_width(interval) <= (5 * target if far(interval) else target)
+
+
+def far(interval: Interval) -> bool:
+    """Return whether one of the two takes three times as long as the other, and more."""
+    _, low, high = interval
+    return low > 3 or high < 1 / 3

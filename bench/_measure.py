@@ -12,13 +12,17 @@ from typing import Any
 import jax
 
 from bench._agreement import in_a_line
-from bench._intervals import Interval, median_interval, settled
+from bench._intervals import Interval, far, median_interval, settled
 from bench._row import Contender
 
 __all__ = ["Rule", "Timing", "clocked", "first_calls", "measure", "paired_ratio", "wait"]
 
 SHORTEST_SAMPLE = 0.004
 """Seconds: a call that is shorter is repeated within one sample, since the clock's own noise is some microseconds."""
+
+
+FEW = 4
+"""Rounds that are enough where one takes three times as long as the other in each of them."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,9 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
             _sample(runner, timings[runner.name], calls[runner.name])
         if timings[ours.name].broken:
             return False
-        if done >= rule.least:
-            active = [r for r in active if not _known(timings[ours.name], timings[r.name], rule.target)]
-            if not active:
-                return True
+        active = [r for r in active if not _known(timings[ours.name], timings[r.name], rule)]
+        if not active:
+            return True
         if time.perf_counter() - start > rule.seconds and done >= rule.least // 2:
             return False
     return False
@@ -135,9 +138,11 @@ def _sample(runner: Contender, timing: Timing, calls: int) -> None:
         timing.broken = in_a_line(error)
 
 
-def _known(ours: Timing, other: Timing, target: float) -> bool:
-    """Whether a ratio needs no more rounds."""
-    return bool(other.broken) or settled(paired_ratio(ours, other), target)
+def _known(ours: Timing, other: Timing, rule: Rule) -> bool:
+    """Whether a ratio needs no more rounds; who is far behind takes most of the time, and needs few."""
+    ratio = paired_ratio(ours, other) if other.samples else (math.nan,) * 3
+    least = min(rule.least, FEW) if far(ratio) else rule.least
+    return bool(other.broken) or (len(other.samples) >= least and settled(ratio, rule.target))
 
 
 def paired_ratio(ours: Timing, other: Timing) -> Interval:

@@ -1,13 +1,16 @@
 """What XLA says of a program: the time of each phase on the way to it, and its cost."""
 
 import contextlib
+import functools
 import itertools
 import math
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -85,19 +88,34 @@ def compiled_quickly() -> Iterator[None]:
 
 
 def traced(program: Program) -> Any:
-    """Trace a program anew, whatever has been traced of it before."""
-    return jax.jit(lambda *args: program.fun(*args)).trace(*program.args)
+    """Trace a program anew, whatever has been traced of it before.
+
+    A function that is jitted is traced as itself: what is compiled is then the very program that its call runs, which
+    finds it in the persistent cache.
+    """
+    fun, given, options = program.fun, program.args, {}
+    while isinstance(fun, functools.partial):
+        fun, given, options = fun.func, (*fun.args, *given), {**fun.keywords, **options}
+    if not hasattr(fun, "trace"):
+        return jax.jit(lambda *args: program.fun(*args)).trace(*program.args)
+    jax.clear_caches()
+    return fun.trace(*given, **options)
 
 
-def phases(program: Program) -> tuple[Phases, Cost]:
-    """Trace, lower and compile a program in a fresh cache, then compile it once more from there."""
+def phases(program: Program, keep: Path | None = None) -> tuple[Phases, Cost]:
+    """Trace, lower and compile a program in a fresh cache, then compile it once more from there.
+
+    Args:
+        program: The program.
+        keep: A folder, such as another cache, that gets what has been compiled.
+    """
     marks = [time.perf_counter()]
 
     def mark(result: Any) -> Any:
         marks.append(time.perf_counter())
         return result
 
-    with fresh_cache():
+    with fresh_cache() as folder:
         lowered = mark(mark(traced(program)).lower())
         executable = mark(lowered.compile())
         again = traced(program).lower()
@@ -106,6 +124,8 @@ def phases(program: Program) -> tuple[Phases, Cost]:
         again.compile()
         warm = time.perf_counter() - start
         hit = any(event.endswith("cache_hits") for event in _events)
+        if keep is not None:
+            shutil.copytree(folder, keep, dirs_exist_ok=True)
     trace_s, lower_s, compile_s = (b - a for a, b in itertools.pairwise(marks))
     return Phases(trace_s, lower_s, compile_s, warm, "hit" if hit else "miss"), cost_of(executable)
 

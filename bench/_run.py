@@ -1,15 +1,19 @@
 """One row, from its build to plain data: agreement, phases, rounds, memory."""
 
+import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from bench import _agreement, _rivals
+from bench._beside import beside
 from bench._ceilings import position
 from bench._device import torch_is_there
 from bench._intervals import quartiles, says
@@ -60,19 +64,30 @@ def run_row(
     Raises:
         bench._agreement.DisagreementError: If the contenders do not compute the same thing: then nothing is timed.
     """
-    problem = row.build(row.sizes(settings.quick, settings.dtype))
-    problem, notes, absent = with_forms(problem, settings, first)
-    compiled = {c.name: phases(c.program) for c in runners_of(problem) if c.program is not None}
-    jax.clear_caches()  # so that the first call below is one
-    timings = first_calls(runners_of(problem))
-    agreement, judged_at = agreement_of(row, problem, settings)
+    spent = Stages()
+    with spent("build"):
+        problem = row.build(row.sizes(settings.quick, settings.dtype))
+        problem, notes, absent = with_forms(problem, settings, first)
+    with spent("phases"):
+        # the first call below, and the processes that weigh it, find most of them in the cache of the run
+        cache = jax.config.jax_compilation_cache_dir
+        keep = Path(cache) if cache else None
+        compiled = {c.name: phases(c.program, keep) for c in runners_of(problem) if c.program is not None}
+    with spent("first calls"):
+        jax.clear_caches()  # so that it is one
+        timings = first_calls(runners_of(problem))
+    with spent("agreement"):
+        agreement, judged_at = agreement_of(row, problem, settings)
+    for name, multiple in agreement.coarse.items():
+        notes[name] = "; ".join(filter(None, [notes.get(name), f"loses {multiple:.0f} times what the others lose"]))
     unable = torch_is_there(settings.device)
     absent |= {c.name: unable for c in problem.contenders if unable and c.framework == "torch"}
     ours = problem.contenders[0].name
     if timings[ours].broken:
         raise RuntimeError(timings[ours].broken)
     timed = [c for c in runners_of(problem) if not timings[c.name].broken and c.name not in absent]
-    settled = measure(timed, timings, settings.rule)
+    with spent("rounds"), beside(spent.others, "rounds"):
+        settled = measure(timed, timings, settings.rule)
     absent |= {name: timing.broken for name, timing in timings.items() if timing.broken}
     good = [timings[c.name] for c in timed if not timings[c.name].broken]
     ask = {"family": family, "key": key_of(family, row, settings.quick), "quick": settings.quick}
@@ -81,10 +96,12 @@ def run_row(
     best = best_rival(good, ours, unit)
     # what torch.compile made is not in the process that is forked
     weighed = {t.name for t in good if first or t.name in (ours, best and best["name"])} - {"torch.compile"}
+    with spent("memory"):
+        heights = peaks.measure_all([{**ask, "contender": name} for name in weighed]) if peaks else {}
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
         | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, "")}
-        | {"peak_bytes": peaks.measure({**ask, "contender": t.name}) if peaks and t.name in weighed else None}
+        | {"peak_bytes": heights.get(t.name)}
         for t in good
     ]
     return {
@@ -97,11 +114,29 @@ def run_row(
         "agreement": dataclasses.asdict(agreement) | {"at": judged_at},
         "rounds": len(timings[ours].samples),
         "settled": settled,
+        "seconds": spent.seconds,
+        "beside": spent.others.get("rounds"),
         "unit": unit,
         "best_rival": best,
         "contenders": lines,
         "absent": absent,
     }
+
+
+class Stages:
+    """The seconds that the stages of a row take: where the time of a whole run goes."""
+
+    def __init__(self) -> None:
+        """Nothing is spent yet."""
+        self.seconds: dict[str, float] = {}
+        self.others: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Clock a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
 
 
 def runners_of(problem: Problem) -> list[Contender]:
@@ -135,7 +170,8 @@ def agreement_of(row: Row, problem: Problem, settings: Settings) -> tuple[_agree
     judged = problem if small == settings.quick else build(settings.dtype)
     found, _ = _agreement.answers(judged.contenders)
     exact = functools.partial(_agreement.exactly, build)
-    return _agreement.agree(judged, found, exact, settings.dtype), row.label(small)
+    again = functools.partial(_agreement.once_more, build, settings.dtype)
+    return _agreement.agree(judged, found, exact, again, settings.dtype), row.label(small)
 
 
 def _build_plain(row: Row, small: bool, dtype: Any) -> Problem:

@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench._beside import MUCH
+
 __all__ = ["console", "lines_of_curve", "notes_of", "table_of"]
 
 
@@ -75,4 +77,8 @@ def lines_of_curve(curve: dict[str, Any]) -> list[str]:
 def notes_of(result: dict[str, Any]) -> list[str]:
     """Return who could not run and why, and what is to be said of who did."""
     missed = [f"{name} did not run: {why}" for name, why in result["absent"].items()]
+    if (result.get("beside") or 0) > MUCH:
+        missed.append(
+            f"other programs took {result['beside']:.0%} of the processor meanwhile: do not trust these times"
+        )
     return missed + [f"{entry['name']}: {entry['note']}" for entry in result["contenders"] if entry.get("note")]

@@ -2,6 +2,7 @@
 
 A document says where: a line ``<!-- bench families: full.json -->``, ``<!-- bench rows: full.json nth.laplacian -->``
 or ``<!-- bench scale: scale.json forms -->``, and a line ``<!-- /bench -->``; what stands between them is written.
+``rows`` has the fastest rival of each row, and ``rivals`` all of them.
 """
 
 import math
@@ -76,8 +77,29 @@ def of_families(command: str, record: dict[str, Any], wanted: Sequence[str]) -> 
 
 
 def of_rows(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
-    """Return the rows of families, or of functions of a family."""
-    lines = []
+    """Return the rows of families, or of functions of a family, each against the fastest of its rivals."""
+    head = ["row", "ms", "gradients", "best rival", "its time / ours", "95%", "operations", "temporaries, MiB"]
+    return setting(record) + table(head, [_line(row) for row in _rows(command, record, wanted)])
+
+
+def of_rivals(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
+    """Return the same rows against each of their rivals, and what they cost in gradients."""
+    rows = _rows(command, record, wanted)
+    names = list(dict.fromkeys(c["name"] for row in rows for c in row["contenders"][1:] if c["name"] != row["unit"]))
+    head = [
+        "row",
+        "ms",
+        "gradients",
+        "operations, gradients",
+        "temporaries, MiB",
+        *(f"{name} / ours" for name in names),
+    ]
+    return setting(record) + table(head, [_against(row, names) for row in rows])
+
+
+def _rows(command: str, record: dict[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of families, or of functions of a family; leave where a name has none."""
+    chosen = []
     for one in wanted:
         family, _, name = one.partition(".")
         found = [
@@ -86,9 +108,25 @@ def of_rows(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
         if not found:
             known = sorted({f"{row['family']}.{row['name']}" for row in record["rows"]})
             leave(command, f"the result has no rows of {one}; it has {', '.join(known)}")
-        lines += [_line(row) for row in found]
-    head = ["row", "ms", "gradients", "best rival", "its time / ours", "95%", "operations", "temporaries, MiB"]
-    return setting(record) + table(head, lines)
+        chosen += found
+    return chosen
+
+
+def _against(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """Return a row of the table of all rivals: how often our time each takes, with its 95% interval."""
+    by_name = {entry["name"]: entry for entry in row["contenders"]}
+    ours, unit = row["contenders"][0], by_name.get(row["unit"], {})
+    cells = [f"{row['name']}: {row['label']}", f"{1e3 * ours['median_s']:.3g}"]
+    cells.append(f"{ours['over_gradient'][0]:.2f}" if ours.get("over_gradient") else "")
+    cells.append(f"{ours['flops'] / unit['flops']:.2f}" if ours.get("flops") and unit.get("flops") else "")
+    cells.append(f"{ours['temporary_bytes'] / 2**20:.3g}" if ours.get("temporary_bytes") is not None else "")
+    for name in names:
+        if name not in by_name:
+            cells.append("")
+            continue
+        middle, low, high = by_name[name]["ours_over_it"]
+        cells.append(f"{1 / middle:.2f} ({1 / high:.2f} to {1 / low:.2f})")
+    return cells
 
 
 def _line(row: dict[str, Any]) -> list[str]:
@@ -113,6 +151,7 @@ def _line(row: dict[str, Any]) -> list[str]:
 KINDS: dict[str, Callable[[str, dict[str, Any], Sequence[str]], str]] = {
     "families": of_families,
     "rows": of_rows,
+    "rivals": of_rivals,
     "scale": _scale_record.table,
 }
 

@@ -5,7 +5,8 @@ the logistic problems of benchmark_bilevel: the inner loss is that of the traini
 that of the validation digits at its minimum. Every method takes steps of Adam on ``h`` from the same start, for as many
 processor seconds; a grid over one strength for all pixels is the baseline. Compilation is not counted. What is
 printed is not what a method thinks it has reached, but the outer loss at the inner minimum for its strengths, found
-afterwards to the rounding and off the clock.
+afterwards to the rounding and off the clock. With ``--folder`` the course of every method is kept, its seconds too: a
+command that was killed goes on with the next one, and prints what it would have printed.
 
 Gradients are counted as in `meta.hypergradient`: one for an inner step, 2.6 for a product, 5 for the rest of the
 implicit one, 3.7 for a step that is differentiated in reverse, and 1 and 1.6 a strength for one that is forward.
@@ -27,6 +28,7 @@ from rich.progress import Progress
 
 from bench._command import check_picture, leave, picture_at, run_command
 from bench._digits import digits
+from bench._resume import Run
 from jaxgrad import meta
 
 PIXELS, CLASSES = 64, 10
@@ -175,6 +177,19 @@ def judged(course: Course, data: Any, looks: int) -> tuple[Course, Any]:
     return course._replace(losses=losses), params
 
 
+def keep(kept: dict[str, Any], row: int, course: Course) -> None:
+    """Write a course into its row of the arrays of all of them, one strength for all pixels as that of each."""
+    for name, values in (("seconds", course.seconds), ("gradients", course.gradients)):
+        kept[name][row, : len(values)] = values
+    kept["strengths"][row, : len(course.strengths)] = [np.broadcast_to(h, PIXELS) for h in course.strengths]
+
+
+def course_of(kept: dict[str, Any], row: int) -> Course:
+    """Read a course from its row."""
+    length = int(np.isfinite(kept["seconds"][row]).sum())
+    return Course(*(kept[name][row, :length] for name in ("strengths", "seconds", "gradients")))
+
+
 def accuracy(params: Any, x: Any, y: Any) -> float:
     """Return the share of digits that are told right."""
     return float(jnp.mean(jnp.argmax(x @ params["kernel"] + params["bias"][None], -1) == y))
@@ -207,6 +222,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=0.0, help="Processor seconds for each method.")] = 2.5,
     rate: Annotated[float, typer.Option(min=0.0, help="The rate of the outer Adam.")] = 0.1,
     looks: Annotated[int, typer.Option(min=2, help="How often the outer loss is looked at.")] = 7,
+    folder: Annotated[Path | None, typer.Option(help="Keep every method's course here, and go on after it.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Choose the strengths by every method, and print what they reach."""
@@ -217,14 +233,26 @@ def main(
         leave(command, f"there are 1797 digits, too few for {train} + {validation} and one to test on")
     known, held_out = digits(train + validation, tests)
     data = tuple(tuple(leaf[part] for leaf in known) for part in (slice(train), slice(train, None)))
-    courses = {}
+    most = max(steps, len(GRID)) + 1
+    settings = {"train": train, "validation": validation, "steps": steps, "seconds": seconds, "rate": rate}
+    store = Run(command, folder, settings)
+    kept = {"strengths": np.full((len(METHODS) + 1, most, PIXELS), np.nan, np.float32)}
+    kept |= {name: np.full((len(METHODS) + 1, most), np.nan) for name in ("seconds", "gradients")}
+    done = store.last()
+    if done:
+        kept = {name: np.array(rows) for name, rows in store.at(done, kept).items()}
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("outer steps", total=len(METHODS) * steps + len(GRID))
-        for i, (name, method) in enumerate(METHODS.items()):
-            progress.update(task, description=name)
-            courses[name] = run(method, data, rate, steps, seconds, lambda: progress.advance(task))
-            progress.update(task, completed=(i + 1) * steps)
-        courses["grid"] = search(data, lambda: progress.advance(task))
+        task = progress.add_task("outer steps", total=len(METHODS) * steps + len(GRID), completed=done * steps)
+        for i, (name, method) in list(enumerate([*METHODS.items(), ("grid", None)]))[done:]:
+            progress.update(task, description=name, completed=i * steps)
+
+            def tick() -> None:
+                progress.advance(task)
+
+            course = search(data, tick) if method is None else run(method, data, rate, steps, seconds, tick)
+            keep(kept, i, course)
+            store.keep(i + 1, kept)
+    courses = {name: course_of(kept, i) for i, name in enumerate([*METHODS, "grid"])}
     print(f"{train} training, {validation} validation and {tests} test digits")
     print(f"{'':22} {'steps':>5} {'seconds':>8} {'gradients':>9} {'validation':>10} {'test accuracy':>13}")
     for name, course in courses.items():

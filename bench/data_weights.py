@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench._command import check_folder, picture_at
+from bench._command import check_picture, picture_at, run_command
 from bench._digits import accuracy, digits, drawn, loss_of_one, mean_loss, network
 from bench._resume import Run
 from jaxgrad import curvature, meta
@@ -167,7 +167,7 @@ def main(
     picture: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Flip labels, find them by three scores, train without the worst, and print how it went."""
-    check_folder(COMMAND, picture)
+    check_picture(COMMAND, picture)
     sizes = {"seeds": seeds, "networks": networks, "train": train, "validation": validation, "test": test}
     sizes |= {"steps": steps, "batch": batch, "flipped": flipped}
     digits(train, validation + test)
@@ -201,4 +201,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -25,6 +25,7 @@ from bench._command import check_folder, leave, run_command
 from bench._optax_table import table
 from jaxgrad import meta
 from jaxgrad.meta._engine._rule import accepted
+from jaxgrad.verify import _files
 
 STEPS = 2
 PRECISIONS = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -289,7 +290,9 @@ def main(
         lines[name] = line(audit(name))
         print(lines[name], flush=True)
         if write:
-            write.write_text(page_of(lines))
+            # whole or not at all: of a line that is cut off --missing would not know
+            page = page_of(lines).encode()
+            _files.write_atomically(write, lambda file, page=page: file.write(page))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ def solve(
 
     Returns:
         `Solution`: ``solution``, ``residual_norm``, ``products``, ``converged`` and ``indefinite``. A solution that
-        has not converged is the last iterate; look at ``converged`` before it is used.
+        has not converged is the last iterate; look at ``converged`` before it is used. Where ``rhs`` is infinite or NaN
+        it is NaN.
 
     Raises:
         ValueError: If ``rhs``, ``start`` or what ``product`` or ``preconditioner`` returns does not mirror

@@ -28,7 +28,8 @@ class Adapted(NamedTuple):
     losses: Array
     """Of shape ``(num_steps,)``: the loss at the parameters from which each step starts."""
     diverged_at: Array
-    """The first step whose loss is infinite or NaN, an integer; -1 where none is."""
+    """The first step that starts from a loss which is infinite or NaN, an integer; ``num_steps`` where only the
+    parameters after the last step are; -1 where nothing is."""
     state: Tree
     """The model's state after the last step; ``None`` where the loss has none."""
     aux: Tree
@@ -185,6 +186,6 @@ def adapt(
     options |= {"memory": memory, "per_step": per_step, "learning_rates": learning_rates, "opt_state": opt_state}
     after = descend(loss_fn, params, support, has_aux=has_aux, state=state, statistics=statistics, **options)
     if full_output:
-        first = first_failure(after.losses)
+        first = first_failure(after, params)
         return Adapted(after.params, after.opt_state, after.losses, first, after.state, after.aux)
     return (after.params, after.aux) if has_aux else after.params

@@ -29,7 +29,8 @@ class DataWeights(NamedTuple):
     losses: Array
     """Of shape ``(num_steps,)``: the objective of each step, at the parameters from which it starts."""
     diverged_at: Array
-    """The first step whose objective is infinite or NaN, an integer; -1 where none is."""
+    """The first step that starts from an objective which is infinite or NaN, an integer; ``num_steps`` where only the
+    parameters after the last step are; -1 where nothing is."""
 
 
 @overload
@@ -124,9 +125,9 @@ def data_weights_gradient(
 
     Raises:
         ValueError: If the examples do not share one leading axis, ``indices`` have another shape or name no example,
-            ``weights`` are not one for each example, a loss is no scalar, the validation loss does not depend on the
-            parameters, ``inner_wrt`` selects nothing, ``memory="mixed-mode"`` meets a loss that it would be wrong for,
-            a step holds a while loop, or ``axis_name`` is no axis around.
+            ``weights`` are not one for each example, a loss is no scalar, the validation loss does not depend on a
+            parameter that training moves, ``inner_wrt`` selects nothing, ``memory="mixed-mode"`` meets a loss that it
+            would be wrong for, a step holds a while loop, or ``axis_name`` is no axis around.
         TypeError: If ``indices`` are no integers, ``optimizer`` is no optax transformation, or a leaf that moves is no
             real floating-point array.
 
@@ -158,4 +159,4 @@ def data_weights_gradient(
     value, after, slope = training.gradient()
     if not full_output:
         return slope
-    return DataWeights(slope, after.params, value, after.losses, first_failure(after.losses))
+    return DataWeights(slope, after.params, value, after.losses, first_failure(after, params))

@@ -13,7 +13,8 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, Params, Tree
-from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._bilevel import refuse_constant
+from jaxgrad.meta._engine._descent import descend, first_of
 from jaxgrad.meta._engine._rule import Rule
 from jaxgrad.meta._engine._tasks import arguments
 from jaxgrad.shift import random_shifts
@@ -100,8 +101,9 @@ def evolution_gradient(
 
     Raises:
         ValueError: If ``num_steps`` or ``num_samples`` is not positive, ``samples`` or ``state`` do not mirror what
-            they belong to, both or neither of ``key`` and ``samples`` are given, or ``scale`` is a Python number that
-            is not positive.
+            they belong to, both or neither of ``key`` and ``samples`` are given, ``outer_loss`` does not depend on
+            ``params`` or ``inner_loss`` not on ``hyper`` (and the optimizer is no function of it), or ``scale`` is a
+            Python number that is not positive.
         TypeError: If a count is no Python integer, ``optimizer`` is no transformation or function of one, or a leaf is
             no real floating-point array.
 
@@ -142,6 +144,15 @@ def evolution_gradient(
     if state is None:
         state = _start(params, hyper, shifts, optimizer_at)
     _check.mirrors(shifts=shifts, **{"state.shifts": state.shifts})
+    first = first_of(inner_data, steps, "inner_data") if per_step else inner_data
+    refuse_constant(
+        lambda hyper: inner_loss(params, hyper, *arguments(first)),
+        lambda params: outer_loss(params, hyper, *arguments(outer_data)),
+        params,
+        hyper,
+        in_optimizer=make is None,
+        by_value=True,
+    )
 
     def run(moved: Tree, params: Params, opt_state: Any) -> tuple[Array, Params, Any]:
         def loss(params: Params, *data: Any) -> Any:

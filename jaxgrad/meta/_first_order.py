@@ -153,7 +153,7 @@ def value_and_first_order_gradient(
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
     subset = _tree.held(judge, params, wrt, has_aux=True)
     _check.differentiable(params=subset.active)
-    refuse_constant(judge, params, state, query)
+    refuse_constant(judge, params, state, query, inner_wrt if num_steps else None)
 
     def at_adapted(support: Tree, query: Tree) -> tuple[Any, Tree]:
         after = descend(loss_fn, params, support, **inner)

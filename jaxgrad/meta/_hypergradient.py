@@ -220,9 +220,10 @@ def hypergradient(
 
     Raises:
         ValueError: If a loss is no scalar, the inner loss does not depend on ``hyper`` (and the optimizer is no
-            function of it), ``num_steps`` is negative, ``num_iterations`` below 1, ``damping`` or ``tolerance``
-            negative, ``inner_wrt`` selects nothing, a method, solver or mode is unknown, an optimizer that is a
-            function of ``hyper`` or ``per_step`` meets ``method="implicit"``, or ``axis_name`` is no axis around.
+            function of it), the outer one not on a parameter that the inner steps move, ``num_steps`` is negative,
+            ``num_iterations`` below 1, ``damping`` or ``tolerance`` negative, ``inner_wrt`` selects nothing, a method,
+            solver or mode is unknown, an optimizer that is a function of ``hyper`` or ``per_step`` meets
+            ``method="implicit"``, or ``axis_name`` is no axis around.
         TypeError: If a leaf of ``hyper``, or one of ``params`` that moves, is no real floating-point array,
             ``optimizer`` is neither a transformation nor a function that returns one, a loss is no function, or
             ``outer_loss`` returns a pair without ``has_aux``, or none with it.

@@ -229,8 +229,9 @@ def implicit_gradient(
     Raises:
         ValueError: If ``strength`` is a Python number that is not above zero, the tasks do not share one leading axis
             or there are none, ``start`` does not mirror ``params`` with that axis, ``num_steps`` is negative, the loss
-            is no scalar or does not depend on the parameters, ``wrt`` or ``inner_wrt`` selects nothing, the solver is
-            unknown, ``num_iterations`` is below 1, ``statistics="carried"``, or ``axis_name`` is no axis around.
+            is no scalar or, that of the query, does not depend on a parameter that the inner steps move, ``wrt`` or
+            ``inner_wrt`` selects nothing, the solver is unknown, ``num_iterations`` is below 1,
+            ``statistics="carried"``, or ``axis_name`` is no axis around.
         TypeError: If ``num_steps`` or ``num_iterations`` is no Python integer, ``strength`` is no number, ``optimizer``
             is no optax transformation, a leaf that counts is no real floating-point array, or ``loss_fn`` returns a
             pair without ``has_aux``, or none with it.
@@ -268,7 +269,7 @@ def implicit_gradient(
     _check.differentiable(params=subset.active)
     check_fixed_statistics(statistics, state)
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
-    refuse_constant(judge, params, state, query)
+    refuse_constant(judge, params, state, query, inner_wrt)
     search: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt}
     system = System(solver, num_iterations, tolerance, scale=strength)
 

@@ -162,7 +162,7 @@ def truncated_gradient(
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
     subset = _tree.held(judge, params, wrt, has_aux=True)
     _check.differentiable(params=subset.active)
-    refuse_constant(judge, params, state, query)
+    refuse_constant(judge, params, state, query, inner_wrt if num_steps else None)
     inner: Any = {"optimizer": optimizer, "wrt": inner_wrt, "has_aux": has_aux, "statistics": statistics}
     inner["per_step"] = per_step
     kept: Any = {"memory": memory, "copies": num_tasks if chunk is None else min(chunk, num_tasks)}

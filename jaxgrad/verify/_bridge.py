@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxgrad import _check
 
-__all__ = ["to_jax", "to_torch"]
+__all__ = ["jittered", "to_jax", "to_torch"]
 
 
 def to_jax(tree: Any, dtype: Any = None) -> Any:
@@ -36,6 +36,14 @@ def to_torch(tree: Any, dtype: Any = None, device: Any = None) -> Any:
         return tensor.to(device=device, dtype=torch.bfloat16 if half else None)
 
     return jax.tree.map(convert, tree)
+
+
+def jittered(array: np.ndarray, dtype: Any, seed: int | None) -> np.ndarray:
+    """Move every number by up to a unit of rounding of a dtype, where a seed is given."""
+    if seed is None or array.dtype.kind != "f":
+        return array
+    noise = np.random.default_rng([seed, array.size]).uniform(-1, 1, array.shape)
+    return array * (1 + float(jnp.finfo(dtype).eps) * noise)
 
 
 def _cast(leaf: Any, dtype: Any) -> np.ndarray:

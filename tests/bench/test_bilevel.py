@@ -1,5 +1,7 @@
 """``python -m bench.bilevel`` on a few digits, with two of its methods."""
 
+import shutil
+
 import jax
 import pytest
 import typer
@@ -16,8 +18,17 @@ def test_a_short_run_writes_a_table_and_a_picture(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(bilevel, "LAST", 100)
     monkeypatch.setattr(bilevel, "STEPS", 10)
     with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a number to an integer power
-        bilevel.main(**FEW, picture=tmp_path / "b.png")
-    told = capsys.readouterr().out
+        bilevel.main(**FEW, folder=tmp_path / "run", picture=tmp_path / "b.png")
+        told = capsys.readouterr().out
+        # what is kept is printed again, the seconds too; a run that was killed goes on after its last method
+        bilevel.main(**FEW, folder=tmp_path / "run")
+        assert capsys.readouterr().out == told
+        shutil.rmtree(tmp_path / "run" / "steps" / "3")
+        monkeypatch.setattr(bilevel, "run", None)
+        bilevel.main(**FEW, folder=tmp_path / "run")
+        goes_on = capsys.readouterr().out
+    both = [[line for line in out.splitlines() if not line.startswith("grid")] for out in (told, goes_on)]
+    assert both[0] == both[1]
     rows = {line[:22].strip(): line[22:].split() for line in told.splitlines()}
     assert rows.keys() >= {*chosen, "grid"}
     assert rows[chosen[0]][0] == "3"

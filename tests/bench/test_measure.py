@@ -123,9 +123,17 @@ def test_what_a_call_finds_after_another_contender_does_not_count(monkeypatch):
     assert set(timings["ours"].samples) == {1.0}
 
 
+def test_who_is_far_behind_takes_part_in_a_few_rounds(monkeypatch):
+    clock = Clock(monkeypatch)
+    runners = [clock.contender(name, seconds) for name, seconds in (("ours", 1.0), ("slow", 4.0), ("rival", 2.0))]
+    known, timings = timed(runners, Rule(0.02, 6, 6, math.inf))
+    assert known
+    assert [len(timings[name].samples) for name in ("ours", "slow", "rival")] == [6, 4, 6]
+
+
 def test_short_calls_are_repeated_within_a_sample(monkeypatch):
     clock = Clock(monkeypatch)
-    _, timings = timed([clock.contender("ours", 0.001), clock.contender("rival", 0.1)], Rule(0.02, 6, 6, math.inf))
+    _, timings = timed([clock.contender("ours", 0.001), clock.contender("rival", 0.002)], Rule(0.02, 6, 6, math.inf))
     assert clock.calls.count("ours") == 2 + 6 * (1 + 4)
     assert timings["ours"].median == pytest.approx(0.001)
 

@@ -57,6 +57,13 @@ def test_rows_are_those_of_a_family_or_a_function(filled):
     assert "| folx | 0.50 | 0.25 to 1.11 (not decided) |" in text
 
 
+def test_all_rivals_of_a_row_stand_beside_it(filled):
+    done, text = filled("<!-- bench rivals: full.json curvature.hvp -->", "--write")
+    assert done.exit_code == 0
+    assert "| row | ms | gradients | operations, gradients | temporaries, MiB | torch.func / ours |" in text
+    assert "| hvp: MLP 4-2, batch 8 | 4 | 2.00 | 1.00 | 0.00391 | 2.00 (1.82 to 2.22) |" in text
+
+
 def test_a_stale_table_is_named_and_leaves_with_1(filled):
     done, text = filled("<!-- bench families: full.json -->")
     assert done.exit_code == 1
@@ -74,7 +81,7 @@ def test_a_table_that_is_up_to_date_stays(filled, tmp_path):
     [
         (
             "<!-- bench fog: full.json -->",
-            "there is no table 'fog' for <!-- bench fog: ... -->; there are families, rows, scale",
+            "there is no table 'fog' for <!-- bench fog: ... -->; there are families, rows, rivals, scale",
         ),
         ("<!-- bench rows: full.json inr -->", "the result has no rows of inr; it has curvature.hvp, nth.laplacian"),
         ("<!-- bench rows: full.json nth.foo -->", "the result has no rows of nth.foo"),

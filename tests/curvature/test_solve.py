@@ -157,6 +157,8 @@ def test_a_right_hand_side_of_zeros_and_one_that_is_not_finite():
             matrix_product, TREE, jax.tree.map(lambda x: x * jnp.nan, TREE), MATRIX, damping=0.1, method=method
         )
         assert not broken.converged
+        # of zeros, with which the iteration would begin, nobody would know
+        assert all(jnp.isnan(leaf).all() for leaf in jax.tree.leaves(broken.solution))
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,15 @@ def test_goes_on_from_an_optimizers_state_as_if_it_had_not_stopped():
     assert_parity(jnp.concatenate([first.losses, second.losses]), whole.losses)
 
 
-@pytest.mark.parametrize(("rate", "steps", "where"), [(1e200, 4, 1), (1e100, 4, 2), (0.1, 4, -1), (0.1, 0, -1)])
+@pytest.mark.parametrize(
+    ("rate", "steps", "where"),
+    [(1e200, 4, 1), (1e100, 4, 2), (1.7e308, 1, 1), (1e160, 2, 1), (0.1, 4, -1), (0.1, 0, -1)],
+)
 def test_says_at_which_step_it_diverged(rate, steps, where):
-    """Every step multiplies the parameters by about the rate, and the loss by its square: 1e400 is infinite."""
+    """Every step multiplies the parameters by about the rate, and the loss by its square: 1e400 is infinite.
+
+    Of one step alone no loss is left to tell that the parameters are.
+    """
     start = {"w": jnp.array([1.0, -2.0])}
     got = adapt(quadratic, start, MATRIX, optimizer=optax.sgd(rate), num_steps=steps, full_output=True)
     assert got.diverged_at == where

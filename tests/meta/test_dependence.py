@@ -75,3 +75,80 @@ def test_a_support_without_an_axis_of_tasks_is_told_by_its_query(name):
 def test_the_axis_of_the_steps_is_that_of_the_support_alone():
     with pytest.raises(ValueError, match=r"same axes but for that of the steps.*\n  support: got float64\[2,3,2\]"):
         meta.maml_gradient(without_scale, PARAMS, TASKS, TASKS, optimizer=SGD, num_steps=3, per_step=True)
+
+
+def of_trunk(params, x):
+    return jnp.mean((x @ params["trunk"]) ** 2)
+
+
+def head_on_support(params, x):
+    """The support has three examples, the query two: that of the query uses the trunk alone."""
+    return without_scale(params, x) if len(x) == 3 else of_trunk(params, x)
+
+
+ADAPTED = {
+    **{
+        name: lambda name=name, **options: getattr(meta, name)(
+            head_on_support, PARAMS, TASKS, TASKS[:, :2], optimizer=SGD, **PER_TASK[name], **options
+        )
+        for name in PER_TASK
+    },
+    "meta_sgd_gradient": lambda **options: meta.meta_sgd_gradient(
+        head_on_support, PARAMS, jax.tree.map(jnp.ones_like, PARAMS), TASKS, TASKS[:, :2], **options
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_a_query_that_depends_on_held_leaves_alone_is_refused(name):
+    """What is adapted does not enter it: by the head, by the rates, the meta-gradient would be zero."""
+    match = "the loss of the query depends on trunk alone, and the inner steps move head/bias"
+    with pytest.raises(ValueError, match=match):
+        ADAPTED[name](inner_wrt="head/bias", num_steps=2)
+
+
+@pytest.mark.parametrize("name", ["maml_gradient", "first_order_gradient"])
+def test_without_steps_such_a_query_has_its_plain_gradient(name):
+    want = jax.grad(lambda params: jnp.mean(jax.vmap(lambda x: of_trunk(params, x))(TASKS[:, :2])))(PARAMS)
+    assert_parity(ADAPTED[name](inner_wrt="head/bias", num_steps=0), want)
+
+
+ORDER = jnp.array([[0, 1], [2, 0]])
+
+
+def of_head(params, x):
+    return (x.sum() - params["head"]["bias"][0]) ** 2
+
+
+@pytest.mark.parametrize("name", ["data_weights_gradient", "smoothness"])
+@pytest.mark.parametrize(("loss", "wrt"), [(without_scale, "head/bias"), (of_head, None)])
+def test_a_validation_loss_of_what_training_does_not_move_is_refused(name, loss, wrt):
+    """By a held leaf, or one that the loss of an example does not use: every weight would have the derivative zero."""
+    match = "the validation loss depends on trunk alone, and the inner steps move head/bias"
+    given = {"validation_loss": of_trunk, "optimizer": SGD, "inner_wrt": wrt}
+    with pytest.raises(ValueError, match=match):
+        getattr(meta, name)(loss, PARAMS, (TASK,), ORDER, (TASK,), **given)
+
+
+def decayed(params, decay, x):
+    return without_scale(params, x) + decay * jnp.sum(params["head"]["bias"] ** 2)
+
+
+@pytest.mark.parametrize("method", ["implicit", "unrolled", "forward"])
+@pytest.mark.parametrize(
+    ("loss", "wrt"), [(decayed, "head/bias"), (lambda params, decay, x: decay * of_head(params, x), None)]
+)
+def test_an_outer_loss_of_what_the_inner_steps_do_not_move_is_refused(method, loss, wrt):
+    with pytest.raises(ValueError, match="outer_loss depends on trunk alone, and the inner steps move head/bias"):
+        meta.hypergradient(
+            loss,
+            lambda params, decay, x: of_trunk(params, x),
+            PARAMS,
+            jnp.array(0.1),
+            (TASK,),
+            (TASK,),
+            optimizer=SGD,
+            num_steps=1,
+            inner_wrt=wrt,
+            method=method,
+        )

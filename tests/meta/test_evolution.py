@@ -93,3 +93,26 @@ def test_rejects(options, message):
     given = {"optimizer": SGD, "num_steps": 1, **options}
     with pytest.raises(ValueError, match=message):
         evolution_gradient(pull, itself, jnp.array(0.0), jnp.array(0.3), (), (), **given)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "message"),
+    [
+        (pull, lambda w, target: target**2, "outer_loss does not depend on params"),
+        (lambda w, target: 0.5 * w**2, itself, "inner_loss does not depend on hyper"),
+    ],
+)
+def test_rejects_losses_that_nothing_enters(inner, outer, message):
+    given = {"optimizer": SGD, "num_steps": 1, "scale": 1.0, "samples": jnp.ones(2)}
+    with pytest.raises(ValueError, match=message):
+        evolution_gradient(inner, outer, jnp.array(0.0), jnp.array(0.3), (), (), **given)
+
+
+def test_takes_an_outer_loss_without_a_derivative():
+    """Half of the shifted targets pull the weight above 0: counted, and no slope of it."""
+    given = {"optimizer": SGD, "num_steps": 1, "scale": 1.0, "samples": jnp.array([1.0, -1.0])}
+    found = evolution_gradient(
+        pull, lambda w, _: (w > 0).astype(float), jnp.array(0.0), jnp.array(0.3), (), (), **given
+    )
+    assert found.value == 0.5
+    assert found.estimate == 0.5

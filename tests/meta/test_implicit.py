@@ -264,3 +264,10 @@ def test_refusals(options, error, message):
 def test_refuses_a_query_that_does_not_depend_on_the_parameters():
     with pytest.raises(ValueError, match="does not depend on the adapted parameters"):
         implicit_gradient(lambda params, x: jnp.sum(x), LINE, TASKS[0][1], TASKS[0][1], strength=1.0, **STEPS)
+
+
+@pytest.mark.parametrize("solver", ["cg", "neumann", "identity"])
+def test_inner_steps_that_diverge_give_nan_and_not_zero(solver):
+    given = {"strength": 1.0, "optimizer": optax.sgd(1e308), "num_steps": 3, "solver": solver}
+    found = implicit_gradient(mean_square, PARAMS, SUPPORT, QUERY, **given)
+    assert all(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(found))

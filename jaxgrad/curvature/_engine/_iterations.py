@@ -49,7 +49,7 @@ def conjugate_gradients(apply: Times, rhs: Tree, precondition: Times, limit: Arr
     slope = _tree.dot(rhs, first)
     # made of the slope, they lie on its mesh: mapped over an Explicit axis, a loop can carry nothing that lies on none
     course = Course(jnp.zeros_like(slope, int), jnp.zeros_like(slope, bool))
-    carry = _Carry(jax.tree.map(jnp.zeros_like, rhs), rhs, first, slope, jnp.zeros_like(slope), course)
+    carry = _Carry(_zero_or_unknown(rhs), rhs, first, slope, jnp.zeros_like(slope), course)
 
     def goes_on(carry: _Carry) -> Array:
         # of NaN both comparisons are false, and the iteration ends
@@ -97,9 +97,15 @@ def neumann(apply: Times, rhs: Tree, precondition: Times | None, limit: Array, m
         residual = jax.tree.map(jnp.subtract, rhs, apply(x))
         return x, residual, course._replace(products=course.products + 1)
 
-    carry = jax.tree.map(jnp.zeros_like, rhs), rhs, course
+    carry = _zero_or_unknown(rhs), rhs, course
     x, _, course = lax.while_loop(goes_on, step, _sharding.settled(step, carry))
     return x, course
+
+
+def _zero_or_unknown(rhs: Tree) -> Tree:
+    """Return zeros; NaN where the norm of the right-hand side is infinite or NaN, of which no iteration is made."""
+    known = jnp.isfinite(_tree.norm(rhs))
+    return jax.tree.map(lambda leaf: jnp.where(known, jnp.zeros_like(leaf), jnp.full_like(leaf, jnp.nan)), rhs)
 
 
 def _ends(apply: Times, rhs: Tree, most: int) -> tuple[Array, Array, int]:

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
-from jaxgrad.meta._engine._dependence import depends
+from jaxgrad.meta._engine._dependence import chosen, depends, entering, refuse_independent
 from jaxgrad.meta._engine._descent import Descent, descend, first_of, value_and_grad
 from jaxgrad.meta._engine._implicit import System, implicit_slope
 from jaxgrad.meta._engine._tasks import arguments
 
-__all__ = ["METHODS", "Bilevel", "Method", "bilevel", "refuse_without_theorem"]
+__all__ = ["METHODS", "Bilevel", "Method", "bilevel", "refuse_constant", "refuse_without_theorem"]
 
 Method = Literal["implicit", "unrolled", "forward"]
 """How the outer loss is differentiated through the inner problem."""
@@ -70,10 +70,17 @@ def bilevel(
     def outer(params: Params, hyper: Tree) -> tuple[Array, Tree]:
         return judge((params, hyper), *arguments(outer_data))
 
+    def judged(params: Params) -> Array:
+        return outer(params, hyper)[0]
+
     both = _sharding.replicated((params, hyper), axis_name)
     # inside of shard_map the derivative is that of the device's own losses
     params, hyper = _sharding.own(lambda both: (inner(both), outer(*both)[0]), both)
-    _refuse_constant(inner, outer, params, hyper, in_optimizer=callable(optimizer))
+    in_optimizer = callable(optimizer)
+    refuse_constant(lambda h: inner((params, h)), judged, params, hyper, in_optimizer=in_optimizer)
+    # an optimizer of the hyper-parameters may move what the inner loss does not use, by a decay
+    used = chosen(params, None) if in_optimizer else entering(lambda params: inner((params, hyper)), params)
+    refuse_independent(judged, params, "outer_loss", chosen(params, inner_wrt) & used)
 
     def adapted(hyper: Tree, memory: Any) -> Descent:
         # cast here and not in the program of a step, whose constants mixed mode casts itself
@@ -181,19 +188,35 @@ def refuse_without_theorem(optimizer: Any, per_step: bool) -> None:
         raise ValueError(message)
 
 
-def _refuse_constant(inner: Any, outer: Any, params: Params, hyper: Tree, in_optimizer: bool) -> None:
+def refuse_constant(
+    inner: Callable[[Tree], Any],
+    outer: Callable[[Params], Any],
+    params: Params,
+    hyper: Tree,
+    *,
+    in_optimizer: bool,
+    by_value: bool = False,
+) -> None:
     """Refuse losses whose hypergradient would be zero, or its direct part alone, and nobody would know.
+
+    Args:
+        inner: The inner loss as a function of the hyper-parameters.
+        outer: The outer loss as a function of the parameters.
+        params: The parameters.
+        hyper: The hyper-parameters.
+        in_optimizer: Whether the optimizer is a function of the hyper-parameters, and the inner loss need not be.
+        by_value: Whether a loss may depend on them without a derivative, as one minus an accuracy does.
 
     Raises:
         ValueError: If the inner loss does not depend on the hyper-parameters, or the outer one not on the parameters.
     """
-    if not in_optimizer and not depends(lambda hyper: inner((params, hyper)), hyper):
+    if not in_optimizer and not depends(inner, hyper, by_value=by_value):
         message = (
             "inner_loss does not depend on hyper, its second argument, so that the inner minimum does not move with"
             " it; use it there, or, where it sets the optimizer, hand in optimizer as a function of hyper"
         )
         raise ValueError(message)
-    if not depends(lambda params: outer(params, hyper)[0], params):
+    if not depends(outer, params, by_value=by_value):
         message = (
             "outer_loss does not depend on params, its first argument, so that the inner problem does not matter:"
             " use it there, and not parameters that it closes over or stops the gradient of"

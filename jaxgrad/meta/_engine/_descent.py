@@ -133,10 +133,17 @@ def descend(
     return Descent(subset.embed(active, lambda leaf: leaf), after, later, *results)
 
 
-def first_failure(losses: Array) -> Array:
-    """Return the first step whose loss is infinite or NaN, or -1."""
-    failed = ~jnp.isfinite(losses)
-    return jnp.where(failed.any(), jnp.argmax(failed), -1) if losses.size else jnp.array(-1)
+def first_failure(after: Descent, start: Params) -> Array:
+    """Return after how many steps the loss was infinite or NaN, or a parameter that was not before; -1 where none is.
+
+    The losses are those that the steps start from: that nothing starts from the last parameters is no reason not to
+    look at them.
+    """
+    ends = zip(jax.tree.leaves(after.params), jax.tree.leaves(start), strict=True)
+    floats = [(end, first) for end, first in ends if jnp.issubdtype(jnp.result_type(end), jnp.floating)]
+    last = [(jnp.isfinite(first) & ~jnp.isfinite(end)).any() for end, first in floats]
+    failed = jnp.append(~jnp.isfinite(after.losses), jnp.stack(last).any())
+    return jnp.where(failed.any(), jnp.argmax(failed), -1)
 
 
 def first_of(rows: Tree, num_steps: int, name: str = "support (after that of the tasks)") -> Tree:

@@ -61,11 +61,15 @@ def loop(
 
     A step that is computed again keeps what is named `KEPT`; a ``bare`` one keeps so little that it is not.
     """
-    if memory == "unrolled":
-        return lax.scan(step, carry, rows, length)
     keeps = jax.checkpoint_policies.save_only_these_names(KEPT)
     # inside of a scan nothing can merge the two computations of a step
-    once: Any = step if bare else jax.checkpoint(step, prevent_cse=False, policy=keeps)
+    once: Any = step if bare or memory == "unrolled" else jax.checkpoint(step, prevent_cse=False, policy=keeps)
+    if length == 1:
+        # no carry of a loop: what the tasks share, as the weights that they all start from, is not copied for each
+        carry, results = once(carry, jax.tree.map(lambda leaf: leaf[0], rows))
+        return carry, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], results)
+    if memory == "unrolled":
+        return lax.scan(step, carry, rows, length)
     if memory != "nested" or length < 4:
         return lax.scan(once, carry, rows, length)
     # segments of about sqrt(K) steps: only their first carries are kept, and the steps of one segment at a time

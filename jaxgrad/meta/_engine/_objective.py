@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding, _tree
-from jaxgrad._types import Array, AxisName, Params, Tree
-from jaxgrad.meta._engine._dependence import depends
+from jaxgrad._types import Array, AxisName, Params, Tree, Wrt
+from jaxgrad.meta._engine._dependence import chosen, refuse_independent
 from jaxgrad.meta._engine._descent import descend, value_and_grad
 from jaxgrad.meta._engine._statistics import of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_over_tasks, of_one_task
 
-__all__ = ["STATIC", "Objective", "objective", "refuse_constant", "refuse_independent", "value_and_meta_gradient"]
+__all__ = ["STATIC", "Objective", "objective", "refuse_constant", "value_and_meta_gradient"]
 
 STATIC = ("memory", "chunk", "per_step", "statistics", "axis_name")
 """The static options that the meta-gradients share."""
@@ -50,7 +50,8 @@ def objective(
     inner["copies"] = num_tasks if chunk is None else min(_check.count(chunk, "chunk", least=1), num_tasks)
     # frozen leaves of params are closed over once, and the inner loss and that of the query are the same function
     judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
-    refuse_constant(judge, params, state, query)
+    # no steps move nothing, and leave the plain gradient
+    refuse_constant(judge, params, state, query, inner["wrt"] if inner["num_steps"] else None)
     weights = _step_weights(step_weights, inner["num_steps"])
 
     def judged(params: Params, state: Tree, query: Tree) -> tuple[Array, Tree]:
@@ -130,14 +131,17 @@ def _step_weights(weights: Any, num_steps: int) -> Array | None:
     return jnp.asarray(weights)
 
 
-def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, query: Tree) -> None:
-    """Refuse a loss of the query that no parameter enters: the meta-gradient would be zero, and nobody would know.
+def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, query: Tree, wrt: Wrt) -> None:
+    """Refuse a loss of the query that no adapted parameter enters.
+
+    The meta-gradient would be zero, or that of a plain batch, and nobody would know.
 
     Args:
         judge: ``judge(params, state, *query) -> (loss, aux)``, of one task.
         params: The parameters.
         state: The model's state.
         query: Tree whose leaves have the tasks along their leading axis.
+        wrt: Which of the parameters the inner steps move.
 
     Raises:
         ValueError: If that is so.
@@ -146,19 +150,4 @@ def refuse_constant(judge: Callable[..., Any], params: Params, state: Tree, quer
     def losses(params: Params) -> Array:
         return jax.vmap(lambda task: judge(params, state, *arguments(task))[0])(query)
 
-    refuse_independent(losses, params, "the loss of the query")
-
-
-def refuse_independent(judged: Callable[[Params], Any], params: Params, name: str) -> None:
-    """Refuse a loss after the steps that no parameter enters.
-
-    Raises:
-        ValueError: If that is so.
-    """
-    if depends(judged, params):
-        return
-    message = (
-        f"{name} does not depend on the adapted parameters, so that the meta-gradient is zero: it must use its"
-        " first argument, and not parameters that it closes over or stops the gradient of"
-    )
-    raise ValueError(message)
+    refuse_independent(losses, params, "the loss of the query", chosen(params, wrt))

@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxgrad import _check, _frames, _sharding, _tree
 from jaxgrad._types import Array, AxisName, Params, Tree
+from jaxgrad.meta._engine._dependence import chosen, entering, refuse_independent
 from jaxgrad.meta._engine._descent import Descent, descend, value_and_grad
-from jaxgrad.meta._engine._objective import refuse_independent
 from jaxgrad.meta._engine._tasks import arguments, refuse_list
 
 __all__ = ["STATIC", "Reweighted", "known_places", "reweighted"]
@@ -61,7 +61,9 @@ def reweighted(
     weights = _weights(weights, count, jax.eval_shape(loss, params, *one).dtype)
     judged = _judge(loss_fn, validation, validation_loss)
     judged_by = arguments(validation)
-    refuse_independent(lambda params: judged(params, *judged_by), params, "the validation loss")
+    # what the loss of an example does not use no weight of one reaches
+    moved = chosen(params, inner_wrt) & entering(loss, params, *one)
+    refuse_independent(lambda params: judged(params, *judged_by), params, "the validation loss", moved)
     judge = _sharding.mean_of(judged, axis_name)
     start = _sharding.replicated(params, axis_name)
     options: Any = {"num_steps": len(places), "per_step": True, "axis_name": axis_name, "wrt": inner_wrt, **inner}

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgrad.models._facts import kind_of as kind_of
 from jaxgrad.models._facts import kinds_of
-from jaxgrad.verify._bridge import to_torch
+from jaxgrad.verify._bridge import jittered, to_torch
 from jaxgrad.verify._errors import PairError, first_line
 from jaxgrad.verify.judge._arrays import to_float64
 from jaxgrad.verify.port.frameworks import _formulas, _lift_torch
@@ -161,7 +161,7 @@ class TorchSide:
     def tensors(self, dtype: str, jitter: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return fresh parameters and buffers in a dtype; buffers of integers keep theirs."""
         settled = self.settled if dtype == "float64" else {}
-        params = {n: _jittered(settled.get(n, p), dtype, jitter) for n, p in self.params.items()}
+        params = {n: jittered(settled.get(n, p), dtype, jitter) for n, p in self.params.items()}
         buffers = {n: settled.get(n, b) for n, b in self.buffers.items()}
         return to_torch(params, _np(dtype)), to_torch(buffers, _np(dtype))
 
@@ -226,7 +226,7 @@ class TorchSide:
     def batch(self, batch: Batch, dtype: str, jitter: int | None = None) -> tuple[Any, ...]:
         """Return the batch as tensors; torch wants integers as int64."""
         wide = tuple(
-            x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else _jittered(x, dtype, jitter) for x in batch
+            x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else jittered(x, dtype, jitter) for x in batch
         )
         return tuple(to_torch(x, _np(dtype)) for x in wide)
 
@@ -289,16 +289,6 @@ def _places(module: Any) -> dict[str, str]:
             key = f"{path}.{name}" if path else name
             found[key] = owners.setdefault(id(tensor), key)
     return found
-
-
-def _jittered(array: np.ndarray, dtype: str, seed: int | None) -> np.ndarray:
-    """Move every number by up to a unit of rounding of a dtype, where a seed is given."""
-    import jax.numpy as jnp
-
-    if seed is None or array.dtype.kind != "f":
-        return array
-    noise = np.random.default_rng([seed, array.size]).uniform(-1, 1, array.shape)
-    return array * (1 + float(jnp.finfo(dtype).eps) * noise)
 
 
 def _np(dtype: str) -> Any:
