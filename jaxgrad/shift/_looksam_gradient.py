@@ -111,6 +111,11 @@ def looksam_gradient(
     whose result is ``s``. Where ``v`` is zero nothing is added. The direction of the ascent is a constant for
     differentiation; leaves of 16 bits are moved in float32, as in `sam_gradient`.
 
+    What is added is as long as ``alpha`` says, however short ``v`` is, and points one way for ``k - 1`` steps, which
+    momentum ``m`` makes up to ``1 / (1 - m)`` times as long. So ``alpha`` should not be much above
+    :math:`\lVert v \rVert / \lVert g \rVert` at the steps of SAM: there 0.7, the paper's, is many times what SAM adds
+    at a small radius, and a run may not come down (see "LookSAM's alpha" in the documentation).
+
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
             ``help(jaxgrad)``.
@@ -120,7 +125,8 @@ def looksam_gradient(
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays, the loss too.
         radius: The length of the ascent :math:`\rho`, a number of shape ``()``, zero or more; may be traced.
         every: The number ``k`` of steps from one SAM gradient to the next, a Python integer; 1 is SAM.
-        alpha: How much of the kept part is added, :math:`\alpha`; zero or more, may be traced.
+        alpha: The length of what is added in plain gradients, :math:`\alpha`; zero or more, may be traced. 0.7 is the
+            paper's, for radii at which SAM adds as much; see above.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others are not moved and get zeros.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the gradients are those of the mean of
