@@ -51,7 +51,7 @@ class Compared(NamedTuple):
     theirs: Callable[[Any, Any], Any]
     """Takes TorchJD and the rows."""
     judge: Callable[[Any, Any, Any], None]
-    """Takes our vector, theirs, or ``None`` for an error, and the rows, all in units of the longest row."""
+    """Takes our vector, theirs, or ``None`` for an error or NaN, and the rows, all in units of the longest row."""
     least: int = 1
     """The fewest rows that it takes."""
 
@@ -202,6 +202,7 @@ def test_against_torchjd(name, monkeypatch):
                 theirs = compared.theirs(torchjd, to_torch(rows)).numpy() / scale
             except Exception:  # whatever its solvers raise, for rows of zeros for instance
                 theirs = None
+            theirs = None if theirs is None or np.isnan(theirs).any() else theirs
             longest = np.linalg.norm(rows / scale, axis=1).max() or 1.0
             try:
                 args = (vector / scale / longest, None if theirs is None else theirs / longest, rows / scale / longest)
