@@ -170,7 +170,9 @@ def looksam_gradient(
     radius, alpha, step, kept = _sharding.replicated((radius, alpha, state.step, state.across), axis_name)
     subset = _wide.subset_of(loss_fn, params, wrt, data, axis_name, has_aux)
     (_, aux), slope = jax.value_and_grad(subset.pair, has_aux=True)(subset.active, *data)
-    start, slope, across = _tree.widened((subset.active, slope, subset.pick(kept)))
+    start, slope, before = _tree.widened((subset.active, slope, subset.pick(kept)))
+    # the state may lie whole where the parameters lie in parts; it leaves as it came
+    across = jax.tree.map(_sharding.like, before, slope)
 
     def slope_at(point: Tree) -> Tree:
         return jax.grad(subset.fun)(point, *data)
@@ -189,6 +191,6 @@ def looksam_gradient(
     branches = [lambda kept, branch=branch: _sharding.vary(branch(kept), axes) for branch in (look, reuse)]
     found, across = lax.cond(step % every == 0, *branches, across)
     gradient = _wide.cast(found, subset.active)
-    across = _wide.cast(subset.embed(across), kept)
+    across = _wide.cast(subset.embed(jax.tree.map(_sharding.like, across, before)), kept)
     result = subset.embed(gradient), LookSAMState(step + 1, across)
     return (result, aux) if has_aux else result
