@@ -108,6 +108,9 @@ def test_rejects_what_is_no_setting():
     state, zeros = method.init(PARAMS), jax.tree.map(jnp.zeros_like, PARAMS)
     with pytest.raises(ValueError, match=r"(?s)gradients must have the structure.*gradients\['b'\]: got nothing"):
         method.update({"a": zeros["a"]}, zeros, state, PARAMS)
+    other = {"a": zeros["a"], "c": zeros["b"]}
+    with pytest.raises(ValueError, match=r"(?s)shifts must have the structure.*of params.*shifts\['c'\]"):
+        method.update(zeros, other, state, PARAMS)
     with pytest.raises(ValueError, match=r"(?s)state.momentum must have.*state.momentum\['a'\]"):
         method.update(zeros, zeros, method.init({"b": zeros["b"]}), PARAMS)
     for call in (lambda s: method.update(zeros, zeros, s, PARAMS), lambda s: method.sample(PARAMS, s, key=None)):

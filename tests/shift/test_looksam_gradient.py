@@ -52,6 +52,21 @@ def test_the_kept_part_is_across_the_gradient_and_has_its_length_times_alpha(run
     assert_parity(state.across, first[2].across, tolerance=0.0)
 
 
+def test_steps_on_a_quadratic_in_closed_form():
+    """With the cosine of the paper: of ``s = g + r H g / |g|`` the part across, then its length is that of alpha."""
+    root = jax.random.normal(jax.random.key(0), (5, 5))
+    hessian, w, radius, alpha = root @ root.T, jnp.arange(1.0, 6.0), 0.3, 0.4
+    g = hessian @ w
+    length = jnp.linalg.norm(g)
+    sharp = g + radius * hessian @ g / length
+    cosine = g @ sharp / length / jnp.linalg.norm(sharp)
+    across = sharp - jnp.linalg.norm(sharp) * cosine * g / length
+    state = looksam_init(w)
+    for want in (sharp, g + alpha * length / jnp.linalg.norm(across) * across):
+        slope, state = looksam_gradient(lambda w: w @ hessian @ w / 2, w, state, radius=radius, every=2, alpha=alpha)
+        assert_parity((slope, state.across), (want, across))
+
+
 def test_nothing_is_added_where_nothing_was_kept():
     """At a zero gradient, and along a single direction, there is no part across: never NaN."""
     state = LookSAMState(jnp.int32(1), jnp.zeros(2))
