@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgrad.fit._loggers import quiet
 from jaxgrad.verify import CannotRun
 
 __all__ = ["Picture", "check_ending", "check_file", "cut", "read_colour", "read_picture"]
@@ -160,7 +161,8 @@ def _by_tifffile(path: Path) -> tuple[Any, list[str]]:
     """Return the numbers of a TIFF file as they are."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    # a torn file is logged of too
+    with quiet("tifffile"), tifffile.TiffFile(path) as file:
         pages = len(file.pages)
         return file.pages[0].asarray(), [f"the first of {pages} frames"] if pages > 1 else []
 
