@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgrad._whites import WHITES
 from jaxgrad.verify import CannotRun, _files
 
 __all__ = ["Panel", "as_colours", "draw_panel", "save_picture"]
@@ -120,9 +121,9 @@ def save_picture(path: Path, values: Any) -> None:
     form = Image.registered_extensions()[path.suffix.lower()]
     shown = np.clip(values, 0, 1)
     if shown.shape[-1] == 1 and form in ("PNG", "TIFF"):
-        image = Image.fromarray(np.round(shown[..., 0] * 65535).astype(np.uint16))
+        image = Image.fromarray(np.round(shown[..., 0] * WHITES["uint16"]).astype(np.uint16))
     else:
-        image = Image.fromarray(np.round((shown[..., 0] if shown.shape[-1] == 1 else shown) * 255).astype(np.uint8))
+        image = Image.fromarray(np.round((shown[..., 0] if shown.shape[-1] == 1 else shown) * WHITES["uint8"]).astype(np.uint8))
     try:
         _files.write_atomically(path, lambda file: image.save(file, format=form))
     except OSError as error:
