@@ -64,10 +64,9 @@ def field_of(settings: Settings, channels: int, arrays: Mapping[str, Any], netwo
         CannotRun: If they are those of another network, or the network has other options by now.
     """
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in network.items()}
-    draw = lambda: _plain(module.init(jax.random.key(0), jnp.zeros((1, 2), jnp.float32)))  # noqa: E731
     try:
         module = _module(settings, channels, options)
-        like = jax.eval_shape(draw)
+        like = jax.eval_shape(lambda: _plain(module.init(jax.random.key(0), jnp.zeros((1, 2), jnp.float32))))
     except (TypeError, ValueError) as error:
         message = f"the weights are those of {settings.model} in another version of jaxgrad: {first_line(error)}"
         raise CannotRun(message) from error
