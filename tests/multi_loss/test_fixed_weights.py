@@ -12,7 +12,7 @@ from tests.bridge import assert_parity
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-GRAM = jnp.eye(4)
+GRAM = jnp.asarray(np.eye(4))
 
 
 def test_matches_torch(key):
