@@ -12,7 +12,7 @@ from jaxgrad.inr import combined_loss, gradient_loss, laplacian_loss, value_loss
 from tests.bridge import assert_parity, to_torch
 from tests.inr.fields import field, siren_jax, siren_torch, value_and_gradient
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 SHAPES = {"values": (7, 3), "gradients": (7, 3, 2), "laplacians": (7, 3)}
 TARGETS = {name: jnp.asarray(np.random.default_rng(0).normal(size=shape)) for name, shape in SHAPES.items()}

@@ -11,7 +11,7 @@ from tests.bridge import assert_parity, to_torch
 from tests.inr.pictures import Waves, grid
 from tests.turns import covering
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 METHODS = ["central", "sobel", "spline", "spectral"]

@@ -9,7 +9,7 @@ from jaxgrad.inr import psnr
 from tests.bridge import assert_parity, to_torch
 from tests.turns import covering
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 RNG = np.random.default_rng(0)
 IMAGE, REFERENCE = jnp.asarray(RNG.uniform(size=(6, 5, 3))), jnp.asarray(RNG.uniform(size=(6, 5, 3)))

@@ -9,7 +9,7 @@ import torch_ref.inr
 from jaxgrad.inr import sample_by_error
 from tests.bridge import assert_parity, to_torch
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 KEY = jax.random.key(0)
 ERRORS = np.array([0.5, 0.0, 2.0, 0.1, 4.0, 0.0, 1.4])

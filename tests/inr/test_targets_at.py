@@ -12,7 +12,7 @@ from tests.bridge import assert_parity, to_torch
 from tests.inr.pictures import Waves
 from tests.turns import covering
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 POINTS = np.random.default_rng(1).uniform(-3.5, 3.5, (9, 2))
 """Within the picture and beyond its edges, where its mirror images follow."""

@@ -10,7 +10,7 @@ from jaxgrad.multi_loss import constant_weights, mean_weights, random_weights, s
 from jaxgrad.verify._bridge import to_torch
 from tests.bridge import assert_parity
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 GRAM = jnp.asarray(np.eye(4))
 

@@ -11,7 +11,7 @@ from tests.bridge import assert_parity
 from tests.per_example.private import mean_square, regression
 from tests.turns import covering, in_turn, one_in
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 PROBLEM = regression()
 PER_LAYER = {"layer0": 0.3, "layer1": {"bias": 0.4, "weight": 1.2}, "layer2": 0.1}

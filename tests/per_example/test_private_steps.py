@@ -11,7 +11,7 @@ from jaxgrad.per_example import clipped_sum, dp_aggregate
 from tests.bridge import assert_parity
 from tests.per_example.private import mean_square, regression
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 PROBLEM = regression(batch=8)
 PARTS = jax.tree.map(lambda rows: jnp.asarray(np.reshape(rows, (4, 2, *rows.shape[1:]))), PROBLEM.data)
