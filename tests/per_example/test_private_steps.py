@@ -13,7 +13,7 @@ from tests.per_example.private import mean_square, regression
 
 pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
-PROBLEM = regression(batch=8)
+PROBLEM = regression(batch=8, sizes=(3, 4, 2))
 PARTS = jax.tree.map(lambda rows: jnp.asarray(np.reshape(rows, (4, 2, *rows.shape[1:]))), PROBLEM.data)
 NOISY = {"clip_norm": 0.5, "noise_multiplier": 1.5, "expected_batch_size": 8.0}
 
