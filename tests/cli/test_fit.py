@@ -319,6 +319,7 @@ def test_a_folder_that_the_system_refuses_is_told(picture, tmp_path, monkeypatch
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.either_lane
 def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_nothing(picture, tmp_path, monkeypatch, capsys):
     import orbax.checkpoint as ocp
 
@@ -328,6 +329,7 @@ def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_nothing(picture, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.either_lane
 def test_a_disk_that_is_full_at_the_end_leaves_the_run_to_go_on(picture, fitted, tmp_path, monkeypatch, capsys):
     import shutil
 
@@ -340,6 +342,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_run_to_go_on(picture, fitted,
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(path.name for path in fitted.iterdir())
 
 
+@pytest.mark.either_lane
 def test_a_loss_that_is_no_number_ends_the_run(picture, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(_training.LOSSES, "gradient", lambda *_: np.float32(np.nan))
     assert call(["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL]) == 2
@@ -402,6 +405,7 @@ def test_a_checkpoint_that_cannot_be_read_is_told(fitted, picture, tmp_path, cap
     assert_one_line(capsys, f"the checkpoint 110 in {tmp_path / 'run'} cannot be read as one of this run")
 
 
+@pytest.mark.either_lane
 def test_blending_takes_the_second_inside_the_mask(picture, tmp_path, capsys):
     """The second is the first and a constant: its gradient is the same, and the blend is the first again."""
     brighter = save(tmp_path / "brighter.png", (gradient_picture() // 2 + 100).astype(np.uint8))

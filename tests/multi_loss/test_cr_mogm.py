@@ -9,7 +9,7 @@ from jaxgrad.multi_loss import cr_mogm, modo
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.stateful_weightings import GRAMS, inverse_lengths, run
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_the_first_weights_are_those_of_the_rule():

@@ -11,9 +11,9 @@ import torch_ref.shift
 from jaxgrad import shift
 from tests.bridge import assert_parity, random_like, to_torch
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
-PARAMS = {"a": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.linspace(0.5, 2.0, 4)}
+PARAMS = {"a": jnp.asarray(np.linspace(-1.0, 1.0, 6).reshape(2, 3)), "b": jnp.asarray(np.linspace(0.5, 2.0, 4))}
 
 
 @pytest.mark.parametrize(

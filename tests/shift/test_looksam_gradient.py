@@ -10,7 +10,7 @@ from jaxgrad.shift import LookSAMState, looksam_gradient, looksam_init, sam_grad
 from tests.bridge import assert_parity, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 OPTIONS = {"radius": 0.5, "every": 2, "alpha": 0.7}
 
 
