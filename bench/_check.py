@@ -4,7 +4,6 @@ Our program of every row is lowered and compiled at its small sizes; nothing run
 version of XLA on one platform: under another there is nothing to compare with.
 """
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -14,12 +13,12 @@ from typing import Any
 import jax
 import jaxlib
 
+from bench import _results
 from bench._agreement import in_a_line
 from bench._command import leave
 from bench._phases import cost_of, traced
 from bench._row import Row
 from bench._rows import key_of
-from jaxgrad.verify import _files
 
 __all__ = ["COSTS", "cost_of_row", "differences", "load", "save"]
 
@@ -64,18 +63,12 @@ def costs_of(rows: Sequence[tuple[str, Row]]) -> tuple[dict[str, dict[str, Any]]
 def save(path: Path, costs: dict[str, dict[str, Any]]) -> None:
     """Write costs, whole or not at all."""
     record = {"schema": NAME, "version": VERSION, "made_with": made_with(), "costs": dict(sorted(costs.items()))}
-    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    _files.write_atomically(path, lambda file: file.write(text.encode()))
+    _results.write(path, record)
 
 
 def load(command: str, path: Path) -> dict[str, Any]:
     """Return what was committed; leave with one line where the file is not it."""
-    try:
-        record = json.loads(path.read_text())
-    except OSError as error:
-        leave(command, f"cannot read {path}: {error.strerror or error}")
-    except (ValueError, RecursionError) as error:
-        leave(command, f"{path} is no JSON, or was cut short: {error}")
+    record = _results.read(command, path)
     if not isinstance(record, dict) or (record.get("schema"), record.get("version")) != (NAME, VERSION):
         leave(command, f"{path} is no costs of python -m bench check, of version {VERSION}")
     if not isinstance(record.get("costs"), dict) or not isinstance(record.get("made_with"), dict):

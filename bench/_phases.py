@@ -18,7 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from bench._row import Program
 
-__all__ = ["Cost", "Phases", "compiled_quickly", "cost_of", "fresh_cache", "phases"]
+__all__ = ["Cost", "Phases", "collectives", "compiled_quickly", "cost_of", "fresh_cache", "phases"]
 
 
 @dataclass(frozen=True)
@@ -139,12 +139,22 @@ def cost_of(executable: Any) -> Cost:
 
 
 COLLECTIVE = re.compile(
-    r"= (.*?) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast)(?:-start)?\("
+    r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast)(?:-start)?\("
 )
-SHAPE = re.compile(r"\b[a-z]+(\d+)(?:e\d+m\d+\w*)?\[([\d,]*)\]")
+SHAPE = re.compile(r"\b(?:pred|[a-z]+(\d+)(?:e\d+m\d+\w*)?)\[([\d,]*)\]")
+
+
+def collectives(text: str) -> dict[str, list[int]]:
+    """Return, for every kind of collective in the text of a program, the bytes of the results of each."""
+    found: dict[str, list[int]] = {}
+    for result, kind in COLLECTIVE.findall(text):
+        # a boolean, whose name has no number of bits, takes a byte
+        parts = [(int(bits or 8), dims.split(",")) for bits, dims in SHAPE.findall(result)]
+        size = sum(bits * math.prod(int(n) for n in dims if n) // 8 for bits, dims in parts)
+        found.setdefault(kind, []).append(size)
+    return found
 
 
 def collective_bytes(text: str) -> int:
     """Add up the bytes of the results of all collectives in the text of a program."""
-    shapes = [shape for found in COLLECTIVE.finditer(text) for shape in SHAPE.findall(found.group(1))]
-    return sum(int(bits) * math.prod(int(n) for n in dims.split(",") if n) // 8 for bits, dims in shapes)
+    return sum(sum(sizes) for sizes in collectives(text).values())

@@ -8,15 +8,16 @@ from typing import Any
 
 import jax
 
-from bench import _device, _rivals
-
-__all__ = ["environment"]
+__all__ = ["commit", "environment", "processor"]
 
 PACKAGES = ("jaxgrad", "jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
 
 def environment(device: str, threads: int | None) -> dict[str, Any]:
     """Return versions, device, thread count, precision flags and commit."""
+    # these import torch, and who asks for the processor alone may have none
+    from bench import _device, _rivals
+
     chosen = jax.devices(device)[0]
     return {
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES} | _rivals.versions(),

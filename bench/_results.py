@@ -8,7 +8,7 @@ from typing import Any
 from bench._command import leave
 from jaxgrad.verify import _files
 
-__all__ = ["NAME", "VERSION", "errors_of", "load", "save"]
+__all__ = ["NAME", "VERSION", "errors_of", "finite", "load", "read", "save", "write"]
 
 NAME, VERSION = "jaxgrad-bench", 1
 
@@ -37,18 +37,12 @@ def save(path: Path, record: dict[str, Any]) -> None:
     if wrong:
         message = f"the record is not of the schema: {wrong[0]}"
         raise ValueError(message)
-    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    _files.write_atomically(path, lambda file: file.write(text.encode()))
+    write(path, record)
 
 
 def load(command: str, path: Path) -> dict[str, Any]:
     """Return a result; leave with one line where the file is missing, truncated, or of another schema."""
-    try:
-        record = json.loads(path.read_text())
-    except OSError as error:
-        leave(command, f"cannot read {path}: {error.strerror or error}")
-    except (ValueError, RecursionError) as error:
-        leave(command, f"{path} is no JSON, or was cut short: {error}")
+    record = read(command, path)
     if not isinstance(record, dict) or record.get("schema") != NAME:
         leave(command, f'{path} is no result of python -m bench: it has no "schema": "{NAME}"')
     if record.get("version") != VERSION:
@@ -59,6 +53,26 @@ def load(command: str, path: Path) -> dict[str, Any]:
     if wrong:
         leave(command, f"{path} is damaged: {wrong[0]}")
     return record
+
+
+def read(command: str, path: Path) -> Any:
+    """Return what a file of JSON holds; leave with one line where it is missing, or truncated."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        leave(command, f"cannot read {path}: {error.strerror or error}")
+    except (ValueError, RecursionError) as error:
+        leave(command, f"{path} is no JSON, or was cut short: {error}")
+
+
+def write(path: Path, record: Any) -> None:
+    """Write a file of JSON, whole or not at all.
+
+    Raises:
+        OSError: As the system gave it, with the path and what was kept.
+    """
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    _files.write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def finite(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Tables in documents, written from a committed result: nobody types a number.
 
-A document says where: a line ``<!-- bench families: full.json -->`` or ``<!-- bench rows: full.json nth.laplacian -->``
-and a line ``<!-- /bench -->``; what stands between them is written. ``rows`` has the fastest rival of each row, and
-``rivals`` all of them.
+A document says where: a line ``<!-- bench families: full.json -->``, ``<!-- bench rows: full.json nth.laplacian -->``
+or ``<!-- bench scale: scale.json forms -->``, and a line ``<!-- /bench -->``; what stands between them is written.
+``rows`` has the fastest rival of each row, and ``rivals`` all of them.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import _results
+from bench import _results, _scale_record
 from bench._command import leave
 from bench._rows import FAMILIES
 
@@ -41,7 +41,8 @@ def written(command: str, text: str, results: Path = RESULTS) -> str:
         path = results / name
         if not path.exists():
             return f"{start}No run is committed as `bench/results/{name}` yet.\n{end}"
-        return start + KINDS[kind](command, _results.load(command, path), wanted.split()) + end
+        load = _scale_record.load if kind == "scale" else _results.load
+        return start + KINDS[kind](command, load(command, path), wanted.split()) + end
 
     return BLOCK.sub(fill, text)
 
@@ -151,6 +152,7 @@ KINDS: dict[str, Callable[[str, dict[str, Any], Sequence[str]], str]] = {
     "families": of_families,
     "rows": of_rows,
     "rivals": of_rivals,
+    "scale": _scale_record.table,
 }
 
 

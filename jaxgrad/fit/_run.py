@@ -82,7 +82,14 @@ class Run:
             # one second to import, and only for those who keep their runs
             import orbax.checkpoint as ocp
 
-            options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+            # orbax makes no folder for one process among several
+            _files.make_folder(folder / STEPS)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=2,
+                create=False,
+                enable_async_checkpointing=False,
+                multiprocessing_options=_of_this_process(ocp),
+            )
             self._manager = ocp.CheckpointManager((folder / STEPS).absolute(), options=options)
 
     def last(self) -> int:
@@ -177,6 +184,18 @@ class Run:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         return max(kept, default=0)
+
+
+def _of_this_process(ocp: Any) -> Any:
+    """Say to orbax that this process alone keeps the run: else it waits for all that have joined in JAX."""
+    import jax
+
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
+    )
 
 
 def read_settings(folder: Path, command: str) -> dict[str, Any]:

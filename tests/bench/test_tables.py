@@ -81,7 +81,7 @@ def test_a_table_that_is_up_to_date_stays(filled, tmp_path):
     [
         (
             "<!-- bench fog: full.json -->",
-            "there is no table 'fog' for <!-- bench fog: ... -->; there are families, rows",
+            "there is no table 'fog' for <!-- bench fog: ... -->; there are families, rows, rivals, scale",
         ),
         ("<!-- bench rows: full.json inr -->", "the result has no rows of inr; it has curvature.hvp, nth.laplacian"),
         ("<!-- bench rows: full.json nth.foo -->", "the result has no rows of nth.foo"),
