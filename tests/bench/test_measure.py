@@ -75,8 +75,8 @@ def timed(runners, rule):
 
 def test_rounds_are_interleaved_and_end_for_each_contender_when_its_ratio_is_known(monkeypatch):
     clock = Clock(monkeypatch)
-    noisy = [0.1 + 0.05 * (i // 2 % 2) for i in range(80)]
-    runners = [clock.contender("ours", 0.1), clock.contender("steady", 0.2), clock.contender("noisy", *noisy)]
+    noisy = [0.125 + 0.0625 * (i // 2 % 2) for i in range(80)]
+    runners = [clock.contender("ours", 0.125), clock.contender("steady", 0.25), clock.contender("noisy", *noisy)]
     known, timings = timed(runners, Rule(0.02, 6, 20, math.inf))
     assert not known
     assert [len(timings[name].samples) for name in ("ours", "steady", "noisy")] == [20, 6, 20]
