@@ -73,6 +73,15 @@ def pytest_report_header() -> str:
     return f"jax {jax.__version__}, torch {torch}"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hand modules to the workers in their order: by the number of tests, as xdist would, the last have few, long ones.
+
+    A worker that has nothing left waits for the other's last module, here the docstrings of the package.
+    """
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Iterator[None]:
     """Import the modules of tests without torch, where it is missing; what they compute meanwhile runs once."""

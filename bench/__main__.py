@@ -54,6 +54,9 @@ def run_command(
         bool | None, typer.Option(help="Measure the curves.", show_default="where no row is named")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write results.json and report.html there.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the rows and curves that DIR has of a run like this, and go on.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would run, at which sizes, and stop.")] = False,
 ) -> None:
     """Time each row: contenders must agree, then run in rounds of shuffled order; ratios are paired, round by round."""
@@ -76,13 +79,15 @@ def run_command(
         rivals=rivals,
         memory=full if memory is None else memory,
     )
+    if resume and out is None:
+        leave("bench", "--resume goes on with the result in a directory: give --out DIR")
     if dry_run:
         for family, one in chosen:
             print(_rows.key_of(family, one, quick))
         return
     make_results_folder("bench", out)
     session = Session(settings, sorted({family for family, _ in chosen}), out, time.time())
-    session.run(chosen, row is None if scaling is None else scaling)
+    session.run(chosen, row is None if scaling is None else scaling, resume)
 
 
 @app.command("list")

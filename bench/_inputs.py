@@ -12,17 +12,17 @@ from jaxgrad.verify import _bridge
 
 __all__ = ["moved", "to_jax", "to_torch"]
 
-_seed: ContextVar[int | None] = ContextVar("seed", default=None)
+_move: ContextVar[tuple[int, int] | None] = ContextVar("move", default=None)
 
 
 @contextlib.contextmanager
-def moved(seed: int) -> Iterator[None]:
-    """Move every number that becomes an input by up to a unit of rounding of its dtype."""
-    token = _seed.set(seed)
+def moved(seed: int, units: int = 1) -> Iterator[None]:
+    """Move every number that becomes an input by up to some units of rounding of its dtype."""
+    token = _move.set((seed, units))
     try:
         yield
     finally:
-        _seed.reset(token)
+        _move.reset(token)
 
 
 def to_jax(tree: Any, dtype: Any = None) -> Any:
@@ -39,7 +39,14 @@ def to_torch(tree: Any, dtype: Any = None) -> Any:
 
 def _moved(tree: Any, dtype: Any) -> Any:
     """Move the numbers of a tree where that is asked for; alike in both frameworks."""
-    seed = _seed.get()
-    if seed is None:
+    move = _move.get()
+    if move is None:
         return tree
-    return jax.tree.map(lambda leaf: _bridge.jittered(np.asarray(leaf), dtype or np.asarray(leaf).dtype, seed), tree)
+
+    def one(leaf: Any) -> np.ndarray:
+        array = np.asarray(leaf)
+        if array.dtype.kind != "f":
+            return array
+        return array + move[1] * (_bridge.jittered(array, dtype or array.dtype, move[0]) - array)
+
+    return jax.tree.map(one, tree)

@@ -21,6 +21,9 @@ SHORTEST_SAMPLE = 0.004
 """Seconds: a call that is shorter is repeated within one sample, since the clock's own noise is some microseconds."""
 
 
+LONG = 0.5
+"""Seconds from which on a call is its own warm-up."""
+
 FEW = 4
 """Rounds that are enough where one takes three times as long as the other in each of them."""
 
@@ -105,13 +108,13 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
     # get; a seed, so that two runs measure alike
     order = random.Random(0)
     # the second call warms the caches and says how many calls make a sample
-    calls = {r.name: max(1, math.ceil(SHORTEST_SAMPLE / max(clocked(r.run)[0], 1e-9))) for r in runners}
+    seconds = {r.name: max(clocked(r.run)[0], 1e-9) for r in runners}
     active = list(others)
     start = time.perf_counter()
     gc.collect()
     for done in range(1, rule.most + 1):
         for runner in order.sample([ours, *active], 1 + len(active)):
-            _sample(runner, timings[runner.name], calls[runner.name])
+            _sample(runner, timings[runner.name], seconds[runner.name])
         if timings[ours.name].broken:
             return False
         active = [r for r in active if not _known(timings[ours.name], timings[r.name], rule)]
@@ -122,18 +125,25 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
     return False
 
 
-def _sample(runner: Contender, timing: Timing, calls: int) -> None:
+def _sample(runner: Contender, timing: Timing, seconds: float) -> None:
     """Take one sample, unless the contender is broken by now.
 
     A call before it, without the clock, takes what the contender before left behind: its data in the caches, and the
     threads of its framework, which spin for some milliseconds on the cores that this one needs. Without it the same
-    program came out 20 to 25% slower after a contender in torch than after one in JAX.
+    program came out 20 to 25% slower after a contender in torch than after one in JAX. A call that takes long needs
+    none: what is left behind is a hundredth of it.
+
+    Args:
+        runner: The contender.
+        timing: Where the sample goes.
+        seconds: About how long a call takes.
     """
     if timing.broken:
         return
     try:
-        wait(runner.run())
-        timing.samples.append(clocked(runner.run, calls)[0])
+        if seconds < LONG:
+            wait(runner.run())
+        timing.samples.append(clocked(runner.run, math.ceil(SHORTEST_SAMPLE / seconds))[0])
     except Exception as error:  # such as memory that has run out
         timing.broken = in_a_line(error)
 

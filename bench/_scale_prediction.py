@@ -16,7 +16,7 @@ from jax.sharding import AbstractMesh, AxisType
 
 from bench._scale_forms import AXIS, FORMS, Form, gradient_bytes
 from bench._scale_layout import specs_of
-from jaxgrad.fit._run import quiet
+from jaxgrad.fit._loggers import quiet
 
 __all__ = ["CEILINGS", "DEVICES", "prediction", "predictions"]
 

@@ -16,6 +16,10 @@ from bench._rows import key_of
 
 __all__ = ["Session"]
 
+SAME_PLACE = ("versions", "python", "device", "device_kind", "processor", "threads", "flags")
+SAME_RUN = ("quick", "device", "dtype", "families", "rounds", "rivals", "memory")
+"""What two parts of one run must have in common."""
+
 progress = Console(stderr=True)
 
 
@@ -29,20 +33,47 @@ class Session:
         self.curves: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
         self.top: dict[str, float] = {}
+        self.parts: list[dict[str, Any]] = []
 
-    def run(self, chosen: Sequence[tuple[str, Row]], scaling: bool) -> None:
+    def resume(self) -> None:
+        """Take over the rows and curves of a run that was broken off; leave where it was another run.
+
+        What failed there is run again. Each part of a run has its commit in the result.
+        """
+        path = (self.out or Path()) / "results.json"
+        if not path.exists():
+            return
+        kept = _results.load("bench", path)
+        now = _results.finite(self.record())
+        other = [
+            f"{name} {kept[part].get(name)} there, {now[part].get(name)} here"
+            for part, names in {"environment": SAME_PLACE, "run": SAME_RUN}.items()
+            for name in names
+            if kept[part].get(name) != now[part].get(name)
+        ]
+        if other:
+            leave("bench", f"{path} is of another run: {'; '.join(other)}")
+        self.rows, self.curves, self.parts = kept["rows"], kept["curves"], kept["run"]["parts"]
+        self.top = kept["ceilings"] or {}
+
+    def run(self, chosen: Sequence[tuple[str, Row]], scaling: bool, resume: bool = False) -> None:
         """Measure the rows, then the curves; leave with 1 where a row has failed."""
         settings = self.settings
         if settings.rivals and _rivals.missing():
             progress.print(f"[dim]not installed, and left out: {', '.join(_rivals.missing())}[/dim]")
         # one cache for all that runs, empty at first: what is called once is found by the processes that weigh it
         with _device.pinned(settings.device, settings.dtype, settings.threads), _phases.fresh_cache() as cache:
-            self.top = _ceilings.ceilings(settings.dtype, settings.quick)
+            if resume:
+                self.resume()
+            self.top = self.top or _ceilings.ceilings(settings.dtype, settings.quick)
             peaks, seen = Peaks(cache) if settings.memory else None, set()
-            for family, row in chosen:
-                self.measure(family, row, peaks, (family, row.name) not in seen)
+            keys = [key_of(family, row, settings.quick) for family, row in chosen]
+            for key, (family, row) in zip(keys, chosen, strict=True):
+                if not any(one["key"] == key for one in self.rows):
+                    self.measure(family, row, peaks, (family, row.name) not in seen)
+                    self.rows.sort(key=lambda one: keys.index(one["key"]))
+                    self.save()
                 seen.add((family, row.name))
-                self.save()
             if scaling:
                 self.scale()
             self.report()
@@ -73,6 +104,8 @@ class Session:
             if curve.family not in self.families or not (curve.small if self.settings.quick else curve.full):
                 continue
             what = f"{curve.family}.{curve.row} over {curve.axis}"
+            if any((c["family"], c["name"], c["axis"]) == (curve.family, curve.row, curve.axis) for c in self.curves):
+                continue
             progress.print(f"[dim]{what}[/dim]", highlight=False)
             try:
                 found = _curves.run_curve(curve, self.settings)
@@ -87,10 +120,17 @@ class Session:
     def record(self) -> dict[str, Any]:
         """Return all of it as plain data."""
         settings = self.settings
+        environment = _record.environment(settings.device, settings.threads)
+        part = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.start)),
+            "seconds": time.time() - self.start,
+            "commit": environment["commit"],
+        }
+        parts = [*self.parts, part]
         return {
             "schema": _results.NAME,
             "version": _results.VERSION,
-            "environment": _record.environment(settings.device, settings.threads),
+            "environment": environment,
             "run": {
                 "quick": settings.quick,
                 "device": settings.device,
@@ -99,8 +139,9 @@ class Session:
                 "rounds": settings.rounds,
                 "rivals": settings.rivals,
                 "missing": _rivals.missing() if settings.rivals else [],
-                "seconds": time.time() - self.start,
-                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.start)),
+                "memory": settings.memory,
+                "seconds": sum(one["seconds"] for one in parts),
+                "parts": parts,
             },
             "ceilings": self.top or None,
             "rows": self.rows,

@@ -192,8 +192,10 @@ def shape_like(kind: Any, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
 
 
 def zeros(kind: Any) -> Any:
-    """Return zeros of a shape and dtype, that vary over the same axes of a mesh."""
-    return vary(jnp.zeros(kind.shape, kind.dtype), _axes(kind))
+    """Return zeros of a shape and dtype, that vary over the same axes of a mesh, or are laid out alike."""
+    made, layout = vary(jnp.zeros(kind.shape, kind.dtype), _axes(kind)), getattr(kind, "sharding", None)
+    # a loop keeps the types of its carry: what is added to zeros that lie whole would lie in parts
+    return jax.sharding.reshard(made, layout) if layout is not None and _is_explicit(layout) else made
 
 
 def gathered(leaf: Any) -> Any:

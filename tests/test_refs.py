@@ -12,8 +12,8 @@ from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-PARAMS = {"w": jnp.arange(9.0).reshape(3, 3) / 9}
-X = jnp.arange(6.0).reshape(2, 3) / 6
+PARAMS = {"w": jnp.asarray(np.arange(9.0).reshape(3, 3) / 9)}
+X = jnp.asarray(np.arange(6.0).reshape(2, 3) / 6)
 
 
 def doubled_first(h):

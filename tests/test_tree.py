@@ -2,12 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxgrad import _tree
 from tests.bridge import assert_parity
 
-PARAMS = {"trunk": {"bias": jnp.ones(2), "kernel": jnp.full((2, 2), 2.0)}, "head": [jnp.full(3, 3.0)]}
+PARAMS = {
+    "trunk": {"bias": jnp.asarray(np.ones(2)), "kernel": jnp.asarray(np.full((2, 2), 2.0))},
+    "head": [jnp.asarray(np.full(3, 3.0))],
+}
 
 
 def test_paths_are_in_tree_order():

@@ -140,7 +140,9 @@ def _words(seen: Any) -> str:
     """Return what is known after a block."""
     left = f", {with_duration(seen.left)} left" if seen.step < seen.steps and seen.left == seen.left else ""
     bound = f" of {seen.ceiling:.1f}" if seen.ceiling < 120 else ""
-    return f"loss {seen.loss:.2e}, PSNR {seen.psnr:.2f}{bound} dB{left}"
+    # a blend whose mask is nowhere 0 has nothing to be compared with
+    ratio = f", PSNR {seen.psnr:.2f}{bound} dB" if seen.psnr == seen.psnr else ""
+    return f"loss {seen.loss:.2e}{ratio}{left}"
 
 
 def with_duration(seconds: float) -> str:

@@ -256,7 +256,7 @@ def _leave(
         tuple(_lines(settings, record)),
     )
     try:
-        write_weights(folder / WEIGHTS, arrays, {"settings": settings.plain(), "channels": shape[-1]})
+        write_weights(folder / WEIGHTS, arrays, {"settings": record["settings"], "channels": shape[-1]})
         draw_panel(folder / PANEL, panel)
         write_record(folder / RECORD, record)
     except OSError as error:

@@ -11,6 +11,7 @@ from jaxgrad import _tree, inr, models
 from jaxgrad._natural import natural
 from jaxgrad.fit._settings import Settings, edges
 from jaxgrad.verify import CannotRun
+from jaxgrad.verify._errors import first_line
 
 __all__ = ["Field", "Sampler", "field_of", "hidden_kernels", "make_field", "named", "pixel_points"]
 
@@ -44,20 +45,31 @@ class Field(NamedTuple):
 
 def make_field(settings: Settings, channels: int, key: Any) -> Field:
     """Return the network of some settings with its first numbers."""
-    module = _module(settings, channels)
+    module = _module(settings, channels, settings.network())
     variables = module.init(key, jnp.zeros((1, 2), jnp.float32))
     return _as_field(module, _plain(variables))
 
 
-def field_of(settings: Settings, channels: int, arrays: Mapping[str, Any]) -> Field:
+def field_of(settings: Settings, channels: int, arrays: Mapping[str, Any], network: Mapping[str, Any]) -> Field:
     """Return the network of some settings with the numbers that `named` gave.
 
+    Args:
+        settings: What was fitted.
+        channels: Of the picture.
+        arrays: The numbers by name.
+        network: The options that the network had when it was fitted: those of this version may be others, and would
+            make another picture of the same numbers.
+
     Raises:
-        CannotRun: If they are those of another network.
+        CannotRun: If they are those of another network, or the network has other options by now.
     """
-    module = _module(settings, channels)
-    draw = lambda: _plain(module.init(jax.random.key(0), jnp.zeros((1, 2), jnp.float32)))  # noqa: E731
-    like = jax.eval_shape(draw)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in network.items()}
+    try:
+        module = _module(settings, channels, options)
+        like = jax.eval_shape(lambda: _plain(module.init(jax.random.key(0), jnp.zeros((1, 2), jnp.float32))))
+    except (TypeError, ValueError) as error:
+        message = f"the weights are those of {settings.model} in another version of jaxgrad: {first_line(error)}"
+        raise CannotRun(message) from error
     wanted = dict(zip(_tree.leaf_paths(like), jax.tree.leaves(like), strict=True))
     for name in sorted({*wanted, *arrays}, key=natural):
         here = f"{arrays[name].shape}" if name in arrays else "nothing"
@@ -76,12 +88,12 @@ def named(params: Any, constants: Any) -> dict[str, np.ndarray[Any, Any]]:
     return dict(zip(_tree.leaf_paths(whole), arrays, strict=True))
 
 
-def _module(settings: Settings, channels: int) -> Any:
-    """Return the module of some settings."""
+def _module(settings: Settings, channels: int, options: Mapping[str, Any]) -> Any:
+    """Return the module of some settings, with the options of its network."""
     kind = getattr(models.linen, MODULES[settings.model])
     # a hash grid's own ReLUs have no second derivative
     smooth = {"activation": jax.nn.gelu} if settings.model == "hash" else {}
-    return kind(sizes=(2, *[settings.width] * settings.layers, channels), **smooth, **settings.network())
+    return kind(sizes=(2, *[settings.width] * settings.layers, channels), **smooth, **options)
 
 
 def _plain(variables: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgrad._whites import WHITES
 from jaxgrad.verify import CannotRun, _files
 
 __all__ = ["Panel", "as_colours", "draw_panel", "save_picture"]
@@ -118,11 +119,10 @@ def save_picture(path: Path, values: Any) -> None:
     from PIL import Image
 
     form = Image.registered_extensions()[path.suffix.lower()]
-    shown = np.clip(values, 0, 1)
-    if shown.shape[-1] == 1 and form in ("PNG", "TIFF"):
-        image = Image.fromarray(np.round(shown[..., 0] * 65535).astype(np.uint16))
-    else:
-        image = Image.fromarray(np.round((shown[..., 0] if shown.shape[-1] == 1 else shown) * 255).astype(np.uint8))
+    grey = values.shape[-1] == 1
+    depth = "uint16" if grey and form in ("PNG", "TIFF") else "uint8"
+    shown = np.round(np.clip(values[..., 0] if grey else values, 0, 1) * WHITES[depth])
+    image = Image.fromarray(shown.astype(depth))
     try:
         _files.write_atomically(path, lambda file: image.save(file, format=form))
     except OSError as error:

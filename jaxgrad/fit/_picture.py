@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgrad._whites import WHITES
+from jaxgrad.fit._loggers import quiet
 from jaxgrad.verify import CannotRun
 
 __all__ = ["Picture", "check_ending", "check_file", "cut", "read_colour", "read_picture"]
-
-LARGEST = {"bool": 1, "uint8": 255, "uint16": 65535}
-"""The white of a picture of integers, by its dtype."""
 
 GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "F")
 """Pillow's modes without colours."""
@@ -160,7 +159,8 @@ def _by_tifffile(path: Path) -> tuple[Any, list[str]]:
     """Return the numbers of a TIFF file as they are."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    # a torn file is logged of too
+    with quiet("tifffile"), tifffile.TiffFile(path) as file:
         pages = len(file.pages)
         return file.pages[0].asarray(), [f"the first of {pages} frames"] if pages > 1 else []
 
@@ -176,7 +176,7 @@ def _scaled(path: Path, array: Any) -> Any:
     if array.ndim != 3 or array.shape[-1] not in (1, 2, 3, 4) or array.size == 0:
         message = f"{path} holds an array of shape {array.shape}, which is no picture of 1, 2, 3 or 4 channels"
         raise CannotRun(message)
-    largest = LARGEST.get(str(array.dtype))
+    largest = WHITES.get(str(array.dtype))
     if largest is not None:
         return array / float(largest)
     values = array.astype(np.float64)

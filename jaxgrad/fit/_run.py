@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import json
-import logging
 import os
 import shutil
 import tempfile
@@ -12,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from jaxgrad import _interrupt
+from jaxgrad.fit._loggers import quiet
 from jaxgrad.verify import CannotRun, _files
 
-__all__ = ["Run", "quiet", "read_settings"]
+__all__ = ["Run", "differences", "read_settings"]
 
 SETTINGS, STEPS = "run.json", "steps"
 """What a run's folder holds: its settings, and a folder for each of the last checkpoints."""
 
-LOGGERS = ("absl", "asyncio")
-"""By which orbax's threads log."""
+OWNER = "run"
+"""What the settings of its run are called in the metadata of a checkpoint."""
+
+NOISY = ("absl", "asyncio")
+"""Loggers of what orbax runs in its threads."""
 
 MARGIN = 2**18
 """Bytes that a checkpoint takes beside its numbers, for names, shapes and layout."""
@@ -46,6 +49,7 @@ class Run:
         self._manager: Any = None
         self._folder = folder
         self._made: list[Path] = []
+        self._given = ""
         if folder is None:
             return
         if folder.exists() and not folder.is_dir():
@@ -53,11 +57,12 @@ class Run:
             raise CannotRun(message)
         about, given = folder / SETTINGS, json.dumps({"command": command, **settings}, indent=1, sort_keys=True)
         if about.exists() and about.read_text() != given:
-            message = f"{folder} holds a checkpoint of another run: {_differences(about.read_text(), given)}"
+            message = f"{folder} holds a checkpoint of another run: {_changes(about.read_text(), given)}"
             raise CannotRun(message)
         if not about.exists() and folder.exists() and any(folder.iterdir()):
             message = f"{folder} is not empty, and holds no run of this command; name a new folder"
             raise CannotRun(message)
+        self._given = given
         self._start(folder, about, given)
 
     def _start(self, folder: Path, about: Path, given: str) -> None:
@@ -100,12 +105,17 @@ class Run:
         import orbax.checkpoint as ocp
 
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+            # one that was brought here from another run may have the same shapes
+            with quiet(*NOISY):
+                kept = self._manager.metadata(step).custom_metadata.get(OWNER, self._given)
+            if kept == self._given:
+                return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+            words = _changes(kept, self._given)
         except Exception as error:
-            # orbax and its readers have many errors, of many lines
-            words = _first(error)
+            # orbax and its readers have many errors, of many lines and with advice on their own options
+            words = _first(error).split(". ")[0]
         # what else it was reading failed too, of which asyncio would write pages when it is collected
-        with quiet(*LOGGERS):
+        with quiet(*NOISY):
             gc.collect()
         message = f"the checkpoint {step} in {self._folder} cannot be read as one of this run: {words}"
         raise CannotRun(message)
@@ -121,9 +131,9 @@ class Run:
         import orbax.checkpoint as ocp
 
         # held, so that Ctrl-C waits for the end of what takes some tenths of a second
-        with self._told(f"keep the state after step {step}"), _interrupt.whole, quiet(*LOGGERS):
+        with self._told(f"keep the state after step {step}"), _interrupt.whole, quiet(*NOISY):
             self._try_room(state)
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+            self._manager.save(step, args=ocp.args.StandardSave(state), custom_metadata={OWNER: self._given})
             self._manager.wait_until_finished()
 
     def _try_room(self, state: Any) -> None:
@@ -188,20 +198,6 @@ def _of_this_process(ocp: Any) -> Any:
     )
 
 
-@contextlib.contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """Keep loggers from writing pages about what is told in one line."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.disabled for logger in loggers]
-    for logger in loggers:
-        logger.disabled = True
-    try:
-        yield
-    finally:
-        for logger, disabled in zip(loggers, before, strict=True):
-            logger.disabled = disabled
-
-
 def read_settings(folder: Path, command: str) -> dict[str, Any]:
     """Return the settings of the run in a folder.
 
@@ -237,11 +233,15 @@ def _first(error: BaseException) -> str:
     return lines[0].strip() if lines else type(error).__name__
 
 
-def _differences(kept: str, given: str) -> str:
-    """Say which settings differ."""
+def _changes(kept: str, given: str) -> str:
+    """Say which settings differ between two files of them."""
     try:
-        old, new = json.loads(kept), json.loads(given)
+        return differences(json.loads(kept), json.loads(given))
     except ValueError:
         return f"its {SETTINGS} cannot be read"
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {old.get(name)} there, {new.get(name)} here" for name in sorted(names))
+
+
+def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """Say which settings differ; nothing where none does."""
+    names = sorted(name for name in {**there, **here} if there.get(name) != here.get(name))
+    return ", ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in names)

@@ -10,12 +10,10 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
+from jaxgrad._whites import WHITES
 from jaxgrad.inr._engine import _spline, _waves
 
 __all__ = ["ImageTargets", "as_picture", "check_channels_last", "check_picture", "image_targets"]
-
-LARGEST = {"uint8": 255, "uint16": 65535}
-"""The white of a picture of integers, by its dtype."""
 
 METHODS = ("central", "sobel", "spline", "spectral")
 """The ways to differentiate a picture."""
@@ -138,7 +136,7 @@ def check_picture(name: str, picture: Any) -> Array:
     Raises:
         TypeError: If it is none.
     """
-    largest = LARGEST.get(str(getattr(picture, "dtype", "")))
+    largest = WHITES.get(str(getattr(picture, "dtype", "")))
     if largest is not None:
         message = f"{name} must hold floats from 0 to 1; got {_check.describe(picture)}: write {name} / {largest}.0"
         raise TypeError(message)

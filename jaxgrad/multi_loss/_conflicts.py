@@ -25,7 +25,8 @@ class Conflicts(NamedTuple):
     magnitude_similarity: Array
     """``2 a b / (a^2 + b^2)`` of each two norms: 1 where they are equal, 0 where one is zero, 1 where both are."""
     alignment: Array
-    """``2 |mean of the unit vectors|^2 - 1``: 1 where all point one way, the cosine of two, -1 where they cancel."""
+    """``2 |mean of the unit vectors|^2 - 1``: 1 where all point one way, the cosine of two, -1 where they cancel; a
+    zero gradient is a vector of zeros in that mean."""
     conflicting: Array
     """Which pairs pull against each other: whose cosine is negative, of shape ``(K, K)``."""
 

@@ -46,7 +46,8 @@ def cr_mogm(weighting: Any, *, decay: ArrayLike | Callable[[Array], ArrayLike] =
 
     Raises:
         TypeError: If ``weighting`` is no function, or ``decay`` neither a number nor a function.
-        ValueError: If ``decay`` is a number of Python below 0.
+        ValueError: If ``decay`` is a number of Python below 0; from ``update``, if the rule returns other than one
+            weight for each loss.
 
     Cost:
         That of the rule.
@@ -84,6 +85,13 @@ def cr_mogm(weighting: Any, *, decay: ArrayLike | Callable[[Array], ArrayLike] =
             found, inner = weighting.update(gram, state.rule, **options)
         else:
             found, inner = weighting(gram, **options), None
+        count = state.weights.size
+        if jnp.shape(found) != (count,):
+            message = (
+                f"weighting must return one weight for each of the {count} losses that the state was started for, by"
+                f" init({count}); got {_check.describe(found)}"
+            )
+            raise ValueError(message)
         new = found.astype(state.weights.dtype)
         share = jnp.asarray(decay(state.step) if callable(decay) else decay).astype(new.dtype)
         smooth = jnp.where(state.step == 0, new, share * state.weights + (1 - share) * new)

@@ -216,7 +216,9 @@ def _moved(momentum: Array, slope: Array, which: Array, decay: Any) -> Array:
     """Let one row of a leaf's momenta decay towards its gradient."""
     kept = _tree.accumulator(momentum.dtype)
     share = jnp.asarray(decay, kept)
-    new = share * momentum[which].astype(kept) + (1 - share) * slope.astype(kept)
+    row = momentum[which].astype(kept)
+    # the momenta may lie whole where the parameters lie in parts; they stay as they are
+    new = _sharding.like(share * row + (1 - share) * slope.astype(kept), row)
     return momentum.at[which].set(new.astype(momentum.dtype))
 
 

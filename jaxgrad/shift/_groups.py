@@ -41,7 +41,7 @@ def mean_over_groups(
 
     # the sum of many groups is kept in float32 at the least
     (loss, _), slope = jax.eval_shape(at, _tree.take(rows, 0))
-    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, _tree.accumulator(leaf.dtype)), (loss, slope))
+    start = jax.tree.map(lambda leaf: _sharding.zeros(leaf).astype(_tree.accumulator(leaf.dtype)), (loss, slope))
     start = _sharding.settled(lambda *args: add_one(*args)[0], start, _tree.take(rows, 0))
     total, aux = lax.scan(add_one, start, rows)
     means = jax.tree.map(lambda t, like: (t / own).astype(like.dtype), total, (loss, slope))

@@ -178,9 +178,10 @@ class _Method(NamedTuple):
     def update(self, gradients: Tree, shifts: Tree, state: IvonState, params: Params) -> tuple[Params, IvonState]:
         """Make a step from the gradients at the shifts."""
         check_state(state, IvonState, "momentum", "init", params)
+        several = _are_several(shifts, params)
         _check.mirrors(shifts=shifts, gradients=gradients)
         wide = _tree.widened(params)
-        slope, curvature = self.means(gradients, shifts, state, params)
+        slope, curvature = self.means(gradients, shifts, state, several)
         momentum = jax.tree.map(lambda m, g: self.beta1 * m + (1 - self.beta1) * g, state.momentum, slope)
         hessian = jax.tree.map(self.blended, state.hessian, curvature)
         steps = state.steps + 1
@@ -203,7 +204,7 @@ class _Method(NamedTuple):
         fresh, total = 1 - self.beta2, hessian + self.weight_decay
         return self.beta2 * hessian + fresh * found + 0.5 * fresh**2 * (hessian - found) ** 2 / total
 
-    def means(self, gradients: Tree, shifts: Tree, state: IvonState, params: Params) -> tuple[Tree, Tree]:
+    def means(self, gradients: Tree, shifts: Tree, state: IvonState, several: bool) -> tuple[Tree, Tree]:
         """Return the means over the samples of the gradients, and of what they say of the Hessian."""
         wide = _tree.widened(gradients)
 
@@ -212,11 +213,18 @@ class _Method(NamedTuple):
                 return jnp.asarray(self.effective_sample_size, h.dtype) * g**2
             return g * a.astype(h.dtype) / self.variance(h)
 
-        ranks = zip(jax.tree.leaves(shifts), jax.tree.leaves(params), strict=False)
-        if all(jnp.ndim(a) == jnp.ndim(w) for a, w in ranks):
-            _check.mirrors(params=params, shifts=shifts)
+        if not several:
             return wide, jax.tree.map(of_one, wide, shifts, state.hessian)
-        _check.same_leading(shifts=shifts)
-        _check.mirrors(params=params, **{"one of shifts": _tree.take(shifts, 0)})
         found = jax.vmap(lambda g, a: jax.tree.map(of_one, g, a, state.hessian))(wide, shifts)
         return jax.tree.map(lambda x: jnp.mean(x, axis=0), (wide, found))
+
+
+def _are_several(shifts: Tree, params: Params) -> bool:
+    """Say whether shifts have an axis of samples, after refusing what is neither one shift nor a stack of them."""
+    ranks = zip(jax.tree.leaves(shifts), jax.tree.leaves(params), strict=False)
+    if all(jnp.ndim(a) == jnp.ndim(w) for a, w in ranks):
+        _check.mirrors(params=params, shifts=shifts)
+        return False
+    _check.same_leading(shifts=shifts)
+    _check.mirrors(params=params, **{"one of shifts": _tree.take(shifts, 0)})
+    return True

@@ -111,6 +111,11 @@ def looksam_gradient(
     whose result is ``s``. Where ``v`` is zero nothing is added. The direction of the ascent is a constant for
     differentiation; leaves of 16 bits are moved in float32, as in `sam_gradient`.
 
+    What is added is as long as ``alpha`` says, however short ``v`` is, and points one way for ``k - 1`` steps, which
+    momentum ``m`` makes up to ``1 / (1 - m)`` times as long. So ``alpha`` should not be much above
+    :math:`\lVert v \rVert / \lVert g \rVert` at the steps of SAM: there 0.7, the paper's, is many times what SAM adds
+    at a small radius, and a run may not come down (see "LookSAM's alpha" in the documentation).
+
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in
             ``help(jaxgrad)``.
@@ -120,7 +125,8 @@ def looksam_gradient(
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays, the loss too.
         radius: The length of the ascent :math:`\rho`, a number of shape ``()``, zero or more; may be traced.
         every: The number ``k`` of steps from one SAM gradient to the next, a Python integer; 1 is SAM.
-        alpha: How much of the kept part is added, :math:`\alpha`; zero or more, may be traced.
+        alpha: The length of what is added in plain gradients, :math:`\alpha`; zero or more, may be traced. 0.7 is the
+            paper's, for radii at which SAM adds as much; see above.
         wrt: Which leaves count: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or ``None`` for all.
             The others are not moved and get zeros.
         axis_name: Inside of `jax.shard_map`, the mesh axis (or axes) over which the gradients are those of the mean of
@@ -164,7 +170,9 @@ def looksam_gradient(
     radius, alpha, step, kept = _sharding.replicated((radius, alpha, state.step, state.across), axis_name)
     subset = _wide.subset_of(loss_fn, params, wrt, data, axis_name, has_aux)
     (_, aux), slope = jax.value_and_grad(subset.pair, has_aux=True)(subset.active, *data)
-    start, slope, across = _tree.widened((subset.active, slope, subset.pick(kept)))
+    start, slope, before = _tree.widened((subset.active, slope, subset.pick(kept)))
+    # the state may lie whole where the parameters lie in parts; it leaves as it came
+    across = jax.tree.map(_sharding.like, before, slope)
 
     def slope_at(point: Tree) -> Tree:
         return jax.grad(subset.fun)(point, *data)
@@ -183,6 +191,6 @@ def looksam_gradient(
     branches = [lambda kept, branch=branch: _sharding.vary(branch(kept), axes) for branch in (look, reuse)]
     found, across = lax.cond(step % every == 0, *branches, across)
     gradient = _wide.cast(found, subset.active)
-    across = _wide.cast(subset.embed(across), kept)
+    across = _wide.cast(subset.embed(jax.tree.map(_sharding.like, across, before)), kept)
     result = subset.embed(gradient), LookSAMState(step + 1, across)
     return (result, aux) if has_aux else result

@@ -98,11 +98,15 @@ def msam_gradient(
 
     .. math:: g = \nabla L\Bigl(w + \rho \frac{m}{\lVert m \rVert}\Bigr), \qquad m \leftarrow \mu\, m + g
 
-    The trace ``m`` adds up gradients, as that of `optax.sgd` with this momentum does, so that it points uphill. A
-    negative radius leads the other way, ahead along the coming update, as Nesterov's method does but as far as the
-    radius says and not the learning rate. There is no second gradient, and no pass at ``w`` itself. The shift is a
-    constant for differentiation by ``params``; a zero trace has a zero shift, and leaves of 16 bits are moved in
-    float32, as in `sam_gradient`.
+    The trace ``m`` adds up gradients, as that of `optax.sgd` with this momentum does: it points uphill, and the
+    parameters are moved along it, against the coming update. So :math:`L(w + \rho\, m / \lVert m \rVert)` is
+    :math:`L` and :math:`\rho` times the slope along ``m``, which is held down, as SAM holds down that along the
+    gradient; with a momentum of 0 it is SAM with the last gradient in the place of the present one. Where a velocity
+    ``v = mu v - rate g`` stands for the momentum, uphill is ``-v``. A negative radius leads the other way, ahead along
+    the coming update, as Nesterov's method does but as far as the radius says and not the learning rate: that rewards
+    the slope, and is no method against sharp minima. There is no second gradient, and no pass at ``w`` itself. The
+    shift is a constant for differentiation by ``params``; a zero trace has a zero shift, and leaves of 16 bits are
+    moved in float32, as in `sam_gradient`.
 
     Args:
         loss_fn: ``loss_fn(params, *data) -> ()``. Static: pass a named function, and arrays through ``data``. More in

@@ -26,7 +26,7 @@ def judged(wide, narrow, dtype=np.float32, **options):
     problem = Problem([ours, contender("rival", torch.tensor((EXACT + narrow).astype(dtype)))], **options)
     found, broken = answers(problem.contenders)
     assert not broken
-    return agree(problem, found, lambda: {"ours": {"": EXACT}, "rival": {"": EXACT + wide}}, lambda _: found, dtype)
+    return agree(problem, found, lambda: {"ours": {"": EXACT}, "rival": {"": EXACT + wide}}, lambda *_: found, dtype)
 
 
 def test_both_stages_are_told():
@@ -63,7 +63,8 @@ def switching(error, seeds=range(20)):
     """Judge ours, which rounding has moved by 1e-4, and a rival that the moves of a few seeds move by an error."""
     asked = []
 
-    def again(seed):
+    def again(seed, units):
+        assert units == 1
         asked.append(seed)
         return {"rival": {"": (EXACT + error * (seed in seeds)).astype(np.float32)}}
 
@@ -77,6 +78,19 @@ def test_what_switches_a_unit_of_rounding_away_is_no_finding():
     assert switching(1e-4, {2}) == [0, 1, 2]
     with pytest.raises(DisagreementError, match="ours loses"):
         switching(1e-4, {50})
+
+
+def test_a_rival_is_asked_for_more_than_a_unit():
+    asked = []
+
+    def again(seed, units):
+        asked.append((seed, units))
+        return {"ours": {"": (EXACT + 1e-3 * (units > 1)).astype(np.float32)}}
+
+    found = {"ours": {"": EXACT.astype(np.float32)}, "rival": {"": (EXACT + 1e-3).astype(np.float32)}}
+    true = {"ours": {"": EXACT}, "rival": {"": EXACT}}
+    agree(Problem([contender("ours", 1), contender("rival", 1)]), found, lambda: true, again, np.float32)
+    assert asked == [*((seed, 1) for seed in range(8)), (0, 16)]
 
 
 def test_inputs_are_moved_by_a_unit_of_rounding_alike_in_both_frameworks():
@@ -118,7 +132,7 @@ def test_results_are_read_first_and_who_breaks_is_told():
 
 def test_nothing_agrees_with_ours_where_ours_broke():
     with pytest.raises(DisagreementError, match="ours gave no answer"):
-        agree(Problem([contender("ours", 1)]), {"rival": {}}, dict, lambda _: {}, np.float32)
+        agree(Problem([contender("ours", 1)]), {"rival": {}}, dict, lambda *_: {}, np.float32)
 
 
 def test_memory_that_has_run_out_is_said_in_words():

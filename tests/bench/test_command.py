@@ -34,6 +34,7 @@ pytestmark = pytest.mark.torch
         (["gradient", "--out", "/proc/none/here"], "bench: cannot write to /proc/none/here"),
         (["--rounds", "1"], "--rounds"),
         (["--unknown"], "--unknown"),
+        (["gradient", "--resume"], "bench: --resume goes on with the result in a directory: give --out DIR"),
         (["list", "nht"], "bench list: unknown family nht; did you mean nth?"),
     ],
 )
@@ -152,3 +153,25 @@ def test_a_full_disk_ends_the_run_and_the_old_result_stays(tmp_path, rows, monke
     assert done.exit_code == 1
     assert "No space left on device; the old file is unchanged" in done.stderr
     assert (tmp_path / "results.json").read_text() == "old"
+
+
+def test_a_run_that_was_broken_off_goes_on_with_what_is_left(tmp_path, rows):
+    again = [*QUICK, "--out", str(tmp_path), "--resume"]
+    rows(small_row("one", as_torch), dataclasses.replace(small_row("two", as_torch), build=breaks))
+    assert CliRunner().invoke(app, again).exit_code == 1
+    rows(
+        small_row("zero", as_torch),
+        dataclasses.replace(small_row("one", as_torch), build=breaks),
+        small_row("two", as_torch),
+    )
+    done = CliRunner().invoke(app, again)
+    assert done.exit_code == 0, done.stderr
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [row["name"] for row in record["rows"]] == ["zero", "one", "two"]
+    assert record["failed"] == []
+    assert len(record["run"]["parts"]) == 2
+    assert record["run"]["seconds"] == pytest.approx(sum(part["seconds"] for part in record["run"]["parts"]))
+    other = CliRunner().invoke(app, [*again, "--threads", "1", "--dtype", "float64"])
+    assert other.exit_code == 2
+    assert "results.json is of another run: threads 2 there, 1 here" in other.stderr
+    assert "dtype float32 there, float64 here" in other.stderr

@@ -75,8 +75,8 @@ def timed(runners, rule):
 
 def test_rounds_are_interleaved_and_end_for_each_contender_when_its_ratio_is_known(monkeypatch):
     clock = Clock(monkeypatch)
-    noisy = [1.0 + 0.5 * (i // 2 % 2) for i in range(80)]
-    runners = [clock.contender("ours", 1.0), clock.contender("steady", 2.0), clock.contender("noisy", *noisy)]
+    noisy = [0.125 + 0.0625 * (i // 2 % 2) for i in range(80)]
+    runners = [clock.contender("ours", 0.125), clock.contender("steady", 0.25), clock.contender("noisy", *noisy)]
     known, timings = timed(runners, Rule(0.02, 6, 20, math.inf))
     assert not known
     assert [len(timings[name].samples) for name in ("ours", "steady", "noisy")] == [20, 6, 20]
@@ -118,9 +118,16 @@ def test_a_contender_that_raises_is_told_and_the_others_go_on(monkeypatch):
 def test_what_a_call_finds_after_another_contender_does_not_count(monkeypatch):
     clock = Clock(monkeypatch)
     # the first call after the other's takes three times as long
-    ours = clock.contender("ours", *[3.0, 1.0] * 40)
-    _, timings = timed([ours, clock.contender("rival", 2.0)], Rule(0.02, 6, 6, math.inf))
-    assert set(timings["ours"].samples) == {1.0}
+    ours = clock.contender("ours", *[0.3, 0.1] * 40)
+    _, timings = timed([ours, clock.contender("rival", 0.2)], Rule(0.02, 6, 6, math.inf))
+    assert timings["ours"].samples == pytest.approx([0.1] * 6)
+
+
+def test_a_call_that_takes_long_is_its_own_warm_up(monkeypatch):
+    clock = Clock(monkeypatch)
+    timed([clock.contender("ours", 1.0), clock.contender("rival", 0.4)], Rule(0.02, 6, 6, math.inf))
+    assert clock.calls.count("ours") == 2 + 6
+    assert clock.calls.count("rival") == 2 + 6 * 2
 
 
 def test_who_is_far_behind_takes_part_in_a_few_rounds(monkeypatch):

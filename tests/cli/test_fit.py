@@ -129,6 +129,28 @@ def test_a_run_is_rendered_at_any_size(fitted, tmp_path, size, shape, capsys):
         np.testing.assert_allclose(large.mean((0, 1)), gradient_picture()[:, 2:22].mean((0, 1)) / 255, atol=0.01)
 
 
+def write_network(run, fitted, network):
+    """Write settings and weights as a version does that gives the network other options."""
+    plain = json.loads((fitted / "run.json").read_text()) | {"network": network}
+    (run / "run.json").write_text(json.dumps(plain))
+    about = json.dumps({"settings": {name: part for name, part in plain.items() if name != "command"}})
+    save_file(load_file(fitted / "weights.safetensors"), run / "weights.safetensors", {"jaxgrad": about})
+
+
+def test_a_run_is_drawn_with_the_options_that_its_network_was_fitted_with(fitted, tmp_path):
+    from jaxgrad.fit._render import load
+
+    write_network(tmp_path, fitted, {"first_omega": 4.0, "hidden_omega": 20.0})
+    _, field, _ = load(tmp_path)
+    x = np.float32([[0.1, -0.6], [0.9, 0.3]])
+    layers = [field.params[f"layers_{i}"] for i in range(3)]
+    for layer, omega in zip(layers[:2], (4.0, 20.0), strict=True):
+        x = np.sin(omega * (x @ layer["kernel"] + layer["bias"]))
+    wanted = x @ layers[2]["kernel"] + layers[2]["bias"]
+    points = np.float32([[0.1, -0.6], [0.9, 0.3]])
+    np.testing.assert_allclose(field.field_fn(field.params, points), wanted, atol=2e-5)
+
+
 class Stopped(BaseException):
     """What a kill is in a process that goes on."""
 
@@ -297,6 +319,7 @@ def test_a_folder_that_the_system_refuses_is_told(picture, tmp_path, monkeypatch
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.either_lane
 def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_nothing(picture, tmp_path, monkeypatch, capsys):
     import orbax.checkpoint as ocp
 
@@ -306,6 +329,7 @@ def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_nothing(picture, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.either_lane
 def test_a_disk_that_is_full_at_the_end_leaves_the_run_to_go_on(picture, fitted, tmp_path, monkeypatch, capsys):
     import shutil
 
@@ -318,6 +342,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_run_to_go_on(picture, fitted,
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(path.name for path in fitted.iterdir())
 
 
+@pytest.mark.either_lane
 def test_a_loss_that_is_no_number_ends_the_run(picture, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(_training.LOSSES, "gradient", lambda *_: np.float32(np.nan))
     assert call(["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL]) == 2
@@ -349,6 +374,12 @@ def test_runs_that_cannot_be_rendered_are_refused(fitted, tmp_path, capsys):
     refused(tmp_path / "run", "params/layers_0/kernel is (2, 9), and siren has (2, 16)")
     weights.write_bytes(weights.read_bytes()[:100])
     refused(tmp_path / "run", "cannot be read")
+    plain = json.loads((fitted / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**plain, "model": "finer"}))
+    shutil.copy(fitted / "weights.safetensors", weights)
+    refused(tmp_path / "run", "was written by another run than the one of run.json: model siren there, finer here")
+    write_network(tmp_path / "run", fitted, {"speed": 3.0})
+    refused(tmp_path / "run", "the weights are those of siren in another version of jaxgrad: ")
     weights.unlink()
     refused(tmp_path / "run", "holds a run that is not finished: jaxgrad fit --resume writes its weights.safetensors")
     (tmp_path / "run" / "run.json").write_text("{")
@@ -360,11 +391,21 @@ def test_a_checkpoint_that_cannot_be_read_is_told(fitted, picture, tmp_path, cap
     import shutil
 
     shutil.copytree(fitted, tmp_path / "run")
+    plain = (fitted / "run.json").read_text()
+    # of another run, whose states have the same shapes
+    (tmp_path / "run" / "run.json").write_text(plain.replace('"seed": 0', '"seed": 1'))
+    arguments = ["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL, "--resume"]
+    assert call([*arguments, "--seed", "1"]) == 2
+    assert_one_line(
+        capsys, f"the checkpoint 110 in {tmp_path / 'run'} cannot be read as one of this run: seed 0 there, 1 here"
+    )
+    (tmp_path / "run" / "run.json").write_text(plain)
     (tmp_path / "run" / "steps" / "110" / "default" / "_METADATA").write_text("torn")
-    assert call(["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL, "--resume"]) == 2
+    assert call(arguments) == 2
     assert_one_line(capsys, f"the checkpoint 110 in {tmp_path / 'run'} cannot be read as one of this run")
 
 
+@pytest.mark.either_lane
 def test_blending_takes_the_second_inside_the_mask(picture, tmp_path, capsys):
     """The second is the first and a constant: its gradient is the same, and the blend is the first again."""
     brighter = save(tmp_path / "brighter.png", (gradient_picture() // 2 + 100).astype(np.uint8))

@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
 SGD = optax.sgd(0.1)
 RATES = {"w": jnp.array(0.1)}
 INNER = {"optimizer": SGD, "num_steps": 1}
-WEIGHTS = jnp.ones(2)
+WEIGHTS = jnp.asarray(np.ones(2))
 TOUCHES = {"optimizer": SGD, "touches": ["w", "w"]}
 
 

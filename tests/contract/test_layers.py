@@ -12,7 +12,7 @@ pytestmark = pytest.mark.either_lane
 ROOT = Path(__file__).parents[2]
 
 LADDER = (
-    ("_types", "_interrupt", "_lazy", "_natural", "_frames", "__version__"),
+    ("_types", "_interrupt", "_lazy", "_natural", "_frames", "_whites", "__version__"),
     ("_jaxpr", "_sharding", "_deprecated"),
     ("_tree",),
     ("_check",),

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgrad.curvature import ggn_product, hvp, weighted_loss
 from jaxgrad.verify.cases.families._networks import mlp_jax
@@ -15,7 +16,7 @@ __all__ = ["GGN", "HESSIAN", "LABELS", "PARAMS", "PROBLEM", "VECTOR", "X", "Y", 
 PROBLEM = regression((3, 4, 2), batch=11)
 PARAMS, (X, Y) = PROBLEM.params, PROBLEM.data
 VECTOR = random_like(PARAMS, 1)
-LABELS = jnp.arange(11) % 2
+LABELS = jnp.asarray(np.arange(11) % 2)
 
 HESSIAN = functools.partial(hvp, weighted_loss(mean_square))
 GGN = functools.partial(ggn_product, mlp_jax, output_loss="softmax_cross_entropy")

@@ -121,11 +121,11 @@ def test_no_array_of_examples_by_parameters_is_formed():
     [
         ({"kind": "sampled"}, "kind must be one of 'exact', 'mc', 'empirical'"),
         ({"kind": "mc"}, 'kind="mc" takes a key='),
-        ({"kind": "mc", "key": jax.random.key(0), "samples": jnp.ones((2, 5, 3))}, "one of the two"),
+        ({"kind": "mc", "key": jax.random.key(0), "samples": np.ones((2, 5, 3))}, "one of the two"),
         ({"kind": "exact", "num_samples": 2}, 'num_samples belongs to kind="mc"'),
-        ({"kind": "mc", "samples": jnp.ones((2, 5, 3)), "num_samples": 2}, "leave num_samples out"),
+        ({"kind": "mc", "samples": np.ones((2, 5, 3)), "num_samples": 2}, "leave num_samples out"),
         (
-            {"kind": "mc", "samples": jnp.ones((5, 3))},
+            {"kind": "mc", "samples": np.ones((5, 3))},
             r"samples must have the shape \[samples,5,3\]; got float64\[5,3\]",
         ),
         ({"kind": "mc", "key": jax.random.key(0), "num_samples": 0}, "num_samples must be at least 1"),

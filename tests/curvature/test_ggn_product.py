@@ -163,22 +163,22 @@ def test_no_logarithm_of_a_softmax_is_in_the_product():
     [
         (
             "squared_error",
-            (jnp.ones((5,)),),
+            (np.ones((5,)),),
             ValueError,
             r"shape of the outputs, \[5,3\]; got float64\[5\]: nothing is",
         ),
         (
             "softmax_cross_entropy",
-            (jnp.ones((5,)),),
+            (np.ones((5,)),),
             TypeError,
             r"must be integers; got float64\[5\]: write labels.ast",
         ),
-        ("softmax_cross_entropy", (jnp.ones((5, 2)),), ValueError, r"or class numbers of shape \[5\]; got float64"),
-        ("bernoulli", (jnp.ones((5, 3)), jnp.ones(4)), ValueError, r"weights must have the leading axes.*\[5\]"),
+        ("softmax_cross_entropy", (np.ones((5, 2)),), ValueError, r"or class numbers of shape \[5\]; got float64"),
+        ("bernoulli", (np.ones((5, 3)), np.ones(4)), ValueError, r"weights must have the leading axes.*\[5\]"),
         ("bernoulli", (), ValueError, "takes one target, the labels, or two.*got 0"),
         ("bernoulli", (None,), TypeError, "must be one array; got None"),
-        ("mse", (jnp.ones((5, 3)),), ValueError, "output_loss must be one of 'squared_error'"),
-        (3, (jnp.ones((5, 3)),), TypeError, "output_loss must be one of .*or a function"),
+        ("mse", (np.ones((5, 3)),), ValueError, "output_loss must be one of 'squared_error'"),
+        (3, (np.ones((5, 3)),), TypeError, "output_loss must be one of .*or a function"),
     ],
 )
 def test_refuses_targets_that_do_not_fit(name, targets, error, words):

@@ -13,8 +13,8 @@ from tests.turns import one_in
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 MATRIX = jnp.array([[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 2.0]])
-WITHOUT_ROWS = {"key": jax.random.key(1), "mask": jnp.ones(2, bool), "step": jnp.arange(2)}
-HELD = {"half": jnp.zeros(2, jnp.bfloat16), **WITHOUT_ROWS}
+WITHOUT_ROWS = {"key": jax.random.key(1), "mask": jnp.asarray(np.ones(2, bool)), "step": jnp.asarray(np.arange(2))}
+HELD = {"half": jnp.asarray(np.zeros(2, jnp.bfloat16)), **WITHOUT_ROWS}
 W = jnp.array([0.5, -1.0, 2.0])
 X, Y = jnp.array([[1.0, 2.0, -1.0], [0.5, 0.0, 1.0]]), jnp.array([[1.0], [0.0]])
 

@@ -19,7 +19,7 @@ PROBLEM = regression((3, 5, 2), batch=6)
 X, Y = PROBLEM.data
 TEST = X[:4] + 0.5, Y[:4]
 TEST_TORCH = tuple(leaf[:4] + shift for leaf, shift in zip(PROBLEM.data_torch, (0.5, 0.0), strict=True))
-SCALES = jax.tree.map(lambda leaf: jnp.linspace(1.0, 2.0, leaf.size).reshape(leaf.shape), PROBLEM.params)
+SCALES = jax.tree.map(lambda leaf: jnp.asarray(np.linspace(1.0, 2.0, leaf.size).reshape(leaf.shape)), PROBLEM.params)
 
 
 def scaled(tree):

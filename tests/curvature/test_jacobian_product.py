@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import torch_ref.curvature
@@ -14,7 +15,7 @@ from tests.problems import regression
 
 PROBLEM = regression((3, 4, 2), batch=5)
 PARAMS, X = PROBLEM.params, PROBLEM.data[0]
-VECTOR, COTANGENT = random_like(PARAMS, 1), random_like(jnp.zeros((5, 2)), 2)
+VECTOR, COTANGENT = random_like(PARAMS, 1), random_like(jnp.asarray(np.zeros((5, 2))), 2)
 
 
 def test_matches_torch_from_both_sides():

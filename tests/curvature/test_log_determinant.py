@@ -24,7 +24,7 @@ def test_matches_torch_on_the_same_probes():
     assert_parity(got[:2], want, tolerance=1e-9)
 
 
-AXES = jnp.eye(6) * 6**0.5
+AXES = jnp.asarray(np.eye(6) * 6**0.5)
 WHOLE = {"a": AXES[:, :2], "b": AXES[:, 2:, None]}
 
 

@@ -143,7 +143,7 @@ def test_leaves_of_two_precisions():
     [
         ({"layer0": {}}, r"(?s)vector\['layer0'\]\['bias'\]: got nothing.*\['weight'\]: got nothing"),
         (
-            jnp.ones(14),
+            np.ones(14),
             r"vector must be a tree like params, or an array of shape \(15,\) or \(15, K\); got float64\[14",
         ),
     ],

@@ -189,11 +189,11 @@ def test_two_processes():
     [
         ({"batches": [X]}, TypeError, "batches must be a tuple"),
         (
-            {"weights": jnp.ones(3)},
+            {"weights": np.ones(3)},
             ValueError,
             r"(?s)weights must have the first two axes.*got float64\[3\].*batches\[0\]",
         ),
-        ({"weights": jnp.ones((2, 4))}, ValueError, "(?s)every leaf must have the same leading axis.*weights: got"),
+        ({"weights": np.ones((2, 4))}, ValueError, "(?s)every leaf must have the same leading axis.*weights: got"),
         ({"product": functools.partial(HESSIAN, full_output=True)}, ValueError, "leave has_aux and full_output out"),
     ],
 )

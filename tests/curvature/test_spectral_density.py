@@ -57,7 +57,7 @@ def test_a_multiple_of_the_identity(size):
         ({"num_points": 1}, "num_points must be at least 2; got 1"),
         ({"bandwidth": -1.0}, "bandwidth must not be negative"),
         ({"bandwidth": 0}, "bandwidth must be positive; got 0"),
-        ({"grid": jnp.ones((2, 2))}, r"grid must be a vector .*got float64\[2,2\]"),
+        ({"grid": np.ones((2, 2))}, r"grid must be a vector .*got float64\[2,2\]"),
     ],
 )
 def test_rejects(options, message):

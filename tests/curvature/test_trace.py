@@ -112,7 +112,7 @@ def test_is_differentiable():
         ({"key": jax.random.key(0), "num_samples": 16, "method": "xtrace"}, "num_samples must be from 2 to 15; got 16"),
         ({"key": jax.random.key(0), "method": "exact"}, "method must be one of 'hutchinson'"),
         ({"key": jax.random.key(0), "chunk": 0}, "chunk must be at least 1; got 0"),
-        ({"probes": stack_like({"w": jnp.ones(2)}, 4)}, r"one of probes\['layer0'\]\['bias'\]: got nothing"),
+        ({"probes": stack_like({"w": np.ones(2)}, 4)}, r"one of probes\['layer0'\]\['bias'\]: got nothing"),
     ],
 )
 def test_rejects(options, message):

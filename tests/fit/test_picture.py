@@ -117,6 +117,7 @@ def bad_files(folder):
     tifffile.imwrite(folder / "nan.tiff", np.where(np.eye(4) > 0, np.nan, array).astype(np.float32))
     tifffile.imwrite(folder / "large.tiff", 300 * array)
     tifffile.imwrite(folder / "long.tiff", np.ones((4, 4), np.int64), photometric="minisblack")
+    (folder / "torn.tiff").write_bytes(b"II*\0no page")
     save(folder / "one.png", np.zeros((1, 1), np.uint8))
     save(folder / "row.png", np.zeros((1, 7), np.uint8))
     return {
@@ -125,6 +126,7 @@ def bad_files(folder):
         "text.png": "is no picture that can be read",
         "empty.png": "is no picture that can be read",
         "torn.png": "is no picture that can be read",
+        "torn.tiff": "is no picture that can be read",
         "nan.tiff": "holds 4 numbers that are NaN or infinite",
         "large.tiff": "holds float32 numbers from 150 to 150; scale them to 0 to 1 first",
         "one.png": r"is 1 x 1 pixels \(height x width\); at least 2 x 2 are needed",
@@ -132,10 +134,11 @@ def bad_files(folder):
     }
 
 
-def test_what_is_no_picture_is_refused(tmp_path):
+def test_what_is_no_picture_is_refused(tmp_path, capsys):
     for name, words in bad_files(tmp_path).items():
         with pytest.raises(CannotRun, match=words):
             read_picture(tmp_path / name)
+    assert capsys.readouterr().err == ""
     with pytest.raises(CannotRun, match="there is no file"):
         check_file(tmp_path / "missing.png")
 

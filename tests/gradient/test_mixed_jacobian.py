@@ -38,7 +38,7 @@ def bilinear(params, x):
 
 
 PARAMS = {"w": jnp.array([1.0, 2.0]), "b": jnp.array(5.0)}
-X = {"u": jnp.array([1.0, 3.0]), "v": jnp.ones(3)}
+X = {"u": jnp.array([1.0, 3.0]), "v": jnp.asarray(np.ones(3))}
 
 
 def test_closed_form_with_a_tree_for_input():

@@ -11,7 +11,7 @@ from jaxgrad.inr import ceiling, image_targets, refined_targets
 from tests.bridge import assert_parity, to_torch
 from tests.inr.pictures import PHOTOGRAPHS, photograph
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 # decibels, in the order of PHOTOGRAPHS; measured apart from this code
 TABLE = {

@@ -224,17 +224,17 @@ def test_flax_models(framework):
 @pytest.mark.parametrize(
     ("fun", "points", "error", "words"),
     [
-        (product, jnp.ones((2, 2), int), TypeError, r"points must have leaves.*\n.*got int64\[2,2\]"),
-        (product, jnp.ones(()), ValueError, r"points must have shape \(..., d\).*float64\[\]"),
-        (product, jnp.ones((4, 0)), ValueError, r"points must have shape \(..., d\).*float64\[4,0\]"),
+        (product, np.ones((2, 2), int), TypeError, r"points must have leaves.*\n.*got int64\[2,2\]"),
+        (product, np.ones(()), ValueError, r"points must have shape \(..., d\).*float64\[\]"),
+        (product, np.ones((4, 0)), ValueError, r"points must have shape \(..., d\).*float64\[4,0\]"),
         (
             lambda a, p: p.sum(-1),
-            jnp.ones((4, 2)),
+            np.ones((4, 2)),
             ValueError,
             r"shape \(4,channels\) for float64\[4,2\]; got float64\[4\]",
         ),
-        (lambda a, p: p[:1], jnp.ones((4, 2)), ValueError, r"got float64\[1,2\]"),
-        (lambda a, p: p > 0, jnp.ones((4, 2)), TypeError, r"values.*\n.*bool\[4,2\]"),
+        (lambda a, p: p[:1], np.ones((4, 2)), ValueError, r"got float64\[1,2\]"),
+        (lambda a, p: p > 0, np.ones((4, 2)), TypeError, r"values.*\n.*bool\[4,2\]"),
     ],
 )
 def test_refuses(fun, points, error, words):

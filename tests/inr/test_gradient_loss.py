@@ -12,7 +12,7 @@ from jaxgrad.inr import coordinate_derivatives, gradient_loss
 from tests.bridge import assert_parity, to_torch
 from tests.inr.fields import field, siren_jax, siren_torch
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_value_and_gradient_match_torch():

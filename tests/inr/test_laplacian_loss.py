@@ -10,7 +10,7 @@ from jaxgrad.inr import coordinate_derivatives, laplacian_loss
 from tests.bridge import assert_parity, to_torch
 from tests.inr.fields import field, siren_jax, siren_torch, value_and_gradient
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_value_and_gradient_match_torch():

@@ -9,7 +9,7 @@ from jaxgrad.inr import psnr
 from tests.bridge import assert_parity, to_torch
 from tests.turns import covering
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 RNG = np.random.default_rng(0)
 IMAGE, REFERENCE = jnp.asarray(RNG.uniform(size=(6, 5, 3))), jnp.asarray(RNG.uniform(size=(6, 5, 3)))
@@ -40,9 +40,9 @@ def test_equal_pictures_are_infinitely_alike_and_flat_ones_are_finite():
 @pytest.mark.parametrize(
     ("image", "reference", "words"),
     [
-        (jnp.ones((2, 2, 1)), jnp.ones((2, 2, 3)), r"image: got float64\[2,2,1\], expected float64\[2,2,3\]"),
-        (jnp.ones(3), jnp.ones(3), r"image must have shape \(..., channels\)"),
-        (jnp.ones((0, 3)), jnp.ones((0, 3)), "at least one pixel"),
+        (np.ones((2, 2, 1)), np.ones((2, 2, 3)), r"image: got float64\[2,2,1\], expected float64\[2,2,3\]"),
+        (np.ones(3), np.ones(3), r"image must have shape \(..., channels\)"),
+        (np.ones((0, 3)), np.ones((0, 3)), "at least one pixel"),
     ],
 )
 def test_refuses(image, reference, words):

@@ -11,7 +11,7 @@ from tests.bridge import assert_parity, to_torch
 from tests.inr.pictures import Waves
 from tests.turns import covering
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize(("method", "of"), covering(["spectral", "spline"], [((3, 5, 2), 2), ((4, 3), 3)]))

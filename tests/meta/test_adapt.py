@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 import torch
@@ -218,7 +219,7 @@ def test_rejects_a_loss_that_is_no_scalar():
 
 @pytest.mark.parametrize(
     ("params", "message"),
-    [({"w": jnp.arange(3)}, r"params\['w'\]: got int64\[3\]"), ({}, "params has no differentiable leaves")],
+    [({"w": np.arange(3)}, r"params\['w'\]: got int64\[3\]"), ({}, "params has no differentiable leaves")],
 )
 def test_rejects_params_without_a_derivative(params, message):
     with pytest.raises((TypeError, ValueError), match=message):
@@ -233,7 +234,7 @@ def test_rejects_params_without_a_derivative(params, message):
         ({"statistics": "batch"}, r"statistics must be one of"),
         ({"learning_rates": {"layer0": 0.1}}, r"(?s)learning_rates must have the structure of params.*layer1.*missing"),
         (
-            {"learning_rates": jax.tree.map(lambda leaf: jnp.ones((3, *leaf.shape)), PARAMS)},
+            {"learning_rates": jax.tree.map(lambda leaf: np.ones((3, *leaf.shape)), PARAMS)},
             r"(?s)broadcast against \(num_steps, \*leaf.shape\):.*weight'\]: got .*which does not broadcast to \(2,",
         ),
         ({"state": STATE}, r"train"),

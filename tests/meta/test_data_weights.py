@@ -308,8 +308,8 @@ def test_an_index_outside_of_the_examples_gives_nan_where_it_is_traced():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"weights": jnp.ones(5)}, ValueError, r"weights must be one number for each of the 7.*got float64\[5\]"),
-        ({"weights": jnp.ones(7, int)}, TypeError, r"weights.*floating-point[\s\S]*int64\[7\]"),
+        ({"weights": np.ones(5)}, ValueError, r"weights must be one number for each of the 7.*got float64\[5\]"),
+        ({"weights": np.ones(7, int)}, TypeError, r"weights.*floating-point[\s\S]*int64\[7\]"),
         ({"examples": (EXAMPLES[0], EXAMPLES[1][:4])}, ValueError, r"same leading axis[\s\S]*examples\[1\]: got"),
         ({"examples": list(EXAMPLES)}, TypeError, r"examples and validation must be tuples, \(x, y\)"),
         ({"validation_loss": lambda p, *_: jnp.sum(PARAMS["layer0"]["bias"])}, ValueError, "the validation loss does"),

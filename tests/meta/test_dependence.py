@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -10,8 +11,8 @@ from tests.bridge import assert_parity
 
 SGD = optax.sgd(0.1)
 PARAMS = {"head": {"bias": jnp.array([0.5]), "scale": jnp.array([2.0])}, "trunk": jnp.array([1.0, -1.0])}
-TASK = jnp.array([[1.0, 2.0], [3.0, 4.0], [0.5, 1.0]])
-TASKS = jnp.stack([TASK, TASK + 1])
+_task = np.array([[1.0, 2.0], [3.0, 4.0], [0.5, 1.0]])
+TASK, TASKS = jnp.asarray(_task), jnp.asarray(np.stack([_task, _task + 1]))
 
 
 def without_scale(params, x):

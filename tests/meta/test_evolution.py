@@ -84,9 +84,9 @@ def test_hyper_parameters_of_the_optimizer():
     [
         ({"scale": 0.0, "key": jax.random.key(0), "num_samples": 2}, "scale must be positive"),
         ({"scale": 1.0}, "give key and num_samples, or the shifts"),
-        ({"scale": 1.0, "samples": jnp.ones((2, 3))}, r"samples\[0\]"),
-        ({"scale": 1.0, "samples": jnp.ones(2), "num_samples": 2}, "without key and num_samples"),
-        ({"scale": 1.0, "samples": jnp.ones(2), "num_steps": 0}, "num_steps must be at least 1"),
+        ({"scale": 1.0, "samples": np.ones((2, 3))}, r"samples\[0\]"),
+        ({"scale": 1.0, "samples": np.ones(2), "num_samples": 2}, "without key and num_samples"),
+        ({"scale": 1.0, "samples": np.ones(2), "num_steps": 0}, "num_steps must be at least 1"),
     ],
 )
 def test_rejects(options, message):

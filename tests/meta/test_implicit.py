@@ -246,7 +246,7 @@ def test_refuses_a_strength_that_is_not_above_zero(strength):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"strength": jnp.ones(2)}, ValueError, r"strength must be one number, of shape \(\)"),
+        ({"strength": np.ones(2)}, ValueError, r"strength must be one number, of shape \(\)"),
         ({"solver": "lu"}, ValueError, "solver must be one of 'cg', 'neumann', 'identity'; got 'lu'"),
         ({"num_iterations": 0}, ValueError, "num_iterations must be at least 1"),
         ({"num_iterations": 2.5}, TypeError, "num_iterations must be a Python integer"),

@@ -112,7 +112,7 @@ def test_rejects_a_query_that_the_adapted_parameters_do_not_enter():
         maml_gradient(loss, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=1)
 
 
-@pytest.mark.parametrize("weights", [jnp.ones(3), jnp.ones((2, 1))])
+@pytest.mark.parametrize("weights", [np.ones(3), np.ones((2, 1))])
 def test_rejects_step_weights_that_are_not_one_a_step(weights):
     with pytest.raises(ValueError, match=r"step_weights must be one number for each of the 2 steps, of shape \(2,\)"):
         maml_gradient(mean_square, PARAMS, SUPPORT, QUERY, optimizer=SGD, num_steps=2, step_weights=weights)

@@ -24,7 +24,7 @@ from tests.meta.tasks import (
 )
 from tests.problems import mean_square, mean_square_torch
 
-ENTRIES = jax.tree.map(lambda leaf: 0.1 + 0.05 * jnp.sin(leaf), PARAMS)
+ENTRIES = jax.tree.map(lambda leaf: jnp.asarray(0.1 + 0.05 * np.sin(leaf)), PARAMS)
 
 
 def test_a_rate_for_every_entry_matches_torch():

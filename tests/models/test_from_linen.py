@@ -15,7 +15,7 @@ from tests.bridge import assert_parity
 from tests.turns import one_in
 
 DENSE = functools.partial(nn.Dense, param_dtype=float)
-X = jnp.arange(12.0).reshape(4, 3) / 10
+X = jnp.asarray(np.arange(12.0).reshape(4, 3) / 10)
 
 
 class Noisy(nn.Module):

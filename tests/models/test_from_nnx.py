@@ -10,7 +10,7 @@ from jaxgrad import _tree, curvature, models, shift
 from tests.bridge import assert_parity
 from tests.turns import one_in
 
-X = jnp.arange(12.0).reshape(4, 3) / 10
+X = jnp.asarray(np.arange(12.0).reshape(4, 3) / 10)
 
 
 class Noisy(nnx.Module):

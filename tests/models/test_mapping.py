@@ -14,7 +14,7 @@ from tests.zoo import pair, tensors
 
 SQUARE = Layout((2, 2), (2, 2), (1, 0), (2, 2))
 PLAIN = Layout((2,), (2,), (0,), (2,))
-LIKE = {"out": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}}
+LIKE = {"out": {"kernel": jnp.asarray(np.zeros((2, 2))), "bias": jnp.asarray(np.zeros(2))}}
 LINKS = (Link("fc.weight", "out/kernel", SQUARE), Link("fc.bias", "out/bias", PLAIN))
 # one leaf for the rows of two tensors, which add up in it
 CELL = Mapping(
@@ -24,10 +24,11 @@ CELL = Mapping(
         Link("bias_hh", "first", PLAIN, 0),
         Link("bias_hh", "third", PLAIN, 2),
     ),
-    {"first": jnp.zeros(2), "second": jnp.zeros(2), "third": jnp.zeros(2)},
+    {"first": jnp.asarray(np.zeros(2)), "second": jnp.asarray(np.zeros(2)), "third": jnp.asarray(np.zeros(2))},
 )
 FLIPPED = Mapping(
-    (Link("w", "kernel", Layout((2, 6), (2, 2, 3), (2, 1, 0), (6, 2), flip=(0,))),), {"kernel": jnp.zeros((6, 2))}
+    (Link("w", "kernel", Layout((2, 6), (2, 2, 3), (2, 1, 0), (6, 2), flip=(0,))),),
+    {"kernel": jnp.asarray(np.zeros((6, 2)))},
 )
 
 

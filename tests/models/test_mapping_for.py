@@ -268,7 +268,10 @@ def test_rejects_with_every_problem_in_one_message():
         assert line in message
 
 
-QKV = {part: {"kernel": jnp.zeros((4, 2, 2)), "bias": jnp.zeros((2, 2))} for part in ("query", "key", "value")}
+QKV = {
+    part: {"kernel": jnp.asarray(np.zeros((4, 2, 2))), "bias": jnp.asarray(np.zeros((2, 2)))}
+    for part in ("query", "key", "value")
+}
 
 
 @pytest.mark.parametrize(
@@ -276,12 +279,12 @@ QKV = {part: {"kernel": jnp.zeros((4, 2, 2)), "bias": jnp.zeros((2, 2))} for par
     [
         (
             torch.nn.ConvTranspose1d(4, 4, 3),
-            {"kernel": jnp.zeros((3, 4, 4)), "bias": jnp.zeros(4)},
+            {"kernel": np.zeros((3, 4, 4)), "bias": np.zeros(4)},
             r"weight has as many channels in as out: say with transposed=\{'': True\} or False",
         ),
         (
             torch.nn.ConvTranspose1d(4, 4, 3, groups=2),
-            {"kernel": jnp.zeros((3, 4, 2)), "bias": jnp.zeros(4)},
+            {"kernel": np.zeros((3, 4, 2)), "bias": np.zeros(4)},
             "has groups, which Flax's ConvTranspose does not know",
         ),
         (torch.nn.MultiheadAttention(4, 2, add_bias_kv=True), QKV, "Flax's attention has no bias_k"),

@@ -13,7 +13,7 @@ from tests.multi_loss.heads import heads, outputs
 ROWS = np.random.default_rng(0).normal(size=(4, 3)) * np.array([[1.0], [1e-3], [5.0], [0.0]])
 
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-20, 1e15])

@@ -8,7 +8,7 @@ from jaxgrad.multi_loss import cosmos
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.scalarizers import LOSSES, OPTIONS, WEIGHTS, evaluated
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_losses_along_the_weights_have_the_cosine_1():

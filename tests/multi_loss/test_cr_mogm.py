@@ -9,7 +9,7 @@ from jaxgrad.multi_loss import cr_mogm, modo
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.stateful_weightings import GRAMS, inverse_lengths, run
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_the_first_weights_are_those_of_the_rule():
@@ -54,3 +54,9 @@ def test_rejects_what_is_no_rule():
         cr_mogm(0.5)
     with pytest.raises(ValueError, match="decay must not be negative"):
         cr_mogm(inverse_lengths, decay=-1.0)
+
+
+def test_rejects_products_of_another_number_of_losses():
+    made = cr_mogm(inverse_lengths)
+    with pytest.raises(ValueError, match=r"one weight for each of the 3 losses that the state.*got float64\[2\]"):
+        made.update(jnp.eye(2), made.init(3))

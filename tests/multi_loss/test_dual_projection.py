@@ -9,7 +9,7 @@ from jaxgrad.multi_loss import dual_projection
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.gram_rules import FAMOUS, ROWS, vectors
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize("matrix", [name for name in ROWS if name not in {"of mixed lengths", "all zeros"}])

@@ -7,7 +7,7 @@ from jaxgrad.multi_loss import dwa
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.stateful_scalarizers import LOSSES, run
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_all_weights_are_1_in_the_first_two_epochs_and_not_after():

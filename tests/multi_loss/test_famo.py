@@ -10,7 +10,7 @@ from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.rules import compiled
 from tests.multi_loss.stateful_scalarizers import AFTER, LOSSES, run
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 PLAIN = compiled(famo())
 

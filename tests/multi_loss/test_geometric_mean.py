@@ -8,7 +8,7 @@ from jaxgrad.multi_loss import geometric_mean
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.scalarizers import LOSSES, evaluated
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_each_loss_counts_by_its_relative_change():

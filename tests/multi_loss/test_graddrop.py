@@ -10,7 +10,7 @@ from jaxgrad.multi_loss import graddrop
 from jaxgrad.verify._bridge import to_torch
 from tests.bridge import assert_parity
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 RNG = np.random.default_rng(0)
 TREE = {"a": RNG.normal(size=(3, 4)), "b": RNG.normal(size=(3, 2, 3))}

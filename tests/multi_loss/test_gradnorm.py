@@ -8,7 +8,7 @@ import pytest
 from jaxgrad.multi_loss import gradnorm
 from tests.multi_loss.stateful_scalarizers import LOSSES, NORMS
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_the_first_step_in_closed_form():

@@ -9,7 +9,7 @@ from jaxgrad.multi_loss import krum
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.gram_rules import ROWS, vectors
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize("matrix", [name for name in ROWS if name not in {"all zeros", "equal"}])

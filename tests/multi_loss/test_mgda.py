@@ -9,7 +9,7 @@ from jaxgrad.multi_loss import mgda
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.gram_rules import FAMOUS, ROWS, vectors
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize("matrix", [name for name in ROWS if name not in {"of mixed lengths", "all zeros"}])
@@ -54,4 +54,6 @@ def test_torchjd_stops_early():
     np.testing.assert_allclose(mgda(jnp.asarray(rows @ rows.T)), theirs, atol=1e-4)
     default = torchjd.MGDAWeighting()(to_torch(rows @ rows.T)).numpy()
     lengths = [np.linalg.norm(weights @ rows) for weights in (mgda(rows @ rows.T), theirs, default)]
-    assert lengths == sorted(lengths)
+    # after 20,000 steps theirs is the shortest vector too, so that rounding decides; at its defaults it is longer
+    assert lengths[0] <= lengths[1] * (1 + 1e-14)
+    assert lengths[1] * (1 + 1e-6) < lengths[2]

@@ -9,7 +9,7 @@ from jaxgrad.multi_loss._stateful import project
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.stateful_weightings import GRAMS, PRODUCTS, run
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_settles_at_the_shortest_vector_on_one_batch():

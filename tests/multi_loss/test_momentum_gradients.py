@@ -12,7 +12,7 @@ from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs, outputs_torch
 from tests.multi_loss.rules import drifting, mean
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 PROBLEM = heads()
 DRIFTING = drifting(0.25)

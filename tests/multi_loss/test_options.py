@@ -12,7 +12,7 @@ from jaxgrad import multi_loss
 from tests.multi_loss.gram_rules import ROWS
 from tests.multi_loss.heads import heads, outputs
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 GRAM = ROWS["in conflict"] @ ROWS["in conflict"].T
 LOSSES = np.array([0.7, 2.1, 1.3])

@@ -8,7 +8,7 @@ from jaxgrad.multi_loss import pbi
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.scalarizers import LOSSES, START, WEIGHTS, evaluated
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize("length", [0.0, 1e-12, 0.7, 1e12])

@@ -8,7 +8,7 @@ from jaxgrad.multi_loss import pcd
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.stateful_weightings import GRAMS, ROWS, run
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @jax.jit

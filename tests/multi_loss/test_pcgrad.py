@@ -12,7 +12,7 @@ from jaxgrad.multi_loss._pcgrad import orders
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.gram_rules import FAMOUS, KEY, ROWS, vectors
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize("matrix", [name for name in ROWS if name not in {"with a row of zeros", "all zeros"}])

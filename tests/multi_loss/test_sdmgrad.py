@@ -7,7 +7,7 @@ from jaxgrad.multi_loss import sdmgrad
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.stateful_weightings import GRAMS, PRODUCTS, run
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_between_the_shortest_vector_and_the_preferences():

@@ -15,7 +15,7 @@ from jaxgrad.verify.cases.families._multi_loss import adam_states, adam_states_t
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs, outputs_torch
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 ADAM = optax.adam(1e-2)
 ADAM_TORCH = functools.partial(torch.optim.Adam, lr=1e-2)

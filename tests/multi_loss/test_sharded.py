@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
@@ -24,6 +25,20 @@ RULES = {
     "gradvac": (multi_loss.gradvac(), {"key": jax.random.key(0)}),
     "pcd": (multi_loss.pcd(), {}),
     "cr_mogm": (multi_loss.cr_mogm(multi_loss.mgda), {}),
+    "modo": (multi_loss.modo(), {}),
+    "sdmgrad": (multi_loss.sdmgrad(), {}),
+}
+QUICK = ("gradvac", "pcd", "cr_mogm")
+
+SCALARIZERS = {
+    name: getattr(multi_loss, name)(**options)
+    for name, options in (
+        ("uncertainty", {"optimizer": optax.adam(1e-2)}),
+        ("imtl_l", {"optimizer": optax.adam(1e-2)}),
+        ("dwa", {"steps_per_epoch": 1}),
+        ("famo", {"optimizer": optax.adam(1e-2)}),
+        ("gradnorm", {"optimizer": optax.adam(1e-2)}),
+    )
 }
 
 
@@ -39,7 +54,7 @@ def over_devices(fun, out):
     return jax.jit(jax.shard_map(fun, mesh=mesh, in_specs=(P(), P("d")), out_specs=out))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RULES])
 def test_a_state_is_the_same_on_all_devices(name):
     """Two steps: the second reads what the first has left."""
     rule, options = RULES[name]
@@ -53,6 +68,48 @@ def test_a_state_is_the_same_on_all_devices(name):
             return (w - 0.1 * found.gradient, found.state), found.weights
 
         return jax.lax.scan(step, (w, rule.init(3)), None, length=2)
+
+    got = over_devices(functools.partial(steps, "d"), P())(W, X)
+    assert_parity(got, jax.jit(functools.partial(steps, None))(W, X))
+
+
+@pytest.mark.slow
+def test_the_state_of_a_rule_of_rows_is_the_same_on_all_devices():
+    made = multi_loss.excess_mtl()
+
+    def steps(axis_name, w, x):
+        def step(carry, _):
+            w, state = carry
+            rows = multi_loss.gradients(losses, w, x, axis_name=axis_name)
+            weights, state = made.update(rows, state)
+            return (w - 0.1 * weights @ rows, state), weights
+
+        return jax.lax.scan(step, (w, made.init(3, w)), None, length=3)
+
+    got = over_devices(functools.partial(steps, "d"), P())(W, X)
+    assert_parity(got, jax.jit(functools.partial(steps, None))(W, X))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCALARIZERS)
+def test_the_state_of_a_scalarizer_is_the_same_on_all_devices(name):
+    """Of losses that are the mean over the devices, in several steps."""
+    made = SCALARIZERS[name]
+
+    def steps(axis_name, w, x):
+        def joined(w, state, x):
+            mean = losses(w, x) if axis_name is None else jax.lax.pmean(losses(w, x), axis_name)
+            values = jnp.stack(mean)
+            return made.update(
+                values, state, **({"norms": jax.lax.stop_gradient(values)} if name == "gradnorm" else {})
+            )
+
+        def step(carry, _):
+            w, state = carry
+            slope, state = jax.grad(joined, has_aux=True)(w, state, x)
+            return (w - 0.1 * slope, state), None
+
+        return jax.lax.scan(step, (w, made.init(3)), None, length=4)[0]
 
     got = over_devices(functools.partial(steps, "d"), P())(W, X)
     assert_parity(got, jax.jit(functools.partial(steps, None))(W, X))

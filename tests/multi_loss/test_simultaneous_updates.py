@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 import torch
@@ -14,7 +15,7 @@ from jaxgrad.verify.cases.families._multi_loss import adam_states, adam_states_t
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs, outputs_torch
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 ADAM = optax.adam(1e-2)
 ADAM_TORCH = functools.partial(torch.optim.Adam, lr=1e-2)
@@ -70,7 +71,7 @@ def moved(losses_fn, params, **options):
     return structure.unflatten([state[0].count.item() for state in structure.flatten_up_to(states)])
 
 
-THREE = {"a": jnp.ones(2), "b": jnp.ones(2), "c": jnp.ones(2)}
+THREE = {"a": jnp.asarray(np.ones(2)), "b": jnp.asarray(np.ones(2)), "c": jnp.asarray(np.ones(2))}
 
 
 def test_dependence_is_structural():

@@ -8,7 +8,7 @@ from jaxgrad.multi_loss import stch
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.scalarizers import LOSSES, OPTIONS, evaluated
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_between_the_maximum_and_the_mean():

@@ -9,7 +9,7 @@ from jaxgrad.multi_loss import trimmed_mean
 from jaxgrad.verify._bridge import to_torch
 from tests.bridge import assert_parity
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 RNG = np.random.default_rng(0)
 TREE = {"a": RNG.normal(size=(5, 4)), "b": RNG.normal(size=(5, 2, 3))}

@@ -10,7 +10,7 @@ from jaxgrad.multi_loss import uncertainty
 from jaxgrad.verify._bridge import to_torch
 from tests.multi_loss.stateful_scalarizers import LOSSES, run
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_at_first_a_loss_counts_one_half():

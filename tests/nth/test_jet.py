@@ -100,7 +100,7 @@ def test_a_function_that_is_not_holomorphic_is_differentiated_by_the_real_parame
     [
         ((1.0, 2.0), ([1.0],), "primals and series must pair up; got 2 and 1"),
         ((1.0, 2.0), ([1.0], [1.0, 0.0]), r"all series must have one length; got \[1, 2\]"),
-        ((jnp.ones(2), 2.0), ([jnp.ones(3)], [1.0]), r"series\[0\]\[0\] must be like primals\[0\], of shape \(2,\)"),
+        ((np.ones(2), 2.0), ([np.ones(3)], [1.0]), r"series\[0\]\[0\] must be like primals\[0\], of shape \(2,\)"),
         (({"a": 1.0}, 2.0), ([{"b": 1.0}], [1.0]), r"series\[0\]\[0\] must be like primals\[0\], a tree of its struct"),
         ((), (), r"primals must hold an argument of fun that is an array; got \(\)"),
     ],

@@ -321,7 +321,7 @@ def size_of(jaxpr):
     return sum(1 + sum(size_of(getattr(s, "jaxpr", s)) for s in core.jaxprs_in_params(e.params)) for e in jaxpr.eqns)
 
 
-A, SLOPE, ONES = jnp.eye(4) * 2 + 0.1, jnp.asarray(RNG.normal(size=(4, 4))), jnp.ones(4)
+A, SLOPE, ONES = jnp.asarray(np.eye(4) * 2 + 0.1), jnp.asarray(RNG.normal(size=(4, 4))), jnp.asarray(np.ones(4))
 
 
 def symmetric(t):

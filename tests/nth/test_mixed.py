@@ -39,10 +39,10 @@ def test_mixed_partial_does_not_depend_on_the_order_of_the_variables():
 @pytest.mark.parametrize(
     ("x", "orders", "message"),
     [
-        (jnp.ones(2), (1, 0, 0), "orders must have one entry for each of the 2 entries of x; got 3"),
-        (jnp.ones(2), (1, -1), r"orders\[1\] must be from 0 to 32; got -1"),
-        (jnp.ones(2), (20, 20), "the sum of orders must be from 0 to 32; got 40"),
-        (jnp.ones((2, 2)), (1, 1), "x must be a vector, one point; .* with jax.vmap"),
+        (np.ones(2), (1, 0, 0), "orders must have one entry for each of the 2 entries of x; got 3"),
+        (np.ones(2), (1, -1), r"orders\[1\] must be from 0 to 32; got -1"),
+        (np.ones(2), (20, 20), "the sum of orders must be from 0 to 32; got 40"),
+        (np.ones((2, 2)), (1, 1), "x must be a vector, one point; .* with jax.vmap"),
     ],
 )
 def test_mixed_partial_rejects(x, orders, message):

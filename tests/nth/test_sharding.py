@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
@@ -16,8 +17,8 @@ from tests.turns import in_turn, one_in
 # numbers are compared here, not speed
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-POINTS = random_like(jnp.ones((8, 3)), 0)
-WEIGHTS = random_like(jnp.ones((3, 3)), 1)
+POINTS = random_like(jnp.asarray(np.ones((8, 3))), 0)
+WEIGHTS = random_like(jnp.asarray(np.ones((3, 3))), 1)
 
 
 def layers(v, w):

@@ -23,8 +23,8 @@ def mean_square(params, x, y):
     return jnp.mean((mlp_jax(params, x) - y) ** 2)
 
 
-def regression(batch=7):
-    """Draw a tanh network of three layers and its data."""
+def regression(batch=7, sizes=(3, 6, 5, 2)):
+    """Draw a tanh network, of three layers unless told otherwise, and its data."""
     rng = np.random.default_rng(100)
-    data = jnp.asarray(rng.normal(size=(batch, 3))), jnp.asarray(rng.normal(size=(batch, 2)))
-    return Regression(jax.tree.map(jnp.asarray, mlp_params((3, 6, 5, 2), 0)), data)
+    data = jnp.asarray(rng.normal(size=(batch, sizes[0]))), jnp.asarray(rng.normal(size=(batch, sizes[-1])))
+    return Regression(jax.tree.map(jnp.asarray, mlp_params(sizes, 0)), data)

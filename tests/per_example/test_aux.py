@@ -17,13 +17,13 @@ from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-KEYS = jax.random.split(jax.random.key(0), 5)
+KEY, RNG = jax.random.key(0), np.random.default_rng(0)
 PARAMS = {
-    "w": jax.random.normal(KEYS[0], (3, 4)),
-    "v": jax.random.normal(KEYS[1], (4, 2)),
-    "table": jax.random.normal(KEYS[2], (5, 3)),
+    "w": jnp.asarray(RNG.normal(size=(3, 4))),
+    "v": jnp.asarray(RNG.normal(size=(4, 2))),
+    "table": jnp.asarray(RNG.normal(size=(5, 3))),
 }
-X, IDS, LABELS = jax.random.normal(KEYS[3], (8, 2, 3)), jnp.arange(8) % 5, jnp.arange(8) % 2
+X, IDS, LABELS = jnp.asarray(RNG.normal(size=(8, 2, 3))), jnp.asarray(np.arange(8) % 5), jnp.asarray(np.arange(8) % 2)
 BATCH = (X, IDS, LABELS)
 
 
@@ -119,7 +119,7 @@ def clipped(**fixed):
     return lambda loss, p, *batch, **options: per_example.clipped_sum(loss, p, *batch, **fixed, **options)
 
 
-WEIGHTS = jnp.linspace(-1.0, 1.0, 8)
+WEIGHTS = jnp.asarray(np.linspace(-1.0, 1.0, 8))
 CALLS = {
     "gradients": per_example.gradients,
     "norms": per_example.norms,
@@ -129,7 +129,7 @@ CALLS = {
     "moments, in chunks": functools.partial(per_example.moments, microbatch=3),
     "noise_scale": per_example.noise_scale,
     "gram": per_example.gram,
-    "random_projection": lambda *a, **o: per_example.random_projection(*a, key=KEYS[4], dim=3, **o),
+    "random_projection": lambda *a, **o: per_example.random_projection(*a, key=KEY, dim=3, **o),
     "empirical_fisher": per_example.empirical_fisher,
     "empirical_fisher_product": product,
     "clipped_sum": clipped(clip_norm=0.3),
@@ -255,7 +255,7 @@ def test_a_loss_that_has_only_gradients_in_shard_map():
     """They are formed in a loop over chunks, whose rows vary as the examples do."""
 
     def random_projection(p, *batch):
-        return per_example.random_projection(reverse_only, p, *batch, key=KEYS[4], dim=3, has_aux=True)
+        return per_example.random_projection(reverse_only, p, *batch, key=KEY, dim=3, has_aux=True)
 
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
     spread = jax.shard_map(random_projection, mesh=mesh, in_specs=(P(), P("d"), P("d"), P("d")), out_specs=P("d"))
@@ -297,9 +297,7 @@ def test_gradients_of_one_chunk_serve_all_directions():
     """A loss that has only gradients is run once, however many directions there are."""
 
     def random_projection(dim):
-        run = jax.jit(
-            lambda p, *b: per_example.random_projection(reverse_only, p, *b, key=KEYS[4], dim=dim, has_aux=True)
-        )
+        run = jax.jit(lambda p, *b: per_example.random_projection(reverse_only, p, *b, key=KEY, dim=dim, has_aux=True))
         text = run.lower(PARAMS, *BATCH).as_text()
         before, loop = text.split("stablehlo.while", 1)
         return before.count(".tanh "), loop.count(".tanh ")

@@ -12,7 +12,7 @@ FAMILY = [name for name in OF_A_LOSS if name.startswith("per_example.")]
 W = {"w": jnp.array([0.5, -1.0])}
 NOTE = "The function takes ONE example, without the leading axis of the batch; it was given batch[0]: float64[2]"
 LAYER = linen.Conv(1, (3,), param_dtype=jnp.float64)
-VARIABLES = LAYER.init(jax.random.key(0), jnp.ones((1, 5, 1)))
+VARIABLES = LAYER.init(jax.random.key(0), jnp.asarray(np.ones((1, 5, 1))))
 NORM = linen.BatchNorm(use_running_average=False, axis_name="batch", param_dtype=jnp.float64)
 
 

@@ -60,7 +60,7 @@ def linear(params, x):
     return sum(jnp.sum(leaf * x[name]) for name, leaf in params.items())
 
 
-PARAMS = {"a": jnp.ones(2), "b": jnp.ones(2)}
+PARAMS = {"a": jnp.asarray(np.ones(2)), "b": jnp.asarray(np.ones(2))}
 BATCH = {"a": jnp.array([[3.0, 4.0], [0.3, 0.4]]), "b": jnp.array([[0.0, 2.0], [0.0, 0.1]])}
 
 

@@ -11,7 +11,7 @@ from tests.bridge import assert_parity
 from tests.per_example.private import mean_square, regression
 from tests.turns import covering, one_in
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 PROBLEM = regression()
 PARAMS = PROBLEM.params

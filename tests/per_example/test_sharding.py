@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from jax import lax
@@ -16,9 +17,9 @@ from tests.turns import covering, one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-KEYS = jax.random.split(jax.random.key(0), 5)
-PARAMS = {"w": jax.random.normal(KEYS[0], (3, 4)), "v": jax.random.normal(KEYS[1], (4,))}
-X, Y = jax.random.normal(KEYS[2], (8, 3)), jax.random.normal(KEYS[3], (8,))
+KEY, RNG = jax.random.key(0), np.random.default_rng(0)
+PARAMS = {"w": jnp.asarray(RNG.normal(size=(3, 4))), "v": jnp.asarray(RNG.normal(size=4))}
+X, Y = jnp.asarray(RNG.normal(size=(8, 3))), jnp.asarray(RNG.normal(size=8))
 
 
 def dense(p, x, y):
@@ -135,7 +136,7 @@ def test_explicit_axes(loss, names):
 
 def test_private_noise_is_drawn_once_for_all_devices():
     mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
-    options = {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 8.0, "key": KEYS[4]}
+    options = {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 8.0, "key": KEY}
 
     def update(p, x, y, **more):
         private = per_example.dp_aggregate(dense, **options, **more)
@@ -181,9 +182,7 @@ def test_every_device_trains_privately_by_itself():
     """The state has the types that a loop keeps."""
 
     def train(p, x, y):
-        private = per_example.dp_aggregate(
-            dense, clip_norm=1.0, noise_multiplier=1.0, expected_batch_size=2.0, key=KEYS[4]
-        )
+        private = per_example.dp_aggregate(dense, clip_norm=1.0, noise_multiplier=1.0, expected_batch_size=2.0, key=KEY)
 
         def step(carry, _):
             p, state = carry
@@ -200,7 +199,7 @@ def test_every_device_trains_privately_by_itself():
     assert_parity(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *want))
 
 
-OPTIONS = {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 8.0, "key": KEYS[4]}
+OPTIONS = {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 8.0, "key": KEY}
 OF_DP = {
     "per part": {"clip_norm": {name: 0.5 + i for i, name in enumerate(sorted(PARAMS))}},
     "a quantile": {"target_quantile": 0.3, "count_noise": 2.0},

@@ -1,6 +1,7 @@
 """`per_example.weighted_sum` against a loop."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import torch_ref.per_example
@@ -10,7 +11,7 @@ from tests.problems import mean_square, mean_square_torch, regression
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-WEIGHTS = jnp.linspace(-1.0, 2.0, 7)
+WEIGHTS = jnp.asarray(np.linspace(-1.0, 2.0, 7))
 
 
 def test_matches_torch():

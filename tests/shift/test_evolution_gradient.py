@@ -15,7 +15,7 @@ from tests.problems import mean_square, mean_square_torch, regression
 from tests.shift.low_rank import dense, factors
 from tests.turns import one_in
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 SIZES = (4, 6, 5, 2)
 

@@ -2,22 +2,23 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxgrad.shift import explain
 
 PARAMS = {
-    "table": jnp.ones((50, 8)),
-    "hidden": jnp.ones((8, 6)),
-    "bias": jnp.ones(6),
-    "whole": jnp.ones((6, 6)),
-    "twisted": jnp.ones((6, 4, 5)),
-    "joined": jnp.ones((6, 3)),
-    "thin": jnp.ones((6, 2)),
-    "idle": jnp.ones((3, 3)),
-    "empty": jnp.ones((0, 3)),
+    "table": jnp.asarray(np.ones((50, 8))),
+    "hidden": jnp.asarray(np.ones((8, 6))),
+    "bias": jnp.asarray(np.ones(6)),
+    "whole": jnp.asarray(np.ones((6, 6))),
+    "twisted": jnp.asarray(np.ones((6, 4, 5))),
+    "joined": jnp.asarray(np.ones((6, 3))),
+    "thin": jnp.asarray(np.ones((6, 2))),
+    "idle": jnp.asarray(np.ones((3, 3))),
+    "empty": jnp.asarray(np.ones((0, 3))),
 }
-IDS = jnp.zeros(4, int)
+IDS = jnp.asarray(np.zeros(4, int))
 
 
 def loss(p, ids):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -168,7 +169,7 @@ def test_rejects_a_scale_that_is_none_and_another_word():
         gradient(bowl, jnp.ones(2), jnp.ones(2), state="shifted")
 
 
-PAIR = {"a": jnp.ones((2, 3)), "b": [jnp.ones(2), jnp.ones(4)]}
+PAIR = {"a": jnp.asarray(np.ones((2, 3))), "b": [jnp.asarray(np.ones(2)), jnp.asarray(np.ones(4))]}
 
 
 def total(params):
@@ -183,11 +184,11 @@ def test_a_list_may_hold_none():
 @pytest.mark.parametrize(
     ("shift", "message"),
     [
-        ({"a": jnp.ones((3, 2))}, r"shift\['a'\]: got float64\[3,2\], expected float64\[2,3\]"),
-        ({"a": jnp.ones((2, 3), jnp.float32)}, r"shift\['a'\]: got float32\[2,3\], expected float64\[2,3\]"),
-        ({"c": jnp.ones(2), "b": [None, jnp.ones(3)]}, r"(?s)\['b'\]\[1\]: got float64\[3\].*\['c'\]: .* nothing"),
-        ({"b": [jnp.ones(2)]}, r"shift\['b'\]\[1\]: got nothing, expected float64\[4\] or None"),
-        (jnp.ones(2), r"(?s)shift: got float64\[2\], expected nothing"),
+        ({"a": np.ones((3, 2))}, r"shift\['a'\]: got float64\[3,2\], expected float64\[2,3\]"),
+        ({"a": np.ones((2, 3), jnp.float32)}, r"shift\['a'\]: got float32\[2,3\], expected float64\[2,3\]"),
+        ({"c": np.ones(2), "b": [None, np.ones(3)]}, r"(?s)\['b'\]\[1\]: got float64\[3\].*\['c'\]: .* nothing"),
+        ({"b": [np.ones(2)]}, r"shift\['b'\]\[1\]: got nothing, expected float64\[4\] or None"),
+        (np.ones(2), r"(?s)shift: got float64\[2\], expected nothing"),
     ],
 )
 def test_rejects_a_shift_that_does_not_fit(shift, message):

@@ -11,9 +11,9 @@ import torch_ref.shift
 from jaxgrad import shift
 from tests.bridge import assert_parity, random_like, to_torch
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
-PARAMS = {"a": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.linspace(0.5, 2.0, 4)}
+PARAMS = {"a": jnp.asarray(np.linspace(-1.0, 1.0, 6).reshape(2, 3)), "b": jnp.asarray(np.linspace(0.5, 2.0, 4))}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,9 @@ def test_rejects_what_is_no_setting():
     state, zeros = method.init(PARAMS), jax.tree.map(jnp.zeros_like, PARAMS)
     with pytest.raises(ValueError, match=r"(?s)gradients must have the structure.*gradients\['b'\]: got nothing"):
         method.update({"a": zeros["a"]}, zeros, state, PARAMS)
+    other = {"a": zeros["a"], "c": zeros["b"]}
+    with pytest.raises(ValueError, match=r"(?s)shifts must have the structure.*of params.*shifts\['c'\]"):
+        method.update(zeros, other, state, PARAMS)
     with pytest.raises(ValueError, match=r"(?s)state.momentum must have.*state.momentum\['a'\]"):
         method.update(zeros, zeros, method.init({"b": zeros["b"]}), PARAMS)
     for call in (lambda s: method.update(zeros, zeros, s, PARAMS), lambda s: method.sample(PARAMS, s, key=None)):

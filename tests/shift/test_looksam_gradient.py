@@ -10,7 +10,7 @@ from jaxgrad.shift import LookSAMState, looksam_gradient, looksam_init, sam_grad
 from tests.bridge import assert_parity, to_torch
 from tests.problems import mean_square, mean_square_torch, regression
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 OPTIONS = {"radius": 0.5, "every": 2, "alpha": 0.7}
 
 
@@ -50,6 +50,21 @@ def test_the_kept_part_is_across_the_gradient_and_has_its_length_times_alpha(run
     assert abs(float(_tree.dot(first[2].across, plain))) < 1e-12
     assert_parity(first[1], sam_gradient(mean_square, first[0], *problem.data, radius=0.5))
     assert_parity(state.across, first[2].across, tolerance=0.0)
+
+
+def test_steps_on_a_quadratic_in_closed_form():
+    """With the cosine of the paper: of ``s = g + r H g / |g|`` the part across, then its length is that of alpha."""
+    root = jax.random.normal(jax.random.key(0), (5, 5))
+    hessian, w, radius, alpha = root @ root.T, jnp.arange(1.0, 6.0), 0.3, 0.4
+    g = hessian @ w
+    length = jnp.linalg.norm(g)
+    sharp = g + radius * hessian @ g / length
+    cosine = g @ sharp / length / jnp.linalg.norm(sharp)
+    across = sharp - jnp.linalg.norm(sharp) * cosine * g / length
+    state = looksam_init(w)
+    for want in (sharp, g + alpha * length / jnp.linalg.norm(across) * across):
+        slope, state = looksam_gradient(lambda w: w @ hessian @ w / 2, w, state, radius=radius, every=2, alpha=alpha)
+        assert_parity((slope, state.across), (want, across))
 
 
 def test_nothing_is_added_where_nothing_was_kept():

@@ -15,7 +15,7 @@ from tests.per_example.zoo import ZOO
 from tests.problems import mean_square, mean_square_torch, regression
 from tests.shift.low_rank import dense, factors
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 EXACT = 1e-12
 

@@ -11,7 +11,7 @@ from jaxgrad.shift import MSAMState, msam_gradient, msam_init
 from tests.bridge import assert_parity
 from tests.problems import mean_square, mean_square_torch, regression
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.turns import one_in
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-PARAMS = {"a": jnp.zeros((4, 5)), "b": jnp.zeros(6), "c": jnp.zeros((4, 5))}
+PARAMS = {"a": jnp.asarray(np.zeros((4, 5))), "b": jnp.asarray(np.zeros(6)), "c": jnp.asarray(np.zeros((4, 5)))}
 COUNT = 4000
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -12,7 +13,8 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 ADAM = optax.adamw(0.1, weight_decay=0.1)
 W = {"a": jnp.array([1.0, -2.0]), "b": {"c": jnp.array([0.5])}}
-X = jnp.array([[1.0, 2.0], [0.5, -1.0], [2.0, 0.0], [-1.0, 1.0]])
+_x = np.array([[1.0, 2.0], [0.5, -1.0], [2.0, 0.0], [-1.0, 1.0]])
+X = jnp.asarray(_x)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,7 @@ def base_run(batches, optimizer=ADAM, **options):
     return trained(optimizer, batches, lambda params, x: sam_gradient(loss, params, x, **options))
 
 
-STEPS = jnp.stack([X, 2 * X, X[::-1]])
+STEPS = jnp.asarray(np.stack([_x, 2 * _x, _x[::-1]]))
 
 
 @pytest.mark.parametrize(

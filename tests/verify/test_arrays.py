@@ -17,7 +17,7 @@ from jaxgrad.verify.judge._axes import layout_of
         (torch.ones(2, dtype=torch.complex64).conj(), np.complex64, np.complex64),
         (torch.arange(2), np.int64, np.int64),
         (np.ones(2, bool), bool, bool),
-        (jnp.ones(2, jnp.bfloat16), jnp.bfloat16, np.float64),
+        (np.ones(2, jnp.bfloat16), jnp.bfloat16, np.float64),
         (2.5, np.float64, np.float64),
     ],
 )
