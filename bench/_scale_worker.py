@@ -43,6 +43,9 @@ def main() -> None:
     end_with_parent()
     try:
         configure(settings)
+        if jax.process_count() > 1 and not settings["address"]:
+            # each was told by a command of its own, and the first process's alone knows what an earlier run has done
+            settings = {**settings, **of_the_first(settings)}
         for form in settings["forms"]:
             for devices in settings["devices"] or [jax.device_count()]:
                 for placement in placements_of(FORMS[form], settings["placements"]):
@@ -66,6 +69,18 @@ def main() -> None:
         words = str(error).replace("Error dispatching computation: ", "").strip()
         first = f"{type(error).__name__}: {next(iter(words.splitlines()), '')[:300]}"
         leave(f"{LOST}: {first}" if lost else first, 3 if lost else 1)
+
+
+def of_the_first(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what the first process was told to do."""
+    from jax.experimental import multihost_utils
+
+    names = ("forms", "placements", "rounds", "prediction", "training")
+    text = np.frombuffer(json.dumps({name: settings[name] for name in names}).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    # processes send arrays of one size
+    sent = multihost_utils.broadcast_one_to_all(np.resize(text, size))
+    return dict(json.loads(np.asarray(sent).astype(np.uint8).tobytes()))
 
 
 def say(kind: str, found: dict[str, Any]) -> None:

@@ -61,10 +61,11 @@ def main(
     }
     # in a cluster the first process alone has a folder: the others may see the same one, or none
     out = None if place and place.index else out
-    record = _begin(out, resume, settings)
+    record = _begin(out, resume and not (place and place.index), settings)
     for number, (count, sizes) in enumerate(plan):
         group = _group(record, settings, count, sizes, last=number == len(plan) - 1)
-        if group is None:
+        # in a cluster the others wait for the first process, whatever it knows
+        if place is None and not (group["forms"] or group["training"] or group["prediction"]):
             continue
         folder = out and str(out.absolute() / TRAINING)
         training = {"folder": folder, "steps": steps, "every": keep_every}
@@ -165,24 +166,26 @@ def _plan(devices: list[int], processes: list[int], forms: list[str], names: lis
 
 def _group(
     record: dict[str, Any], settings: dict[str, Any], count: int, sizes: list[int], last: bool
-) -> dict[str, Any] | None:
-    """Return what a group of processes is told to do; ``None`` where an earlier run has done it all."""
+) -> dict[str, Any]:
+    """Return what a group of processes is told to do: what an earlier run has not done.
+
+    In a cluster there is one group, of a size that nobody knows yet, on all devices at once.
+    """
     from bench._scale_forms import FORMS, placements_of
 
-    done = {(one["form"], one["placement"], one["processes"], one["devices"]) for one in record["forms"]}
+    own = [one for one in record["forms"] if one["processes"] == count or not sizes]
+    done = {(one["form"], one["placement"], one["devices"] if sizes else 0) for one in own}
 
     def misses(name: str) -> bool:
         placements = placements_of(FORMS[name], settings["placements"])
-        return not sizes or any((name, one, count, size) not in done for one in placements for size in sizes)
+        return any((name, one, size) not in done for one in placements for size in sizes or [0])
 
     # what was begun is done again: its rows would stand there twice
     forms = [name for name in settings["names"] if name in FORMS and misses(name)]
-    record["forms"] = [one for one in record["forms"] if one["form"] not in forms or one["processes"] != count]
+    record["forms"] = [one for one in record["forms"] if one["form"] not in forms or one not in own]
     training = last and "training" in settings["names"] and record["training"] is None
     first = count == settings["plan"][0][0]
     prediction = first and "prediction" in settings["names"] and not record["predictions"]
-    if not (forms or training or prediction):
-        return None
     return {
         "forms": forms,
         "devices": sizes,

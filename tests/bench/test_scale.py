@@ -142,21 +142,20 @@ def test_joins_a_cluster(kind, tmp_path):
     """The variables are made up, the detection is JAX's, and the two processes meet."""
     port = _scale_cluster.free_address().rpartition(":")[2]
     arguments = ["--only", "training", "--steps", "3", "--time-out", "60", "--out", str(tmp_path / "run")]
-    started = [
-        subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=environment(**variables(kind, index, port, tmp_path)),
-        )
-        for index in range(2)
-    ]
+
+    def start(index, *more):
+        own = environment(**variables(kind, index, port, tmp_path))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([*COMMAND, *arguments, *more], **pipes, text=True, cwd=ROOT, env=own)
+
+    started = [start(index) for index in range(2)]
     said = [process.communicate(timeout=240) for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     assert "training     2 processes, 2 devices: steps 0 to 3" in said[0][0]
     assert said[1][0] == ""
+    # what is done is done: the first process alone knows that, and tells the other
+    again = [start(index, "--resume") for index in range(2)]
+    assert [(process.communicate(timeout=240)[0], process.returncode) for process in again] == [("", 0)] * 2
     # as two processes that nobody's cluster has started
     assert run(*TRAINING, "--steps", 3, "--out", tmp_path / "own").returncode == 0
     assert digest(tmp_path / "own") == digest(tmp_path / "run")
