@@ -31,8 +31,10 @@ class Vectors(NamedTuple):
             return times(self.tree)
         chunk = self.chunk
         if chunk is None:
+            # a type, for a row of an array that lies on Explicit axes in parts cannot be cut out
+            one = jax.tree.map(lambda leaf: _sharding.shape_like(jax.typeof(leaf), jnp.shape(leaf)[1:]), self.tree)
             # XLA for CPUs is slower at the convolutions of many vectors together than at one after another
-            chunk = 1 if jax.default_backend() == "cpu" and convolves(times, _tree.take(self.tree, 0)) else self.number
+            chunk = 1 if jax.default_backend() == "cpu" and convolves(times, one) else self.number
         if chunk >= self.number:
             return jax.vmap(times)(self.tree)
         whole = self.number // chunk
