@@ -147,15 +147,22 @@ def meta_alone(params: Any, x: Any, y: Any, x_query: Any, y_query: Any) -> Any:
 
 
 def tasks_padded(given: tuple[Any, ...], devices: int) -> tuple[Any, ...]:
-    """Return the tasks filled up, and weights: the mean over all rows is the mean over the real ones."""
+    """Return the tasks filled up, and weights: the mean over all rows is the mean over the real ones.
+
+    Those of adaptation are 1 throughout, and an input: made by `jax.numpy.ones_like`, they lie whole on every device of
+    an Explicit mesh that is not set from JAX 0.12 on, and `jax.vmap` refuses tasks that are laid out in two ways.
+    """
     params, *rows = given
     real = counts(len(rows[0]), devices)
-    return params, *(filled(leaf, devices) for leaf in rows), real * (len(real) / real.sum())
+    weights = np.ones(len(real)), real * (len(real) / real.sum())
+    return params, *(filled(leaf, devices) for leaf in rows), *weights
 
 
-def over_tasks(params: Any, x: Any, y: Any, x_query: Any, y_query: Any, weights: Any, *, axis_name: Any = None) -> Any:
+def over_tasks(
+    params: Any, x: Any, y: Any, x_query: Any, y_query: Any, ones: Any, weights: Any, *, axis_name: Any = None
+) -> Any:
     """Return that gradient: adaptation has the weight 1 throughout, a query that of its task."""
-    support, query = (x, y, jnp.ones_like(weights)), (x_query, y_query, weights)
+    support, query = (x, y, ones), (x_query, y_query, weights)
     options: Any = {"optimizer": INNER, "num_steps": 2, "axis_name": axis_name}
     return meta.maml_gradient(weighted_square, params, support, query, **options)
 
@@ -259,7 +266,7 @@ FORMS: dict[str, Form] = {
             meta_alone,
             tasks_padded,
             over_tasks,
-            (P(), *[P(AXIS)] * 5),
+            (P(), *[P(AXIS)] * 6),
             P(),
             count=13,
         ),

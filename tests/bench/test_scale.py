@@ -19,8 +19,12 @@ from bench import _scale_cluster, _scale_record
 from tests.bench.test_uses import app
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", bench.scale.__name__]
 TRAINING = ["--only", "training", "--devices", "2", "--processes", "2", "--time-out", "20"]
+
+
+def command():
+    """Return the command; its name in a list of the module would make every test of it one that needs torch."""
+    return [sys.executable, "-m", bench.scale.__name__]
 
 
 def environment(**more):
@@ -35,8 +39,8 @@ def environment(**more):
 
 
 def run(*arguments, **more):
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment(**more))
+    line = [*command(), *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT, env=environment(**more))
 
 
 def digest(folder):
@@ -60,7 +64,7 @@ def test_a_lost_process_ends_the_run_which_goes_on_bit_equal(index, name, tmp_pa
     options = [*TRAINING, "--steps", "40", "--keep-every", "4"]
     folder, whole = tmp_path / "lost", tmp_path / "whole"
     with subprocess.Popen(
-        [*COMMAND, *options, "--out", str(folder)], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
+        [*command(), *options, "--out", str(folder)], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
     ) as running:
         pids = [int(re.fullmatch(r"process \d: pid (\d+)\n", running.stderr.readline())[1]) for _ in range(2)]
         while not (folder / "training" / "steps" / "8").exists():
@@ -146,7 +150,7 @@ def test_joins_a_cluster(kind, tmp_path):
     def start(index, *more):
         own = environment(**variables(kind, index, port, tmp_path))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen([*COMMAND, *arguments, *more], **pipes, text=True, cwd=ROOT, env=own)
+        return subprocess.Popen([*command(), *arguments, *more], **pipes, text=True, cwd=ROOT, env=own)
 
     started = [start(index) for index in range(2)]
     said = [process.communicate(timeout=240) for process in started]
@@ -164,7 +168,9 @@ def test_joins_a_cluster(kind, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_an_interrupt_ends_all_of_them_with_one_line(number, words):
-    with subprocess.Popen([*COMMAND, *TRAINING], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()) as one:
+    with subprocess.Popen(
+        [*command(), *TRAINING], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
+    ) as one:
         pids = [int(one.stderr.readline().split()[-1]) for _ in range(2)]
         one.send_signal(number)
         assert one.communicate(timeout=30)[1] == f"{words}\n"
