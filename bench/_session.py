@@ -13,12 +13,13 @@ from bench._command import leave
 from bench._memory import Peaks
 from bench._row import Row
 from bench._rows import key_of
+from jaxgrad.fit._run import differences
 
 __all__ = ["Session"]
 
 SAME_PLACE = ("versions", "python", "device", "device_kind", "processor", "threads", "flags")
 SAME_RUN = ("quick", "device", "dtype", "families", "rounds", "rivals", "memory")
-"""What two parts of one run must have in common."""
+"""What of its surroundings and of its settings two parts of one run must have in common."""
 
 progress = Console(stderr=True)
 
@@ -45,14 +46,9 @@ class Session:
             return
         kept = _results.load("bench", path)
         now = _results.finite(self.record())
-        other = [
-            f"{name} {kept[part].get(name)} there, {now[part].get(name)} here"
-            for part, names in {"environment": SAME_PLACE, "run": SAME_RUN}.items()
-            for name in names
-            if kept[part].get(name) != now[part].get(name)
-        ]
+        other = differences(*(_in_common(record) for record in (kept, now)))
         if other:
-            leave("bench", f"{path} is of another run: {'; '.join(other)}")
+            leave("bench", f"{path} is of another run: {other}")
         self.rows, self.curves, self.parts = kept["rows"], kept["curves"], kept["run"]["parts"]
         self.top = kept["ceilings"] or {}
 
@@ -71,7 +67,8 @@ class Session:
             for key, (family, row) in zip(keys, chosen, strict=True):
                 if not any(one["key"] == key for one in self.rows):
                     self.measure(family, row, peaks, (family, row.name) not in seen)
-                    self.rows.sort(key=lambda one: keys.index(one["key"]))
+                    # those that were kept and are not asked for now stay in front
+                    self.rows.sort(key=lambda one: keys.index(one["key"]) if one["key"] in keys else -1)
                     self.save()
                 seen.add((family, row.name))
             if scaling:
@@ -167,3 +164,9 @@ class Session:
             _report.save(self.out / "report.html", _results.finite(self.record()))
         except OSError as error:
             leave("bench", str(error), code=1)
+
+
+def _in_common(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what two parts of one run must have in common."""
+    parts = {"environment": SAME_PLACE, "run": SAME_RUN}
+    return {name: record[part].get(name) for part, names in parts.items() for name in names}

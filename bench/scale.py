@@ -129,15 +129,9 @@ def _names(only: str, known: list[str]) -> list[str]:
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            leave(
-                COMMAND, f"--only has no {name!r}; " + (f"did you mean {close[0]}? " if close else "") + _listed(known)
-            )
+            hint = f"did you mean {close[0]}? " if close else ""
+            leave(COMMAND, f"--only has no {name!r}; {hint}there are {', '.join(known)}")
     return [name for name in known if name in names] or known
-
-
-def _listed(known: list[str]) -> str:
-    """Return what there is."""
-    return f"there are {', '.join(known)}"
 
 
 def _counts(option: str, text: str, none: bool = False) -> list[int]:
@@ -201,6 +195,7 @@ def _begin(out: Path | None, resume: bool, settings: dict[str, Any]) -> dict[str
     import json
 
     from bench import _scale_record
+    from jaxgrad.fit._run import differences
 
     new: dict[str, Any] = {
         "environment": _scale_record.environment(),
@@ -224,10 +219,9 @@ def _begin(out: Path | None, resume: bool, settings: dict[str, Any]) -> dict[str
         leave(COMMAND, f"--resume: {out} holds no run of this command")
     record = _scale_record.load(COMMAND, path)
     given = json.loads(json.dumps(settings))
-    wrong = [name for name in given if record["run"].get(name) != given[name]]
-    if wrong:
-        said = ", ".join(f"{name} {record['run'].get(name)} there, {given[name]} here" for name in wrong)
-        leave(COMMAND, f"--resume: {out} holds another run: {said}")
+    other = differences({name: record["run"].get(name) for name in given}, given)
+    if other:
+        leave(COMMAND, f"--resume: {out} holds another run: {other}")
     return record
 
 

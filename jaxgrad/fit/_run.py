@@ -236,12 +236,13 @@ def _first(error: BaseException) -> str:
 def _changes(kept: str, given: str) -> str:
     """Say which settings differ between two files of them."""
     try:
-        return differences(json.loads(kept), json.loads(given))
+        old, new = json.loads(kept), json.loads(given)
     except ValueError:
         return f"its {SETTINGS} cannot be read"
+    return differences(dict(sorted(old.items())), dict(sorted(new.items())))
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """Say which settings differ; nothing where none does."""
-    names = sorted(name for name in {**there, **here} if there.get(name) != here.get(name))
+    """Say which settings differ, in their order; nothing where none does."""
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     return ", ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in names)

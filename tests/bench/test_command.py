@@ -171,6 +171,11 @@ def test_a_run_that_was_broken_off_goes_on_with_what_is_left(tmp_path, rows):
     assert record["failed"] == []
     assert len(record["run"]["parts"]) == 2
     assert record["run"]["seconds"] == pytest.approx(sum(part["seconds"] for part in record["run"]["parts"]))
+    # rows that are not asked for now are kept
+    rows(small_row("zero", as_torch), small_row("one", as_torch), small_row("new", as_torch))
+    assert CliRunner().invoke(app, [*again, "--row", "new"]).exit_code == 0
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [row["name"] for row in record["rows"]] == ["zero", "one", "two", "new"]
     other = CliRunner().invoke(app, [*again, "--threads", "1", "--dtype", "float64"])
     assert other.exit_code == 2
     assert "results.json is of another run: threads 2 there, 1 here" in other.stderr
