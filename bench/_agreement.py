@@ -150,15 +150,16 @@ def _rounding(
             message = f"{name} has another shape at {wrong[0] or 'the value'} in {np.dtype(dtype).name} than in float64"
             raise DisagreementError(message)
         multiple, over, path = _most(answer, others, exact, dtype)
-        moves = [(1, 1), *([(UNITS, COARSE)] if name != ours else [])]
+        most = 1 if name == ours else COARSE
+        moves = [(1, 1)] if name == ours else [(1, 1), (UNITS, COARSE)]
         for units, bound in moves if others else ():
             for seed in range(MOVES):
                 if over <= bound:
                     break
                 others += [other for rival, other in again(seed, units).items() if rival != name and rival in found]
                 multiple, over, path = _most(answer, others, exact, dtype)
-        if not over <= (1 if name == ours else COARSE):
-            allowed = allowed_multiple(exact[path].size) * (1 if name == ours else COARSE)
+        if not over <= most:
+            allowed = most * allowed_multiple(exact[path].size)
             message = (
                 f"{name} loses {multiple:.3g} times what the others lose in {np.dtype(dtype).name} at"
                 f" {path or 'the value'}, allowed {allowed:g}"

@@ -45,8 +45,6 @@ def _moved(tree: Any, dtype: Any) -> Any:
 
     def one(leaf: Any) -> np.ndarray:
         array = np.asarray(leaf)
-        if array.dtype.kind != "f":
-            return array
-        return array + move[1] * (_bridge.jittered(array, dtype or array.dtype, move[0]) - array)
+        return _bridge.jittered(array, dtype or array.dtype, *move)
 
     return jax.tree.map(one, tree)

@@ -150,9 +150,11 @@ def _sample(runner: Contender, timing: Timing, seconds: float) -> None:
 
 def _known(ours: Timing, other: Timing, rule: Rule) -> bool:
     """Whether a ratio needs no more rounds; who is far behind takes most of the time, and needs few."""
-    ratio = paired_ratio(ours, other) if other.samples else (math.nan,) * 3
+    if other.broken:
+        return True
+    ratio = paired_ratio(ours, other)
     least = min(rule.least, FEW) if far(ratio) else rule.least
-    return bool(other.broken) or (len(other.samples) >= least and settled(ratio, rule.target))
+    return len(other.samples) >= least and settled(ratio, rule.target)
 
 
 def paired_ratio(ours: Timing, other: Timing) -> Interval:

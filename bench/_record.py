@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["commit", "environment", "processor"]
+__all__ = ["commit", "cores", "environment", "processor"]
 
 PACKAGES = ("jaxgrad", "jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
@@ -27,11 +27,16 @@ def environment(device: str, threads: int | None) -> dict[str, Any]:
         "device_kind": chosen.device_kind,
         "device_count": jax.device_count(device),
         "processor": processor(),
-        "threads": threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": threads or cores(),
         "flags": _device.flags(),
         "load_average": os.getloadavg()[0],
         "commit": commit(),
     }
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._command import leave
-from bench._record import commit, processor
+from bench._record import commit, cores, processor
 from bench._results import errors_of, finite, read, write
 
 __all__ = ["environment", "line_of", "load", "save", "table"]
@@ -49,7 +49,7 @@ def environment() -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in names},
         "python": platform.python_version(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": cores(),
         "load_average": os.getloadavg()[0],
         "commit": commit(),
     }

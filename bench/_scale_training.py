@@ -43,7 +43,8 @@ def optimizer() -> optax.GradientTransformationExtraArgs:
         clip_norm=1.0,
         noise_multiplier=0.5,
         expected_batch_size=float(BATCH),
-        key=jax.random.key(1),
+        # of raw words: orbax stores no typed key
+        key=jax.random.PRNGKey(1),
         # on a network this small most of a short run is compiling, and this is the smallest program
         mode="vmap",
         axis_name=AXIS,
@@ -70,7 +71,7 @@ def train(folder: Path | None, *, devices: int, steps: int, every: int) -> dict[
     mesh = mesh_of(chosen_devices(devices))
     (x, y), test = jax.device_get(digits(TRAIN, TEST))
     rule, first = optimizer(), drawn(SIZES, 0)
-    like = _plain(jax.device_get((first, _keys_as_numbers(rule.init(first)))))
+    like = _plain(jax.device_get((first, rule.init(first))))
     run = None
     if jax.process_index() == 0:
         run = _run.Run(COMMAND, folder, settings_of(jax.process_count(), devices, steps, every), option="--out")
@@ -79,9 +80,9 @@ def train(folder: Path | None, *, devices: int, steps: int, every: int) -> dict[
         state = _everywhere(run.at(begin, like) if run else like)
 
     def device(state: Any, x: Any, y: Any, is_padding: Any) -> Any:
-        params, inner = state[0], _numbers_as_keys(state[1], rule.init(state[0]))
+        params, inner = state
         updates, inner = rule.update(None, inner, params, batch=(x, y), is_padding=is_padding)
-        return optax.apply_updates(params, updates), _keys_as_numbers(inner)
+        return optax.apply_updates(params, updates), inner
 
     specs = (P(), P(AXIS), P(AXIS), P(AXIS))
     step = jax.jit(jax.shard_map(device, mesh=mesh, in_specs=specs, out_specs=P()))
@@ -123,18 +124,3 @@ def _everywhere(tree: Any) -> Any:
 def _plain(tree: Any) -> Any:
     """Return arrays of NumPy where there are numbers of it, which orbax stores otherwise."""
     return jax.tree.map(np.asarray, tree)
-
-
-def _is_key(leaf: Any) -> bool:
-    """Whether a leaf is a random key."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _keys_as_numbers(tree: Any) -> Any:
-    """Return a state whose random keys can be stored."""
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
-
-
-def _numbers_as_keys(tree: Any, like: Any) -> Any:
-    """Return the state again."""
-    return jax.tree.map(lambda leaf, old: jax.random.wrap_key_data(leaf) if _is_key(old) else leaf, tree, like)

@@ -10,7 +10,6 @@ import os
 import re
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 
 from bench._agreement import DisagreementError
+from bench._measure import clocked
 from bench._phases import collectives
 from bench._scale_forms import FORMS, Form, gradient_bytes, placements_of
 from bench._scale_group import LOST, end_with_parent
@@ -186,12 +186,7 @@ def largest(number: float) -> float:
 
 def sampled(function: Any, given: tuple[Any, ...], rounds: int) -> list[float]:
     """Return the median and the quartiles of a call's seconds."""
-    samples = []
-    for _ in range(WARM + rounds):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*given))
-        samples.append(time.perf_counter() - start)
-    samples = samples[WARM:]
+    samples = [clocked(lambda: function(*given))[0] for _ in range(WARM + rounds)][WARM:]
     low, middle, high = statistics.quantiles(samples, n=4) if rounds > 1 else samples * 3
     return [middle, low, high]
 

@@ -117,10 +117,8 @@ def _against(row: dict[str, Any], names: Sequence[str]) -> list[str]:
     """Return a row of the table of all rivals: how often our time each takes, with its 95% interval."""
     by_name = {entry["name"]: entry for entry in row["contenders"]}
     ours, unit = row["contenders"][0], by_name.get(row["unit"], {})
-    cells = [f"{row['name']}: {row['label']}", f"{1e3 * ours['median_s']:.3g}"]
-    cells.append(f"{ours['over_gradient'][0]:.2f}" if ours.get("over_gradient") else "")
-    cells.append(f"{ours['flops'] / unit['flops']:.2f}" if ours.get("flops") and unit.get("flops") else "")
-    cells.append(f"{ours['temporary_bytes'] / 2**20:.3g}" if ours.get("temporary_bytes") is not None else "")
+    flops = f"{ours['flops'] / unit['flops']:.2f}" if ours.get("flops") and unit.get("flops") else ""
+    cells = [*_named_and_timed(row), flops, _temporaries(ours)]
     for name in names:
         if name not in by_name:
             cells.append("")
@@ -138,15 +136,20 @@ def _line(row: dict[str, Any]) -> list[str]:
         middle, low, high = best["ratio"]
         doubt = " (not decided)" if best["says"] == "nothing" else ""
         rival = [best["name"], f"{1 / middle:.2f}", f"{1 / high:.2f} to {1 / low:.2f}{doubt}"]
-    flops, temporaries = ours.get("flops"), ours.get("temporary_bytes")
-    return [
-        f"{row['name']}: {row['label']}",
-        f"{1e3 * ours['median_s']:.3g}",
-        f"{ours['over_gradient'][0]:.2f}" if ours.get("over_gradient") else "",
-        *rival,
-        f"{flops:.3g}" if flops is not None else "",
-        f"{temporaries / 2**20:.3g}" if temporaries is not None else "",
-    ]
+    flops = f"{ours['flops']:.3g}" if ours.get("flops") is not None else ""
+    return [*_named_and_timed(row), *rival, flops, _temporaries(ours)]
+
+
+def _named_and_timed(row: dict[str, Any]) -> list[str]:
+    """Return a row's first cells: what it is, our milliseconds, and our time in gradients."""
+    ours = row["contenders"][0]
+    gradients = f"{ours['over_gradient'][0]:.2f}" if ours.get("over_gradient") else ""
+    return [f"{row['name']}: {row['label']}", f"{1e3 * ours['median_s']:.3g}", gradients]
+
+
+def _temporaries(entry: dict[str, Any]) -> str:
+    """Return a contender's temporaries in MiB, where they are known."""
+    return f"{entry['temporary_bytes'] / 2**20:.3g}" if entry.get("temporary_bytes") is not None else ""
 
 
 KINDS: dict[str, Callable[[str, dict[str, Any], Sequence[str]], str]] = {

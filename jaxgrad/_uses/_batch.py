@@ -108,8 +108,8 @@ def problem_of(
     return Problem(fun, leaves, held, rebuild, embed, pick, spread)
 
 
-def one_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the shapes of one example."""
+def one_of(batch: Tree) -> Tree:
+    """Return the types of one example; of a batch that lies in parts on Explicit axes none could be cut out."""
     return jax.tree.map(lambda x: _sharding.shape_like(jax.typeof(x), x.shape[1:]), batch)
 
 

@@ -38,12 +38,12 @@ def to_torch(tree: Any, dtype: Any = None, device: Any = None) -> Any:
     return jax.tree.map(convert, tree)
 
 
-def jittered(array: np.ndarray, dtype: Any, seed: int | None) -> np.ndarray:
-    """Move every number by up to a unit of rounding of a dtype, where a seed is given."""
+def jittered(array: np.ndarray, dtype: Any, seed: int | None, units: int = 1) -> np.ndarray:
+    """Move every number by up to some units of rounding of a dtype, where a seed is given."""
     if seed is None or array.dtype.kind != "f":
         return array
     noise = np.random.default_rng([seed, array.size]).uniform(-1, 1, array.shape)
-    return array * (1 + float(jnp.finfo(dtype).eps) * noise)
+    return array * (1 + units * float(jnp.finfo(dtype).eps) * noise)
 
 
 def _cast(leaf: Any, dtype: Any) -> np.ndarray:

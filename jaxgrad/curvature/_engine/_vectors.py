@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Tree
+from jaxgrad._uses._batch import one_of
 from jaxgrad.curvature._engine._loops import convolves, in_a_loop
 
 __all__ = ["Vectors", "apart", "checked", "count_of"]
@@ -31,10 +32,8 @@ class Vectors(NamedTuple):
             return times(self.tree)
         chunk = self.chunk
         if chunk is None:
-            # a type, for a row of an array that lies on Explicit axes in parts cannot be cut out
-            one = jax.tree.map(lambda leaf: _sharding.shape_like(jax.typeof(leaf), jnp.shape(leaf)[1:]), self.tree)
             # XLA for CPUs is slower at the convolutions of many vectors together than at one after another
-            chunk = 1 if jax.default_backend() == "cpu" and convolves(times, one) else self.number
+            chunk = 1 if jax.default_backend() == "cpu" and convolves(times, one_of(self.tree)) else self.number
         if chunk >= self.number:
             return jax.vmap(times)(self.tree)
         whole = self.number // chunk

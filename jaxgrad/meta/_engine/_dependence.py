@@ -37,7 +37,12 @@ def entering(fun: Callable[..., Any], moving: Tree, *data: Any, by_value: bool =
 
 def chosen(params: Params, wrt: Wrt) -> set[str]:
     """Return the paths of the leaves that ``wrt`` selects."""
-    return {path for path, keep in zip(_tree.leaf_paths(params), _tree.selected(params, wrt), strict=True) if keep}
+    return set(_paths(params, wrt))
+
+
+def _paths(params: Params, wrt: Wrt) -> list[str]:
+    """Return those paths in the order of the leaves."""
+    return [path for path, keep in zip(_tree.leaf_paths(params), _tree.selected(params, wrt), strict=True) if keep]
 
 
 def refuse_independent(judged: Callable[[Params], Any], params: Params, name: str, moved: set[str]) -> None:
@@ -82,7 +87,7 @@ def refuse_unused(program: _jaxpr.ClosedJaxpr, params: Params, wrt: Wrt) -> None
     Raises:
         ValueError: If that is so.
     """
-    moving = [path for path, keep in zip(_tree.leaf_paths(params), _tree.selected(params, wrt), strict=True) if keep]
+    moving = _paths(params, wrt)
     (found, *_) = _entering(program, len(moving))
     unused = [path for index, path in enumerate(moving) if not found >> index & 1]
     if not unused or (wrt is None and len(unused) < len(moving)):
