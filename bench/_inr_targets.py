@@ -110,18 +110,18 @@ PICTURE, SMALL = {"height": 64, "width": 64}, {"height": 16, "width": 16}
 PIXELS = "{height} x {width} pixels"
 
 
-def points_row(name: str, method: str, points: int) -> Row:
+def points_row(name: str, method: str, side: int, points: int) -> Row:
     """Return the row of targets at random points."""
-    build = functools.partial(points_problem, method)
-    return Row(name, f"{PIXELS}, {{points}} points", build, {**PICTURE, "points": points}, {**SMALL, "points": 64})
+    build, full = functools.partial(points_problem, method), {"height": side, "width": side, "points": points}
+    return Row(name, f"{PIXELS}, {{points}} points", build, full, {**SMALL, "points": 64})
 
 
 ROWS = [
     Row("image_targets", f"{PIXELS}, Sobel", functools.partial(targets_problem, "sobel"), PICTURE, SMALL),
     Row("image_targets, spectral", PIXELS, functools.partial(targets_problem, "spectral"), PICTURE, SMALL),
     Row("refined_targets", f"{PIXELS}, twice as fine", refined_problem, PICTURE, SMALL),
-    points_row("targets_at", "spectral", 4096),
-    points_row("targets_at, spline", "spline", 256),
+    points_row("targets_at", "spectral", 64, 4096),
+    points_row("targets_at, spline", "spline", 32, 256),
     Row("sample_points", "{side} x {side}, one a pixel", sampler_problem, {"side": 128}, {"side": 16}),
     Row("sample_by_error", "64 of {points}", by_error_problem, {"points": 4096}, {"points": 256}),
     Row("ceiling", f"{PIXELS}, Sobel", ceiling_problem, SMALL, {"height": 12, "width": 10}),

@@ -90,11 +90,18 @@ class Peaks:
         if self.context is not None:
             self.context.set_forkserver_preload(["bench._preload"])
 
-    def measure_all(self, asked: Sequence[Asked]) -> dict[str, int | None]:
-        """Return the peaks of some contenders by name; two at a time on a CPU, where nothing else is shared."""
+    @contextlib.contextmanager
+    def weighing(self, asked: Sequence[Asked]) -> Iterator[dict[str, int | None]]:
+        """Measure the peaks of some contenders beside what this process does meanwhile; at the end they are there.
+
+        Two at a time on a CPU, where nothing else is shared.
+        """
+        heights: dict[str, int | None] = {}
         at_once = 2 if all(one["device"] == "cpu" for one in asked) else 1
         with ThreadPoolExecutor(at_once) as pool:
-            return dict(zip((one["contender"] for one in asked), pool.map(self.measure, asked), strict=True))
+            for one in asked:
+                pool.submit(lambda one: heights.update({one["contender"]: self.measure(one)}), one)
+            yield heights
 
     def measure(self, asked: Asked) -> int | None:
         """Return a contender's peak in bytes; ``None`` where the system does not tell, or the contender fails."""

@@ -79,8 +79,9 @@ class Row:
     """The sizes."""
     small: Mapping[str, Any] = field(default_factory=dict)
     """Those of them that differ where a run must finish within seconds."""
-    judged_small: bool = False
-    """Whether the contenders are compared at the small sizes alone: at the full ones float64 does not fit in memory."""
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    """Sizes that are other where the contenders are compared: float64 at the full ones would take most of a minute,
+    or more memory than there is."""
 
     def sizes(self, quick: bool, dtype: Any = np.float32, **changes: Any) -> Sizes:
         """Return the sizes, the small ones or the full ones, with changes."""

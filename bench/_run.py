@@ -1,11 +1,12 @@
-"""One row, from its build to plain data: agreement, phases, rounds, memory."""
+"""One row, from its build to plain data: agreement, phases, rounds."""
 
 import contextlib
 import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,11 @@ from bench._ceilings import position
 from bench._device import torch_is_there
 from bench._intervals import quartiles, says
 from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, paired_ratio
-from bench._memory import Peaks
 from bench._phases import phases
 from bench._row import Contender, Problem, Row
 from bench._rows import key_of
 
-__all__ = ["Settings", "run_row"]
+__all__ = ["Settings", "run_row", "to_weigh"]
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,23 @@ class Settings:
 
 
 def run_row(
-    family: str, row: Row, settings: Settings, top: dict[str, float], peaks: Peaks | None, first: bool = True
+    family: str,
+    row: Row,
+    settings: Settings,
+    top: dict[str, float],
+    first: bool = True,
+    meanwhile: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> dict[str, Any]:
-    """Measure one row and return its result as plain data.
+    """Measure one row and return its result as plain data, without its peaks of memory.
 
     Args:
         family: The row's family.
         row: The row.
         settings: What was asked for.
         top: The ceilings.
-        peaks: Measures memory; ``None`` where that is not asked for.
-        first: Whether the row is the first of its name: the others, which differ in sizes, have the memory of our
-            contender and the best rival, and no compiled form of torch.
+        first: Whether the row is the first of its name: the others, which differ in sizes, have no compiled form of
+            torch.
+        meanwhile: Does something else, such as weighing the row before, while this one is judged, which is not timed.
 
     Raises:
         bench._agreement.DisagreementError: If the contenders do not compute the same thing: then nothing is timed.
@@ -76,7 +81,7 @@ def run_row(
     with spent("first calls"):
         jax.clear_caches()  # so that it is one
         timings = first_calls(runners_of(problem))
-    with spent("agreement"):
+    with spent("agreement"), meanwhile():
         agreement, judged_at = agreement_of(row, problem, settings)
     for name, multiple in agreement.coarse.items():
         notes[name] = "; ".join(filter(None, [notes.get(name), f"loses {multiple:.0f} times what the others lose"]))
@@ -93,15 +98,9 @@ def run_row(
     ask = {"family": family, "key": key_of(family, row, settings.quick), "quick": settings.quick}
     ask |= {"dtype": settings.dtype, "device": settings.device, "threads": settings.threads}
     unit = problem.gradient.name if problem.gradient and problem.gradient.name not in absent else None
-    best = best_rival(good, ours, unit)
-    # what torch.compile made is not in the process that is forked
-    weighed = {t.name for t in good if first or t.name in (ours, best and best["name"])} - {"torch.compile"}
-    with spent("memory"):
-        heights = peaks.measure_all([{**ask, "contender": name} for name in weighed]) if peaks else {}
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
-        | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, "")}
-        | {"peak_bytes": heights.get(t.name)}
+        | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, ""), "peak_bytes": None}
         for t in good
     ]
     return {
@@ -117,10 +116,20 @@ def run_row(
         "seconds": spent.seconds,
         "beside": spent.others.get("rounds"),
         "unit": unit,
-        "best_rival": best,
+        "best_rival": best_rival(good, ours, unit),
         "contenders": lines,
         "absent": absent,
     }
+
+
+def to_weigh(result: dict[str, Any], first: bool) -> list[str]:
+    """Return whose memory is asked for: of a row that is not the first of its name, ours and the best rival's.
+
+    What torch.compile made is not in the process that is forked.
+    """
+    names = [line["name"] for line in result["contenders"] if line["name"] != "torch.compile"]
+    best = result["best_rival"]
+    return [name for name in names if first or name == names[0] or (best and name == best["name"])]
 
 
 class Stages:
@@ -164,19 +173,19 @@ def with_forms(problem: Problem, settings: Settings, first: bool) -> tuple[Probl
 
 
 def agreement_of(row: Row, problem: Problem, settings: Settings) -> tuple[_agreement.Agreement, str]:
-    """Judge the contenders, at the sizes of the run unless float64 does not fit there; return at which sizes, too."""
-    small = settings.quick or row.judged_small
-    build = functools.partial(_build_plain, row, small)
-    judged = problem if small == settings.quick else build(settings.dtype)
+    """Judge the contenders, at the sizes of the run unless float64 takes too long there; return at which sizes, too."""
+    changes = {} if settings.quick else dict(row.judged)
+    build = functools.partial(_build_plain, row, settings.quick, changes)
+    judged = build(settings.dtype) if changes else problem
     found, _ = _agreement.answers(judged.contenders)
     exact = functools.partial(_agreement.exactly, build)
     again = functools.partial(_agreement.once_more, build, settings.dtype)
-    return _agreement.agree(judged, found, exact, again, settings.dtype), row.label(small)
+    return _agreement.agree(judged, found, exact, again, settings.dtype), row.label(settings.quick, **changes)
 
 
-def _build_plain(row: Row, small: bool, dtype: Any) -> Problem:
+def _build_plain(row: Row, quick: bool, changes: dict[str, Any], dtype: Any) -> Problem:
     """Build a row without what compiles for half a minute, for its answers alone."""
-    problem = row.build(row.sizes(small, dtype))
+    problem = row.build(row.sizes(quick, dtype, **changes))
     return dataclasses.replace(problem, contenders=[c for c in problem.contenders if c.name != "torch.compile"])
 
 

@@ -1,7 +1,8 @@
 """A whole run: the ceilings, every row, the curves, and the result, which is on disk after each row."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class Session:
         self.failed: list[dict[str, str]] = []
         self.top: dict[str, float] = {}
         self.parts: list[dict[str, Any]] = []
+        self.peaks: Peaks | None = None
+        self.order: dict[str, int] = {}
+        self.waiting: list[tuple[dict[str, Any], list[str]]] = []
+        """The last row, which is timed and not yet weighed, and who of it is to be."""
 
     def resume(self) -> None:
         """Take over the rows and curves of a run that was broken off; leave where it was another run.
@@ -62,27 +67,29 @@ class Session:
             if resume:
                 self.resume()
             self.top = self.top or _ceilings.ceilings(settings.dtype, settings.quick)
-            peaks, seen = Peaks(cache) if settings.memory else None, set()
+            self.peaks = Peaks(cache) if settings.memory else None
             keys = [key_of(family, row, settings.quick) for family, row in chosen]
+            # those that were kept and are not asked for now stay in front
+            self.order = {key: place for place, key in enumerate(keys)}
+            seen = set()
             for key, (family, row) in zip(keys, chosen, strict=True):
                 if not any(one["key"] == key for one in self.rows):
-                    self.measure(family, row, peaks, (family, row.name) not in seen)
-                    # those that were kept and are not asked for now stay in front
-                    self.rows.sort(key=lambda one: keys.index(one["key"]) if one["key"] in keys else -1)
-                    self.save()
+                    self.measure(family, row, (family, row.name) not in seen)
                 seen.add((family, row.name))
+            with self.weighing():
+                pass
             if scaling:
                 self.scale()
             self.report()
         if self.failed:
             leave("bench", "; ".join(f"{one['key']}: {one['why']}" for one in self.failed), code=1)
 
-    def measure(self, family: str, row: Row, peaks: Peaks | None, first: bool) -> None:
+    def measure(self, family: str, row: Row, first: bool) -> None:
         """Measure one row; one that breaks must not cost the hour that the others took."""
         key = key_of(family, row, self.settings.quick)
         progress.print(f"[dim]{key}[/dim]", markup=True, highlight=False)
         try:
-            result = _run.run_row(family, row, self.settings, self.top, peaks, first)
+            result = _run.run_row(family, row, self.settings, self.top, first, self.weighing)
         except DisagreementError as error:
             why = f"the contenders do not agree, so their times mean nothing: {error}"
             self.failed.append({"key": key, "why": why})
@@ -90,7 +97,36 @@ class Session:
         except Exception as error:
             self.failed.append({"key": key, "why": in_a_line(error)})
             return
+        self.waiting.append((result, _run.to_weigh(result, first)))
+        # on an accelerator nothing else may run beside
+        if self.peaks is None or self.settings.device != "cpu":
+            with self.weighing():
+                pass
+
+    @contextlib.contextmanager
+    def weighing(self) -> Iterator[None]:
+        """Weigh the row that waits for it, beside what is done meanwhile; then it is whole, and kept."""
+        waiting, self.waiting = self.waiting, []
+        asked = [
+            {"family": result["family"], "key": result["key"], "contender": name}
+            | {name: getattr(self.settings, name) for name in ("quick", "dtype", "device", "threads")}
+            for result, names in waiting
+            for name in names
+        ]
+        try:
+            with self.peaks.weighing(asked) if self.peaks else contextlib.nullcontext({}) as heights:
+                yield
+        finally:
+            for result, _ in waiting:
+                for line in result["contenders"]:
+                    line["peak_bytes"] = heights.get(line["name"])
+                self.keep(result)
+
+    def keep(self, result: dict[str, Any]) -> None:
+        """Keep a row that is whole: on the disk, and in words on the screen."""
         self.rows.append(result)
+        self.rows.sort(key=lambda one: self.order.get(one["key"], -1))
+        self.save()
         _show.console().print(_show.table_of(result))
         for note in _show.notes_of(result):
             print(f"  {note}")

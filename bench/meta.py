@@ -230,7 +230,8 @@ def row(name: str, build: Callable[[Sizes], Problem], template: str, **more: Any
 def deep(optimizer: Any, name: str, full: dict[str, int]) -> Row:
     """Return a row of the choices of what is kept."""
     template = "MLP {width} wide, {depth} layers, batch {batch}, {steps} steps of " + name
-    return Row("maml_gradient by memory", template, memory_problem(optimizer), full, {"width": 16, "batch": 32})
+    small = {"width": 16, "batch": 32}
+    return Row("maml_gradient by memory", template, memory_problem(optimizer), full, small, {"batch": 64})
 
 
 WEIGHTED = "MLP {mlp}, {examples} examples, {steps} steps of {batch}"
