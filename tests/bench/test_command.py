@@ -1,5 +1,6 @@
 """``python -m bench``: what it prints and writes, and what wrong usage gets."""
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -131,6 +132,49 @@ def test_what_breaks_is_told_and_costs_the_others_nothing(tmp_path, rows):
     assert record["rows"][0]["absent"] == {"rival": "TypeError: no such network"}
     assert record["rows"][0]["best_rival"] is None
     assert [one["key"] for one in record["failed"]] == ["gradient.broken: 3 numbers", "gradient.wrong: 3 numbers"]
+
+
+def test_a_row_is_weighed_while_the_next_is_judged_and_no_row_goes_lost(tmp_path, rows, monkeypatch):
+    seen = []
+
+    class Peaks:
+        def __init__(self, cache):
+            assert Path(cache).is_dir()
+
+        @contextlib.contextmanager
+        def weighing(self, asked):
+            seen.append([(one["key"].partition(":")[0], one["contender"]) for one in asked])
+            yield {one["contender"]: 7 for one in asked if one["contender"] != "rival"}
+
+    monkeypatch.setattr(_session, "Peaks", Peaks)
+    rows(small_row("good", as_torch), small_row("wrong", lambda x: as_torch(x) + 1), small_row("last", as_torch))
+    done = CliRunner().invoke(app, [*QUICK, "--memory", "--out", str(tmp_path)])
+    assert done.exit_code == 1
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [(row["name"], [c["peak_bytes"] for c in row["contenders"]]) for row in record["rows"]] == [
+        ("good", [7, None]),
+        ("last", [7, None]),
+    ]
+    good, last = ([(f"gradient.{name}", who) for who in ("jaxgrad", "rival")] for name in ("good", "last"))
+    # before the first row nothing waits; the one that is refused is judged all the same; the last one waits for none
+    assert seen == [[], good, [], last]
+
+
+def test_a_row_may_be_compared_at_other_sizes_than_it_is_timed(tmp_path, rows):
+    sizes = []
+
+    def build(size):
+        sizes.append((size.count, size.dtype.name))
+        x = jnp.ones(size.count, size.dtype)
+        ours = Contender("jaxgrad", "jax", lambda: doubled(x), Program(doubled, (x,)))
+        return Problem([ours, Contender("again", "jax", lambda: doubled(x))])
+
+    rows(Row("sized", "{count} numbers", build, {"count": 5}, judged={"count": 2}))
+    done = CliRunner().invoke(app, ["gradient", "--rounds", "3", "--no-scaling", "--no-memory", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.stderr
+    (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert (row["label"], row["agreement"]["at"]) == ("5 numbers", "2 numbers")
+    assert sizes == [(5, "float32"), (2, "float32"), (2, "float64")]
 
 
 def test_a_contender_that_cannot_run_stays_with_its_reason(rows):
