@@ -77,6 +77,9 @@ def lines_of_curve(curve: dict[str, Any]) -> list[str]:
 def notes_of(result: dict[str, Any]) -> list[str]:
     """Return who could not run and why, and what is to be said of who did."""
     missed = [f"{name} did not run: {why}" for name, why in result["absent"].items()]
+    at = result["agreement"].get("at", result["label"])
+    if at != result["label"]:
+        missed.append(f"the contenders were compared at other sizes: {at}")
     if (result.get("beside") or 0) > MUCH:
         missed.append(
             f"other programs took {result['beside']:.0%} of the processor meanwhile: do not trust these times"

@@ -174,6 +174,7 @@ def test_a_row_may_be_compared_at_other_sizes_than_it_is_timed(tmp_path, rows):
     assert done.exit_code == 0, done.stderr
     (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert (row["label"], row["agreement"]["at"]) == ("5 numbers", "2 numbers")
+    assert "the contenders were compared at other sizes: 2 numbers" in done.stdout
     assert sizes == [(5, "float32"), (2, "float32"), (2, "float64")]
 
 
