@@ -10,8 +10,8 @@ from scipy.special import stdtrit
 
 from bench._agreement import in_a_line
 from bench._measure import SHORTEST_SAMPLE, clocked, first_calls
-from bench._phases import phases
-from bench._row import Row
+from bench._phases import Cost, cold, cost_of, fresh_cache
+from bench._row import Contender, Row
 from bench._rows import rows_of
 from bench._run import Settings
 
@@ -72,27 +72,27 @@ def run_curve(curve: Curve, settings: Settings) -> dict[str, Any]:
     """Time our contender at every size, in interleaved rounds, and fit exponents; a size that breaks is told."""
     row = curve.find()
     sizes = curve.small if settings.quick else curve.full
-    runners, compiled, broken, calls = {}, {}, {}, {}
-    for size in sizes:
-        try:
-            contender = row.build(row.sizes(settings.quick, settings.dtype, **curve.change(size))).contenders[0]
-        except Exception as error:  # such as memory that does not hold the inputs
-            broken[str(size)] = in_a_line(error)
-            continue
-        timing = first_calls([contender])[contender.name]
-        # the second call says how many make a sample that the clock can tell
-        calls[size] = 1 if timing.broken else max(1, math.ceil(SHORTEST_SAMPLE / max(clocked(contender.run)[0], 1e-9)))
-        if timing.broken:
-            broken[str(size)] = timing.broken
-            continue
-        runners[size] = contender
-        if contender.program is not None:
-            compiled[size] = phases(contender.program)
-    seconds: dict[int, list[float]] = {size: [] for size in runners}
+    runners, compiled, broken = {}, {}, {}
+    # a cache of its own: what the rows have compiled is not in it, what the first calls look for is
+    with fresh_cache():
+        for size in sizes:
+            try:
+                contender = row.build(row.sizes(settings.quick, settings.dtype, **curve.change(size))).contenders[0]
+                if contender.program is not None:
+                    steps, executable = cold(contender.program)
+                    compiled[size] = sum(steps), cost_of(executable)
+            except Exception as error:  # such as memory that does not hold the inputs
+                broken[str(size)] = in_a_line(error)
+                continue
+            runners[size] = contender
+        # after all have been traced, which empties JAX's caches
+        calls = {size: _calls(contender) for size, contender in runners.items()}
+    broken |= {str(size): why for size, why in calls.items() if isinstance(why, str)}
+    seconds = {size: [] for size, count in calls.items() if isinstance(count, int)}
     for _ in range(ROUNDS[settings.quick]):
-        for size, contender in runners.items():
-            seconds[size].append(clocked(contender.run, calls[size])[0])
-    points = [_point(size, float(np.median(seconds[size])), compiled.get(size)) for size in runners]
+        for size, samples in seconds.items():
+            samples.append(clocked(runners[size].run, calls[size])[0])
+    points = [_point(size, float(np.median(seconds[size])), compiled.get(size)) for size in seconds]
     first = next(iter(sizes))
     return {
         "family": curve.family,
@@ -109,15 +109,21 @@ def run_curve(curve: Curve, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _point(size: int, seconds: float, compiled: Any) -> dict[str, Any]:
+def _calls(contender: Contender) -> int | str:
+    """Call a contender for the first time; return how many calls the clock can tell, or what broke."""
+    timing = first_calls([contender])[contender.name]
+    return timing.broken or math.ceil(SHORTEST_SAMPLE / max(clocked(contender.run)[0], 1e-9))
+
+
+def _point(size: int, seconds: float, compiled: tuple[float, Cost] | None) -> dict[str, Any]:
     """Return what is known at one size."""
     if compiled is None:
         return {"size": size, "median_s": seconds}
-    steps, cost = compiled
+    compile_s, cost = compiled
     return {
         "size": size,
         "median_s": seconds,
-        "compile_s": steps.trace_s + steps.lower_s + steps.compile_s,
+        "compile_s": compile_s,
         "flops": cost.flops,
         "temporary_bytes": cost.temporary_bytes,
     }

@@ -18,7 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from bench._row import Program
 
-__all__ = ["Cost", "Phases", "collectives", "compiled_quickly", "cost_of", "fresh_cache", "phases"]
+__all__ = ["Cost", "Phases", "cold", "collectives", "compiled_quickly", "cost_of", "fresh_cache", "phases"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,18 @@ def traced(program: Program) -> Any:
     return fun.trace(*given, **options)
 
 
+def cold(program: Program) -> tuple[list[float], Any]:
+    """Trace, lower and compile a program; return the seconds of each step, and what came of it."""
+    marks = [time.perf_counter()]
+
+    def mark(result: Any) -> Any:
+        marks.append(time.perf_counter())
+        return result
+
+    executable = mark(mark(mark(traced(program)).lower()).compile())
+    return [b - a for a, b in itertools.pairwise(marks)], executable
+
+
 def phases(program: Program, keep: Path | None = None) -> tuple[Phases, Cost]:
     """Trace, lower and compile a program in a fresh cache, then compile it once more from there.
 
@@ -109,15 +121,8 @@ def phases(program: Program, keep: Path | None = None) -> tuple[Phases, Cost]:
         program: The program.
         keep: A folder, such as another cache, that gets what has been compiled.
     """
-    marks = [time.perf_counter()]
-
-    def mark(result: Any) -> Any:
-        marks.append(time.perf_counter())
-        return result
-
     with fresh_cache() as folder:
-        lowered = mark(mark(traced(program)).lower())
-        executable = mark(lowered.compile())
+        seconds, executable = cold(program)
         again = traced(program).lower()
         _events.clear()
         start = time.perf_counter()
@@ -126,8 +131,7 @@ def phases(program: Program, keep: Path | None = None) -> tuple[Phases, Cost]:
         hit = any(event.endswith("cache_hits") for event in _events)
         if keep is not None:
             shutil.copytree(folder, keep, dirs_exist_ok=True)
-    trace_s, lower_s, compile_s = (b - a for a, b in itertools.pairwise(marks))
-    return Phases(trace_s, lower_s, compile_s, warm, "hit" if hit else "miss"), cost_of(executable)
+    return Phases(*seconds, warm, "hit" if hit else "miss"), cost_of(executable)
 
 
 def cost_of(executable: Any) -> Cost:
