@@ -227,7 +227,9 @@ def main(
             state = (learned, OUTER.init(learned))
             if done > i * blocks:
                 kept = run.at(done, {"state": state, "results": results})
-                state, results = kept["state"], {name: np.array(rows) for name, rows in kept["results"].items()}
+                state = kept["state"]
+                # in the order of the methods: what is kept comes back in that of the alphabet
+                results = {name: np.array(kept["results"][name]) for name in names}
             key = jax.random.key(seed)
             for number in range(max(done, i * blocks), (i + 1) * blocks):
                 state = block(state, train, key, BLOCK * (number - i * blocks), name=name, shots=shots)

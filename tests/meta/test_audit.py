@@ -46,7 +46,12 @@ def test_the_page_has_every_row():
 @pytest.mark.usefixtures("compiled_fully")
 @pytest.mark.parametrize("name", table())
 @pytest.mark.slow
-def test_a_line_is_what_the_command_finds(name):
+def test_a_line_is_what_the_command_finds(name, fully_optimized):
+    """Compiled in full, as the command does.
+
+    Without its optimisations XLA makes NaN of SM3 in jax 0.10.2: of optax's own two steps, in a scan of
+    `jax.checkpoint` that is mapped over one task; jax 0.12 gives the number.
+    """
     assert optimizers.line(optimizers.audit(name)) == LINES[name]
 
 

@@ -8,12 +8,7 @@ from jaxgrad.meta import maml_gradient
 from tests.meta.tasks import OPTIMIZERS
 from tests.problems import mean_square
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _compile_in_full(_compile_fast):
-    """The fixture of the folder comes first, and is undone here."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    return
+pytestmark = pytest.mark.usefixtures("fully_optimized")
 
 
 def temporaries(memory, steps, examples, optimizer="sgd"):

@@ -252,14 +252,6 @@ def test_a_thousand_steps_fit_into_a_tenth_of_a_scan(fully_optimized):
     assert temporaries("nested") < 0.03 * temporaries("unrolled")
 
 
-@pytest.fixture
-def fully_optimized():
-    """Memory is that of programs as users get them."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 # ----- what is refused
 
 
