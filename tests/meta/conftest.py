@@ -9,10 +9,3 @@ from tests.optimised import optimised
 def _compile_fast():
     with optimised(fully=False):
         yield
-
-
-@pytest.fixture
-def fully_optimized():
-    """Programs as users get them: for memory, and for what XLA gets wrong without its optimisations."""
-    with optimised(fully=True):
-        yield

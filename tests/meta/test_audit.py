@@ -42,11 +42,9 @@ def test_the_page_has_every_row():
     assert set(table()) - set(LINES) == set(), "python -m bench.optimizers --write docs/optimizers.md --missing"
 
 
-# without its optimisations LLVM gives NaN for the slope of sm3's maxima, which nobody sees who compiles as users do
-@pytest.mark.usefixtures("compiled_fully")
 @pytest.mark.parametrize("name", table())
 @pytest.mark.slow
-def test_a_line_is_what_the_command_finds(name, fully_optimized):
+def test_a_line_is_what_the_command_finds(name, compiled_fully):
     """Compiled in full, as the command does.
 
     Without its optimisations XLA makes NaN of SM3 in jax 0.10.2: of optax's own two steps, in a scan of

@@ -8,7 +8,7 @@ from jaxgrad.meta import maml_gradient
 from tests.meta.tasks import OPTIMIZERS
 from tests.problems import mean_square
 
-pytestmark = pytest.mark.usefixtures("fully_optimized")
+pytestmark = pytest.mark.usefixtures("compiled_fully")
 
 
 def temporaries(memory, steps, examples, optimizer="sgd"):

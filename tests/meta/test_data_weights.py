@@ -236,7 +236,7 @@ def test_no_batch_is_kept(memory):
 
 
 @pytest.mark.slow
-def test_a_thousand_steps_fit_into_a_tenth_of_a_scan(fully_optimized):
+def test_a_thousand_steps_fit_into_a_tenth_of_a_scan(compiled_fully):
     rng = np.random.default_rng(0)
     order = jnp.asarray(np.stack([rng.permutation(1000)[:50] for _ in range(1000)]))
     params = {
