@@ -85,14 +85,11 @@ def test_over_devices(kind):
     def place(array, *spec):
         return jax.device_put(array, jax.NamedSharding(mesh, P(*spec)))
 
-    def check(fun, w, x):
-        # the gradient of what is made of the products, by the entries
-        assert_parity(jax.jit(fun)(w, x), want)
-        of = jax.jit(jax.grad(lambda w: jnp.sum(fun(w, x) ** 2)))
-        assert_parity(of(w), slope)
-
     with jax.set_mesh(mesh):
-        check(functools.partial(gram, losses), place(w), place(x, "d"))
-        check(functools.partial(gram, losses), place(w, "d"), place(x, None, None, "d"))
-        own = functools.partial(gram, losses, axis_name="d")
-        check(jax.shard_map(own, mesh=mesh, in_specs=(P(), P("d")), out_specs=P()), place(w), place(x, "d"))
+        plain, own = functools.partial(gram, losses), functools.partial(gram, losses, axis_name="d")
+        by_device = jax.shard_map(own, mesh=mesh, in_specs=(P(), P("d")), out_specs=P())
+        assert_parity(plain(place(w), place(x, "d")), want)
+        assert_parity(plain(place(w, "d"), place(x, None, None, "d")), want)
+        assert_parity(jax.jit(by_device)(place(w), place(x, "d")), want)
+        of = jax.jit(jax.grad(lambda w, x: jnp.sum(by_device(w, x) ** 2)))
+        assert_parity(of(place(w), place(x, "d")), slope)
