@@ -1,7 +1,7 @@
 """The inner products of the gradients of several losses, of which no more than a leaf's rows live at a time."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxgrad import _sharding, _tree
 from jaxgrad._types import Array, Tree
+from jaxgrad.multi_loss._long_rows import LONG, MANY, of_long_rows
 from jaxgrad.multi_loss._rows import Block, Blocks
 
 __all__ = ["Products", "inner_products", "of_rows"]
@@ -120,6 +121,13 @@ def _parts(leaves: Sequence[Blocks], kept: Any) -> Iterator[tuple[tuple[int, ...
 
 
 def _in_pieces(arrays: list[Array]) -> Products:
+    """Return the products of rows that lie in some matrices: of a few long ones in one pass, if no digits are lost."""
+    if sum(map(len, arrays)) > MANY or arrays[0].shape[1] < LONG:
+        return _piece_by_piece(arrays)
+    return _unless_lost(of_long_rows(arrays), arrays[0].shape[1], _piece_by_piece, arrays)
+
+
+def _piece_by_piece(arrays: list[Array]) -> Products:
     """Return the products of rows that lie in some matrices, a piece of all of them at a time."""
     count, length = sum(map(len, arrays)), arrays[0].shape[1]
 
@@ -143,13 +151,18 @@ def _of_piece(rows: Array) -> Products:
 
     Then they are taken once more in units. That branch is not taken where gradients are of usual size.
     """
-    plain, limits = _matrix(rows), jnp.finfo(rows.dtype)
+    return _unless_lost(_matrix(rows), rows.shape[1], _in_units, rows)
+
+
+def _unless_lost(plain: Array, length: int, otherwise: Callable[[Any], Products], rows: Any) -> Products:
+    """Return products of rows of a length as they are, or ``otherwise(rows)`` where the square of a row lost digits."""
+    limits = jnp.finfo(plain.dtype)
     squares = lax.stop_gradient(jnp.diagonal(plain))
     # each of the squares of the entries may be lost below the smallest number
-    lost = rows.shape[1] * float(limits.tiny)
+    lost = length * float(limits.tiny)
     is_plain = (squares > lost / float(limits.eps)) & (squares < float(limits.max) * float(limits.eps))
     as_it_is = Products(plain, _sharding.vary(jnp.ones_like(squares), _sharding.varying(plain)))
-    return lax.cond(jnp.all(is_plain), lambda _: as_it_is, _in_units, rows)
+    return lax.cond(jnp.all(is_plain), lambda _: as_it_is, otherwise, rows)
 
 
 def _in_units(rows: Array) -> Products:
