@@ -40,7 +40,7 @@ def sine_cosine(x: ArrayLike) -> tuple[Array, Array]:
         TypeError: If ``x`` is no real floating-point array.
 
     Cost:
-        About 40 instructions an entry on a CPU in float32, of 8 entries each: hardly more than reading ``x``.
+        About 40 instructions for 8 entries on a CPU in float32: hardly more than reading ``x``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,8 +50,8 @@ def sine_cosine(x: ArrayLike) -> tuple[Array, Array]:
 
     References:
         Cody and Waite (1980), Software manual for the elementary functions, chapter 8: the reduction by a multiple of
-        pi in parts. The polynomial is a minimax fit by the weights of Lawson (1961), its last digits moved so that it has
-        the smallest error of those that never round to more than 1.
+        pi in parts. The polynomial is a minimax fit by the weights of Lawson (1961), its last digits moved so that it
+        has the smallest error of those that never round to more than 1.
     """
     _check.floating(x=x)
     return waves(jnp.asarray(x))
@@ -103,8 +103,8 @@ def _quick_waves(x: Array) -> tuple[Array, Array]:
 
 def _wave(x: Array, *, ahead: bool) -> Array:
     """Return the sine of an argument, or of what lies a quarter turn ahead of it."""
-    # read as an integer, the sum is the number of half turns: conversions that saturate are slower than all the rest, and
-    # XLA takes what is added and subtracted again for nothing
+    # read as an integer, the sum is the number of half turns: a conversion that saturates is slower than all the rest,
+    # and what is added and subtracted again XLA takes for nothing
     half_turns = _bits((x - QUARTER if ahead else x) * TURNS + SHIFT) - int(SHIFT.view(np.int32))
     centre, rest = half_turns.astype(jnp.float32) + np.float32(0.5 if ahead else 0), x
     for part in PI:

@@ -27,7 +27,7 @@ def test_error_in_float32(bound, allowed):
 
 
 def test_half_turns_where_an_integer_of_float32_ends():
-    """About 2**23, where a quarter turn ahead rounds, and about 2**22 half turns, where halves begin and parity ends."""
+    """About 2**23, from where on they are left out, and about 2**22 half turns, where their parity ends."""
     for middle in (2.0**23, 2.0**22 * np.pi, 2.0**24):
         x = np.float32(middle) + np.arange(-3000, 3000, dtype=np.float32)
         x = np.concatenate([x, -x])
