@@ -97,7 +97,7 @@ def test_a_failed_cell_stops_the_build(tmp_path, sphinx):
         found_docs={"bad", "good", "text"}, nb_metadata=runs, doc2path=lambda name: str(tmp_path / f"{name}.md")
     )
     with pytest.raises(
-        Stopped, match=r"^cells failed:\nbad\.md:21: cell 2, line 5: ZeroDivisionError: division by zero$"
+        StoppedError, match=r"^cells failed:\nbad\.md:21: cell 2, line 5: ZeroDivisionError: division by zero$"
     ):
         cells.stop(app, env)
     del runs["bad"]
