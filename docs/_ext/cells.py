@@ -75,8 +75,14 @@ def spread(documents: list[str], runs: list[str]) -> list[str]:
     return [document for part in parts for document in part] if runs else rest
 
 
-def reorder(_: Sphinx, env: BuildEnvironment, documents: list[str]) -> None:
-    """Bring the documents that are about to be read into that order."""
+def prepare(app: Sphinx, env: BuildEnvironment, documents: list[str]) -> None:
+    """Bring the documents that are about to be read into that order, and make the cache of runs.
+
+    The first two processes would both begin to make it, and one would find a database without tables.
+    """
+    from jupyter_cache import get_cache
+
+    get_cache(app.config.nb_execution_cache_path).db.dispose()
     runs = [document for document in documents if cells(Path(env.doc2path(document)).read_text())]
     documents[:] = spread(documents, runs)
 
@@ -101,6 +107,6 @@ def stop(app: Sphinx, env: BuildEnvironment) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Spread the pages that run before they are read, and look at the runs when all have been."""
-    app.connect("env-before-read-docs", reorder)
+    app.connect("env-before-read-docs", prepare)
     app.connect("env-updated", stop)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
