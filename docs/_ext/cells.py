@@ -6,6 +6,7 @@ the line in it. Here the two are looked up in the page.
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 FENCE = re.compile(r"^(`{3,}|:{3,})\{code-cell\}")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FRAME = re.compile(r"(?:Cell In|In) ?\[(\d+)\], line (\d+)")
+# a cell that ran out of time, or whose kernel died, has no frame: nbclient shows it, in short a list of its first lines
+ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b.*$", re.MULTILINE)
+SHOWN = re.compile(r"^-{10,}\n(.+)$", re.MULTILINE)
 
 
 def cells(page: str) -> list[int]:
@@ -50,10 +54,13 @@ def failure(name: str, page: str, traceback: str) -> str:
     """
     traceback = COLOUR.sub("", traceback)
     frames = FRAME.findall(traceback)
-    last = [line for line in traceback.strip().splitlines() if line.strip()][-1:]
-    error = last[0].strip() if last else "no traceback"
+    last = ERROR.findall(traceback) or [line for line in traceback.splitlines() if line.strip()]
+    error = last[-1].strip() if last else "no traceback"
     starts = cells(page)
     # the first frame is the statement of the cell that ran; later ones may be functions of cells above
+    if not frames and (shown := SHOWN.search(traceback)):
+        first = ast.literal_eval(shown[1])[0] if "\n...\n" in traceback else shown[1]
+        frames = [(cell, 1) for cell, start in enumerate(starts, 1) if page.splitlines()[start] == first]
     if not frames or int(frames[0][0]) > len(starts):
         return f"{name}: a cell failed: {error}"
     cell, line = (int(number) for number in frames[0])

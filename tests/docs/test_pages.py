@@ -115,6 +115,22 @@ def test_a_public_name_without_a_page_stops_the_build(tmp_path, sphinx, monkeypa
     names.check(app)
 
 
+LATE = """\
+nbclient.exceptions.CellTimeoutError: A cell timed out while it was being executed, after 300 seconds.
+Here is a preview of the cell contents:
+-------------------
+{shown}
+-------------------
+
+"""
+
+
+@pytest.mark.parametrize("shown", ["def f():\n    return 1 / 0", "['def f():', '    return 1 / 0']\n...\n['f()']"])
+def test_a_cell_that_takes_too_long_is_named_with_page_and_line(shown):
+    told = cells.failure("x.md", PAGE, LATE.format(shown=shown))
+    assert told.startswith("x.md:17: cell 2, line 1: nbclient.exceptions.CellTimeoutError: A cell timed out")
+
+
 def test_a_failure_without_a_frame_is_told_too():
     assert (
         cells.failure("x.md", PAGE, "Timeout\nCellTimeoutError: 300 s")
