@@ -61,7 +61,13 @@ html_theme = "sphinx_book_theme"
 html_title = f"jaxgrad {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": False, "navbar_persistent": []}
+html_theme_options = {
+    "show_toc_level": 2,
+    "home_page_in_toc": False,
+    "navbar_persistent": [],
+    # it would lead to the source of the page, which is not copied
+    "use_download_button": False,
+}
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
