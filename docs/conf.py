@@ -1,6 +1,7 @@
 """Sphinx's settings for the site; ``make docs`` builds it."""
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -47,7 +48,8 @@ nb_execution_mode = "cache"
 # a run is that of the code that it called: another state of the library has another cache
 SOURCES = [HERE.parent / "constraints.txt", *(HERE.parent / "jaxgrad").rglob("*.py")]
 STATE = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(SOURCES))).hexdigest()[:16]
-nb_execution_cache_path = str(HERE / "_build" / "cells" / STATE)
+CELLS = Path(os.environ.get("JAXGRAD_CELLS", HERE / "_build" / "cells"))  # `.ci/run` has it outside of its clone
+nb_execution_cache_path = str(CELLS.absolute() / STATE)
 nb_execution_timeout = 300
 # what a cell writes to stderr, a warning as a rule, stops the build
 nb_output_stderr = "remove-warn"
@@ -59,7 +61,13 @@ html_theme = "sphinx_book_theme"
 html_title = f"jaxgrad {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": False, "navbar_persistent": []}
+html_theme_options = {
+    "show_toc_level": 2,
+    "home_page_in_toc": False,
+    "navbar_persistent": [],
+    # it would lead to the source of the page, which is not copied
+    "use_download_button": False,
+}
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

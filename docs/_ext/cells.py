@@ -6,6 +6,7 @@ the line in it. Here the two are looked up in the page.
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 FENCE = re.compile(r"^(`{3,}|:{3,})\{code-cell\}")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FRAME = re.compile(r"(?:Cell In|In) ?\[(\d+)\], line (\d+)")
+# a cell that ran out of time, or whose kernel died, has no frame: nbclient shows it, in short a list of its first lines
+ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b.*$", re.MULTILINE)
+SHOWN = re.compile(r"^-{10,}\n(.+)$", re.MULTILINE)
 
 
 def cells(page: str) -> list[int]:
@@ -50,10 +54,13 @@ def failure(name: str, page: str, traceback: str) -> str:
     """
     traceback = COLOUR.sub("", traceback)
     frames = FRAME.findall(traceback)
-    last = [line for line in traceback.strip().splitlines() if line.strip()][-1:]
-    error = last[0].strip() if last else "no traceback"
+    last = ERROR.findall(traceback) or [line for line in traceback.splitlines() if line.strip()]
+    error = last[-1].strip() if last else "no traceback"
     starts = cells(page)
     # the first frame is the statement of the cell that ran; later ones may be functions of cells above
+    if not frames and (shown := SHOWN.search(traceback)):
+        first = ast.literal_eval(shown[1])[0] if "\n...\n" in traceback else shown[1]
+        frames = [(cell, 1) for cell, start in enumerate(starts, 1) if page.splitlines()[start] == first]
     if not frames or int(frames[0][0]) > len(starts):
         return f"{name}: a cell failed: {error}"
     cell, line = (int(number) for number in frames[0])
@@ -75,8 +82,14 @@ def spread(documents: list[str], runs: list[str]) -> list[str]:
     return [document for part in parts for document in part] if runs else rest
 
 
-def reorder(_: Sphinx, env: BuildEnvironment, documents: list[str]) -> None:
-    """Bring the documents that are about to be read into that order."""
+def prepare(app: Sphinx, env: BuildEnvironment, documents: list[str]) -> None:
+    """Bring the documents that are about to be read into that order, and make the cache of runs.
+
+    The first two processes would both begin to make it, and one would find a database without tables.
+    """
+    from jupyter_cache import get_cache
+
+    get_cache(app.config.nb_execution_cache_path).db.dispose()
     runs = [document for document in documents if cells(Path(env.doc2path(document)).read_text())]
     documents[:] = spread(documents, runs)
 
@@ -101,6 +114,6 @@ def stop(app: Sphinx, env: BuildEnvironment) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Spread the pages that run before they are read, and look at the runs when all have been."""
-    app.connect("env-before-read-docs", reorder)
+    app.connect("env-before-read-docs", prepare)
     app.connect("env-updated", stop)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

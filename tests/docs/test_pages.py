@@ -2,6 +2,7 @@
 
 import re
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,64 @@ def test_a_failed_cell_is_named_with_page_and_line():
     assert PAGE.splitlines()[20] == "f()"
 
 
+class StoppedError(Exception):
+    """What Sphinx ends with; the tests do without Sphinx."""
+
+
+@pytest.fixture
+def sphinx(monkeypatch):
+    errors = types.ModuleType("sphinx.errors")
+    errors.ExtensionError = StoppedError
+    monkeypatch.setitem(sys.modules, "sphinx", types.ModuleType("sphinx"))
+    monkeypatch.setitem(sys.modules, "sphinx.errors", errors)
+
+
+def test_a_failed_cell_stops_the_build(tmp_path, sphinx):
+    (tmp_path / "bad.md").write_text(PAGE)
+    (tmp_path / "good.md").write_text(PAGE)
+    runs = {
+        "bad": {"exec_data": {"succeeded": False, "traceback": TRACEBACK}},
+        "good": {"exec_data": {"succeeded": True, "traceback": None}},
+    }
+    app = types.SimpleNamespace(srcdir=tmp_path)
+    env = types.SimpleNamespace(
+        found_docs={"bad", "good", "text"}, nb_metadata=runs, doc2path=lambda name: str(tmp_path / f"{name}.md")
+    )
+    with pytest.raises(
+        StoppedError, match=r"^cells failed:\nbad\.md:21: cell 2, line 5: ZeroDivisionError: division by zero$"
+    ):
+        cells.stop(app, env)
+    del runs["bad"]
+    cells.stop(app, env)
+
+
+def test_a_public_name_without_a_page_stops_the_build(tmp_path, sphinx, monkeypatch):
+    monkeypatch.setattr(names, "public", lambda: {"jaxgrad.nth.jet", "jaxgrad.nth.laplacian"})
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "nth.rst").write_text(".. currentmodule:: jaxgrad.nth\n\n   laplacian\n")
+    app = types.SimpleNamespace(srcdir=tmp_path)
+    with pytest.raises(StoppedError, match=r"public names without a page: \['jaxgrad\.nth\.jet'\]"):
+        names.check(app)
+    (tmp_path / "api" / "nth.rst").write_text(".. currentmodule:: jaxgrad.nth\n\n   laplacian\n   jet\n")
+    names.check(app)
+
+
+LATE = """\
+nbclient.exceptions.CellTimeoutError: A cell timed out while it was being executed, after 300 seconds.
+Here is a preview of the cell contents:
+-------------------
+{shown}
+-------------------
+
+"""
+
+
+@pytest.mark.parametrize("shown", ["def f():\n    return 1 / 0", "['def f():', '    return 1 / 0']\n...\n['f()']"])
+def test_a_cell_that_takes_too_long_is_named_with_page_and_line(shown):
+    told = cells.failure("x.md", PAGE, LATE.format(shown=shown))
+    assert told.startswith("x.md:17: cell 2, line 1: nbclient.exceptions.CellTimeoutError: A cell timed out")
+
+
 def test_a_failure_without_a_frame_is_told_too():
     assert (
         cells.failure("x.md", PAGE, "Timeout\nCellTimeoutError: 300 s")
@@ -93,6 +152,17 @@ def test_every_case_of_the_readme_has_its_place():
         rows, key=lambda row: (list(cases.FAMILIES).index(row[0]), int(row[1:]))
     )
     assert len(rows) > 40
+
+
+def test_every_case_has_a_page_that_tells_of_it():
+    text = "".join(page.read_text() for page in PAGES if page.name != "cases.md")
+    assert [row for row in re.findall(r"^\| ([A-Z]\d+) \|", README, re.MULTILINE) if f"#case-{row})" not in text] == []
+
+
+def test_every_idiom_of_torch_links_to_its_case():
+    sections = re.split(r"^## ", (DOCS / "from_torch.md").read_text(), flags=re.MULTILINE)[1:]
+    assert [section.splitlines()[0] for section in sections if "#case-" not in section] == []
+    assert len(sections) > 20
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))

@@ -12,7 +12,8 @@ import jaxgrad
 
 assert "site-packages" in Path(jaxgrad.__file__).parts, jaxgrad.__file__
 assert importlib.metadata.version("jaxgrad") == jaxgrad.__version__
-assert (Path(jaxgrad.__file__).parent / "py.typed").exists()
+for package in ("jaxgrad", "torch_ref"):
+    assert (Path(jaxgrad.__file__).parents[1] / package / "py.typed").exists(), package
 
 
 def loss(params, x, y):

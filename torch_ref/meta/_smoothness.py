@@ -47,4 +47,5 @@ def smoothness(
     share = agreeing / total
     predicted, actual = step * (slope @ direction).item(), values[1] - values[0]
     near = abs(predicted - actual) <= 0.5 * max(abs(predicted), abs(actual))
-    return Smoothness(*torch.tensor((share, predicted, actual), dtype=torch.float64), near and share >= 0.5)
+    share, predicted, actual = torch.tensor((share, predicted, actual), dtype=torch.float64)
+    return Smoothness(share, predicted, actual, near and share.item() >= 0.5)

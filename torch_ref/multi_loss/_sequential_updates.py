@@ -13,7 +13,8 @@ def sequential_updates(losses_fn: Any, params: Any, states: Any, *data: Any, opt
     """For each loss in turn: forward, gradient, step."""
     leaves, structure = pytree.tree_flatten(params)
     leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-    stepper, values = restored(optimizer, leaves, states), []
+    stepper = restored(optimizer, leaves, states)
+    values: list[torch.Tensor] = []
     while True:
         losses = losses_fn(pytree.tree_unflatten(leaves, structure), *data)
         loss = in_order(losses)[len(values)]

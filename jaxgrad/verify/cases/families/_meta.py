@@ -54,7 +54,7 @@ def maml(dtype: np.dtype) -> list[Quantity | Criterion]:
     points = np.array([[t + 1.0, t + 1.0] for t in range(3)])
     trees = mlp_params((2, 5, 1), 0), points, points + 1
     (p, support, query), theirs = to_jax(trees, dtype), to_torch(trees, dtype)
-    inner = {"optimizer": _optimizers.sgd(0.001), "num_steps": 1}
+    inner: dict[str, Any] = {"optimizer": _optimizers.sgd(0.001), "num_steps": 1}
 
     def value_and_gradient(params: Any) -> Any:
         return meta.value_and_maml_gradient(output, params, support, query, optimizer=SMALL_STEP, num_steps=1)
@@ -152,7 +152,7 @@ def first_order(dtype: np.dtype) -> list[Quantity | Criterion]:
         return jax.tree.map(lambda leaf: leaf.mean(0), gradients(params, support, query))
 
     def twin() -> Any:
-        options = {"optimizer": _optimizers.sgd(0.1), "num_steps": 3}
+        options: dict[str, Any] = {"optimizer": _optimizers.sgd(0.1), "num_steps": 3}
         return torch_ref.meta.first_order_gradient(mean_square_torch, *tasks.torch, **options)
 
     return [
@@ -224,7 +224,7 @@ def sinusoid(dtype: np.dtype) -> list[Quantity | Criterion]:
 
     trees = _sinusoid.initial_params(), *_sinusoid.draw_tasks(np.random.default_rng(5), 5)
     inputs, theirs = to_jax(trees, dtype), to_torch(trees, dtype)
-    inner = {"optimizer": _optimizers.sgd(_sinusoid.RATE), "num_steps": 1}
+    inner: dict[str, Any] = {"optimizer": _optimizers.sgd(_sinusoid.RATE), "num_steps": 1}
     return [
         Quantity(
             "one meta-gradient, 5 sines",
