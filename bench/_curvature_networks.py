@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from bench import _per_example_models
+from bench import _modules, _per_example_models
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 __all__ = ["Network", "cnn", "loss_of", "loss_of_torch", "mlp"]
@@ -47,7 +47,7 @@ def mlp(sizes: tuple[int, ...], batch: int) -> Network:
     return Network(
         lambda p, x: mlp_jax(p, x, jax.nn.relu),
         lambda p, x: mlp_torch(p, x, torch.relu),
-        _per_example_models._opacus.Dense,
+        _modules.Dense,
         mlp_params(sizes, 0),
         mlp_params(sizes, 1),
         rng.normal(size=(batch, sizes[0])),
@@ -83,7 +83,7 @@ def cnn(side: int, channels: tuple[int, int], hidden: int, batch: int) -> Networ
     return Network(
         convolved,
         convolved_torch,
-        _per_example_models._opacus.Convolutional,
+        _modules.Convolutional,
         drawn.params,
         jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), drawn.params),
         drawn.batch[0],

@@ -11,7 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 import torch_ref.curvature
-from bench import _curvlinops
+from bench import _curvlinops, _rivals
 from bench._curvature_networks import Network, cnn, loss_of, loss_of_torch, mlp
 from bench._inputs import to_jax, to_torch
 from bench._row import Contender, Problem, Program, Sizes
@@ -55,13 +55,13 @@ class Setting:
         run = torch.func.vmap(one) if self.several else one
         return Contender(name, "torch", lambda: run(self.vt))
 
-    def curvlinops(self, kind: str) -> list[Contender]:
-        """Its operator, where it is installed."""
-        if not _curvlinops.installed():
-            return []
-        module = self.network.module_torch(self.pt)
-        run = _curvlinops.product(kind, module, self.vt, self.xt, self.yt)
-        return [Contender("curvlinops", "torch", run)]
+    def curvlinops(self, kind: str) -> Contender:
+        """Its operator."""
+
+        def make() -> Callable[[], Any]:
+            return _curvlinops.product(kind, self.network.module_torch(self.pt), self.vt, self.xt, self.yt)
+
+        return _rivals.of_library("curvlinops", "curvlinops", make)
 
 
 def setting(size: Sizes) -> Setting:
@@ -137,7 +137,7 @@ def product_problem(kind: str, size: Sizes) -> Problem:
     """One product, or that of several vectors at once."""
     at = setting(size)
     ours, rivals = KINDS[kind](at)
-    return Problem([at.jax("jaxgrad", ours), *rivals, *at.curvlinops(kind)], at.gradient)
+    return Problem([at.jax("jaxgrad", ours), *rivals, at.curvlinops(kind)], at.gradient)
 
 
 def linearized_problem(kind: str, size: Sizes) -> Problem:

@@ -1,18 +1,12 @@
 """curvlinops as a rival: its operators on the networks' modules; optional."""
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["installed", "product"]
-
-
-def installed() -> bool:
-    """Say whether curvlinops can be imported."""
-    return importlib.util.find_spec("curvlinops") is not None
+__all__ = ["product"]
 
 
 def product(kind: str, module: nn.Module, vector: Any, inputs: Any, labels: Any) -> Callable[[], Any]:

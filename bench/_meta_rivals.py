@@ -1,42 +1,23 @@
 """What else computes MAML: higher and TorchOpt as their users write it, a loop over the tasks; and `torch.compile`."""
 
-import importlib.util
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
+from bench import _rivals
+from bench._modules import Dense, nested
 from bench._row import Contender
 
-__all__ = ["RIVALS", "of_rival", "of_torch_compile"]
-
-
-class Network(nn.Module):
-    """The ReLU network, with its weights."""
-
-    def __init__(self, params: Any) -> None:
-        """Take the weights of ``layer0``, ``layer1``, ..."""
-        super().__init__()
-        for name in sorted(params):
-            height, width = params[name]["weight"].shape
-            layer = nn.Linear(width, height)
-            layer.load_state_dict(params[name])
-            self.add_module(name, layer)
-
-    def forward(self, x: Any) -> Any:
-        """Return the outputs."""
-        *layers, last = self.children()
-        for layer in layers:
-            x = torch.relu(layer(x))
-        return last(x)
+__all__ = ["of_libraries", "of_torch_compile"]
 
 
 def by_higher(params: Any, support: Any, query: Any, rate: float, num_steps: int) -> Any:
     """Return the meta-gradient by higher: the module patched, an SGD that keeps its graph."""
     import higher
 
-    network = Network(params)
+    network = Dense(params)
     optimizer = torch.optim.SGD(network.parameters(), lr=rate)
     tasks = len(query[0])
     for i in range(tasks):
@@ -44,14 +25,14 @@ def by_higher(params: Any, support: Any, query: Any, rate: float, num_steps: int
             for _ in range(num_steps):
                 inner.step(((fast(support[0][i]) - support[1][i]) ** 2).mean())
             (((fast(query[0][i]) - query[1][i]) ** 2).mean() / tasks).backward()
-    return _gradients(network)
+    return nested(network.named_parameters(), lambda p: p.grad)
 
 
 def by_torchopt(params: Any, support: Any, query: Any, rate: float, num_steps: int) -> Any:
     """Return the meta-gradient by TorchOpt: its differentiable SGD, the weights set back after every task."""
     import torchopt
 
-    network = Network(params)
+    network = Dense(params)
     optimizer = torchopt.MetaSGD(network, lr=rate)
     start = torchopt.extract_state_dict(network, by="reference"), torchopt.extract_state_dict(optimizer)
     # the tensors that the steps replace
@@ -63,31 +44,19 @@ def by_torchopt(params: Any, support: Any, query: Any, rate: float, num_steps: i
         (((network(query[0][i]) - query[1][i]) ** 2).mean() / tasks).backward()
         torchopt.recover_state_dict(network, start[0])
         torchopt.recover_state_dict(optimizer, start[1])
-    return _tree({name: parameter.grad for name, parameter in named.items()})
-
-
-def _gradients(network: nn.Module) -> Any:
-    return _tree({name: parameter.grad for name, parameter in network.named_parameters()})
-
-
-def _tree(leaves: dict[str, Any]) -> Any:
-    """Return a tree like the parameters, of leaves that are named ``layer0.weight``."""
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        layer, kind = name.split(".")
-        tree.setdefault(layer, {})[kind] = leaf
-    return tree
+    return nested(named.items(), lambda p: p.grad)
 
 
 RIVALS: dict[str, Callable[..., Any]] = {"higher": by_higher, "torchopt": by_torchopt}
 """How each library is used."""
 
 
-def of_rival(name: str, *inputs: Any, rate: float, num_steps: int) -> Callable[[], Any] | None:
-    """Return the meta-gradient of a rival as a function, or ``None`` where it is not installed."""
-    if importlib.util.find_spec(name) is None:
-        return None
-    return lambda: RIVALS[name](*inputs, rate, num_steps)
+def of_libraries(*inputs: Any, rate: float, num_steps: int) -> list[Contender]:
+    """Return the meta-gradient of each library."""
+    return [
+        _rivals.of_library(name, name, lambda own=own: functools.partial(own, *inputs, rate, num_steps))
+        for name, own in RIVALS.items()
+    ]
 
 
 def of_torch_compile(params: Any, support: Any, query: Any, *, rate: float, num_steps: int) -> Contender:

@@ -64,7 +64,7 @@ def aggregated(s: Setting) -> list[Contender]:
     return [
         jax_contender("jaxgrad", ours, s.params, s.x),
         Contender("torch_ref", "torch", lambda: theirs(weighting=to_unit_norms_torch)),
-        *_torchjd.aggregated(losses_torch, s.params_torch, s.x_torch, weighting=to_unit_norms_torch),
+        _torchjd.aggregated(losses_torch, s.params_torch, s.x_torch, weighting=to_unit_norms_torch),
     ]
 
 

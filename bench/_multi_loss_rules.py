@@ -1,7 +1,6 @@
 """Rows of the rules that combine several gradients: from the rows to the vector, against TorchJD where it is there."""
 
 import functools
-import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from bench._inputs import to_jax, to_torch
+from bench._rivals import of_library
 from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import multi_loss
 
@@ -103,15 +103,14 @@ def problem(name: str, size: Sizes) -> Problem:
     rows, rows_torch = to_jax(given, size.dtype), to_torch(given, size.dtype)
     ours = combined(name)
     contenders = [Contender("jaxgrad", "jax", lambda: ours(rows), Program(ours, (rows,)), compared.read)]
-    if importlib.util.find_spec("torchjd") is not None:
+
+    def theirs() -> Any:
         import torchjd.aggregation
 
-        try:
-            rival = getattr(torchjd.aggregation, compared.rival)(**compared.options(count))
-        except ImportError:  # a solver that is not installed
-            rival = None
-        if rival is not None:
-            contenders.append(Contender("torchjd", "torch", lambda: rival(rows_torch), read=compared.read))
+        rival = getattr(torchjd.aggregation, compared.rival)(**compared.options(count))
+        return functools.partial(rival, rows_torch)
+
+    contenders.append(of_library("torchjd", "torchjd", theirs, read=compared.read))
     return Problem(contenders, agreement=compared.agreement)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from bench import _opacus
+from bench import _modules
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
 
 __all__ = ["Network", "cnn", "language_model", "lstm", "mlp", "stack", "transformer"]
@@ -52,7 +52,7 @@ def mlp(sizes: tuple[int, ...], batch: int) -> Network:
         mlp_params(sizes, 0),
         (rng.normal(size=(batch, sizes[0])), labels(batch, sizes[-1])),
         lambda p, x, y: cross_entropy_torch(mlp_torch(p, x, torch.relu), y),
-        module_torch=_opacus.Dense,
+        module_torch=_modules.Dense,
     )
 
 
@@ -97,7 +97,7 @@ def cnn(side: int, channels: tuple[int, int], hidden: int, batch: int) -> Networ
         "head": mlp_params((second * (side // 4) ** 2, hidden, 10), 0),
     }
     data = (rng.normal(size=(batch, side, side, 1)), labels(batch, 10))
-    return Network(cnn_loss, params, data, cnn_loss_torch, module_torch=_opacus.Convolutional)
+    return Network(cnn_loss, params, data, cnn_loss_torch, module_torch=_modules.Convolutional)
 
 
 def encode(p: Any, x: Any, lib: Any, heads: int) -> Any:

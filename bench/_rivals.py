@@ -2,13 +2,13 @@
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from bench._agreement import in_a_line
 from bench._row import Contender
 
-__all__ = ["LIBRARIES", "compiled_form", "missing", "versions"]
+__all__ = ["LIBRARIES", "compiled_form", "missing", "of_library", "versions"]
 
 LIBRARIES = {
     "opacus": "opacus",
@@ -19,10 +19,43 @@ LIBRARIES = {
     "folx": "folx",
     "backpack": "backpack-for-pytorch",
     "jax_privacy": "jax-privacy",
-    "kfac_jax": "kfac-jax",
     "matfree": "matfree",
 }
-"""By the name that is imported, the name that pip takes."""
+"""By the name that is imported, the name that pip takes; kfac-jax is not among them, see `KFAC_JAX`."""
+
+KFAC_JAX = (
+    "kfac-jax 0.0.8 unpacks what Primitive.get_bind_params returned before JAX 0.10, and raises at every operation"
+)
+"""Why the rows of Kronecker factors have no time of kfac-jax."""
+
+
+def of_library(
+    library: str,
+    name: str,
+    make: Callable[[], Callable[[], Any]],
+    framework: Literal["jax", "torch"] = "torch",
+    **more: Any,
+) -> Contender:
+    """Return a contender that an optional library computes; its row names it as absent where the library is not there.
+
+    Args:
+        library: The library, as it is imported.
+        name: The contender's name.
+        make: Imports the library and returns the call to be timed; not called where the library is not installed.
+        framework: What it computes with.
+        **more: Further fields of the contender.
+    """
+    if importlib.util.find_spec(library) is None:
+        return Contender(name, framework, _nothing, unable="not installed")
+    try:
+        run = make()
+    except Exception as error:  # a library that does not go with this version of its framework, or lacks a solver
+        return Contender(name, framework, _nothing, unable=in_a_line(error))
+    return Contender(name, framework, run, **more)
+
+
+def _nothing() -> Any:
+    """Stand for the call of a library that is not installed: nobody calls it."""
 
 
 def missing() -> list[str]:

@@ -48,6 +48,8 @@ class Contender:
     """What XLA compiles for it; ``None`` for torch."""
     read: Callable[[Any], Any] = field(default=lambda result: result)
     """Turns the result into the tree that all contenders are compared on."""
+    unable: str = ""
+    """Why it cannot run here, such as a library that is not installed: the problem has it among the absent."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Problem:
     largest relative L2 difference of a leaf in float64. ``None``: the verifier's rule, there and at the run's dtype."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Contenders that cannot run here, each with its reason: they stay in the table."""
+
+    def __post_init__(self) -> None:
+        """Set apart who is unable to run."""
+        object.__setattr__(self, "absent", {**self.absent, **{c.name: c.unable for c in self.contenders if c.unable}})
+        object.__setattr__(self, "contenders", [c for c in self.contenders if not c.unable])
 
 
 @dataclass(frozen=True)

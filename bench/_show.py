@@ -76,7 +76,10 @@ def lines_of_curve(curve: dict[str, Any]) -> list[str]:
 
 def notes_of(result: dict[str, Any]) -> list[str]:
     """Return who could not run and why, and what is to be said of who did."""
-    missed = [f"{name} did not run: {why}" for name, why in result["absent"].items()]
+    reasons: dict[str, list[str]] = {}
+    for name, why in result["absent"].items():
+        reasons.setdefault(why, []).append(name)
+    missed = [f"{', '.join(names)} did not run: {why}" for why, names in reasons.items()]
     at = result["agreement"].get("at", result["label"])
     if at != result["label"]:
         missed.append(f"the contenders were compared at other sizes: {at}")

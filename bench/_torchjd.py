@@ -1,39 +1,29 @@
 """TorchJD as a rival: the Jacobian of several losses, all rows at once or one after the other; optional."""
 
-import importlib.util
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
+from bench._rivals import of_library
 from bench._row import Contender
 
-__all__ = ["aggregated", "installed", "rows"]
-
-
-def installed() -> bool:
-    """Say whether TorchJD can be imported."""
-    return importlib.util.find_spec("torchjd") is not None
+__all__ = ["aggregated", "rows"]
 
 
 def rows(losses_fn: Callable[..., Any], params: Any, *data: Any) -> list[Contender]:
-    """Return its Jacobian as contenders, where it is installed."""
-    if not installed():
-        return []
+    """Return its Jacobian as contenders."""
     ways = {"torchjd": None, "torchjd, one by one": 1}
     return [
-        Contender(name, "torch", lambda chunk=chunk: _jacobian(losses_fn, params, *data, chunk=chunk))
+        of_library("torchjd", name, lambda chunk=chunk: partial(_jacobian, losses_fn, params, *data, chunk=chunk))
         for name, chunk in ways.items()
     ]
 
 
-def aggregated(
-    losses_fn: Callable[..., Any], params: Any, *data: Any, weighting: Callable[..., Any]
-) -> list[Contender]:
-    """Return its Jacobian, the products of the rows, weights from these and the weighted sum, where it is installed."""
-    if not installed():
-        return []
+def aggregated(losses_fn: Callable[..., Any], params: Any, *data: Any, weighting: Callable[..., Any]) -> Contender:
+    """Return its Jacobian, the products of the rows, weights from these and the weighted sum."""
 
     def run() -> Any:
         jacobian = _jacobian(losses_fn, params, *data, chunk=1)
@@ -41,7 +31,7 @@ def aggregated(
         weights = weighting(flat @ flat.T)
         return pytree.tree_map(lambda leaf: torch.tensordot(weights, leaf, 1), jacobian)
 
-    return [Contender("torchjd", "torch", run)]
+    return of_library("torchjd", "torchjd", lambda: run)
 
 
 def _jacobian(losses_fn: Callable[..., Any], params: Any, *data: Any, chunk: int | None) -> Any:

@@ -14,6 +14,7 @@ import torch_ref.curvature
 from bench import _curvature_estimates, _curvature_least_squares
 from bench import _curvature_problems as problems
 from bench._inputs import to_jax, to_torch
+from bench._rivals import KFAC_JAX
 from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import curvature
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
@@ -186,6 +187,7 @@ def kfac_problem(size: Sizes) -> Problem:
             Contender("jaxgrad", "jax", lambda: ours(p, x, y), Program(ours, (p, x, y)), held),
             Contender("torch by hand", "torch", lambda: factors_torch(pt, xt, yt)),
             Contender("torch_ref", "torch", lambda: torch_ref.curvature.kfac(used_torch, pt, xt, yt)),
+            Contender("kfac-jax", "jax", lambda: None, unable=KFAC_JAX),
         ],
         gradient=Contender("jax.grad", "jax", lambda: gradient(p, x, y), Program(gradient, (p, x, y))),
     )

@@ -13,7 +13,7 @@ import torch
 import torch_ref.meta
 from bench._inputs import to_jax
 from bench._meta_bilevel import bilevel_problem, evolution_problem, implicit_problem
-from bench._meta_rivals import RIVALS, of_rival, of_torch_compile
+from bench._meta_rivals import of_libraries, of_torch_compile
 from bench._meta_tasks import FEW, RATE, SGD_TORCH, SMALL, TASKS, descend_torch, loss, loss_torch, ours, setting
 from bench._meta_training import data_weights_problem, smoothness_problem
 from bench._row import Contender, Problem, Program, Row, Sizes
@@ -77,7 +77,7 @@ def meta_problem(name: str) -> Callable[[Sizes], Problem]:
                 Contender("torch_ref", "torch", lambda: twin(*theirs)),
                 Contender("torch.func vmap", "torch", lambda: by_func(*theirs)),
                 Contender("torch bmm", "torch", lambda: batched(*theirs, num_steps, first_order)),
-                *([] if first_order else rivals(theirs, num_steps)),
+                *([] if first_order else of_libraries(*theirs, rate=RATE, num_steps=num_steps)),
                 *([] if first_order else [of_torch_compile(*theirs, rate=RATE, num_steps=num_steps)]),
             ],
             gradient=gradient,
@@ -132,12 +132,6 @@ def reptile_problem(size: Sizes) -> Problem:
         ],
         gradient=gradient,
     )
-
-
-def rivals(inputs: tuple[Any, ...], num_steps: int) -> list[Contender]:
-    """Return the libraries that are installed."""
-    runs = {name: of_rival(name, *inputs, rate=RATE, num_steps=num_steps) for name in RIVALS}
-    return [Contender(name, "torch", run) for name, run in runs.items() if run is not None]
 
 
 DEEP = {"width": 256, "depth": 8, "batch": 1024, "steps": 16}

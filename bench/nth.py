@@ -1,7 +1,6 @@
 """Rows of the family ``nth``."""
 
 import functools
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from jax.experimental.jet import jet
 
 import torch_ref.nth
 from bench._inputs import to_jax, to_torch
+from bench._rivals import of_library
 from bench._row import Contender, Problem, Program, Row, Sizes
 from jaxgrad import nth
 from jaxgrad.verify.cases.families._networks import mlp_jax, mlp_params, mlp_torch
@@ -137,9 +137,16 @@ def folx_biharmonic(fun: Callable[..., Any], x: Any, params: Any) -> Any:
 
 
 def rivals_of(**operators: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-    """Return the rivals, folx only where it is installed."""
-    found = importlib.util.find_spec("folx") is not None
-    return {name.replace("_", " "): o for name, o in operators.items() if found or not name.startswith("folx")}
+    """Return the rivals, with spaces in their names."""
+    return {name.replace("_", " "): own for name, own in operators.items()}
+
+
+def rival(name: str, fun: Callable[..., Any], *args: Any) -> Contender:
+    """Return a jitted contender; folx is optional."""
+    found = contender(name, fun, *args)
+    if name != "folx":
+        return found
+    return of_library("folx", name, lambda: found.run, "jax", program=found.program)
 
 
 def operator_problem(
@@ -156,7 +163,7 @@ def operator_problem(
         values = batched(own)
         return jax.grad(lambda z, p: jnp.mean(values(z, p) ** 2), argnums=1) if training else values
 
-    contenders = [contender(name, whole(own), x, params) for name, own in {"jaxgrad": operator, **rivals}.items()]
+    contenders = [rival(name, whole(own), x, params) for name, own in {"jaxgrad": operator, **rivals}.items()]
     gradient = jax.grad(lambda z, p: jnp.sum(jax.vmap(lambda y: of_point(y, p))(z)), argnums=1 if training else 0)
     return Problem(contenders, contender("jax.grad", gradient, x, params))
 

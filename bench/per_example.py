@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 import torch_ref.per_example
-from bench import _opacus
 from bench import _per_example_models as models
+from bench import _per_example_rivals as libraries
 from bench._inputs import to_jax, to_torch
 from bench._per_example_models import Network
 from bench._row import Contender, Problem, Program, Row, Sizes
@@ -54,16 +54,11 @@ def vmap_and_clip(loss: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(clipped)
 
 
-def clip_rows_torch(rows: Any) -> Any:
-    """Clip stacked gradients, and sum."""
-    norms = sum(g.flatten(1).square().sum(1) for g in jax.tree.leaves(rows)).sqrt()
-    scales = (CLIP_NORM / norms).clamp(max=1.0)
-    return jax.tree.map(lambda g: torch.einsum("b,b...->...", scales, g), rows)
-
-
 def vmap_and_clip_torch(loss: Callable[..., Any], params: Any, batch: tuple[Any, ...]) -> Any:
     """Materialise with torch.func, clip, and sum."""
-    return clip_rows_torch(torch.func.vmap(torch.func.grad(loss), in_dims=(None,) + (0,) * len(batch))(params, *batch))
+    return libraries.clip_rows(
+        torch.func.vmap(torch.func.grad(loss), in_dims=(None,) + (0,) * len(batch))(params, *batch), CLIP_NORM
+    )
 
 
 def clipping_contenders(network: Network, dtype: Any) -> list[Contender]:
@@ -78,11 +73,7 @@ def clipping_contenders(network: Network, dtype: Any) -> list[Contender]:
     if network.loss_torch is not None:
         loss_torch, (pt, bt) = network.loss_torch, to_torch((network.params, network.batch), dtype)
         contenders.append(Contender("torch.func", "torch", lambda: vmap_and_clip_torch(loss_torch, pt, bt)))
-    if network.module_torch is not None and _opacus.installed():
-        ghost, hooks = _opacus.ghost(network.module_torch(pt), CLIP_NORM), _opacus.hooks(network.module_torch(pt))
-        contenders.append(Contender("opacus ghost", "torch", lambda: ghost(*bt)))
-        contenders.append(Contender("opacus hooks", "torch", lambda: clip_rows_torch(hooks(*bt))))
-    return contenders
+    return [*contenders, *libraries.clipped_sums(network, dtype, CLIP_NORM)]
 
 
 def clipped_sum_problem(build: Callable[..., Network], size: Sizes) -> Problem:
@@ -120,6 +111,7 @@ def small_problem(name: str, options: Any, reference: Any, rival: Any, size: Siz
                 "jax.vmap(grad)", "jax", lambda: plain(params, *batch), Program(plain, (params, *batch)), tuple_of
             ),
             Contender("torch_ref", "torch", lambda: reference(network.loss_torch, pt, *bt), None, tuple_of),
+            *libraries.of_function(name, network, size.dtype),
         ],
         gradient=Contender("jax.grad", "jax", lambda: gradient(params, *batch), Program(gradient, (params, *batch))),
     )

@@ -3,12 +3,16 @@
 import importlib.util
 import shutil
 
+import jax
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from bench import _rivals, _rows, _session
+from bench import _agreement, _modules, _rivals, _rows, _session, _show
 from bench.__main__ import app
+from bench._curvature_networks import cnn, mlp
+from bench._inputs import to_torch
 from bench._row import Contender, Problem, Row
 
 pytestmark = pytest.mark.torch
@@ -93,6 +97,73 @@ def test_a_run_names_them_and_the_form_stays_with_its_reason(monkeypatch, compil
     assert done.exit_code == 0, done.stderr
     assert "not installed, and left out: no-such-library" in done.stderr
     assert "torch.compile did not run: RuntimeError: no C++ compiler" in done.stdout
+
+
+def test_a_row_names_a_library_that_it_lacks_and_a_library_that_breaks():
+    def breaks():
+        message = "jax.core has no such name"
+        raise AttributeError(message)
+
+    rivals = [
+        _rivals.of_library("no_such_library", "two of it", breaks),
+        _rivals.of_library("no_such_library", "one of it", breaks),
+        _rivals.of_library("json", "broken", breaks),
+        _rivals.of_library("json", "there", lambda: lambda: X * 2),
+    ]
+    problem = Problem([ours(), *rivals], absent={"third": "too slow"})
+    assert [c.name for c in problem.contenders] == ["jaxgrad", "there"]
+    notes = _show.notes_of({"absent": problem.absent, "label": "three", "agreement": {}, "contenders": []})
+    assert notes == [
+        "third did not run: too slow",
+        "two of it, one of it did not run: not installed",
+        "broken did not run: AttributeError: jax.core has no such name",
+    ]
+
+
+@pytest.mark.parametrize("network", [mlp((3, 4, 2), 2), cnn(4, (2, 3), 4, 2)], ids=["dense", "convolutional"])
+def test_a_module_keeps_the_digits_of_float64(network):
+    params, inputs = to_torch((network.params, network.inputs), np.float64)
+    module = network.module_torch(params)
+    torch.testing.assert_close(module(inputs), network.model_torch(params, inputs), rtol=1e-13, atol=1e-13)
+    kept = _modules.nested(module.named_parameters(), lambda p: p.detach())
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), kept, params)))
+
+
+OF_LIBRARIES = [
+    ("opacus", "per_example", "clipped_sum", ["opacus ghost", "opacus hooks"]),
+    ("opacus", "per_example", "norms", ["opacus ghost"]),
+    ("opacus", "per_example", "gradients", ["opacus hooks"]),
+    ("backpack", "per_example", "clipped_sum", ["backpack"]),
+    ("backpack", "per_example", "norms", ["backpack"]),
+    ("backpack", "per_example", "gradients", ["backpack"]),
+    ("jax_privacy", "per_example", "clipped_sum", ["jax-privacy"]),
+    ("folx", "nth", "laplacian", ["folx"]),
+    ("higher", "meta", "maml_gradient", ["higher"]),
+    ("torchopt", "meta", "maml_gradient", ["torchopt"]),
+    ("curvlinops", "curvature", "ggn_product", ["curvlinops"]),
+]
+
+
+@pytest.mark.parametrize(("library", "family", "name", "contenders"), OF_LIBRARIES)
+@pytest.mark.filterwarnings("ignore")  # what a library and its own dependencies warn of
+def test_what_a_library_computes_is_what_we_compute(library, family, name, contenders):
+    pytest.importorskip(library, exc_type=ImportError)
+    row = next(row for row in _rows.rows_of(family) if row.name == name)
+    with jax.numpy_rank_promotion("allow"):  # folx promotes
+        found = _agreement.exactly(lambda dtype: row.build(row.sizes(True, dtype)))
+    for contender in contenders:
+        for a, b in zip(jax.tree.leaves(found["jaxgrad"]), jax.tree.leaves(found[contender]), strict=True):
+            np.testing.assert_allclose(np.asarray(b), np.asarray(a), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("library", "family", "name", "contenders"), OF_LIBRARIES)
+def test_a_row_without_a_library_names_its_contenders(library, family, name, contenders, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda asked: None if asked == library else find(asked))
+    row = next(row for row in _rows.rows_of(family) if row.name == name)
+    problem = row.build(row.sizes(True))
+    assert {n: problem.absent[n] for n in contenders} == dict.fromkeys(contenders, "not installed")
+    assert not {c.name for c in problem.contenders} & set(contenders)
 
 
 @pytest.mark.slow
