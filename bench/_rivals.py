@@ -23,9 +23,7 @@ LIBRARIES = {
 }
 """By the name that is imported, the name that pip takes; kfac-jax is not among them, see `KFAC_JAX`."""
 
-KFAC_JAX = (
-    "kfac-jax 0.0.8 unpacks what Primitive.get_bind_params returned before JAX 0.10, and raises at every operation"
-)
+KFAC_JAX = "kfac-jax 0.0.8 unpacks two results of Primitive.get_bind_params, which returns one in JAX 0.10.2: it raises"
 """Why the rows of Kronecker factors have no time of kfac-jax."""
 
 
