@@ -185,7 +185,7 @@ def test_a_custom_rule_counts_at_every_order():
 
 def test_a_layer_is_one_product_a_coefficient():
     """FLOPs of the Laplacian: the value, two slopes and a sum; trained, three times that and no more."""
-    params, points = siren_params((2, 64, 64, 64, 1), 0), jnp.ones((128, 2), jnp.float32)
+    params, points = siren_params((2, 128, 128, 128, 1), 0), jnp.ones((128, 2), jnp.float32)
     params = to_jax(params, np.float32)
 
     def flops(fun):
