@@ -99,9 +99,11 @@ class Peaks:
         heights: dict[str, int | None] = {}
         at_once = 2 if all(one["device"] == "cpu" for one in asked) else 1
         with ThreadPoolExecutor(at_once) as pool:
-            for one in asked:
-                pool.submit(lambda one: heights.update({one["contender"]: self.measure(one)}), one)
-            yield heights
+            found = pool.map(self.measure, asked)
+            try:
+                yield heights
+            finally:
+                heights.update(zip((one["contender"] for one in asked), found, strict=True))
 
     def measure(self, asked: Asked) -> int | None:
         """Return a contender's peak in bytes; ``None`` where the system does not tell, or the contender fails."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from bench._agreement import in_a_line
 from bench._row import Contender
 
-__all__ = ["LIBRARIES", "compiled_form", "missing", "of_library", "versions"]
+__all__ = ["KFAC_JAX", "LIBRARIES", "compiled_form", "missing", "of_library", "versions"]
 
 LIBRARIES = {
     "opacus": "opacus",

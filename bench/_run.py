@@ -95,8 +95,6 @@ def run_row(
         settled = measure(timed, timings, settings.rule)
     absent |= {name: timing.broken for name, timing in timings.items() if timing.broken}
     good = [timings[c.name] for c in timed if not timings[c.name].broken]
-    ask = {"family": family, "key": key_of(family, row, settings.quick), "quick": settings.quick}
-    ask |= {"dtype": settings.dtype, "device": settings.device, "threads": settings.threads}
     unit = problem.gradient.name if problem.gradient and problem.gradient.name not in absent else None
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
@@ -104,7 +102,7 @@ def run_row(
         for t in good
     ]
     return {
-        "key": ask["key"],
+        "key": key_of(family, row, settings.quick),
         "family": family,
         "name": row.name,
         "label": row.label(settings.quick),
