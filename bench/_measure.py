@@ -42,7 +42,8 @@ class Rule:
     """Seconds after which no further round begins, once half of the least are run."""
 
 
-QUICK, FULL = Rule(0.1, 6, 9, 1.0), Rule(0.02, 8, 41, 4.0)
+QUICK, FULL = Rule(0.1, 6, 9, 1.0), Rule(0.03, 8, 31, 3.0)
+"""A full run's ratios differ by some percent between visits (`bench._repeats`): more rounds of one know no more."""
 
 
 @dataclass
