@@ -19,7 +19,7 @@ from bench._ceilings import position
 from bench._device import pinned, torch_is_there
 from bench._intervals import Interval, quartiles, says
 from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, paired_ratio
-from bench._phases import phases
+from bench._phases import compiled_quickly, phases
 from bench._row import Contender, Problem, Row
 from bench._rows import find, key_of
 
@@ -140,13 +140,13 @@ def once_more(asked: dict[str, Any]) -> dict[str, Interval]:
     return {other.name: paired_ratio(ours, other) for other in others if ours.name == asked["names"][0]}
 
 
-def to_weigh(result: dict[str, Any], first: bool) -> list[str]:
-    """Return whose memory is asked for: of a row that is not the first of its name, ours and the best rival's.
+def to_weigh(row: Row, result: dict[str, Any], first: bool) -> list[str]:
+    """Return whose memory is asked for: of a row that is not the first of its name, ours and mostly the best rival's.
 
     What torch.compile made is not in the process that is forked.
     """
     names = [line["name"] for line in result["contenders"] if line["name"] != "torch.compile"]
-    best = result["best_rival"]
+    best = result["best_rival"] if row.rival_weighed else None
     return [name for name in names if first or name == names[0] or (best and name == best["name"])]
 
 
@@ -195,7 +195,9 @@ def agreement_of(row: Row, problem: Problem, settings: Settings) -> tuple[_agree
     changes = {} if settings.quick else dict(row.judged)
     build = functools.partial(_build_plain, row, settings.quick, changes)
     judged = build(settings.dtype) if changes else problem
-    found, _ = _agreement.answers(judged.contenders)
+    # programs of other sizes than the timed ones are compiled for their answers alone, as those in float64 are
+    with compiled_quickly() if changes else contextlib.nullcontext():
+        found, _ = _agreement.answers(judged.contenders)
     exact = functools.partial(_agreement.exactly, build)
     again = functools.partial(_agreement.once_more, build, settings.dtype)
     return _agreement.agree(judged, found, exact, again, settings.dtype), row.label(settings.quick, **changes)

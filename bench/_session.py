@@ -104,7 +104,7 @@ class Session:
         except Exception as error:
             self.failed.append({"key": key, "why": in_a_line(error)})
             return
-        self.waiting.append((result, _run.to_weigh(result, first)))
+        self.waiting.append((result, _run.to_weigh(row, result, first)))
         # on an accelerator nothing else may run beside
         if self.peaks is None or self.settings.device != "cpu":
             with self.weighing():
