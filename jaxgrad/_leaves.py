@@ -9,12 +9,15 @@ import numpy as np
 
 from jaxgrad import _check, _static
 
-__all__ = ["explain"]
+__all__ = ["PADDED", "explain"]
 
 SPLIT = (
     "split it off, as by equinox.partition(module, equinox.is_inexact_array), and combine the parts inside of the loss"
 )
 """What to do with a leaf of a module that is no weight."""
+
+PADDED = "padded to one shape and stacked, with a mask that the loss weighs its examples with"
+"""What is done with data of unequal shape."""
 
 _warned: set[tuple[str, ...]] = set()
 
@@ -84,7 +87,9 @@ def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> 
         message = f"{name}: {where} is the string {leaf!r}, not an array{': ' + SPLIT if differentiated else ''}"
         raise TypeError(message)
     if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
-        message = f"{name}: {where} is an array of Python objects; give it a numeric dtype"
+        ragged = not differentiated and _is_ragged(leaf)
+        advice = f"its rows are of unequal shape: these are {PADDED}" if ragged else "give it a numeric dtype"
+        message = f"{name}: {where} is an array of Python objects; {advice}"
         raise TypeError(message)
     if callable(leaf):
         advice = SPLIT if differentiated else "call it inside of the function that you differentiate"
@@ -95,6 +100,15 @@ def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> 
         advice = SPLIT if differentiated and not picture else f"pass an array{picture}"
         message = f"{name}: {where} is a {type(leaf).__qualname__}, not an array; {advice}"
         raise TypeError(message)
+
+
+def _is_ragged(rows: np.ndarray) -> bool:
+    """Say whether an array of Python objects holds arrays, or lists, of unequal shape."""
+    shapes = set()
+    for row in rows.flat:
+        is_array = isinstance(row, np.ndarray | jax.Array)
+        shapes.add(row.shape if is_array else (len(row),) if isinstance(row, list | tuple) else ())
+    return len(shapes) > 1
 
 
 def _warn_of_float64(name: str, leaves: list[str]) -> None:

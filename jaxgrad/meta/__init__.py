@@ -7,6 +7,7 @@ from jaxgrad.meta._adapt import Adapted as Adapted
 from jaxgrad.meta._adapt import adapt as adapt
 from jaxgrad.meta._data_weights import DataWeights as DataWeights
 from jaxgrad.meta._data_weights import data_weights_gradient as data_weights_gradient
+from jaxgrad.meta._engine._told import MetaGradient as MetaGradient
 from jaxgrad.meta._evolution import EvolutionGradient as EvolutionGradient
 from jaxgrad.meta._evolution import EvolutionState as EvolutionState
 from jaxgrad.meta._evolution import evolution_gradient as evolution_gradient
@@ -33,6 +34,7 @@ __all__ = [
     "EvolutionState",
     "Hypergradient",
     "ImplicitGradient",
+    "MetaGradient",
     "Smoothness",
     "adapt",
     "data_weights_gradient",

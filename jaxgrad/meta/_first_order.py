@@ -10,11 +10,12 @@ import optax
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
+from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
 from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._statistics import Statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
+from jaxgrad.meta._engine._told import MetaGradient, told
 
 __all__ = ["first_order_gradient", "value_and_first_order_gradient"]
 
@@ -144,27 +145,11 @@ def value_and_first_order_gradient(
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, section 5.2.
         Nichol, Achiam and Schulman (2018), On first-order meta-learning algorithms.
     """
-    loss_fn = of_one_task(loss_fn)
-    check_tasks(support, query, per_step=per_step)
-    params = _sharding.replicated(params, axis_name)
-    inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "per_step": per_step}
-    inner |= {"state": state, "statistics": statistics, "has_aux": has_aux, "memory": "unrolled"}
-    inner |= {"learning_rates": learning_rates}
-    judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
-    subset = _tree.held(judge, params, wrt, has_aux=True)
-    _check.differentiable(params=subset.active)
-    refuse_constant(judge, params, state, query, inner_wrt if num_steps else None)
-
-    def at_adapted(support: Tree, query: Tree) -> tuple[Any, Tree]:
-        after = descend(loss_fn, params, support, **inner)
-        data = after.state, *arguments(query)
-        ahead = _tree.restrict(judge, after.params, wrt, data, None, has_aux=True)
-        (value, (aux, _)), gradient = jax.value_and_grad(ahead.pair, has_aux=True)(ahead.active, *data)
-        return (value, gradient), aux
-
-    mean, aux = mean_of_each(at_adapted, (support, query), chunk)
-    value, gradient = _sharding.mean_over(mean, axis_name)
-    return (value, aux) if has_aux else value, subset.embed(gradient)
+    options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
+    which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "chunk": chunk, "axis_name": axis_name}
+    how: Any = {"per_step": per_step, "learning_rates": learning_rates, "state": state, "statistics": statistics}
+    (value, aux, _), gradient = _at_adapted(loss_fn, params, support, query, **options, **which, **how)
+    return (value, aux) if has_aux else value, gradient
 
 
 @overload
@@ -177,6 +162,7 @@ def first_order_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: Literal[False] = False,
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     chunk: int | None = None,
@@ -196,6 +182,7 @@ def first_order_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: Literal[True],
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     chunk: int | None = None,
@@ -205,7 +192,47 @@ def first_order_gradient(
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", *STATIC)
+@overload
+def first_order_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[False] = False,
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> MetaGradient[T]: ...
+@overload
+def first_order_gradient(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[True],
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> tuple[MetaGradient[T], Aux]: ...
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "full_output", "wrt", "inner_wrt", *STATIC)
 def first_order_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -215,6 +242,7 @@ def first_order_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: bool = False,
+    full_output: bool = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     chunk: int | None = None,
@@ -237,6 +265,7 @@ def first_order_gradient(
         optimizer: An optax transformation for the inner steps. Static.
         num_steps: How many inner steps, a Python integer.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
+        full_output: Whether to return a `MetaGradient`: the value, the inner losses, and where a task diverged.
         wrt: Which leaves the gradient is taken with respect to; zero on the others.
         inner_wrt: Which leaves the inner steps move.
         chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
@@ -251,7 +280,7 @@ def first_order_gradient(
     Returns:
         The first-order gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient,
         aux)``: the aux of the query loss at the adapted parameters, tasks along its leading axis, as in
-        `value_and_first_order_gradient`.
+        `value_and_first_order_gradient`. With ``full_output``, a `MetaGradient` in place of the gradient.
 
     Raises:
         ValueError: As `value_and_first_order_gradient`.
@@ -284,5 +313,45 @@ def first_order_gradient(
     options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "chunk": chunk, "axis_name": axis_name}
     how: Any = {"per_step": per_step, "learning_rates": learning_rates, "state": state, "statistics": statistics}
-    value, gradient = value_and_first_order_gradient(loss_fn, params, support, query, **options, **which, **how)
-    return (gradient, value[1]) if has_aux else gradient
+    how["full_output"] = full_output
+    (value, aux, told_of), gradient = _at_adapted(loss_fn, params, support, query, **options, **which, **how)
+    result = MetaGradient(gradient, value, *told_of) if full_output else gradient
+    return (result, aux) if has_aux else result
+
+
+def _at_adapted(
+    loss_fn: Callable[..., Any],
+    params: Params,
+    support: Tree,
+    query: Tree,
+    *,
+    has_aux: bool,
+    wrt: Wrt,
+    inner_wrt: Wrt,
+    chunk: int | None,
+    state: Tree,
+    statistics: Statistics,
+    axis_name: AxisName,
+    full_output: bool = False,
+    **inner: Any,
+) -> tuple[tuple[Array, Tree, Any], Params]:
+    """Return the meta-loss, with what stands beside it, and the gradient; ``inner`` are options of `descend`."""
+    loss_fn = of_one_task(loss_fn)
+    check_tasks(support, query, per_step=inner["per_step"])
+    params = _sharding.replicated(params, axis_name)
+    inner |= {"wrt": inner_wrt, "state": state, "statistics": statistics, "has_aux": has_aux, "memory": "unrolled"}
+    judge = of_state(loss_fn, state is not None, statistics == "transductive", has_aux)
+    subset = _tree.held(judge, params, wrt, has_aux=True)
+    _check.differentiable(params=subset.active)
+    refuse_constant(judge, params, state, query, inner_wrt if inner["num_steps"] else None)
+
+    def at_adapted(support: Tree, query: Tree) -> tuple[Any, Tree]:
+        after = descend(loss_fn, params, support, **inner)
+        data = after.state, *arguments(query)
+        ahead = _tree.restrict(judge, after.params, wrt, data, None, has_aux=True)
+        (value, (aux, _)), gradient = jax.value_and_grad(ahead.pair, has_aux=True)(ahead.active, *data)
+        return (value, gradient), (aux, told(after, params) if full_output else None)
+
+    mean, beside = mean_of_each(at_adapted, (support, query), chunk)
+    value, gradient = _sharding.mean_over(mean, axis_name)
+    return (value, *beside), subset.embed(gradient)

@@ -12,6 +12,7 @@ from jaxgrad import _check, _static, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt, X
 from jaxgrad.meta._engine._bilevel import METHODS, Method, bilevel, refuse_without_theorem
+from jaxgrad.meta._engine._descent import first_failure
 from jaxgrad.meta._engine._implicit import Solver, System
 from jaxgrad.meta._engine._memory import Memory
 
@@ -41,6 +42,9 @@ class Hypergradient(NamedTuple, Generic[T, X]):
     """The parameters after the inner steps: start the next call from them, and a few steps are enough."""
     losses: Array
     """Of shape ``(num_steps,)``: the inner loss that each step started from."""
+    diverged_at: Array
+    """The first step that starts from an inner loss which is infinite or NaN, an integer; ``num_steps`` where only the
+    parameters after the last step are; -1 where nothing is."""
     residual_norm: Array | None
     """Of the linear system: ``|b - A x| / |b|``, by one more product; ``None`` where none was solved, as what follows.
     """
@@ -269,6 +273,7 @@ def hypergradient(
     steps: Any = {"num_steps": num_steps, "per_step": per_step}
     found = bilevel(inner_loss, outer_loss, params, hyper, inner_data, outer_data, **how, **steps)
     after = found.after
-    told = Hypergradient(found.gradient, found.value, after.params, after.losses, *found.told)
+    first = first_failure(after, params)
+    told = Hypergradient(found.gradient, found.value, after.params, after.losses, first, *found.told)
     result = told if full_output else found.gradient
     return (result, found.aux) if has_aux else result

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
-from jaxgrad.meta._engine._descent import descend
+from jaxgrad.meta._engine._descent import descend, first_failure
 from jaxgrad.meta._engine._implicit import Solver, System, implicit_slope
 from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._proximal import check_fixed_statistics, check_start, proximal, undefined_without
@@ -52,6 +52,9 @@ class ImplicitGradient(NamedTuple, Generic[T]):
     """Whether a direction was met without positive curvature: the adapted parameters are then no minimum."""
     inner_gradient_norm: Array
     """The norm of every task's inner gradient, the proximal term in it: 0 where the inner minimum was reached."""
+    diverged_at: Array
+    """Of every task, the first step that starts from an objective which is infinite or NaN, an integer; ``num_steps``
+    where only the parameters after the last step are; -1 where nothing is."""
 
 
 @overload
@@ -295,11 +298,11 @@ def implicit_gradient(
             return near(judge(fast, state, *task)[0], fast, params)
 
         first = params if start is None else whole(pick(start), subset.active)[0]
-        fast = descend(objective, first, support, **search).params
-        slope = implicit_slope(inner, outer, pick(fast), subset.active, system)
+        after = descend(objective, first, support, **search)
+        slope = implicit_slope(inner, outer, pick(after.params), subset.active, system)
         found = slope.solution
         told = found.residual_norm, found.products, found.converged, found.indefinite, slope.inner_gradient_norm
-        return (slope.gradient, slope.value), (slope.aux, fast, told)
+        return (slope.gradient, slope.value), (slope.aux, after.params, (*told, first_failure(after, first)))
 
     check_start(start, params, num_tasks)
     mean, (aux, fast, told) = mean_of_each(of_task, (support, query, start), chunk)

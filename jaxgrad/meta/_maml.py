@@ -8,12 +8,12 @@ from typing import Any, Concatenate, Literal, overload
 import optax
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt
+from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
 from jaxgrad.meta._engine._memory import Memory
-from jaxgrad.meta._engine._objective import STATIC, objective, value_and_meta_gradient
+from jaxgrad.meta._engine._objective import STATIC, through_steps
 from jaxgrad.meta._engine._statistics import Statistics
+from jaxgrad.meta._engine._told import MetaGradient
 
 __all__ = ["maml_gradient", "value_and_maml_gradient"]
 
@@ -131,7 +131,7 @@ def value_and_maml_gradient(
         The meta-loss, and its gradient with the structure, shapes and dtypes of ``params``. With ``has_aux``,
         ``((value, aux), gradient)``: the aux of the query loss at the adapted parameters, tasks along its leading axis;
         that of the inner steps is dropped. Inside of `jax.shard_map` it is that of the device's own tasks, with
-        ``axis_name`` too.
+        ``axis_name`` too. `maml_gradient` with ``full_output=True`` has both, and the step at which a task diverged.
 
     Raises:
         ValueError: If the tasks do not share one leading axis or there are none, a leaf has other axes in support than
@@ -166,20 +166,12 @@ def value_and_maml_gradient(
         Antoniou, Edwards and Storkey (2019), How to train your MAML, ICLR: multi-step loss, annealing.
         Kemaev et al. (2025), Scalable meta-learning via mixed-mode differentiation, ICML.
     """
-    params = _sharding.replicated(params, axis_name)
-    inner: Any = {"optimizer": optimizer, "num_steps": num_steps, "wrt": inner_wrt, "memory": memory}
-    inner |= {"per_step": per_step, "second_order": second_order}
-    how: Any = {"step_weights": step_weights, "state": state, "statistics": statistics}
-    subset = _tree.held(lambda params: params, params, wrt)
-    _check.differentiable(params=subset.active)
-    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
-
-    def at(active: Params) -> tuple[Params, Tree]:
-        return subset.embed(active, lambda leaf: leaf), learning_rates
-
-    given: Any = {"at": at, "chunk": chunk, "axis_name": axis_name}
-    (value, aux), gradient = value_and_meta_gradient(meta, subset.active, (support, query), **given)
-    return (value, aux) if has_aux else value, subset.embed(gradient)
+    options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
+    which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
+    how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
+    how |= {"learning_rates": learning_rates, "state": state, "statistics": statistics}
+    (value, aux, _), gradient = through_steps(loss_fn, params, support, query, **options, **which, **how)
+    return (value, aux) if has_aux else value, gradient
 
 
 @overload
@@ -192,6 +184,7 @@ def maml_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: Literal[False] = False,
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -214,6 +207,7 @@ def maml_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: Literal[True],
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -226,7 +220,53 @@ def maml_gradient(
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", *STATIC)
+@overload
+def maml_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[False] = False,
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> MetaGradient[T]: ...
+@overload
+def maml_gradient(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[True],
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    learning_rates: Tree = None,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> tuple[MetaGradient[T], Aux]: ...
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "full_output", "wrt", "inner_wrt", *STATIC)
 def maml_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -236,6 +276,7 @@ def maml_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: bool = False,
+    full_output: bool = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -261,6 +302,7 @@ def maml_gradient(
         optimizer: An optax transformation for the inner steps. Static.
         num_steps: How many inner steps, a Python integer.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
+        full_output: Whether to return a `MetaGradient`: the value, the inner losses, and where a task diverged.
         wrt: Which leaves the gradient is taken with respect to; zero on the others.
         inner_wrt: Which leaves the inner steps move.
         memory: What is kept of the inner steps: a mode, or ``None``.
@@ -277,6 +319,8 @@ def maml_gradient(
     Returns:
         The gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient, aux)``: the
         aux of the query loss at the adapted parameters, tasks along its leading axis, as in `value_and_maml_gradient`.
+        With ``full_output``, a `MetaGradient` in place of the gradient: where the gradient is NaN because the steps of
+        a task diverged, its ``diverged_at`` names task and step.
 
     Raises:
         ValueError: As `value_and_maml_gradient`.
@@ -302,6 +346,14 @@ def maml_gradient(
         ... )
         >>> adapted.tolist()
         [0.5, 1.5]
+        >>> def steep(params, scale):
+        ...     return 0.5 * scale * params["w"] ** 2
+        >>> one, scales = {"w": jnp.float32(1)}, jnp.array([1.0, 1e15], jnp.float32)
+        >>> found = jaxgrad.meta.maml_gradient(
+        ...     steep, one, scales, scales, optimizer=optax.sgd(0.5), num_steps=3, full_output=True
+        ... )
+        >>> found.diverged_at.tolist()  # one step of the second task leads to a loss that overflows
+        [-1, 1]
 
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, ICML, algorithm 1.
@@ -309,7 +361,7 @@ def maml_gradient(
     options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
     how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
-    how |= {"learning_rates": learning_rates}
-    model: Any = {"state": state, "statistics": statistics}
-    value, gradient = value_and_maml_gradient(loss_fn, params, support, query, **options, **which, **how, **model)
-    return (gradient, value[1]) if has_aux else gradient
+    how |= {"learning_rates": learning_rates, "state": state, "statistics": statistics, "full_output": full_output}
+    (value, aux, told), gradient = through_steps(loss_fn, params, support, query, **options, **which, **how)
+    result = MetaGradient(gradient, value, *told) if full_output else gradient
+    return (result, aux) if has_aux else result

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, Literal, overload
 
-import jax
-import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
-from jaxgrad._types import Array, Aux, AxisName, Params, T, Tree, Wrt, X
+from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt, X
 from jaxgrad.meta._engine._memory import Memory
-from jaxgrad.meta._engine._objective import STATIC, objective, value_and_meta_gradient
+from jaxgrad.meta._engine._objective import STATIC, through_steps
 from jaxgrad.meta._engine._statistics import Statistics
+from jaxgrad.meta._engine._told import MetaGradient
 
 __all__ = ["meta_sgd_gradient", "value_and_meta_sgd_gradient"]
 
@@ -163,23 +161,14 @@ def value_and_meta_sgd_gradient(
         Li, Zhou, Chen and Li (2017), Meta-SGD: learning to learn quickly for few-shot learning, equation 5.
         Antoniou, Edwards and Storkey (2019), How to train your MAML, ICLR: rates of a layer and a step.
     """
-    params, learning_rates = _sharding.replicated((params, learning_rates), axis_name)
-    _check.floating(learning_rates=learning_rates)
     rule = DESCENT if optimizer is None else optimizer
-    inner: Any = {"optimizer": rule, "num_steps": num_steps, "wrt": inner_wrt, "memory": memory}
-    inner |= {"per_step": per_step, "second_order": second_order}
-    how: Any = {"step_weights": step_weights, "state": state, "statistics": statistics}
-    subset = _tree.held(lambda params: params, params, wrt)
-    _check.differentiable(params=subset.active)
-    meta = objective(loss_fn, params, support, query, has_aux=has_aux, chunk=chunk, **how, **inner)
-
-    def at(moving: tuple[Params, Tree]) -> tuple[Params, Tree]:
-        return subset.embed(moving[0], lambda leaf: leaf), moving[1]
-
-    given: Any = {"at": at, "chunk": chunk, "axis_name": axis_name}
-    moving = subset.active, jax.tree.map(jnp.asarray, learning_rates)
-    (value, aux), (slope, by_rates) = value_and_meta_gradient(meta, moving, (support, query), **given)
-    return (value, aux) if has_aux else value, (subset.embed(slope), by_rates)
+    options: Any = {"optimizer": rule, "num_steps": num_steps, "has_aux": has_aux}
+    which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
+    how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
+    how |= {"state": state, "statistics": statistics}
+    options |= which | how | {"learning_rates": learning_rates, "by_rates": True}
+    (value, aux, _), gradients = through_steps(loss_fn, params, support, query, **options)
+    return (value, aux) if has_aux else value, gradients
 
 
 @overload
@@ -193,6 +182,7 @@ def meta_sgd_gradient(
     optimizer: optax.GradientTransformation | None = None,
     num_steps: int,
     has_aux: Literal[False] = False,
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -215,6 +205,7 @@ def meta_sgd_gradient(
     optimizer: optax.GradientTransformation | None = None,
     num_steps: int,
     has_aux: Literal[True],
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -226,7 +217,53 @@ def meta_sgd_gradient(
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, X], Aux]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", "inner_wrt", *STATIC)
+@overload
+def meta_sgd_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
+    learning_rates: X,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    num_steps: int,
+    has_aux: Literal[False] = False,
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> MetaGradient[tuple[T, X]]: ...
+@overload
+def meta_sgd_gradient(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    learning_rates: X,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    num_steps: int,
+    has_aux: Literal[True],
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    step_weights: ArrayLike | None = None,
+    second_order: ArrayLike | None = None,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> tuple[MetaGradient[tuple[T, X]], Aux]: ...
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "full_output", "wrt", "inner_wrt", *STATIC)
 def meta_sgd_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -237,6 +274,7 @@ def meta_sgd_gradient(
     optimizer: optax.GradientTransformation | None = None,
     num_steps: int,
     has_aux: bool = False,
+    full_output: bool = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -264,6 +302,7 @@ def meta_sgd_gradient(
             these rates. Static.
         num_steps: How many inner steps, a Python integer.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
+        full_output: Whether to return a `MetaGradient`: the value, the inner losses, and where a task diverged.
         wrt: Which leaves of ``params`` the first gradient is taken with respect to; zero on the others.
         inner_wrt: Which leaves the inner steps move.
         memory: What is kept of the inner steps: a mode, or ``None``.
@@ -279,7 +318,7 @@ def meta_sgd_gradient(
     Returns:
         The pair of the gradient, with the structure, shapes and dtypes of ``params``, and of that by the learning
         rates, with those of ``learning_rates``. With ``has_aux``, ``(gradients, aux)``, as in
-        `value_and_meta_sgd_gradient`.
+        `value_and_meta_sgd_gradient`. With ``full_output``, a `MetaGradient` in place of the pair.
 
     Raises:
         ValueError: As `value_and_meta_sgd_gradient`.
@@ -305,10 +344,12 @@ def meta_sgd_gradient(
     References:
         Li, Zhou, Chen and Li (2017), Meta-SGD: learning to learn quickly for few-shot learning, equation 5.
     """
-    options: Any = {"optimizer": optimizer, "num_steps": num_steps, "has_aux": has_aux}
+    rule = DESCENT if optimizer is None else optimizer
+    options: Any = {"optimizer": rule, "num_steps": num_steps, "has_aux": has_aux}
     which: Any = {"wrt": wrt, "inner_wrt": inner_wrt, "memory": memory, "chunk": chunk, "axis_name": axis_name}
     how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
-    how |= {"state": state, "statistics": statistics}
-    options |= which | how
-    value, gradients = value_and_meta_sgd_gradient(loss_fn, params, learning_rates, support, query, **options)
-    return (gradients, value[1]) if has_aux else gradients
+    how |= {"state": state, "statistics": statistics, "full_output": full_output}
+    options |= which | how | {"learning_rates": learning_rates, "by_rates": True}
+    (value, aux, told), gradients = through_steps(loss_fn, params, support, query, **options)
+    result = MetaGradient(gradients, value, *told) if full_output else gradients
+    return (result, aux) if has_aux else result

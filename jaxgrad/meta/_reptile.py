@@ -14,6 +14,7 @@ from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
 from jaxgrad.meta._engine._statistics import Statistics
 from jaxgrad.meta._engine._tasks import check_tasks, mean_of_each, of_one_task
+from jaxgrad.meta._engine._told import MetaGradient, told
 
 __all__ = ["reptile_gradient"]
 
@@ -29,6 +30,7 @@ def reptile_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: Literal[False] = False,
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
@@ -45,6 +47,7 @@ def reptile_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: Literal[True],
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
@@ -52,7 +55,41 @@ def reptile_gradient(
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
-@jit("loss_fn", "optimizer", "num_steps", "has_aux", "wrt", *STATIC)
+@overload
+def reptile_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
+    support: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[False] = False,
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> MetaGradient[T]: ...
+@overload
+def reptile_gradient(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    support: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    has_aux: Literal[True],
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> tuple[MetaGradient[T], Aux]: ...
+@jit("loss_fn", "optimizer", "num_steps", "has_aux", "full_output", "wrt", *STATIC)
 def reptile_gradient(
     loss_fn: Callable[Concatenate[T, ...], Any],
     params: T,
@@ -61,6 +98,7 @@ def reptile_gradient(
     optimizer: optax.GradientTransformation,
     num_steps: int,
     has_aux: bool = False,
+    full_output: bool = False,
     wrt: Wrt = None,
     chunk: int | None = None,
     per_step: bool = False,
@@ -87,6 +125,7 @@ def reptile_gradient(
         optimizer: An optax transformation for the inner steps, as in `adapt`; need not be differentiable. Static.
         num_steps: How many inner steps, a Python integer; with 0 the result is zero.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
+        full_output: Whether to return a `MetaGradient`: the inner losses, and where a task diverged.
         wrt: Which leaves the inner steps move: glob patterns on their paths, a predicate ``wrt(path, leaf)``, or
             ``None`` for all; zero on the other leaves.
         chunk: How many tasks at a time, a Python integer; it need not divide their number. ``None``: all at once.
@@ -104,7 +143,7 @@ def reptile_gradient(
         The mean of ``params - adapted``, with the structure, shapes and dtypes of ``params``. With ``has_aux``,
         ``(gradient, aux)``: the aux of every step's loss, at the parameters from which the step starts, behind leading
         axes of tasks and of steps. Inside of `jax.shard_map` it is that of the device's own tasks, with ``axis_name``
-        too.
+        too. With ``full_output``, a `MetaGradient` in place of the gradient.
 
     Raises:
         ValueError: If the tasks do not share one leading axis or there are none, ``num_steps`` is negative, the loss is
@@ -139,8 +178,10 @@ def reptile_gradient(
 
     def moved(support: Tree) -> tuple[Any, Tree]:
         after = descend(loss_fn, params, support, **inner)
-        return jax.tree.map(lambda start, end: start - end, subset.active, subset.pick(after.params)), after.aux
+        way = jax.tree.map(lambda start, end: start - end, subset.active, subset.pick(after.params))
+        return way, (after.aux, told(after, params) if full_output else None)
 
-    mean, aux = mean_of_each(moved, (support,), chunk)
+    mean, (aux, told_of) = mean_of_each(moved, (support,), chunk)
     gradient = subset.embed(_sharding.mean_over(mean, axis_name))
-    return (gradient, aux) if has_aux else gradient
+    result = MetaGradient(gradient, None, *told_of) if full_output else gradient
+    return (result, aux) if has_aux else result

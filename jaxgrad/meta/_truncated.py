@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Literal, overload
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxgrad import _check, _sharding, _tree
@@ -16,6 +17,7 @@ from jaxgrad.meta._engine._memory import Memory
 from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._statistics import Statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
+from jaxgrad.meta._engine._told import MetaGradient, told
 
 __all__ = ["truncated_gradient"]
 
@@ -31,6 +33,7 @@ def truncated_gradient(
     num_steps: int,
     window: int,
     has_aux: Literal[False] = False,
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -51,6 +54,7 @@ def truncated_gradient(
     num_steps: int,
     window: int,
     has_aux: Literal[True],
+    full_output: Literal[False] = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -60,12 +64,55 @@ def truncated_gradient(
     statistics: Statistics = "frozen",
     axis_name: AxisName = None,
 ) -> tuple[T, Aux]: ...
+@overload
+def truncated_gradient(
+    loss_fn: Callable[Concatenate[T, ...], Array],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    window: int,
+    has_aux: Literal[False] = False,
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> MetaGradient[T]: ...
+@overload
+def truncated_gradient(
+    loss_fn: Callable[Concatenate[T, ...], tuple[Array, Aux]],
+    params: T,
+    support: Tree,
+    query: Tree,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    window: int,
+    has_aux: Literal[True],
+    full_output: Literal[True],
+    wrt: Wrt = None,
+    inner_wrt: Wrt = None,
+    memory: Memory = None,
+    chunk: int | None = None,
+    per_step: bool = False,
+    state: Tree = None,
+    statistics: Statistics = "frozen",
+    axis_name: AxisName = None,
+) -> tuple[MetaGradient[T], Aux]: ...
 @jit(
     "loss_fn",
     "optimizer",
     "num_steps",
     "window",
     "has_aux",
+    "full_output",
     "wrt",
     "inner_wrt",
     "memory",
@@ -84,6 +131,7 @@ def truncated_gradient(
     num_steps: int,
     window: int,
     has_aux: bool = False,
+    full_output: bool = False,
     wrt: Wrt = None,
     inner_wrt: Wrt = None,
     memory: Memory = None,
@@ -112,6 +160,7 @@ def truncated_gradient(
         num_steps: How many inner steps, a Python integer.
         window: Through how many of them, the last ones, the derivative goes: from 0 to ``num_steps``.
         has_aux: Whether ``loss_fn`` returns the pair ``(loss, aux)``; ``aux`` is any pytree of arrays.
+        full_output: Whether to return a `MetaGradient`: the value, the inner losses, and where a task diverged.
         wrt: Which leaves the gradient is taken with respect to: glob patterns on their paths, a predicate
             ``wrt(path, leaf)``, or ``None`` for all; zero on the other leaves.
         inner_wrt: Which leaves the inner steps move, given likewise.
@@ -127,7 +176,8 @@ def truncated_gradient(
 
     Returns:
         The truncated gradient, with the structure, shapes and dtypes of ``params``. With ``has_aux``, ``(gradient,
-        aux)``: the aux of the query loss at the adapted parameters, tasks along its leading axis.
+        aux)``: the aux of the query loss at the adapted parameters, tasks along its leading axis. With ``full_output``,
+        a `MetaGradient` in place of the gradient; its losses are those of all steps.
 
     Raises:
         ValueError: If ``window`` does not lie from 0 to ``num_steps``, or as in `maml_gradient`.
@@ -167,7 +217,7 @@ def truncated_gradient(
     inner["per_step"] = per_step
     kept: Any = {"memory": memory, "copies": num_tasks if chunk is None else min(chunk, num_tasks)}
 
-    def of_task(support: Tree, query: Tree) -> tuple[Array, Tree]:
+    def of_task(support: Tree, query: Tree) -> tuple[Tree, Tree]:
         first, last = _cut(support, steps - through) if per_step else (support, support)
         early: Any = {"num_steps": steps - through, "state": state, "memory": "unrolled"}
         enters = descend(loss_fn, params, first, **early, **inner)
@@ -179,14 +229,17 @@ def truncated_gradient(
             late: Any = {"num_steps": through, "state": enters.state, "opt_state": enters.opt_state}
             after = descend(loss_fn, start, last, **late, **kept, **inner)
             value, (aux, _) = judge(after.params, after.state, *data)
-            return value, aux
+            whole = after._replace(losses=jnp.concatenate([enters.losses, after.losses]))
+            return value, (aux, told(whole, params) if full_output else None)
 
-        (_, aux), gradient = value_and_grad(ahead, entering.active)
-        return gradient, aux
+        (value, beside), gradient = value_and_grad(ahead, entering.active)
+        return (value, gradient), beside
 
-    mean, aux = mean_of_each(of_task, (support, query), chunk)
-    gradient = subset.embed(_sharding.mean_over(mean, axis_name))
-    return (gradient, aux) if has_aux else gradient
+    mean, (aux, told_of) = mean_of_each(of_task, (support, query), chunk)
+    value, gradient = _sharding.mean_over(mean, axis_name)
+    gradient = subset.embed(gradient)
+    result = MetaGradient(gradient, value, *told_of) if full_output else gradient
+    return (result, aux) if has_aux else result
 
 
 def _cut(support: Tree, at: int) -> tuple[Tree, Tree]:

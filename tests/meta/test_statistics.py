@@ -195,10 +195,18 @@ def test_padded_tasks_with_a_mask_equal_the_ragged_ones(statistics):
     assert_parity((value, slope), jax.tree.map(lambda a, b: (a + b) / 2, *alone))
 
 
-@pytest.mark.parametrize("kind", [list, tuple])
-def test_refuses_tasks_of_unequal_shape_and_says_how_to_pad_them(kind):
+def of_objects(rows):
+    """Return what NumPy makes of ragged rows."""
+    array = np.empty(len(rows), object)
+    for place, row in enumerate(rows):
+        array[place] = np.asarray(row)
+    return array
+
+
+@pytest.mark.parametrize(("kind", "error"), [(list, ValueError), (tuple, ValueError), (of_objects, TypeError)])
+def test_refuses_tasks_of_unequal_shape_and_says_how_to_pad_them(kind, error):
     lists = kind([jnp.ones((2, 3)), jnp.ones((4, 3))]), kind([jnp.ones((2, 1)), jnp.ones((4, 1))])
-    with pytest.raises(ValueError, match=r"are padded to one shape and stacked, with a mask that the loss weighs"):
+    with pytest.raises(error, match=r"are padded to one shape and stacked, with a mask that the loss weighs"):
         value_and_maml_gradient(
             lambda p, x, y: jnp.sum(p["w"]), {"w": jnp.ones(2)}, lists, lists, optimizer=SGD, num_steps=1
         )

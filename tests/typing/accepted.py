@@ -541,6 +541,18 @@ assert_type(
     tuple[Dict, Report],
 )
 assert_type(
+    meta.maml_gradient(loss, params, support, query, optimizer=sgd, num_steps=2, full_output=True),
+    meta.MetaGradient[Dict],
+)
+assert_type(
+    meta.maml_gradient(reporting, params, support, query, optimizer=sgd, num_steps=2, has_aux=True, full_output=True),
+    tuple[meta.MetaGradient[Dict], Report],
+)
+assert_type(
+    meta.meta_sgd_gradient(loss, params, params, support, query, num_steps=2, full_output=True),
+    meta.MetaGradient[tuple[Dict, Dict]],
+)
+assert_type(
     meta.value_and_first_order_gradient(loss, params, support, query, optimizer=sgd, num_steps=2),
     tuple[jax.Array, Dict],
 )

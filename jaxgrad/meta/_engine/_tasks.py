@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax import lax
 
-from jaxgrad import _check, _sharding, _tree
+from jaxgrad import _check, _leaves, _sharding, _tree
 from jaxgrad._types import Array, Params, Tree
 
 __all__ = ["arguments", "check_tasks", "mean_of_each", "mean_over_tasks", "of_one_task", "refuse_list"]
@@ -87,7 +87,7 @@ def check_tasks(support: Tree, query: Tree = None, *, per_step: bool = False) ->
     except ValueError as error:
         message = (
             f"{error}\nsupport and query have the tasks along the leading axis of every leaf; tasks of unequal size are"
-            " padded to one shape and stacked, with a mask that the loss weighs its examples with"
+            f" {_leaves.PADDED}"
         )
         raise ValueError(message) from error
     if num_tasks == 0:
