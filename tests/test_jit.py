@@ -286,7 +286,7 @@ def test_refuses_a_torch_module():
         (torch.ones(2), r"apply: x\['a'\] is a torch tensor; convert it with jnp.asarray"),
         ("text", r"apply: x\['a'\] is the string 'text'"),
         (np.array([object(), 1.0]), r"apply: x\['a'\] is an array of Python objects; give it a numeric dtype"),
-        (np.array([[1.0], [1.0, 2.0]], object), r"apply: x\['a'\] is an array .* unequal shape: these are padded to one"),
+        (np.array([[1.0], [1.0, 2.0]], object), r"apply: x\['a'\] is an array .* unequal shape: these are padded"),
     ],
 )
 def test_names_a_leaf_that_is_no_array(leaf, complaint):

@@ -20,7 +20,7 @@ START = {"w": jnp.array([1.0, -2.0])}
 SCALES = jnp.array([0.5, 1e60, 1e100, 1e110])
 """Of the four tasks' losses; a step of size 1 multiplies the parameters by one minus the scale."""
 FIRST = [-1, 3, 2, 1]
-"""The loss after k steps is 5/2 s (1 - s)^2k, infinite from 1.8e308 on: s^(2k + 1) of 1e60 is 1e300 at 2, 1e420 at 3."""
+"""The loss after k steps is 5/2 s (1 - s)^2k, infinite from 1.8e308 on: that of 1e60 is 2.5e300 at 2, 2.5e420 at 3."""
 STEPS = {"optimizer": optax.sgd(1.0), "num_steps": 4}
 MODES = ("unrolled", "checkpoint", "nested", "mixed-mode")
 
@@ -70,8 +70,9 @@ def test_names_the_step_of_every_task_that_diverged(fun):
 def test_losses_are_those_that_the_steps_start_from(fun):
     """In closed form, s/2 |w|^2 (1 - s)^2k, which where it is finite is right to rounding, and else infinite or NaN."""
     losses = np.asarray(fun(bowl, START, SCALES, SCALES, **STEPS, full_output=True).losses)
+    scales = np.asarray(SCALES)[:, None]
     with np.errstate(over="ignore"):
-        want = 2.5 * SCALES[:, None] * (1 - SCALES[:, None]) ** (2.0 * np.arange(4))
+        want = 2.5 * scales * (1 - scales) ** (2.0 * np.arange(4))
     assert losses.shape == (4, 4)
     np.testing.assert_array_equal(np.isfinite(losses), np.isfinite(want))
     np.testing.assert_allclose(losses[np.isfinite(want)], want[np.isfinite(want)], rtol=1e-12)
@@ -100,8 +101,9 @@ def test_what_overflows_float32_need_not_overflow_float64(dtype, where):
 
 
 def test_a_last_step_that_overflows_is_named_by_the_number_of_steps():
-    """After 1 step the parameters are infinite, and no step starts from them."""
-    found = maml(bowl, START, SCALES[:1], SCALES[:1], optimizer=optax.sgd(1.7e308), num_steps=1, full_output=True)
+    """The gradient is [2, -4], a step of it leads beyond 1.8e308, and no step starts there."""
+    scale = jnp.array([2.0])
+    found = maml(bowl, START, scale, scale, optimizer=optax.sgd(1.7e308), num_steps=1, full_output=True)
     assert found.diverged_at.tolist() == [1]
 
 
