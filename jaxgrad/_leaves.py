@@ -104,11 +104,13 @@ def _explain_leaf(name: str, where: str, leaf: Any, *, differentiated: bool) -> 
 
 def _is_ragged(rows: np.ndarray) -> bool:
     """Say whether an array of Python objects holds arrays, or lists, of unequal shape."""
-    shapes = set()
-    for row in rows.flat:
-        is_array = isinstance(row, np.ndarray | jax.Array)
-        shapes.add(row.shape if is_array else (len(row),) if isinstance(row, list | tuple) else ())
-    return len(shapes) > 1
+
+    def shape(row: Any) -> tuple[int, ...]:
+        if isinstance(row, np.ndarray | jax.Array):
+            return row.shape
+        return (len(row),) if isinstance(row, list | tuple) else ()
+
+    return len({shape(row) for row in rows.flat}) > 1
 
 
 def _warn_of_float64(name: str, leaves: list[str]) -> None:
