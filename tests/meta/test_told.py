@@ -114,7 +114,7 @@ def test_a_window_tells_of_the_steps_before_it_too(window):
     np.testing.assert_allclose(found.losses, adapted(SCALES).losses, rtol=1e-14)
 
 
-@pytest.mark.parametrize(("fun", "chunk"), zip(OVER_TASKS, [2, None, 2, 2, 2, 2], strict=True))
+@pytest.mark.parametrize(("fun", "chunk"), list(zip(OVER_TASKS, [2, None, 2, 2, 2, 2], strict=True)))
 def test_is_told_beside_the_same_gradient_and_value(fun, chunk):
     """Three tasks of a network; nothing diverges."""
     options = {"optimizer": OPTIMIZERS["momentum"][0], "num_steps": 2, "chunk": chunk}
