@@ -80,7 +80,7 @@ def fit(
 
     check_packages()
     check_file(image)
-    check_folder(folder, resume)
+    attempt(lambda: check_folder(folder, resume))
     with progress() as (tell, say):
         record = attempt(
             lambda: fit_picture(image, settings, folder, resume=resume, background=background, tell=tell, say=say)
