@@ -1,5 +1,6 @@
 """Picture files as numbers from 0 to 1: of any depth, upright, and cut to the size that is fitted."""
 
+import io
 import stat
 import warnings
 from pathlib import Path
@@ -66,9 +67,13 @@ def check_ending(path: Path) -> None:
     from PIL import Image
 
     form = Image.registered_extensions().get(path.suffix.lower())
-    if form not in Image.SAVE:
+    try:
+        # some of the formats that Pillow knows take black and white alone, or need a program that is not there
+        Image.new("RGB", (2, 2)).save(io.BytesIO(), format=form or "")
+    except Exception as error:
+        # each encoder has errors of its own
         message = f"{path} must end as a picture does, such as .png, .tiff, .jpg or .webp"
-        raise CannotRun(message)
+        raise CannotRun(message) from error
 
 
 def read_colour(text: str) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxgrad.cli._app import call
@@ -300,6 +301,22 @@ def test_folders_that_cannot_take_a_run_are_refused(picture, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["else.txt"]
 
 
+def test_names_that_the_system_refuses_are_told(picture, fitted, tmp_path, capsys):
+    long = str(tmp_path / ("x" * 300))
+    for arguments in (
+        ["fit", long, *SMALL],
+        ["fit", str(picture), "-o", long, *SMALL],
+        ["render", long],
+        ["render", str(fitted), "-o", f"{long}.png"],
+        ["blend", long, str(picture), *SMALL],
+        ["blend", str(picture), str(picture), "-o", f"{long}.png", *SMALL],
+        ["blend", str(picture), str(picture), "--mask", long, "-o", str(tmp_path / "a.png"), *SMALL],
+    ):
+        assert call(arguments) == 2
+        assert_one_line(capsys, "File name too long")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_folder_is_refused(picture, tmp_path, capsys):
     (tmp_path / "shut").mkdir(0o500)
@@ -374,6 +391,11 @@ def test_runs_that_cannot_be_rendered_are_refused(fitted, tmp_path, capsys):
     refused(tmp_path / "run", "params/layers_0/kernel is (2, 9), and siren has (2, 16)")
     weights.write_bytes(weights.read_bytes()[:100])
     refused(tmp_path / "run", "cannot be read")
+    with safe_open(fitted / "weights.safetensors", framework="numpy") as file:
+        about = file.metadata()
+    save_file({**arrays, "offset": np.full(3, np.nan, np.float32)}, weights, about)
+    refused(tmp_path / "run", "would hold 3072 numbers that are NaN or infinite: the field's weights are damaged")
+    assert not list((tmp_path / "run").glob("render*"))
     plain = json.loads((fitted / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps({**plain, "model": "finer"}))
     shutil.copy(fitted / "weights.safetensors", weights)

@@ -169,9 +169,7 @@ def test_channels_that_are_no_colours_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "five.tiff", numbers(5), photometric="minisblack", planarconfig="contig")
     tifffile.imwrite(tmp_path / "lab.tiff", numbers(3), photometric="cielab")
     for name in ("five.tiff", "lab.tiff"):
-        with pytest.raises(
-            CannotRun, match=r"of shape \(5, 7, .\) whose channels are not read as colours"
-        ):
+        with pytest.raises(CannotRun, match=r"of shape \(5, 7, .\) whose channels are not read as colours"):
             read_picture(tmp_path / name)
 
 

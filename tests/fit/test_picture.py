@@ -145,7 +145,7 @@ def test_any_shape_is_cut_without_stretching(size):
     assert found.values.shape == (*size, 1)
 
 
-@pytest.mark.parametrize("name", ["a.xyz", "a", "a.txt"])
+@pytest.mark.parametrize("name", ["a.xyz", "a", "a.txt", "a.xbm", "a.h5"])
 def test_an_ending_that_is_no_picture_is_refused(tmp_path, name):
     with pytest.raises(CannotRun, match="must end as a picture does"):
         check_ending(tmp_path / name)

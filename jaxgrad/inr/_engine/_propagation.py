@@ -47,9 +47,9 @@ def propagate(
         return _to_second_order(field, wide, second)
     if slopes:
         return _to_first_order(field, wide)
-    values = field(wide)
+    values = jax.tree.map(jnp.asarray, field(wide))
     _check.floating(**{"what field_fn returns": values})
-    return Propagated(values, None, None, None)
+    return Propagated(_checked(values, wide), None, None, None)
 
 
 def _to_first_order(field: Callable[[Array], Any], wide: Array) -> Propagated:
