@@ -74,9 +74,10 @@ def fit(
         seed=seed,
     )
     folder = out or Path(f"{image.stem}-{match}")
-    from jaxgrad.fit._fit import check_folder, decibels, fit_picture, ratios
+    from jaxgrad.fit._fit import check_folder, fit_picture
     from jaxgrad.fit._packages import check_packages
     from jaxgrad.fit._picture import check_file
+    from jaxgrad.fit._words import decibels, ratios
 
     check_packages()
     check_file(image)

@@ -129,11 +129,12 @@ def _by_pillow(path: Path) -> tuple[Any, list[str]] | None:
     notes = []
     # an open file: of a name Pillow would map the memory of a TIFF file, whose rows it mistakes where it turns them
     with path.open("rb") as file:
+        head = file.read(25)
+        file.seek(0)
         try:
             image: Any = Image.open(file)
         except UnidentifiedImageError:
-            file.seek(0)
-            if file.read(2) in (b"II", b"MM"):
+            if head[:2] in (b"II", b"MM"):
                 return None
             message = f"{path} is no picture that can be read"
             raise CannotRun(message) from None
@@ -148,7 +149,8 @@ def _by_pillow(path: Path) -> tuple[Any, list[str]] | None:
         orientation = image.getexif().get(ORIENTATION, 1)
         if orientation in TURNS:
             notes.append(TURNED)
-        if image.format == "PNG" and _depth_of_png(file) == 16:
+        # the bits of a channel stand behind the width and the height in the first chunk
+        if image.format == "PNG" and head[24] == 16:
             return turn_upright(read_deep_png(file), orientation), notes
         image.load()
         # which has turned a TIFF file, and taken its orientation away
@@ -162,12 +164,6 @@ def _needs_tifffile(image: Any) -> bool:
     # it reads 12 bits as if they were 16, and more than 8 of which 0 is white as if 0 were black
     deep = bits > 8 and (not grey or bits not in (16, 32) or image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO)
     return deep or image.mode not in (*KEPT, "1", "P", "PA", "La", "CMYK", "YCbCr", "LAB") or image.mode == "I"
-
-
-def _depth_of_png(file: Any) -> int:
-    """Return the bits of a channel, which stand behind the width and the height in the first chunk."""
-    file.seek(0)
-    return int(file.read(25)[24])
 
 
 def _in_kept_mode(image: Any) -> Any:

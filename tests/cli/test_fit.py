@@ -364,6 +364,14 @@ def test_a_loss_that_is_no_number_ends_the_run(picture, tmp_path, monkeypatch, c
     monkeypatch.setitem(_training.LOSSES, "gradient", lambda *_: np.float32(np.nan))
     assert call(["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL]) == 2
     assert_one_line(capsys, "the loss is no number any more after step 50: write a smaller --learning-rate than 0.003")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_memory_does_not_hold_leaves_nothing(picture, tmp_path, capsys):
+    for option in ("--steps", "--points"):
+        assert call(["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL, option, str(10**13)]) == 2
+        assert_one_line(capsys, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_that_cannot_be_rendered_are_refused(fitted, tmp_path, capsys):
