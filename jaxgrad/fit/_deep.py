@@ -114,7 +114,7 @@ def read_tiff(path: Path) -> tuple[np.ndarray[Any, Any], list[str]]:
     with quiet("tifffile"), tifffile.TiffFile(path) as file:
         page: Any = file.pages[0]
         notes = [f"the first of {len(file.pages)} frames"] if len(file.pages) > 1 else []
-        array, bits, beside = page.asarray(), page.bitspersample, tuple(page.extrasamples)
+        array, bits, beside = page.asarray(), page.bitspersample, tuple(map(int, page.extrasamples))
         kind, orientation = page.tags.valueof(PHOTOMETRIC, BLACK_IS_ZERO), page.tags.valueof(ORIENTATION, 1)
         table = page.colormap if kind == PALETTE else None
         array = np.moveaxis(array, page.axes.index("S"), -1) if "S" in page.axes else array[..., None]
