@@ -397,6 +397,11 @@ def test_runs_that_cannot_be_rendered_are_refused(fitted, tmp_path, capsys):
     refused(tmp_path / "run", "the weights are those of another model: params/layers_1/bias is nothing, and siren has")
     save_file({**arrays, "params/layers_0/kernel": np.zeros((2, 9), np.float32)}, weights, about)
     refused(tmp_path / "run", "params/layers_0/kernel is (2, 9), and siren has (2, 16)")
+    bias = np.zeros(16, np.int32)
+    save_file({**arrays, "params/layers_0/bias": bias}, weights, about)
+    refused(tmp_path / "run", "params/layers_0/bias is int32, and siren has float32")
+    save_file({**arrays, "offset": bias[:3]}, weights, about)
+    refused(tmp_path / "run", "it holds no offset of each channel in float32")
     weights.write_bytes(weights.read_bytes()[:100])
     refused(tmp_path / "run", "cannot be read")
     with safe_open(fitted / "weights.safetensors", framework="numpy") as file:
