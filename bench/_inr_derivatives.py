@@ -156,7 +156,7 @@ WAVES, FEW = {"points": 4096, "width": 256}, {"points": 64, "width": 32}
 
 def row(name: str, template: str, build: Callable[..., Problem], *given: Any) -> Row:
     """Return a row on the field of the family."""
-    return Row(name, template, functools.partial(build, *given), FULL, SMALL)
+    return Row(name, template, functools.partial(build, *given), FULL, SMALL, {"points": 512})
 
 
 ROWS = [

@@ -117,6 +117,7 @@ ROWS = [
             # those of the papers, a small one behind a grid
             {"field": (2, 64, 64, 3) if name == "HashGrid" else (2, 256, 256, 256, 256, 3), "points": 4096},
             {"field": (2, 16, 16, 3), "points": 64},
+            {"points": 512},
         )
         for name in NETWORKS
     ),

@@ -1,17 +1,17 @@
 """Peak memory of one contender, in a process of its own.
 
-A process that has imported JAX, torch and the rows, and has computed nothing, is forked for every contender: what the
-imports take is paid once.
+The process is forked from one that has imported JAX, torch and the rows, and has computed nothing.
 """
 
 import contextlib
 import ctypes
-import multiprocessing
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from bench._fork import Forks
 
 __all__ = ["Asked", "Peaks", "peak_of"]
 
@@ -73,22 +73,13 @@ def peak_of(asked: Asked) -> int:
         return max(0, _status("VmHWM") - before)
 
 
-def _child(pipe: Any, asked: Asked) -> None:
-    """Send the peak, or nothing where the contender fails."""
-    with contextlib.suppress(Exception):
-        pipe.send(peak_of(asked))
-    pipe.close()
-
-
 class Peaks:
     """Measures peaks, each in a process that is forked for it."""
 
-    def __init__(self, cache: str | None = None) -> None:
+    def __init__(self, cache: str | None = None, forks: Forks | None = None) -> None:
         """Start nothing yet; the processes take compiled programs from a persistent cache."""
         self.cache = cache
-        self.context = multiprocessing.get_context("forkserver") if CAN.exists() else None
-        if self.context is not None:
-            self.context.set_forkserver_preload(["bench._preload"])
+        self.forks = forks or Forks()
 
     @contextlib.contextmanager
     def weighing(self, asked: Sequence[Asked]) -> Iterator[dict[str, int | None]]:
@@ -107,26 +98,4 @@ class Peaks:
 
     def measure(self, asked: Asked) -> int | None:
         """Return a contender's peak in bytes; ``None`` where the system does not tell, or the contender fails."""
-        if self.context is None:
-            return None
-        with _pipe(self.context) as (here, there):
-            process = self.context.Process(target=_child, args=(there, {**asked, "cache": self.cache}), daemon=True)
-            process.start()
-            there.close()
-            try:
-                return here.recv() if here.poll(PATIENCE) else None
-            except EOFError:  # it failed, or the kernel stopped it
-                return None
-            finally:
-                process.kill()
-                process.join()
-
-
-@contextlib.contextmanager
-def _pipe(context: Any) -> Iterator[tuple[Any, Any]]:
-    """Give the two ends of a pipe, and close this one."""
-    here, there = context.Pipe(duplex=False)
-    try:
-        yield here, there
-    finally:
-        here.close()
+        return self.forks.call(peak_of, {**asked, "cache": self.cache}, PATIENCE) if CAN.exists() else None

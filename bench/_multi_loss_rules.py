@@ -123,6 +123,8 @@ ROWS = [
         functools.partial(problem, name),
         {"rows": count, "numbers": 1_000_000},
         {"numbers": 10_000},
+        {"numbers": 200_000} if count == max(COUNTS) else {},
+        rival_weighed=False,
     )
     for name in (*RULES, *OF_ROWS)
     for count in COUNTS

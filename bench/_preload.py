@@ -1,4 +1,4 @@
-"""Imports what the processes of `bench._memory` are forked with. Nothing here may compute: JAX would start threads."""
+"""Imports what the processes of `bench._fork` are forked with. Nothing here may compute: JAX would start threads."""
 
 from bench import _device, _measure
 from bench._rows import FAMILIES, rows_of

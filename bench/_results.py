@@ -5,10 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from bench import _repeats
 from bench._command import leave
 from jaxgrad.verify import _files
 
-__all__ = ["NAME", "VERSION", "errors_of", "finite", "load", "read", "save", "write"]
+__all__ = ["NAME", "VERSION", "errors_of", "finite", "load", "load_plain", "read", "save", "write"]
 
 NAME, VERSION = "jaxgrad-bench", 1
 
@@ -41,7 +42,12 @@ def save(path: Path, record: dict[str, Any]) -> None:
 
 
 def load(command: str, path: Path) -> dict[str, Any]:
-    """Return a result; leave with one line where the file is missing, truncated, or of another schema."""
+    """Return a result, its intervals widened by what differs between visits; leave where it is no result."""
+    return _repeats.widened(load_plain(command, path))
+
+
+def load_plain(command: str, path: Path) -> dict[str, Any]:
+    """Return a result as it is on disk; leave with one line where it is missing, truncated, or of another schema."""
     record = read(command, path)
     if not isinstance(record, dict) or record.get("schema") != NAME:
         leave(command, f'{path} is no result of python -m bench: it has no "schema": "{NAME}"')

@@ -89,6 +89,9 @@ class Row:
     judged: Mapping[str, Any] = field(default_factory=dict)
     """Sizes that are other where the contenders are compared: float64 at the full ones would take most of a minute,
     or more memory than there is."""
+    rival_weighed: bool = True
+    """Whether of a row that is not the first of its name the memory of the best rival is asked for, beside ours: it is
+    not where it only grows as the inputs do."""
 
     def sizes(self, quick: bool, dtype: Any = np.float32, **changes: Any) -> Sizes:
         """Return the sizes, the small ones or the full ones, with changes."""

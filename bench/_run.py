@@ -16,14 +16,14 @@ import jax
 from bench import _agreement, _rivals
 from bench._beside import beside
 from bench._ceilings import position
-from bench._device import torch_is_there
-from bench._intervals import quartiles, says
+from bench._device import pinned, torch_is_there
+from bench._intervals import Interval, quartiles, says
 from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, paired_ratio
-from bench._phases import phases
+from bench._phases import compiled_quickly, phases
 from bench._row import Contender, Problem, Row
-from bench._rows import key_of
+from bench._rows import find, key_of
 
-__all__ = ["Settings", "run_row", "to_weigh"]
+__all__ = ["Settings", "once_more", "run_row", "to_weigh"]
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,33 @@ def run_row(
     }
 
 
-def to_weigh(result: dict[str, Any], first: bool) -> list[str]:
-    """Return whose memory is asked for: of a row that is not the first of its name, ours and the best rival's.
+def once_more(asked: dict[str, Any]) -> dict[str, Interval]:
+    """Measure a row that has been judged, in a process that has measured nothing yet; return our time over each.
+
+    Args:
+        asked: ``family`` and ``key`` of the row; the ``settings``; ``names``, those whose ratios are asked for; and the
+            ``cache`` that has their programs.
+    """
+    settings = asked["settings"]
+    jax.config.update("jax_compilation_cache_dir", asked["cache"])
+    with pinned(settings.device, settings.dtype, settings.threads):
+        row = find(asked["family"], asked["key"], settings.quick)
+        problem = row.build(row.sizes(settings.quick, settings.dtype))
+        runners = [c for c in runners_of(problem) if c.name in asked["names"]]
+        timings = first_calls(runners)
+        timed = [c for c in runners if not timings[c.name].broken]
+        measure(timed, timings, settings.rule)
+    ours, *others = (timings[c.name] for c in timed if not timings[c.name].broken)
+    return {other.name: paired_ratio(ours, other) for other in others if ours.name == asked["names"][0]}
+
+
+def to_weigh(row: Row, result: dict[str, Any], first: bool) -> list[str]:
+    """Return whose memory is asked for: of a row that is not the first of its name, ours and mostly the best rival's.
 
     What torch.compile made is not in the process that is forked.
     """
     names = [line["name"] for line in result["contenders"] if line["name"] != "torch.compile"]
-    best = result["best_rival"]
+    best = result["best_rival"] if row.rival_weighed else None
     return [name for name in names if first or name == names[0] or (best and name == best["name"])]
 
 
@@ -175,7 +195,9 @@ def agreement_of(row: Row, problem: Problem, settings: Settings) -> tuple[_agree
     changes = {} if settings.quick else dict(row.judged)
     build = functools.partial(_build_plain, row, settings.quick, changes)
     judged = build(settings.dtype) if changes else problem
-    found, _ = _agreement.answers(judged.contenders)
+    # programs of other sizes than the timed ones are compiled for their answers alone, as those in float64 are
+    with compiled_quickly() if changes else contextlib.nullcontext():
+        found, _ = _agreement.answers(judged.contenders)
     exact = functools.partial(_agreement.exactly, build)
     again = functools.partial(_agreement.once_more, build, settings.dtype)
     return _agreement.agree(judged, found, exact, again, settings.dtype), row.label(settings.quick, **changes)

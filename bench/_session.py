@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import _ceilings, _curves, _device, _phases, _record, _report, _results, _rivals, _run, _show
+from bench import _ceilings, _curves, _device, _phases, _record, _repeats, _report, _results, _rivals, _run, _show
 from bench._agreement import DisagreementError, in_a_line
 from bench._command import leave
+from bench._fork import Forks
 from bench._memory import Peaks
 from bench._row import Row
 from bench._rows import key_of
@@ -21,6 +22,9 @@ __all__ = ["Session"]
 SAME_PLACE = ("versions", "python", "device", "device_kind", "processor", "threads", "flags")
 SAME_RUN = ("quick", "device", "dtype", "families", "rounds", "rivals", "memory")
 """What of its surroundings and of its settings two parts of one run must have in common."""
+
+PATIENCE = 60
+"""Seconds after which the second measurement of a row is given up."""
 
 progress = Console(stderr=True)
 
@@ -36,8 +40,10 @@ class Session:
         self.failed: list[dict[str, str]] = []
         self.top: dict[str, float] = {}
         self.parts: list[dict[str, Any]] = []
+        self.forks = Forks()
         self.peaks: Peaks | None = None
         self.order: dict[str, int] = {}
+        self.between: dict[str, Any] | None = None
         self.waiting: list[tuple[dict[str, Any], list[str]]] = []
         """The last row, which is timed and not yet weighed, and who of it is to be."""
 
@@ -49,7 +55,7 @@ class Session:
         path = (self.out or Path()) / "results.json"
         if not path.exists():
             return
-        kept = _results.load("bench", path)
+        kept = _results.load_plain("bench", path)
         now = _results.finite(self.record())
         other = differences(*(_in_common(record) for record in (kept, now)))
         if other:
@@ -67,7 +73,7 @@ class Session:
             if resume:
                 self.resume()
             self.top = self.top or _ceilings.ceilings(settings.dtype, settings.quick)
-            self.peaks = Peaks(cache) if settings.memory else None
+            self.peaks = Peaks(cache, self.forks) if settings.memory else None
             keys = [key_of(family, row, settings.quick) for family, row in chosen]
             # those that were kept and are not asked for now stay in front
             self.order = {key: place for place, key in enumerate(keys)}
@@ -78,6 +84,7 @@ class Session:
                 seen.add((family, row.name))
             with self.weighing():
                 pass
+            self.repeat(cache)
             if scaling:
                 self.scale()
             self.report()
@@ -97,7 +104,7 @@ class Session:
         except Exception as error:
             self.failed.append({"key": key, "why": in_a_line(error)})
             return
-        self.waiting.append((result, _run.to_weigh(result, first)))
+        self.waiting.append((result, _run.to_weigh(row, result, first)))
         # on an accelerator nothing else may run beside
         if self.peaks is None or self.settings.device != "cpu":
             with self.weighing():
@@ -130,6 +137,29 @@ class Session:
         _show.console().print(_show.table_of(result))
         for note in _show.notes_of(result):
             print(f"  {note}")
+
+    def repeat(self, cache: str) -> None:
+        """Measure some rows once more, to know how ratios differ between visits; a quick run has no time for it."""
+        settings = self.settings
+        pairs, keys = [], []
+        for row in [] if settings.quick else _repeats.sample(self.rows):
+            progress.print(f"[dim]once more: {row['key']}[/dim]", highlight=False)
+            names = [line["name"] for line in row["contenders"] if line["name"] != "torch.compile"]
+            asked = {"family": row["family"], "key": row["key"], "names": names, "settings": settings, "cache": cache}
+            found: dict[str, Any] | None = None
+            if settings.device == "cpu":
+                found = self.forks.call(_run.once_more, asked, PATIENCE)
+            else:  # a second process finds no TPU, and a GPU full of what this one keeps
+                with contextlib.suppress(Exception):
+                    found = _run.once_more(asked)
+            first = {line["name"]: line["ours_over_it"] for line in row["contenders"]}
+            pairs += [(first[name], ratio) for name, ratio in (found or {}).items()]
+            keys += [row["key"]] if found else []
+        deviation = _repeats.between_visits(pairs)
+        if deviation is not None:
+            self.between = {"deviation": deviation, "ratios": len(pairs), "rows": keys}
+            print(_show.of_visits(self.between))
+            self.save()
 
     def scale(self) -> None:
         """Measure the curves of the families; one that breaks must not cost the others."""
@@ -173,6 +203,7 @@ class Session:
                 "rivals": settings.rivals,
                 "missing": _rivals.missing() if settings.rivals else [],
                 "memory": settings.memory,
+                "between_visits": self.between,
                 "seconds": sum(one["seconds"] for one in parts),
                 "parts": parts,
             },
@@ -197,7 +228,7 @@ class Session:
         if self.out is None:
             return
         try:
-            _report.save(self.out / "report.html", _results.finite(self.record()))
+            _report.save(self.out / "report.html", _repeats.widened(_results.finite(self.record())))
         except OSError as error:
             leave("bench", str(error), code=1)
 

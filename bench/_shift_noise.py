@@ -158,7 +158,9 @@ EACH, MANY, FEW = MLP | {"batch": 64}, MLP | {"batch": 16, "shifts": 64}, MLP | 
 
 ROWS = [
     Row("low_rank_shifts", "MLP {mlp}, {batch} examples, a shift of rank 1 each", examples_problem, EACH, SMALL),
-    Row("low_rank_shifts", "MLP {mlp}, batch {batch}, {shifts} shifts drawn", drawn_problem, MANY, SMALL),
+    Row(
+        "low_rank_shifts", "MLP {mlp}, batch {batch}, {shifts} shifts drawn", drawn_problem, MANY, SMALL, {"shifts": 8}
+    ),
     Row("evolution_gradient", "MLP {mlp}, batch {batch}, {shifts} pairs of rank 1", evolution_problem, MANY, SMALL),
     Row("score_function_gradient", "MLP {mlp}, batch {batch}, {shifts} shifts", score_problem, FEW, SMALL),
     Row("ivon", "MLP {mlp}", ivon_problem, MLP, SMALL),

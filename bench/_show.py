@@ -7,7 +7,7 @@ from rich.table import Table
 
 from bench._beside import MUCH
 
-__all__ = ["console", "lines_of_curve", "notes_of", "table_of"]
+__all__ = ["console", "lines_of_curve", "notes_of", "of_visits", "table_of"]
 
 
 WIDE = 120
@@ -72,6 +72,14 @@ def lines_of_curve(curve: dict[str, Any]) -> list[str]:
     broken = [f"  {size} did not run: {why}" for size, why in curve["broken"].items()]
     title = f"{curve['family']}.{curve['name']} over {curve['axis']}, ms: {times}"
     return [title, *([f"  exponents: {grown}"] if grown else []), *broken]
+
+
+def of_visits(between: dict[str, Any]) -> str:
+    """Return in a line how ratios differ between visits."""
+    return (
+        f"{len(between['rows'])} rows were measured once more: between visits a ratio varies by "
+        f"{between['deviation']:.1%} (standard deviation), which every interval of the report has in it"
+    )
 
 
 def notes_of(result: dict[str, Any]) -> list[str]:

@@ -322,6 +322,7 @@ ROWS = [
         problems.dataset_problem,
         {**MLP[1], "batches": 64},
         {**TINY, "batches": 4},
+        {"batches": 8},
     ),
     Row("dense_hessian", DENSE, dense_hessian_problem, FEW_WEIGHTS, FEWER),
     *_curvature_estimates.ROWS,
