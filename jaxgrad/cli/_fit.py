@@ -74,13 +74,14 @@ def fit(
         seed=seed,
     )
     folder = out or Path(f"{image.stem}-{match}")
-    from jaxgrad.fit._fit import check_folder, decibels, fit_picture, ratios
+    from jaxgrad.fit._fit import check_folder, fit_picture
     from jaxgrad.fit._packages import check_packages
     from jaxgrad.fit._picture import check_file
+    from jaxgrad.fit._words import decibels, ratios
 
     check_packages()
     check_file(image)
-    check_folder(folder, resume)
+    attempt(lambda: check_folder(folder, resume))
     with progress() as (tell, say):
         record = attempt(
             lambda: fit_picture(image, settings, folder, resume=resume, background=background, tell=tell, say=say)

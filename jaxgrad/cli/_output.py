@@ -73,8 +73,16 @@ def check_writable(path: Path) -> None:
     """Refuse a file that could not be written at the end of a long run.
 
     Raises:
-        CannotRun: If its folder is missing or closed to us, or if it is a folder itself.
+        CannotRun: If its folder is missing or closed to us, if it is a folder itself, or no name that there can be.
     """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        # it is still to be made, or its folder is
+        pass
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise CannotRun(message) from error
     if path.is_dir():
         message = f"{path} is a folder; name a file"
     elif not path.parent.is_dir():

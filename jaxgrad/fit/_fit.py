@@ -1,7 +1,6 @@
 """Fitting a field to a picture file, and what is left in the run's folder."""
 
 import hashlib
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 
 from jaxgrad.fit._picture import Picture, cut, read_picture
 from jaxgrad.fit._run import SETTINGS, STEPS, Run
-from jaxgrad.fit._settings import BLOCK, EDGE_PART, EDGE_WEIGHT, GRIDS, Settings
+from jaxgrad.fit._settings import BLOCK, EDGE_PART, EDGE_WEIGHT, Settings
+from jaxgrad.fit._words import decibels, lines
 from jaxgrad.verify import CannotRun
 
 __all__ = [
@@ -20,18 +20,13 @@ __all__ = [
     "WEIGHTS",
     "Fitted",
     "check_folder",
-    "decibels",
     "fit_array",
     "fit_picture",
     "open_run",
-    "ratios",
 ]
 
 PANEL, WEIGHTS, RECORD = "panel.png", "weights.safetensors", "record.json"
 """What a fit leaves in its folder."""
-
-ROUNDING = 120.0
-"""Decibels, above which a ceiling is that of rounding in float32."""
 
 
 class Fitted(NamedTuple):
@@ -88,7 +83,12 @@ def fit_picture(
     run = open_run(folder, about, resume=resume)
     if run.last():
         say(f"going on from step {run.last()}")
-    fitted = fit_array(picture.values, settings, run=run, tell=tell, say=say)
+    try:
+        fitted = fit_array(picture.values, settings, run=run, tell=tell, say=say)
+    except Exception:
+        # no memory for it, or a loss that is no number: before the first checkpoint there is nothing to go on from
+        run.clean()
+        raise
     record = _record(about, picture, fitted)
     _leave(folder, settings, path.name, picture, fitted, record)
     return record
@@ -253,7 +253,7 @@ def _leave(
         fitted.state.losses,
         _curve(fitted.state, record["steps"]),
         fitted.targets.ceiling,
-        tuple(_lines(settings, record)),
+        tuple(lines(settings, record)),
     )
     try:
         write_weights(folder / WEIGHTS, arrays, {"settings": record["settings"], "channels": shape[-1]})
@@ -261,47 +261,3 @@ def _leave(
         write_record(folder / RECORD, record)
     except OSError as error:
         raise CannotRun(str(error)) from error
-
-
-def _lines(settings: Settings, record: dict[str, Any]) -> list[str]:
-    """Return what a fit came to, a line each."""
-    return [
-        ratios(record),
-        f"ceiling of the targets: {decibels(record['ceiling'])}",
-        f"SSIM {record['ssim']:.4f}",
-        f"relative L2 error of the gradient {record['gradient_error']:.4f}",
-        f"loss {record['loss']:.3e}",
-        f"{record['steps']} steps of {settings.drawn} points in {record['seconds']:.0f} s",
-        "",
-        f"{settings.size[0]} x {settings.size[1]} pixels",
-        f"{settings.layers} hidden layers of {settings.width}, seed {settings.seed}",
-        *(f"  {name} {_shown(value)}" for name, value in settings.network().items()),
-        *(f"  learning rate of {name} {rate:g}" for name, rate in _rates(settings).items()),
-    ]
-
-
-def decibels(ceiling: float) -> str:
-    """Return a ceiling in words; above 120 dB it is that of rounding, and changes from run to run."""
-    if math.isinf(ceiling):
-        return "none"
-    return "over 120 dB" if ceiling > ROUNDING else f"{ceiling:.2f} dB"
-
-
-def ratios(record: dict[str, Any]) -> str:
-    """Return the ratios of a fit in words; what is known up to a constant is judged after that is taken away."""
-    plain = "" if record["settings"]["match"] != "value" else f"{record['psnr_none']:.2f} dB as it is, "
-    return f"PSNR {plain}{record['psnr_mean']:.2f} dB mean-aligned, {record['psnr_affine']:.2f} dB affine"
-
-
-def _shown(option: Any) -> str:
-    """Return a number, or one a coordinate."""
-    return " x ".join(f"{value:g}" for value in (option if isinstance(option, tuple) else (option,)))
-
-
-def _rates(settings: Settings) -> dict[str, float]:
-    """Return the learning rates that were in use, by whose they are."""
-    rates = settings.rates()
-    tables = {"Adam on tables": rates.table} if settings.model in GRIDS else {}
-    if settings.optimizer == "adam":
-        return {"Adam": rates.adam, **tables}
-    return {"Muon": rates.muon, "Adam beside it": rates.beside, **tables}

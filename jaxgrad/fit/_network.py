@@ -74,6 +74,8 @@ def field_of(settings: Settings, channels: int, arrays: Mapping[str, Any], netwo
     for name in sorted({*wanted, *arrays}, key=natural):
         here = f"{arrays[name].shape}" if name in arrays else "nothing"
         there = f"{wanted[name].shape}" if name in wanted else "nothing"
+        if here == there and arrays[name].dtype != wanted[name].dtype:
+            here, there = (str(array.dtype) for array in (arrays[name], wanted[name]))
         if here != there:
             message = f"the weights are those of another model: {name} is {here}, and {settings.model} has {there}"
             raise CannotRun(message)

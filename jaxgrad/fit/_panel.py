@@ -114,10 +114,14 @@ def save_picture(path: Path, values: Any) -> None:
     A PNG or TIFF of one channel has 16 bits; other pictures have 8.
 
     Raises:
-        CannotRun: If the disk refuses.
+        CannotRun: If a number is none, or the disk refuses.
     """
     from PIL import Image
 
+    wrong = int(np.sum(~np.isfinite(values)))
+    if wrong:
+        message = f"{path} would hold {wrong} numbers that are NaN or infinite: the field's weights are damaged"
+        raise CannotRun(message)
     form = Image.registered_extensions()[path.suffix.lower()]
     grey = values.shape[-1] == 1
     depth = "uint16" if grey and form in ("PNG", "TIFF") else "uint8"

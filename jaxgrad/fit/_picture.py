@@ -1,5 +1,7 @@
 """Picture files as numbers from 0 to 1: of any depth, upright, and cut to the size that is fitted."""
 
+import io
+import stat
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgrad._whites import WHITES
-from jaxgrad.fit._loggers import quiet
+from jaxgrad.fit._deep import (
+    EXTRA_SAMPLES,
+    LEFT_OUT,
+    ORIENTATION,
+    PHOTOMETRIC,
+    TURNED,
+    TURNS,
+    UNSPECIFIED,
+    WHITE_IS_ZERO,
+    read_deep_png,
+    read_tiff,
+    turn_upright,
+)
 from jaxgrad.verify import CannotRun
 
 __all__ = ["Picture", "check_ending", "check_file", "cut", "read_colour", "read_picture"]
@@ -15,7 +29,7 @@ __all__ = ["Picture", "check_ending", "check_file", "cut", "read_colour", "read_
 GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "F")
 """Pillow's modes without colours."""
 
-KEPT = ("L", "RGB", "I;16", "I;16B", "I;16L", "F", "RGBA", "LA")
+KEPT = ("L", "RGB", "I;16", "I;16B", "I;16L", "I", "F", "RGBA", "LA")
 """Pillow's modes that are read as they are; the others are turned into one of these."""
 
 
@@ -33,12 +47,14 @@ def check_file(path: Path) -> None:
     Raises:
         CannotRun: In one line.
     """
-    if path.is_dir():
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return
         message = f"{path} is a folder; name a picture file"
-    elif not path.exists():
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         message = f"there is no file {path}"
-    else:
-        return
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
     raise CannotRun(message)
 
 
@@ -51,9 +67,13 @@ def check_ending(path: Path) -> None:
     from PIL import Image
 
     form = Image.registered_extensions().get(path.suffix.lower())
-    if form not in Image.SAVE:
+    try:
+        # some of the formats that Pillow knows take black and white alone, or need a program that is not there
+        Image.new("RGB", (2, 2)).save(io.BytesIO(), format=form or "")
+    except Exception as error:
+        # each encoder has errors of its own
         message = f"{path} must end as a picture does, such as .png, .tiff, .jpg or .webp"
-        raise CannotRun(message)
+        raise CannotRun(message) from error
 
 
 def read_colour(text: str) -> tuple[float, ...]:
@@ -90,7 +110,7 @@ def read_picture(path: Path, background: str = "white") -> Picture:
         # a picture of an odd size or with broken EXIF is warned of; it is read or refused
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            array, notes = _by_pillow(path) or _by_tifffile(path)
+            array, notes = _by_pillow(path) or read_tiff(path)
     except CannotRun:
         raise
     except Exception as error:
@@ -104,65 +124,55 @@ def read_picture(path: Path, background: str = "white") -> Picture:
 
 def _by_pillow(path: Path) -> tuple[Any, list[str]] | None:
     """Return the numbers and what there is to say of them; ``None`` for a TIFF file that Pillow cannot read whole."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     notes = []
-    try:
-        opened = Image.open(path)
-    except UnidentifiedImageError:
-        with path.open("rb") as file:
-            if file.read(2) in (b"II", b"MM"):
+    # an open file: of a name Pillow would map the memory of a TIFF file, whose rows it mistakes where it turns them
+    with path.open("rb") as file:
+        head = file.read(25)
+        file.seek(0)
+        try:
+            image: Any = Image.open(file)
+        except UnidentifiedImageError:
+            if head[:2] in (b"II", b"MM"):
                 return None
-        message = f"{path} is no picture that can be read"
-        raise CannotRun(message) from None
-    with opened as image:
+            message = f"{path} is no picture that can be read"
+            raise CannotRun(message) from None
         frames = getattr(image, "n_frames", 1)
         if frames > 1:
             notes.append(f"the first of {frames} frames")
-        deep = image.format == "PNG" and image.mode in ("RGB", "RGBA", "LA") and _depth_of_png(path) == 16
-        if deep:
-            notes.append("16-bit colours read as 8 bits, for Pillow has no more")
-        if image.format == "TIFF" and _needs_tifffile(image):
-            return None
+        if image.format == "TIFF":
+            if _needs_tifffile(image):
+                return None
+            if UNSPECIFIED in image.tag_v2.get(EXTRA_SAMPLES, ()):
+                notes.append(LEFT_OUT)
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation in TURNS:
+            notes.append(TURNED)
+        # the bits of a channel stand behind the width and the height in the first chunk
+        if image.format == "PNG" and head[24] == 16:
+            return turn_upright(read_deep_png(file), orientation), notes
         image.load()
-        turned = ImageOps.exif_transpose(image)
-        if turned.size != image.size or image.getexif().get(0x0112, 1) not in (0, 1):
-            notes.append("turned upright by its EXIF orientation")
-        return np.asarray(_in_kept_mode(turned)), notes
+        # which has turned a TIFF file, and taken its orientation away
+        left = image.getexif().get(ORIENTATION, 1)
+        return turn_upright(np.asarray(_in_kept_mode(image)), left), notes
 
 
 def _needs_tifffile(image: Any) -> bool:
-    """Whether Pillow would take bits away: colours of more than 8, and numbers of widths that it does not know."""
-    deep = max(image.tag_v2.get(258, (1,))) > 8
-    return (deep and len(image.getbands()) > 1) or image.mode not in (*KEPT, "1", "P", "CMYK", "YCbCr", "LAB")
-
-
-def _depth_of_png(path: Path) -> int:
-    """Return the bits of a channel, which stand behind the width and the height in the first chunk."""
-    with path.open("rb") as file:
-        return file.read(25)[24]
+    """Whether Pillow would take bits away or mistake numbers: some of more than 8 bits, and what it does not know."""
+    bits, grey = max(image.tag_v2.get(258, (1,))), len(image.getbands()) == 1
+    # it reads 12 bits as if they were 16, and more than 8 of which 0 is white as if 0 were black
+    deep = bits > 8 and (not grey or bits not in (16, 32) or image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO)
+    return deep or image.mode not in (*KEPT, "1", "P", "PA", "La", "CMYK", "YCbCr", "LAB") or image.mode == "I"
 
 
 def _in_kept_mode(image: Any) -> Any:
     """Return a picture with its palette and its one transparent colour written out."""
     if "transparency" in image.info:
-        return image.convert("LA" if image.mode in GREY and image.mode != "I;16" else "RGBA")
+        return image.convert("LA" if image.mode in GREY else "RGBA")
     if image.mode in KEPT:
         return image
-    if image.mode == "I":
-        # PNG files of 16 bits, before Pillow 11.3
-        return image.convert("I;16") if image.format in ("PNG", None) else image
     return image.convert({"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
-
-
-def _by_tifffile(path: Path) -> tuple[Any, list[str]]:
-    """Return the numbers of a TIFF file as they are."""
-    import tifffile
-
-    # a torn file is logged of too
-    with quiet("tifffile"), tifffile.TiffFile(path) as file:
-        pages = len(file.pages)
-        return file.pages[0].asarray(), [f"the first of {pages} frames"] if pages > 1 else []
 
 
 def _scaled(path: Path, array: Any) -> Any:
@@ -176,6 +186,9 @@ def _scaled(path: Path, array: Any) -> Any:
     if array.ndim != 3 or array.shape[-1] not in (1, 2, 3, 4) or array.size == 0:
         message = f"{path} holds an array of shape {array.shape}, which is no picture of 1, 2, 3 or 4 channels"
         raise CannotRun(message)
+    if array.dtype == np.int32 and array.min() >= 0 and array.max() <= WHITES["uint16"]:
+        # 16 bits, which Pillow gives in 32 for some formats
+        array = array.astype(np.uint16)
     largest = WHITES.get(str(array.dtype))
     if largest is not None:
         return array / float(largest)

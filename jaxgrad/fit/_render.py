@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxgrad.fit._fit import WEIGHTS
 from jaxgrad.fit._run import SETTINGS, differences, read_settings
 from jaxgrad.fit._settings import LARGEST_SIZE, Settings, parse_size
@@ -54,8 +56,8 @@ def load(folder: Path) -> tuple[Settings, Any, Any]:
         message = f"{folder / WEIGHTS} was written by another run than the one of {SETTINGS}: {changed}"
         raise CannotRun(message)
     offset = arrays.pop("offset", None)
-    if offset is None or offset.ndim != 1:
-        message = f"{folder / WEIGHTS} was not written by jaxgrad fit: it holds no offset of each channel"
+    if offset is None or offset.ndim != 1 or offset.dtype != np.float32:
+        message = f"{folder / WEIGHTS} was not written by jaxgrad fit: it holds no offset of each channel in float32"
         raise CannotRun(message)
     return settings, field_of(settings, len(offset), arrays, plain["network"]), offset
 

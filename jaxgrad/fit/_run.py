@@ -163,14 +163,15 @@ class Run:
         try:
             yield
         except Exception as error:
-            last = self._clean()
+            last = self.clean()
             kept = f"the checkpoint of step {last} is kept" if last else "nothing is left there"
             message = f"could not {what} in {self._folder}: {_first(error)}; {kept}"
             raise CannotRun(message) from error
 
-    def _clean(self) -> int:
+    def clean(self) -> int:
         """Remove what is no whole checkpoint, all where there is none; return the last whole one's number."""
-        assert self._folder is not None
+        if self._folder is None:
+            return 0
         steps = self._folder / STEPS
         kept = [int(path.name) for path in steps.iterdir() if path.name.isdecimal()] if steps.is_dir() else []
         for path in steps.iterdir() if steps.is_dir() else ():

@@ -57,8 +57,9 @@ def combined_loss(
             other families.
 
     Raises:
-        ValueError: If nothing is wanted, a target has another shape or dtype than the field's own, once 16 bits are
-            taken in float32, a weight is not one number, or ``axis_name`` is no axis around.
+        ValueError: If nothing is wanted, the field's values do not share the leading axes of ``points``, a target has
+            another shape or dtype than the field's own, once 16 bits are taken in float32, a weight is not one number,
+            or ``axis_name`` is no axis around.
         TypeError: If ``points``, a target or the field's values are no real floating-point array, or a weight is no
             real number.
 

@@ -44,8 +44,9 @@ def gradient_loss(
             other families.
 
     Raises:
-        ValueError: If ``gradients`` has another shape or dtype than the field's own derivatives, once 16 bits are taken
-            in float32, or ``axis_name`` is no axis around.
+        ValueError: If the field's values do not share the leading axes of ``points``, ``gradients`` has another shape
+            or dtype than the field's own derivatives, once 16 bits are taken in float32, or ``axis_name`` is no axis
+            around.
         TypeError: If ``points``, ``gradients`` or the field's values are no real floating-point array.
 
     Cost:

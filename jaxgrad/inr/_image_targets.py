@@ -11,7 +11,7 @@ from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad._whites import WHITES
-from jaxgrad.inr._engine import _spline, _waves
+from jaxgrad.inr._engine import _spline, _waves, one_array
 
 __all__ = ["ImageTargets", "as_picture", "check_channels_last", "check_picture", "image_targets"]
 
@@ -140,11 +140,7 @@ def check_picture(name: str, picture: Any) -> Array:
     if largest is not None:
         message = f"{name} must hold floats from 0 to 1; got {_check.describe(picture)}: write {name} / {largest}.0"
         raise TypeError(message)
-    _check.floating(**{name: picture})
-    if not hasattr(picture, "shape"):
-        message = f"{name} must be one array; got {_check.describe(picture)}: write jnp.asarray({name})"
-        raise TypeError(message)
-    return jnp.asarray(picture)
+    return one_array(name, picture)
 
 
 def check_channels_last(name: str, picture: Array, meant: str) -> None:

@@ -44,8 +44,8 @@ def laplacian_loss(
             other families.
 
     Raises:
-        ValueError: If ``laplacians`` has another shape or dtype than the field's own, once 16 bits are taken in
-            float32, or ``axis_name`` is no axis around.
+        ValueError: If the field's values do not share the leading axes of ``points``, ``laplacians`` has another shape
+            or dtype than the field's own, once 16 bits are taken in float32, or ``axis_name`` is no axis around.
         TypeError: If ``points``, ``laplacians`` or the field's values are no real floating-point array.
 
     Cost:

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key
+from jaxgrad.inr._engine import one_array
 
 __all__ = ["sample_by_error"]
 
@@ -36,7 +37,7 @@ def sample_by_error(key: Key, errors: ArrayLike, count: int, *, uniform: float =
 
     Returns:
         The indices, of shape ``(count,)``, in ascending order, and their weights, of the same shape, in the dtype of
-        the errors, float32 at the least. NaN in the errors makes every weight NaN.
+        the errors, float32 at the least. An error that is NaN, infinite or negative makes every weight NaN.
 
     Raises:
         ValueError: If ``errors`` has another rank or no entry, ``count`` is not positive, or ``uniform`` lies outside
@@ -61,16 +62,16 @@ def sample_by_error(key: Key, errors: ArrayLike, count: int, *, uniform: float =
         Research Society of America 1; Katharopoulos and Fleuret (2018), Not all samples are created equal, ICML.
     """
     _check.key(key, "key")
-    _check.floating(errors=errors)
+    found = one_array("errors", errors)
     _check.number(uniform, "uniform")
     count = _check.count(count, "count", least=1)
-    if jnp.ndim(errors) != 1 or jnp.size(errors) == 0:
-        message = f"errors must have shape (N,), one for each point of the pool; got {_check.describe(errors)}"
+    if found.ndim != 1 or found.size == 0:
+        message = f"errors must have shape (N,), one for each point of the pool; got {_check.describe(found)}"
         raise ValueError(message)
     if not 0 <= uniform <= 1:
         message = f"uniform must be a share from 0 to 1; got {uniform!r}"
         raise ValueError(message)
-    given = lax.stop_gradient(_sharding.gathered(_tree.widened(jnp.asarray(errors))))
+    given = lax.stop_gradient(_sharding.gathered(_tree.widened(found)))
     chances = _chances(given, float(uniform))
     indices = _stratified(key, chances, count)
     return indices, 1 / (len(given) * chances[indices])
@@ -79,6 +80,7 @@ def sample_by_error(key: Key, errors: ArrayLike, count: int, *, uniform: float =
 def _chances(errors: Array, share: float) -> Array:
     """Return the probability of every point."""
     # by the largest first: the sum of large or small errors stays in range
+    errors = jnp.where(errors < 0, jnp.nan, errors)
     largest = jnp.max(errors)
     even = jnp.ones_like(errors)
     scaled = jnp.where(largest == 0, even, errors / jnp.where(largest == 0, jnp.ones_like(largest), largest))

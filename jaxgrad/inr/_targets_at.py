@@ -11,7 +11,7 @@ from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad._uses import _chunks
-from jaxgrad.inr._engine import _spline, _waves
+from jaxgrad.inr._engine import _spline, _waves, one_array
 from jaxgrad.inr._image_targets import ImageTargets, as_picture
 from jaxgrad.inr._sine_cosine import waves as pair
 
@@ -91,11 +91,11 @@ def _as_points(points: ArrayLike) -> Array:
         ValueError: If they are not pairs of coordinates.
         TypeError: If they are no real floating-point array.
     """
-    _check.floating(points=points)
-    if jnp.ndim(points) == 0 or jnp.shape(points)[-1] != 2:
-        message = f"points must have shape (..., 2), x and y last; got {_check.describe(points)}"
+    given = one_array("points", points)
+    if given.ndim == 0 or given.shape[-1] != 2:
+        message = f"points must have shape (..., 2), x and y last; got {_check.describe(given)}"
         raise ValueError(message)
-    return _tree.widened(jnp.asarray(points))
+    return _tree.widened(given)
 
 
 def _waves_of(picture: Array) -> Array:

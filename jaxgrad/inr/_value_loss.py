@@ -40,8 +40,8 @@ def value_loss(
             other families.
 
     Raises:
-        ValueError: If ``values`` has another shape or dtype than the field's own, once 16 bits are taken in float32, or
-            ``axis_name`` is no axis around.
+        ValueError: If the field's values do not share the leading axes of ``points``, ``values`` has another shape or
+            dtype than they have, once 16 bits are taken in float32, or ``axis_name`` is no axis around.
         TypeError: If ``points``, ``values`` or the field's values are no real floating-point array.
 
     Cost:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxgrad.cli._app import call
@@ -300,6 +301,22 @@ def test_folders_that_cannot_take_a_run_are_refused(picture, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["else.txt"]
 
 
+def test_names_that_the_system_refuses_are_told(picture, fitted, tmp_path, capsys):
+    long = str(tmp_path / ("x" * 300))
+    for arguments in (
+        ["fit", long, *SMALL],
+        ["fit", str(picture), "-o", long, *SMALL],
+        ["render", long],
+        ["render", str(fitted), "-o", f"{long}.png"],
+        ["blend", long, str(picture), *SMALL],
+        ["blend", str(picture), str(picture), "-o", f"{long}.png", *SMALL],
+        ["blend", str(picture), str(picture), "--mask", long, "-o", str(tmp_path / "a.png"), *SMALL],
+    ):
+        assert call(arguments) == 2
+        assert_one_line(capsys, "File name too long")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_folder_is_refused(picture, tmp_path, capsys):
     (tmp_path / "shut").mkdir(0o500)
@@ -347,6 +364,14 @@ def test_a_loss_that_is_no_number_ends_the_run(picture, tmp_path, monkeypatch, c
     monkeypatch.setitem(_training.LOSSES, "gradient", lambda *_: np.float32(np.nan))
     assert call(["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL]) == 2
     assert_one_line(capsys, "the loss is no number any more after step 50: write a smaller --learning-rate than 0.003")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_memory_does_not_hold_leaves_nothing(picture, tmp_path, capsys):
+    for option in ("--steps", "--points"):
+        assert call(["fit", str(picture), "-o", str(tmp_path / "run"), *SMALL, option, str(10**13)]) == 2
+        assert_one_line(capsys, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_that_cannot_be_rendered_are_refused(fitted, tmp_path, capsys):
@@ -372,8 +397,18 @@ def test_runs_that_cannot_be_rendered_are_refused(fitted, tmp_path, capsys):
     refused(tmp_path / "run", "the weights are those of another model: params/layers_1/bias is nothing, and siren has")
     save_file({**arrays, "params/layers_0/kernel": np.zeros((2, 9), np.float32)}, weights, about)
     refused(tmp_path / "run", "params/layers_0/kernel is (2, 9), and siren has (2, 16)")
+    bias = np.zeros(16, np.int32)
+    save_file({**arrays, "params/layers_0/bias": bias}, weights, about)
+    refused(tmp_path / "run", "params/layers_0/bias is int32, and siren has float32")
+    save_file({**arrays, "offset": bias[:3]}, weights, about)
+    refused(tmp_path / "run", "it holds no offset of each channel in float32")
     weights.write_bytes(weights.read_bytes()[:100])
     refused(tmp_path / "run", "cannot be read")
+    with safe_open(fitted / "weights.safetensors", framework="numpy") as file:
+        about = file.metadata()
+    save_file({**arrays, "offset": np.full(3, np.nan, np.float32)}, weights, about)
+    refused(tmp_path / "run", "would hold 3072 numbers that are NaN or infinite: the field's weights are damaged")
+    assert not list((tmp_path / "run").glob("render*"))
     plain = json.loads((fitted / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps({**plain, "model": "finer"}))
     shutil.copy(fitted / "weights.safetensors", weights)

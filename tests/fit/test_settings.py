@@ -2,8 +2,8 @@
 
 import pytest
 
-from jaxgrad.fit._fit import _rates
 from jaxgrad.fit._settings import MATCHES, Settings
+from jaxgrad.fit._words import rates_of
 
 UNTOLD = {"steps": None, "width": None, "layers": None}
 
@@ -33,9 +33,9 @@ def test_splines_are_finer_than_the_pixels_where_targets_lie_between_them(match,
 
 def test_the_rates_that_are_written_down_are_those_in_use():
     """Tables have one of their own, and one factor scales all."""
-    shown = {model: _rates(Settings(model=model)) for model in ("siren", "spline", "hash")}
+    shown = {model: rates_of(Settings(model=model)) for model in ("siren", "spline", "hash")}
     assert shown["siren"].keys() == {"Muon", "Adam beside it"}
     assert shown["spline"].keys() == shown["hash"].keys() == {"Muon", "Adam beside it", "Adam on tables"}
-    doubled = _rates(Settings(learning_rate=2 * shown["spline"]["Muon"]))
+    doubled = rates_of(Settings(learning_rate=2 * shown["spline"]["Muon"]))
     assert doubled == {name: pytest.approx(2 * rate) for name, rate in shown["spline"].items()}
-    assert _rates(Settings(optimizer="adam")).keys() == {"Adam", "Adam on tables"}
+    assert rates_of(Settings(optimizer="adam")).keys() == {"Adam", "Adam on tables"}

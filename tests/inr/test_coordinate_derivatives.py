@@ -225,6 +225,8 @@ def test_flax_models(framework):
     ("fun", "points", "error", "words"),
     [
         (product, np.ones((2, 2), int), TypeError, r"points must have leaves.*\n.*got int64\[2,2\]"),
+        (product, [[1.0, 2.0]], TypeError, r"points must be one array; got a list: write jnp\.asarray\(points\)"),
+        (lambda a, p: None, np.ones((4, 2)), ValueError, r"values has no differentiable leaves"),
         (product, np.ones(()), ValueError, r"points must have shape \(..., d\).*float64\[\]"),
         (product, np.ones((4, 0)), ValueError, r"points must have shape \(..., d\).*float64\[4,0\]"),
         (

@@ -75,9 +75,11 @@ def test_points_of_no_error_at_the_end_are_never_drawn():
     assert np.isfinite(weights).all()
 
 
-def test_nan_shows():
-    _, weights = sample_by_error(KEY, jnp.asarray([1.0, jnp.nan, 2.0]), 4)
-    assert np.isnan(weights).all()
+@pytest.mark.parametrize("wrong", [jnp.nan, jnp.inf, -1.0, -jnp.inf])
+def test_what_is_no_error_shows(wrong):
+    for options in ({}, {"uniform": 0.5}):
+        _, weights = sample_by_error(KEY, jnp.asarray([1.0, wrong, 3.0]), 4, **options)
+        assert np.isnan(weights).all()
 
 
 def test_nothing_is_differentiated_through_the_draw():
@@ -93,6 +95,7 @@ def test_nothing_is_differentiated_through_the_draw():
         (np.ones((3, 1)), 2, {}, ValueError, r"errors must have shape \(N,\).*got float64\[3,1\]"),
         (np.ones(0), 2, {}, ValueError, r"errors must have shape \(N,\).*got float64\[0\]"),
         (np.ones(3, int), 2, {}, TypeError, r"errors must .*floating-point"),
+        ([1.0, 2.0], 2, {}, TypeError, r"errors must be one array; got a list: write jnp\.asarray\(errors\)"),
         (np.ones(3), 2, {"uniform": 1.5}, ValueError, r"uniform must be a share from 0 to 1; got 1\.5"),
         (np.ones(3), 2, {"uniform": -0.5}, ValueError, "uniform must be a share from 0 to 1; got -0.5"),
     ],

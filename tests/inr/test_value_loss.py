@@ -31,6 +31,27 @@ def test_is_zero_at_the_field_itself():
     assert value_loss(siren_jax, case.params, case.points, siren_jax(case.params, case.points)) <= 1e-30
 
 
+@pytest.mark.parametrize(
+    ("fun", "values"),
+    [
+        (lambda a, p: p.sum(-1), np.ones(4)),
+        (lambda a, p: p[:1], np.ones((1, 2))),
+        (lambda a, p: p.sum(), np.ones(())),
+        (lambda a, p: 1.0, np.ones(())),
+        (lambda a, p: (p, p), (np.ones((4, 2)), np.ones((4, 2)))),
+    ],
+)
+def test_refuses_a_field_that_is_none(fun, values):
+    """As every other loss does, targets of the same shape or not."""
+    with pytest.raises(ValueError, match=r"field_fn must return one array of shape \(4,channels\) for float64\[4,2\]"):
+        value_loss(fun, {"a": 1.0}, np.ones((4, 2)), values)
+
+
+def test_a_field_may_be_a_constant():
+    constant = np.full((4, 1), 3.0)
+    assert value_loss(lambda a, p: constant, {"a": 1.0}, jnp.ones((4, 2)), jnp.ones((4, 1))) == 4.0
+
+
 def test_refuses_values_of_another_shape():
     case = field()
     with pytest.raises(ValueError, match=r"(?s)values must have.*values: got float64\[7\], expected float64\[7,3\]"):

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, Params
+from jaxgrad.inr._engine._arrays import one_array
 from jaxgrad.nth._engine import side_by_side, taylor
 
 __all__ = ["Propagated", "Second", "mean_square", "propagate"]
@@ -47,9 +48,9 @@ def propagate(
         return _to_second_order(field, wide, second)
     if slopes:
         return _to_first_order(field, wide)
-    values = field(wide)
+    values = jax.tree.map(jnp.asarray, field(wide))
     _check.floating(**{"what field_fn returns": values})
-    return Propagated(values, None, None, None)
+    return Propagated(_checked(values, wide), None, None, None)
 
 
 def _to_first_order(field: Callable[[Array], Any], wide: Array) -> Propagated:
@@ -75,8 +76,9 @@ def _to_second_order(field: Callable[[Array], Any], wide: Array, second: Second)
     pairs = tuple(itertools.combinations_with_replacement(range(size), 2))
     sums = tuple((pair,) for pair in pairs) if second == "hessian" else (tuple((i, i) for i in range(size)),)
     start = (wide, *_axes(wide), *[None] * len(sums))
-    (series, *others), structure = taylor(field, [start], side_by_side(size, sums))
-    values = _checked(structure.unflatten([series[0], *[other[0] for other in others]]), wide)
+    found, structure = taylor(field, [start], side_by_side(size, sums))
+    values = _checked(structure.unflatten([series[0] for series in found]), wide)
+    series = found[0]
     slopes, tops = ([_stored(c, values) for c in part] for part in (series[1 : 1 + size], series[1 + size :]))
     jacobian = jnp.stack(slopes, axis=-1)
     if second == "laplacian":
@@ -112,11 +114,10 @@ def _at_wide_points(
         ValueError: If ``points`` has no axes, or no coordinates.
         TypeError: If ``points`` is no real floating-point array.
     """
-    _check.floating(points=points)
-    if jnp.ndim(points) == 0 or jnp.shape(points)[-1] == 0:
-        message = f"points must have shape (..., d), the coordinates last; got {_check.describe(points)}"
+    given = one_array("points", points)
+    if given.ndim == 0 or given.shape[-1] == 0:
+        message = f"points must have shape (..., d), the coordinates last; got {_check.describe(given)}"
         raise ValueError(message)
-    given = jnp.asarray(points)
     wide = _tree.widened(given)
 
     def field(p: Array) -> Any:
