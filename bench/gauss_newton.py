@@ -2,7 +2,7 @@
 
 The clamped beam of ``bench.pinn``: ``u'''' = q`` on ``[0, 1]`` with the solution ``sin(pi x)^2``, a small network and
 its residuals at fixed points, in float64. Both methods start from the same parameters, and their clocks stand while
-programs are compiled. Adam's rate falls over just the steps that fit into the time that the other took.
+programs are compiled. Adam's rate falls over as many steps as fit into the time that the other took.
 """
 
 import time

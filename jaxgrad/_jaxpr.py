@@ -311,7 +311,7 @@ def with_body(eqn: JaxprEqn, body: ClosedJaxpr) -> JaxprEqn:
 
 
 def bind_scan(scan: Scan, operands: Sequence[Any]) -> list[Any]:
-    """Evaluate a scan in just this order of operands: its transposition wants the linear ones together.
+    """Evaluate a scan in this very order of operands: its transposition wants the linear ones together.
 
     `jax.lax.scan` collects the constants itself, in an order of its own.
     """

@@ -353,7 +353,7 @@ class _Crowd:
         self.count = 0
 
     def grows(self, function: types.FunctionType) -> bool:
-        """Note a function, and say whether it has just brought one too many."""
+        """Note a function, and say whether it has now brought one too many."""
         if self.count >= MANY_FUNCTIONS:
             return False
         key = _static.key_of(function, "", _static.Reach())

@@ -1,4 +1,4 @@
-"""A low-rank approximation of a matrix that is known by its products, which is easily inverted."""
+"""A low-rank approximation of a matrix that is known by its products, which is cheap to invert."""
 
 from __future__ import annotations
 

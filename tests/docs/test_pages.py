@@ -1,11 +1,14 @@
 """What the site is made of, without Sphinx: the names that its pages list, its cells, its links and its cases."""
 
+import inspect
 import re
 import sys
 import types
 from pathlib import Path
 
 import pytest
+
+from tests.contract.house import public_functions
 
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
@@ -20,6 +23,8 @@ pytestmark = pytest.mark.either_lane
 
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 README = (DOCS.parent / "README.md").read_text()
+CONTRIBUTING = (DOCS.parent / "CONTRIBUTING.md").read_text()
+OURS = [*PAGES, *(path for path in sorted(DOCS.parent.glob("*.md")) if path.name != "CONTRIBUTING.md")]
 
 
 def test_every_public_name_has_a_page():
@@ -188,3 +193,26 @@ def _headings(text):
     """Return the anchors of the headings of a page."""
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def forbidden(text):
+    """Return the words of a text that CONTRIBUTING does not want."""
+    words = re.search(r"^Not used at all: (.*?)\.$", CONTRIBUTING, re.MULTILINE | re.DOTALL)[1].split(",")
+    joined = "|".join(" ".join(word.split()) for word in words)
+    return re.findall(rf"\b(?:{joined})\b", " ".join(text.split()), re.IGNORECASE)
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: str(page.relative_to(DOCS.parent)))
+def test_pages_are_plain(page):
+    assert forbidden(page.read_text()) == []
+
+
+def test_docstrings_are_plain():
+    # titles are as their authors wrote them
+    texts = {name: inspect.getdoc(item) or "" for name, item in public_functions().items()}
+    found = {name: forbidden(text.split("References:")[0]) for name, text in texts.items()}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+def test_a_word_that_is_not_wanted_is_seen():
+    assert forbidden("Simply a justified text, under the\nhood") == ["Simply", "under the hood"]

@@ -24,7 +24,7 @@ class Recording:
     passes: Passes | None = None
     layers: Sequence[LayerError] = ()
     failure: str = ""
-    """Why there are none; empty where a model just shows no layers."""
+    """Why there are none; empty where a model shows no layers."""
 
 
 def record(pair: ModelPair, asked: Question, results: Sequence[Result], ours: JaxQuantities | None = None) -> Recording:

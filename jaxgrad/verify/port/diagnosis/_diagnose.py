@@ -225,7 +225,7 @@ def _one_leaf(bound: Any, results: list[Result], first: Divergence) -> list[Caus
 
 
 def _weights_apart(bound: Any, first: Divergence) -> list[Cause]:
-    """With the port's own weights: is a leaf the transpose, a rearrangement, or just another array?"""
+    """With the port's own weights: is a leaf the transpose, a rearrangement, or another array?"""
     if bound.options.weights != "own" or first.stage != "forward":
         return []
     rows = [row for row in compare_weights(bound) if row["error"] > UNLIKE_WEIGHT]

@@ -32,7 +32,7 @@ Product = tuple[str, str, str, str]
 
 
 def name_of_activation(theirs: str, ours: str) -> str:
-    """Return the cause of another activation: two forms of one, one left out, or just another."""
+    """Return the cause of another activation: two forms of one, one left out, or another one."""
     alike = [name for words, name in FORMS if theirs.startswith(words) and ours.startswith(words)]
     return alike[0] if alike else "activation-missing" if ours == "the identity" else "activation"
 

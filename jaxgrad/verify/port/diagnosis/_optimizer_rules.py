@@ -286,7 +286,7 @@ def _rate(leaves: list[_Leaf], theirs: _Fit, ours: _Fit, length: float) -> list[
         text = f"JAX takes {many} times torch's step for {names}: groups with rates of their own."
         return [cause("learning-rate", text, "Use optax.multi_transform.", STAGE, proven=True)]
     if length > 1 and abs(factors[0] * length - 1) <= NAMED_FACTOR:
-        # a rate that is smaller by just this would look the same
+        # a rate that is smaller by this factor would look the same
         text = f"only torch takes Nesterov's step: its first is {length:g} times as long."
         return [cause("nesterov", text, "Give both the same nesterov=.", STAGE)]
     text = f"JAX's rate is {special_ratio(factors[0], {})} times torch's."

@@ -231,7 +231,7 @@ def _backward_apart(
 
 
 def _between(passes: Passes, pair: Aligned) -> str:
-    """Return the torch layer without a JAX partner that ran just before a call, if one did."""
+    """Return the torch layer without a JAX partner that ran right before a call, if one did."""
     return _lone(passes, pair.call.start, pair.call.parent, next((x for x in pair.call.inputs if x is not None), None))
 
 
