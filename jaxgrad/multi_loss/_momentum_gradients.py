@@ -103,7 +103,7 @@ def momentum_gradients(
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, MomentumState], Aux]: ...
-@jit("losses_fn", "weighting", "aggregator", "has_aux", "wrt", "axis_name", non_negative=("decay",))
+@jit("losses_fn", "weighting", "aggregator", "has_aux", "wrt", "axis_name", decays=("decay",))
 def momentum_gradients(
     losses_fn: Function[T, *Ts, Any],
     params: T,
@@ -150,8 +150,8 @@ def momentum_gradients(
     Raises:
         ValueError: If ``state`` is not that of `init_momentum` for these losses, not exactly one of ``weighting`` and
             ``aggregator`` is given, the rule returns other than one weight for each loss, there is no loss, a loss is
-            no scalar, ``decay`` is a negative number of Python, ``wrt`` selects nothing, or ``axis_name`` is no axis
-            around.
+            no scalar, ``decay`` is a number of Python that is negative or not below 1, ``wrt`` selects nothing, or
+            ``axis_name`` is no axis around.
         TypeError: If the rule is no function, ``decay`` no real number, a loss is no real floating-point number, a leaf
             that counts is no real floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
 
