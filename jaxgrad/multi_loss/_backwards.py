@@ -96,9 +96,12 @@ class Backwards(Generic[T]):
         places = [k for k, key in enumerate(keys) if key == loss]
         if len(places) == 1:
             return places[0]
-        if places or isinstance(loss, str):
+        if places:
+            message = f"there are {len(places)} losses below {loss!r}; give the index of one, from 0 to {count - 1}"
+            raise ValueError(message)
+        if isinstance(loss, str):
             known = f"the keys are {list(dict.fromkeys(keys))}" if keys else "the losses have no keys"
-            message = f"there is no one loss {loss!r}; {known}, and an index from 0 to {count - 1} is taken too"
+            message = f"there is no loss {loss!r}; {known}, and an index from 0 to {count - 1} is taken too"
             raise ValueError(message)
         return _check.count(loss, "loss", most=count - 1)
 
