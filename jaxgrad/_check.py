@@ -263,9 +263,7 @@ def state(value: Any, kind: type, init: str) -> None:
         TypeError: If it is of another type.
     """
     if not isinstance(value, kind):
-        message = (
-            f"state must be the {kind.__name__} that {init} or the last step returned; got {describe(value)}"
-        )
+        message = f"state must be the {kind.__name__} that {init} or the last step returned; got {describe(value)}"
         raise TypeError(message)
 
 

@@ -99,11 +99,11 @@ class Backwards(Generic[T]):
         if places:
             message = f"there are {len(places)} losses below {loss!r}; give the index of one, from 0 to {count - 1}"
             raise ValueError(message)
-        if isinstance(loss, str):
-            known = f"the keys are {list(dict.fromkeys(keys))}" if keys else "the losses have no keys"
-            message = f"there is no loss {loss!r}; {known}, and an index from 0 to {count - 1} is taken too"
-            raise ValueError(message)
-        return _check.count(loss, "loss", most=count - 1)
+        if not isinstance(loss, str):
+            return _check.count(loss, "loss", most=count - 1)
+        known = f"the keys are {list(dict.fromkeys(keys))}" if keys else "the losses have no keys"
+        message = f"there is no loss {loss!r}; {known}, and an index from 0 to {count - 1} is taken too"
+        raise ValueError(message)
 
 
 jax.tree_util.register_dataclass(Backwards, data_fields=["losses", "params", "kept"], meta_fields=["program"])

@@ -35,9 +35,7 @@ def vector(losses: Tree, name: str = "losses") -> Array:
     return jnp.asarray(losses).astype(kept) if alone else jnp.stack([jnp.asarray(leaf).astype(kept) for leaf in leaves])
 
 
-def coefficients(
-    given: Tree | None, name: str, losses: Array, default: ArrayLike, named: Tree | None = None
-) -> Array:
+def coefficients(given: Tree | None, name: str, losses: Array, default: ArrayLike, named: Tree | None = None) -> Array:
     """Return one number for each loss, ``default`` where none are given.
 
     Args:
