@@ -54,7 +54,7 @@ def test_losses_of_float16_take_weights_that_float16_does_not_hold(weights):
 
     w = jnp.array([0.5, -1.25, 2.0])
     terms = [weight * slope for weight, slope in zip(weights, (2 * w, jnp.ones(3), jnp.cos(w)), strict=True)]
-    rounded = sum(jnp.abs(term) * jnp.finfo(dtype).eps / 2 for term, dtype in zip(terms, dtypes, strict=True))
+    rounded = sum(jnp.abs(term) * float(jnp.finfo(dtype).eps) / 2 for term, dtype in zip(terms, dtypes, strict=True))
     for got in (weighted_gradient(losses, w, weights=weights), backwards(losses, w).weighted_gradient(weights)):
         # and the sums of three terms, here and there, each of which rounds twice
         assert np.all(jnp.abs(got - sum(terms)) <= rounded + 4 * jnp.finfo(jnp.float64).eps * sum(map(jnp.abs, terms)))
