@@ -37,6 +37,8 @@ __all__ = [
     "same_arrays",
     "same_leading",
     "scalar_loss",
+    "share",
+    "state",
 ]
 
 
@@ -254,6 +256,17 @@ def optimizer(value: Any, name: str = "optimizer") -> Any:
     return value
 
 
+def state(value: Any, kind: type, init: str) -> None:
+    """Refuse what is no state of a kind, such as that of another method.
+
+    Raises:
+        TypeError: If it is of another type.
+    """
+    if not isinstance(value, kind):
+        message = f"state must be the {kind.__name__} that {init} or the last step returned; got {describe(value)}"
+        raise TypeError(message)
+
+
 def choice(value: Any, name: str, allowed: tuple[str, ...]) -> None:
     """Refuse an option that is not one of the allowed words.
 
@@ -349,6 +362,25 @@ def positive(value: Any, name: str) -> None:
         of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
         if (of_numpy or isinstance(number, int | float)) and number == 0:
             message = f"{locate(name, path)} must be positive; got {number!r}"
+            raise ValueError(message)
+
+
+def share(value: Any, name: str, *, below_one: bool = False) -> None:
+    """Refuse a number that does not lie from 0 to 1, alone or in a tree: Python's or NumPy's; one of JAX passes unseen.
+
+    Args:
+        value: The number, such as the decay of a running mean.
+        name: What the caller's argument is called.
+        below_one: Whether 1 is refused too.
+
+    Raises:
+        ValueError: If a number is negative, NaN, above 1, or 1 where it must be below.
+    """
+    non_negative(value, name)
+    for path, number in jtu.tree_leaves_with_path(value):
+        of_numpy = isinstance(number, np.number | np.ndarray) and number.ndim == 0
+        if (of_numpy or isinstance(number, int | float)) and (number > 1 or (below_one and number == 1)):
+            message = f"{locate(name, path)} must be from 0 to {'below ' * below_one}1; got {number!r}"
             raise ValueError(message)
 
 

@@ -7,11 +7,11 @@ from typing import Any, Literal, overload
 
 import jax
 
-from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import T, Tree
 from jaxgrad.multi_loss._aggregated_gradient import Aggregated
 from jaxgrad.multi_loss._inner_products import of_rows
+from jaxgrad.multi_loss._rows import count_of
 from jaxgrad.multi_loss._rules import check_state, rule_of, weighted, weights_of
 
 __all__ = ["aggregate"]
@@ -66,8 +66,8 @@ def aggregate(
         given to the rule as `aggregated_gradient` gives them.
 
     Raises:
-        ValueError: If the leading axes differ, a rule with a state comes without ``state`` or ``full_output``, or the
-            rule returns other than one weight for each row.
+        ValueError: If the leading axes differ or have length 0, a rule with a state comes without ``state`` or
+            ``full_output``, the rule returns other than one weight for each row, or is one of the rows themselves.
         TypeError: If a leaf of ``rows`` is no array of real floating-point numbers, or the rule is no function.
 
     Cost:
@@ -85,8 +85,7 @@ def aggregate(
         Quinton and Rey (2024), Jacobian descent for multi-objective optimization, arXiv:2406.16232, section 2.2
         (an aggregator maps a matrix of gradients to a vector).
     """
-    _check.floating(rows=rows)
-    _check.same_leading(rows=rows)
+    count_of(rows)
     rule = rule_of(weighting, None, options)
     check_state(rule, state, full_output)
     products = of_rows(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, overload
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxgrad import _check, _jaxpr, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Aux, AxisName, Function, T, Tree, Ts, Wrt
+from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._heads import warn_of_unreached
 from jaxgrad.multi_loss._inner_products import inner_products
 from jaxgrad.multi_loss._linearize import Linearized, start_at
@@ -90,12 +91,19 @@ class Backwards(Generic[T]):
         Raises:
             ValueError: If there is no such loss.
         """
-        keys = sorted(self.losses) if isinstance(self.losses, Mapping) else []
-        if isinstance(loss, str) and loss not in keys:
-            message = f"there is no loss {loss!r}; the keys are {keys}, and an index is taken too"
-            raise ValueError(message)
         count = sum(jnp.size(leaf) for leaf in jax.tree.leaves(self.losses))
-        return keys.index(loss) if isinstance(loss, str) else _check.count(loss, "loss", most=count - 1)
+        keys = _losses.keys(self.losses)
+        places = [k for k, key in enumerate(keys) if key == loss]
+        if len(places) == 1:
+            return places[0]
+        if places:
+            message = f"there are {len(places)} losses below {loss!r}; give the index of one, from 0 to {count - 1}"
+            raise ValueError(message)
+        if not isinstance(loss, str):
+            return _check.count(loss, "loss", most=count - 1)
+        known = f"the keys are {list(dict.fromkeys(keys))}" if keys else "the losses have no keys"
+        message = f"there is no loss {loss!r}; {known}, and an index from 0 to {count - 1} is taken too"
+        raise ValueError(message)
 
 
 jax.tree_util.register_dataclass(Backwards, data_fields=["losses", "params", "kept"], meta_fields=["program"])

@@ -53,6 +53,6 @@ def cosmos(losses: Tree, *, weights: Tree, penalty: ArrayLike) -> Array:
     """
     _check.number(penalty, "penalty")
     values = vector(losses)
-    preferences = coefficients(weights, "weights", values, 1.0)
+    preferences = coefficients(weights, "weights", values, 1.0, losses)
     cosine = jnp.sum(unit(preferences) * unit(values))
     return jnp.sum(preferences * values) - jnp.asarray(penalty).astype(values.dtype) * cosine

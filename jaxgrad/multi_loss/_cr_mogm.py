@@ -46,8 +46,8 @@ def cr_mogm(weighting: Any, *, decay: ArrayLike | Callable[[Array], ArrayLike] =
 
     Raises:
         TypeError: If ``weighting`` is no function, or ``decay`` neither a number nor a function.
-        ValueError: If ``decay`` is a number of Python below 0; from ``update``, if the rule returns other than one
-            weight for each loss.
+        ValueError: If ``decay`` is a number of Python that is not from 0 to 1; from ``update``, if the rule returns
+            other than one weight for each loss.
 
     Cost:
         That of the rule.
@@ -74,13 +74,14 @@ def cr_mogm(weighting: Any, *, decay: ArrayLike | Callable[[Array], ArrayLike] =
         raise TypeError(message)
     if not callable(decay):
         _check.number(decay, "decay")
-        _check.non_negative(decay, "decay")
+        _check.share(decay, "decay")
 
     def init(num_losses: int) -> CrMogmState:
         inner = weighting.init(num_losses) if has_state else None
         return CrMogmState(start(num_losses), jnp.zeros((), jnp.int32), inner)
 
     def update(gram: Array, state: CrMogmState, **options: Any) -> tuple[Array, CrMogmState]:
+        _check.state(state, CrMogmState, "init(num_losses)")
         if has_state:
             found, inner = weighting.update(gram, state.rule, **options)
         else:

@@ -80,6 +80,7 @@ def dwa(*, steps_per_epoch: int, temperature: ArrayLike = 2.0) -> Scalarizer:
         return DwaState(zeros, none, zeros, zeros, none)
 
     def update(losses: Tree, state: DwaState) -> tuple[Array, DwaState]:
+        _check.state(state, DwaState, "init(num_losses)")
         values = given(losses, state.total)
         weights = _weights(state, length, temperature).astype(values.dtype)
         return jnp.sum(weights * values), _after(state, lax.stop_gradient(values), length)

@@ -85,6 +85,7 @@ def excess_mtl(*, learning_rate: ArrayLike = 1.0, num_warmup_steps: int = 0) -> 
         return ExcessState(zeros, jax.tree.map(like, params), zeros, jnp.zeros((), jnp.int32))
 
     def update(rows: Tree, state: ExcessState) -> tuple[Array, ExcessState]:
+        _check.state(state, ExcessState, "init(num_losses, params)")
         _check.floating(rows=rows)
         wide = jax.tree.map(lambda leaf: lax.stop_gradient(jnp.asarray(leaf)), _tree.widened(rows))
         _check.mirrors(**{"the params of init, with an axis of losses": state.lengths, "rows": wide})

@@ -85,9 +85,10 @@ def famo(*, optimizer: Any = None, lower_bounds: Tree | None = None) -> Scalariz
 
     def logarithms(losses: Tree, state: FamoState, name: str) -> Array:
         values = given(losses, state.logits, name)
-        return jnp.log(values - coefficients(lower_bounds, "lower_bounds", values, 0.0))
+        return jnp.log(values - coefficients(lower_bounds, "lower_bounds", values, 0.0, losses))
 
     def update(losses: Tree, state: FamoState, *, after: Tree | None = None) -> tuple[Array, FamoState]:
+        _check.state(state, FamoState, "init(num_losses)")
         now = logarithms(losses, state, "losses")
         reached = lax.stop_gradient(now if after is None else logarithms(after, state, "after"))
         moved = _moved(rule, state, reached.astype(state.logits.dtype))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key
 from jaxgrad.multi_loss._engine._gram import checked
@@ -141,5 +142,6 @@ def random_weights(gram: ArrayLike, *, key: Key) -> Array:
     References:
         Lin et al. (2022), Reasonable effectiveness of random weighting, TMLR.
     """
+    _check.key(key, "key")
     matrix = checked(gram)
     return jax.nn.softmax(jax.random.normal(key, (len(matrix),), matrix.dtype)).astype(jnp.result_type(gram))

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key, T
+from jaxgrad.multi_loss._rows import count_of
 
 __all__ = ["graddrop"]
 
@@ -41,7 +42,7 @@ def graddrop(
 
     Raises:
         TypeError: If a leaf of ``rows`` is no array of real floating-point numbers, or ``key`` is no random key.
-        ValueError: If the leading axes differ, or ``leak`` has not one number for each loss.
+        ValueError: If the leading axes differ or have length 0, or ``leak`` has not one number for each loss.
 
     Cost:
         The memory of all rows, and a random number for each coordinate.
@@ -59,8 +60,8 @@ def graddrop(
         Chen et al. (2020), Just pick a sign: optimizing deep multitask models with gradient sign dropout, NeurIPS,
         algorithm 1.
     """
-    _check.floating(rows=rows)
-    count = _check.same_leading(rows=rows)
+    count = count_of(rows)
+    _check.key(key, "key")
     leaves, structure = jax.tree.flatten(rows)
     kept = None if leak is None else jnp.asarray(leak)
     if kept is not None and kept.shape != (count,):

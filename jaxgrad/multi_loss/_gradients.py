@@ -81,7 +81,7 @@ def gradients(
         shared: Which leaves are the trunk, as ``wrt``; ``None``: every leaf gets ``K`` rows.
         heads: Which leaves are the head of each loss, to have them checked, where ``shared`` is given: one entry for
             each loss, in a tuple or list, or a dictionary with the keys of the losses; each is patterns, a predicate,
-            or ``None`` where a loss has no head. ``None``: what a loss alone depends on.
+            or ``None`` or an empty list where a loss has no head. ``None``: what a loss alone depends on.
         has_aux: Whether ``losses_fn`` returns the pair ``(losses, aux)``; ``aux`` is any pytree of arrays.
         wrt: Which leaves count: glob patterns on their paths (``"trunk"``), a predicate ``wrt(path, leaf)``, or
             ``None`` for all; the others get zeros.

@@ -86,8 +86,9 @@ def gradnorm(*, optimizer: Any, alpha: ArrayLike = 1.5) -> Scalarizer:
         return GradNormState(ones, optimizer.init(ones), ones, jnp.zeros((), jnp.int32))
 
     def update(losses: Tree, state: GradNormState, *, norms: Tree) -> tuple[Array, GradNormState]:
+        _check.state(state, GradNormState, "init(num_losses)")
         values, weights = given(losses, state.weights), state.weights
-        now, lengths = values.astype(weights.dtype), coefficients(norms, "norms", weights, 1.0)
+        now, lengths = values.astype(weights.dtype), coefficients(norms, "norms", weights, 1.0, losses)
         first = jnp.where(state.step == 0, now, state.first)
         scaled = weights * lengths
         target = jnp.mean(scaled) * _rates(now, first) ** jnp.asarray(alpha, weights.dtype)

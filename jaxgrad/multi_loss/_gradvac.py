@@ -48,8 +48,8 @@ def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
     Raises:
         TypeError: If ``beta`` is no number; and in ``update`` if ``gram`` is no array of real floating-point numbers,
             or ``key`` is no random key.
-        ValueError: If ``beta`` is negative; and in ``update`` if ``gram`` is not square, or of other than as many
-            losses as in ``init``.
+        ValueError: If ``beta`` is not from 0 to 1; and in ``update`` if ``gram`` is not square, or of other than as
+            many losses as in ``init``.
 
     Cost:
         That of a plain gradient or less: ``K`` times ``K`` turns in the small matrix.
@@ -71,13 +71,14 @@ def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
         massively multilingual models, ICLR, equations 2 and 3 and algorithm 1.
     """
     _check.number(beta, "beta")
-    _check.non_negative(beta, "beta")
+    _check.share(beta, "beta")
 
     def init(num_losses: int) -> GradVacState:
         zeros = start(num_losses)
         return GradVacState(jnp.zeros((zeros.size, zeros.size), zeros.dtype))
 
     def update(gram: ArrayLike, state: GradVacState, *, key: Key) -> tuple[Array, GradVacState]:
+        _check.state(state, GradVacState, "init(num_losses)")
         _check.key(key, "key")
         matrix = meant(gram_of(gram, len(state.cosines)), jnp.asarray(beta) >= 0)
         unit, kept = of_unit_rows(matrix).moving(), state.cosines.dtype

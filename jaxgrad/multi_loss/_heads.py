@@ -9,6 +9,7 @@ import jax.tree_util as jtu
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Params, Wrt
+from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._linearize import Linearized
 
 __all__ = ["Touches", "entries", "shared_leaves", "warn_of_unreached"]
@@ -69,13 +70,14 @@ def entries(name: str, given: Any, start: Linearized) -> list[Wrt]:
     Raises:
         ValueError: If there is not one entry for each loss.
     """
-    losses = start.losses
-    if isinstance(given, Mapping) and isinstance(losses, Mapping) and set(given) == set(losses):
-        return [given[key] for key in sorted(given)]
-    if isinstance(given, list | tuple) and not isinstance(losses, Mapping) and len(given) == start.count:
+    keys = _losses.keys(start.losses)
+    has_keys = len(set(keys)) == start.count
+    if isinstance(given, Mapping) and has_keys and set(given) == set(keys):
+        return [given[key] for key in keys]
+    if isinstance(given, list | tuple) and not has_keys and len(given) == start.count:
         return list(given)
-    keys = f"keys {sorted(losses)}" if isinstance(losses, Mapping) else f"length {start.count}"
-    message = f"{name} must have one entry for each loss, {keys}; got {given!r}"
+    wanted = f"keys {keys}" if has_keys else f"length {start.count}"
+    message = f"{name} must have one entry for each loss, {wanted}; got {given!r}"
     raise ValueError(message)
 
 
@@ -102,7 +104,8 @@ def _leaves(start: Linearized, params: Params, wrt: Wrt, shared: Wrt, heads: Tou
     """Return what is known of every leaf that counts."""
     counts, marks = _tree.selected(params, wrt), _tree.selected(params, shared, "shared")
     given = [None] * start.count if heads is None else entries("heads", heads, start)
-    chosen = [[False] * len(marks) if each is None else _tree.selected(params, each, "heads") for each in given]
+    none: tuple[Wrt, ...] = (None, [], ())
+    chosen = [[False] * len(marks) if each in none else _tree.selected(params, each, "heads") for each in given]
     touched = iter(zip(*map(start.touches, range(start.count)), strict=True))
     found = []
     for path, is_counted, mark, mine in zip(_paths(params), counts, marks, zip(*chosen, strict=True), strict=True):

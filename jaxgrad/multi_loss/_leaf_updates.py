@@ -44,7 +44,7 @@ class LeafUpdates:
         """Say of every leaf that counts whether loss ``k`` moves it."""
         if touches is None:
             return here.touches(k)
-        marks = _tree.selected(self.params, entries("touches", touches, here)[k])
+        marks = _tree.selected(self.params, entries("touches", touches, here)[k], "touches")
         return [mark for mark, counts in zip(marks, self.chosen, strict=True) if counts]
 
 

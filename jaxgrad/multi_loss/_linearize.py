@@ -105,10 +105,14 @@ class Linearized:
         groups: dict[Any, list[int]] = {}
         for result in range(len(self.sizes)):
             groups.setdefault(self.own(result), []).append(result)
+        unit = self._unit(weights)
+        seeds = weights if unit is None else weights / unit
         found = [
-            self.over_devices(results[0], self.pull_back(results, self._seeds(results, weights)))
+            self.over_devices(results[0], self.pull_back(results, self._seeds(results, seeds)))
             for results in groups.values()
         ]
+        if unit is not None:
+            found = [[None if slope is None else _tree.scale(slope, unit) for slope in slopes] for slopes in found]
         return [
             sum(slopes[1:], slopes[0]) if (slopes := [s for s in column if s is not None]) else self.untouched(0, i)
             for i, column in enumerate(zip(*found, strict=True))
@@ -149,6 +153,15 @@ class Linearized:
     def _part(self, result: int) -> tuple[Jaxpr, list[bool]]:
         """Return what a result needs of the linear program, and which leaves that reads."""
         return _jaxpr.needed(self.linear.jaxpr, [i == result for i in range(len(self.sizes))])
+
+    def _unit(self, weights: Array) -> Array | None:
+        """Return the power of two next to the largest weight where a loss is of float16, which holds none above 65504.
+
+        ``None`` where every loss has a dtype with the range of float32: there the weights are taken as they are.
+        """
+        if all(jnp.finfo(aval.dtype).maxexp >= jnp.finfo(jnp.float32).maxexp for aval in self.linear.out_avals):
+            return None
+        return _tree.power_of_two(jnp.max(jnp.abs(weights)))
 
     def _seeds(self, results: Sequence[int], weights: Array) -> list[Array]:
         """Return the weights of the losses in some results, in the dtypes of the losses."""

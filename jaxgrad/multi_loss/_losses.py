@@ -1,6 +1,6 @@
 """What a function of several losses may return."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxgrad import _check
 from jaxgrad._types import Tree
 
-__all__ = ["L", "checked", "is_array"]
+__all__ = ["L", "checked", "is_array", "is_like", "keys"]
 
 L = TypeVar("L")
 """The type of the losses: an array, or a tree of scalars."""
@@ -19,6 +19,25 @@ L = TypeVar("L")
 def is_array(losses: Tree) -> bool:
     """Say whether the losses are one array rather than a tree of scalars."""
     return jtu.all_leaves([losses])
+
+
+def keys(losses: Tree) -> list[Any]:
+    """Return the key of each loss of a dictionary, in the order of the rows, and none where the losses have no keys.
+
+    The order is that of JAX: sorted, but as it was filled for an ``OrderedDict``. Several losses below one key have it
+    several times.
+    """
+    if not isinstance(losses, Mapping):
+        return []
+    paths: list[Any] = [path for path, _ in jtu.tree_leaves_with_path(losses)]
+    return [path[0].key for path in paths]
+
+
+def is_like(tree: Tree, losses: Tree) -> bool:
+    """Say whether a tree names its entries as the losses are named; a list will do where none has a key."""
+    if isinstance(tree, list | tuple) and not isinstance(losses, Mapping):
+        return True
+    return not is_array(losses) and str(jax.tree.structure(tree)) == str(jax.tree.structure(losses))
 
 
 def checked(losses_fn: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:

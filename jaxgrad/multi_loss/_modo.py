@@ -77,6 +77,7 @@ def modo(*, learning_rate: ArrayLike = 0.1, regularization: ArrayLike = 0.1) -> 
         return ModoState(start(num_losses, 1.0) / num_losses)
 
     def update(products: ArrayLike, state: ModoState) -> tuple[Array, ModoState]:
+        _check.state(state, ModoState, "init(num_losses)")
         matrix, weights = of_two_batches(products, state.weights), state.weights
         rate, pull = (jnp.asarray(one, matrix.dtype) for one in (learning_rate, regularization))
         after = project(weights - rate * (matrix @ weights + pull * weights))

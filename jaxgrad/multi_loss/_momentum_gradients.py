@@ -103,7 +103,7 @@ def momentum_gradients(
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, MomentumState], Aux]: ...
-@jit("losses_fn", "weighting", "aggregator", "has_aux", "wrt", "axis_name", non_negative=("decay",))
+@jit("losses_fn", "weighting", "aggregator", "has_aux", "wrt", "axis_name", decays=("decay",))
 def momentum_gradients(
     losses_fn: Function[T, *Ts, Any],
     params: T,
@@ -144,14 +144,16 @@ def momentum_gradients(
             losses; ``None``: each is the device's own.
 
     Returns:
-        The combined gradient, a tree like ``params``, and the next state. With ``has_aux``, ``((gradient, state),
-        aux)``: the aux of the forward; inside of `jax.shard_map` it is the device's own, with ``axis_name`` too.
+        The combined gradient, a tree like ``params``, and the next state. Where the gradient of the loss is not finite
+        the result is NaN, and nothing is learned from it: momenta and rule stay, and it is the next loss's turn. With
+        ``has_aux``, ``((gradient, state), aux)``: the aux of the forward; inside of `jax.shard_map` it is the device's
+        own, with ``axis_name`` too.
 
     Raises:
         ValueError: If ``state`` is not that of `init_momentum` for these losses, not exactly one of ``weighting`` and
             ``aggregator`` is given, the rule returns other than one weight for each loss, there is no loss, a loss is
-            no scalar, ``decay`` is a negative number of Python, ``wrt`` selects nothing, or ``axis_name`` is no axis
-            around.
+            no scalar, ``decay`` is a number of Python that is negative or not below 1, ``wrt`` selects nothing, or
+            ``axis_name`` is no axis around.
         TypeError: If the rule is no function, ``decay`` no real number, a loss is no real floating-point number, a leaf
             that counts is no real floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
 
@@ -204,22 +206,26 @@ def momentum_gradients(
     which = state.step % count
     slopes, aux = lax.switch(which, [turn(k) for k in range(count)])
     slope = jax.tree.unflatten(jax.tree.structure(subset.active), slopes)
-    counts = state.counts.at[which].add(1)
-    momenta = jax.tree.map(lambda m, g: _moved(m, g, which, decay), momenta, slope)
+    # a momentum that has held a NaN once holds it for ever, after the batch that an optimizer has skipped too
+    sound = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in slopes]))
+    counts = state.counts.at[which].add(sound.astype(state.counts.dtype))
+    momenta = jax.tree.map(lambda m, g: _moved(m, g, which, decay, sound), momenta, slope)
     gradient, after = _combined(rule, jax.tree.map(lambda m: _corrected(m, counts, decay), momenta), state.rule)
+    gradient = jax.tree.map(lambda g: jnp.where(sound, g, jnp.full_like(g, jnp.nan)), gradient)
+    after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state.rule)
     whole = jax.vmap(subset.embed)(momenta)
     result = subset.embed(gradient), MomentumState(whole, counts, state.step + 1, after)
     return (result, aux) if has_aux else result
 
 
-def _moved(momentum: Array, slope: Array, which: Array, decay: Any) -> Array:
-    """Let one row of a leaf's momenta decay towards its gradient."""
+def _moved(momentum: Array, slope: Array, which: Array, decay: Any, sound: Array) -> Array:
+    """Let one row of a leaf's momenta decay towards its gradient; it stays where that is not sound."""
     kept = _tree.accumulator(momentum.dtype)
     share = jnp.asarray(decay, kept)
     row = momentum[which].astype(kept)
     # the momenta may lie whole where the parameters lie in parts; they stay as they are
     new = _sharding.like(share * row + (1 - share) * slope.astype(kept), row)
-    return momentum.at[which].set(new.astype(momentum.dtype))
+    return momentum.at[which].set(jnp.where(sound, new, row).astype(momentum.dtype))
 
 
 def _corrected(momentum: Array, counts: Array, decay: Any) -> Array:

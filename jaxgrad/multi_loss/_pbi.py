@@ -57,8 +57,8 @@ def pbi(losses: Tree, *, weights: Tree, penalty: ArrayLike, reference: Tree | No
     """
     _check.number(penalty, "penalty")
     values = vector(losses)
-    from_start = values - coefficients(reference, "reference", values, 0.0)
-    direction = unit(coefficients(weights, "weights", values, 1.0))
+    from_start = values - coefficients(reference, "reference", values, 0.0, losses)
+    direction = unit(coefficients(weights, "weights", values, 1.0, losses))
     along = jnp.sum(from_start * direction)
     across = from_start - along * direction
     # what is left by the rounding of the products has no direction of its own

@@ -50,8 +50,9 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
     Raises:
         TypeError: If ``decay`` is no number or ``fraction`` no real numbers; and in ``update`` if ``gram`` is no array
             of real floating-point numbers.
-        ValueError: If ``fraction`` or ``decay`` is negative; and in ``update`` if ``gram`` is not square, or of other
-            than as many losses as in ``init``, or there is not one fraction for each loss but the first.
+        ValueError: If ``fraction`` is a number that is not from 0 to 1, or ``decay`` not from 0 to below 1; and in
+            ``update`` if ``gram`` is not square, or of other than as many losses as in ``init``, or there is not one
+            fraction for each loss but the first.
 
     Cost:
         That of a plain gradient or less: a quadratic program of ``K - 1`` variables.
@@ -71,13 +72,14 @@ def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
         multi-objective optimization, TMLR, arXiv 2606.29521. TorchJD adds 1e-8 below the root; here nothing is added.
     """
     _check.number(decay, "decay")
-    for name, value in (("fraction", fraction), ("decay", decay)):
-        _check.non_negative(value, name)
+    _check.share(fraction, "fraction")
+    _check.share(decay, "decay", below_one=True)
 
     def init(num_losses: int) -> PcdState:
         return PcdState(start(num_losses), jnp.zeros((), jnp.int32))
 
     def update(gram: ArrayLike, state: PcdState) -> tuple[Array, PcdState]:
+        _check.state(state, PcdState, "init(num_losses)")
         matrix = gram_of(gram, state.squares.size)
         kept, asked = state.squares.dtype, _fractions(fraction, matrix)
         share = jnp.asarray(decay, kept)

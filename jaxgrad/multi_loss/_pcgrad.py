@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key
 from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
@@ -56,6 +57,7 @@ def pcgrad(gram: ArrayLike, *, key: Key) -> Array:
     References:
         Yu et al. (2020), Gradient surgery for multi-task learning, NeurIPS, algorithm 1.
     """
+    _check.key(key, "key")
     matrix = checked(gram)
     unit = of_unit_rows(matrix).moving()
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxgrad import _check, _sharding
-from jaxgrad._types import Array
+from jaxgrad._types import Array, Tree
 from jaxgrad.multi_loss._linearize import Linearized, Slope, transposed
 from jaxgrad.multi_loss._trunk import runs, split
 
-__all__ = ["Block", "Blocks", "blocks", "checked_chunk", "filled", "rows"]
+__all__ = ["Block", "Blocks", "blocks", "checked_chunk", "count_of", "filled", "rows"]
 
 
 class Block(NamedTuple):
@@ -31,6 +31,21 @@ Blocks = list[Block]
 def checked_chunk(chunk: int | None) -> int | None:
     """Return a checked number of losses to pull back together."""
     return None if chunk is None else _check.count(chunk, "chunk", least=1)
+
+
+def count_of(rows: Tree) -> int:
+    """Return how many gradients a tree of rows holds.
+
+    Raises:
+        TypeError: If a leaf is no array of real floating-point numbers.
+        ValueError: If the leading axes differ, or there is no leaf, or no gradient.
+    """
+    _check.floating(rows=rows)
+    count = _check.same_leading(rows=rows)
+    if count == 0:
+        message = "rows must hold at least one gradient: their leading axis, that of the losses, has length 0"
+        raise ValueError(message)
+    return count
 
 
 def rows(start: Linearized, chunk: int | None) -> list[Array]:

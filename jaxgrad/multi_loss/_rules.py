@@ -12,7 +12,8 @@ from jaxgrad._types import Array, Params, Tree, Wrt
 from jaxgrad.multi_loss._inner_products import Products, inner_products
 from jaxgrad.multi_loss._linearize import Linearized
 from jaxgrad.multi_loss._rows import Blocks, filled
-from jaxgrad.multi_loss._units import weighed
+from jaxgrad.multi_loss._stateful import Scalarizer
+from jaxgrad.multi_loss._units import GIVEN_A_UNIT, IN_ANY_UNIT, OF_ROWS, is_one_of, weighed
 
 __all__ = ["Groups", "Rule", "by_rows", "by_weights", "check_state", "groups_of", "rule_of", "weighted", "weights_of"]
 
@@ -47,7 +48,7 @@ def rule_of(weighting: Any, aggregator: Any, options: Any) -> Rule:
     """Return the rule, after refusing what is none.
 
     Raises:
-        ValueError: If not exactly one of the two is given.
+        ValueError: If not exactly one of the two is given, or one of the family's rules is given as the other.
         TypeError: If it is no function, or the options are no dictionary.
     """
     if (weighting is None) == (aggregator is None):
@@ -63,10 +64,35 @@ def rule_of(weighting: Any, aggregator: Any, options: Any) -> Rule:
         got = _check.describe(weighting if aggregator is None else aggregator)
         message = f"{what} must be a function, or for weighting a pair (init, update); got {got}"
         raise TypeError(message)
+    _refuse_the_other(rule)
     if not isinstance(rule.options, Mapping):
         message = f"options must be a dictionary of keyword arguments for the rule; got {_check.describe(options)}"
         raise TypeError(message)
     return rule
+
+
+def _refuse_the_other(rule: Rule) -> None:
+    """Refuse a known rule in the place of the other kind: of two losses with two weights the shapes would be right.
+
+    Raises:
+        ValueError: If a rule of the rows is given as ``weighting``, or one of the Gram matrix as ``aggregator``.
+        TypeError: If the weighting joins losses, and not gradients.
+    """
+    if is_one_of(rule.weighting, OF_ROWS):
+        message = (
+            "weighting is a rule of the rows themselves, not of their Gram matrix: give it as aggregator=, or call it"
+            " on the rows"
+        )
+        raise ValueError(message)
+    if is_one_of(rule.aggregator, (*IN_ANY_UNIT, *GIVEN_A_UNIT)):
+        message = "aggregator is a rule of the Gram matrix, not of the rows themselves: give it as weighting="
+        raise ValueError(message)
+    if isinstance(rule.weighting, Scalarizer):
+        message = (
+            "weighting is a Scalarizer, which joins the losses and not their gradients: call its update(losses, state)"
+            " inside of a loss, and differentiate that by gradient.parameter_gradient"
+        )
+        raise TypeError(message)
 
 
 def check_state(rule: Rule, state: Tree, full_output: bool) -> None:
@@ -167,10 +193,16 @@ def groups_of(params: Params, wrt: Wrt, marks: list[bool], groups: Any) -> Parts
 
     Raises:
         ValueError: If a leaf is in two groups, or a group names none of them.
+        TypeError: If they are no tuple, list or dictionary: the letters of a pattern would be patterns.
     """
     shared = [i for i, mark in enumerate(marks) if mark]
     if groups is None:
         return Parts([shared], asked=False)
+    if not isinstance(groups, Mapping | list | tuple):
+        message = (
+            f"groups must be a tuple, list or dictionary of patterns or predicates, one for each group; got {groups!r}"
+        )
+        raise TypeError(message)
     given = list(groups.values()) if isinstance(groups, Mapping) else list(groups)
     counts = _tree.selected(params, wrt)
     paths = [path for path, count in zip(_tree.leaf_paths(params), counts, strict=True) if count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -56,9 +57,9 @@ def sdmgrad(
     Raises:
         TypeError: If an option is no number; and in ``update`` if ``products`` is no real floating-point array, or the
             preferences are no real numbers.
-        ValueError: If ``learning_rate`` is not positive, ``strength`` or ``momentum`` negative, or ``num_steps`` below
-            1; and in ``update`` if ``products`` is not square, or there are other than as many losses, or preferences,
-            as in ``init``.
+        ValueError: If ``learning_rate`` is not positive, ``strength`` negative, ``momentum`` not from 0 to below 1, or
+            ``num_steps`` below 1; and in ``update`` if ``products`` is not square, or there are other than as many
+            losses, or preferences, as in ``init``.
 
     Cost:
         ``num_steps`` times ``K^2`` operations; the products cost the gradients of both batches.
@@ -79,7 +80,7 @@ def sdmgrad(
     for name, value, check in (
         ("strength", strength, _check.non_negative),
         ("learning_rate", learning_rate, _check.positive),
-        ("momentum", momentum, _check.non_negative),
+        ("momentum", momentum, functools.partial(_check.share, below_one=True)),
     ):
         _check.number(value, name)
         check(value, name)
@@ -89,6 +90,7 @@ def sdmgrad(
         return SdmGradState(start(num_losses, 1.0) / num_losses)
 
     def update(products: ArrayLike, state: SdmGradState) -> tuple[Array, SdmGradState]:
+        _check.state(state, SdmGradState, "init(num_losses)")
         matrix = of_two_batches(products, state.weights)
         pull, share, rate = (jnp.asarray(one, matrix.dtype) for one in (strength, momentum, learning_rate))
         drawn = pull * coefficients(preferences, "preferences", state.weights, 1 / state.weights.size)

@@ -88,7 +88,7 @@ def learned(optimizer: Any, slope: Array, state: Any, values: Array) -> tuple[Ar
         return optax.apply_updates(values, updates), state
 
 
-def of_logarithms(optimizer: Any, joined: Callable[[Array, Array], Array], kind: Callable[..., Any]) -> Scalarizer:
+def of_logarithms(optimizer: Any, joined: Callable[[Array, Array], Array], kind: Any) -> Scalarizer:
     """Return a scalarizer that learns a logarithm for each loss by the slope of the joined loss itself.
 
     Args:
@@ -102,6 +102,7 @@ def of_logarithms(optimizer: Any, joined: Callable[[Array, Array], Array], kind:
         return kind(start(num_losses), optimizer.init(start(num_losses)))
 
     def update(losses: Tree, state: Any) -> tuple[Array, Any]:
+        _check.state(state, kind, "init(num_losses)")
         logs, before = state
         values = given(losses, logs)
         slope = jax.grad(joined, argnums=1)(values.astype(logs.dtype), logs)

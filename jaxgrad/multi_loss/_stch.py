@@ -57,8 +57,8 @@ def stch(losses: Tree, *, mu: ArrayLike, weights: Tree | None = None, reference:
     """
     _check.number(mu, "mu")
     values = vector(losses)
-    shares = coefficients(weights, "weights", values, 1 / values.size)
-    heights = shares * (values - coefficients(reference, "reference", values, 0.0))
+    shares = coefficients(weights, "weights", values, 1 / values.size, losses)
+    heights = shares * (values - coefficients(reference, "reference", values, 0.0, losses))
     smooth, top = jnp.asarray(mu).astype(values.dtype), lax.stop_gradient(jnp.max(heights))
     value = top + smooth * jax.nn.logsumexp((heights - top) / smooth)
     # a loss of -inf would never be the largest

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, T
+from jaxgrad.multi_loss._rows import count_of
 
 __all__ = ["trimmed_mean"]
 
@@ -48,8 +49,7 @@ def trimmed_mean(rows: T, *, trim: int) -> T:
     References:
         Yin et al. (2018), Byzantine-robust distributed learning, ICML, definition 2.
     """
-    _check.floating(rows=rows)
-    count = _check.same_leading(rows=rows)
+    count = count_of(rows)
     advice = f"of {count} gradients {2 * trim} would be left out" if isinstance(trim, int) else ""
     trim = _check.count(trim, "trim", most=(count - 1) // 2, advice=advice)
 

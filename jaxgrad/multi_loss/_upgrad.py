@@ -16,12 +16,12 @@ __all__ = ["upgrad"]
 
 @jit()
 def upgrad(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
-    r"""Weigh several gradients by UPGrad: project each onto the directions that harm no loss, and add them up.
+    r"""Weigh several gradients by UPGrad: project each onto the directions that harm no loss, and average them.
 
     .. math:: w = \sum_k p_k u_k, \qquad u_k = \arg\min_{u \ge e_k} u^\top G u
 
     ``u_k`` are the weights of the vector nearest to the gradient of loss ``k`` among those whose product with no
-    gradient is negative (the dual cone). The sum has no negative product either, and is linear in the length of each
+    gradient is negative (the dual cone). Their mean has no negative product either, and is linear in the length of each
     gradient: a loss that is small is not forgotten.
 
     Args:

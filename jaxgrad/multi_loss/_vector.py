@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Tree
+from jaxgrad.multi_loss import _losses
 
 __all__ = ["coefficients", "unit", "vector"]
 
@@ -34,8 +35,15 @@ def vector(losses: Tree, name: str = "losses") -> Array:
     return jnp.asarray(losses).astype(kept) if alone else jnp.stack([jnp.asarray(leaf).astype(kept) for leaf in leaves])
 
 
-def coefficients(given: Tree | None, name: str, losses: Array, default: ArrayLike) -> Array:
+def coefficients(given: Tree | None, name: str, losses: Array, default: ArrayLike, named: Tree | None = None) -> Array:
     """Return one number for each loss, ``default`` where none are given.
+
+    Args:
+        given: The numbers: an array, a list or tuple, or a tree that names the losses as ``named`` does.
+        name: What the caller's argument is called.
+        losses: The losses as one array.
+        default: What stands for ``None``.
+        named: The losses as the user returned them; ``None``: they have no names.
 
     Raises:
         TypeError: If they are no real numbers.
@@ -44,12 +52,16 @@ def coefficients(given: Tree | None, name: str, losses: Array, default: ArrayLik
     if given is None:
         return jnp.full_like(losses, default)
     _check.numbers_like(given, name, losses)
-    leaves: Any = [given] if jtu.all_leaves([given]) else jax.tree.leaves(given)
+    alone = jtu.all_leaves([given])
+    leaves: Any = [given] if alone else jax.tree.leaves(given)
     shapes = {jnp.shape(leaf) for leaf in leaves}
-    if shapes != ({losses.shape} if jtu.all_leaves([given]) else {()}) or sum(map(jnp.size, leaves)) != losses.size:
-        got = ", ".join(_check.describe(leaf) for leaf in leaves)
+    fits = alone or _losses.is_like(given, losses if named is None else named)
+    if not fits or shapes != ({losses.shape} if alone else {()}) or sum(map(jnp.size, leaves)) != losses.size:
+        got = _check.describe(given) if alone else f"a tree {jax.tree.structure(given)}"
+        like = "" if named is None or _losses.is_array(named) else ", or a tree of scalars like the losses"
         message = (
-            f"{name} must hold one number for each of the {losses.size} losses, of shape {losses.shape}; got {got}"
+            f"{name} must hold one number for each of the {losses.size} losses, of shape {losses.shape}{like};"
+            f" got {got}"
         )
         raise ValueError(message)
     return jnp.concatenate([jnp.ravel(jnp.asarray(leaf)).astype(losses.dtype) for leaf in leaves])

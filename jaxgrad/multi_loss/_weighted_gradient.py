@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, overload
 
 import jax
@@ -111,13 +110,11 @@ def as_weights(start: Linearized, weights: Any, name: str = "weights") -> Array:
         ValueError: If they are not one for each loss.
         TypeError: If one is no real number.
     """
-    losses, leaves = start.losses, jax.tree.leaves(weights)
-    is_list = isinstance(weights, list | tuple) and not isinstance(losses, Mapping)
-    mine, theirs = (str(jax.tree.structure(tree)) for tree in (weights, losses))
-    is_tree = not _losses.is_array(losses) and mine == theirs
+    leaves, alone = jax.tree.leaves(weights), jtu.all_leaves([weights])
     one_each = len(leaves) == start.count and all(jnp.shape(leaf) == () for leaf in leaves)
-    if not ((is_list or is_tree) and one_each) and jnp.shape(leaves[0] if len(leaves) == 1 else 0) != (start.count,):
-        got = _check.describe(weights) if jtu.all_leaves([weights]) else f"a tree {jax.tree.structure(weights)}"
+    fits = jnp.shape(weights) == (start.count,) if alone else one_each and _losses.is_like(weights, start.losses)
+    if not fits:
+        got = _check.describe(weights) if alone else f"a tree {jax.tree.structure(weights)}"
         message = (
             f"{name} must be one number for each loss: an array of shape ({start.count},), or a tree of scalars like"
             f" the losses; got {got}"
@@ -125,4 +122,4 @@ def as_weights(start: Linearized, weights: Any, name: str = "weights") -> Array:
         raise ValueError(message)
     _check.numbers_like(weights, name, jnp.float32)
     kind = _tree.accumulator(*[leaf.dtype for leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)])
-    return leaves[0].astype(kind) if len(leaves) == 1 else jnp.stack([leaf.astype(kind) for leaf in leaves])
+    return leaves[0].astype(kind) if alone else jnp.stack([leaf.astype(kind) for leaf in leaves])

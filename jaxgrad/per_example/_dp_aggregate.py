@@ -361,9 +361,7 @@ def _refuse_misuse(updates: Any, state: Any, params: Params, batch: Any, misplac
         message = "params must be given, since update computes the gradients: update(params, state, params, batch=...)"
         raise ValueError(message)
     _refuse_masks(params)
-    if not isinstance(state, PrivateState):
-        message = f"state must be the PrivateState that init(params) returned; got {_check.describe(state)}"
-        raise TypeError(message)
+    _check.state(state, PrivateState, "init(params)")
     if updates is not None and not _check.same_arrays(updates, params):
         message = (
             "updates must be None, or params where a wrapper insists on a tree: dp_aggregate computes the gradients"

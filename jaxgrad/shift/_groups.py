@@ -73,6 +73,9 @@ def _chosen(batched: Sequence[int] | None, count: int) -> list[int]:
         ValueError: If there is no such position, or one twice.
     """
     chosen = list(range(count)) if batched is None else [_check.count(i, "batched", least=0) for i in batched]
+    if count == 0:
+        message = "groups splits the batch among the arguments that follow params, and there are none: leave it out"
+        raise ValueError(message)
     if not chosen or len(set(chosen)) < len(chosen) or max(chosen) >= count:
         message = f"batched={batched!r} must name some of the {count} arguments that follow params, each once, from 0"
         raise ValueError(message)

@@ -127,12 +127,11 @@ def ivon(
     others = {"weight_decay": weight_decay} | ({} if callable(learning_rate) else {"learning_rate": learning_rate})
     for name, value in (positive | betas | others).items():
         _check.number(value, name)
-        (_check.positive if name in positive else _check.non_negative)(value, name)
+        if name in betas:
+            _check.share(value, name, below_one=True)
+        else:
+            (_check.positive if name in positive else _check.non_negative)(value, name)
     _check.choice(estimator, "estimator", ("price", "squared"))
-    for name, beta in betas.items():
-        if not beta < 1:
-            message = f"{name} must be from 0 to below 1; got {beta!r}"
-            raise ValueError(message)
     method = _Method(
         learning_rate, effective_sample_size, hessian_init, beta1, beta2, weight_decay, clip_radius, rescale, estimator
     )

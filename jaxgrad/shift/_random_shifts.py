@@ -60,7 +60,8 @@ def random_shifts(
     Raises:
         ValueError: If ``num_shifts`` is not positive, ``distribution`` is another word, ``scale`` is a negative
             Python number, NaN, or a tree that does not mirror ``params``.
-        TypeError: If ``num_shifts`` is no Python integer, or a leaf is no real floating-point array.
+        TypeError: If ``num_shifts`` is no Python integer, ``key`` no random key, or a leaf no real floating-point
+            array.
 
     Cost:
         ``K`` random numbers for every entry of ``params``.
@@ -81,6 +82,7 @@ def random_shifts(
     _check.floating(params=params)
     num_shifts = _check.count(num_shifts, "num_shifts", least=1)
     _check.choice(distribution, "distribution", tuple(SAMPLERS))
+    _check.key(key, "key")
     leaves, structure = jax.tree.flatten(params)
     draws = draw_leaves(SAMPLERS[distribution], key, leaves, num_shifts)
     scaled = [draw * jnp.asarray(s, draw.dtype) for draw, s in zip(draws, scales_of(params, scale), strict=True)]

@@ -208,9 +208,7 @@ def _refuse_misuse(updates: Any, state: Any, params: Any, grad_fn: Any, whole: A
             f" loss(p, x, y)); got {'nothing' if grad_fn is None else _check.describe(grad_fn)}"
         )
         raise TypeError(message)
-    if not isinstance(state, SAMTransformState):
-        message = f"state must be the SAMTransformState that init(params) returned; got {_check.describe(state)}"
-        raise TypeError(message)
+    _check.state(state, SAMTransformState, "init(params)")
     if whole is None and any(map(_is_hidden, jax.tree.leaves(params, is_leaf=_is_hidden))):
         message = (
             "params has leaves that optax.masked or optax.partition hides, and grad_fn needs all of them: pass the"

@@ -22,8 +22,5 @@ def check_state(state: Any, kind: type, tree: str, init: str, params: Params) ->
         TypeError: If it is of another kind.
         ValueError: If its tree is not like ``params``.
     """
-    if not isinstance(state, kind):
-        source = f"the {kind.__name__} that {init}(params) or the last step returned"
-        message = f"state must be {source}; got {_check.describe(state)}"
-        raise TypeError(message)
+    _check.state(state, kind, f"{init}(params)")
     _check.mirrors(**{"params": _tree.widened(params), f"state.{tree}": _tree.widened(getattr(state, tree))})

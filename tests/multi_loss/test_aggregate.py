@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import torch_ref.multi_loss
-from jaxgrad.multi_loss import aggregate, aggregated_gradient, gradients, upgrad
+from jaxgrad.multi_loss import aggregate, aggregated_gradient, gradients, trimmed_mean, upgrad
 from jaxgrad.verify._bridge import to_torch
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs
@@ -67,6 +67,8 @@ def test_a_sick_row_shows():
         (ROWS, {"weighting": DRIFTING}, ValueError, "needs state="),
         (ROWS, {"weighting": lambda gram: gram}, ValueError, r"one weight for.*shape \(3,\); got float64\[3,3\]"),
         ({"a": np.ones((2, 3)), "b": np.ones((3, 3))}, {"weighting": mean}, ValueError, "the same leading axis"),
+        (np.ones((0, 3)), {"weighting": mean}, ValueError, "rows must hold at least one gradient"),
+        (np.ones((2, 2)), {"weighting": trimmed_mean}, ValueError, "or call it on the rows"),
         ({"a": np.ones((2, 3), int)}, {"weighting": mean}, TypeError, r"rows\['a'\]"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 import torch_ref.multi_loss
 from jaxgrad import _tree
-from jaxgrad.multi_loss import aggregated_gradient, gradients, gram
+from jaxgrad.multi_loss import aggregated_gradient, famo, graddrop, gradients, gram, mgda
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs, outputs_torch
 from tests.multi_loss.rules import drifting, mean, to_unit_norms, to_unit_norms_torch
@@ -127,6 +127,10 @@ REFUSED = {
     "two rules": ({"weighting": mean, "aggregator": largest}, ValueError, "got both"),
     "no function": ({"weighting": 3}, TypeError, "weighting must be a function.*got a int"),
     "no dictionary": ({"weighting": mean, "options": 3.0}, TypeError, "options must be a dictionary"),
+    "a rule of rows": ({"weighting": functools.partial(graddrop, leak=None)}, ValueError, "give it as aggregator="),
+    "a rule of the matrix": ({"aggregator": mgda}, ValueError, "give it as weighting="),
+    "a scalarizer": ({"weighting": famo()}, TypeError, "a Scalarizer, which joins the losses"),
+    "a word": ({"weighting": mean, "groups": "trunk"}, TypeError, "groups must be a tuple, list or dict.*got 'trunk'"),
     "a matrix": ({"weighting": lambda gram: gram}, ValueError, r"one weight for.*shape \(2,\); got float64\[2,2\]"),
     "integers": ({"weighting": lambda gram: jnp.ones(2, int)}, TypeError, r"real floating-point.*got int64\[2\]"),
     "rows": ({"aggregator": lambda rows: rows}, ValueError, "the result of aggregator must have the structure, shapes"),

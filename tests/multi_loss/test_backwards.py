@@ -1,5 +1,7 @@
 """`multi_loss.backwards` against torch's retained graph: backwards that are called later, in any order."""
 
+from collections import OrderedDict
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -87,6 +89,28 @@ def test_wrt_holds_leaves_and_the_aux_is_handed_out(kept):
     assert got["step"] == 0
     assert not any(leaf.any() for leaf in jax.tree.leaves(got["trunk"]))
     assert_parity(aux, PROBLEM.x[0])
+
+
+def test_keys_are_in_the_order_of_the_rows():
+    """An ``OrderedDict`` is not sorted, ``None`` is no loss, and below one key there may be several losses."""
+    first, second = gradients(outputs, PROBLEM.params, PROBLEM.x, wrt="trunk")["trunk"]["layer0"]["weight"]
+
+    def kept_of(losses_fn):
+        return backwards(losses_fn, PROBLEM.params, PROBLEM.x, wrt="trunk")
+
+    def of(kept, loss):
+        return kept.gradient(loss)["trunk"]["layer0"]["weight"]
+
+    ordered = kept_of(lambda p, x: OrderedDict(zip("za", outputs(p, x), strict=True)))
+    assert_parity((of(ordered, "z"), of(ordered, "a")), (first, second))
+    assert_parity(of(kept_of(lambda p, x: {"a": None, **dict(zip("bc", outputs(p, x), strict=True))}), "b"), first)
+    assert_parity(of(kept_of(lambda p, x: dict(zip((2, 1), outputs(p, x), strict=True))), 1), second)
+    several = kept_of(lambda p, x: {"a": outputs(p, x), "b": outputs(p, x)[0]})
+    assert_parity((of(several, "b"), of(several, 1)), (first, second))
+    with pytest.raises(ValueError, match="there are 2 losses below 'a'; give the index of one, from 0 to 2"):
+        several.gradient("a")
+    with pytest.raises(ValueError, match="no loss 'a'; the losses have no keys, and an index from 0 to 1"):
+        kept_of(outputs).gradient("a")
 
 
 def test_refusals(kept):

@@ -1,6 +1,7 @@
 """`multi_loss.gradients` against retained backwards, its laws in every form of losses, NaN, and what it refuses."""
 
 import functools
+from collections import OrderedDict
 
 import jax
 import jax.numpy as jnp
@@ -203,6 +204,24 @@ def test_rejects_leaves_that_are_shared_and_a_head_or_neither(options, message):
     problem = heads()
     with pytest.raises(ValueError, match=message):
         gradients(outputs, problem.params, problem.x, **options)
+
+
+def test_heads_by_key_are_in_the_order_of_the_rows():
+    """Of an ``OrderedDict`` too, which JAX does not sort; an empty list is no head."""
+    problem = heads()
+
+    def ordered(params, x):
+        first, second = outputs(params, x)
+        return OrderedDict(z=first, a=second)
+
+    want = gradients(outputs, problem.params, problem.x, shared="trunk")
+    got = gradients(ordered, problem.params, problem.x, shared="trunk", heads={"a": "head1", "z": ["head0"]})
+    assert_parity(got, want)
+    whole = gradients(outputs, problem.params, problem.x)
+    alone = gradients(outputs, problem.params, problem.x, shared=["trunk", "head1"], heads=("head0", []))
+    assert_parity((alone["head0"], alone["head1"]), (want["head0"], whole["head1"]))
+    with pytest.raises(ValueError, match=r"heads must have one entry for each loss, keys \['z', 'a'\]; got"):
+        gradients(ordered, problem.params, problem.x, shared="trunk", heads=("head0", "head1"))
 
 
 def test_a_trunk_that_no_loss_reaches_gets_zeros_and_says_so():

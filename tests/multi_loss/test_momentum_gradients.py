@@ -1,9 +1,11 @@
 """`multi_loss.momentum_gradients` against torch over two rounds, a closed form, and what one step costs."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import torch_ref.multi_loss
@@ -72,6 +74,26 @@ def test_rules_of_rows_and_rules_with_a_state():
     _, again = momentum_gradients(outputs, PROBLEM.params, after, PROBLEM.x, weighting=DRIFTING)
     assert_parity(after.rule, jnp.ones(2))
     assert not jnp.array_equal(again.rule, after.rule)
+
+
+def test_a_sick_step_shows_and_is_not_learned_from():
+    """A momentum that has held a NaN once would hold it for ever."""
+
+    def losses(w, scale):
+        return w @ jnp.array([1.0, 2.0]) * scale, jnp.sum(w**2)
+
+    w = jnp.array([1.0, 3.0])
+    start = init_momentum(w, 2)
+    for _ in range(2):
+        _, start = momentum_gradients(losses, w, start, 1.0, weighting=guarded)
+    for scale in (math.nan, math.inf):
+        gradient, after = momentum_gradients(losses, w, start, scale, weighting=guarded)
+        assert np.isnan(gradient).all()
+        assert_parity((after.momenta, after.counts), (start.momenta, start.counts))
+        assert after.step == start.step + 1
+        # the loss whose turn is next has its own
+        gradient, _ = momentum_gradients(losses, w, after, scale, weighting=guarded)
+        assert np.isfinite(gradient).all()
 
 
 def test_wrt_holds_leaves():

@@ -90,9 +90,26 @@ def test_what_is_not_one_real_number_is_refused(name, option):
         called(name, option, np.array([0.1]))
 
 
+@pytest.mark.parametrize(
+    ("build", "limit"),
+    [
+        (lambda: multi_loss.gradvac(beta=1.5), "beta must be from 0 to 1; got 1.5"),
+        (lambda: multi_loss.cr_mogm(multi_loss.mgda, decay=2), "decay must be from 0 to 1; got 2"),
+        (lambda: multi_loss.pcd(fraction=1.1), "fraction must be from 0 to 1; got 1.1"),
+        (lambda: multi_loss.pcd(decay=np.float64(1)), "decay must be from 0 to below 1; got"),
+        (lambda: multi_loss.sdmgrad(momentum=1.0), "momentum must be from 0 to below 1; got 1.0"),
+    ],
+)
+def test_a_share_above_one_is_refused(build, limit):
+    with pytest.raises(ValueError, match=limit):
+        build()
+
+
 def test_the_decay_of_momenta():
+    """A decay of 1 holds no gradient, and divided zeros by zeros."""
     state = multi_loss.init_momentum(PROBLEM.params, 2)
-    for value, error in ((1j, TypeError), (math.nan, ValueError), (jnp.ones(2), ValueError)):
+    errors = ((1j, TypeError), (math.nan, ValueError), (jnp.ones(2), ValueError), (1.0, ValueError), (1.5, ValueError))
+    for value, error in errors:
         with pytest.raises(error, match="decay must"):
             multi_loss.momentum_gradients(
                 outputs, PROBLEM.params, state, PROBLEM.x, weighting=multi_loss.mean_weights, decay=value

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgrad import multi_loss
 from jaxgrad.multi_loss._units import GIVEN_A_UNIT
 from tests.multi_loss import gram_rules as rules
 from tests.multi_loss.gram_rules import GRAMS, NAMES, ROWS, RULES, named, vectors
@@ -177,3 +178,18 @@ def test_one_loss_is_left_as_it_is(name):
 def test_what_is_no_gram_matrix_is_refused(name, gram):
     with pytest.raises(ValueError, match=r"gram must be the square matrix of inner products.*rows @ rows.T"):
         RULES[name].call(gram)
+
+
+@pytest.mark.parametrize("gram", [[[1.0, 0.0], [0.0, 1.0]], {"a": np.eye(2)}, None])
+def test_a_tree_in_the_place_of_the_matrix_is_refused(gram):
+    for call in (multi_loss.mgda, multi_loss.conflicts, multi_loss.constant_weights, RULES["aligned_mtl"].call):
+        options = {"preferences": np.ones(2)} if call is multi_loss.constant_weights else {}
+        with pytest.raises(TypeError, match=r"gram must be one array, .*got a (list|dict|NoneType)"):
+            call(gram, **options)
+
+
+@pytest.mark.parametrize("key", [None, 3])
+def test_what_is_no_random_key_is_refused(key):
+    for rule in (multi_loss.pcgrad, multi_loss.random_weights, multi_loss.graddrop):
+        with pytest.raises(TypeError, match="key must be one random key, such as"):
+            rule(np.eye(2), key=key)

@@ -75,6 +75,11 @@ def test_what_is_no_losses_is_refused(name, losses, error, message):
         ours(name)(losses)
 
 
+def without_trees(name):
+    """Return the options that are one number."""
+    return {option: value for option, value in OPTIONS[name].items() if np.ndim(value) == 0}
+
+
 @pytest.mark.parametrize("name", [name for name in OPTIONS if "weights" in OPTIONS[name]])
 def test_rejects_weights_of_other_losses(name):
     for argument in {"weights", "reference"} & OPTIONS[name].keys():
@@ -84,3 +89,8 @@ def test_rejects_weights_of_other_losses(name):
             ours(name)(LOSSES[0], **{argument: jnp.ones(2)})
         with pytest.raises(TypeError, match=f"{argument} must hold real numbers"):
             ours(name)(LOSSES[0], **{argument: jnp.full(3, 1j)})
+        named = {argument: dict(zip("abd", (1.0, 2.0, 3.0), strict=True))}
+        for losses in (LOSSES[0], dict(zip("abc", LOSSES[0], strict=True))):
+            options = named if argument == "weights" else named | {"weights": np.ones(3)}
+            with pytest.raises(ValueError, match=rf"{argument} must hold one number.*got a tree PyTreeDef\("):
+                getattr(multi_loss, name)(losses, **{**without_trees(name), **options})

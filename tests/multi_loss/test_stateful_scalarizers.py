@@ -87,6 +87,8 @@ def test_rejects_other_losses_than_it_was_started_for(name):
         made.update(jnp.array([1, 2, 3]), made.init(3), **extra)
     with pytest.raises(ValueError, match="num_losses must be at least 1; got 0"):
         made.init(0)
+    with pytest.raises(TypeError, match=r"state must be the \w+State that init\(num_losses\) or.*got a tuple"):
+        made.update(jnp.ones(3), tuple(made.init(3)), **extra)
 
 
 @pytest.mark.parametrize("name", ["uncertainty", "imtl_l", "gradnorm", "famo"])

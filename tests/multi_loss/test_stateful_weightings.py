@@ -80,6 +80,13 @@ def test_float32_keeps_its_dtype(name):
     jax.tree.map(lambda new, old: np.testing.assert_equal(new.dtype, old.dtype), after, state)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_rejects_what_is_no_state(name):
+    for state in (None, tuple(started(name, RULES[name].ours))):
+        with pytest.raises(TypeError, match=r"state must be the \w+State that init\(num_losses.*; got a (None|tup)"):
+            RULES[name].ours.update(GIVEN[name][0], state, **extra(name))
+
+
 @pytest.mark.parametrize("name", [name for name in RULES if name != "cr_mogm"])
 def test_rejects_what_is_not_of_these_losses(name):
     made = RULES[name].ours

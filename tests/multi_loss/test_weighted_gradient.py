@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import torch_ref.multi_loss
-from jaxgrad.multi_loss import weighted_gradient
+from jaxgrad.multi_loss import backwards, weighted_gradient
 from tests.bridge import assert_parity
 from tests.multi_loss.heads import heads, outputs, outputs_torch
 
@@ -41,6 +41,23 @@ def scaled(params, x):
 def test_matches_torch(losses_fn, weights):
     want = torch_ref.multi_loss.weighted_gradient(outputs_torch, PROBLEM.params_torch, PROBLEM.x_torch, weights=WEIGHTS)
     assert_parity(weighted_gradient(losses_fn, PROBLEM.params, PROBLEM.x, weights=weights), want)
+
+
+@pytest.mark.parametrize("weights", [(1e5, -3.0, 0.5), (1e-9, 3e-9, -2e-9), (0.0, 0.0, 0.0)])
+def test_losses_of_float16_take_weights_that_float16_does_not_hold(weights):
+    """Its largest number is 65504, and below 6e-8 there is none. A weight is rounded once, to the dtype of its loss."""
+    dtypes = (jnp.float16, jnp.float64, jnp.bfloat16)
+
+    def losses(w):
+        values = (jnp.sum(w**2), jnp.sum(w), jnp.sum(jnp.sin(w)))
+        return tuple(value.astype(dtype) for value, dtype in zip(values, dtypes, strict=True))
+
+    w = jnp.array([0.5, -1.25, 2.0])
+    terms = [weight * slope for weight, slope in zip(weights, (2 * w, jnp.ones(3), jnp.cos(w)), strict=True)]
+    rounded = sum(jnp.abs(term) * float(jnp.finfo(dtype).eps) / 2 for term, dtype in zip(terms, dtypes, strict=True))
+    for got in (weighted_gradient(losses, w, weights=weights), backwards(losses, w).weighted_gradient(weights)):
+        # and the sums of three terms, here and there, each of which rounds twice
+        assert np.all(jnp.abs(got - sum(terms)) <= rounded + 4 * jnp.finfo(jnp.float64).eps * sum(map(jnp.abs, terms)))
 
 
 def test_is_differentiable_by_the_weights():

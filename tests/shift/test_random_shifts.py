@@ -56,6 +56,8 @@ def test_keeps_the_dtype(key):
 def test_rejects_what_is_no_number_of_shifts(key):
     with pytest.raises(ValueError, match="num_shifts must be at least 1; got 0"):
         random_shifts(PARAMS, key=key, num_shifts=0)
+    with pytest.raises(TypeError, match=r"key must be one random key, such as jax.random.key\(0\); got a NoneType"):
+        random_shifts(PARAMS, key=None, num_shifts=2)
     with pytest.raises(TypeError, match="num_shifts must be a Python integer"):
         random_shifts(PARAMS, key=key, num_shifts=2.0)
     with pytest.raises(ValueError, match="distribution must be one of 'normal', 'uniform'"):

@@ -244,6 +244,8 @@ def test_rejects_options_that_mean_nothing(options, error, message):
 def test_rejects_data_without_a_batch():
     with pytest.raises(ValueError, match=r"(?s)groups splits the leading axis.*data\[1\]: got float64\[\]; name with"):
         sam_gradient(lambda w, x, c: jnp.sum(w * x) * c, W, H, jnp.array(2.0), radius=0.1, groups=2)
+    with pytest.raises(ValueError, match="groups splits the batch among the arguments that follow params, and there"):
+        sam_gradient(lambda w: jnp.sum(w**2), W, radius=0.1, groups=2)
 
 
 def test_rejects_a_negative_radius():

@@ -28,9 +28,7 @@ def refuse_misuse(
         message = "params must be given, since update computes the residuals: update(params, state, params, batch=...)"
         raise ValueError(message)
     _refuse_masks(params)
-    if not isinstance(state, kind):
-        message = f"state must be the {kind.__name__} that init(params) returned; got {_check.describe(state)}"
-        raise TypeError(message)
+    _check.state(state, kind, "init(params)")
     if updates is not None and not _check.same_arrays(updates, params):
         message = (
             "updates must be None, or params where a wrapper insists on a tree: gauss_newton computes its step from"

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import jax.tree_util as jtu
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -29,6 +30,12 @@ def checked(gram: ArrayLike) -> Array:
         TypeError: If it is no array of real floating-point numbers.
         ValueError: If it is not square, or has no row.
     """
+    if not jtu.all_leaves([gram]):
+        message = (
+            f"gram must be one array, the inner products of the losses' gradients, of shape (K, K); got a"
+            f" {type(gram).__name__}. For the gradients themselves write aggregate(rows, weighting=rule)"
+        )
+        raise TypeError(message)
     _check.floating(gram=gram)
     matrix = jnp.asarray(gram)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
