@@ -67,8 +67,10 @@ def aggregate(
 
     Raises:
         ValueError: If the leading axes differ or have length 0, a rule with a state comes without ``state`` or
-            ``full_output``, the rule returns other than one weight for each row, or is one of the rows themselves.
-        TypeError: If a leaf of ``rows`` is no array of real floating-point numbers, or the rule is no function.
+            ``full_output``, or another with ``state``, the rule returns other than one weight for each row, or is one
+            of the rows themselves.
+        TypeError: If a leaf of ``rows`` is no array of real floating-point numbers, or the rule is no function, one of
+            the losses, or one that makes a rule and has not been called.
 
     Cost:
         No gradient: each row is read for the products and once more for the sum, and the rule.

@@ -175,11 +175,12 @@ def aggregated_gradient(
     Raises:
         ValueError: If there is no loss, a loss is no scalar, not exactly one of ``weighting`` and ``aggregator`` is
             given, a rule of the rows is given as ``weighting`` or one of the Gram matrix as ``aggregator``, a rule with
-            a state comes without ``state`` or ``full_output``, the rule returns other than one weight for each loss, a
-            leaf is named twice, two losses depend on a head, a pattern selects nothing, or ``axis_name`` is no axis
-            around.
-        TypeError: If the rule is no function, ``groups`` no tuple, list or dictionary, a loss no real floating-point
-            number, a leaf that counts no real floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
+            a state comes without ``state`` or ``full_output``, or another with ``state``, the rule returns other than
+            one weight for each loss, a leaf is named twice, two losses depend on a head, a pattern selects nothing, or
+            ``axis_name`` is no axis around.
+        TypeError: If the rule is no function, one of the losses, or one that makes a rule and has not been called,
+            ``groups`` no tuple, list or dictionary, a loss no real floating-point number, a leaf that counts no real
+            floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
 
     Cost:
         One forward, ``K + 1`` backwards (and one for each further group, and one of the heads alone with ``shared``),

@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._types import Array
-from jaxgrad.multi_loss._stateful import Weighting, start, unless_sick
+from jaxgrad.multi_loss._places import refuse_no_weighting
+from jaxgrad.multi_loss._stateful import Weighting, makes, start, unless_sick
 
 __all__ = ["cr_mogm"]
 
@@ -26,6 +27,7 @@ class CrMogmState(NamedTuple):
     """The state of the rule within, where it has one."""
 
 
+@makes(Weighting)
 def cr_mogm(weighting: Any, *, decay: ArrayLike | Callable[[Array], ArrayLike] = 0.9) -> Weighting:
     r"""Smooth the weights of another rule over the steps (CR-MOGM), which lessens what a batch says by chance.
 
@@ -45,9 +47,10 @@ def cr_mogm(weighting: Any, *, decay: ArrayLike | Callable[[Array], ArrayLike] =
         options on to the rule. The state has ``weights``, ``step`` and ``rule``.
 
     Raises:
-        TypeError: If ``weighting`` is no function, or ``decay`` neither a number nor a function.
-        ValueError: If ``decay`` is a number of Python that is not from 0 to 1; from ``update``, if the rule returns
-            other than one weight for each loss.
+        TypeError: If ``weighting`` is no function, or one that makes a rule and has not been called, or ``decay``
+            neither a number nor a function.
+        ValueError: If ``weighting`` is a rule of the rows, or ``decay`` a number of Python that is not from 0 to 1;
+            from ``update``, if the rule returns other than one weight for each loss.
 
     Cost:
         That of the rule.
@@ -69,9 +72,7 @@ def cr_mogm(weighting: Any, *, decay: ArrayLike | Callable[[Array], ArrayLike] =
         algorithm 1 and corollary 1.
     """
     has_state = callable(getattr(weighting, "update", None))
-    if not (callable(weighting) or has_state):
-        message = f"weighting must be a function, or a pair (init, update); got {_check.describe(weighting)}"
-        raise TypeError(message)
+    refuse_no_weighting(weighting)
     if not callable(decay):
         _check.number(decay, "decay")
         _check.share(decay, "decay")

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._types import Array, Tree
-from jaxgrad.multi_loss._stateful import Scalarizer, given, start
+from jaxgrad.multi_loss._stateful import Scalarizer, given, makes, start
 
 __all__ = ["dwa"]
 
@@ -31,6 +31,7 @@ class DwaState(NamedTuple):
     """How many steps there were."""
 
 
+@makes(Scalarizer)
 def dwa(*, steps_per_epoch: int, temperature: ArrayLike = 2.0) -> Scalarizer:
     r"""Build a scalarizer that weighs losses by how slowly each fell from epoch to epoch: dynamic weight average (DWA).
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params, Tree
-from jaxgrad.multi_loss._stateful import Weighting, or_nan, start, unless_sick
+from jaxgrad.multi_loss._stateful import Weighting, WeightingOfRows, makes, or_nan, start, unless_sick
 
 __all__ = ["excess_mtl"]
 
@@ -29,6 +29,7 @@ class ExcessState(NamedTuple):
     """How many steps there were."""
 
 
+@makes(WeightingOfRows)
 def excess_mtl(*, learning_rate: ArrayLike = 1.0, num_warmup_steps: int = 0) -> Weighting:
     r"""Learn weights by the excess risks of the losses, how far each is above its least (ExcessMTL).
 
@@ -96,7 +97,7 @@ def excess_mtl(*, learning_rate: ArrayLike = 1.0, num_warmup_steps: int = 0) -> 
         kept = unless_sick(excess, after, state)
         return or_nan(excess, jax.nn.softmax(kept.logits), jax.tree.leaves(wide)[0]), kept
 
-    return Weighting(init, update)
+    return WeightingOfRows(init, update)
 
 
 def _excess(rows: Tree, lengths: Tree) -> Array:

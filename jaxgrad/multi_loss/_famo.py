@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxgrad import _check
 from jaxgrad._types import Array, Tree
-from jaxgrad.multi_loss._stateful import Scalarizer, given, learned, start, unless_sick
+from jaxgrad.multi_loss._stateful import Scalarizer, given, learned, makes, start, unless_sick
 from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["famo"]
@@ -30,6 +30,7 @@ class FamoState(NamedTuple):
     """Whether there are any: not before the first step, nor after one whose losses were not finite."""
 
 
+@makes(Scalarizer)
 def famo(*, optimizer: Any = None, lower_bounds: Tree | None = None) -> Scalarizer:
     r"""Build a scalarizer under which all losses fall at one rate: fast adaptive multitask optimization (FAMO).
 

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._types import Array, Tree
-from jaxgrad.multi_loss._stateful import Scalarizer, given, learned, start, unless_sick
+from jaxgrad.multi_loss._stateful import Scalarizer, given, learned, makes, start, unless_sick
 from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["gradnorm"]
@@ -28,6 +28,7 @@ class GradNormState(NamedTuple):
     """How many steps there were."""
 
 
+@makes(Scalarizer)
 def gradnorm(*, optimizer: Any, alpha: ArrayLike = 1.5) -> Scalarizer:
     r"""Build a scalarizer that learns weights under which gradients have lengths that fit their rates (GradNorm).
 

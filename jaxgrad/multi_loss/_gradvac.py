@@ -13,7 +13,7 @@ from jaxgrad import _check, _sharding, _tree
 from jaxgrad._types import Array, Key
 from jaxgrad.multi_loss._engine._gram import finished, meant, of_unit_rows
 from jaxgrad.multi_loss._pcgrad import orders
-from jaxgrad.multi_loss._stateful import Weighting, gram_of, start, unless_sick
+from jaxgrad.multi_loss._stateful import Weighting, gram_of, makes, start, unless_sick
 
 __all__ = ["gradvac"]
 
@@ -25,6 +25,7 @@ class GradVacState(NamedTuple):
     """The running means of the cosines of each gradient, as it was met, with each other: not symmetric."""
 
 
+@makes(Weighting)
 def gradvac(*, beta: ArrayLike = 0.5) -> Weighting:
     r"""Weigh gradients by GradVac, gradient vaccine: each is turned to the others, to the cosines that are usual.
 

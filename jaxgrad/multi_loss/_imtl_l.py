@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxgrad._types import Array
-from jaxgrad.multi_loss._stateful import Scalarizer, of_logarithms
+from jaxgrad.multi_loss._stateful import Scalarizer, makes, of_logarithms
 
 __all__ = ["imtl_l"]
 
@@ -21,6 +21,7 @@ class ImtlLState(NamedTuple):
     """The state of their optimizer."""
 
 
+@makes(Scalarizer)
 def imtl_l(*, optimizer: Any) -> Scalarizer:
     r"""Build a scalarizer that learns a scale for each loss: impartial multi-task learning, loss balance (IMTL-L).
 

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check
 from jaxgrad._types import Array
-from jaxgrad.multi_loss._stateful import Weighting, of_two_batches, or_nan, project, start, unless_sick
+from jaxgrad.multi_loss._stateful import Weighting, makes, of_two_batches, or_nan, project, start, unless_sick
 
 __all__ = ["modo"]
 
@@ -21,6 +21,7 @@ class ModoState(NamedTuple):
     """Of shape ``(K,)``, of sum 1, equal at first."""
 
 
+@makes(Weighting)
 def modo(*, learning_rate: ArrayLike = 0.1, regularization: ArrayLike = 0.1) -> Weighting:
     r"""Learn weights by one step of projected descent on the length of their vector (MoDo, double sampling).
 

@@ -12,7 +12,7 @@ from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine import _supports
 from jaxgrad.multi_loss._engine._cone import nearest
 from jaxgrad.multi_loss._engine._gram import UnitRows, finished, meant, of_unit_rows, rounding
-from jaxgrad.multi_loss._stateful import Weighting, gram_of, start, unless_sick
+from jaxgrad.multi_loss._stateful import Weighting, gram_of, makes, start, unless_sick
 
 __all__ = ["pcd"]
 
@@ -26,6 +26,7 @@ class PcdState(NamedTuple):
     """How many steps there were."""
 
 
+@makes(Weighting)
 def pcd(*, fraction: ArrayLike = 0.02, decay: ArrayLike = 0.999) -> Weighting:
     r"""Weigh gradients by priorities: follow the FIRST loss, and grant the others a share (PCD).
 

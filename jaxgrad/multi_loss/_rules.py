@@ -11,9 +11,9 @@ from jaxgrad import _check, _tree
 from jaxgrad._types import Array, Params, Tree, Wrt
 from jaxgrad.multi_loss._inner_products import Products, inner_products
 from jaxgrad.multi_loss._linearize import Linearized
+from jaxgrad.multi_loss._places import refuse_no_aggregator, refuse_no_weighting
 from jaxgrad.multi_loss._rows import Blocks, filled
-from jaxgrad.multi_loss._stateful import Scalarizer
-from jaxgrad.multi_loss._units import GIVEN_A_UNIT, IN_ANY_UNIT, OF_ROWS, is_one_of, weighed
+from jaxgrad.multi_loss._units import weighed
 
 __all__ = ["Groups", "Rule", "by_rows", "by_weights", "check_state", "groups_of", "rule_of", "weighted", "weights_of"]
 
@@ -49,7 +49,7 @@ def rule_of(weighting: Any, aggregator: Any, options: Any) -> Rule:
 
     Raises:
         ValueError: If not exactly one of the two is given, or one of the family's rules is given as the other.
-        TypeError: If it is no function, or the options are no dictionary.
+        TypeError: If it is no function, one that makes a rule, or one of losses; or the options are no dictionary.
     """
     if (weighting is None) == (aggregator is None):
         given = "neither" if weighting is None else "both"
@@ -58,54 +58,40 @@ def rule_of(weighting: Any, aggregator: Any, options: Any) -> Rule:
             f" rows themselves; got {given}"
         )
         raise ValueError(message)
+    if aggregator is None:
+        refuse_no_weighting(weighting)
+    else:
+        refuse_no_aggregator(aggregator)
     rule = Rule(weighting, aggregator, {} if options is None else options)
-    if not (callable(weighting) or callable(aggregator) or rule.has_state):
-        what = "aggregator" if weighting is None else "weighting"
-        got = _check.describe(weighting if aggregator is None else aggregator)
-        message = f"{what} must be a function, or for weighting a pair (init, update); got {got}"
-        raise TypeError(message)
-    _refuse_the_other(rule)
     if not isinstance(rule.options, Mapping):
         message = f"options must be a dictionary of keyword arguments for the rule; got {_check.describe(options)}"
         raise TypeError(message)
     return rule
 
 
-def _refuse_the_other(rule: Rule) -> None:
-    """Refuse a known rule in the place of the other kind: of two losses with two weights the shapes would be right.
+STARTED = (
+    "state=, from its init(num_losses) or from the step before, and full_output=True, whose result has the next one"
+)
+"""Where `aggregated_gradient` gets the state of a rule from, and leaves the next."""
+
+
+def check_state(
+    rule: Rule, state: Tree, full_output: bool = True, *, name: str = "state", where: str = STARTED
+) -> None:
+    """Refuse a rule with a state that is not given one, or cannot hand on the next, and a state of no rule.
 
     Raises:
-        ValueError: If a rule of the rows is given as ``weighting``, or one of the Gram matrix as ``aggregator``.
-        TypeError: If the weighting joins losses, and not gradients.
+        ValueError: If there is no state, or no place for it in what is returned, or the rule has none.
     """
-    if is_one_of(rule.weighting, OF_ROWS):
+    if state is not None and not rule.has_state:
+        which = "aggregator" if rule.weighting is None else "weighting"
         message = (
-            "weighting is a rule of the rows themselves, not of their Gram matrix: give it as aggregator=, or call it"
-            " on the rows"
+            f"{name} must be None, since {which} is a function without a state; got {_check.describe(state)}. Leave it"
+            " out, or give the weighting whose init it came from"
         )
         raise ValueError(message)
-    if is_one_of(rule.aggregator, (*IN_ANY_UNIT, *GIVEN_A_UNIT)):
-        message = "aggregator is a rule of the Gram matrix, not of the rows themselves: give it as weighting="
-        raise ValueError(message)
-    if isinstance(rule.weighting, Scalarizer):
-        message = (
-            "weighting is a Scalarizer, which joins the losses and not their gradients: call its update(losses, state)"
-            " inside of a loss, and differentiate that by gradient.parameter_gradient"
-        )
-        raise TypeError(message)
-
-
-def check_state(rule: Rule, state: Tree, full_output: bool) -> None:
-    """Refuse a rule with a state that is not given one, or cannot hand on the next.
-
-    Raises:
-        ValueError: If there is no state, or no place for it in what is returned.
-    """
     if rule.has_state and (state is None or not full_output):
-        message = (
-            "a weighting with a state needs state=, from its init(num_losses) or from the step before, and"
-            " full_output=True, whose result has the next one"
-        )
+        message = f"a weighting with a state needs {where}"
         raise ValueError(message)
 
 

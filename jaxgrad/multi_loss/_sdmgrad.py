@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding
 from jaxgrad._types import Array
-from jaxgrad.multi_loss._stateful import Weighting, of_two_batches, or_nan, project, start, unless_sick
+from jaxgrad.multi_loss._stateful import Weighting, makes, of_two_batches, or_nan, project, start, unless_sick
 from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["sdmgrad"]
@@ -24,6 +24,7 @@ class SdmGradState(NamedTuple):
     """Of shape ``(K,)``, of sum 1, equal at first: without the preferences."""
 
 
+@makes(Weighting)
 def sdmgrad(
     *,
     strength: ArrayLike = 0.3,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,14 @@ from jaxgrad.multi_loss._engine._gram import checked
 from jaxgrad.multi_loss._vector import vector
 
 __all__ = [
+    "FACTORIES",
     "Scalarizer",
     "Weighting",
+    "WeightingOfRows",
     "given",
     "gram_of",
     "learned",
+    "makes",
     "of_logarithms",
     "of_two_batches",
     "or_nan",
@@ -52,6 +55,28 @@ class Weighting(NamedTuple):
 
     A matrix that is not finite gives weights that are NaN, and leaves the state as it was.
     """
+
+
+class WeightingOfRows(Weighting):
+    """A weighting whose ``update`` takes the rows, since their inner products do not say what it asks."""
+
+    __slots__ = ()
+
+
+FACTORIES: list[tuple[Callable[..., Any], type]] = []
+"""The functions of the family that make a rule with a state, and what each makes."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def makes(kind: type) -> Callable[[F], F]:
+    """Note of a function what it makes, so that it can be told from a rule when somebody forgets to call it."""
+
+    def note(factory: F) -> F:
+        FACTORIES.append((factory, kind))
+        return factory
+
+    return note
 
 
 def start(num_losses: int, value: float = 0.0) -> Array:

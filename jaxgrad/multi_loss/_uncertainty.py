@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxgrad._types import Array
-from jaxgrad.multi_loss._stateful import Scalarizer, of_logarithms
+from jaxgrad.multi_loss._stateful import Scalarizer, makes, of_logarithms
 
 __all__ = ["uncertainty"]
 
@@ -21,6 +21,7 @@ class UncertaintyState(NamedTuple):
     """The state of their optimizer."""
 
 
+@makes(Scalarizer)
 def uncertainty(*, optimizer: Any) -> Scalarizer:
     r"""Build a scalarizer that learns a variance for each loss (homoscedastic uncertainty).
 

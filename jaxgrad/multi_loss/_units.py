@@ -21,7 +21,7 @@ from jaxgrad.multi_loss._pcgrad import pcgrad
 from jaxgrad.multi_loss._trimmed_mean import trimmed_mean
 from jaxgrad.multi_loss._upgrad import upgrad
 
-__all__ = ["GIVEN_A_UNIT", "IN_ANY_UNIT", "OF_ROWS", "is_one_of", "weighed"]
+__all__ = ["GIVEN_A_UNIT", "IN_ANY_UNIT", "OF_ROWS", "function_of", "is_one_of", "weighed"]
 
 IN_ANY_UNIT = (
     aligned_mtl, cagrad, config, constant_weights, dual_projection, imtl_g, krum, mean_weights, mgda, pcgrad,
@@ -39,9 +39,14 @@ OF_ROWS = (graddrop, trimmed_mean)
 
 def is_one_of(rule: Any, known: Sequence[Any]) -> bool:
     """Say whether a rule is one of some functions, or one of them with some arguments filled in."""
+    return any(function_of(rule) is function for function in known)
+
+
+def function_of(rule: Any) -> Any:
+    """Return a rule without the arguments that have been filled in."""
     while isinstance(rule, functools.partial):
         rule = rule.func
-    return any(rule is function for function in known)
+    return rule
 
 
 def weighed(weighting: Callable[..., Array], products: Products, options: Mapping[str, Any]) -> Array:
