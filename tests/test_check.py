@@ -1,5 +1,7 @@
 """`_check`: what passes, what is refused, and the words of the refusal."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,3 +115,53 @@ def test_batch_refuses_nothing():
     with pytest.raises(ValueError, match="the batch must have at least one array with a leading axis"):
         _check.batch(())
     assert _check.batch((jnp.ones((0, 2)),), allow_empty=True) == 0
+
+
+@pytest.mark.parametrize(
+    "value", [0, 0.0, 0.5, 1, np.float32(1), np.array(0.3), jnp.asarray(2.0), {"a": 0.1, "b": [1.0]}]
+)
+def test_share_passes_what_lies_from_0_to_1_and_what_jax_holds(value):
+    _check.share(value, "decay")
+    jax.jit(lambda traced: _check.share(traced, "decay", below_one=True))(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "below_one", "words"),
+    [
+        (1.5, False, r"decay must be from 0 to 1; got 1\.5"),
+        (2, False, "decay must be from 0 to 1; got 2"),
+        (np.array(1.01), False, r"decay must be from 0 to 1; got array\(1\.01\)"),
+        (float("inf"), False, "decay must be from 0 to 1; got inf"),
+        ({"a": [0.5, 1.5]}, False, r"decay\['a'\]\[1\] must be from 0 to 1; got 1\.5"),
+        (1, True, "decay must be from 0 to below 1; got 1"),
+        (np.float64(1), True, r"decay must be from 0 to below 1; got np\.float64\(1\.0\)"),
+        ([0.5, 1.0], True, r"decay\[1\] must be from 0 to below 1; got 1\.0"),
+        (-0.1, False, r"decay must not be negative or NaN; got -0\.1"),
+        (float("nan"), True, "decay must not be negative or NaN; got nan"),
+    ],
+)
+def test_share_refuses(value, below_one, words):
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        _check.share(value, "decay", below_one=below_one)
+
+
+class Mine(NamedTuple):
+    """A state."""
+
+    step: int
+
+
+class Other(NamedTuple):
+    """Another, with the same fields."""
+
+    step: int
+
+
+def test_state_passes_its_kind_alone():
+    _check.state(Mine(0), Mine, "init(params)")
+    jax.jit(lambda mine: _check.state(mine, Mine, "init(params)"))(Mine(0))
+    for value, got in ((Other(0), "a Other"), ((0,), "a tuple"), (None, "a NoneType"), (jnp.ones(2), r"float64\[2\]")):
+        with pytest.raises(
+            TypeError, match=rf"^state must be the Mine that init\(params\) or the last step .*got {got}$"
+        ):
+            _check.state(value, Mine, "init(params)")
