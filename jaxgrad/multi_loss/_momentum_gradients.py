@@ -17,7 +17,7 @@ from jaxgrad.multi_loss import _losses
 from jaxgrad.multi_loss._inner_products import of_rows
 from jaxgrad.multi_loss._linearize import linearize
 from jaxgrad.multi_loss._losses import L
-from jaxgrad.multi_loss._rules import Rule, check_state, rule_of, weighted, weights_of
+from jaxgrad.multi_loss._rules import Rule, rule_of, weighted, weights_of
 
 __all__ = ["MomentumState", "init_momentum", "momentum_gradients"]
 
@@ -151,9 +151,9 @@ def momentum_gradients(
 
     Raises:
         ValueError: If ``state`` is not that of `init_momentum` for these losses, not exactly one of ``weighting`` and
-            ``aggregator`` is given, ``state.rule`` is ``None`` for a rule with a state or not for another, the rule
-            returns other than one weight for each loss, there is no loss, a loss is no scalar, ``decay`` is a number of
-            Python that is negative or not below 1, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
+            ``aggregator`` is given, ``state.rule`` is ``None`` for a rule with a state, the rule returns other
+            than one weight for each loss, there is no loss, a loss is no scalar, ``decay`` is a number of Python that
+            is negative or not below 1, ``wrt`` selects nothing, or ``axis_name`` is no axis around.
         TypeError: If the rule is no function, ``decay`` no real number, a loss is no real floating-point number, a leaf
             that counts is no real floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
 
@@ -194,8 +194,12 @@ def momentum_gradients(
             "state": state,
         }
     )
-    started = f"that in the state: start with init_momentum(params, {count}, rule=weighting.init({count}))"
-    check_state(rule, state.rule, name="state.rule", where=started)
+    if rule.has_state and state.rule is None:
+        message = (
+            "a weighting with a state finds it in state.rule: start with"
+            f" init_momentum(params, {count}, rule=weighting.init({count}))"
+        )
+        raise ValueError(message)
     momenta = subset.pick(state.momenta)
 
     def turn(k: int) -> Callable[[], tuple[list[Array], Any]]:

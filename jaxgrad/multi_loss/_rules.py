@@ -69,15 +69,7 @@ def rule_of(weighting: Any, aggregator: Any, options: Any) -> Rule:
     return rule
 
 
-STARTED = (
-    "state=, from its init(num_losses) or from the step before, and full_output=True, whose result has the next one"
-)
-"""Where `aggregated_gradient` gets the state of a rule from, and leaves the next."""
-
-
-def check_state(
-    rule: Rule, state: Tree, full_output: bool = True, *, name: str = "state", where: str = STARTED
-) -> None:
+def check_state(rule: Rule, state: Tree, full_output: bool) -> None:
     """Refuse a rule with a state that is not given one, or cannot hand on the next, and a state of no rule.
 
     Raises:
@@ -86,12 +78,15 @@ def check_state(
     if state is not None and not rule.has_state:
         which = "aggregator" if rule.weighting is None else "weighting"
         message = (
-            f"{name} must be None, since {which} is a function without a state; got {_check.describe(state)}. Leave it"
+            f"state must be None, since {which} is a function without a state; got {_check.describe(state)}. Leave it"
             " out, or give the weighting whose init it came from"
         )
         raise ValueError(message)
     if rule.has_state and (state is None or not full_output):
-        message = f"a weighting with a state needs {where}"
+        message = (
+            "a weighting with a state needs state=, from its init(num_losses) or from the step before, and"
+            " full_output=True, whose result has the next one"
+        )
         raise ValueError(message)
 
 

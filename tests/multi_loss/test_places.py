@@ -111,9 +111,6 @@ def test_a_rule_without_a_state_is_given_none():
             next(into(place, rule, **more))()
     with pytest.raises(ValueError, match="state must be None, since weighting is a function"):
         multi_loss.aggregate(ROWS, weighting=multi_loss.mgda, **more)
-    started = multi_loss.init_momentum(PROBLEM.params, 2, rule=state)
-    with pytest.raises(ValueError, match=r"state\.rule must be None, since weighting is a function"):
-        multi_loss.momentum_gradients(outputs, PROBLEM.params, started, PROBLEM.x, weighting=multi_loss.mgda)
 
 
 def test_momenta_without_the_state_of_their_rule():
