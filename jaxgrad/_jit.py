@@ -12,7 +12,7 @@ import threading
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
@@ -49,6 +49,7 @@ def jit(
     positive: tuple[str, ...] = (),
     decays: tuple[str, ...] = (),
     static_functions: tuple[str, ...] = (),
+    checks: Mapping[str, Callable[[Any, str], None]] | None = None,
     name: str = "",
 ) -> Callable[[F], F]:
     """Compile a function with the named arguments static; the function's type is kept.
@@ -64,6 +65,7 @@ def jit(
         positive: Names of those that are refused at zero too.
         decays: Names of those that are refused below zero, and at 1 and above.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
+        checks: What else is asked of traced arguments, by name: ``check(value, name)`` is given what the user gave.
         name: What messages call the function, where that is not its own name.
 
     Returns:
@@ -72,7 +74,7 @@ def jit(
 
     def decorate(fun: F) -> F:
         numbers = {"non_negative": non_negative, "positive": positive, "decays": decays}
-        layout = _Layout(fun, name, static, static_functions, numbers)
+        layout = _Layout(fun, name, static, static_functions, numbers, checks or {})
         programs = _Programs(layout)
 
         @functools.wraps(fun)
@@ -138,12 +140,14 @@ class _Layout:
         static: tuple[str, ...],
         static_functions: tuple[str, ...],
         numbers: dict[str, tuple[str, ...]],
+        checks: Mapping[str, Callable[[Any, str], None]],
     ) -> None:
         parameters = inspect.signature(fun).parameters.values()
         self.fun, self.name = fun, name or fun.__name__
         self.names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.static, self.static_functions = static, static_functions
         self.checks = {name: NUMBERS[kind] for kind, names in numbers.items() for name in names}
+        self.checks |= checks
         self.positions = {self.names.index(name): name for name in static if name in self.names}
         self.first_only = list(self.positions) == [0]
         self.function = next((name for name in self.names[:1] if name in static and name in FUNCTIONS), "")
@@ -171,7 +175,7 @@ class _Layout:
         return {name: tree for name, tree in given.items() if name not in fixed}
 
     def check_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Refuse negative numbers, and zeros, where they have no meaning."""
+        """Refuse numbers that have no meaning, such as negative ones, and zeros."""
         for name, check in self.checks.items():
             if name in kwargs:
                 check(kwargs[name], name)

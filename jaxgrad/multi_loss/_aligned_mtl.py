@@ -13,14 +13,14 @@ from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._cone import unit_of
 from jaxgrad.multi_loss._engine._gram import checked, finished
 from jaxgrad.multi_loss._engine._roots import inverse_root, spectrum
-from jaxgrad.multi_loss._vector import coefficients
+from jaxgrad.multi_loss._preferences import FINITE
 
 __all__ = ["aligned_mtl"]
 
 MODES = ("min", "median", "rmse")
 
 
-@jit("scale_mode")
+@jit("scale_mode", checks={"preferences": FINITE})
 def aligned_mtl(
     gram: ArrayLike, *, preferences: ArrayLike | None = None, scale_mode: Literal["min", "median", "rmse"] = "min"
 ) -> Array:
@@ -34,17 +34,19 @@ def aligned_mtl(
 
     Args:
         gram: The inner products of the gradients, of shape ``(K, K)``; for a stack use `jax.vmap`.
-        preferences: How much each aligned gradient counts, of shape ``(K,)``; ``None``: 1/K each.
+        preferences: How much each aligned gradient counts, of shape ``(K,)``; ``None``: 1/K each. The weights
+            are linear in them: a negative one is a positive one of the loss times -1, and zeros give zeros.
         scale_mode: Which ``sigma``: of the eigenvalues of ``G`` that are not zero the smallest, ``"min"``, the median,
             ``"median"``, the lower one of two, or the mean, ``"rmse"``, the name of the authors' code. Static.
 
     Returns:
-        The weights, of shape ``(K,)``. NaN if a number of ``gram`` is NaN or infinite.
+        The weights, of shape ``(K,)``. NaN if a number of ``gram`` is NaN or infinite, or a traced one of
+        ``preferences``.
 
     Raises:
         TypeError: If ``gram`` is no array of real floating-point numbers, or ``preferences`` are no real numbers.
-        ValueError: If ``gram`` is not square, ``preferences`` has not one number for each loss, or ``scale_mode`` is
-            none of the three.
+        ValueError: If ``gram`` is not square, ``preferences`` has not one number for each loss, or a number of Python
+            or NumPy that is NaN or infinite, or ``scale_mode`` is none of the three.
 
     Cost:
         That of a plain gradient or less: the eigenvalues of a matrix of ``(K, K)``.
@@ -62,7 +64,7 @@ def aligned_mtl(
     """
     _check.choice(scale_mode, "scale_mode", MODES)
     matrix = checked(gram)
-    counts = coefficients(preferences, "preferences", jnp.diagonal(matrix), 1 / len(matrix))
+    counts, matrix = FINITE.of(preferences, matrix, 1 / len(matrix))
     # the weights do not change with the scale, and the roots of a matrix of ones are in range
     scaled = matrix / unit_of(jnp.diagonal(matrix))
     values, usable = spectrum(scaled)

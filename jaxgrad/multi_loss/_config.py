@@ -9,12 +9,12 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
 from jaxgrad.multi_loss._engine._inverse import pseudo_inverse
-from jaxgrad.multi_loss._vector import coefficients
+from jaxgrad.multi_loss._preferences import SHARES
 
 __all__ = ["config"]
 
 
-@jit()
+@jit(checks={"preferences": SHARES})
 def config(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
     r"""Weigh several gradients by ConFIG: the direction at one angle to all of them.
 
@@ -26,14 +26,17 @@ def config(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
 
     Args:
         gram: The inner products of the gradients, of shape ``(K, K)``; for a stack use `jax.vmap`.
-        preferences: The ratios of the cosines, of shape ``(K,)``; ``None``: all alike.
+        preferences: The ratios of the cosines, of shape ``(K,)``, not negative and not all zero; ``None``: all alike. A
+            negative cosine, which TorchJD takes, would count against the length, and could turn the whole vector round.
 
     Returns:
-        The weights, of shape ``(K,)``. NaN if a number of ``gram`` is NaN or infinite.
+        The weights, of shape ``(K,)``. NaN if a number of ``gram`` is NaN or infinite, or a traced one of
+        ``preferences`` is so or negative, or all of these are zero.
 
     Raises:
         TypeError: If ``gram`` is no array of real floating-point numbers, or ``preferences`` are no real numbers.
-        ValueError: If ``gram`` is not square, or ``preferences`` has not one number for each loss.
+        ValueError: If ``gram`` is not square, or ``preferences`` has not one number for each loss, or numbers of Python
+            or NumPy that are all zero, or of which one is negative, NaN or infinite.
 
     Cost:
         That of a plain gradient or less: the eigenvalues of a matrix of ``(K, K)``.
@@ -50,7 +53,8 @@ def config(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
         Liu et al. (2025), ConFIG: towards conflict-free training of physics informed neural networks, ICLR, equation 2.
     """
     matrix = checked(gram)
-    unit, counts = of_unit_rows(matrix), coefficients(preferences, "preferences", jnp.diagonal(matrix), 1.0)
+    counts, matrix = SHARES.of(preferences, matrix, 1.0)
+    unit = of_unit_rows(matrix)
     units = unit.units()
     cosines = unit.cosines / units[:, None] / units[None]
     solved = pseudo_inverse(cosines) @ counts

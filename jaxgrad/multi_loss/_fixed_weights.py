@@ -10,6 +10,7 @@ from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Key
 from jaxgrad.multi_loss._engine._gram import checked
+from jaxgrad.multi_loss._preferences import FINITE
 from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["constant_weights", "mean_weights", "random_weights", "sum_weights"]
@@ -78,7 +79,7 @@ def sum_weights(gram: ArrayLike) -> Array:
     return jnp.ones(len(checked(gram)), jnp.result_type(gram))
 
 
-@jit()
+@jit(checks={"preferences": FINITE})
 def constant_weights(gram: ArrayLike, *, preferences: ArrayLike) -> Array:
     r"""Weigh several gradients by numbers of one's own.
 
@@ -86,14 +87,15 @@ def constant_weights(gram: ArrayLike, *, preferences: ArrayLike) -> Array:
 
     Args:
         gram: The inner products of the gradients, of shape ``(K, K)``, of which the shape alone counts.
-        preferences: The weights, of shape ``(K,)``.
+        preferences: The weights, of shape ``(K,)``, of any sign: a negative one raises its loss, zeros move nothing.
 
     Returns:
         The weights, of shape ``(K,)``.
 
     Raises:
         TypeError: If ``gram`` is no array of real floating-point numbers, or ``preferences`` are no real numbers.
-        ValueError: If ``gram`` is not square, or ``preferences`` has not one number for each loss.
+        ValueError: If ``gram`` is not square, or ``preferences`` has not one number for each loss, or a number of
+            Python or NumPy that is NaN or infinite; traced ones are returned as they are.
 
     Cost:
         No gradient.

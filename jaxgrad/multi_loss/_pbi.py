@@ -9,12 +9,13 @@ from jax.typing import ArrayLike
 from jaxgrad import _check, _tree
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Tree
+from jaxgrad.multi_loss._preferences import SHARES
 from jaxgrad.multi_loss._vector import coefficients, unit, vector
 
 __all__ = ["pbi"]
 
 
-@jit(non_negative=("penalty",))
+@jit(non_negative=("penalty",), checks={"weights": SHARES})
 def pbi(losses: Tree, *, weights: Tree, penalty: ArrayLike, reference: Tree | None = None) -> Array:
     r"""Join several losses into one by penalty-based boundary intersection (PBI).
 
@@ -26,20 +27,21 @@ def pbi(losses: Tree, *, weights: Tree, penalty: ArrayLike, reference: Tree | No
 
     Args:
         losses: ``K`` losses: an array of shape ``(K,)``, or a tuple, list or dictionary of scalars.
-        weights: The direction :math:`w`, one number for each loss, not negative, of shape ``(K,)`` or a tree like
-            ``losses``.
+        weights: The direction :math:`w`, one number for each loss, not negative and not all zero, of shape ``(K,)``
+            or a tree like ``losses``.
         penalty: The factor of the distance from it, :math:`\theta`, not negative; 5 in the paper.
         reference: Where the direction starts, :math:`z`, the least that each loss can be, in the same form; ``None``:
             zeros.
 
     Returns:
         The joined loss, a scalar in float32 at the least. Losses on the direction, to rounding, have the distance 0,
-        with the derivative 0: one of the subgradients, of which there are many.
+        with the derivative 0: one of the subgradients, of which there are many. NaN where traced weights
+        are negative, NaN, infinite or all zero.
 
     Raises:
         TypeError: If a loss is no real floating-point number, or the others are no real numbers.
-        ValueError: If there is no loss, a loss is no scalar, there is not one weight for each loss, or ``penalty`` is a
-            negative number of Python.
+        ValueError: If there is no loss, a loss is no scalar, there is not one weight for each loss, numbers of Python
+            or NumPy among them mean nothing, or ``penalty`` is a negative number of Python.
 
     Cost:
         ``K`` operations beside the losses, and one backward for all of them.
@@ -58,7 +60,7 @@ def pbi(losses: Tree, *, weights: Tree, penalty: ArrayLike, reference: Tree | No
     _check.number(penalty, "penalty")
     values = vector(losses)
     from_start = values - coefficients(reference, "reference", values, 0.0, losses)
-    direction = unit(coefficients(weights, "weights", values, 1.0, losses))
+    direction = unit(SHARES.or_nan(coefficients(weights, "weights", values, 1.0, losses)))
     along = jnp.sum(from_start * direction)
     across = from_start - along * direction
     # what is left by the rounding of the products has no direction of its own

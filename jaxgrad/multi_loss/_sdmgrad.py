@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from jaxgrad import _check, _sharding
 from jaxgrad._types import Array
+from jaxgrad.multi_loss._preferences import SHARES
 from jaxgrad.multi_loss._stateful import Weighting, makes, of_two_batches, or_nan, project, start, unless_sick
-from jaxgrad.multi_loss._vector import coefficients
 
 __all__ = ["sdmgrad"]
 
@@ -45,7 +45,8 @@ def sdmgrad(
 
     Args:
         strength: How strongly the vector is drawn to that of the preferences, :math:`\lambda`, not negative.
-        preferences: The direction of choice, :math:`\tilde w`, of shape ``(K,)``; ``None``: 1/K each, the mean.
+        preferences: The direction of choice, :math:`\tilde w`, of shape ``(K,)``, not negative and not all zero;
+            ``None``: 1/K each, the mean. For no direction write ``strength=0.0``.
         learning_rate: The step of the weights, positive.
         momentum: The share of the step before, from 0 to below 1.
         num_steps: How many steps of descent an update makes.
@@ -53,14 +54,16 @@ def sdmgrad(
     Returns:
         A `Weighting`: ``init(num_losses)``, and ``update(products, state) -> (weights, state)`` with the products
         ``(K, K)`` of the first batch's gradients with the second's, as in `modo`. The state has ``weights``. Where no
-        gradient points along itself in both batches they stay.
+        gradient points along itself in both batches they stay. Traced preferences that are negative, NaN, infinite or
+        all zero make the weights NaN.
 
     Raises:
         TypeError: If an option is no number; and in ``update`` if ``products`` is no real floating-point array, or the
             preferences are no real numbers.
-        ValueError: If ``learning_rate`` is not positive, ``strength`` negative, ``momentum`` not from 0 to below 1, or
-            ``num_steps`` below 1; and in ``update`` if ``products`` is not square, or there are other than as many
-            losses, or preferences, as in ``init``.
+        ValueError: If ``learning_rate`` is not positive, ``strength`` negative, ``momentum`` not from 0 to below 1,
+            ``num_steps`` below 1, or ``preferences`` are numbers of Python or NumPy that are all zero, or of which one
+            is negative, NaN or infinite; and in ``update`` if ``products`` is not square, or there are other than as
+            many losses, or preferences, as in ``init``.
 
     Cost:
         ``num_steps`` times ``K^2`` operations; the products cost the gradients of both batches.
@@ -85,6 +88,7 @@ def sdmgrad(
     ):
         _check.number(value, name)
         check(value, name)
+    SHARES(preferences, "preferences")
     count = _check.count(num_steps, "num_steps", least=1)
 
     def init(num_losses: int) -> SdmGradState:
@@ -94,7 +98,8 @@ def sdmgrad(
         _check.state(state, SdmGradState, "init(num_losses)")
         matrix = of_two_batches(products, state.weights)
         pull, share, rate = (jnp.asarray(one, matrix.dtype) for one in (strength, momentum, learning_rate))
-        drawn = pull * coefficients(preferences, "preferences", state.weights, 1 / state.weights.size)
+        wanted, matrix = SHARES.of(preferences, matrix, 1 / state.weights.size)
+        drawn = pull * wanted
         matrix_of_units = _in_units(matrix)
 
         def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:

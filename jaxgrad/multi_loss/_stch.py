@@ -10,12 +10,13 @@ from jax.typing import ArrayLike
 from jaxgrad import _check
 from jaxgrad._jit import jit
 from jaxgrad._types import Array, Tree
+from jaxgrad.multi_loss._preferences import SHARES
 from jaxgrad.multi_loss._vector import coefficients, vector
 
 __all__ = ["stch"]
 
 
-@jit(positive=("mu",))
+@jit(positive=("mu",), checks={"weights": SHARES})
 def stch(losses: Tree, *, mu: ArrayLike, weights: Tree | None = None, reference: Tree | None = None) -> Array:
     r"""Join several losses into one, their smooth maximum: smooth Tchebycheff scalarization (STCH).
 
@@ -28,18 +29,18 @@ def stch(losses: Tree, *, mu: ArrayLike, weights: Tree | None = None, reference:
         losses: ``K`` losses: an array of shape ``(K,)``, or a tuple, list or dictionary of scalars.
         mu: How smooth the maximum is, positive and in units of the weighted losses: below their differences it is the
             maximum, far above it their mean.
-        weights: The preferences :math:`w`, one for each loss, of shape ``(K,)`` or a tree like ``losses``; ``None``:
-            1/K each.
+        weights: The preferences :math:`w`, one for each loss, not negative and not all zero, of shape ``(K,)`` or a
+            tree like ``losses``; ``None``: 1/K each.
         reference: What is subtracted, :math:`z`, the least that each loss can be, in the same form; ``None``: zeros.
 
     Returns:
         The joined loss, a scalar in float32 at the least. It lies between the maximum and ``mu * log(K)`` above it; it
-        is NaN where a loss is not finite.
+        is NaN where a loss is not finite, or traced weights are negative, NaN, infinite or all zero.
 
     Raises:
         TypeError: If a loss is no real floating-point number, or the others are no real numbers.
-        ValueError: If there is no loss, a loss is no scalar, there is not one weight for each loss, or ``mu`` is a
-            number of Python that is not positive.
+        ValueError: If there is no loss, a loss is no scalar, there is not one weight for each loss, numbers of Python
+            or NumPy among them mean nothing, or ``mu`` is a number of Python that is not positive.
 
     Cost:
         ``K`` operations beside the losses, and one backward for all of them.
@@ -57,7 +58,7 @@ def stch(losses: Tree, *, mu: ArrayLike, weights: Tree | None = None, reference:
     """
     _check.number(mu, "mu")
     values = vector(losses)
-    shares = coefficients(weights, "weights", values, 1 / values.size, losses)
+    shares = SHARES.or_nan(coefficients(weights, "weights", values, 1 / values.size, losses))
     heights = shares * (values - coefficients(reference, "reference", values, 0.0, losses))
     smooth, top = jnp.asarray(mu).astype(values.dtype), lax.stop_gradient(jnp.max(heights))
     value = top + smooth * jax.nn.logsumexp((heights - top) / smooth)

@@ -9,12 +9,12 @@ from jaxgrad._jit import jit
 from jaxgrad._types import Array
 from jaxgrad.multi_loss._engine._cone import nearest
 from jaxgrad.multi_loss._engine._gram import checked, finished, of_unit_rows
-from jaxgrad.multi_loss._vector import coefficients
+from jaxgrad.multi_loss._preferences import NOT_NEGATIVE
 
 __all__ = ["upgrad"]
 
 
-@jit()
+@jit(checks={"preferences": NOT_NEGATIVE})
 def upgrad(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
     r"""Weigh several gradients by UPGrad: project each onto the directions that harm no loss, and average them.
 
@@ -27,14 +27,17 @@ def upgrad(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
     Args:
         gram: The inner products of the gradients, of shape ``(K, K)``; for a stack use `jax.vmap`.
         preferences: How much each projected gradient counts, of shape ``(K,)``, not negative; ``None``: 1/K each.
+            All zero they ask for nothing, and the weights are zero. TorchJD, which does not look at their signs,
+            projects each gradient times its preference, which is the same unless one is negative.
 
     Returns:
-        The weights, of shape ``(K,)``. NaN if a number of ``gram`` is NaN or infinite. Where gradients depend on each
-        other other weights may give the same vector.
+        The weights, of shape ``(K,)``. NaN if a number of ``gram`` is NaN or infinite, or a traced one of
+        ``preferences`` is so or negative. Where gradients depend on each other other weights may give the same vector.
 
     Raises:
         TypeError: If ``gram`` is no array of real floating-point numbers, or ``preferences`` are no real numbers.
-        ValueError: If ``gram`` is not square, or ``preferences`` has not one number for each loss.
+        ValueError: If ``gram`` is not square, or ``preferences`` has not one number for each loss, or a number of
+            Python or NumPy that is negative, NaN or infinite.
 
     Cost:
         That of a plain gradient or less: ``K`` quadratic programs of ``K`` variables that share their elimination.
@@ -52,7 +55,8 @@ def upgrad(gram: ArrayLike, *, preferences: ArrayLike | None = None) -> Array:
         proposition 1. TorchJD adds 1e-4 of the trace to the diagonal; here nothing is added.
     """
     matrix = checked(gram)
-    unit, counts = of_unit_rows(matrix), coefficients(preferences, "preferences", jnp.diagonal(matrix), 1 / len(matrix))
+    counts, matrix = NOT_NEGATIVE.of(preferences, matrix, 1 / len(matrix))
+    unit = of_unit_rows(matrix)
     # u = e + z with z >= 0, in units of the lengths: the program of z has the right-hand side -G e
     projected = jnp.eye(len(matrix), dtype=matrix.dtype) + nearest(unit.cosines, -unit.cosines)
     return finished((counts * unit.lengths) @ projected / unit.lengths, matrix, gram)
