@@ -32,13 +32,6 @@ MANY_FUNCTIONS = 4
 FUNCTIONS = ("loss_fn", "losses_fn", "inner_loss", "fun", "field_fn", "field", "model_fn", "product")
 """What the first argument of a public function is called where it is a function."""
 
-NUMBERS: dict[str, Callable[[Any, str], None]] = {
-    "non_negative": _check.non_negative,
-    "positive": _check.positive,
-    "decays": functools.partial(_check.share, below_one=True),
-}
-"""What is asked of the traced arguments that are numbers."""
-
 F = TypeVar("F", bound=Callable[..., Any])
 """The whole type of a function: one made of parameters and result, a ``ParamSpec``, loses the ``*Ts`` in it."""
 
@@ -47,7 +40,6 @@ def jit(
     *static: str,
     non_negative: tuple[str, ...] = (),
     positive: tuple[str, ...] = (),
-    decays: tuple[str, ...] = (),
     static_functions: tuple[str, ...] = (),
     checks: Mapping[str, Callable[[Any, str], None]] | None = None,
     name: str = "",
@@ -63,7 +55,6 @@ def jit(
         non_negative: Names of the traced arguments that are refused when they are numbers of Python or NumPy below
             zero, or trees with such numbers.
         positive: Names of those that are refused at zero too.
-        decays: Names of those that are refused below zero, and at 1 and above.
         static_functions: Names of keyword arguments that are static where they are functions, and traced elsewhere.
         checks: What else is asked of traced arguments, by name: ``check(value, name)`` is given what the user gave.
         name: What messages call the function, where that is not its own name.
@@ -73,8 +64,8 @@ def jit(
     """
 
     def decorate(fun: F) -> F:
-        numbers = {"non_negative": non_negative, "positive": positive, "decays": decays}
-        layout = _Layout(fun, name, static, static_functions, numbers, checks or {})
+        asked = dict.fromkeys(non_negative, _check.non_negative) | dict.fromkeys(positive, _check.positive)
+        layout = _Layout(fun, name, static, static_functions, {**asked, **(checks or {})})
         programs = _Programs(layout)
 
         @functools.wraps(fun)
@@ -139,15 +130,13 @@ class _Layout:
         name: str,
         static: tuple[str, ...],
         static_functions: tuple[str, ...],
-        numbers: dict[str, tuple[str, ...]],
         checks: Mapping[str, Callable[[Any, str], None]],
     ) -> None:
         parameters = inspect.signature(fun).parameters.values()
         self.fun, self.name = fun, name or fun.__name__
         self.names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.static, self.static_functions = static, static_functions
-        self.checks = {name: NUMBERS[kind] for kind, names in numbers.items() for name in names}
-        self.checks |= checks
+        self.checks = checks
         self.positions = {self.names.index(name): name for name in static if name in self.names}
         self.first_only = list(self.positions) == [0]
         self.function = next((name for name in self.names[:1] if name in static and name in FUNCTIONS), "")

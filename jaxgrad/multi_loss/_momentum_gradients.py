@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, overload
 
@@ -103,7 +104,15 @@ def momentum_gradients(
     wrt: Wrt = None,
     axis_name: AxisName = None,
 ) -> tuple[tuple[T, MomentumState], Aux]: ...
-@jit("losses_fn", "weighting", "aggregator", "has_aux", "wrt", "axis_name", decays=("decay",))
+@jit(
+    "losses_fn",
+    "weighting",
+    "aggregator",
+    "has_aux",
+    "wrt",
+    "axis_name",
+    checks={"decay": functools.partial(_check.share, below_one=True)},
+)
 def momentum_gradients(
     losses_fn: Function[T, *Ts, Any],
     params: T,
