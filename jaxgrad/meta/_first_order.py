@@ -15,7 +15,7 @@ from jaxgrad.meta._engine._descent import descend
 from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._statistics import Statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
-from jaxgrad.meta._engine._told import MetaGradient, told
+from jaxgrad.meta._engine._told import MetaGradient, reported, told
 
 __all__ = ["first_order_gradient", "value_and_first_order_gradient"]
 
@@ -315,8 +315,7 @@ def first_order_gradient(
     how: Any = {"per_step": per_step, "learning_rates": learning_rates, "state": state, "statistics": statistics}
     how["full_output"] = full_output
     (value, aux, told_of), gradient = _at_adapted(loss_fn, params, support, query, **options, **which, **how)
-    result = MetaGradient(gradient, value, *told_of) if full_output else gradient
-    return (result, aux) if has_aux else result
+    return reported(gradient, value, aux, told_of, has_aux=has_aux)
 
 
 def _at_adapted(

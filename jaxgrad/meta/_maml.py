@@ -13,7 +13,7 @@ from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
 from jaxgrad.meta._engine._memory import Memory
 from jaxgrad.meta._engine._objective import STATIC, through_steps
 from jaxgrad.meta._engine._statistics import Statistics
-from jaxgrad.meta._engine._told import MetaGradient
+from jaxgrad.meta._engine._told import MetaGradient, reported
 
 __all__ = ["maml_gradient", "value_and_maml_gradient"]
 
@@ -363,5 +363,4 @@ def maml_gradient(
     how: Any = {"per_step": per_step, "step_weights": step_weights, "second_order": second_order}
     how |= {"learning_rates": learning_rates, "state": state, "statistics": statistics, "full_output": full_output}
     (value, aux, told), gradient = through_steps(loss_fn, params, support, query, **options, **which, **how)
-    result = MetaGradient(gradient, value, *told) if full_output else gradient
-    return (result, aux) if has_aux else result
+    return reported(gradient, value, aux, told, has_aux=has_aux)

@@ -13,7 +13,7 @@ from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt, X
 from jaxgrad.meta._engine._memory import Memory
 from jaxgrad.meta._engine._objective import STATIC, through_steps
 from jaxgrad.meta._engine._statistics import Statistics
-from jaxgrad.meta._engine._told import MetaGradient
+from jaxgrad.meta._engine._told import MetaGradient, reported
 
 __all__ = ["meta_sgd_gradient", "value_and_meta_sgd_gradient"]
 
@@ -351,5 +351,4 @@ def meta_sgd_gradient(
     how |= {"state": state, "statistics": statistics, "full_output": full_output}
     options |= which | how | {"learning_rates": learning_rates, "by_rates": True}
     (value, aux, told), gradients = through_steps(loss_fn, params, support, query, **options)
-    result = MetaGradient(gradients, value, *told) if full_output else gradients
-    return (result, aux) if has_aux else result
+    return reported(gradients, value, aux, told, has_aux=has_aux)

@@ -14,7 +14,7 @@ from jaxgrad._types import Array, Aux, AxisName, T, Tree, Wrt
 from jaxgrad.meta._engine._descent import descend
 from jaxgrad.meta._engine._statistics import Statistics
 from jaxgrad.meta._engine._tasks import check_tasks, mean_of_each, of_one_task
-from jaxgrad.meta._engine._told import MetaGradient, told
+from jaxgrad.meta._engine._told import MetaGradient, reported, told
 
 __all__ = ["reptile_gradient"]
 
@@ -183,5 +183,4 @@ def reptile_gradient(
 
     mean, (aux, told_of) = mean_of_each(moved, (support,), chunk)
     gradient = subset.embed(_sharding.mean_over(mean, axis_name))
-    result = MetaGradient(gradient, None, *told_of) if full_output else gradient
-    return (result, aux) if has_aux else result
+    return reported(gradient, None, aux, told_of, has_aux=has_aux)

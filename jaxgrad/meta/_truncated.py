@@ -17,7 +17,7 @@ from jaxgrad.meta._engine._memory import Memory
 from jaxgrad.meta._engine._objective import refuse_constant
 from jaxgrad.meta._engine._statistics import Statistics, of_state
 from jaxgrad.meta._engine._tasks import arguments, check_tasks, mean_of_each, of_one_task
-from jaxgrad.meta._engine._told import MetaGradient, told
+from jaxgrad.meta._engine._told import MetaGradient, reported, told
 
 __all__ = ["truncated_gradient"]
 
@@ -229,8 +229,10 @@ def truncated_gradient(
             late: Any = {"num_steps": through, "state": enters.state, "opt_state": enters.opt_state}
             after = descend(loss_fn, start, last, **late, **kept, **inner)
             value, (aux, _) = judge(after.params, after.state, *data)
+            if not full_output:
+                return value, (aux, None)
             whole = after._replace(losses=jnp.concatenate([enters.losses, after.losses]))
-            return value, (aux, told(whole, params) if full_output else None)
+            return value, (aux, told(whole, params))
 
         (value, beside), gradient = value_and_grad(ahead, entering.active)
         return (value, gradient), beside
@@ -238,8 +240,7 @@ def truncated_gradient(
     mean, (aux, told_of) = mean_of_each(of_task, (support, query), chunk)
     value, gradient = _sharding.mean_over(mean, axis_name)
     gradient = subset.embed(gradient)
-    result = MetaGradient(gradient, value, *told_of) if full_output else gradient
-    return (result, aux) if has_aux else result
+    return reported(gradient, value, aux, told_of, has_aux=has_aux)
 
 
 def _cut(support: Tree, at: int) -> tuple[Tree, Tree]:

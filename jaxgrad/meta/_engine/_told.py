@@ -1,11 +1,11 @@
 """What the inner steps of every task tell of themselves, beside the gradient that goes through them."""
 
-from typing import Generic, NamedTuple
+from typing import Any, Generic, NamedTuple
 
-from jaxgrad._types import Array, Params, T
+from jaxgrad._types import Array, Params, T, Tree
 from jaxgrad.meta._engine._descent import Descent, first_failure
 
-__all__ = ["MetaGradient", "told"]
+__all__ = ["MetaGradient", "reported", "told"]
 
 
 class MetaGradient(NamedTuple, Generic[T]):
@@ -26,3 +26,9 @@ class MetaGradient(NamedTuple, Generic[T]):
 def told(after: Descent, start: Params) -> tuple[Array, Array]:
     """Return the last two fields of a `MetaGradient`, of one task."""
     return after.losses, first_failure(after, start)
+
+
+def reported(gradient: Tree, value: Array | None, aux: Tree, told: Any, *, has_aux: bool) -> Any:
+    """Return what a gradient over tasks returns: a `MetaGradient` where the steps told of themselves, and the aux."""
+    result = gradient if told is None else MetaGradient(gradient, value, *told)
+    return (result, aux) if has_aux else result
