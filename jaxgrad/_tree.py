@@ -98,7 +98,7 @@ def in_range(square: Array, least: Any = 1.0) -> Array:
 def power_of_two(size: Array) -> Array:
     """Return the power of two next to a magnitude, kept in range: dividing by it is exact. It has no derivative."""
     limits = jnp.finfo(size.dtype)
-    # Python numbers: half of a bfloat16 is a float32 in ml_dtypes before 0.6
+    # Python numbers: half of a bfloat16 is a float32 with NumPy before 2.2
     kept = jnp.clip(lax.stop_gradient(size), float(limits.tiny), float(limits.max) / 2)
     return lax.reduce_precision(kept, exponent_bits=limits.nexp, mantissa_bits=0)
 
