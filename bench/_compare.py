@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from bench._command import leave
-from bench._intervals import Interval
+from bench._intervals import Interval, log_error
 
 __all__ = ["Change", "changes", "check_alike", "holm", "table_of"]
 
@@ -103,7 +103,7 @@ def _ratio(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, Interval, Interva
 
 def chance(a: Interval, b: Interval) -> float:
     """Return how likely two ratios differ as much by noise, two-sided, their logarithms taken as normal."""
-    errors = [max(math.log(high / low) / (2 * 1.96), LEAST_ERROR) for _, low, high in (a, b)]
+    errors = [max(log_error(one), LEAST_ERROR) for one in (a, b)]
     return math.erfc(abs(math.log(b[0] / a[0])) / math.hypot(*errors) / math.sqrt(2))
 
 

@@ -4,7 +4,21 @@ import math
 import statistics
 from collections.abc import Sequence
 
-__all__ = ["Interval", "far", "half_width", "median_interval", "quartiles", "says", "settled"]
+__all__ = [
+    "LEAST",
+    "REACH",
+    "Interval",
+    "far",
+    "half_width",
+    "log_error",
+    "median_interval",
+    "quartiles",
+    "says",
+    "settled",
+]
+
+LEAST = 1e-12
+"""The smallest ratio that has a logarithm here: a clock may say zero."""
 
 Interval = tuple[float, float, float]
 """A median and the ends of its 95% interval."""
@@ -37,6 +51,16 @@ def half_width(interval: Interval) -> float:
     """Return half the width of an interval, relative to its median."""
     median, low, high = interval
     return (high - low) / (2 * median) if median > 0 else math.inf
+
+
+REACH = 1.96
+"""Standard deviations to the end of a 95% interval."""
+
+
+def log_error(interval: Interval) -> float:
+    """Return the standard error that the width of a ratio's interval means, in logarithms."""
+    _, low, high = interval
+    return (math.log(max(high, LEAST)) - math.log(max(low, LEAST))) / (2 * REACH)
 
 
 def says(interval: Interval) -> str:

@@ -108,10 +108,7 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
     # in a fixed order one contender would always follow the same other, which may leave it a worse cache than others
     # get; a seed, so that two runs measure alike
     order = random.Random(0)
-    # the second call warms the caches and says how many calls make a sample; the first call of torch, which compiles
-    # nothing, says so where it was long
-    known = {r.name: timings[r.name].first_call_s for r in runners if r.framework == "torch"}
-    seconds = {r.name: s if (s := known.get(r.name, 0.0)) > LONG else max(clocked(r.run)[0], 1e-9) for r in runners}
+    seconds = {r.name: _about(r, timings[r.name]) for r in runners}
     active = list(others)
     start = time.perf_counter()
     gc.collect()
@@ -126,6 +123,15 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
         if time.perf_counter() - start > rule.seconds and done >= rule.least // 2:
             return False
     return False
+
+
+def _about(runner: Contender, timing: Timing) -> float:
+    """Return about how many seconds a call takes: by a second one, which warms the caches.
+
+    The first call of torch compiles nothing, and is enough where it was long.
+    """
+    known = timing.first_call_s if runner.framework == "torch" else 0.0
+    return known if known > LONG else max(clocked(runner.run)[0], 1e-9)
 
 
 def _sample(runner: Contender, timing: Timing, seconds: float) -> None:

@@ -16,7 +16,7 @@ from bench._fork import Forks
 __all__ = ["Asked", "Peaks", "peak_of"]
 
 Asked = dict[str, Any]
-"""``family``, ``key``, ``contender``, ``quick``, ``dtype``, ``device``, ``threads``: what a process is to run."""
+"""``family``, ``key``, ``contender`` and ``settings``: what a process is to run."""
 
 PATIENCE = 120
 """Seconds after which a process is stopped."""
@@ -50,22 +50,18 @@ def peak_of(asked: Asked) -> int:
     import jax
     import torch
 
-    from bench._device import pinned
     from bench._measure import wait
-    from bench._rows import find
+    from bench._run import rebuilt, runners_of
 
-    jax.config.update("jax_compilation_cache_dir", asked["cache"])
-    with pinned(asked["device"], asked["dtype"], asked["threads"]):
-        row = find(asked["family"], asked["key"], asked["quick"])
-        problem = row.build(row.sizes(asked["quick"], asked["dtype"]))
-        runners = [*problem.contenders, *([problem.gradient] if problem.gradient else [])]
-        runner = next(c for c in runners if c.name == asked["contender"])
+    device = asked["settings"].device
+    with rebuilt(asked) as problem:
+        runner = next(c for c in runners_of(problem) if c.name == asked["contender"])
         wait(runner.run())
-        if asked["device"] != "cpu":
+        if device != "cpu":
             wait(runner.run())
             if runner.framework == "torch":
                 return int(torch.cuda.max_memory_allocated())
-            return int((jax.local_devices(backend=asked["device"])[0].memory_stats() or {})["peak_bytes_in_use"])
+            return int((jax.local_devices(backend=device)[0].memory_stats() or {})["peak_bytes_in_use"])
         return_freed()
         CAN.write_text("5")
         before = _status("VmRSS")
@@ -88,7 +84,7 @@ class Peaks:
         Two at a time on a CPU, where nothing else is shared.
         """
         heights: dict[str, int | None] = {}
-        at_once = 2 if all(one["device"] == "cpu" for one in asked) else 1
+        at_once = 2 if all(one["settings"].device == "cpu" for one in asked) else 1
         with ThreadPoolExecutor(at_once) as pool:
             found = pool.map(self.measure, asked)
             try:

@@ -10,12 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench._intervals import Interval, says
+from bench._intervals import LEAST, REACH, Interval, log_error, says
 
 __all__ = ["between_visits", "sample", "widened"]
-
-REACH = 1.959964
-"""Standard deviations to the end of a 95% interval."""
 
 ROWS = 16
 """Rows that are measured once more: two minutes of the 45."""
@@ -52,17 +49,13 @@ def between_visits(pairs: Sequence[tuple[Interval, Interval]]) -> float | None:
     """
     if not pairs:
         return None
-    excess = [(_log(b[0]) - _log(a[0])) ** 2 - _error(a) ** 2 - _error(b) ** 2 for a, b in pairs]
+    excess = [_moved(a[0], b[0]) ** 2 - log_error(a) ** 2 - log_error(b) ** 2 for a, b in pairs]
     return math.sqrt(max(0.0, sum(excess) / len(excess) / 2))
 
 
-def _log(ratio: float) -> float:
-    return math.log(max(ratio, 1e-12))
-
-
-def _error(interval: Interval) -> float:
-    """Return the standard error that an interval's width means, in logarithms."""
-    return (_log(interval[2]) - _log(interval[1])) / (2 * REACH)
+def _moved(before: float, after: float) -> float:
+    """Return by how much a ratio's logarithm differs."""
+    return math.log(max(after, LEAST) / max(before, LEAST))
 
 
 def widened(record: dict[str, Any]) -> dict[str, Any]:

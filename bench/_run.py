@@ -23,7 +23,7 @@ from bench._phases import compiled_quickly, phases
 from bench._row import Contender, Problem, Row
 from bench._rows import find, key_of
 
-__all__ = ["Settings", "once_more", "run_row", "to_weigh"]
+__all__ = ["Settings", "rebuilt", "revisited", "run_row", "runners_of", "to_weigh"]
 
 
 @dataclass(frozen=True)
@@ -120,22 +120,31 @@ def run_row(
     }
 
 
-def once_more(asked: dict[str, Any]) -> dict[str, Interval]:
-    """Measure a row that has been judged, in a process that has measured nothing yet; return our time over each.
+@contextlib.contextmanager
+def rebuilt(asked: dict[str, Any]) -> Iterator[Problem]:
+    """Give the problem of a row as plain data name it, under the settings of its run, in a process of its own.
 
     Args:
-        asked: ``family`` and ``key`` of the row; the ``settings``; ``names``, those whose ratios are asked for; and the
-            ``cache`` that has their programs.
+        asked: ``family`` and ``key`` of the row, the ``settings``, and the ``cache`` that has the compiled programs.
     """
     settings = asked["settings"]
     jax.config.update("jax_compilation_cache_dir", asked["cache"])
     with pinned(settings.device, settings.dtype, settings.threads):
         row = find(asked["family"], asked["key"], settings.quick)
-        problem = row.build(row.sizes(settings.quick, settings.dtype))
+        yield row.build(row.sizes(settings.quick, settings.dtype))
+
+
+def revisited(asked: dict[str, Any]) -> dict[str, Interval]:
+    """Measure a row that has been judged, in a process that has measured nothing yet; return our time over each.
+
+    Args:
+        asked: What `rebuilt` takes, and ``names``, those whose ratios are asked for.
+    """
+    with rebuilt(asked) as problem:
         runners = [c for c in runners_of(problem) if c.name in asked["names"]]
         timings = first_calls(runners)
         timed = [c for c in runners if not timings[c.name].broken]
-        measure(timed, timings, settings.rule)
+        measure(timed, timings, asked["settings"].rule)
     ours, *others = (timings[c.name] for c in timed if not timings[c.name].broken)
     return {other.name: paired_ratio(ours, other) for other in others if ours.name == asked["names"][0]}
 

@@ -115,8 +115,7 @@ class Session:
         """Weigh the row that waits for it, beside what is done meanwhile; then it is whole, and kept."""
         waiting, self.waiting = self.waiting, []
         asked = [
-            {"family": result["family"], "key": result["key"], "contender": name}
-            | {name: getattr(self.settings, name) for name in ("quick", "dtype", "device", "threads")}
+            {"family": result["family"], "key": result["key"], "contender": name, "settings": self.settings}
             for result, names in waiting
             for name in names
         ]
@@ -148,10 +147,10 @@ class Session:
             asked = {"family": row["family"], "key": row["key"], "names": names, "settings": settings, "cache": cache}
             found: dict[str, Any] | None = None
             if settings.device == "cpu":
-                found = self.forks.call(_run.once_more, asked, PATIENCE)
+                found = self.forks.call(_run.revisited, asked, PATIENCE)
             else:  # a second process finds no TPU, and a GPU full of what this one keeps
                 with contextlib.suppress(Exception):
-                    found = _run.once_more(asked)
+                    found = _run.revisited(asked)
             first = {line["name"]: line["ours_over_it"] for line in row["contenders"]}
             pairs += [(first[name], ratio) for name, ratio in (found or {}).items()]
             keys += [row["key"]] if found else []

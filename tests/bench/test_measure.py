@@ -14,6 +14,7 @@ from bench._intervals import half_width, median_interval, quartiles, says, settl
 from bench._measure import Rule, Timing, first_calls, measure, paired_ratio
 from bench._memory import CAN, Peaks
 from bench._row import Contender, Program
+from bench._run import Settings
 
 pytestmark = pytest.mark.torch
 
@@ -197,8 +198,8 @@ def test_torch_results_are_waited_for_too():
 @pytest.mark.slow
 @pytest.mark.skipif(not CAN.exists(), reason="Linux alone tells")
 def test_peak_memory_comes_from_a_fresh_process():
-    asked = {"family": "gradient", "key": "gradient.jacobian: MLP 32-64-64-4, batch 16", "quick": False}
-    asked |= {"dtype": "float32", "device": "cpu", "threads": None, "contender": "jaxgrad"}
+    asked = {"family": "gradient", "key": "gradient.jacobian: MLP 32-64-64-4, batch 16", "contender": "jaxgrad"}
+    asked |= {"settings": Settings(quick=False, device="cpu", dtype="float32")}
     peaks = Peaks()
     assert 0 <= peaks.measure(asked) < 2**30
     assert peaks.measure({**asked, "contender": "no such contender"}) is None

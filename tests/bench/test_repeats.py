@@ -90,7 +90,7 @@ def test_a_row_is_measured_once_more_in_a_fresh_process(tmp_path):
         "cache": str(tmp_path),
     }
     forks = Forks()
-    ((name, (middle, low, high)),) = forks.call(_run.once_more, asked, 120).items()
+    ((name, (middle, low, high)),) = forks.call(_run.revisited, asked, 120).items()
     assert name == "torch.func"
     assert 0 < low <= middle <= high
-    assert forks.call(_run.once_more, {**asked, "key": "no such row"}, 120) is None
+    assert forks.call(_run.revisited, {**asked, "key": "no such row"}, 120) is None
