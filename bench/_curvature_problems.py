@@ -48,7 +48,7 @@ class Setting:
         """A contender of arrays, in JAX."""
         given = given or (self.p, self.v, self.x, self.y)
         run = fun if hasattr(fun, "programs") or isinstance(fun, functools.partial) else jax.jit(fun)
-        return Contender(name, "jax", lambda: run(*given), Program(fun, given))
+        return Contender(name, "jax", lambda: run(*given), Program(run, given))
 
     def torch(self, name: str, one: Callable[[Any], Any]) -> Contender:
         """A contender of one vector, in torch; several go through `torch.func.vmap`."""

@@ -2,17 +2,57 @@
 
 import contextlib
 import multiprocessing
-from collections.abc import Callable, Iterator
+import multiprocessing.forkserver
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-__all__ = ["Forks"]
+__all__ = ["Aside", "Forks"]
 
 
-class Forks:
-    """Calls functions, each in a process that is forked for it: what the imports take is paid once."""
+class Aside:
+    """Calls functions as `Forks` does, from a server of its own that spins and is set as this process is.
+
+    That of this process may be set otherwise, and it has one.
+    """
 
     def __init__(self) -> None:
         """Start nothing yet."""
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+    def __enter__(self) -> "Aside":
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End its processes."""
+        self.pool.shutdown()
+
+    def call(self, function: Callable[[Any], Any], argument: Any, patience: float) -> Any:
+        """Return what `Forks.call` does; ``None`` too where the server has died."""
+        try:
+            return self.pool.submit(_forked, function, argument, patience).result()
+        except Exception:  # of a pool whose process the kernel has stopped, and of any that its process raises
+            return None
+
+
+def _forked(function: Callable[[Any], Any], argument: Any, patience: float) -> Any:
+    """Call a function in a fork of this process's own server."""
+    return Forks().call(function, argument, patience)
+
+
+class Forks:
+    """Calls functions, each in a process that is forked for it: what the imports take is paid once.
+
+    A process has one such server, whose surroundings are those of the first that calls.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start nothing yet; the processes will have these variables beside those of this one."""
+        self.environment = dict(environment or {})
+        self.lock = threading.Lock()
         there = "forkserver" in multiprocessing.get_all_start_methods()  # all but Windows
         self.context = multiprocessing.get_context("forkserver") if there else None
         if self.context is not None:
@@ -28,6 +68,8 @@ class Forks:
         """
         if self.context is None:
             return None
+        with self.lock, _variables(self.environment):
+            multiprocessing.forkserver.ensure_running()
         with _pipe(self.context) as (here, there):
             process = self.context.Process(target=_child, args=(there, function, argument), daemon=True)
             process.start()
@@ -46,6 +88,21 @@ def _child(pipe: Any, function: Callable[[Any], Any], argument: Any) -> None:
     with contextlib.suppress(Exception):
         pipe.send(function(argument))
     pipe.close()
+
+
+@contextlib.contextmanager
+def _variables(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment, for what is started meanwhile."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from bench._row import Program
 
-__all__ = ["Cost", "Phases", "cold", "collectives", "compiled_quickly", "cost_of", "fresh_cache", "phases"]
+__all__ = ["Cost", "Phases", "cold", "collectives", "compiled_quickly", "cost_of", "fresh_cache", "phases", "use_cache"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,13 @@ class Phases:
 _events: list[str] = []
 jax.monitoring.register_event_listener(lambda event, **_: _events.append(event) if "cache" in event else None)
 
-SETTINGS = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
-"""So that every program goes into the cache, not only what took a second."""
+SETTINGS = {
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_persistent_cache_enable_xla_caches": "none",
+}
+"""So that every program goes into the cache, not only what took a second, and is found in a copy of it: the folder of
+a cache of a GPU's kernels would be a part of the program's key, on a CPU too."""
 
 
 @contextlib.contextmanager
@@ -63,10 +68,15 @@ def fresh_cache() -> Iterator[str]:
     before = {name: getattr(jax.config, name) for name in names}
     with tempfile.TemporaryDirectory(prefix="bench-xla-", ignore_cleanup_errors=True) as folder:
         try:
-            _configure({"jax_compilation_cache_dir": folder, "jax_enable_compilation_cache": True, **SETTINGS})
+            use_cache(folder)
             yield folder
         finally:
             _configure(before)
+
+
+def use_cache(folder: str) -> None:
+    """Let JAX keep what it compiles in a folder, and look for it there, until the end of the process."""
+    _configure({"jax_compilation_cache_dir": folder, "jax_enable_compilation_cache": True, **SETTINGS})
 
 
 def _configure(settings: dict[str, Any]) -> None:

@@ -31,7 +31,9 @@ class Program:
     """A JAX function and its arguments, to be lowered for its FLOPs, temporaries and compile time."""
 
     fun: Callable[..., Any]
-    """Takes arrays only: bind the loss and the options with ``functools.partial``."""
+    """Takes arrays: bind the loss and the options with ``functools.partial``, but for those that jaxgrad's functions
+    know to be static. Where the contender calls a jitted function it is that one, for the call then finds its program
+    in the cache."""
     args: tuple[Any, ...]
 
 

@@ -19,7 +19,7 @@ from bench._ceilings import position
 from bench._device import pinned, torch_is_there
 from bench._intervals import Interval, quartiles, says
 from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, paired_ratio
-from bench._phases import compiled_quickly, phases
+from bench._phases import compiled_quickly, phases, use_cache
 from bench._row import Contender, Problem, Row
 from bench._rows import find, key_of
 
@@ -74,7 +74,7 @@ def run_row(
         problem = row.build(row.sizes(settings.quick, settings.dtype))
         problem, notes, absent = with_forms(problem, settings, first)
     with spent("phases"):
-        # the first call below, and the processes that weigh it, find most of them in the cache of the run
+        # the first call below, and the processes that weigh it, find them in the cache of the run
         cache = jax.config.jax_compilation_cache_dir
         keep = Path(cache) if cache else None
         compiled = {c.name: phases(c.program, keep) for c in runners_of(problem) if c.program is not None}
@@ -128,7 +128,8 @@ def rebuilt(asked: dict[str, Any]) -> Iterator[Problem]:
         asked: ``family`` and ``key`` of the row, the ``settings``, and the ``cache`` that has the compiled programs.
     """
     settings = asked["settings"]
-    jax.config.update("jax_compilation_cache_dir", asked["cache"])
+    if asked["cache"]:
+        use_cache(asked["cache"])
     with pinned(settings.device, settings.dtype, settings.threads):
         row = find(asked["family"], asked["key"], settings.quick)
         yield row.build(row.sizes(settings.quick, settings.dtype))

@@ -11,7 +11,7 @@ from rich.console import Console
 from bench import _ceilings, _curves, _device, _phases, _record, _repeats, _report, _results, _rivals, _run, _show
 from bench._agreement import DisagreementError, in_a_line
 from bench._command import leave
-from bench._fork import Forks
+from bench._fork import Aside
 from bench._memory import Peaks
 from bench._row import Row
 from bench._rows import key_of
@@ -40,7 +40,6 @@ class Session:
         self.failed: list[dict[str, str]] = []
         self.top: dict[str, float] = {}
         self.parts: list[dict[str, Any]] = []
-        self.forks = Forks()
         self.peaks: Peaks | None = None
         self.order: dict[str, int] = {}
         self.between: dict[str, Any] | None = None
@@ -73,7 +72,7 @@ class Session:
             if resume:
                 self.resume()
             self.top = self.top or _ceilings.ceilings(settings.dtype, settings.quick)
-            self.peaks = Peaks(cache, self.forks) if settings.memory else None
+            self.peaks = Peaks(cache) if settings.memory else None
             keys = [key_of(family, row, settings.quick) for family, row in chosen]
             # those that were kept and are not asked for now stay in front
             self.order = {key: place for place, key in enumerate(keys)}
@@ -141,19 +140,23 @@ class Session:
         """Measure some rows once more, to know how ratios differ between visits; a quick run has no time for it."""
         settings = self.settings
         pairs, keys = [], []
-        for row in [] if settings.quick else _repeats.sample(self.rows):
-            progress.print(f"[dim]once more: {row['key']}[/dim]", highlight=False)
-            names = [line["name"] for line in row["contenders"] if line["name"] != "torch.compile"]
-            asked = {"family": row["family"], "key": row["key"], "names": names, "settings": settings, "cache": cache}
-            found: dict[str, Any] | None = None
-            if settings.device == "cpu":
-                found = self.forks.call(_run.revisited, asked, PATIENCE)
-            else:  # a second process finds no TPU, and a GPU full of what this one keeps
-                with contextlib.suppress(Exception):
-                    found = _run.revisited(asked)
-            first = {line["name"]: line["ours_over_it"] for line in row["contenders"]}
-            pairs += [(first[name], ratio) for name, ratio in (found or {}).items()]
-            keys += [row["key"]] if found else []
+        rows = [] if settings.quick else _repeats.sample(self.rows)
+        # a second process finds no TPU, and a GPU full of what this one keeps
+        with Aside() if rows and settings.device == "cpu" else contextlib.nullcontext() as aside:
+            for row in rows:
+                progress.print(f"[dim]once more: {row['key']}[/dim]", highlight=False)
+                names = [line["name"] for line in row["contenders"] if line["name"] != "torch.compile"]
+                asked = {"family": row["family"], "key": row["key"], "names": names}
+                asked |= {"settings": settings, "cache": cache}
+                found: dict[str, Any] | None = None
+                if aside is not None:
+                    found = aside.call(_run.revisited, asked, PATIENCE)
+                else:
+                    with contextlib.suppress(Exception):
+                        found = _run.revisited(asked)
+                first = {line["name"]: line["ours_over_it"] for line in row["contenders"]}
+                pairs += [(first[name], ratio) for name, ratio in (found or {}).items()]
+                keys += [row["key"]] if found else []
         deviation = _repeats.between_visits(pairs)
         if deviation is not None:
             self.between = {"deviation": deviation, "ratios": len(pairs), "rows": keys}

@@ -202,7 +202,7 @@ def clipping_problem(size: Sizes) -> Problem:
 
     return Problem(
         [
-            ours(lambda tree: gradient.clip_by_global_norm(tree, 1.0)[0], t),
+            ours(functools.partial(gradient.clip_by_global_norm, max_norm=1.0), t, read=lambda pair: pair[0]),
             Contender("optax", "jax", lambda: rival(t), Program(rival, (t,))),
             in_torch("torch.foreach", fused),
         ],

@@ -42,7 +42,7 @@ def of_point_torch(x: Any, params: Any) -> Any:
 def contender(name: str, fun: Callable[..., Any], *args: Any) -> Contender:
     """Return a jitted JAX contender."""
     program = jax.jit(fun)
-    return Contender(name, "jax", lambda: program(*args), Program(fun, args))
+    return Contender(name, "jax", lambda: program(*args), Program(program, args))
 
 
 def nested_jvp(order: int, x: Any, params: Any) -> Any:
@@ -87,7 +87,7 @@ def orders_problem(size: Sizes) -> Problem:
             "jaxgrad",
             "jax",
             lambda: ours(x, order, params),
-            Program(lambda z, p: ours(z, order, p), (x, params)),
+            Program(ours, (x, order, params)),
         ),
     ]
     if order <= 20:

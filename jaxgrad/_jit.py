@@ -60,7 +60,9 @@ def jit(
         name: What messages call the function, where that is not its own name.
 
     Returns:
-        A decorator. The function it returns has ``programs``, its cache, for inspection.
+        A decorator. The function it returns has ``programs``, its cache, for inspection, and ``trace``, which takes
+        what a call takes and returns what that of ``jax.jit`` does: ``trace(...).lower().compile()`` is the very
+        program that the call runs.
     """
 
     def decorate(fun: F) -> F:
@@ -82,7 +84,10 @@ def jit(
                     _frames.hide(error)
                 raise
 
-        call.programs = programs  # type: ignore[attr-defined]
+        def trace(*args: Any, **kwargs: Any) -> Any:
+            return programs.run(args, kwargs, trace=True)
+
+        call.programs, call.trace = programs, trace  # type: ignore[attr-defined]
         return cast(F, call)
 
     return decorate
@@ -214,7 +219,7 @@ class _Program:
 
     def __init__(self, layout: _Layout, options: tuple[str, ...]) -> None:
         self.compiled = functools.partial(_compiled, layout, options)
-        self.run: Callable[..., Any] = self.compiled(laid_out=False)
+        self.run: Any = self.compiled(laid_out=False)
         self.kept: list[Any] = []
         """What the key knows by identity, weakly where that can be, and what is known by content."""
         self.used = 0
@@ -226,9 +231,13 @@ class _Program:
         """From now on, look at every call whether its arrays lie on a mesh with Explicit axes: few programs need it."""
         plain, laid_out = self.run, self.compiled(laid_out=True)
 
-        def run(*traced: Any, **named: Any) -> Any:
-            return (laid_out if _sharding.is_laid_out((traced, named)) else plain)(*traced, **named)
+        def chosen(traced: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            return laid_out if _sharding.is_laid_out((traced, named)) else plain
 
+        def run(*traced: Any, **named: Any) -> Any:
+            return chosen(traced, named)(*traced, **named)
+
+        run.trace = lambda *traced, **named: chosen(traced, named).trace(*traced, **named)  # type: ignore[attr-defined]
         self.run = run
 
 
@@ -247,8 +256,8 @@ class _Programs:
     def __len__(self) -> int:
         return len(set(map(id, list(self.kept.values()))))
 
-    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the program for a choice of static arguments on the others."""
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, trace: bool = False) -> Any:
+        """Run the program for a choice of static arguments on the others, or trace it alone."""
         # the usual case in the fewest steps: a function is the only static argument, and known by its identity alone
         layout = self.layout
         alone = layout.first_only and args and not (kwargs and layout.roles(args, kwargs).fixed_names)
@@ -259,10 +268,11 @@ class _Programs:
         while True:  # at most twice
             outer, _given.call = _given.call, (layout, args, kwargs, program)
             try:
+                run = program.run.trace if trace else program.run
                 if alone:
-                    return program.run(*args[1:], **kwargs)
+                    return run(*args[1:], **kwargs)
                 roles = layout.roles(args, kwargs)
-                return program.run(*roles.traced(args), **roles.traced_by_name(kwargs))
+                return run(*roles.traced(args), **roles.traced_by_name(kwargs))
             except _LaidOutError:
                 program.look_at_layouts()
             except (TypeError, ValueError):

@@ -64,6 +64,17 @@ def test_traces_once_per_function_option_and_shape():
     assert len(traces) == 3
 
 
+def test_traces_without_a_call_what_the_call_runs():
+    fun, traces = counted()
+    compiled = apply.trace(fun, jnp.ones(2), power=2, radius=3.0).lower().compile()
+    assert len(traces) == 1
+    np.testing.assert_array_equal(compiled(jnp.ones(2), radius=3.0), [12.0, 12.0])
+    np.testing.assert_array_equal(apply(fun, jnp.ones(2), power=2, radius=3.0), [12.0, 12.0])
+    assert len(traces) == 1, "the call finds what has been traced"
+    with pytest.raises(TypeError, match="x is"):
+        apply.trace(fun, "text")
+
+
 def test_static_values_of_another_type_are_another_program():
     assert apply(double, jnp.ones(()), power=2) == 4
     assert apply(double, jnp.ones(()), power=np.int64(2)) == 4

@@ -138,7 +138,7 @@ def test_a_row_is_weighed_while_the_next_is_judged_and_no_row_goes_lost(tmp_path
     seen = []
 
     class Peaks:
-        def __init__(self, cache, forks):
+        def __init__(self, cache):
             assert Path(cache).is_dir()
 
         @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """The clock's arithmetic, when its rounds end, and what XLA says of programs."""
 
 import dataclasses
+import functools
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from bench._measure import Rule, Timing, first_calls, measure, paired_ratio
 from bench._memory import CAN, Peaks
 from bench._row import Contender, Program
 from bench._run import Settings
+from jaxgrad import curvature, nth
 
 pytestmark = pytest.mark.torch
 
@@ -152,6 +155,30 @@ def test_short_calls_are_repeated_within_a_sample(monkeypatch):
     _, timings = timed([clock.contender("ours", 0.001), clock.contender("rival", 0.002)], Rule(0.02, 6, 6, math.inf))
     assert clock.calls.count("ours") == 2 + 6 * (1 + 4)
     assert timings["ours"].median == pytest.approx(0.001)
+
+
+def loss(w, x):
+    return jnp.sum(jnp.sin(w * x))
+
+
+@pytest.mark.parametrize(
+    ("fun", "rest"),
+    [
+        (functools.partial(curvature.hvp, loss), (jnp.ones(3), jnp.ones(3))),
+        (functools.partial(nth.derivatives, jnp.sin), (2,)),
+        (jax.jit(jax.grad(loss)), (jnp.ones(3),)),
+    ],
+)
+def test_a_first_call_finds_what_the_phases_have_compiled(fun, rest):
+    args = (jnp.linspace(0.0, 1.0, 3), *rest)
+    with _phases.fresh_cache() as cache:
+        _phases.phases(Program(fun, args), Path(cache))
+        jax.clear_caches()
+        _phases._events.clear()
+        fun(*args)
+        found = {event.rpartition("/")[2] for event in _phases._events}
+    assert "cache_hits" in found
+    assert "cache_misses" not in found
 
 
 def test_costs_and_phases_come_from_the_compiled_program():

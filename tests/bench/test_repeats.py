@@ -8,7 +8,7 @@ import random
 import pytest
 
 from bench import _repeats, _results, _run
-from bench._fork import Forks
+from bench._fork import Aside
 from bench._rows import chosen, key_of
 from tests.bench.recorded import record, row
 
@@ -89,8 +89,8 @@ def test_a_row_is_measured_once_more_in_a_fresh_process(tmp_path):
         "settings": _run.Settings(quick=True, device="cpu", dtype="float32"),
         "cache": str(tmp_path),
     }
-    forks = Forks()
-    ((name, (middle, low, high)),) = forks.call(_run.revisited, asked, 120).items()
-    assert name == "torch.func"
-    assert 0 < low <= middle <= high
-    assert forks.call(_run.revisited, {**asked, "key": "no such row"}, 120) is None
+    with Aside() as aside:
+        ((name, (middle, low, high)),) = aside.call(_run.revisited, asked, 120).items()
+        assert name == "torch.func"
+        assert 0 < low <= middle <= high
+        assert aside.call(_run.revisited, {**asked, "key": "no such row"}, 120) is None
