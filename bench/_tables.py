@@ -2,7 +2,8 @@
 
 A document says where: a line ``<!-- bench families: full.json -->``, ``<!-- bench rows: full.json nth.laplacian -->``
 or ``<!-- bench scale: scale.json forms -->``, and a line ``<!-- /bench -->``; what stands between them is written.
-``rows`` has the fastest rival of each row, and ``rivals`` all of them.
+``rows`` has the fastest rival of each row, ``rivals`` all of them as ratios, and ``contenders`` a line for each with
+its operations and temporaries. ``experiment`` has the figures of an experiment, and ``fields`` those of a comparison.
 """
 
 import math
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import _results, _scale_record
+from bench import _experiments, _results, _scale_record
 from bench._command import leave
 from bench._rows import FAMILIES
 
@@ -41,7 +42,7 @@ def written(command: str, text: str, results: Path = RESULTS) -> str:
         path = results / name
         if not path.exists():
             return f"{start}No run is committed as `bench/results/{name}` yet.\n{end}"
-        load = _scale_record.load if kind == "scale" else _results.load
+        load = LOADS.get(kind, _results.load)
         return start + KINDS[kind](command, load(command, path), wanted.split()) + end
 
     return BLOCK.sub(fill, text)
@@ -98,13 +99,28 @@ def of_rivals(command: str, record: dict[str, Any], wanted: Sequence[str]) -> st
     return setting(record) + table(head, [_against(row, names) for row in rows])
 
 
+def of_contenders(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
+    """Return the same rows with a line for each contender: what it costs, in the row's unit."""
+    lines = []
+    for row in _rows(command, record, wanted):
+        label = f"{row['name']}: {row['label']}"
+        for entry in row["contenders"]:
+            lines.append([label, entry["name"], *_timed(entry), _flops(row, entry), _temporaries(entry)])
+            label = ""
+    head = ["row", "contender", "ms", "gradients", "operations, gradients", "temporaries, MiB"]
+    return setting(record) + table(head, lines)
+
+
 def _rows(command: str, record: dict[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of families, or of functions of a family; leave where a name has none."""
+    """Return the rows of families, of functions, or of whole names with ``_`` for spaces; leave where there are none."""
     chosen = []
     for one in wanted:
         family, _, name = one.partition(".")
         found = [
-            r for r in record["rows"] if r["family"] == family and name in ("", r["name"].split(",")[0].split()[0])
+            row
+            for row in record["rows"]
+            if row["family"] == family
+            and name in ("", row["name"].split(",")[0].split()[0], row["name"].replace(" ", "_"))
         ]
         if not found:
             known = sorted({f"{row['family']}.{row['name']}" for row in record["rows"]})
@@ -116,9 +132,8 @@ def _rows(command: str, record: dict[str, Any], wanted: Sequence[str]) -> list[d
 def _against(row: dict[str, Any], names: Sequence[str]) -> list[str]:
     """Return a row of the table of all rivals: how often our time each takes, with its 95% interval."""
     by_name = {entry["name"]: entry for entry in row["contenders"]}
-    ours, unit = row["contenders"][0], by_name.get(row["unit"], {})
-    flops = f"{ours['flops'] / unit['flops']:.2f}" if ours.get("flops") and unit.get("flops") else ""
-    cells = [*_named_and_timed(row), flops, _temporaries(ours)]
+    ours = row["contenders"][0]
+    cells = [*_named_and_timed(row), _flops(row, ours), _temporaries(ours)]
     for name in names:
         if name not in by_name:
             cells.append("")
@@ -142,9 +157,19 @@ def _line(row: dict[str, Any]) -> list[str]:
 
 def _named_and_timed(row: dict[str, Any]) -> list[str]:
     """Return a row's first cells: what it is, our milliseconds, and our time in gradients."""
-    ours = row["contenders"][0]
-    gradients = f"{ours['over_gradient'][0]:.2f}" if ours.get("over_gradient") else ""
-    return [f"{row['name']}: {row['label']}", f"{1e3 * ours['median_s']:.3g}", gradients]
+    return [f"{row['name']}: {row['label']}", *_timed(row["contenders"][0])]
+
+
+def _timed(entry: dict[str, Any]) -> list[str]:
+    """Return a contender's milliseconds, and its time in gradients; neither where it could not run."""
+    milliseconds = f"{1e3 * entry['median_s']:.3g}" if entry.get("median_s") is not None else ""
+    return [milliseconds, f"{entry['over_gradient'][0]:.2f}" if entry.get("over_gradient") else ""]
+
+
+def _flops(row: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Return a contender's operations in those of the row's unit, where both are known."""
+    unit = next((one for one in row["contenders"] if one["name"] == row["unit"]), {})
+    return f"{entry['flops'] / unit['flops']:.2f}" if entry.get("flops") and unit.get("flops") else ""
 
 
 def _temporaries(entry: dict[str, Any]) -> str:
@@ -156,8 +181,13 @@ KINDS: dict[str, Callable[[str, dict[str, Any], Sequence[str]], str]] = {
     "families": of_families,
     "rows": of_rows,
     "rivals": of_rivals,
+    "contenders": of_contenders,
     "scale": _scale_record.table,
+    "experiment": _experiments.table,
+    "fields": _experiments.of_fields,
 }
+
+LOADS = {"scale": _scale_record.load, "experiment": _experiments.load, "fields": _experiments.load_fields}
 
 
 def stale(command: str, root: Path) -> list[Path]:
