@@ -1,9 +1,9 @@
 """Figures of experiments, which are too long for a row: the records behind the tables that documents have of them.
 
-``results/experiments.json`` holds the tables by their names: ``commands``, which compute the figures, and are none where
-they were measured by hand; ``date`` and ``commit``, when the figures came into the repository; ``machine``, what they
-were measured on; ``head`` and ``rows``, the cells as they are shown. Whoever runs a command again enters what it prints.
-``results/fields.json`` is what ``python -m bench.fields`` writes itself.
+``results/experiments.json`` holds the tables by their names: ``commands``, which compute the figures, and are none
+where they were measured by hand; ``date`` and ``commit``, when the figures came into the repository; ``machine``, what
+they were measured on; ``head`` and ``rows``, the cells as they are shown. Whoever runs a command again enters what it
+prints. ``results/fields.json`` is what ``python -m bench.fields`` writes itself.
 """
 
 import statistics
@@ -40,7 +40,10 @@ FIELDS: dict[str, Any] = {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["picture", "model", "optimizer", "targets", "ceiling", "psnr_mean", "seconds"],
+                "required": [
+                    *("picture", "model", "optimizer", "targets"),
+                    *("ceiling", "psnr_mean", "ssim", "gradient_error", "seconds"),
+                ],
             },
         },
     },
@@ -95,20 +98,21 @@ def of_fields(command: str, record: dict[str, Any], wanted: Sequence[str]) -> st
 
     del command, wanted
     rows = record["rows"]
-    pictures, methods = (list(dict.fromkeys(map(key, rows))) for key in (lambda r: r["picture"], _method))
-    lines = {}
-    for method in methods:
+    pictures = list(dict.fromkeys(row["picture"] for row in rows))
+    lines = []
+    for method in dict.fromkeys(map(_method, rows)):
         found = {(row["picture"], row["targets"]): row for row in rows if _method(row) == method}
         shown = [_by_targets(found, picture, "psnr_mean") for picture in pictures]
         exact = [found[picture, "spectral"] for picture in pictures]
         ssim, error = (statistics.median(row[name] for row in exact) for name in ("ssim", "gradient_error"))
         seconds = statistics.median(row["seconds"] for row in found.values())
-        lines[statistics.mean(row["psnr_mean"] for row in exact)] = [
-            ", ".join(method), *shown, f"{ssim:.3f}", f"{error:.2f}", f"{seconds:.0f}"
-        ]
+        cells = [", ".join(method), *shown, f"{ssim:.3f}", f"{error:.2f}", f"{seconds:.0f}"]
+        lines.append((statistics.mean(row["psnr_mean"] for row in exact), cells))
+    lines.sort(key=lambda line: -line[0])
     perfect = ["a perfect fit", *(_by_targets(found, picture, "ceiling") for picture in pictures), "1", "0", ""]
     head = ["network, optimizer", *pictures, "SSIM", "error of the gradient", "seconds"]
-    return _tables.table(head, [*(lines[mean] for mean in sorted(lines, reverse=True)), perfect])
+    made_by = f"`python -m bench.fields`, jax {record['versions']['jax']}, {record['versions']['device']}.\n\n"
+    return made_by + _tables.table(head, [*(line for _, line in lines), perfect])
 
 
 def _method(row: dict[str, Any]) -> tuple[str, str]:

@@ -112,7 +112,7 @@ def of_contenders(command: str, record: dict[str, Any], wanted: Sequence[str]) -
 
 
 def _rows(command: str, record: dict[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of families, of functions, or of whole names with ``_`` for spaces; leave where there are none."""
+    """Return the rows of families, of functions, or of names with ``_`` for spaces; leave where there are none."""
     chosen = []
     for one in wanted:
         family, _, name = one.partition(".")
