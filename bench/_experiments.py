@@ -57,6 +57,9 @@ def load(command: str, path: Path) -> dict[str, Any]:
     """Return the experiments by name; leave with one line where the file is damaged, or has what we do not know."""
     record = read(command, path)
     wrong = errors_of(record, SCHEMA)
+    wrong += (
+        [] if wrong else [f"it has {key!r}, which no such file has" for key in record.keys() - SCHEMA["properties"]]
+    )
     for name, one in {} if wrong else record["experiments"].items():
         wrong += errors_of(one, {"type": "object", "required": list(EXPERIMENT), "properties": EXPERIMENT}, name)
         if not wrong:

@@ -166,7 +166,7 @@ def test_a_table_that_is_up_to_date_stays(filled, tmp_path):
             "there is no table 'fog' for <!-- bench fog: ... -->; there are families, rows, rivals, contenders, "
             "scale, experiment, fields",
         ),
-        ("<!-- bench rows: full.json inr -->", "the result has no rows of inr; it has curvature.hvp, nth.laplacian"),
+        ("<!-- bench rows: full.json inr -->", "the result has no rows of inr; it has curvature.hvp, meta.maml"),
         ("<!-- bench rows: full.json nth.foo -->", "the result has no rows of nth.foo"),
         ("<!-- bench experiment: experiments.json foo -->", "there is no experiment 'foo'; there are waves, drawn"),
     ],
