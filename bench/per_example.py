@@ -87,16 +87,16 @@ def clipped_sum_problem(build: Callable[..., Network], size: Sizes) -> Problem:
     )
 
 
-def small_network(size: Sizes) -> Network:
+def dense_network(size: Sizes) -> Network:
     """The network of the rows that have a naive reference."""
     return models.mlp(size.sizes, size.batch)
 
 
-def small_problem(name: str, options: Any, reference: Any, rival: Any, size: Sizes) -> Problem:
+def dense_problem(name: str, options: Any, reference: Any, rival: Any, size: Sizes) -> Problem:
     """One function of the family on a dense network against its reference and the plain form with ``vmap(grad)``."""
-    network, options = small_network(size), dict(options)
+    network, options = dense_network(size), dict(options)
     if "weights" in options:
-        options["weights"] = to_jax(WEIGHTS, size.dtype)
+        options["weights"] = to_jax(options["weights"](size.batch), size.dtype)
     (params, batch), (pt, bt) = (
         to_jax((network.params, network.batch), size.dtype),
         to_torch((network.params, network.batch), size.dtype),
@@ -150,12 +150,12 @@ def noise_scale_of_rows(loss: Any, params: Any, *batch: Any) -> Any:
 def values_problem(size: Sizes) -> Problem:
     """The losses of all examples."""
     rival = lambda loss, params, *batch: mapped(loss, batch)(params, *batch)  # noqa: E731
-    return small_problem("values", {}, torch_ref.per_example.values, rival, size)
+    return dense_problem("values", {}, torch_ref.per_example.values, rival, size)
 
 
 def random_projection_problem(size: Sizes) -> Problem:
     """Random projections against directions drawn alike and multiplied with the rows."""
-    network, key, dim = small_network(size), jax.random.key(0), size.dim
+    network, key, dim = dense_network(size), jax.random.key(0), size.dim
     params, batch = to_jax((network.params, network.batch), size.dtype)
     ours = functools.partial(per_example.random_projection, network.loss, key=key, dim=dim)
     gradient = plain_gradient(network)
@@ -178,7 +178,7 @@ def random_projection_problem(size: Sizes) -> Problem:
 
 def fisher_problem(size: Sizes) -> Problem:
     """The empirical Fisher matrix times a vector, and its formation, on a network of a few hundred weights."""
-    network = small_network(size)
+    network = dense_network(size)
     trees = (network.params, network.batch)
     (params, batch), (pt, bt) = to_jax(trees, size.dtype), to_torch(trees, size.dtype)
     dense, gradient = functools.partial(per_example.empirical_fisher, network.loss), plain_gradient(network)
@@ -207,12 +207,21 @@ def clipped(template: str, build: Callable[..., Network], full: Any, small: Any,
 DENSE, SMALL = "MLP {sizes}, batch {batch}", {"sizes": (64, 128, 10), "batch": 32}
 
 
+def dense(name: str, build: Callable[..., Problem]) -> Row:
+    """A row on a dense network, whose stacked gradients take 100 MiB; the naive forms are compared on a small one."""
+    return Row(name, DENSE, build, {"sizes": (784, 256, 10), "batch": 128}, SMALL, SMALL)
+
+
 def row(name: str, reference: Any, rival: Any, **options: Any) -> Row:
-    """A row on the small dense network."""
-    return Row(name, DENSE, functools.partial(small_problem, name, options, reference, rival), SMALL)
+    """A row of one function against its reference."""
+    return dense(name, functools.partial(dense_problem, name, options, reference, rival))
 
 
-WEIGHTS = np.linspace(-1, 1, SMALL["batch"])
+def weights_of(count: int) -> np.ndarray:
+    """The weights of a weighted sum, of both signs."""
+    return np.linspace(-1, 1, count)
+
+
 T = torch_ref.per_example
 ROWS = [
     clipped(DENSE, models.mlp, {"sizes": (784, 512, 512, 10), "batch": 256}, SMALL),
@@ -254,15 +263,14 @@ ROWS = [
         {"layers": 6, "width": 256, "batch": 256},
         {"layers": 3, "width": 32, "batch": 16},
     ),
-    Row("values", DENSE, values_problem, SMALL),
+    dense("values", values_problem),
     row("gradients", T.gradients, stacked),
     row("norms", T.norms, lambda *a: jnp.linalg.norm(flat(*a), axis=1)),
     row(
         "weighted_sum",
-        lambda *a: T.weighted_sum(*a, weights=to_torch(WEIGHTS, a[1]["layer0"]["bias"].detach().cpu().numpy().dtype)),
-        # a copy: JAX keeps the float32 that it once made of an array of NumPy's, whatever the precision is later
-        lambda *a: jax.tree.map(lambda g: jnp.tensordot(WEIGHTS.copy(), g, 1), stacked(*a)),
-        weights=WEIGHTS,
+        lambda *a: T.weighted_sum(*a, weights=torch.as_tensor(weights_of(len(a[2]))).to(a[2])),
+        lambda *a: jax.tree.map(lambda g: jnp.tensordot(weights_of(len(a[2])), g, 1), stacked(*a)),
+        weights=weights_of,
     ),
     row("gram", T.gram, lambda *a: flat(*a) @ flat(*a).T),
     row("moments", T.moments, moments_of_rows),

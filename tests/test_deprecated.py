@@ -20,6 +20,8 @@ from jaxgrad._deprecated import NAMES, REMOVED_IN, renamed
 from tests.bridge import assert_parity
 from tests.contract.house import FAMILIES
 
+pytestmark = pytest.mark.either_lane
+
 PARAMS, X, KEY = {"w": jnp.array([1.0, -2.0])}, jnp.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.0]]), jax.random.key(0)
 OLD = [(module, old, new) for module, names in NAMES.items() for old, new in names.items()]
 

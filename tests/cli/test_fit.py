@@ -23,7 +23,7 @@ from tests.cli.processes import ENVIRONMENT
 from tests.fit.pictures import gradient_picture, save
 from tests.optimised import optimised
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 SMALL = [
     "--model",

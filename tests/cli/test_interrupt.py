@@ -13,6 +13,8 @@ import pytest
 from jaxgrad.verify.port.dumps._files import read_run
 from tests.cli.processes import ENVIRONMENT, interrupt_after, planted, script, start
 
+pytestmark = pytest.mark.either_lane
+
 PROGRESS = re.compile(r"[A-Z]\d+ .*: agree|\s*\d+% .*|\d+ groups written to .*")
 WHOLE_RUN = ("verify", "--case", "F6", "--format", "json")
 

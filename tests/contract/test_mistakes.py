@@ -17,6 +17,8 @@ from jaxgrad import _jit, curvature, gradient, inr, meta, multi_loss, nth, per_e
 from tests.contract.house import is_function, public_functions
 from tests.contract.test_bad_inputs import OF_A_LOSS, W, X, loss, refusal
 
+pytestmark = pytest.mark.either_lane
+
 OF_ITS_OWN = (
     "curvature.gauss_newton",
     "nth.register_rule",

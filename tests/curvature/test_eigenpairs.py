@@ -18,7 +18,7 @@ from tests.turns import one_in
 START = random_like(PROBLEM.params, 3)
 SIZE = 15
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize("which", one_in(3, ["smallest", "largest", "magnitude"]))

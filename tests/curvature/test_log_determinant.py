@@ -12,7 +12,7 @@ from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM
 from tests.curvature.test_trace import stack_like
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def test_matches_torch_on_the_same_probes():

@@ -16,7 +16,7 @@ from tests.curvature.matrices import matrix_product as product
 from tests.curvature.test_trace import stack_like
 from tests.problems import regression
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 TREE, MATRIX = draw([9.0, 7.0, 4.0, *np.geomspace(1e-3, 1, 9)])

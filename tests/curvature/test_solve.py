@@ -22,7 +22,7 @@ RHS = random_like(PROBLEM.params, 5)
 DAMPING = 2.0
 CLOSE = {"tolerance": 1e-13, "max_products": 60}
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 @pytest.mark.parametrize("method", ["cg", "neumann"])

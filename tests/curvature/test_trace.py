@@ -14,7 +14,7 @@ from tests.curvature.matrices import draw, matrix_product
 from tests.curvature.one_layer import HESSIAN, HESSIAN_TORCH, PROBLEM, bent_square
 from tests.turns import one_in
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def stack_like(params, count, seed=0, signs=False):

@@ -9,6 +9,8 @@ import skimage.transform
 from jaxgrad.fit._fit import fit_array
 from jaxgrad.fit._settings import Settings
 
+pytestmark = pytest.mark.either_lane
+
 STEPS = 100
 
 

@@ -16,6 +16,8 @@ from tests.bridge import assert_parity, to_jax, to_torch
 from tests.meta.tasks import OPTIMIZERS, PARAMS, PARAMS_TORCH
 from tests.problems import mean_square, mean_square_torch
 
+pytestmark = pytest.mark.either_lane
+
 SGD = OPTIMIZERS["sgd"][0]
 ORDER = np.array([[0, 1, 2], [3, -1, 0], [4, 4, 5], [-1, -1, -1], [1, 2, -1], [5, 0, 3], [2, 2, 2]])
 """Every row a step: empty places, one step without an example, and examples that stand there twice."""

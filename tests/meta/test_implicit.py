@@ -28,6 +28,8 @@ from tests.meta.tasks import (
 from tests.problems import mean_square, mean_square_torch, mlp_jax
 from tests.turns import one_in
 
+pytestmark = pytest.mark.either_lane
+
 SGD = OPTIMIZERS["sgd"][0]
 EXACT = {"tolerance": 1e-13, "num_iterations": 60}
 STEPS = {"optimizer": SGD, "num_steps": 2}

@@ -13,7 +13,7 @@ COUNT = 4096
 KEY = jax.random.key(0)
 
 # drawn once, in many shapes: what XLA would make faster is not worth making
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def drawn(draw, *shape):

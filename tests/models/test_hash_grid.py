@@ -14,6 +14,8 @@ from jaxgrad.models._hash_grid import RADIUS, encode, make_grid
 from tests.bridge import assert_parity
 from tests.turns import one_in
 
+pytestmark = pytest.mark.either_lane
+
 GRIDS = {
     # of the first an entry a vertex, of the others entries that are shared
     1: make_grid(1, levels=3, table_size=64, coarsest=2, finest=300),

@@ -13,6 +13,8 @@ from jaxgrad.models import from_linen, linen
 from tests.bridge import assert_parity
 from tests.models.fields import field, points
 
+pytestmark = pytest.mark.either_lane
+
 skimage_data = pytest.importorskip("skimage.data")
 SIDE, STEPS = 12, 3
 POINTS = inr.image_targets(jnp.zeros((SIDE, SIDE), jnp.float32)).points

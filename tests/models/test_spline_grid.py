@@ -8,6 +8,8 @@ import pytest
 from jaxgrad import inr
 from jaxgrad.models._spline_grid import encode, make_levels
 
+pytestmark = pytest.mark.either_lane
+
 LEVELS = make_levels(2, 3, 2, 7, (1.1, 1.25))
 
 

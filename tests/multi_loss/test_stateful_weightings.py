@@ -9,7 +9,7 @@ from jaxgrad import multi_loss
 from tests.bridge import assert_parity
 from tests.multi_loss.stateful_weightings import GIVEN, KEYS, ROWS, RULES, program, run, run_torch, started
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 UPDATES = {name: jax.jit(found.ours.update) for name, found in RULES.items()}
 """Each as one program for all tests, not one for each operation."""

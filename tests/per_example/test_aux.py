@@ -15,7 +15,7 @@ from jaxgrad import per_example
 from tests.bridge import assert_parity
 from tests.turns import one_in
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 KEY, RNG = jax.random.key(0), np.random.default_rng(0)
 PARAMS = {

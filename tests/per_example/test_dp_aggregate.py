@@ -12,7 +12,7 @@ from tests.bridge import assert_parity
 from tests.per_example.private import mean_square, regression
 from tests.turns import one_in
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 
 def transformation(key, **changes):

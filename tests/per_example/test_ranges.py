@@ -9,7 +9,7 @@ from jaxgrad._uses import _batch
 from jaxgrad.per_example import clipped_sum, gradients, moments, noise_scale, norms
 from tests.turns import covering
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 MODES = ["auto", "book-keeping", "ghost", "vmap"]
 

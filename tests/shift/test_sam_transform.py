@@ -9,7 +9,7 @@ import pytest
 from jaxgrad.shift import SAMTransformState, sam_gradient, sam_transform
 from tests.bridge import assert_parity
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = [pytest.mark.usefixtures("compiled_quickly"), pytest.mark.either_lane]
 
 ADAM = optax.adamw(0.1, weight_decay=0.1)
 W = {"a": jnp.array([1.0, -2.0]), "b": {"c": jnp.array([0.5])}}

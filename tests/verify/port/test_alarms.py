@@ -20,6 +20,8 @@ from jaxgrad.verify.port.frameworks._contexts import precision
 from jaxgrad.verify.port.tracing import _first_divergence, _record_jax
 from tests.turns import one_in
 
+pytestmark = pytest.mark.either_lane
+
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 IMAGE = np.random.default_rng(1).normal(size=(2, 3, 5, 5)).astype(np.float32)
 EXACT = ("float64",)
