@@ -1,15 +1,9 @@
 """The Cost line of a docstring says how the work grows; XLA's count of operations is held against it.
 
-The network has five equal layers, whose products are nearly all of the work. Nothing is compiled and nothing runs: the
-count is that of the lowered program, in which the body of a loop counts once, so claims about loops are not here.
+The body of a loop counts once, so claims about loops are not here: see `test_cost_lines_of_loops`.
 """
 
 import functools
-import importlib
-import itertools
-import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,89 +12,14 @@ import pytest
 
 from jaxgrad import curvature, gradient, inr, multi_loss, nth, per_example, shift
 from jaxgrad.verify.cases.families._networks import mlp_jax
-
-WIDTH, DEPTH, BATCH = 48, 5, 24
-
-
-def network(first, last):
-    """Return the shapes of a network's weights, and of a batch of inputs."""
-    widths = (first, *[WIDTH] * (DEPTH - 1), last)
-    params = {f"layer{i}": {"weight": of(b, a), "bias": of(b)} for i, (a, b) in enumerate(itertools.pairwise(widths))}
-    return params, of(BATCH, first)
-
-
-def of(*shape):
-    return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-
-def flops(fun, *args):
-    return jax.jit(fun).lower(*args).cost_analysis()["flops"]
-
-
-def loss(params, x):
-    return jnp.mean(mlp_jax(params, x) ** 2)
-
-
-@functools.cache
-def unit(name, first, last):
-    return flops({"gradient": jax.grad(loss), "evaluation": mlp_jax}[name], *network(first, last))
-
-
-def at_points(operator, *given):
-    """Map an operator of a function of a point over the batch."""
-
-    def mapped(params, x):
-        def at(z):
-            return operator(lambda y: mlp_jax(params, y)[0], z, *(g(z) for g in given))
-
-        return jax.vmap(at)(x)
-
-    return mapped
-
-
-def in_its_own_direction(fun):
-    """Give a function of parameters, a vector like them and a batch the parameters twice."""
-    return lambda params, x: fun(params, params, x)
+from tests.contract.costs import WIDTH, Claim, at_points, check, dimension, in_its_own_direction, loss, several
 
 
 def entrywise(order, params, x):
     return nth.derivatives(lambda z: mlp_jax(params, z[:, None])[:, 0], x[:, 0], order)
 
 
-def several(count):
-    """Return losses that share every layer."""
-
-    def losses(params, x):
-        out = mlp_jax(params, x)
-        return tuple(jnp.mean((out - float(k)) ** 2) for k in range(count))
-
-    return losses
-
-
 part = functools.partial
-
-
-class Claim(NamedTuple):
-    """A sentence of a Cost line, what it says for a size, and a program of that size."""
-
-    name: str
-    words: str
-    """As they stand in the docstring."""
-    unit: str
-    """``gradient`` or ``evaluation`` of the network over the batch."""
-    claimed: Callable[[int], float]
-    program: Callable[[int], Any]
-    """Returns a function of parameters and a batch."""
-    sizes: tuple[int, ...] = (1,)
-    first: Callable[[int], int] = lambda n: WIDTH
-    """The width of the input."""
-    last: int = WIDTH
-    within: tuple[float, float] = (0.9, 1.1)
-    """What of the claim is right, where the words say `about` or `at most`."""
-
-
-def dimension(d):
-    return d
 
 
 CLAIMS = [
@@ -271,25 +190,4 @@ CLAIMS = [
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim.name}: {claim.words}")
 def test_the_count_is_what_the_cost_line_says(claim):
-    family, name = claim.name.split(".")
-    doc = getattr(importlib.import_module(f"jaxgrad.{family}"), name).__doc__
-    cost = re.search(r"Cost:\n(.*?)\n\s*(?:Example|References):", doc, re.DOTALL).group(1)
-    assert claim.words in " ".join(cost.split())
-    for size in claim.sizes:
-        shapes = claim.first(size), claim.last
-        found = flops(claim.program(size), *network(*shapes)) / unit(claim.unit, *shapes)
-        low, high = claim.within
-        assert low * claim.claimed(size) <= found <= high * claim.claimed(size), (size, found)
-
-
-def test_every_family_whose_programs_have_no_loop_has_a_claim():
-    """`meta` steps in loops, of which XLA counts one round."""
-    assert {claim.name.split(".")[0] for claim in CLAIMS} == {
-        "gradient",
-        "shift",
-        "nth",
-        "curvature",
-        "inr",
-        "per_example",
-        "multi_loss",
-    }
+    check(claim)
