@@ -109,7 +109,7 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
     # get; a seed, so that two runs measure alike
     order = random.Random(0)
     seconds = {r.name: _about(r, timings[r.name]) for r in runners}
-    active = list(others)
+    active = [r for r in others if not timings[r.name].broken]
     start = time.perf_counter()
     gc.collect()
     for done in range(1, rule.most + 1):
@@ -126,12 +126,18 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
 
 
 def _about(runner: Contender, timing: Timing) -> float:
-    """Return about how many seconds a call takes: by a second one, which warms the caches.
+    """Return about how many seconds a call takes: by a second one, which warms the caches; where it raises, it is told.
 
-    The first call of torch compiles nothing, and is enough where it was long.
+    The first call of torch compiles nothing, but for that of torch.compile, and is enough where it was long.
     """
-    known = timing.first_call_s if runner.framework == "torch" else 0.0
-    return known if known > LONG else max(clocked(runner.run)[0], 1e-9)
+    eager = runner.framework == "torch" and runner.name != "torch.compile"
+    if eager and timing.first_call_s > LONG:
+        return timing.first_call_s
+    try:
+        return max(clocked(runner.run)[0], 1e-9)
+    except Exception as error:
+        timing.broken = in_a_line(error)
+        return math.inf
 
 
 def _sample(runner: Contender, timing: Timing, seconds: float) -> None:

@@ -142,6 +142,15 @@ def test_a_long_first_call_of_torch_which_compiles_nothing_is_not_repeated(monke
     assert [clock.calls.count(name) for name in ("ours", "a", "b")] == [2 + 6, 1 + 6, 2 + 3 * 2]
 
 
+def test_the_first_call_of_what_torch_compiles_says_nothing_of_the_others(monkeypatch):
+    clock = Clock(monkeypatch)
+    compiled = dataclasses.replace(clock.contender("torch.compile", 32.0, 0.001953125), framework="torch")
+    _, timings = timed([clock.contender("ours", 0.0009765625), compiled], Rule(0.02, 6, 6, math.inf))
+    # two calls, and in every round one without the clock and three with it
+    assert clock.calls.count("torch.compile") == 2 + 6 * 4
+    assert timings["torch.compile"].median == pytest.approx(0.001953125)
+
+
 def test_who_is_far_behind_takes_part_in_a_few_rounds(monkeypatch):
     clock = Clock(monkeypatch)
     runners = [clock.contender(name, seconds) for name, seconds in (("ours", 1.0), ("slow", 4.0), ("rival", 2.0))]
