@@ -1,5 +1,6 @@
 """``python -m bench [FAMILY ...]``: time every row against its rivals; and what is done with the results."""
 
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,33 +62,30 @@ def run_command(
 ) -> None:
     """Time each row: contenders must agree, then run in rounds of shuffled order; ratios are paired, round by round."""
     watch_interrupts()
-    from bench import _device, _rows
+    from bench import _curves, _device, _rows
     from bench._run import Settings
     from bench._session import Session
 
     if dtype not in _device.DTYPES:
         leave("bench", f"--dtype takes {', '.join(_device.DTYPES)}; got {dtype!r}")
     chosen = _rows.chosen("bench", families or [], row, quick)
-    device = _device.check_device("bench", device)
-    full = not quick
-    settings = Settings(
-        quick,
-        device,
-        dtype,
-        threads,
-        rounds,
-        rivals=rivals,
-        memory=full if memory is None else memory,
-    )
+    named = sorted({family for family, _ in chosen})
+    scaling = row is None if scaling is None else scaling
+    _device.check_threads("bench", threads)
     if resume and out is None:
         leave("bench", "--resume goes on with the result in a directory: give --out DIR")
-    if dry_run:
-        for family, one in chosen:
-            print(_rows.key_of(family, one, quick))
-        return
-    make_results_folder("bench", out)
-    session = Session(settings, sorted({family for family, _ in chosen}), out, time.time())
-    session.run(chosen, row is None if scaling is None else scaling, resume)
+    with _device.on_cores(threads):
+        device = _device.check_device("bench", device)
+        memory = not quick if memory is None else memory
+        settings = Settings(quick, device, dtype, threads, rounds, rivals=rivals, memory=memory)
+        if dry_run:
+            for family, one in chosen:
+                print(_rows.key_of(family, one, quick))
+            for curve in _curves.chosen(named, quick) if scaling else ():
+                print(f"{curve.title}: {', '.join(map(str, curve.small if quick else curve.full))}")
+            return
+        make_results_folder("bench", out, "results.json", "report.html")
+        Session(settings, named, out, time.time()).run(chosen, scaling, resume)
 
 
 @app.command("list")
@@ -114,26 +112,34 @@ def compare_command(
         float, typer.Option(min=0.0, help="What a quantity may grow by: 0.05 is five percent.")
     ] = 0.05,
 ) -> None:
-    """Print what has become slower or costlier, and leave with 1 where anything has beyond the threshold."""
+    """Print what has become slower or costlier; leave with 1 where anything has beyond the threshold, or fails now."""
     from bench import _compare, _results, _show
 
+    if not math.isfinite(threshold):  # nothing is beyond one that is no number
+        leave("bench compare", f"--threshold takes a number such as 0.05; got {threshold}")
     one, two = (_results.load("bench compare", path) for path in (before, after))
     _compare.check_alike("bench compare", one, two)
+    for line in _compare.surroundings(one, two):
+        print(line)
     found = _compare.changes(one, two)
     worse = [change for change in found if change.is_regression(threshold)]
     better = [change for change in found if change.is_gain(threshold)]
     for title, some in (("Regressions", worse), ("Gains", better)):
         if some:
             _show.console().print(_compare.table_of(title, some))
-    gone = sorted({row["key"] for row in one["rows"]} - {row["key"] for row in two["rows"]})
+    gone, broken = _compare.gone(one, two)
     for key in gone:
         print(f"only in {before}: {key}")
+    for key, why in broken.items():
+        print(f"failed in {after}: {key}: {why}")
+    for key in _compare.untimed(one, two):
+        print(f"no ratio of times that both have: {key}")
     ratios = [change for change in found if change.p is not None]
     if ratios:
         alike = sum(change.overlap for change in ratios)
         print(f"{alike} of {len(ratios)} ratios of times ({alike / len(ratios):.0%}) agree within their own intervals")
     print(f"{len(found)} quantities compared: {len(worse)} worse, {len(better)} better, by more than {threshold:.0%}")
-    if worse:
+    if worse or broken:
         raise typer.Exit(1)
 
 
@@ -171,6 +177,8 @@ def tables_command(
     from jaxgrad.verify import _files
 
     root = root or Path(__file__).parents[1]
+    if not _tables.documents(root):
+        leave("bench tables", f"no document in {root} has a table of ours")
     old = _tables.stale("bench tables", root)
     for path in old:
         print(f"{path} {'is written' if write else 'is stale'}")
@@ -195,8 +203,6 @@ def check_command(
 ) -> None:
     """Compile our program of every row in small, run nothing, and compare FLOPs, bytes and temporaries."""
     watch_interrupts()
-    import jax
-
     from bench import _check, _device, _phases, _rows
 
     path, families = costs or _check.COSTS, families or []
@@ -205,22 +211,32 @@ def check_command(
     if quick and not (families or row):
         chosen = list({family: (family, one) for family, one in reversed(chosen)}.values())[::-1]
     some = bool(families or row or quick)
+    device = _device.check_device("bench check", None)
+    if write:
+        check_folder("bench check", path)
     committed = {} if write and not path.exists() else _check.load("bench check", path)
-    if not write and committed["made_with"] != _check.made_with():
+    if committed and committed["made_with"] != _check.made_with():
         made = ", ".join(f"{name} {version}".strip() for name, version in committed["made_with"].items())
-        print(f"bench check: {path.name} was made with {made}: nothing to compare here")
-        return
-    with _device.pinned(jax.default_backend(), "float32", None), _phases.compiled_quickly():
+        if not write:
+            print(f"bench check: {path.name} was made with {made}: nothing to compare here")
+            return
+        if some:
+            leave("bench check", f"{path.name} was made with {made}: --write writes all rows here, or none")
+    with _device.pinned(device, "float32", None), _phases.compiled_quickly():
         now, broken = _check.costs_of(chosen)
     known = committed.get("costs", {})
     if write:
         kept = {key: cost for key, cost in known.items() if some}
-        _check.save(path, {**kept, **now})
+        try:
+            _check.save(path, {**kept, **now})
+        except OSError as error:
+            leave("bench check", str(error), code=1)
         if broken:
-            leave("bench check", "; ".join(broken), code=1)
+            leave("bench check", "; ".join(f"{key}: {why}" for key, why in broken.items()), code=1)
         return
-    wrong = broken + [line for key, cost in now.items() for line in _check.differences(key, known.get(key), cost)]
-    gone = [] if some else [f"{key}: is no row any more" for key in sorted(set(known) - set(now))]
+    wrong = [f"{key}: {why}" for key, why in broken.items()]
+    wrong += [line for key, cost in now.items() for line in _check.differences(key, known.get(key), cost)]
+    gone = [] if some else [f"{key}: is no row any more" for key in sorted(set(known) - {*now, *broken})]
     print("\n".join([*wrong, *gone, f"{len(now)} rows compiled, {len(wrong) + len(gone)} differences"]))
     if wrong or gone:
         print("where that is meant: python -m bench check --write")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bench._inputs import moved
@@ -48,7 +49,7 @@ class Agreement:
     rule: str
     """``verifier``, or ``row`` where the contenders are no two roads to one number."""
     float64_error: float | None
-    """The largest relative error of a leaf in float64."""
+    """The largest relative error of a leaf in float64; ``None`` where nobody computes the row beside ours."""
     multiple: float | None
     """The largest error at the run's dtype, in multiples of the others' own."""
     relative: float | None
@@ -102,19 +103,31 @@ def agree(
         message = f"{ours} gave no answer to compare with"
         raise DisagreementError(message)
     true = found if np.dtype(dtype) == np.float64 else exact()
+    if ours not in true:
+        message = f"{ours} gave no answer in float64 to compare with"
+        raise DisagreementError(message)
+    # what has no float64, such as a compiled form, must agree at the dtype of the run
+    narrow = {name: answer for name, answer in found.items() if name not in true}
     if problem.agreement is not None:
-        return Agreement("row", None, None, _within(true, ours, problem.agreement))
+        error = _within(true, ours, problem.agreement)
+        half = math.sqrt(float(jnp.finfo(dtype).eps))  # of the digits
+        _within({ours: found[ours], **narrow}, ours, max(problem.agreement, half))
+        return Agreement("row", None, None, error)
     error = _within(true, ours, None)
     if true is found:
         return Agreement("verifier", error, None, None)
-    lost = _rounding({k: v for k, v in found.items() if k in true}, true, again, ours, dtype)
+    lost = _rounding(found, {**true, **dict.fromkeys(narrow, true[ours])}, again, ours, dtype)
     coarse = {name: multiple for name, (multiple, over) in lost.items() if over > 1}
-    return Agreement("verifier", error, max((m for m, _ in lost.values()), default=0.0), None, coarse)
+    largest = max(multiple for multiple, _ in lost.values()) if len(lost) > 1 else None
+    return Agreement("verifier", error, largest, None, coarse)
 
 
-def _within(found: Mapping[str, Any], ours: str, allowed: float | None) -> float:
-    """Return the largest error of a rival's leaf against ours; ``None`` allows what the verifier allows in float64."""
-    largest = 0.0
+def _within(found: Mapping[str, Any], ours: str, allowed: float | None) -> float | None:
+    """Return the largest error of a rival's leaf against ours; ``None`` where there is no rival.
+
+    ``allowed``: ``None`` is what the verifier allows in float64.
+    """
+    errors: list[float] = []
     for rival in found:
         if rival == ours:
             continue
@@ -126,8 +139,8 @@ def _within(found: Mapping[str, Any], ours: str, allowed: float | None) -> float
             stage = "in float64 " if allowed is None else ""
             message = f"{rival} and {ours} differ {stage}at {place}: {said}"
             raise DisagreementError(message)
-        largest = max(largest, difference.error)
-    return largest
+        errors.append(difference.error)
+    return max(errors, default=None)
 
 
 def _rounding(

@@ -62,7 +62,7 @@ def position(flops: float | None, bytes_: float | None, seconds: float, top: dic
         Its FLOPs a byte, what it reaches of the lower of the two ceilings at that intensity, and which one that is;
         ``None`` where XLA counts nothing.
     """
-    if not flops or not bytes_ or seconds <= 0:
+    if not flops or not bytes_ or min(flops, bytes_, seconds) <= 0:
         return None
     intensity = flops / bytes_
     reachable = min(top["flops_per_s"], intensity * top["bytes_per_s"])

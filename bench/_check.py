@@ -25,6 +25,13 @@ __all__ = ["COSTS", "cost_of_row", "differences", "load", "save"]
 COSTS = Path(__file__).parent / "results" / "costs.json"
 NAME, VERSION = "jaxgrad-bench-costs", 1
 
+SCHEMA = {
+    "properties": {
+        "made_with": {"additionalProperties": {"type": "string"}},
+        "costs": {"additionalProperties": {"type": "object", "additionalProperties": {"type": ["number", "null"]}}},
+    }
+}
+
 TIGHT = {"flops": 0.0, "collective_bytes": 0.0, "bytes": 0.01, "temporary_bytes": 0.01}
 """By how much each may differ: operations are counted, and what lies in memory depends on how XLA orders them, which
 may change with the processor's vectors."""
@@ -45,15 +52,15 @@ def cost_of_row(row: Row) -> dict[str, Any] | None:
     return None if program is None else cost_of(traced(program).lower().compile()).__dict__
 
 
-def costs_of(rows: Sequence[tuple[str, Row]]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return the costs of rows by what they are called, and a line for each that breaks."""
-    found, broken = {}, []
+def costs_of(rows: Sequence[tuple[str, Row]]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return the costs of rows by what they are called, and why others break."""
+    found, broken = {}, {}
     for family, row in rows:
         key = key_of(family, row, True)
         try:
             cost = cost_of_row(row)
         except Exception as error:  # one that breaks must not hide the others
-            broken.append(f"{key}: {in_a_line(error)}")
+            broken[key] = in_a_line(error)
             continue
         if cost is not None:
             found[key] = cost
@@ -73,6 +80,9 @@ def load(command: str, path: Path) -> dict[str, Any]:
         leave(command, f"{path} is no costs of python -m bench check, of version {VERSION}")
     if not isinstance(record.get("costs"), dict) or not isinstance(record.get("made_with"), dict):
         leave(command, f"{path} is damaged: it has no costs")
+    wrong = _results.errors_of(record, SCHEMA)
+    if wrong:
+        leave(command, f"{path} is damaged: {wrong[0]}")
     return record
 
 

@@ -68,15 +68,16 @@ def check_folder(command: str, path: Path | None) -> None:
         leave(command, f"cannot write {path}: {error.strerror or error}")
 
 
-def make_results_folder(command: str, folder: Path | None) -> None:
-    """Make the folder of a run's results; leave where none can be there."""
+def make_results_folder(command: str, folder: Path | None, *names: str) -> None:
+    """Make the folder of a run's results; leave where files of these names cannot be there."""
     if folder is None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         leave(command, f"cannot write to {folder}: {error.strerror or error}")
-    check_folder(command, folder / "results.json")
+    for name in names:
+        check_folder(command, folder / name)
 
 
 def check_picture(command: str, path: Path | None) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from bench._command import leave
 from bench._intervals import Interval, log_error
 
-__all__ = ["Change", "changes", "check_alike", "holm", "table_of"]
+__all__ = ["Change", "changes", "check_alike", "gone", "holm", "surroundings", "table_of", "untimed"]
 
 LEAST_ERROR = 0.005
 """The standard error that a ratio's logarithm has at least: a run's own rounds do not see what differs between runs."""
@@ -61,6 +61,36 @@ def check_alike(command: str, before: dict[str, Any], after: dict[str, Any]) -> 
             leave(command, f"the first result is of {name} {a}, the second of {b}: their numbers mean different things")
     if not {row["key"] for row in before["rows"]} & {row["key"] for row in after["rows"]}:
         leave(command, "the two results have no row in common (a quick and a full run have other sizes)")
+
+
+def surroundings(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return a line for everything around the two runs that differs: it may be what a ratio differs by."""
+    a, b = (_around(record["environment"]) for record in (before, after))
+    return [
+        f"{name}: {a.get(name, 'none')} in the first result, {b.get(name, 'none')} in the second"
+        for name in {**a, **b}
+        if a.get(name) != b.get(name)
+    ]
+
+
+def _around(environment: dict[str, Any]) -> dict[str, Any]:
+    """Return what of an environment ratios of times depend on."""
+    place = {name: environment[name] for name in ("processor", "threads", "python")}
+    return {**place, **environment["versions"], **environment["flags"]}
+
+
+def gone(before: dict[str, Any], after: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """Return the rows that only the first result has: those that did not run in the second, and why others failed."""
+    failed = {one["key"]: one["why"] for one in after["failed"]}
+    keys = sorted({row["key"] for row in before["rows"]} - {row["key"] for row in after["rows"]})
+    return [key for key in keys if key not in failed], {key: failed[key] for key in keys if key in failed}
+
+
+def untimed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return the rows of both results that have a ratio in the first and none that the second has, too."""
+    second = {row["key"]: row for row in after["rows"]}
+    both = [(row, second[row["key"]]) for row in before["rows"] if row["key"] in second]
+    return [a["key"] for a, b in both if _ratio(a, a) and not _ratio(a, b)]
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:

@@ -15,7 +15,7 @@ from bench._row import Contender, Row
 from bench._rows import rows_of
 from bench._run import Settings
 
-__all__ = ["CURVES", "Curve", "exponent", "run_curve"]
+__all__ = ["CURVES", "Curve", "chosen", "exponent", "run_curve"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Curve:
     """Empty where a quick run leaves it out."""
     change: Callable[[int], dict[str, Any]]
     """Returns the sizes of the row that change with a size along the axis."""
+
+    @property
+    def title(self) -> str:
+        """Return what the curve is called in a run."""
+        return f"{self.family}.{self.row} over {self.axis}"
 
     def find(self) -> Row:
         """Return the row."""
@@ -66,6 +71,11 @@ CURVES = [
 
 ROUNDS = {True: 5, False: 9}
 """Interleaved rounds, in small and in full."""
+
+
+def chosen(families: Sequence[str], quick: bool) -> list[Curve]:
+    """Return the curves of families; some are not in a quick run."""
+    return [curve for curve in CURVES if curve.family in families and (curve.small if quick else curve.full)]
 
 
 def run_curve(curve: Curve, settings: Settings) -> dict[str, Any]:
@@ -110,9 +120,9 @@ def run_curve(curve: Curve, settings: Settings) -> dict[str, Any]:
 
 
 def _calls(contender: Contender) -> int | str:
-    """Call a contender for the first time; return how many calls the clock can tell, or what broke."""
-    timing = first_calls([contender])[contender.name]
-    return timing.broken or math.ceil(SHORTEST_SAMPLE / max(clocked(contender.run)[0], 1e-9))
+    """Call a contender twice; return how many calls the clock can tell, or what broke."""
+    first, second = (first_calls([contender])[contender.name] for _ in range(2))
+    return first.broken or second.broken or math.ceil(SHORTEST_SAMPLE / max(second.first_call_s, 1e-9))
 
 
 def _point(size: int, seconds: float, compiled: tuple[float, Cost] | None) -> dict[str, Any]:

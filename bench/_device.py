@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from bench._command import leave
+from bench._record import cores
 
-__all__ = ["DEVICES", "DTYPES", "check_device", "pinned", "torch_is_there"]
+__all__ = ["DEVICES", "DTYPES", "check_device", "check_threads", "on_cores", "pinned", "torch_is_there"]
 
 DEVICES = ("cpu", "gpu", "tpu")
 DTYPES = ("float32", "float64", "bfloat16")
@@ -22,14 +23,17 @@ def check_device(command: str, device: str | None) -> str:
     """Return the platform to run on; leave with one line where it is not there."""
     # else the first process takes most of a GPU, and those that are weighed find nothing left
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if device is not None and device not in DEVICES:
+        leave(command, f"--device takes {', '.join(DEVICES)}; got {device!r}")
+    try:
+        there = ", ".join(sorted({d.platform for d in jax.devices()}))
+    except RuntimeError as error:  # JAX_PLATFORMS names one that is not there
+        leave(command, f"JAX finds no device at all: {str(error).strip().splitlines()[0]}")
     if device is None:
         return jax.default_backend()
-    if device not in DEVICES:
-        leave(command, f"--device takes {', '.join(DEVICES)}; got {device!r}")
     try:
         jax.devices(device)
     except RuntimeError:
-        there = ", ".join(sorted({d.platform for d in jax.devices()}))
         leave(command, f"JAX finds no {device} on this machine (it has: {there}); is its plugin installed?")
     return device
 
@@ -41,26 +45,46 @@ def torch_is_there(device: str) -> str:
     return f"torch {torch.__version__} has no {device} here: it agreed on the CPU, and was not timed"
 
 
+def check_threads(command: str, threads: int | None) -> None:
+    """Leave with one line where there are fewer cores: torch would start the threads all the same, and XLA not."""
+    if threads is not None and threads > cores():
+        leave(command, f"--threads takes at most {cores()}, the cores that this process may use; got {threads}")
+
+
+@contextlib.contextmanager
+def on_cores(threads: int | None) -> Iterator[None]:
+    """Give the process that many of its cores, and all of them back at the end.
+
+    XLA starts as many threads as the process has cores when its client starts, which asking for a device does.
+    """
+    if threads is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 @contextlib.contextmanager
 def pinned(device: str, dtype: str, threads: int | None) -> Iterator[None]:
     """Pin precision, threads and devices of both frameworks, and give back what was set before.
 
-    Products in float32 are in float32: neither TF32 nor bfloat16 passes. XLA takes as many threads as the process has
-    cores when its client starts, so that ``threads`` counts for it in a process that has not computed yet.
+    Products in float32 are in float32: neither TF32 nor bfloat16 passes. ``threads`` counts for XLA in a process that
+    has not computed yet, see `on_cores`.
     """
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.default_matmul_precision("highest"))
         stack.enter_context(jax.enable_x64(np.dtype(dtype) == np.float64))
         stack.enter_context(warnings.catch_warnings())
         # every row defines its losses anew, and is built several times
         warnings.filterwarnings("ignore", message=".*was called with 4 different functions")
-        if cores is not None and threads is not None:
-            os.sched_setaffinity(0, sorted(cores)[:threads])
-            stack.callback(os.sched_setaffinity, 0, cores)
-        torch.set_num_threads(threads or len(cores or ()) or os.cpu_count() or 1)
+        stack.enter_context(on_cores(threads))
+        torch.set_num_threads(threads or cores())
         torch.set_float32_matmul_precision("highest")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         stack.enter_context(jax.default_device(jax.devices(device)[0]))

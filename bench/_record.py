@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ PACKAGES = ("jaxgrad", "jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
 
 def environment(device: str, threads: int | None) -> dict[str, Any]:
-    """Return versions, device, thread count, precision flags and commit."""
+    """Return versions, device, thread count and precision flags."""
     # these import torch, and who asks for the processor alone may have none
     from bench import _device, _rivals
 
@@ -30,7 +31,6 @@ def environment(device: str, threads: int | None) -> dict[str, Any]:
         "threads": threads or cores(),
         "flags": _device.flags(),
         "load_average": os.getloadavg()[0],
-        "commit": commit(),
     }
 
 
@@ -51,7 +51,8 @@ def processor() -> str:
 def commit() -> str:
     """Return the commit of the checkout, with a mark where it has changes; empty outside of one."""
     try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+        asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
     except OSError:
         return ""
     return done.stdout.strip()

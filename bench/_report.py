@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from bench._results import commits
 from bench._rows import FAMILIES
 from bench._show import to_compile
 from bench._svg import Bar, Mark, bars, plot
@@ -83,6 +84,7 @@ def summary(record: dict[str, Any]) -> str:
     """Return the head: what ran where, and how often we are ahead."""
     place, run = record["environment"], record["run"]
     said = Counter(row["best_rival"]["says"] for row in record["rows"] if row["best_rival"])
+    commit = ", ".join(commits(record)) or "unknown"
     sizes = "small sizes (--quick: their times are mostly overhead)" if run["quick"] else "full sizes"
     tiles = [
         (len(record["rows"]), "rows measured"),
@@ -94,7 +96,7 @@ def summary(record: dict[str, Any]) -> str:
     return (
         f"<h1>jaxgrad benchmark</h1><p class=soft>{escape(place['processor'])}, {escape(place['device_kind'])},"
         f" {place['threads']} cores; {escape(run['dtype'])}; {sizes}; jax {escape(place['versions'].get('jax', '?'))},"
-        f" torch {escape(place['versions'].get('torch', '?'))}; commit {escape(place['commit'] or 'unknown')}.</p>"
+        f" torch {escape(place['versions'].get('torch', '?'))}; commit {escape(commit)}.</p>"
         f'<div class="tiles">{boxes}</div>'
     )
 
@@ -275,6 +277,11 @@ def troubles(record: dict[str, Any]) -> str:
     """Return what did not run, and why."""
     lines = [f"{one['key']}: {one['why']}" for one in record["failed"]]
     lines += [f"{row['key']}, {name}: {why}" for row in record["rows"] for name, why in row["absent"].items()]
+    lines += [
+        f"{curve['family']}.{curve['name']} over {curve['axis']}, {size}: {why}"
+        for curve in record["curves"]
+        for size, why in curve.get("broken", {}).items()
+    ]
     lines += [f"not installed: {name}" for name in record["run"].get("missing", [])]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<h2>What did not run</h2><ul>{items}</ul>" if lines else ""

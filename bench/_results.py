@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from bench import _repeats
 from bench._command import leave
 from jaxgrad.verify import _files
 
-__all__ = ["NAME", "VERSION", "errors_of", "finite", "load", "load_plain", "read", "save", "write"]
+__all__ = ["NAME", "VERSION", "commits", "errors_of", "finite", "load", "load_plain", "read", "save", "write"]
 
 NAME, VERSION = "jaxgrad-bench", 1
 
@@ -64,11 +65,21 @@ def load_plain(command: str, path: Path) -> dict[str, Any]:
 def read(command: str, path: Path) -> Any:
     """Return what a file of JSON holds; leave with one line where it is missing, or truncated."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(), parse_constant=_refuse)
     except OSError as error:
         leave(command, f"cannot read {path}: {error.strerror or error}")
     except (ValueError, RecursionError) as error:
         leave(command, f"{path} is no JSON, or was cut short: {error}")
+
+
+def _refuse(word: str) -> None:
+    """Refuse what Python reads as a number and JSON does not have: every comparison with it is false.
+
+    Raises:
+        ValueError: Always.
+    """
+    message = f"{word} is no number"
+    raise ValueError(message)
 
 
 def write(path: Path, record: Any) -> None:
@@ -79,6 +90,11 @@ def write(path: Path, record: Any) -> None:
     """
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     _files.write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def commits(record: dict[str, Any]) -> list[str]:
+    """Return the commits that the parts of a run are of."""
+    return list(dict.fromkeys(part["commit"] for part in record["run"]["parts"])) or [record["environment"]["commit"]]
 
 
 def finite(value: Any) -> Any:
@@ -100,14 +116,30 @@ def errors_of(value: Any, schema: dict[str, Any], place: str = "the file") -> li
     names = [names] if isinstance(names, str) else names
     if names and not any(_is(value, name) for name in names):
         return [f"{place} is {type(value).__name__}, expected {' or '.join(names)}"]
-    found = []
     if isinstance(value, dict):
-        found += [f"{place} has no {key!r}" for key in schema.get("required", ()) if key not in value]
-        for key, own in schema.get("properties", {}).items():
-            found += errors_of(value[key], own, f"{place}, {key}") if key in value else []
-    if isinstance(value, list) and "items" in schema:
-        for i, item in enumerate(value):
-            found += errors_of(item, schema["items"], f"{place}[{i}]")
+        return _errors_of_object(value, schema, place)
+    if isinstance(value, list):
+        least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+        if not least <= len(value) <= most:
+            return [f"{place} has {len(value)} items, expected {least}" + (" at least" if most > least else "")]
+        items = schema.get("items", {})
+        return [wrong for i, item in enumerate(value) for wrong in errors_of(item, items, f"{place}[{i}]")]
+    if _is(value, "number"):
+        least = schema.get("exclusiveMinimum")
+        if not abs(value) <= sys.float_info.max or (least is not None and value <= least):
+            return [f"{place} is {value}, expected a number" + ("" if least is None else f" above {least}")]
+    return []
+
+
+def _errors_of_object(value: dict[str, Any], schema: dict[str, Any], place: str) -> list[str]:
+    """Return what is wrong with an object: keys that it lacks, and values of those that it has."""
+    needed = [*schema.get("required", ())]
+    needed += [key for start, more in schema.get("dependentRequired", {}).items() if start in value for key in more]
+    found = [f"{place} has no {key!r}" for key in needed if key not in value]
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+    for key, item in value.items():
+        own = known.get(key, others)
+        found += errors_of(item, own, f"{place}, {key}") if own else []
     return found
 
 

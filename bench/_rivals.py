@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -88,21 +89,23 @@ def compiled_form(contenders: Sequence[Contender]) -> tuple[Contender | None, st
         return None, ""
     note = f"of {chosen.name}, one graph"
     try:
-        run = _compiled(chosen.run, True)
+        run, seconds = _compiled(chosen.run, True)
     except Exception as error:  # its own errors are of many classes
         broke = in_a_line(error)
         try:
-            run, note = _compiled(chosen.run, False), f"of {chosen.name}, no whole graph: {broke}"
+            run, seconds = _compiled(chosen.run, False)
+            note = f"of {chosen.name}, no whole graph: {broke}"
         except Exception as error:
             return None, f"{in_a_line(error)} (of {chosen.name}; a whole graph: {broke})"
-    return Contender("torch.compile", "torch", run, read=chosen.read), note
+    return Contender("torch.compile", "torch", run, read=chosen.read, compile_s=seconds), note
 
 
-def _compiled(run: Any, whole: bool) -> Any:
-    """Compile a call, and call it once: what breaks does so there."""
+def _compiled(run: Any, whole: bool) -> tuple[Any, float]:
+    """Compile a call, and call it once: what breaks does so there; return the seconds of that, too."""
     import torch
 
     torch._dynamo.reset()
+    start = time.perf_counter()
     compiled = torch.compile(run, fullgraph=whole)
     compiled()
-    return compiled
+    return compiled, time.perf_counter() - start

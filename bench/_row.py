@@ -52,6 +52,8 @@ class Contender:
     """Turns the result into the tree that all contenders are compared on."""
     unable: str = ""
     """Why it cannot run here, such as a library that is not installed: the problem has it among the absent."""
+    compile_s: float = 0.0
+    """Seconds that compiling took where that was done before the first call: a part of what a first call takes."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def chosen(command: str, families: Sequence[str], text: str | None, quick: bool)
     Leaves with one line where nothing contains the text.
     """
     check_families(command, families)
-    everything = [(family, row) for family in families or FAMILIES for row in rows_of(family)]
+    everything = [(family, row) for family in dict.fromkeys(families or FAMILIES) for row in rows_of(family)]
     if quick:  # rows that differ in a size may be one in small
         everything = list({key_of(family, row, True): (family, row) for family, row in reversed(everything)}.values())[
             ::-1

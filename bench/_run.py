@@ -19,11 +19,15 @@ from bench._ceilings import position
 from bench._device import pinned, torch_is_there
 from bench._intervals import Interval, quartiles, says
 from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, paired_ratio
-from bench._phases import compiled_quickly, phases, use_cache
+from bench._phases import Cost, Phases, compiled_quickly, phases, use_cache
 from bench._row import Contender, Problem, Row
 from bench._rows import find, key_of
 
-__all__ = ["Settings", "rebuilt", "revisited", "run_row", "runners_of", "to_weigh"]
+__all__ = ["BrokenError", "Settings", "rebuilt", "revisited", "run_row", "runners_of", "to_weigh"]
+
+
+class BrokenError(RuntimeError):
+    """Our own contender raised: its error in a line."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def run_row(
 
     Raises:
         bench._agreement.DisagreementError: If the contenders do not compute the same thing: then nothing is timed.
+        BrokenError: If ours raises, with what it raised.
     """
     spent = Stages()
     with spent("build"):
@@ -77,28 +82,32 @@ def run_row(
         # the first call below, and the processes that weigh it, find them in the cache of the run
         cache = jax.config.jax_compilation_cache_dir
         keep = Path(cache) if cache else None
-        compiled = {c.name: phases(c.program, keep) for c in runners_of(problem) if c.program is not None}
+        compiled, without = programs_of(runners_of(problem), keep)
+        notes |= without
     with spent("first calls"):
         jax.clear_caches()  # so that it is one
         timings = first_calls(runners_of(problem))
+    ours = problem.contenders[0].name
+    check_ours(timings[ours])
     with spent("agreement"), meanwhile():
-        agreement, judged_at = agreement_of(row, problem, settings)
+        agreement, judged_at, uncompared = agreement_of(row, problem, settings)
     for name, multiple in agreement.coarse.items():
         notes[name] = "; ".join(filter(None, [notes.get(name), f"loses {multiple:.0f} times what the others lose"]))
     unable = torch_is_there(settings.device)
     absent |= {c.name: unable for c in problem.contenders if unable and c.framework == "torch"}
-    ours = problem.contenders[0].name
-    if timings[ours].broken:
-        raise RuntimeError(timings[ours].broken)
+    absent |= uncompared
     timed = [c for c in runners_of(problem) if not timings[c.name].broken and c.name not in absent]
     with spent("rounds"), beside(spent.others, "rounds"):
         settled = measure(timed, timings, settings.rule)
+    check_ours(timings[ours])
     absent |= {name: timing.broken for name, timing in timings.items() if timing.broken}
     good = [timings[c.name] for c in timed if not timings[c.name].broken]
     unit = problem.gradient.name if problem.gradient and problem.gradient.name not in absent else None
+    by_name = {c.name: c for c in runners_of(problem)}
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
-        | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, ""), "peak_bytes": None}
+        | {"framework": by_name[t.name].framework, "note": notes.get(t.name, ""), "peak_bytes": None}
+        | {"first_call_s": by_name[t.name].compile_s + t.first_call_s}
         for t in good
     ]
     return {
@@ -181,9 +190,31 @@ def runners_of(problem: Problem) -> list[Contender]:
     return [*problem.contenders, *([problem.gradient] if problem.gradient else [])]
 
 
-def framework_of(problem: Problem, name: str) -> str:
-    """Return what a contender computes with."""
-    return next(c.framework for c in runners_of(problem) if c.name == name)
+def programs_of(
+    runners: Sequence[Contender], keep: Path | None
+) -> tuple[dict[str, tuple[Phases, Cost]], dict[str, str]]:
+    """Return the phases and the cost of every program, and what to say of rivals whose program does not compile."""
+    found, without = {}, {}
+    for place, runner in enumerate(runners):
+        if runner.program is None:
+            continue
+        try:
+            found[runner.name] = phases(runner.program, keep)
+        except Exception as error:
+            if place == 0:
+                raise
+            without[runner.name] = f"its program alone does not compile: {_agreement.in_a_line(error)}"
+    return found, without
+
+
+def check_ours(timing: Timing) -> None:
+    """Leave a row whose own contender is broken: there is nothing to compare with.
+
+    Raises:
+        BrokenError: With what it raised.
+    """
+    if timing.broken:
+        raise BrokenError(timing.broken)
 
 
 def with_forms(problem: Problem, settings: Settings, first: bool) -> tuple[Problem, dict[str, str], dict[str, str]]:
@@ -200,17 +231,26 @@ def with_forms(problem: Problem, settings: Settings, first: bool) -> tuple[Probl
     return dataclasses.replace(problem, contenders=[*problem.contenders, form]), {form.name: note}, absent
 
 
-def agreement_of(row: Row, problem: Problem, settings: Settings) -> tuple[_agreement.Agreement, str]:
-    """Judge the contenders, at the sizes of the run unless float64 takes too long there; return at which sizes, too."""
+def agreement_of(row: Row, problem: Problem, settings: Settings) -> tuple[_agreement.Agreement, str, dict[str, str]]:
+    """Judge the contenders, at the sizes of the run unless float64 takes too long there.
+
+    Returns:
+        What was found, at which sizes, and who gave nothing to compare, which is not timed.
+    """
     changes = {} if settings.quick else dict(row.judged)
     build = functools.partial(_build_plain, row, settings.quick, changes)
-    judged = build(settings.dtype) if changes else problem
+    judged = problem
+    if changes:
+        has_form = any(c.name == "torch.compile" for c in problem.contenders)
+        judged, *_ = with_forms(row.build(row.sizes(settings.quick, settings.dtype, **changes)), settings, has_form)
     # programs of other sizes than the timed ones are compiled for their answers alone, as those in float64 are
     with compiled_quickly() if changes else contextlib.nullcontext():
         found, _ = _agreement.answers(judged.contenders)
     exact = functools.partial(_agreement.exactly, build)
     again = functools.partial(_agreement.once_more, build, settings.dtype)
-    return _agreement.agree(judged, found, exact, again, settings.dtype), row.label(settings.quick, **changes)
+    agreement = _agreement.agree(judged, found, exact, again, settings.dtype)
+    without = {c.name: "it gave no answer to compare" for c in problem.contenders if c.name not in found}
+    return agreement, row.label(settings.quick, **changes), without
 
 
 def _build_plain(row: Row, quick: bool, changes: dict[str, Any], dtype: Any) -> Problem:
@@ -242,7 +282,6 @@ def line_of(
         "median_s": timing.median,
         "quartiles_s": [first, third],
         "rounds": len(timing.samples),
-        "first_call_s": timing.first_call_s,
         "ours_over_it": list(ratio),
         "says": says(ratio) if timing.name != ours else "itself",
         "over_gradient": list(paired_ratio(timing, by_name[unit])) if unit else None,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from bench import _ceilings, _curves, _device, _phases, _record, _repeats, _report, _results, _rivals, _run, _show
@@ -35,9 +36,13 @@ class Session:
     def __init__(self, settings: _run.Settings, families: Sequence[str], out: Path | None, start: float) -> None:
         """Measure nothing yet."""
         self.settings, self.families, self.out, self.start = settings, list(families), out, start
+        # now: later on there may be another one, of which nothing runs here
+        self.commit = _record.commit()
         self.rows: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
+        self.left: list[dict[str, str]] = []
+        """What failed in an earlier part of the run, and is not asked for now."""
         self.top: dict[str, float] = {}
         self.parts: list[dict[str, Any]] = []
         self.peaks: Peaks | None = None
@@ -46,10 +51,13 @@ class Session:
         self.waiting: list[tuple[dict[str, Any], list[str]]] = []
         """The last row, which is timed and not yet weighed, and who of it is to be."""
 
-    def resume(self) -> None:
+    def resume(self, again: set[str]) -> None:
         """Take over the rows and curves of a run that was broken off; leave where it was another run.
 
-        What failed there is run again. Each part of a run has its commit in the result.
+        Each part of a run has its commit in the result.
+
+        Args:
+            again: What runs now, by what it is called: there, what failed is forgotten.
         """
         path = (self.out or Path()) / "results.json"
         if not path.exists():
@@ -61,6 +69,10 @@ class Session:
             leave("bench", f"{path} is of another run: {other}")
         self.rows, self.curves, self.parts = kept["rows"], kept["curves"], kept["run"]["parts"]
         self.top = kept["ceilings"] or {}
+        self.left = [one for one in kept["failed"] if one["key"] not in again]
+        others = sorted({part["commit"] for part in self.parts} - {self.commit})
+        if others and (self.rows or self.curves):
+            progress.print(f"what is kept is of commit {', '.join(others)}; this is {self.commit}", highlight=False)
 
     def run(self, chosen: Sequence[tuple[str, Row]], scaling: bool, resume: bool = False) -> None:
         """Measure the rows, then the curves; leave with 1 where a row has failed."""
@@ -69,11 +81,12 @@ class Session:
             progress.print(f"[dim]not installed, and left out: {', '.join(_rivals.missing())}[/dim]")
         # one cache for all that runs, empty at first: what is called once is found by the processes that weigh it
         with _device.pinned(settings.device, settings.dtype, settings.threads), _phases.fresh_cache() as cache:
+            keys = [key_of(family, row, settings.quick) for family, row in chosen]
             if resume:
-                self.resume()
+                curves = _curves.chosen(self.families, settings.quick) if scaling else ()
+                self.resume({*keys, *(curve.title for curve in curves)})
             self.top = self.top or _ceilings.ceilings(settings.dtype, settings.quick)
             self.peaks = Peaks(cache) if settings.memory else None
-            keys = [key_of(family, row, settings.quick) for family, row in chosen]
             # those that were kept and are not asked for now stay in front
             self.order = {key: place for place, key in enumerate(keys)}
             seen = set()
@@ -99,6 +112,11 @@ class Session:
         except DisagreementError as error:
             why = f"the contenders do not agree, so their times mean nothing: {error}"
             self.failed.append({"key": key, "why": why})
+            return
+        except typer.Exit:  # a full disk, met while the row before was kept, ends the run
+            raise
+        except _run.BrokenError as error:
+            self.failed.append({"key": key, "why": str(error)})
             return
         except Exception as error:
             self.failed.append({"key": key, "why": in_a_line(error)})
@@ -132,7 +150,7 @@ class Session:
         self.rows.append(result)
         self.rows.sort(key=lambda one: self.order.get(one["key"], -1))
         self.save()
-        _show.console().print(_show.table_of(result))
+        _show.console().print(_show.table_of(_repeats.widened_row(result, 0.0)))
         for note in _show.notes_of(result):
             print(f"  {note}")
 
@@ -165,17 +183,14 @@ class Session:
 
     def scale(self) -> None:
         """Measure the curves of the families; one that breaks must not cost the others."""
-        for curve in _curves.CURVES:
-            if curve.family not in self.families or not (curve.small if self.settings.quick else curve.full):
-                continue
-            what = f"{curve.family}.{curve.row} over {curve.axis}"
+        for curve in _curves.chosen(self.families, self.settings.quick):
             if any((c["family"], c["name"], c["axis"]) == (curve.family, curve.row, curve.axis) for c in self.curves):
                 continue
-            progress.print(f"[dim]{what}[/dim]", highlight=False)
+            progress.print(f"[dim]{curve.title}[/dim]", highlight=False)
             try:
                 found = _curves.run_curve(curve, self.settings)
             except Exception as error:
-                self.failed.append({"key": what, "why": in_a_line(error)})
+                self.failed.append({"key": curve.title, "why": in_a_line(error)})
                 continue
             self.curves.append(found)
             for line in _show.lines_of_curve(found):
@@ -185,11 +200,11 @@ class Session:
     def record(self) -> dict[str, Any]:
         """Return all of it as plain data."""
         settings = self.settings
-        environment = _record.environment(settings.device, settings.threads)
+        environment = _record.environment(settings.device, settings.threads) | {"commit": self.commit}
         part = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.start)),
             "seconds": time.time() - self.start,
-            "commit": environment["commit"],
+            "commit": self.commit,
         }
         parts = [*self.parts, part]
         return {
@@ -212,7 +227,7 @@ class Session:
             "ceilings": self.top or None,
             "rows": self.rows,
             "curves": self.curves,
-            "failed": self.failed,
+            "failed": [*self.left, *self.failed],
         }
 
     def save(self) -> None:

@@ -59,7 +59,7 @@ def setting(record: dict[str, Any]) -> str:
     place, run = record["environment"], record["run"]
     versions = ", ".join(f"{name} {place['versions'][name]}" for name in ("jax", "torch") if name in place["versions"])
     small = ", small sizes" if run["quick"] else ""
-    commits = list(dict.fromkeys(part["commit"] for part in run["parts"])) or [place["commit"]]
+    commits = _results.commits(record)
     versions = f"{versions}, commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
     return f"{place['processor']}, {place['threads']} cores, {run['dtype']}{small}, {versions}.\n\n"
 

@@ -208,7 +208,7 @@ def _begin(out: Path | None, resume: bool, settings: dict[str, Any]) -> dict[str
         if resume:
             leave(COMMAND, "--resume goes on with the run in --out: name that folder")
         return new
-    make_results_folder(COMMAND, out)
+    make_results_folder(COMMAND, out, RESULT)
     path = out / RESULT
     if not resume:
         if path.exists() or (out / TRAINING).exists():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,10 @@ def test_another_version_of_xla_has_nothing_to_compare_with(tmp_path, rows):
         ('{"schema"', "is no JSON, or was cut short"),
         ('{"schema": "x"}', "is no costs of python -m bench check, of version 1"),
         ('{"schema": "jaxgrad-bench-costs", "version": 1}', "is damaged: it has no costs"),
+        (
+            '{"schema": "jaxgrad-bench-costs", "version": 1, "made_with": {}, "costs": {"a": 5}}',
+            "is damaged: the file, costs, a is int, expected object",
+        ),
         (None, "cannot read"),
     ],
 )
@@ -138,3 +143,56 @@ def test_collective_bytes_are_those_of_the_sum_over_devices():
         _phases.collective_bytes("a = (f32[2,3], bf16[4]) all-gather-start(b)\nc = f8e4m3fn[5]{0} all-reduce(d)") == 37
     )
     assert _phases.cost_of(jax.jit(lambda a: a + 1).lower(jnp.ones(3)).compile()).collective_bytes == 0
+
+
+def test_the_committed_costs_are_of_the_pinned_versions():
+    """Under other versions the check compares nothing, and says so: it would pass for ever."""
+    made = json.loads(_check.COSTS.read_text())["made_with"]
+    pinned = dict(re.findall(r"^(jax|jaxlib)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    assert {name: made[name] for name in pinned} == pinned
+    assert len(pinned) == 2
+    assert made["platform"] == "cpu"
+    assert made["XLA_FLAGS"] == ""
+
+
+def test_a_part_is_not_written_among_costs_of_another_version(tmp_path, rows):
+    path = tmp_path / "costs.json"
+    rows(a=8, b=8)
+    check(path, "--write")
+    old = path.read_text().replace(jax.__version__, "0.0.1")
+    path.write_text(old)
+    done = check(path, "--write", "--row", "gradient.a")
+    assert done.exit_code == 2
+    assert "made with jax 0.0.1" in done.stderr
+    assert path.read_text() == old
+    assert check(path, "--write").exit_code == 0
+    assert "2 rows compiled, 0 differences" in check(path).stdout
+
+
+def test_a_row_that_breaks_is_not_called_gone(tmp_path, rows):
+    path = tmp_path / "costs.json"
+    rows(a=8, broken=8)
+    check(path, "--write")
+    path.write_text(path.read_text().replace("broken: 8", "broken: -1"))
+    rows(a=8, broken=-1)
+    done = check(path)
+    assert done.exit_code == 1
+    assert "gradient.broken: -1: " in done.stdout
+    assert "is no row any more" not in done.stdout
+
+
+def test_a_full_disk_leaves_the_old_costs(tmp_path, rows, monkeypatch):
+    path = tmp_path / "costs.json"
+    rows(a=8)
+    check(path, "--write")
+    old = path.read_text()
+
+    def full(path, record):
+        message = f"could not write {path}: No space left on device; the old file is unchanged"
+        raise OSError(message)
+
+    monkeypatch.setattr(_check._results, "write", full)
+    done = check(path, "--write")
+    assert done.exit_code == 1
+    assert done.stderr == f"bench check: could not write {path}: No space left on device; the old file is unchanged\n"
+    assert path.read_text() == old

@@ -2,19 +2,21 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from bench import _rows, _session
+from bench import _record, _session
 from bench.__main__ import app
 from bench._row import Contender, Problem, Program, Row
+from tests.bench.own_rows import QUICK, as_torch, breaks, doubled, give, small_row
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +39,11 @@ pytestmark = pytest.mark.torch
         (["--unknown"], "--unknown"),
         (["gradient", "--resume"], "bench: --resume goes on with the result in a directory: give --out DIR"),
         (["list", "nht"], "bench list: unknown family nht; did you mean nth?"),
+        (["gradient", "--threads", "4096"], "bench: --threads takes at most"),
+        (["compare", "a", "b", "--threshold", "nan"], "bench compare: --threshold takes a number such as 0.05"),
+        (["compare", "a", "b", "--threshold", "-1"], "--threshold"),
+        (["tables", "--root", "/proc/none"], "bench tables: no document in /proc/none has a table of ours"),
+        (["check", "nth", "--write", "--costs", "/proc/none/a.json"], "bench check: cannot write /proc/none/a.json"),
     ],
 )
 def test_wrong_usage(arguments, message):
@@ -50,6 +57,7 @@ def test_a_dry_run_and_the_list_name_the_sizes_that_would_run():
     small = CliRunner().invoke(app, ["gradient", "--quick", "--dry-run"])
     assert small.exit_code == 0
     assert "gradient.parameter_gradient: MLP 64-128-10, batch 32\n" in small.stdout
+    assert small.stdout.endswith("gradient.parameter_gradient over width: 32, 64, 128\n")
     full = CliRunner().invoke(app, ["list", "gradient"])
     assert "gradient.parameter_gradient: MLP 784-512-512-10, batch 256\n" in full.stdout
 
@@ -80,43 +88,10 @@ def test_a_quick_row_writes_a_table_and_results_in_a_process_of_its_own(tmp_path
     assert row["contenders"][0]["cache"] == "hit"
 
 
-def doubled(x):
-    return 2 * x
-
-
-def small_row(name, rival, **options):
-    """Return a row of two contenders that takes no time."""
-
-    def build(size):
-        x = jnp.ones(3, size.dtype)
-        ours = Contender("jaxgrad", "jax", lambda: doubled(x), Program(doubled, (x,)))
-        return Problem([ours, Contender("rival", "torch", lambda: rival(x))], **options)
-
-    return Row(name, "{count} numbers", build, {"count": 3})
-
-
-def as_torch(x):
-    return torch.full((3,), 2.0, dtype=torch.float64 if x.dtype == jnp.float64 else torch.float32)
-
-
-def breaks(x):
-    message = "no such network\nand more"
-    raise TypeError(message)
-
-
 @pytest.fixture
 def rows(monkeypatch):
-    """Let the benchmark have rows of the test's own, and no ceilings to measure."""
-
-    def given(*own):
-        monkeypatch.setattr(_rows, "rows_of", lambda family: list(own) if family == "gradient" else [])
-        top = {"flops_per_s": 1e9, "bytes_per_s": 1e9}
-        monkeypatch.setattr(_session._ceilings, "ceilings", lambda *_: top)
-
-    return given
-
-
-QUICK = ["gradient", "--quick", "--rounds", "3", "--no-scaling"]
+    """Let the benchmark have rows of the test's own."""
+    return functools.partial(give, monkeypatch)
 
 
 def test_what_breaks_is_told_and_costs_the_others_nothing(tmp_path, rows):
@@ -225,3 +200,84 @@ def test_a_run_that_was_broken_off_goes_on_with_what_is_left(tmp_path, rows):
     assert other.exit_code == 2
     assert "results.json is of another run: threads 2 there, 1 here" in other.stderr
     assert "dtype float32 there, float64 here" in other.stderr
+
+
+def test_a_part_of_a_run_keeps_what_failed_before_and_says_which_commit_is_kept(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(_record, "commit", lambda: "first")
+    command = [*QUICK, "--out", str(tmp_path)]
+    broken = dataclasses.replace(small_row("broken", as_torch), build=breaks)
+    rows(small_row("one", as_torch), broken)
+    assert CliRunner().invoke(app, command).exit_code == 1
+    monkeypatch.setattr(_record, "commit", lambda: "second")
+    rows(small_row("one", as_torch), broken, small_row("two", as_torch))
+    done = CliRunner().invoke(app, [*command, "--resume", "--row", "two"])
+    assert done.exit_code == 0, done.stderr
+    assert "what is kept is of commit first; this is second" in done.stderr
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [row["name"] for row in record["rows"]] == ["one", "two"]
+    assert [one["key"] for one in record["failed"]] == ["gradient.broken: 3 numbers"]
+    assert "commit first, second" in (tmp_path / "report.html").read_text()
+
+
+def test_the_commit_is_that_of_the_code_that_runs(tmp_path, rows, monkeypatch):
+    expected = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    monkeypatch.chdir(tmp_path)
+    assert _record.commit() == expected.stdout.strip()
+    # another commit while the run goes on is none of its own
+    commits = iter(["first", "second", "third"])
+    monkeypatch.setattr(_record, "commit", lambda: next(commits))
+    rows(small_row("one", as_torch), small_row("two", as_torch))
+    assert CliRunner().invoke(app, [*QUICK, "--out", "run"]).exit_code == 0
+    record = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert record["environment"]["commit"] == record["run"]["parts"][0]["commit"] == "first"
+
+
+def test_a_place_where_the_report_cannot_be_is_told_before_the_run(tmp_path, rows):
+    (tmp_path / "report.html").mkdir()
+    rows(small_row("one", as_torch))
+    done = CliRunner().invoke(app, [*QUICK, "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "report.html: it is a directory" in done.stderr
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_family_that_is_named_twice_runs_once():
+    done = CliRunner().invoke(app, ["list", "gradient", "gradient"])
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(set(lines)) > 0
+
+
+THREADS = """
+import os, pathlib, runpy
+from bench import _session
+
+def run(self, *_):
+    import jax.numpy as jnp
+    import torch
+    jnp.ones((512, 512)).sum().block_until_ready()
+    tasks = pathlib.Path("/proc/self/task")
+    cores = {len(os.sched_getaffinity(int(t.name))) for t in tasks.iterdir() if "XLA" in (t / "comm").read_text()}
+    print("cores", cores, "torch", torch.get_num_threads())
+
+_session.Session.run = run
+runpy.run_module("bench", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux alone tells")
+def test_threads_count_for_xla_which_starts_them_with_its_device():
+    command = [sys.executable, "-c", THREADS, "gradient", "--quick", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "cores {1}" in done.stdout
+
+
+def test_a_platform_that_is_not_there_is_told_in_a_line():
+    command = [sys.executable, "-m", "bench", "gradient", "--quick", "--dry-run"]
+    env = {**os.environ, "JAX_PLATFORMS": "tpu"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
+    assert done.returncode == 2
+    assert "bench: JAX finds no device at all: " in done.stderr
+    assert "Traceback" not in done.stderr

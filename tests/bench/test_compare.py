@@ -130,3 +130,40 @@ def test_what_has_nothing_to_compare_is_refused(compare, change, message):
     done = compare(record(), record() | change)
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+def test_a_row_that_fails_now_is_a_regression_and_says_why(compare):
+    failed = [{"key": "curvature.gone: MLP 4-2, batch 8", "why": "ran out of memory"}]
+    done = compare(record(row(), row(name="gone")), record(row(), failed=failed))
+    assert done.exit_code == 1
+    assert "b.json: curvature.gone: MLP 4-2, batch 8: ran out of memory" in done.stdout.replace("\n", "")
+    assert "only in" not in done.stdout
+    # one that is left out, or failed before as well, is none
+    assert compare(record(row(), row(name="gone")), record(row())).exit_code == 0
+    assert compare(record(row(), failed=failed), record(row(), failed=failed)).exit_code == 0
+
+
+def test_what_differs_around_the_runs_is_told(compare):
+    other = record()
+    other["environment"] |= {"threads": 1, "processor": "another", "flags": {"jax_default_matmul_precision": "default"}}
+    other["environment"]["versions"] = {"jax": "0.12.0", "torch": "2.13.0", "folx": "0.2"}
+    done = compare(record(), other)
+    assert done.exit_code == 0
+    for line in (
+        "threads: 2 in the first result, 1 in the second",
+        "processor: a processor in the first result, another in the second",
+        "jax: 0.10.2 in the first result, 0.12.0 in the second",
+        "folx: none in the first result, 0.2 in the second",
+        "jax_default_matmul_precision: highest in the first result, default in the second",
+    ):
+        assert line in done.stdout.splitlines()
+    assert "torch:" not in done.stdout
+    assert "in the first result" not in compare(record(), record()).stdout
+
+
+def test_a_row_whose_time_has_nothing_in_common_any_more_is_named(compare):
+    alone = row(unit=None, best_rival=None)
+    alone["contenders"] = [{**row()["contenders"][0], "over_gradient": None}]
+    done = compare(record(row()), record(alone))
+    assert "no ratio of times that both have: curvature.hvp: MLP 4-2, batch 8" in done.stdout.replace("\n", " ")
+    assert "no ratio" not in compare(record(alone), record(alone)).stdout

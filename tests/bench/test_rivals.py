@@ -1,7 +1,9 @@
 """What torch.compile makes of a contender, what broke, and which libraries are missing."""
 
 import importlib.util
+import json
 import shutil
+import time
 
 import jax
 import numpy as np
@@ -89,11 +91,8 @@ def test_a_run_names_them_and_the_form_stays_with_its_reason(monkeypatch, compil
         raise RuntimeError(message)
 
     compiler(breaks)
-    row = Row("good", "three", lambda size: Problem([ours(), theirs()]))
-    monkeypatch.setattr(_rows, "rows_of", lambda family: [row] if family == "gradient" else [])
-    monkeypatch.setattr(_session._ceilings, "ceilings", lambda *_: {"flops_per_s": 1e9, "bytes_per_s": 1e9})
     monkeypatch.setattr(_rivals, "LIBRARIES", {"no_such_library": "no-such-library"})
-    done = CliRunner().invoke(app, ["gradient", "--quick", "--rivals", "--rounds", "3", "--no-scaling"])
+    done = one_row(monkeypatch)
     assert done.exit_code == 0, done.stderr
     assert "not installed, and left out: no-such-library" in done.stderr
     assert "torch.compile did not run: RuntimeError: no C++ compiler" in done.stdout
@@ -173,3 +172,32 @@ def test_torch_itself_compiles_a_row():
     form, note = _rivals.compiled_form(row.build(row.sizes(True)).contenders)
     assert form is not None, note
     assert note == "of torch.func, one graph"
+
+
+def one_row(monkeypatch, *more):
+    """Run a row of ours and torch with what torch.compile makes of it, and return how that ended."""
+    row = Row("good", "three", lambda size: Problem([ours(), theirs()]))
+    monkeypatch.setattr(_rows, "rows_of", lambda family: [row] if family == "gradient" else [])
+    monkeypatch.setattr(_session._ceilings, "ceilings", lambda *_: {"flops_per_s": 1e9, "bytes_per_s": 1e9})
+    return CliRunner().invoke(app, ["gradient", "--quick", "--rivals", "--rounds", "3", "--no-scaling", *more])
+
+
+def test_a_compiled_form_that_computes_something_else_is_not_timed(monkeypatch, compiler):
+    compiler(lambda run, whole: lambda: run() + 0.01)
+    done = one_row(monkeypatch)
+    assert done.exit_code == 1
+    assert "gradient.good: three: the contenders do not agree" in done.stderr
+    assert "torch.compile loses" in done.stderr
+
+
+def test_compiling_is_a_part_of_the_first_call(monkeypatch, compiler, tmp_path):
+    def slowly(run, whole):
+        time.sleep(0.2)
+        return run
+
+    compiler(slowly)
+    done = one_row(monkeypatch, "--out", str(tmp_path))
+    assert done.exit_code == 0, done.stderr
+    (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    first = {line["name"]: line["first_call_s"] for line in row["contenders"]}
+    assert first["torch.compile"] > 0.2 > first["torch.func"]
