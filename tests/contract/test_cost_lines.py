@@ -5,14 +5,13 @@ The body of a loop counts once, so claims about loops are not here: see `test_co
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxgrad import curvature, gradient, inr, multi_loss, nth, per_example, shift
 from jaxgrad.verify.cases.families._networks import mlp_jax
-from tests.contract.costs import WIDTH, Claim, at_points, check, dimension, in_its_own_direction, loss, several
+from tests.contract.costs import Claim, at_points, check, dimension, in_its_own_direction, loss, several
 
 
 def entrywise(order, params, x):
