@@ -26,7 +26,7 @@ def fitted(fun, by_coordinate=False, slope=False):
     """Return programs of a loss of a field at points of some dimension, or of its gradient by the weights."""
 
     def program(d):
-        target = jnp.zeros((BATCH, WIDTH, d) if by_coordinate else (BATCH, WIDTH))
+        target = jnp.zeros((BATCH, WIDTH, d) if by_coordinate else (BATCH, WIDTH), jnp.float32)
 
         def measured(params, x):
             return fun(mlp_jax, params, x, target)
@@ -38,7 +38,7 @@ def fitted(fun, by_coordinate=False, slope=False):
 
 def together(d):
     """Return the program of the loss by values, gradients and Laplacians at once."""
-    values, slopes = jnp.zeros((BATCH, WIDTH)), jnp.zeros((BATCH, WIDTH, d))
+    values, slopes = jnp.zeros((BATCH, WIDTH), jnp.float32), jnp.zeros((BATCH, WIDTH, d), jnp.float32)
     return lambda params, x: inr.combined_loss(mlp_jax, params, x, values=values, gradients=slopes, laplacians=values)
 
 
