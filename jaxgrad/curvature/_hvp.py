@@ -146,7 +146,7 @@ def hvp(
 
     Cost:
         About 2.6 gradients in time and two gradients in memory (the limit in FLOPs is 8/3); no array of P x P. Of
-        several vectors each takes 1.9 gradients beside the one evaluation that they share. Finite differences: two
+        several vectors each takes 1.9 gradients beside the 2/3 of one that they share. Finite differences: two
         gradients each; what ``full_output`` and ``has_aux`` ask for comes from one more, at the point itself.
 
     Example:

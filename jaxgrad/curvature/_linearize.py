@@ -121,8 +121,8 @@ def linearize(product: Callable[..., Any], params: T, *data: Any) -> Linearized[
             ``product`` returns an aux.
 
     Cost:
-        Of the Hessian: 1.7 gradients once, 1.9 for each product (convolutional networks 1.5), and ``bytes_cached`` of
-        memory. Of the Gauss-Newton matrix: a third of a gradient once, 1.3 for each product.
+        One gradient (FLOPs) once, with the value and the gradient; 1.9 for each product with the Hessian (convolutional
+        networks 1.5), 1.3 for each with the Gauss-Newton matrix. ``bytes_cached`` of memory.
 
     Example:
         >>> import functools

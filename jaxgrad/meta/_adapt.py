@@ -166,7 +166,8 @@ def adapt(
             no real floating-point array, or ``loss_fn`` returns a pair without ``has_aux``, or none with it.
 
     Cost:
-        ``num_steps`` gradients. Differentiated: about 3.6 gradients a step (FLOPs), and the memory of one step's
+        ``num_steps`` gradients. Differentiated: about 4 gradients a step (FLOPs), 3.6 with
+        ``memory=None``, and the memory of one step's
         intermediate values plus ``num_steps`` copies of the weights and of the optimizer's state.
 
     Example:

@@ -80,7 +80,7 @@ def step_gradient(
             returns a pair without ``has_aux``, or none with it.
 
     Cost:
-        About 4.6 gradients (FLOPs); truncated, 2.
+        About 4 gradients (FLOPs); truncated, 2.
 
     Example:
         >>> import jax.numpy as jnp

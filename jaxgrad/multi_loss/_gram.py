@@ -79,9 +79,9 @@ def gram(
             ``losses_fn`` returns no pair with ``has_aux``.
 
     Cost:
-        One forward, ``K`` backwards, and ``K^2`` operations for each of ``params``. The rows of a leaf are freed once
-        their products are there: the memory of ``K`` rows of the largest leaf, and of ``K`` cotangents of the
-        activations, in place of ``K`` trees like ``params``.
+        One forward, ``K`` backwards, and ``K^2`` multiplications and additions for each of ``params``. The rows of
+        a leaf are freed once their products are there: the memory of ``K`` rows of the largest leaf, and of ``K``
+        cotangents of the activations, in place of ``K`` trees like ``params``.
 
     Example:
         >>> import jax.numpy as jnp

@@ -9,7 +9,17 @@ import pytest
 
 from jaxgrad import curvature, gradient, multi_loss, per_example, shift
 from jaxgrad.verify.cases.families._networks import mlp_jax
-from tests.contract.costs import BATCH, WIDTH, Claim, check, in_its_own_direction, loss, several
+from tests.contract.costs import (
+    BATCH,
+    CLOSE,
+    WIDTH,
+    Claim,
+    check,
+    in_another_direction,
+    in_its_own_direction,
+    loss,
+    several,
+)
 
 part = functools.partial
 SQUARED = {"output_loss": "squared_error"}
@@ -44,17 +54,44 @@ def trace(count):
     return lambda params, x: curvature.trace(hvp, params, x, probes=repeated(count, params), chunk=count)
 
 
-def linearized(params, x):
-    return curvature.linearize(part(curvature.hvp, loss), params, x)(params)
+def linearized(product, count, *targets):
+    """Return the program of some products at one point, and of what is known beside them there."""
+
+    def program(params, x):
+        found = curvature.linearize(product, params, x, *targets)
+        return found.value, found.gradient, [found(jax.tree.map(part(jnp.add, i), params)) for i in range(count)]
+
+    return program
+
+
+def pairs(k):
+    """Return the products of all pairs of gradients, in gradients.
+
+    A multiplication and an addition for each parameter; and all of it once more, in the branch for gradients whose
+    squares are out of range, which is in the program and is not taken. A gradient has 5.6 operations for each parameter
+    and example: of six, that by the first layer's input is none.
+    """
+    return 4 * k**2 / (5.6 * BATCH)
 
 
 ONE = "gradient", lambda _: 1
 CLAIMS = [
     Claim("gradient.gradient_norm", "One gradient.", *ONE, lambda _: part(gradient.gradient_norm, loss)),
     Claim("gradient.named_gradients", "One gradient.", *ONE, lambda _: part(gradient.named_gradients, loss)),
-    Claim("gradient.value_and_grad", "One gradient.", *ONE, lambda _: part(gradient.value_and_grad, loss)),
     Claim(
-        "shift.expected_gradient", "``K`` gradients", "gradient", lambda k: k, shifted(shift.expected_gradient), (2, 4)
+        "gradient.value_and_grad",
+        "One gradient: at most 4 evaluations of the loss",
+        *ONE,
+        lambda _: part(gradient.value_and_grad, loss),
+    ),
+    Claim(
+        "shift.expected_gradient",
+        "``K`` gradients",
+        "gradient",
+        lambda k: k,
+        shifted(shift.expected_gradient),
+        (2, 4),
+        within=CLOSE,
     ),
     Claim(
         "shift.expected_gradient",
@@ -63,6 +100,7 @@ CLAIMS = [
         lambda k: 2 * k,
         shifted(shift.expected_gradient, antithetic=True),
         (2,),
+        within=CLOSE,
     ),
     Claim(
         "shift.evolution_gradient",
@@ -104,20 +142,40 @@ CLAIMS = [
     ),
     Claim(
         "curvature.hvp",
-        "Of several vectors each takes 1.9 gradients beside the one evaluation that they share",
+        "Of several vectors each takes 1.9 gradients beside the 2/3 of one that they share",
         "gradient",
-        lambda k: 1 / 3 + 1.9 * k,
+        lambda k: 2 / 3 + 1.9 * k,
         several_vectors,
         (2, 8),
+        within=CLOSE,
     ),
     Claim(
         "curvature.linearize",
-        "Of the Hessian: 1.7 gradients once, 1.9 for each product",
+        "One gradient (FLOPs) once, with the value and the gradient; 1.9 for each product with the Hessian",
         "gradient",
-        lambda _: 1.7 + 1.9,
-        lambda _: linearized,
+        lambda k: 1 + 1.9 * k,
+        part(linearized, part(curvature.hvp, loss)),
+        (1, 4),
+        within=CLOSE,
     ),
-    Claim("curvature.trace", "``num_samples`` products", "gradient", lambda k: 2.6 * k, trace, (2, 4)),
+    Claim(
+        "curvature.linearize",
+        "1.3 for each with the Gauss-Newton matrix",
+        "gradient",
+        lambda k: 1 + 1.3 * k,
+        lambda k: linearized(part(curvature.ggn_product, mlp_jax, **SQUARED), k, jnp.zeros((BATCH, WIDTH))),
+        (1, 4),
+        within=CLOSE,
+    ),
+    Claim(
+        "curvature.trace",
+        "``num_samples`` products",
+        "gradient",
+        lambda k: 2 / 3 + 1.9 * k,  # at one point, as `hvp` of several vectors
+        trace,
+        (2, 4),
+        within=CLOSE,
+    ),
     Claim(
         "curvature.kfac",
         "about 1.6 gradients for a multilayer perceptron",
@@ -156,7 +214,9 @@ CLAIMS = [
         "About 5/3 of a gradient of the batch",
         "gradient",
         lambda _: 5 / 3,
-        lambda _: in_its_own_direction(part(per_example.empirical_fisher_product, loss)),
+        lambda _: in_another_direction(part(per_example.empirical_fisher_product, loss)),
+        within=CLOSE,
+        compiled=True,  # the derivatives along the direction and the sum have one forward
     ),
     Claim(
         "multi_loss.losses_and_gradients",
@@ -165,22 +225,25 @@ CLAIMS = [
         lambda k: (1 + 2 * k) / 3,
         lambda k: part(multi_loss.losses_and_gradients, several(k), chunk=k),
         (2, 8),
+        within=CLOSE,
     ),
     Claim(
         "multi_loss.gram",
-        "One forward, ``K`` backwards",
+        "One forward, ``K`` backwards, and ``K^2`` multiplications and additions for each of ``params``",
         "gradient",
-        lambda k: (1 + 2 * k) / 3,
+        lambda k: (1 + 2 * k) / 3 + pairs(k),
         lambda k: part(multi_loss.gram, several(k), chunk=k),
-        (2, 8),
+        (2, 8, 16),
+        within=CLOSE,
     ),
     Claim(
         "multi_loss.aggregated_gradient",
         "One forward, ``K + 1`` backwards",
         "gradient",
-        lambda k: (1 + 2 * (k + 1)) / 3,
+        lambda k: (1 + 2 * (k + 1)) / 3 + pairs(k),
         lambda k: part(multi_loss.aggregated_gradient, several(k), weighting=multi_loss.upgrad, chunk=k),
-        (4, 8),
+        (4, 8, 16),
+        within=CLOSE,
     ),
 ]
 
