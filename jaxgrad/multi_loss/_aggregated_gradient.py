@@ -185,8 +185,8 @@ def aggregated_gradient(
     Cost:
         One forward, ``K + 1`` backwards (and one for each further group, and one of the heads alone with ``shared``),
         the products of `gram`, and the rule; of one or two losses ``K`` backwards. The memory is that of `gram`, and
-        for two losses that of their gradients. With ``aggregator`` ``K`` backwards, and ``K`` numbers of memory for each
-        of ``params``.
+        for two losses that of their gradients. With ``aggregator`` ``K`` backwards, and ``K`` numbers of memory for
+        each of ``params``.
 
     Example:
         >>> import jax.numpy as jnp

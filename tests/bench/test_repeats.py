@@ -33,7 +33,10 @@ def test_the_deviation_between_visits_is_found_beside_that_of_the_rounds(deviati
 
 
 def test_a_row_that_spreads_widely_does_not_hide_what_the_others_say():
-    """Sixteen rows, two of which have rounds that spread by half: the deviation is found, and never 0."""
+    """Sixteen rows, two of which have rounds that spread by half: the deviation is found, and never 0.
+
+    Of 2000 such sets 95% gave 0.060 to 0.145. Without weights 95% gave 0 to 0.30, and half of them nearly nothing.
+    """
     found = []
     for seed in range(200):
         chance = random.Random(seed)
@@ -44,7 +47,9 @@ def test_a_row_that_spreads_widely_does_not_hide_what_the_others_say():
         found.append(_repeats.between_visits(pairs))
     assert min(found) > 0.03
     assert np.median(found) == pytest.approx(0.1, abs=0.01)
-    assert max(found) < 0.2
+    low, high = np.quantile(found, [0.025, 0.975])
+    assert low > 0.05
+    assert high < 0.16
 
 
 def test_no_second_visit_says_nothing():
