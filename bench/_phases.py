@@ -33,6 +33,8 @@ class Cost:
     """The memory that it needs beside its arguments and results."""
     collective_bytes: int
     """The bytes of what its collectives return, on every device: what goes between devices, once."""
+    array_bytes: int | None = None
+    """The bytes of its arguments, results and temporaries."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,10 @@ def cost_of(executable: Any) -> Cost:
     costs, memory = executable.cost_analysis() or {}, executable.memory_analysis()
     costs = costs if isinstance(costs, dict) else {}
     temporaries = getattr(memory, "temp_size_in_bytes", None)
-    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, collective_bytes(executable.as_text()))
+    arrays = [getattr(memory, f"{kind}_size_in_bytes", None) for kind in ("argument", "output", "temp")]
+    whole = None if None in arrays else sum(arrays) - memory.alias_size_in_bytes
+    collective = collective_bytes(executable.as_text())
+    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, collective, whole)
 
 
 COLLECTIVE = re.compile(

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from bench._report_roofline import roofline
 from bench._results import commits
 from bench._rows import FAMILIES
 from bench._show import to_compile
@@ -38,8 +39,8 @@ text { fill: var(--ink); font: 11px system-ui, sans-serif; } .tick, .axis { fill
 line.one { stroke: var(--ink); stroke-width: 1.2; } line.whisker { stroke: var(--ink); stroke-width: 1.4; }
 .bar.faster { fill: var(--faster); } .bar.slower { fill: var(--slower); } .bar.nothing { fill: var(--nothing); }
 .bar.cold { fill: var(--slower); } .bar.warm { fill: var(--faster); }
-.curve { fill: none; stroke-width: 1.8; } .curve.time, .curve.top { stroke: var(--faster); }
-.curve.compile { stroke: var(--slower); stroke-dasharray: 5 3; }
+.curve { fill: none; stroke-width: 1.8; } .curve.time, .curve.top, .curve.cache { stroke: var(--faster); }
+.curve.compile { stroke: var(--slower); } .curve.compile, .curve.cache { stroke-dasharray: 5 3; }
 .mark { stroke-width: 1.3; stroke: var(--back); }
 .mark.ours { fill: var(--faster); } .mark.jax { fill: var(--nothing); }
 .mark.torch { fill: var(--torch); } .mark.compile { fill: var(--slower); }
@@ -162,29 +163,6 @@ def _growth(curve: dict[str, Any]) -> str:
     fits = [(words[name], curve["exponents"].get(name)) for name in words]
     said = ["{} ~ size^{:.2f} ({:.2f} to {:.2f})".format(word, *fit) for word, fit in fits if fit]
     return escape("; ".join(said) or "too few points for an exponent")
-
-
-def roofline(record: dict[str, Any]) -> str:
-    """Return where our programs lie beneath what the device can do."""
-    top = record["ceilings"]
-    ours = [(row, row["contenders"][0]) for row in record["rows"] if row["contenders"]]
-    found = [(row, line["roofline"]) for row, line in ours if line.get("roofline")]
-    if not top or not found:
-        return ""
-    marks = [
-        Mark(r["flops_per_byte"], r["flops_per_s"], "ours", f"{row['key']}: {r['part_of_ceiling']:.0%} of the ceiling")
-        for row, r in found
-    ]
-    ridge = top["flops_per_s"] / top["bytes_per_s"]
-    ends = min(r["flops_per_byte"] for _, r in found), max(4 * ridge, *(r["flops_per_byte"] for _, r in found))
-    line = [(x, min(top["flops_per_s"], x * top["bytes_per_s"])) for x in sorted({ends[0], ridge, ends[1]})]
-    drawn = plot("Roofline", marks, ("operations a byte", "operations a second"), [("top", line)], 280)
-    return (
-        "<h2>Roofline</h2><p>Our programs beneath the ceilings that this run measured first: a large product,"
-        f" {top['flops_per_s'] / 1e9:.4g} GFLOP/s, and a large copy, {top['bytes_per_s'] / 1e9:.4g} GB/s. Operations"
-        " and bytes are XLA's counts: of a loop they count one round, so a program with loops lies too low, and bytes"
-        f" that a cache serves may put one above the line.</p><figure>{drawn}</figure>"
-    )
 
 
 def memory(rows: Sequence[dict[str, Any]]) -> str:

@@ -286,5 +286,5 @@ def line_of(
         "says": says(ratio) if timing.name != ours else "itself",
         "over_gradient": list(paired_ratio(timing, by_name[unit])) if unit else None,
         **costs,
-        "roofline": position(costs.get("flops"), costs.get("bytes"), timing.median, top),
+        "roofline": position(costs.get("flops"), costs.get("bytes"), timing.median, top, costs.get("array_bytes")),
     }

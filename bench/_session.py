@@ -99,6 +99,8 @@ class Session:
             self.repeat(cache)
             if scaling:
                 self.scale()
+            self.top = _ceilings.larger(self.top, _ceilings.ceilings(settings.dtype, settings.quick))
+            _ceilings.place(self.rows, self.top)
             self.report()
         if self.failed:
             leave("bench", "; ".join(f"{one['key']}: {one['why']}" for one in self.failed), code=1)

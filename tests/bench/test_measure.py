@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import _ceilings, _measure, _phases
+from bench import _measure, _phases
 from bench._intervals import half_width, median_interval, quartiles, says, settled
 from bench._measure import Rule, Timing, first_calls, measure, paired_ratio
 from bench._memory import CAN, Peaks
@@ -204,27 +204,6 @@ def test_costs_and_phases_come_from_the_compiled_program():
 def test_a_cache_that_keeps_nothing_is_a_miss(monkeypatch):
     monkeypatch.setattr(_phases, "SETTINGS", {"jax_persistent_cache_min_compile_time_secs": 1e9})
     assert _phases.phases(Program(lambda a: a + 1, (jnp.ones(3),)))[0].cache == "miss"
-
-
-def test_ceilings_hold_what_a_program_reaches():
-    top = {"flops_per_s": 100.0, "bytes_per_s": 10.0}
-    assert _ceilings.position(1000.0, 10.0, 20.0, top) == {
-        "flops_per_byte": 100.0,
-        "flops_per_s": 50.0,
-        "part_of_ceiling": 0.5,
-        "bound": "product",
-    }
-    assert _ceilings.position(10.0, 10.0, 2.0, top)["bound"] == "memory"
-    assert _ceilings.position(10.0, 10.0, 2.0, top)["part_of_ceiling"] == 0.5
-    assert _ceilings.position(None, 10.0, 2.0, top) is None
-
-
-def test_ceilings_are_measured(monkeypatch):
-    monkeypatch.setattr(_ceilings, "MOST_BYTES", 2**20)
-    top = _ceilings.ceilings("float32", quick=False)
-    assert top["flops_per_s"] > 1e7
-    assert top["bytes_per_s"] > 1e6
-    assert top["product_side"] == 512
 
 
 def test_torch_results_are_waited_for_too():
