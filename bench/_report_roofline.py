@@ -35,10 +35,10 @@ def roofline(record: dict[str, Any]) -> str:
     drawn = plot("Roofline", marks, ("operations a byte", "operations a second"), lines, 280)
     said = (
         "Our programs beneath the most that this run reached at its start and at its end: of a product,"
-        f" {flops / 1e9:.4g} GFLOP/s, and of a copy that no cache holds, {memory / 1e9:.4g} GB/s. The dashed line is the"
-        f" fastest of smaller copies, {cache / 1e9:.4g} GB/s: a program whose arrays are few enough for a cache is held"
-        " against the fastest copy of as many bytes or more. Operations and bytes are XLA's counts: of a loop they count"
-        " one round, so a program with loops lies too low; and they count what each operation reads and writes, so a"
-        " program whose operations find in a cache what the last one wrote may lie above its line."
+        f" {flops / 1e9:.4g} GFLOP/s, and of a copy that no cache holds, {memory / 1e9:.4g} GB/s. The dashed line is"
+        f" the fastest of smaller copies, {cache / 1e9:.4g} GB/s: a program whose arrays are few enough for a cache is"
+        " held against the fastest copy of as many bytes or more. Operations and bytes are XLA's counts: of a loop they"
+        " count one round, so a program with loops lies too low; and they count what each operation reads and writes,"
+        " so a program whose operations find in a cache what the last one wrote may lie above its line."
     )
     return f"<h2>Roofline</h2><p>{escape(said, quote=False)}</p><figure>{drawn}</figure>"
