@@ -117,8 +117,11 @@ def table(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
         head, lines = TABLES[one](record)
         made.append(_tables.table(head, lines))
     place = record["environment"]
+    # a CPU's device is called cpu, and its processor stands there already
+    kinds = sorted({one["device_kind"] for one in record["forms"] if one.get("device_kind", "cpu") != "cpu"})
     setting = (
-        f"{place['processor']}, {place['cores']} cores, load average {place['load_average']:.1f} at the start,"
+        f"{', '.join([*kinds, place['processor']])}, {place['cores']} cores,"
+        f" load average {place['load_average']:.1f} at the start,"
         f" JAX {place['versions']['jax']}, commit {place['commit']}.\n\n"
     )
     return setting + "\n".join(made)

@@ -38,7 +38,12 @@ def main(
         str, typer.Option(help="auto, none, slurm, ompi, mpi4py or k8s: how JAX finds the other processes.")
     ] = "auto",
     local_devices: Annotated[
-        int, typer.Option(min=0, max=MOST, help="In a cluster, CPU devices of a process; 0: its accelerators.")
+        int,
+        typer.Option(
+            min=0,
+            max=MOST,
+            help="In a cluster, CPU devices of a process; 0: its accelerators, or those of this machine.",
+        ),
     ] = 1,
 ) -> None:
     """Compute on many devices and in many processes, and compare with one device to 1e-12 in float64."""
@@ -48,8 +53,10 @@ def main(
     names = _names(only, [*FORMS, "prediction", "training"])
     place = _scale_cluster.found(COMMAND, cluster)
     forms = [name for name in names if name in FORMS]
-    plan: list[tuple[int, list[int]]] = [(0, [])]
-    if place is None:
+    plan: list[tuple[int, list[int]]] = [(0 if place else 1, [])]
+    if place is None and local_devices > 1:
+        leave(COMMAND, "--local-devices counts where a cluster has started the processes; here --devices does")
+    if place is None and local_devices:
         plan = _plan(_counts("--devices", devices), _counts("--processes", processes, none=True), forms, names)
     settings: dict[str, Any] = {
         "plan": plan,
@@ -74,6 +81,9 @@ def main(
         if place:
             one = {"index": place.index, "processes": 0, "local": local_devices, "address": None}
             told = [{**common, **one, "detection": place.detection}]
+        elif not sizes:
+            one = {"index": 0, "processes": 1, "local": 0, "address": None}
+            told = [{**common, **one, "detection": None}]
         else:
             address = _scale_cluster.free_address()
             one = {"processes": count, "local": max(sizes) // count, "address": address, "detection": None}
@@ -163,7 +173,7 @@ def _group(
 ) -> dict[str, Any]:
     """Return what a group of processes is told to do: what an earlier run has not done.
 
-    In a cluster there is one group, of a size that nobody knows yet, on all devices at once.
+    In a cluster there is one group, of a size that nobody knows yet, on all devices at once; so it is on accelerators.
     """
     from bench._scale_forms import FORMS, placements_of
 

@@ -58,6 +58,16 @@ def test_two_processes_train_together_and_go_on(tmp_path):
     assert (again.returncode, again.stdout) == (0, "")
 
 
+def test_the_accelerators_of_this_machine_in_one_process(tmp_path):
+    """They are what JAX chooses by itself: here a CPU, so that the plan and the record can be seen."""
+    done = run("--local-devices", 0, "--quick", "--only", "inr", "--rounds", 1, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (form,) = _scale_record.load("test", tmp_path / "scale.json")["forms"]
+    assert (form["processes"], form["devices"], form["device_kind"]) == (1, 1, "cpu")
+    again = run("--local-devices", 0, "--quick", "--only", "inr", "--rounds", 1, "--out", tmp_path, "--resume")
+    assert (again.returncode, again.stdout) == (0, "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("index", "name"), [(0, "SIGKILL"), (1, "SIGKILL"), (0, "SIGSTOP"), (1, "SIGSTOP")])
 def test_a_lost_process_ends_the_run_which_goes_on_bit_equal(index, name, tmp_path):
@@ -214,6 +224,7 @@ def invoke(arguments):
         ("--out /proc/none/here", "cannot write to /proc/none/here"),
         ("--cluster fog", "--cluster takes auto, none, slurm, ompi, mpi4py, k8s; got 'fog'"),
         ("--time-out 1", "--time-out"),
+        ("--local-devices 2", "--local-devices counts where a cluster has started the processes; here --devices does"),
     ],
 )
 def test_wrong_usage(arguments, message, tmp_path):
