@@ -26,6 +26,11 @@ def check_device(command: str, device: str | None) -> str:
         return jax.default_backend()
     if device not in DEVICES:
         leave(command, f"--device takes {', '.join(DEVICES)}; got {device!r}")
+    if device == "cpu":
+        # a default device alone would not do: functions choose their way by the default backend. The variable is for
+        # the processes that are forked
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        jax.config.update("jax_platforms", "cpu")
     try:
         jax.devices(device)
     except RuntimeError:

@@ -98,4 +98,6 @@ class Peaks:
 
     def measure(self, asked: Asked) -> int | None:
         """Return a contender's peak in bytes; ``None`` where the system does not tell, or the contender fails."""
-        return self.forks.call(peak_of, {**asked, "cache": self.cache}, PATIENCE) if CAN.exists() else None
+        if asked["settings"].device == "cpu" and not CAN.exists():
+            return None
+        return self.forks.call(peak_of, {**asked, "cache": self.cache}, PATIENCE)

@@ -23,7 +23,7 @@ __all__ = ["Cost", "Phases", "cold", "collectives", "compiled_quickly", "cost_of
 
 @dataclass(frozen=True)
 class Cost:
-    """What a program does, which does not depend on how busy the machine is."""
+    """What a program does, which does not depend on how busy the machine is; ``None``: the backend does not tell."""
 
     flops: float | None
     """Operations; XLA counts the body of a loop once, so with ``scan`` this is a lower bound."""
@@ -31,7 +31,7 @@ class Cost:
     """Bytes that its operations read and write."""
     temporary_bytes: int | None
     """The memory that it needs beside its arguments and results."""
-    collective_bytes: int
+    collective_bytes: int | None
     """The bytes of what its collectives return, on every device: what goes between devices, once."""
 
 
@@ -149,7 +149,9 @@ def cost_of(executable: Any) -> Cost:
     costs, memory = executable.cost_analysis() or {}, executable.memory_analysis()
     costs = costs if isinstance(costs, dict) else {}
     temporaries = getattr(memory, "temp_size_in_bytes", None)
-    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, collective_bytes(executable.as_text()))
+    text = executable.as_text()
+    sent = None if text is None else collective_bytes(text)
+    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, sent)
 
 
 COLLECTIVE = re.compile(

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import math
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import _ceilings, _measure, _phases
+from bench import _ceilings, _device, _measure, _memory, _phases
 from bench._intervals import half_width, median_interval, quartiles, says, settled
 from bench._measure import Rule, Timing, first_calls, measure, paired_ratio
 from bench._memory import CAN, Peaks
@@ -230,3 +232,29 @@ def test_peak_memory_comes_from_a_fresh_process():
     peaks = Peaks()
     assert 0 <= peaks.measure(asked) < 2**30
     assert peaks.measure({**asked, "contender": "no such contender"}) is None
+
+
+def test_an_accelerator_is_asked_for_its_peak_wherever_it_is(monkeypatch):
+    """The kernel's mark of Linux is for the memory of a process alone."""
+    monkeypatch.setattr(_memory, "CAN", Path("/no/such/mark"))
+    peaks = Peaks()
+    peaks.forks = SimpleNamespace(call=lambda function, asked, patience: 7)
+    found = [peaks.measure({"settings": Settings(quick=True, device=name, dtype="float32")}) for name in ("gpu", "cpu")]
+    assert found == [7, None]
+
+
+def test_a_backend_that_tells_nothing_of_a_program():
+    """As JAX gives it for plugins without an analysis."""
+    silent = SimpleNamespace(cost_analysis=lambda: None, memory_analysis=lambda: None, as_text=lambda: None)
+    assert _phases.cost_of(silent) == _phases.Cost(None, None, None, None)
+
+
+def test_cpu_is_the_default_backend_too_where_it_is_asked_for(monkeypatch):
+    """Functions choose their way by `jax.default_backend`, and forked processes read the variable."""
+    before = jax.config.jax_platforms
+    monkeypatch.setenv("JAX_PLATFORMS", "")
+    try:
+        assert _device.check_device("bench", "cpu") == "cpu"
+        assert (os.environ["JAX_PLATFORMS"], jax.config.jax_platforms) == ("cpu", "cpu")
+    finally:
+        jax.config.update("jax_platforms", before)
