@@ -31,6 +31,8 @@ class Cost:
     """Bytes that its operations read and write."""
     temporary_bytes: int | None
     """The memory that it needs beside its arguments and results."""
+    output_bytes: int | None
+    """The memory of its results."""
     collective_bytes: int | None
     """The bytes of what its collectives return, on every device: what goes between devices, once."""
 
@@ -148,10 +150,10 @@ def cost_of(executable: Any) -> Cost:
     """Read the cost of a compiled program."""
     costs, memory = executable.cost_analysis() or {}, executable.memory_analysis()
     costs = costs if isinstance(costs, dict) else {}
-    temporaries = getattr(memory, "temp_size_in_bytes", None)
+    temporaries, results = (getattr(memory, f"{name}_size_in_bytes", None) for name in ("temp", "output"))
     text = executable.as_text()
     sent = None if text is None else collective_bytes(text)
-    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, sent)
+    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, results, sent)
 
 
 COLLECTIVE = re.compile(

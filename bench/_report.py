@@ -159,8 +159,8 @@ def memory(record: dict[str, Any]) -> str:
     if not marks:
         return ""
     drawn = plot("Memory against time", marks, ("ms a call", "MiB"), height=280)
-    raised, whole = "how far a call raises a fresh process", "the device's peak in a fresh process, inputs included"
-    peak = raised if record["environment"]["device"] == "cpu" else whole
+    raised, planned = "how far a call raises a fresh process", "how far a call raises that of the device"
+    peak = raised if record["environment"]["device"] == "cpu" else planned
     return (
         f"<h2>Memory against time</h2><p>Lower left is better. The memory is {peak},"
         f" where that was measured, and else XLA's temporaries. {key('ours', 'Ours')}, {key('jax', 'other JAX')},"

@@ -19,6 +19,7 @@ from bench._ceilings import position
 from bench._device import pinned, torch_is_there
 from bench._intervals import Interval, quartiles, says
 from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, paired_ratio
+from bench._memory import peak_on_device
 from bench._phases import compiled_quickly, phases, use_cache
 from bench._row import Contender, Problem, Row
 from bench._rows import find, key_of
@@ -96,9 +97,12 @@ def run_row(
     absent |= {name: timing.broken for name, timing in timings.items() if timing.broken}
     good = [timings[c.name] for c in timed if not timings[c.name].broken]
     unit = problem.gradient.name if problem.gradient and problem.gradient.name not in absent else None
+    # on a CPU they come from other processes, later
+    here = {c.name: c for c in timed} if settings.memory and settings.device != "cpu" else {}
+    peaks = {t.name: peak_on_device(here[t.name], compiled.get(t.name, (None, None))[1]) for t in good if t.name in here}
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
-        | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, ""), "peak_bytes": None}
+        | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, ""), "peak_bytes": peaks.get(t.name)}
         for t in good
     ]
     return {

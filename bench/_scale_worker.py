@@ -64,7 +64,7 @@ def main() -> None:
     except CannotRun as error:
         leave(str(error), 2)
     except Exception as error:
-        lost = isinstance(error, jax.errors.JaxRuntimeError) and PEER.search(str(error)) and jax.process_count() > 1
+        lost = isinstance(error, jax.errors.JaxRuntimeError) and PEER.search(str(error)) and settings["processes"] != 1
         # said once for each function that passes it on
         words = str(error).replace("Error dispatching computation: ", "").strip()
         first = f"{type(error).__name__}: {next(iter(words.splitlines()), '')[:300]}"

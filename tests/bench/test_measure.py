@@ -234,19 +234,29 @@ def test_peak_memory_comes_from_a_fresh_process():
     assert peaks.measure({**asked, "contender": "no such contender"}) is None
 
 
-def test_an_accelerator_is_asked_for_its_peak_wherever_it_is(monkeypatch):
-    """The kernel's mark of Linux is for the memory of a process alone."""
-    monkeypatch.setattr(_memory, "CAN", Path("/no/such/mark"))
-    peaks = Peaks()
-    peaks.forks = SimpleNamespace(call=lambda function, asked, patience: 7)
-    found = [peaks.measure({"settings": Settings(quick=True, device=name, dtype="float32")}) for name in ("gpu", "cpu")]
-    assert found == [7, None]
+def test_the_peak_on_an_accelerator_is_what_xla_plans_and_what_torch_counts(monkeypatch):
+    x = jnp.ones((64, 32))
+    _, cost = _phases.phases(Program(lambda a: jnp.sin(a @ a.T), (x,)))
+    ours = Contender("jaxgrad", "jax", lambda: x)
+    assert cost.output_bytes == 4 * 64 * 64
+    assert _memory.peak_on_device(ours, cost) == cost.temporary_bytes + 4 * 64 * 64
+    assert _memory.peak_on_device(ours, None) is None
+    assert _memory.peak_on_device(ours, dataclasses.replace(cost, temporary_bytes=None)) is None
+
+    held = SimpleNamespace(now=100, most=100)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: setattr(held, "most", held.now))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: held.now)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held.most)
+    held.most = 900
+    rival = Contender("torch", "torch", lambda: setattr(held, "most", held.now + 7))
+    assert _memory.peak_on_device(rival, None) == 7
 
 
 def test_a_backend_that_tells_nothing_of_a_program():
     """As JAX gives it for plugins without an analysis."""
     silent = SimpleNamespace(cost_analysis=lambda: None, memory_analysis=lambda: None, as_text=lambda: None)
-    assert _phases.cost_of(silent) == _phases.Cost(None, None, None, None)
+    assert _phases.cost_of(silent) == _phases.Cost(None, None, None, None, None)
 
 
 def test_cpu_is_the_default_backend_too_where_it_is_asked_for(monkeypatch):

@@ -109,7 +109,7 @@ def test_memory_says_what_was_measured():
     given = record()
     assert "how far a call raises a fresh process" in _report.page(given)
     given["environment"]["device"] = "gpu"
-    assert "the device's peak in a fresh process" in _report.page(given)
+    assert "how far a call raises that of the device" in _report.page(given)
 
 
 def luminance(colour):
