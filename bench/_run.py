@@ -99,7 +99,9 @@ def run_row(
     unit = problem.gradient.name if problem.gradient and problem.gradient.name not in absent else None
     # on a CPU they come from other processes, later
     here = {c.name: c for c in timed} if settings.memory and settings.device != "cpu" else {}
-    peaks = {t.name: peak_on_device(here[t.name], compiled.get(t.name, (None, None))[1]) for t in good if t.name in here}
+    peaks = {
+        t.name: peak_on_device(here[t.name], compiled.get(t.name, (None, None))[1]) for t in good if t.name in here
+    }
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
         | {"framework": framework_of(problem, t.name), "note": notes.get(t.name, ""), "peak_bytes": peaks.get(t.name)}

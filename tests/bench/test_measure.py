@@ -235,7 +235,7 @@ def test_peak_memory_comes_from_a_fresh_process():
 
 
 def test_the_peak_on_an_accelerator_is_what_xla_plans_and_what_torch_counts(monkeypatch):
-    x = jnp.ones((64, 32))
+    x = jnp.ones((64, 32), jnp.float32)
     _, cost = _phases.phases(Program(lambda a: jnp.sin(a @ a.T), (x,)))
     ours = Contender("jaxgrad", "jax", lambda: x)
     assert cost.output_bytes == 4 * 64 * 64
