@@ -38,6 +38,7 @@ table { border-collapse: collapse; font-size: .85rem; width: 100%; font-variant-
 th, td { padding: 4px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
 th { background: var(--pane); }
+@media (max-width: 600px) { td:first-child { white-space: normal; min-width: 9rem; max-width: 9rem; } }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); align-items: start; }
 details { margin: 0; } summary { cursor: pointer; font-weight: 600; padding: 4px 0; }
 """

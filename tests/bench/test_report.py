@@ -1,6 +1,7 @@
 """The report: one page, nothing beside it, no scripts; what it draws is what was measured."""
 
 import html.parser
+import json
 import math
 import re
 import shutil
@@ -171,16 +172,18 @@ def test_the_command_writes_the_page_beside_the_result(tmp_path):
     assert CliRunner().invoke(app, ["report", str(tmp_path / "results.json"), "-o", "/no/such/x.html"]).exit_code == 2
 
 
-DARK = "preferredColorScheme=0,scriptEnabled=false"
-
-
-def picture(tmp_path, width, settings):
-    """Return the page as Chromium draws it; to ask it for widths would need a script."""
-    (tmp_path / "report.html").write_text(PAGE)
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += [f"--window-size={width},3000", "--hide-scrollbars", f"--blink-settings={settings}"]
+def picture(tmp_path, text, width, *, dark):
+    """Return a page as Chromium draws it without JavaScript; to ask it for widths would need a script."""
+    (tmp_path / "page.html").write_text(text)
+    profile = tmp_path / "profile" / "Default"
+    profile.mkdir(parents=True)
+    # as a user turns it off; blink's own setting stops the code that takes the picture too
+    off = {"profile": {"default_content_setting_values": {"javascript": 2}}}
+    (profile / "Preferences").write_text(json.dumps(off))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile.parent}"]
+    command += [f"--window-size={width},3000", "--hide-scrollbars", f"--blink-settings=preferredColorScheme={1 - dark}"]
     subprocess.run(
-        [*command, f"--screenshot={tmp_path / 'page.png'}", f"file://{tmp_path / 'report.html'}"],
+        [*command, f"--screenshot={tmp_path / 'page.png'}", f"file://{tmp_path / 'page.html'}"],
         check=True,
         capture_output=True,
         timeout=120,
@@ -192,16 +195,25 @@ def picture(tmp_path, width, settings):
     return drawn
 
 
+DRAWN = pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium draws it")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium draws it")
+@DRAWN
+def test_pictures_are_taken_with_scripts_off(tmp_path):
+    text = "<!doctype html><body style='background: #0f0'><script>document.body.style.background = '#f00'</script>"
+    assert np.allclose(picture(tmp_path, text, 600, dark=False), [0, 1, 0])
+
+
+@pytest.mark.slow
+@DRAWN
 @pytest.mark.parametrize("width", [375, 1200])
 @pytest.mark.parametrize(
-    ("settings", "ground", "ink"),
-    [("preferredColorScheme=1", "#ffffff", "#1b1f24"), (DARK, "#0d1117", "#e6edf3")],
+    ("dark", "ground", "ink"), [(False, "#ffffff", "#1b1f24"), (True, "#0d1117", "#e6edf3")], ids=["light", "dark"]
 )
-def test_no_part_is_wider_than_the_screen_in_light_and_dark(tmp_path, width, settings, ground, ink):
-    """In the dark without JavaScript too: a strip right of the page has the ground's colour, and text its own."""
-    drawn = picture(tmp_path, width, settings)
+def test_no_part_is_wider_than_the_screen_in_light_and_dark(tmp_path, width, dark, ground, ink):
+    """Nor without JavaScript: a strip right of the page has the ground's colour, and text its own."""
+    drawn = picture(tmp_path, PAGE, width, dark=dark)
     back, letters = ([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (ground, ink))
     assert np.allclose(drawn[:, -14:], back, atol=0.002)
     assert (np.abs(drawn - letters).max(-1) < 0.01).sum() > 1000
