@@ -31,6 +31,11 @@ def check_device(command: str, device: str | None) -> str:
         leave(command, f"JAX finds no device at all: {str(error).strip().splitlines()[0]}")
     if device is None:
         return jax.default_backend()
+    if device == "cpu":
+        # a default device alone would not do: functions choose their way by the default backend. The variable is for
+        # the processes that are forked
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        jax.config.update("jax_platforms", "cpu")
     try:
         jax.devices(device)
     except RuntimeError:

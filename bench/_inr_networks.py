@@ -28,7 +28,7 @@ def network(name: str, sizes: tuple[int, ...], dtype: Any) -> tuple[Any, Any, An
     shapes = dict(jax.eval_shape(ours.init, jax.random.key(0), jnp.zeros((1, 2), dtype)))
     held = {"params": models.mapping_for(twin, shapes["params"]).to_jax(twin.state_dict())}
     if "constants" in shapes:
-        held["constants"] = {"frequencies": jnp.asarray(twin.frequencies.numpy())}
+        held["constants"] = {"frequencies": jnp.asarray(twin.frequencies.cpu().numpy())}
     return *models.from_linen(ours, variables=held), twin
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import torch
 
 import torch_ref.inr
 from bench._inputs import to_jax, to_torch
@@ -75,6 +76,7 @@ def sampler_problem(size: Sizes) -> Problem:
     key = jax.random.key(0)
 
     def pixel(points: Any) -> np.ndarray:
+        points = points.cpu() if isinstance(points, torch.Tensor) else points
         return np.floor((np.asarray(points) + 1) * ((side - 1) / 2) + 0.5)
 
     return Problem(

@@ -1,4 +1,4 @@
-"""Peak memory of one contender, in a process of its own.
+"""Peak memory of one contender: on a CPU in a process of its own.
 
 The process is forked from one that has imported JAX, torch and the rows, and has computed nothing.
 """
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bench._fork import Forks
+from bench._phases import Cost
+from bench._row import Contender
 
-__all__ = ["Asked", "Peaks", "peak_of"]
+__all__ = ["Asked", "Peaks", "peak_of", "peak_on_device"]
 
 Asked = dict[str, Any]
 """``family``, ``key``, ``contender`` and ``settings``: what a process is to run."""
@@ -47,30 +49,46 @@ def return_freed() -> None:
 
 
 def peak_of(asked: Asked) -> int:
-    """Return how far one call raises this process's memory, after a first call has compiled it.
-
-    On an accelerator: the peak of the device's own memory, with the inputs.
-    """
-    import jax
-    import torch
-
+    """Return how far one call raises this process's memory, after a first call has compiled it."""
     from bench._measure import wait
     from bench._run import rebuilt, runners_of
 
-    device = asked["settings"].device
     with rebuilt(asked) as problem:
         runner = next(c for c in runners_of(problem) if c.name == asked["contender"])
         wait(runner.run())
-        if device != "cpu":
-            wait(runner.run())
-            if runner.framework == "torch":
-                return int(torch.cuda.max_memory_allocated())
-            return int((jax.local_devices(backend=device)[0].memory_stats() or {})["peak_bytes_in_use"])
         return_freed()
         CAN.write_text("5")
         before = _status("VmRSS")
         wait(runner.run())
         return max(0, _status("VmHWM") - before)
+
+
+def peak_on_device(runner: Contender, cost: Cost | None) -> int | None:
+    """Return how far one call raises the memory of an accelerator, found in this process.
+
+    Some six hundred processes that each start a GPU would take an hour, and a second process finds no TPU. XLA plans
+    the memory of a program when it compiles it, its temporaries and results; torch counts its own, and resets the mark.
+
+    Args:
+        runner: A contender that has been called.
+        cost: Of its program.
+
+    Returns:
+        Bytes; ``None`` where the contender is no single program, or the backend does not tell.
+    """
+    if runner.framework == "torch":
+        import torch
+
+        from bench._measure import wait
+
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        wait(runner.run())
+        return int(torch.cuda.max_memory_allocated() - before)
+    if cost is None or cost.temporary_bytes is None or cost.output_bytes is None:
+        return None
+    return cost.temporary_bytes + cost.output_bytes
 
 
 class Peaks:
@@ -83,13 +101,9 @@ class Peaks:
 
     @contextlib.contextmanager
     def weighing(self, asked: Sequence[Asked]) -> Iterator[dict[str, int | None]]:
-        """Measure the peaks of some contenders beside what this process does meanwhile; at the end they are there.
-
-        Two at a time on a CPU, where nothing else is shared.
-        """
+        """Measure peaks, two at a time, beside what this process does meanwhile; at the end they are there."""
         heights: dict[str, int | None] = {}
-        at_once = 2 if all(one["settings"].device == "cpu" for one in asked) else 1
-        with ThreadPoolExecutor(at_once) as pool:
+        with ThreadPoolExecutor(2) as pool:
             found = pool.map(self.measure, asked)
             try:
                 yield heights

@@ -23,7 +23,7 @@ __all__ = ["Cost", "Phases", "cold", "collectives", "compiled_quickly", "cost_of
 
 @dataclass(frozen=True)
 class Cost:
-    """What a program does, which does not depend on how busy the machine is."""
+    """What a program does, which does not depend on how busy the machine is; ``None``: the backend does not tell."""
 
     flops: float | None
     """Operations; XLA counts the body of a loop once, so with ``scan`` this is a lower bound."""
@@ -31,7 +31,9 @@ class Cost:
     """Bytes that its operations read and write."""
     temporary_bytes: int | None
     """The memory that it needs beside its arguments and results."""
-    collective_bytes: int
+    output_bytes: int | None
+    """The memory of its results."""
+    collective_bytes: int | None
     """The bytes of what its collectives return, on every device: what goes between devices, once."""
     array_bytes: int | None = None
     """The bytes of its arguments, results and temporaries."""
@@ -150,11 +152,11 @@ def cost_of(executable: Any) -> Cost:
     """Read the cost of a compiled program."""
     costs, memory = executable.cost_analysis() or {}, executable.memory_analysis()
     costs = costs if isinstance(costs, dict) else {}
-    temporaries = getattr(memory, "temp_size_in_bytes", None)
-    arrays = [getattr(memory, f"{kind}_size_in_bytes", None) for kind in ("argument", "output", "temp")]
-    whole = None if None in arrays else sum(arrays) - memory.alias_size_in_bytes
-    collective = collective_bytes(executable.as_text())
-    return Cost(costs.get("flops"), costs.get("bytes accessed"), temporaries, collective, whole)
+    sizes = [getattr(memory, f"{kind}_size_in_bytes", None) for kind in ("argument", "output", "temp")]
+    whole = None if None in sizes else sum(sizes) - memory.alias_size_in_bytes
+    text = executable.as_text()
+    sent = None if text is None else collective_bytes(text)
+    return Cost(costs.get("flops"), costs.get("bytes accessed"), sizes[2], sizes[1], sent, whole)
 
 
 COLLECTIVE = re.compile(

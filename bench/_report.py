@@ -9,51 +9,12 @@ from typing import Any
 from bench._report_roofline import roofline
 from bench._results import commits
 from bench._rows import FAMILIES
-from bench._show import to_compile
+from bench._show import notes_of, to_compile
+from bench._style import STYLE
 from bench._svg import Bar, Mark, bars, plot
 from jaxgrad.verify import _files
 
 __all__ = ["page", "save"]
-
-STYLE = """
-:root { color-scheme: light dark; --back: #fff; --ink: #1b1f24; --soft: #59636e; --rule: #d8dee4; --pane: #f6f8fa;
-  --faster: #1f6feb; --slower: #bc4c00; --nothing: #8c959f; --torch: #8250df; }
-@media (prefers-color-scheme: dark) { :root { --back: #0d1117; --ink: #e6edf3; --soft: #9198a1; --rule: #30363d;
-  --pane: #161b22; --faster: #6cb0ff; --slower: #f0883e; --nothing: #7d8590; --torch: #c297ff; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 16px; max-width: 1120px; background: var(--back); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
-h3 { font-size: 1rem; margin: 0; }
-p, li, figcaption { max-width: 46rem; } figcaption, .soft { color: var(--soft); font-size: .9rem; }
-.tiles { display: flex; flex-wrap: wrap; gap: 12px; }
-.tiles div { background: var(--pane); border: 1px solid var(--rule);
-  border-radius: 6px; padding: 10px 16px; } .tiles b { display: block; font-size: 1.7rem; line-height: 1.2; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 20px; }
-figure { margin: 0; background: var(--pane); border: 1px solid var(--rule); border-radius: 6px; padding: 10px; }
-svg { width: 100%; height: auto; display: block; max-width: 520px; } .grid svg { max-width: none; }
-text { fill: var(--ink); font: 11px system-ui, sans-serif; } .tick, .axis { fill: var(--soft); font-size: 10px; }
-.label { font-size: 10.5px; }
-.label { paint-order: stroke; stroke: var(--pane); stroke-width: 3px; }
-.said { font-weight: 600; } line.grid { stroke: var(--rule); }
-line.one { stroke: var(--ink); stroke-width: 1.2; } line.whisker { stroke: var(--ink); stroke-width: 1.4; }
-.bar.faster { fill: var(--faster); } .bar.slower { fill: var(--slower); } .bar.nothing { fill: var(--nothing); }
-.bar.cold { fill: var(--slower); } .bar.warm { fill: var(--faster); }
-.curve { fill: none; stroke-width: 1.8; } .curve.time, .curve.top, .curve.cache { stroke: var(--faster); }
-.curve.compile { stroke: var(--slower); } .curve.compile, .curve.cache { stroke-dasharray: 5 3; }
-.mark { stroke-width: 1.3; stroke: var(--back); }
-.mark.ours { fill: var(--faster); } .mark.jax { fill: var(--nothing); }
-.mark.torch { fill: var(--torch); } .mark.compile { fill: var(--slower); }
-.key { font-weight: 600; } .key.ours { color: var(--faster); } .key.compile, .key.slower { color: var(--slower); }
-.key.jax, .key.nothing { color: var(--soft); } .key.torch { color: var(--torch); }
-.scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 6px; }
-table { border-collapse: collapse; font-size: .85rem; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
-th { background: var(--pane); }
-.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); align-items: start; }
-details { margin: 0; } summary { cursor: pointer; font-weight: 600; padding: 4px 0; }
-"""
 
 
 def save(path: Path, record: dict[str, Any]) -> None:
@@ -67,7 +28,7 @@ def save(path: Path, record: dict[str, Any]) -> None:
 
 def page(record: dict[str, Any]) -> str:
     """Return the page of a result."""
-    parts = [summary(record), wins(record["rows"]), scaling(record["curves"]), roofline(record), memory(record["rows"])]
+    parts = [summary(record), wins(record["rows"]), scaling(record["curves"]), roofline(record), memory(record)]
     parts += [compiling(record["rows"]), numbers(record["rows"]), troubles(record), setting(record)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>jaxgrad benchmark</title>'
@@ -165,10 +126,10 @@ def _growth(curve: dict[str, Any]) -> str:
     return escape("; ".join(said) or "too few points for an exponent")
 
 
-def memory(rows: Sequence[dict[str, Any]]) -> str:
+def memory(record: dict[str, Any]) -> str:
     """Return memory against time, for every contender that tells."""
     marks = []
-    for row in rows:
+    for row in record["rows"]:
         for i, line in enumerate(row["contenders"]):
             bytes_ = line.get("peak_bytes") or line.get("temporary_bytes")
             if bytes_ and line["name"] != row["unit"]:
@@ -178,8 +139,10 @@ def memory(rows: Sequence[dict[str, Any]]) -> str:
     if not marks:
         return ""
     drawn = plot("Memory against time", marks, ("ms a call", "MiB"), height=280)
+    raised, planned = "how far a call raises a fresh process", "how far a call raises that of the device"
+    peak = raised if record["environment"]["device"] == "cpu" else planned
     return (
-        "<h2>Memory against time</h2><p>Lower left is better. The memory is how far a call raises a fresh process,"
+        f"<h2>Memory against time</h2><p>Lower left is better. The memory is {peak},"
         f" where that was measured, and else XLA's temporaries. {key('ours', 'Ours')}, {key('jax', 'other JAX')},"
         f" {key('torch', 'torch')}.</p><figure>{drawn}</figure>"
     )
@@ -218,6 +181,7 @@ def numbers(rows: Sequence[dict[str, Any]]) -> str:
             "MFLOP",
             "temp MiB",
             "peak MiB",
+            "of ceiling",
         )
     )
     lines = [[row["key"], *_cells(line)] for row in rows for line in row["contenders"]]
@@ -242,6 +206,7 @@ def _cells(line: dict[str, Any]) -> list[str]:
         scaled("flops", 1e6),
         scaled("temporary_bytes", 2**20),
         scaled("peak_bytes", 2**20),
+        f"{line['roofline']['part_of_ceiling']:.0%}" if line.get("roofline") else "",
     ]
 
 
@@ -252,17 +217,23 @@ def _table(head: str, lines: Iterable[Sequence[str]]) -> str:
 
 
 def troubles(record: dict[str, Any]) -> str:
-    """Return what did not run, and why."""
+    """Return what did not run and why, and what is to be said of the times of who did; once for all rows."""
     lines = [f"{one['key']}: {one['why']}" for one in record["failed"]]
-    lines += [f"{row['key']}, {name}: {why}" for row in record["rows"] for name, why in row["absent"].items()]
-    lines += [
-        f"{curve['family']}.{curve['name']} over {curve['axis']}, {size}: {why}"
-        for curve in record["curves"]
-        for size, why in curve.get("broken", {}).items()
-    ]
     lines += [f"not installed: {name}" for name in record["run"].get("missing", [])]
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h2>What did not run</h2><ul>{items}</ul>" if lines else ""
+    for curve in record["curves"]:
+        what = f"{curve['family']}.{curve['name']} over {curve['axis']}"
+        lines += [f"{what}, {size}: {why}" for size, why in curve.get("broken", {}).items()]
+    told: dict[str, list[str]] = {}
+    for row in record["rows"]:
+        for note in notes_of(row):
+            told.setdefault(note, []).append(row["key"])
+    items = [escape(line) for line in [*lines, *(f"{keys[0]}: {note}" for note, keys in told.items() if not keys[1:])]]
+    items += [
+        f"<details><summary>{escape(note)} ({len(keys)} rows)</summary>{escape('; '.join(keys))}</details>"
+        for note, keys in told.items()
+        if keys[1:]
+    ]
+    return f"<h2>What did not run, and notes</h2><ul><li>{'</li><li>'.join(items)}</li></ul>" if items else ""
 
 
 def setting(record: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from bench._ceilings import position
 from bench._device import pinned, torch_is_there
 from bench._intervals import Interval, quartiles, says
 from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, paired_ratio
+from bench._memory import peak_on_device
 from bench._phases import Cost, Phases, compiled_quickly, phases, use_cache
 from bench._row import Contender, Problem, Row
 from bench._rows import find, key_of
@@ -104,9 +105,12 @@ def run_row(
     good = [timings[c.name] for c in timed if not timings[c.name].broken]
     unit = problem.gradient.name if problem.gradient and problem.gradient.name not in absent else None
     by_name = {c.name: c for c in runners_of(problem)}
+    # on a CPU they come from other processes, later
+    here = settings.memory and settings.device != "cpu"
+    peaks = {t.name: peak_on_device(by_name[t.name], compiled.get(t.name, (None, None))[1]) for t in good if here}
     lines = [
         line_of(t, good, ours, unit, compiled.get(t.name), top)
-        | {"framework": by_name[t.name].framework, "note": notes.get(t.name, ""), "peak_bytes": None}
+        | {"framework": by_name[t.name].framework, "note": notes.get(t.name, ""), "peak_bytes": peaks.get(t.name)}
         | {"first_call_s": by_name[t.name].compile_s + t.first_call_s}
         for t in good
     ]

@@ -24,7 +24,8 @@ def found(command: str, kind: str) -> Place | None:
     """Return the place of this process among several that a cluster has started; ``None`` where it is alone.
 
     The variables are those that JAX's own detection reads. Open MPI from version 5 on, MPICH and Intel's MPI leave none
-    that say where the first process is: there `mpi4py` tells them.
+    that say where the first process is: there `mpi4py` tells them. SLURM sets the variables of MPICH too, where `srun`
+    is to start programs of MPI: it is asked first where the processes of its step are as many as MPI's.
     """
     if kind not in KINDS:
         leave(command, f"--cluster takes {', '.join(KINDS)}; got {kind!r}")
@@ -47,9 +48,13 @@ def found(command: str, kind: str) -> Place | None:
         if index is None:
             leave(command, f"--cluster {kind}: its variables are not in the environment; see docs/scale.md")
         return Place(index, detection)
-    several = {"slurm": _several("SLURM_NTASKS"), "k8s": pod is not None}
+    # the shell of an interactive allocation is a step of one task, beside the number of those that are asked for
+    tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in os.environ else "SLURM_NTASKS"
+    several = {"slurm": _several(tasks), "k8s": pod is not None}
     several["ompi"] = several["mpi4py"] = _several("OMPI_COMM_WORLD_SIZE") or _several("PMI_SIZE")
-    for name in ("ompi", "mpi4py", "slurm", "k8s"):
+    # the same on all processes of a step: they must not choose differently
+    srun = _index("PMI_SIZE") == _index("SLURM_STEP_NUM_TASKS") is not None
+    for name in ("slurm", "ompi", "mpi4py", "k8s") if srun else ("ompi", "mpi4py", "slurm", "k8s"):
         index, detection = places[name]
         if several[name] and index is not None:
             return Place(index, detection)

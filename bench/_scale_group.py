@@ -29,6 +29,9 @@ LOST = "lost another process"
 FATAL = "Terminating process because the JAX distributed service detected fatal errors"
 """What JAX's coordination service writes where heartbeats have stopped, before it aborts the process."""
 
+TOLD = f"{LOST}, as JAX's coordination service found"
+"""What is said of such a process."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -75,7 +78,7 @@ def run_group(
         for index, child in children:
             started(index, child.pid)
         ended: list[Ended] = []
-        running, first = dict(children), None
+        running, first, patience = dict(children), None, time_out + MARGIN
         while running:
             for index, child in list(running.items()):
                 _hear(logs[index], heard)
@@ -87,11 +90,13 @@ def run_group(
                 if code:
                     first = first or time.monotonic()
                     ended.append(Ended(index, code, time.monotonic() - first, logs[index].words(code)))
-            if first and time.monotonic() - first > time_out + MARGIN:
+                    # the time-out is over by then, and all that still hear the service end at once
+                    patience = MARGIN if ended[-1].words == TOLD else patience
+            if first and time.monotonic() - first > patience:
                 for index, child in running.items():
                     child.kill()
                     child.wait()
-                    words = f"was silent for {time_out + MARGIN:g} s more, and was killed"
+                    words = f"was silent for {patience:g} s more, and was killed"
                     ended.append(Ended(index, -signal.SIGKILL, 0.0, words))
                 break
             time.sleep(0.05)
@@ -126,7 +131,7 @@ class _Log:
             new = file.read()
         whole = new[: new.rfind(b"\n") + 1]
         self.read += len(whole)
-        yield from whole.decode().splitlines()
+        yield from whole.decode(errors="replace").splitlines()
 
     def words(self, code: int) -> str:
         """Say in a few words why the process has ended."""
@@ -136,7 +141,7 @@ class _Log:
         if own:
             return own[0]
         if any(FATAL in line for line in lines):
-            return f"{LOST}, as JAX's coordination service found"
+            return TOLD
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"ended with status {code}: {lines[-1][:300] if lines else 'it said nothing'}"
@@ -146,9 +151,12 @@ def _hear(log: _Log, heard: Callable[[str, Any], None]) -> None:
     """Pass on what a process has found."""
     for line in log.lines():
         # what a library prints is none of it
-        with contextlib.suppress(ValueError):
-            for kind, found in json.loads(line).items():
-                heard(kind, found)
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        for kind, found in said.items() if isinstance(said, dict) else ():
+            heard(kind, found)
 
 
 @contextlib.contextmanager

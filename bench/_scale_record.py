@@ -95,9 +95,11 @@ def line_of(kind: str, found: dict[str, Any]) -> str:
         f"{found[one]} {one if found[one] > 1 else one[: -2 if one == 'processes' else -1]}" for one in PLACE
     )
     if kind == "training":
+        torn = ", ".join(map(str, found.get("unreadable", [])))
+        instead = f" (the checkpoint of step {torn} could not be read)" if torn else ""
         rate = "" if found["step_seconds"] is None else f" {1 / found['step_seconds']:.3g} steps a second,"
         return (
-            f"training     {place}: steps {found['began_with']} to {found['steps']},{rate}"
+            f"training     {place}: steps {found['began_with']} to {found['steps']}{instead},{rate}"
             f" accuracy {found['accuracy']:.1%}, sha256 of the parameters {found['digest'][:16]}"
         )
     return (
@@ -117,8 +119,11 @@ def table(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
         head, lines = TABLES[one](record)
         made.append(_tables.table(head, lines))
     place = record["environment"]
+    # a CPU's device is called cpu, and its processor stands there already
+    kinds = sorted({one["device_kind"] for one in record["forms"] if one.get("device_kind", "cpu") != "cpu"})
     setting = (
-        f"{place['processor']}, {place['cores']} cores, load average {place['load_average']:.1f} at the start,"
+        f"{', '.join([*kinds, place['processor']])}, {place['cores']} cores,"
+        f" load average {place['load_average']:.1f} at the start,"
         f" JAX {place['versions']['jax']}, commit {place['commit']}.\n\n"
     )
     return setting + "\n".join(made)

@@ -62,8 +62,8 @@ def train(folder: Path | None, *, devices: int, steps: int, every: int) -> dict[
         every: Steps from one checkpoint to the next.
 
     Returns:
-        The step that it began with, its time a step, the accuracy on test digits, and a digest of all bits of the
-        parameters.
+        The step that it began with, those whose checkpoints could not be read, its time a step, the accuracy on test
+        digits, and a digest of all bits of the parameters.
 
     Raises:
         CannotRun: If the folder holds another run, or the disk refuses.
@@ -75,9 +75,10 @@ def train(folder: Path | None, *, devices: int, steps: int, every: int) -> dict[
     run = None
     if jax.process_index() == 0:
         run = _run.Run(COMMAND, folder, settings_of(jax.process_count(), devices, steps, every), option="--out")
-    begin, state = int(_everywhere(run.last() if run else 0)), like
-    if begin:
-        state = _everywhere(run.at(begin, like) if run else like)
+    # the first process alone knows
+    found, state, torn = run.newest(like) if run else (0, like, [])
+    begin = int(_everywhere(found))
+    state = _everywhere(state) if begin else like
 
     def device(state: Any, x: Any, y: Any, is_padding: Any) -> Any:
         params, inner = state
@@ -106,6 +107,7 @@ def train(folder: Path | None, *, devices: int, steps: int, every: int) -> dict[
         "devices": devices,
         "steps": steps,
         "began_with": begin,
+        "unreadable": torn,
         "step_seconds": seconds,
         "accuracy": accuracy(jax.tree.map(jnp.asarray, params), *map(jnp.asarray, test)),
         "digest": digest.hexdigest(),

@@ -46,6 +46,7 @@ def main() -> None:
         if jax.process_count() > 1 and not settings["address"]:
             # each was told by a command of its own, and the first process's alone knows what an earlier run has done
             settings = {**settings, **of_the_first(settings)}
+        check_place(settings["begun_with"])
         for form in settings["forms"]:
             for devices in settings["devices"] or [jax.device_count()]:
                 for placement in placements_of(FORMS[form], settings["placements"]):
@@ -64,7 +65,7 @@ def main() -> None:
     except CannotRun as error:
         leave(str(error), 2)
     except Exception as error:
-        lost = isinstance(error, jax.errors.JaxRuntimeError) and PEER.search(str(error)) and jax.process_count() > 1
+        lost = isinstance(error, jax.errors.JaxRuntimeError) and PEER.search(str(error)) and settings["processes"] != 1
         # said once for each function that passes it on
         words = str(error).replace("Error dispatching computation: ", "").strip()
         first = f"{type(error).__name__}: {next(iter(words.splitlines()), '')[:300]}"
@@ -75,12 +76,25 @@ def of_the_first(settings: dict[str, Any]) -> dict[str, Any]:
     """Return what the first process was told to do."""
     from jax.experimental import multihost_utils
 
-    names = ("forms", "placements", "rounds", "prediction", "training")
+    names = ("begun_with", "forms", "placements", "rounds", "prediction", "training")
     text = np.frombuffer(json.dumps({name: settings[name] for name in names}).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     # processes send arrays of one size
     sent = multihost_utils.broadcast_one_to_all(np.resize(text, size))
     return dict(json.loads(np.asarray(sent).astype(np.uint8).tobytes()))
+
+
+def check_place(begun: list[int] | None) -> None:
+    """Refuse to go on with a run of other processes or devices, whose numbers would stand beside those from here.
+
+    Raises:
+        CannotRun: If they are others.
+    """
+    here = [jax.process_count(), jax.device_count()]
+    if begun and begun != here:
+        there, now = ("{} processes with {} devices in all".format(*one) for one in (begun, here))
+        message = f"--resume: --out holds a run of {there}, and here are {now}; start as many, or name a new folder"
+        raise CannotRun(message)
 
 
 def say(kind: str, found: dict[str, Any]) -> None:
@@ -166,6 +180,7 @@ def of_form(form: Form, placement: str, devices: int, rounds: int) -> dict[str, 
         "placement": placement,
         "processes": jax.process_count(),
         "devices": devices,
+        "device_kind": mesh.devices.flat[0].device_kind,
         "examples": form.count,
         "error": error,
         "collectives": {kind: {"count": len(sizes), "bytes": sum(sizes)} for kind, sizes in found.items()},

@@ -86,7 +86,7 @@ class Session:
                 curves = _curves.chosen(self.families, settings.quick) if scaling else ()
                 self.resume({*keys, *(curve.title for curve in curves)})
             self.top = self.top or _ceilings.ceilings(settings.dtype, settings.quick)
-            self.peaks = Peaks(cache) if settings.memory else None
+            self.peaks = Peaks(cache) if settings.memory and settings.device == "cpu" else None
             # those that were kept and are not asked for now stay in front
             self.order = {key: place for place, key in enumerate(keys)}
             seen = set()
@@ -124,8 +124,7 @@ class Session:
             self.failed.append({"key": key, "why": in_a_line(error)})
             return
         self.waiting.append((result, _run.to_weigh(row, result, first)))
-        # on an accelerator nothing else may run beside
-        if self.peaks is None or self.settings.device != "cpu":
+        if self.peaks is None:
             with self.weighing():
                 pass
 
@@ -144,7 +143,7 @@ class Session:
         finally:
             for result, _ in waiting:
                 for line in result["contenders"]:
-                    line["peak_bytes"] = heights.get(line["name"])
+                    line["peak_bytes"] = heights.get(line["name"], line["peak_bytes"])
                 self.keep(result)
 
     def keep(self, result: dict[str, Any]) -> None:

@@ -32,13 +32,19 @@ def main(
     out: Annotated[Path | None, typer.Option(help="A folder for the result and the checkpoints.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     time_out: Annotated[
-        float, typer.Option(min=5.0, help="Seconds to find the others, and after which a silent one is lost.")
+        float,
+        typer.Option(min=5.0, max=86400.0, help="Seconds to find the others, and after which a silent one is lost."),
     ] = 60.0,
     cluster: Annotated[
         str, typer.Option(help="auto, none, slurm, ompi, mpi4py or k8s: how JAX finds the other processes.")
     ] = "auto",
     local_devices: Annotated[
-        int, typer.Option(min=0, max=MOST, help="In a cluster, CPU devices of a process; 0: its accelerators.")
+        int,
+        typer.Option(
+            min=0,
+            max=MOST,
+            help="In a cluster, CPU devices of a process; 0: its accelerators, or those of this machine.",
+        ),
     ] = 1,
 ) -> None:
     """Compute on many devices and in many processes, and compare with one device to 1e-12 in float64."""
@@ -48,8 +54,10 @@ def main(
     names = _names(only, [*FORMS, "prediction", "training"])
     place = _scale_cluster.found(COMMAND, cluster)
     forms = [name for name in names if name in FORMS]
-    plan: list[tuple[int, list[int]]] = [(0, [])]
-    if place is None:
+    plan: list[tuple[int, list[int]]] = [(0 if place else 1, [])]
+    if place is None and local_devices > 1:
+        leave(COMMAND, "--local-devices counts where a cluster has started the processes; here --devices does")
+    if place is None and local_devices:
         plan = _plan(_counts("--devices", devices), _counts("--processes", processes, none=True), forms, names)
     settings: dict[str, Any] = {
         "plan": plan,
@@ -74,6 +82,9 @@ def main(
         if place:
             one = {"index": place.index, "processes": 0, "local": local_devices, "address": None}
             told = [{**common, **one, "detection": place.detection}]
+        elif not sizes:
+            one = {"index": 0, "processes": 1, "local": 0, "address": None}
+            told = [{**common, **one, "detection": None}]
         else:
             address = _scale_cluster.free_address()
             one = {"processes": count, "local": max(sizes) // count, "address": address, "detection": None}
@@ -125,7 +136,7 @@ def _names(only: str, known: list[str]) -> list[str]:
     """Return what is to run."""
     import difflib
 
-    names = [name.strip() for name in only.split(",") if name.strip()]
+    names = [name.strip() for name in only.split(",")] if only.strip() else []
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -163,7 +174,7 @@ def _group(
 ) -> dict[str, Any]:
     """Return what a group of processes is told to do: what an earlier run has not done.
 
-    In a cluster there is one group, of a size that nobody knows yet, on all devices at once.
+    In a cluster there is one group, of a size that nobody knows yet, on all devices at once; so it is on accelerators.
     """
     from bench._scale_forms import FORMS, placements_of
 
@@ -177,10 +188,13 @@ def _group(
     # what was begun is done again: its rows would stand there twice
     forms = [name for name in settings["names"] if name in FORMS and misses(name)]
     record["forms"] = [one for one in record["forms"] if one["form"] not in forms or one not in own]
+    # numbers of another size would stand beside those: a cluster's is known when its processes have met
+    begun = [*record["forms"], *filter(None, [record["training"]])] if not sizes else []
     training = last and "training" in settings["names"] and record["training"] is None
     first = count == settings["plan"][0][0]
     prediction = first and "prediction" in settings["names"] and not record["predictions"]
     return {
+        "begun_with": [begun[0]["processes"], begun[0]["devices"]] if begun else None,
         "forms": forms,
         "devices": sizes,
         "placements": settings["placements"],
@@ -221,7 +235,8 @@ def _begin(out: Path | None, resume: bool, settings: dict[str, Any]) -> dict[str
     given = json.loads(json.dumps(settings))
     other = differences({name: record["run"].get(name) for name in given}, given)
     if other:
-        leave(COMMAND, f"--resume: {out} holds another run: {other}")
+        plan = ", numbers of processes and of their devices, by which sums are rounded" if "plan" in other else ""
+        leave(COMMAND, f"--resume: {out} holds another run: {other}{plan}; write what is there, or name a new folder")
     return record
 
 

@@ -21,7 +21,8 @@ def stack_batches(arrays: tuple[Tree, ...], batch_size: int) -> tuple[tuple[Tree
 
     Args:
         arrays: Tuple of pytrees whose leaves have the examples along their leading axis, of length ``N``.
-        batch_size: How many examples to a batch, ``B``; the last batch need not be full.
+        batch_size: How many examples to a batch, ``B``; the last one is filled up, also where it
+            is the only one: devices that divide ``B`` divide every batch.
 
     Returns:
         ``(batches, weights)``: the data with leaves of shape ``(ceil(N / B), B, ...)``, and float32 weights of shape
@@ -48,7 +49,6 @@ def stack_batches(arrays: tuple[Tree, ...], batch_size: int) -> tuple[tuple[Tree
         message = f"arrays must be a tuple, (x, y); got {_check.describe(arrays)}: write (x,) for one array"
         raise TypeError(message)
     size, count = _check.count(batch_size, "batch_size", least=1), _check.batch(arrays)
-    size = min(size, count)
     turns = -(-count // size)
     # rows from the front fill up, round and round
     index = np.arange(turns * size) % count

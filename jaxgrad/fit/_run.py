@@ -29,6 +29,10 @@ MARGIN = 2**18
 """Bytes that a checkpoint takes beside its numbers, for names, shapes and layout."""
 
 
+class Unreadable(CannotRun):
+    """A checkpoint is damaged, or holds the state of something else."""
+
+
 class Run:
     """The folder of one training run; without a folder nothing is kept."""
 
@@ -100,17 +104,19 @@ class Run:
         """Return the state after a block; ``like`` has its structure, shapes and dtypes.
 
         Raises:
-            CannotRun: If what was kept cannot be read, or is the state of something else.
+            Unreadable: If what was kept cannot be read, or is the state of something else.
+            CannotRun: If it is of another run.
         """
         import orbax.checkpoint as ocp
 
+        is_another = False
         try:
             # one that was brought here from another run may have the same shapes
             with quiet(*NOISY):
                 kept = self._manager.metadata(step).custom_metadata.get(OWNER, self._given)
             if kept == self._given:
                 return self._manager.restore(step, args=ocp.args.StandardRestore(like))
-            words = _changes(kept, self._given)
+            words, is_another = _changes(kept, self._given), True
         except Exception as error:
             # orbax and its readers have many errors, of many lines and with advice on their own options
             words = _first(error).split(". ")[0]
@@ -118,7 +124,44 @@ class Run:
         with quiet(*NOISY):
             gc.collect()
         message = f"the checkpoint {step} in {self._folder} cannot be read as one of this run: {words}"
-        raise CannotRun(message)
+        if is_another:
+            raise CannotRun(message)
+        before = max((one for one in self._manager.all_steps() if one < step), default=0)
+        torn = f"without {self._folder / STEPS / str(step)} the run goes on from {before}"
+        message += f"; {torn if before else 'start anew in another folder'}"
+        raise Unreadable(message)
+
+    def newest(self, like: Any) -> tuple[int, Any, list[int]]:
+        """Return the last state that can be read.
+
+        Those after it, which a disk has damaged, are removed: they would be in the way of the same states, to which the
+        steps from there lead again.
+
+        Args:
+            like: What `at` takes.
+
+        Returns:
+            The number of its block, the state, and the numbers of those that could not be read; 0 and ``like`` at the
+            start.
+
+        Raises:
+            CannotRun: If none can be read, or one is of another run.
+        """
+        torn: list[int] = []
+        steps = sorted(self._manager.all_steps() if self._manager else (), reverse=True)
+        for step in steps:
+            try:
+                state = self.at(step, like)
+            except Unreadable:
+                if step == steps[-1]:
+                    raise
+                torn.append(step)
+                continue
+            for one in torn:
+                with self._told(f"remove the checkpoint {one}"):
+                    self._manager.delete(one)
+            return step, state, torn
+        return 0, like, torn
 
     def keep(self, step: int, state: Any) -> None:
         """Keep the state after a block: it is there as a whole once this returns, or not at all.

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import math
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import _measure, _phases
+from bench import _ceilings, _device, _measure, _memory, _phases
 from bench._intervals import half_width, median_interval, quartiles, says, settled
 from bench._measure import Rule, Timing, first_calls, measure, paired_ratio
 from bench._memory import CAN, Peaks
@@ -218,3 +220,39 @@ def test_peak_memory_comes_from_a_fresh_process():
     peaks = Peaks()
     assert 0 <= peaks.measure(asked) < 2**30
     assert peaks.measure({**asked, "contender": "no such contender"}) is None
+
+
+def test_the_peak_on_an_accelerator_is_what_xla_plans_and_what_torch_counts(monkeypatch):
+    x = jnp.ones((64, 32), jnp.float32)
+    _, cost = _phases.phases(Program(lambda a: jnp.sin(a @ a.T), (x,)))
+    ours = Contender("jaxgrad", "jax", lambda: x)
+    assert cost.output_bytes == 4 * 64 * 64
+    assert _memory.peak_on_device(ours, cost) == cost.temporary_bytes + 4 * 64 * 64
+    assert _memory.peak_on_device(ours, None) is None
+    assert _memory.peak_on_device(ours, dataclasses.replace(cost, temporary_bytes=None)) is None
+
+    held = SimpleNamespace(now=100, most=100)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: setattr(held, "most", held.now))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: held.now)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held.most)
+    held.most = 900
+    rival = Contender("torch", "torch", lambda: setattr(held, "most", held.now + 7))
+    assert _memory.peak_on_device(rival, None) == 7
+
+
+def test_a_backend_that_tells_nothing_of_a_program():
+    """As JAX gives it for plugins without an analysis."""
+    silent = SimpleNamespace(cost_analysis=lambda: None, memory_analysis=lambda: None, as_text=lambda: None)
+    assert _phases.cost_of(silent) == _phases.Cost(None, None, None, None, None)
+
+
+def test_cpu_is_the_default_backend_too_where_it_is_asked_for(monkeypatch):
+    """Functions choose their way by `jax.default_backend`, and forked processes read the variable."""
+    before = jax.config.jax_platforms
+    monkeypatch.setenv("JAX_PLATFORMS", "")
+    try:
+        assert _device.check_device("bench", "cpu") == "cpu"
+        assert (os.environ["JAX_PLATFORMS"], jax.config.jax_platforms) == ("cpu", "cpu")
+    finally:
+        jax.config.update("jax_platforms", before)

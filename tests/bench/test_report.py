@@ -1,15 +1,17 @@
 """The report: one page, nothing beside it, no scripts; what it draws is what was measured."""
 
 import html.parser
+import json
 import math
 import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bench import _report, _results, _svg
+from bench import _report, _results, _style, _svg
 from bench.__main__ import app
 from tests.bench.recorded import COMPILED, line, record, row
 
@@ -85,7 +87,50 @@ def test_every_part_is_there():
     for part in ("Who wins", "Scaling", "Roofline", "Memory against time", "Compiling", "Numbers", "What did not run"):
         assert f"<h2>{part}" in PAGE
     assert "time ~ size^1.00 (0.90 to 1.10)" in PAGE
-    assert "opacus: not installed" in PAGE
+    assert "opacus did not run: not installed (5 rows)" in PAGE
+    # the position under the roofline: what a pointer shows in the picture is not there on a phone
+    assert "<th>of ceiling</th>" in PAGE
+    assert "<td>25%</td>" in PAGE
+
+
+def test_what_is_to_be_said_of_times():
+    """A reader of the page must know what the screen has told: rows that were disturbed, sizes that broke."""
+    noted = [line("jaxgrad", 1.0, (1.0, 1.0, 1.0), note="one graph")]
+    disturbed = row(label="a", beside=0.4), row(label="b", contenders=noted)
+    curve = {**CURVE, "broken": {"8": "ran out of memory"}}
+    text = _report.page(record(*disturbed, curves=[curve]))
+    said = "other programs took 40% of the processor meanwhile: do not trust these times"
+    assert f"<li>curvature.hvp: a: {said}</li>" in text
+    assert "<li>curvature.hvp: b: jaxgrad: one graph</li>" in text
+    assert "<li>nth.derivatives over order, 8: ran out of memory</li>" in text
+    assert "(2 rows)</summary>curvature.hvp: a; curvature.hvp: b</details>" in text
+
+
+def test_memory_says_what_was_measured():
+    given = record()
+    assert "how far a call raises a fresh process" in _report.page(given)
+    given["environment"]["device"] = "gpu"
+    assert "how far a call raises that of the device" in _report.page(given)
+
+
+def luminance(colour):
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_colours_read_on_light_and_on_dark():
+    """WCAG 2.2: 4.5 for text, 3 for what is drawn. Coloured words stand on the page, and pictures on panes."""
+    found = re.findall(r"--(\w+): (#\w+)", _style.STYLE)
+    light, dark = dict(found[: len(found) // 2]), dict(found[len(found) // 2 :])
+    assert set(light) == set(dark)
+    for colours in (light, dark):
+        for name in ("ink", "soft", "faster", "slower", "torch", "nothing"):
+            for ground in ("back", "pane"):
+                low, high = sorted((luminance(colours[name]), luminance(colours[ground])))
+                is_text = name in ("ink", "soft") or (ground == "back" and name != "nothing")
+                assert (high + 0.05) / (low + 0.05) >= (4.5 if is_text else 3.0), (name, ground, colours)
 
 
 def test_a_result_of_nothing_is_a_page_too():
@@ -127,24 +172,48 @@ def test_the_command_writes_the_page_beside_the_result(tmp_path):
     assert CliRunner().invoke(app, ["report", str(tmp_path / "results.json"), "-o", "/no/such/x.html"]).exit_code == 2
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium draws it")
-@pytest.mark.parametrize("width", [375, 1200])
-def test_no_part_is_wider_than_the_screen(tmp_path, width):
-    """Chromium lays the page out; to ask it for widths would need a script, so its picture is asked."""
-    (tmp_path / "report.html").write_text(PAGE)
-    # a strip right of the page: white or black all over where nothing reaches into it
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += [f"--window-size={width},3000", "--hide-scrollbars"]
+def picture(tmp_path, text, width, *, dark):
+    """Return a page as Chromium draws it without JavaScript; to ask it for widths would need a script."""
+    (tmp_path / "page.html").write_text(text)
+    profile = tmp_path / "profile" / "Default"
+    profile.mkdir(parents=True)
+    # as a user turns it off; blink's own setting stops the code that takes the picture too
+    off = {"profile": {"default_content_setting_values": {"javascript": 2}}}
+    (profile / "Preferences").write_text(json.dumps(off))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile.parent}"]
+    command += [f"--window-size={width},3000", "--hide-scrollbars", f"--blink-settings=preferredColorScheme={1 - dark}"]
     subprocess.run(
-        [*command, f"--screenshot={tmp_path / 'page.png'}", f"file://{tmp_path / 'report.html'}"],
+        [*command, f"--screenshot={tmp_path / 'page.png'}", f"file://{tmp_path / 'page.html'}"],
         check=True,
         capture_output=True,
         timeout=120,
     )
     from matplotlib.image import imread
 
-    picture = imread(tmp_path / "page.png")
-    margin = picture[:, -14:, :3].reshape(-1, 3)
-    assert (margin == margin[0]).all()
-    assert picture.std() > 0.01
+    drawn = imread(tmp_path / "page.png")[:, :, :3]
+    assert drawn.shape[1] == width
+    return drawn
+
+
+DRAWN = pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium draws it")
+
+
+@pytest.mark.slow
+@DRAWN
+def test_pictures_are_taken_with_scripts_off(tmp_path):
+    text = "<!doctype html><body style='background: #0f0'><script>document.body.style.background = '#f00'</script>"
+    assert np.allclose(picture(tmp_path, text, 600, dark=False), [0, 1, 0])
+
+
+@pytest.mark.slow
+@DRAWN
+@pytest.mark.parametrize("width", [375, 1200])
+@pytest.mark.parametrize(
+    ("dark", "ground", "ink"), [(False, "#ffffff", "#1b1f24"), (True, "#0d1117", "#e6edf3")], ids=["light", "dark"]
+)
+def test_no_part_is_wider_than_the_screen_in_light_and_dark(tmp_path, width, dark, ground, ink):
+    """Nor without JavaScript: a strip right of the page has the ground's colour, and text its own."""
+    drawn = picture(tmp_path, PAGE, width, dark=dark)
+    back, letters = ([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (ground, ink))
+    assert np.allclose(drawn[:, -14:], back, atol=0.002)
+    assert (np.abs(drawn - letters).max(-1) < 0.01).sum() > 1000

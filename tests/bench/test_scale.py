@@ -58,6 +58,29 @@ def test_two_processes_train_together_and_go_on(tmp_path):
     assert (again.returncode, again.stdout) == (0, "")
 
 
+def test_the_accelerators_of_this_machine_in_one_process(tmp_path):
+    """They are what JAX chooses by itself: here a CPU, so that the plan and the record can be seen."""
+    done = run("--local-devices", 0, "--quick", "--only", "inr", "--rounds", 1, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (form,) = _scale_record.load("test", tmp_path / "scale.json")["forms"]
+    assert (form["processes"], form["devices"], form["device_kind"]) == (1, 1, "cpu")
+    line = ["--local-devices", 0, "--quick", "--only", "inr", "--rounds", 1, "--out", tmp_path, "--resume"]
+    again = run(*line)
+    assert (again.returncode, again.stdout) == (0, "")
+    # as if it had been begun where there are four
+    record = _scale_record.load("test", tmp_path / "scale.json")
+    record["run"]["names"] = ["inr", "training"]
+    record["forms"][0]["devices"] = 4
+    _scale_record.save(tmp_path / "scale.json", record)
+    line[line.index("inr")] = "inr,training"
+    other = run(*line)
+    assert (other.returncode, other.stdout) == (2, "")
+    assert other.stderr.splitlines()[-1] == (
+        "bench.scale: process 0 --resume: --out holds a run of 1 processes with 4 devices in all, and here are 1"
+        " processes with 1 devices in all; start as many, or name a new folder"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("index", "name"), [(0, "SIGKILL"), (1, "SIGKILL"), (0, "SIGSTOP"), (1, "SIGSTOP")])
 def test_a_lost_process_ends_the_run_which_goes_on_bit_equal(index, name, tmp_path):
@@ -160,6 +183,15 @@ def test_joins_a_cluster(kind, tmp_path):
     # what is done is done: the first process alone knows that, and tells the other
     again = [start(index, "--resume") for index in range(2)]
     assert [(process.communicate(timeout=240)[0], process.returncode) for process in again] == [("", 0)] * 2
+    about = tmp_path / "run" / "scale.json"
+    kept = about.read_text()
+    about.write_text(kept.replace('"processes": 2', '"processes": 3'))
+    other = [start(index, "--resume") for index in range(2)]
+    for process in other:
+        out, error = process.communicate(timeout=240)
+        assert (out, process.returncode) == ("", 2)
+        assert "holds a run of 3 processes with 2 devices in all, and here are 2 processes" in error.splitlines()[-1]
+    about.write_text(kept)
     # as two processes that nobody's cluster has started
     assert run(*TRAINING, "--steps", 3, "--out", tmp_path / "own").returncode == 0
     assert digest(tmp_path / "own") == digest(tmp_path / "run")
@@ -203,17 +235,24 @@ def invoke(arguments):
         ("--processes 1", "--processes are those beside one"),
         ("--processes 3", "--processes 3 divides none of the numbers of devices: 1, 2, 4, 8"),
         ("--only clipped", "--only has no 'clipped'; did you mean clipped_sum? there are"),
+        ("--only ,", "--only has no ''; there are clipped_sum"),
         ("--only fog", "--only has no 'fog'; there are clipped_sum"),
         ("--resume", "--resume goes on with the run in --out: name that folder"),
         ("--resume --out {empty}", "holds no run of this command"),
         ("--out {run} {same}", "holds a run; --resume goes on with it, or name a new folder"),
         ("--out {run} {same} --steps 61 --resume", "holds another run: steps 60 there, 61 here"),
-        ("--out {run} {same} --processes 4 --devices 4 --resume", "holds another run: plan"),
+        (
+            "--out {run} {same} --processes 4 --devices 4 --resume",
+            "holds another run: plan [[2, [2]]] there, [[4, [4]]] here, numbers of processes and of their devices, by"
+            " which sums are rounded; write what is there, or name a new folder",
+        ),
         ("--out {cut} {same} --resume", "is no JSON, or was cut short"),
         ("--out {other} {same} --resume", "is no result of python -m bench.scale, of version 1"),
         ("--out /proc/none/here", "cannot write to /proc/none/here"),
         ("--cluster fog", "--cluster takes auto, none, slurm, ompi, mpi4py, k8s; got 'fog'"),
         ("--time-out 1", "--time-out"),
+        ("--time-out inf", "--time-out"),
+        ("--local-devices 2", "--local-devices counts where a cluster has started the processes; here --devices does"),
     ],
 )
 def test_wrong_usage(arguments, message, tmp_path):
@@ -244,12 +283,27 @@ def test_a_checkpoint_of_another_run_and_one_that_is_damaged(tmp_path):
     assert other.returncode == 2, other.stderr
     assert "holds a checkpoint of another run: steps 5 there, 4 here" in other.stderr.splitlines()[-1]
     about.write_text(kept)
-    for file in (tmp_path / "training" / "steps" / "4").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"")
+
+    def tear(*steps):
+        for step in steps:
+            for file in (tmp_path / "training" / "steps" / step).rglob("*"):
+                if file.is_file():
+                    file.write_bytes(b"")
+
+    # from the one before it come the same bits
+    tear("4")
+    damaged = run(*options, "--resume")
+    assert damaged.returncode == 0, damaged.stderr
+    assert "steps 2 to 4 (the checkpoint of step 4 could not be read), " in damaged.stdout
+    assert digest(tmp_path) == whole["training"]["digest"]
+    path.write_text(json.dumps(whole | {"training": None}))
+    tear("2", "4")
     damaged = run(*options, "--resume")
     assert damaged.returncode == 2, damaged.stderr
-    assert "cannot be read as one of this run" in damaged.stderr.splitlines()[-1]
+    last = damaged.stderr.splitlines()[-1]
+    assert "the checkpoint 2 in" in last
+    assert "cannot be read as one of this run" in last
+    assert "; start anew in another folder" in last
 
 
 def test_a_record_that_is_damaged(tmp_path, capsys):

@@ -16,6 +16,8 @@ SOLDIER = """
 import json, os, sys, time
 told = json.loads(sys.argv[1])
 print("noise of a library")
+print("[1]", 2, "null", sep="\\n", flush=True)
+sys.stdout.buffer.write(bytes([255, 10]))
 print(json.dumps({"form": told["index"]}), flush=True)
 time.sleep(told.get("sleep", 0))
 print("a page of a library", file=sys.stderr)
@@ -55,6 +57,18 @@ def test_a_killed_process_ends_the_others_and_is_named(monkeypatch):
     for process in processes.values():
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
+
+
+def test_one_that_hangs_is_not_given_the_time_out_twice(monkeypatch):
+    """Once the service has told of it the time-out is over."""
+    monkeypatch.setattr(_scale_group, "MARGIN", 0.2)
+    start = time.monotonic()
+    told = {"code": 1, "words": f"F1202 client.h:80] {_scale_group.FATAL}. More"}
+    assert run_group(told, {"sleep": 60}, time_out=40.0)[0] == [
+        "process 0 lost another process, as JAX's coordination service found",
+        "process 1 was silent for 0.2 s more, and was killed",
+    ]
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize(
@@ -101,6 +115,7 @@ def _is_alive(process):
 
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}
+SRUN = SLURM | {"SLURM_STEP_NUM_TASKS": "2"}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +127,11 @@ SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "
         ("none", SLURM | {"SLURM_PROCID": "1"}, None),
         ("auto", SLURM | {"SLURM_PROCID": "0", "PMI_SIZE": "2", "PMI_RANK": "1"}, (1, "mpi4py")),
         ("slurm", SLURM | {"SLURM_PROCID": "0", "PMI_SIZE": "2", "PMI_RANK": "1"}, (0, None)),
+        # srun that starts programs of MPI, and mpiexec of MPICH over two nodes
+        ("auto", SRUN | {"SLURM_PROCID": "1", "PMI_SIZE": "2", "PMI_RANK": "1"}, (1, None)),
+        ("auto", SRUN | {"SLURM_PROCID": "1", "PMI_SIZE": "8", "PMI_RANK": "5"}, (5, "mpi4py")),
+        # the shell of an interactive allocation of two tasks
+        ("auto", SRUN | {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, None),
         ("auto", {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, (1, "mpi4py")),
         (
             "auto",

@@ -437,7 +437,11 @@ def test_a_checkpoint_that_cannot_be_read_is_told(fitted, picture, tmp_path, cap
     (tmp_path / "run" / "run.json").write_text(plain)
     (tmp_path / "run" / "steps" / "110" / "default" / "_METADATA").write_text("torn")
     assert call(arguments) == 2
-    assert_one_line(capsys, f"the checkpoint 110 in {tmp_path / 'run'} cannot be read as one of this run")
+    assert_one_line(capsys, f"; without {tmp_path / 'run' / 'steps' / '110'} the run goes on from 50")
+    # and so it does
+    shutil.rmtree(tmp_path / "run" / "steps" / "110")
+    assert call(arguments) == 0
+    assert "going on from step 50" in capsys.readouterr().err
 
 
 @pytest.mark.either_lane

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import torch_ref.inr
@@ -22,6 +23,19 @@ def test_matches_torch(method, shape):
     image = np.random.default_rng(0).uniform(size=shape)
     got = image_targets(jnp.asarray(image), method=method)
     assert_parity(tuple(got), torch_ref.inr.image_targets(to_torch(image), method=method))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_twins_stay_on_the_device_of_the_picture(method):
+    """Whatever torch's default is."""
+    image = torch.rand((4, 5, 1), dtype=torch.float64)
+    with torch.device("meta"):
+        targets = torch_ref.inr.image_targets(image, method=method)
+        assert {tensor.device.type for tensor in targets} == {"cpu"}
+        if method in ("spline", "spectral"):
+            refined = torch_ref.inr.refined_targets(image, factor=2, method=method)
+            assert {tensor.device.type for tensor in refined} == {"cpu"}
+        assert torch_ref.inr.ceiling(targets, shape=(4, 5)).device.type == "cpu"
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (6, 9)])

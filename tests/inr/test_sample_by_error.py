@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 import torch_ref.inr
 from jaxgrad.inr import sample_by_error
@@ -43,6 +44,18 @@ def test_the_weights_are_those_of_torch(uniform):
     # each of the 40 strata gives one: the counts of any two draws differ by two at the most
     counts, others = (np.bincount(np.asarray(i), minlength=7) for i in (indices, drawn))
     assert np.abs(counts - others).max() <= 2
+
+
+def test_the_twin_stays_on_the_device_of_the_errors():
+    """Whatever torch's default is; the numbers are drawn on the CPU."""
+    want = torch_ref.inr.sample_by_error(0, to_torch(ERRORS), 5, uniform=0.3)
+    given = to_torch(ERRORS), torch.zeros(7)
+    with torch.device("meta"):
+        found = torch_ref.inr.sample_by_error(0, given[0], 5, uniform=0.3)
+        # chances of no errors are no tensors
+        none = torch_ref.inr.sample_by_error(0, given[1], 7)
+    assert all(torch.equal(one, other) for one, other in zip(found, want, strict=True))
+    assert [tensor.device.type for tensor in none] == ["cpu", "cpu"]
 
 
 def test_the_mean_of_the_errors_themselves_is_exact():

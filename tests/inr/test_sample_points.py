@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from scipy.stats import kstest
 
 import torch_ref.inr
@@ -55,6 +56,14 @@ def test_jittered_points_have_cells_of_their_own(count):
     assert set(counts) <= {count // 15, -(-count // 15)}
     row, column, _ = cells(torch_ref.inr.sample_points(0, count, method="jittered", shape=SHAPE).numpy())
     assert sorted(np.bincount(row * 5 + column, minlength=15)) == sorted(counts)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("count", [15, 9])
+def test_the_twin_draws_on_the_cpu_and_gives_points_on_torchs_device(method, count):
+    """As a pretended one without numbers shows: what is drawn must be read to place a point."""
+    with torch.device("meta"):
+        assert torch_ref.inr.sample_points(0, count, method=method, shape=SHAPE).device.type == "meta"
 
 
 def test_a_part_of_a_grid_has_no_pixel_twice():

@@ -29,6 +29,6 @@ def ceiling(targets: Any, *, shape: tuple[int, int], match: str = "gradient") ->
 def _terms(coordinate: torch.Tensor, size: int) -> list[torch.Tensor]:
     """Return the cosines along an axis at every point, and their first and second derivatives, a column each."""
     spacing = ((coordinate.max() - coordinate.min()) / (size - 1)).item()
-    waves = frequencies(size, spacing, coordinate.dtype)
+    waves = frequencies(size, spacing, coordinate)
     angles = (coordinate[:, None] - coordinate.min() + spacing / 2) * waves
     return [torch.cos(angles), -waves * torch.sin(angles), -(waves**2) * torch.cos(angles)]

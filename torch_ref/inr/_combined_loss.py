@@ -22,7 +22,7 @@ def combined_loss(
     laplacian_weight: float = 1.0,
 ) -> torch.Tensor:
     """Evaluate the field anew for each loss that has a target."""
-    total = torch.zeros((), dtype=points.dtype)
+    total = points.new_zeros(())
     if values is not None:
         total = total + value_weight * value_loss(field_fn, params, points, values)
     if gradients is not None:

@@ -12,8 +12,8 @@ def even_field(image: torch.Tensor, method: str) -> Field:
     """Return the field through all pixels: solve for its weights along each axis, then sum over all of them."""
     height, width, _ = image.shape
     terms = {"spectral": waves, "spline": splines}[method]
-    rows = terms(pixels(height, image.dtype), height)
-    columns = terms(pixels(width, image.dtype), width)
+    rows = terms(pixels(height, image), height)
+    columns = terms(pixels(width, image), width)
     weights = torch.linalg.solve(rows, image.reshape(height, -1)).reshape(image.shape)
     weights = torch.linalg.solve(columns, weights.transpose(0, 1).reshape(width, -1)).reshape(width, height, -1)
 
@@ -23,20 +23,20 @@ def even_field(image: torch.Tensor, method: str) -> Field:
     return field
 
 
-def pixels(size: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return the coordinates of the pixels' centres along an axis."""
-    return torch.tensor([2 * i / (size - 1) - 1 for i in range(size)], dtype=dtype)
+def pixels(size: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the coordinates of the pixels' centres along an axis, in the dtype and on the device of ``like``."""
+    return like.new_tensor([2 * i / (size - 1) - 1 for i in range(size)])
 
 
-def frequencies(size: int, spacing: float, dtype: torch.dtype) -> torch.Tensor:
+def frequencies(size: int, spacing: float, like: torch.Tensor) -> torch.Tensor:
     """Return the angular frequencies of the waves from edge to edge."""
-    return torch.tensor([math.pi * k / (size * spacing) for k in range(size)], dtype=dtype)
+    return like.new_tensor([math.pi * k / (size * spacing) for k in range(size)])
 
 
 def waves(x: torch.Tensor, size: int) -> torch.Tensor:
     """Return the cosines along an axis, a column each; the first edge lies half a pixel before -1."""
     spacing = 2 / (size - 1)
-    return torch.cos((x[:, None] + 1 + spacing / 2) * frequencies(size, spacing, x.dtype))
+    return torch.cos((x[:, None] + 1 + spacing / 2) * frequencies(size, spacing, x))
 
 
 def splines(x: torch.Tensor, size: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ def image_targets(
     image = image if image.ndim == 3 else image[..., None]
     assert channels in (None, image.shape[-1])
     height, width, _ = image.shape
-    points = torch.stack([torch.stack([x, y]) for y in pixels(height, image.dtype) for x in pixels(width, image.dtype)])
+    points = torch.stack([torch.stack([x, y]) for y in pixels(height, image) for x in pixels(width, image)])
     if method in ("spectral", "spline"):
         return targets_at(image, points, method=method)
     values, gradients = [], []
@@ -23,8 +23,8 @@ def image_targets(
             gradients.append(torch.stack([_by_x(image, i, j, method), _by_y(image, i, j, method)], dim=-1))
     slopes = torch.stack(gradients)
     by_x, by_y = slopes.reshape(height, width, -1, 2).unbind(-1)
-    laplacians = torch.einsum("vw,hwc->hvc", _slope_of_odd(width, image.dtype), by_x)
-    laplacians = laplacians + torch.einsum("gh,hwc->gwc", _slope_of_odd(height, image.dtype), by_y)
+    laplacians = torch.einsum("vw,hwc->hvc", _slope_of_odd(width, image), by_x)
+    laplacians = laplacians + torch.einsum("gh,hwc->gwc", _slope_of_odd(height, image), by_y)
     return points, torch.stack(values), slopes, laplacians.reshape(len(points), -1)
 
 
@@ -43,12 +43,12 @@ def _by_y(image: torch.Tensor, i: int, j: int, method: str) -> torch.Tensor:
     return _by_x(image.transpose(0, 1), j, i, method)
 
 
-def _slope_of_odd(size: int, dtype: torch.dtype) -> torch.Tensor:
+def _slope_of_odd(size: int, like: torch.Tensor) -> torch.Tensor:
     """Return the matrix that takes samples of a sum of sines to its derivative: solve for the sum, differentiate it.
 
     The last sine, which alternates from pixel to pixel, is among them, and its derivative at the pixels is zero.
     """
     step = 2 / (size - 1)
-    waves = torch.cat([frequencies(size, step, dtype)[1:], torch.tensor([torch.pi / step], dtype=dtype)])
-    angles = (pixels(size, dtype)[:, None] + 1 + step / 2) * waves
+    waves = torch.cat([frequencies(size, step, like)[1:], like.new_tensor([torch.pi / step])])
+    angles = (pixels(size, like)[:, None] + 1 + step / 2) * waves
     return torch.linalg.solve(torch.sin(angles).T, (waves * torch.cos(angles)).T).T

@@ -15,4 +15,4 @@ def refined_targets(
         for i in range(factor * height)
         for j in range(factor * width)
     ]
-    return targets_at(image, torch.tensor(points, dtype=image.dtype), method=method, channels=channels)
+    return targets_at(image, image.new_tensor(points), method=method, channels=channels)

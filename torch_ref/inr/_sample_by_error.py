@@ -12,10 +12,11 @@ def sample_by_error(
     chances = [(1 - uniform) * (e / total if total > 0 else 1 / number) + uniform / number for e in errors]
     indices = []
     for j in range(count):
-        level, i = (j + torch.rand((), generator=generator, dtype=errors.dtype)) / count, 0
+        level, i = (j + torch.rand((), generator=generator, dtype=errors.dtype, device="cpu")) / count, 0
         passed = chances[0]
         while passed <= level and i < number - 1:
             i += 1
             passed = passed + chances[i]
         indices.append(i)
-    return torch.tensor(indices), torch.stack([1 / (number * torch.as_tensor(chances[i])) for i in indices])
+    weights = [1 / (number * torch.as_tensor(chances[i], device=errors.device)) for i in indices]
+    return torch.tensor(indices, device=errors.device), torch.stack(weights)
