@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,20 +159,15 @@ class Session:
         """Measure some rows once more, to know how ratios differ between visits; a quick run has no time for it."""
         settings = self.settings
         pairs, keys = [], []
-        rows = [] if settings.quick else _repeats.sample(self.rows)
-        # a second process finds no TPU, and a GPU full of what this one keeps
-        with Aside() if rows and settings.device == "cpu" else contextlib.nullcontext() as aside:
-            for row in rows:
+        with contextlib.ExitStack() as stack:
+            again = _here  # a second process finds no TPU, and a GPU full of what this one keeps
+            if settings.device == "cpu":
+                again = stack.enter_context(Aside()).call
+            for row in [] if settings.quick else _repeats.sample(self.rows):
                 progress.print(f"[dim]once more: {row['key']}[/dim]", highlight=False)
                 names = [line["name"] for line in row["contenders"] if line["name"] != "torch.compile"]
                 asked = {"family": row["family"], "key": row["key"], "names": names}
-                asked |= {"settings": settings, "cache": cache}
-                found: dict[str, Any] | None = None
-                if aside is not None:
-                    found = aside.call(_run.revisited, asked, PATIENCE)
-                else:
-                    with contextlib.suppress(Exception):
-                        found = _run.revisited(asked)
+                found = again(_run.revisited, asked | {"settings": settings, "cache": cache}, PATIENCE)
                 first = {line["name"]: line["ours_over_it"] for line in row["contenders"]}
                 pairs += [(first[name], ratio) for name, ratio in (found or {}).items()]
                 keys += [row["key"]] if found else []
@@ -255,3 +250,12 @@ def _in_common(record: dict[str, Any]) -> dict[str, Any]:
     """Return what two parts of one run must have in common."""
     parts = {"environment": SAME_PLACE, "run": SAME_RUN}
     return {name: record[part].get(name) for part, names in parts.items() for name in names}
+
+
+def _here(function: Callable[[Any], Any], argument: Any, patience: float) -> Any:
+    """Return what `Aside.call` does, found in this process, which nothing stops."""
+    del patience
+    try:
+        return function(argument)
+    except Exception:
+        return None

@@ -127,7 +127,7 @@ class Run:
         if is_another:
             raise CannotRun(message)
         before = max((one for one in self._manager.all_steps() if one < step), default=0)
-        torn = f"without {self._folder / STEPS / str(step)} the run goes on from {before}"
+        torn = f"without {self._manager.directory / str(step)} the run goes on from {before}"
         message += f"; {torn if before else 'start anew in another folder'}"
         raise Unreadable(message)
 

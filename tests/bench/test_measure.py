@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import _ceilings, _device, _measure, _memory, _phases
+from bench import _device, _measure, _memory, _phases
 from bench._intervals import half_width, median_interval, quartiles, says, settled
 from bench._measure import Rule, Timing, first_calls, measure, paired_ratio
 from bench._memory import CAN, Peaks
