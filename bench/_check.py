@@ -47,9 +47,12 @@ def made_with() -> dict[str, str]:
 
 
 def cost_of_row(row: Row) -> dict[str, Any] | None:
-    """Return what our program of a row costs at its small sizes; ``None`` where it is no single program."""
+    """Return what is compared of our program of a row at its small sizes; ``None`` where it is no single program."""
     program = row.build(row.sizes(True)).contenders[0].program
-    return None if program is None else cost_of(traced(program).lower().compile()).__dict__
+    if program is None:
+        return None
+    cost = cost_of(traced(program).lower().compile())
+    return {name: getattr(cost, name) for name in TIGHT}
 
 
 def costs_of(rows: Sequence[tuple[str, Row]]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
