@@ -92,7 +92,7 @@ def notes_of(result: dict[str, Any]) -> list[str]:
     if at != result["label"]:
         missed.append(f"the contenders were compared at other sizes: {at}")
     judged = result["agreement"]
-    if judged.get("rule") == "verifier" and judged["float64_error"] is None:
+    if judged.get("rule") == "verifier" and judged.get("float64_error") is None:
         missed.append("nobody here computes it beside ours: its numbers were compared with nothing")
     if (result.get("beside") or 0) > MUCH:
         missed.append(
