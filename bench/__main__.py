@@ -121,6 +121,11 @@ def compare_command(
     _compare.check_alike("bench compare", one, two)
     for line in _compare.surroundings(one, two):
         print(line)
+    for path, record in ((before, one), (after, two)):
+        if _compare.one_visit(record):
+            print(
+                f"{path} has measured no row once more: its ratios are taken to differ by {_compare.ONE_VISIT:.0%} more"
+            )
     found = _compare.changes(one, two)
     worse = [change for change in found if change.is_regression(threshold)]
     better = [change for change in found if change.is_gain(threshold)]
@@ -134,10 +139,9 @@ def compare_command(
         print(f"failed in {after}: {key}: {why}")
     for key in _compare.untimed(one, two):
         print(f"no ratio of times that both have: {key}")
-    ratios = [change for change in found if change.p is not None]
+    alike, ratios = _compare.alike(one, two)
     if ratios:
-        alike = sum(change.overlap for change in ratios)
-        print(f"{alike} of {len(ratios)} ratios of times ({alike / len(ratios):.0%}) agree within their own intervals")
+        print(f"{alike} of {ratios} ratios of times ({alike / ratios:.1%}) agree within their own intervals")
     print(f"{len(found)} quantities compared: {len(worse)} worse, {len(better)} better, by more than {threshold:.0%}")
     if worse or broken:
         raise typer.Exit(1)

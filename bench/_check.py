@@ -16,6 +16,7 @@ import jaxlib
 from bench import _results
 from bench._agreement import in_a_line
 from bench._command import leave
+from bench._compare import SMALLEST
 from bench._phases import cost_of, traced
 from bench._row import Row
 from bench._rows import key_of
@@ -35,9 +36,6 @@ SCHEMA = {
 TIGHT = {"flops": 0.0, "collective_bytes": 0.0, "bytes": 0.01, "temporary_bytes": 0.01}
 """By how much each may differ: operations are counted, and what lies in memory depends on how XLA orders them, which
 may change with the processor's vectors."""
-
-SMALLEST = 1024
-"""Bytes by which temporaries may differ: alignment."""
 
 
 def made_with() -> dict[str, str]:

@@ -14,10 +14,28 @@ from rich.table import Table
 from bench._command import leave
 from bench._intervals import Interval, log_error
 
-__all__ = ["Change", "changes", "check_alike", "gone", "holm", "surroundings", "table_of", "untimed"]
+__all__ = [
+    "SMALLEST",
+    "Change",
+    "alike",
+    "changes",
+    "check_alike",
+    "gone",
+    "holm",
+    "one_visit",
+    "surroundings",
+    "table_of",
+    "untimed",
+]
 
 LEAST_ERROR = 0.005
 """The standard error that a ratio's logarithm has at least: a run's own rounds do not see what differs between runs."""
+
+ONE_VISIT = 0.05
+"""The same where a run has measured no row once more, as a quick one: about what full ones find between visits."""
+
+SMALLEST = 1024
+"""Bytes by which temporaries may differ: alignment."""
 
 EXACT = ("flops", "temporary_bytes", "collective_bytes")
 
@@ -36,8 +54,6 @@ class Change:
     p: float | None
     """How likely such a difference, or a larger one, is by noise, corrected for all that is compared; ``None`` where
     the quantity has no noise."""
-    overlap: bool = True
-    """Whether the two intervals have a number in common."""
 
     @property
     def factor(self) -> float:
@@ -86,6 +102,24 @@ def gone(before: dict[str, Any], after: dict[str, Any]) -> tuple[list[str], dict
     return [key for key in keys if key not in failed], {key: failed[key] for key in keys if key in failed}
 
 
+def one_visit(record: dict[str, Any]) -> bool:
+    """Whether a run has measured no row once more: its intervals know nothing of what differs between visits."""
+    return not record["run"].get("between_visits")
+
+
+def alike(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, int]:
+    """Return how many ratios of our time to another's have a number in common with themselves, and of how many."""
+    second = {row["key"]: row for row in after["rows"]}
+    pairs = [
+        (a["ours_over_it"], b["ours_over_it"])
+        for row in before["rows"]
+        for a in row["contenders"][1:]
+        for b in second.get(row["key"], {"contenders": []})["contenders"][1:]
+        if a["name"] == b["name"]
+    ]
+    return sum(a[1] <= b[2] and b[1] <= a[2] for a, b in pairs), len(pairs)
+
+
 def untimed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return the rows of both results that have a ratio in the first and none that the second has, too."""
     second = {row["key"]: row for row in after["rows"]}
@@ -96,25 +130,26 @@ def untimed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
     """Return every quantity that both results have, the chances corrected together."""
     first = {row["key"]: row for row in before["rows"]}
-    found = [c for row in after["rows"] if row["key"] in first for c in _of_row(first[row["key"]], row)]
+    least = ONE_VISIT if one_visit(before) or one_visit(after) else LEAST_ERROR
+    found = [c for row in after["rows"] if row["key"] in first for c in _of_row(first[row["key"]], row, least)]
     noisy = [change for change in found if change.p is not None]
     for change, p in zip(noisy, holm([change.p or 0.0 for change in noisy]), strict=True):
         change.p = p
     return found
 
 
-def _of_row(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Change]:
-    """Yield what two results say of one row."""
+def _of_row(a: dict[str, Any], b: dict[str, Any], least: float) -> Iterator[Change]:
+    """Yield what two results say of one row; a ratio's logarithm has a standard error of ``least`` at least."""
     ratio = _ratio(a, b)
     if ratio is not None:
         what, before, after = ratio
-        overlap = before[1] <= after[2] and after[1] <= before[2]
-        yield Change(a["key"], what, before[0], after[0], chance(before, after), overlap)
+        yield Change(a["key"], what, before[0], after[0], chance(before, after, least))
     ours = [next((c for c in row["contenders"]), {}) for row in (a, b)]
     for name in EXACT:
         values = [line.get(name) for line in ours]
+        close = name == "temporary_bytes" and None not in values and abs(values[0] - values[1]) <= SMALLEST
         if None not in values:
-            yield Change(a["key"], name, *values, None)
+            yield Change(a["key"], name, values[0], values[0] if close else values[1], None)
 
 
 def _ratio(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, Interval, Interval] | None:
@@ -131,9 +166,9 @@ def _ratio(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, Interval, Interva
     return f"time / {rival}", tuple(lines[0]["ours_over_it"]), tuple(lines[1]["ours_over_it"])
 
 
-def chance(a: Interval, b: Interval) -> float:
+def chance(a: Interval, b: Interval, least: float = LEAST_ERROR) -> float:
     """Return how likely two ratios differ as much by noise, two-sided, their logarithms taken as normal."""
-    errors = [max(log_error(one), LEAST_ERROR) for one in (a, b)]
+    errors = [max(log_error(one), least) for one in (a, b)]
     return math.erfc(abs(math.log(b[0] / a[0])) / math.hypot(*errors) / math.sqrt(2))
 
 

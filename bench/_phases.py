@@ -102,7 +102,7 @@ def compiled_quickly() -> Iterator[None]:
 
 
 def traced(program: Program) -> Any:
-    """Trace a program anew, whatever has been traced of it before.
+    """Trace a program anew, whatever has been traced of it, or of what it calls, before.
 
     A function that is jitted is traced as itself: what is compiled is then the very program that its call runs, which
     finds it in the persistent cache.
@@ -110,9 +110,9 @@ def traced(program: Program) -> Any:
     fun, given, options = program.fun, program.args, {}
     while isinstance(fun, functools.partial):
         fun, given, options = fun.func, (*fun.args, *given), {**fun.keywords, **options}
+    jax.clear_caches()
     if not hasattr(fun, "trace"):
         return jax.jit(lambda *args: program.fun(*args)).trace(*program.args)
-    jax.clear_caches()
     return fun.trace(*given, **options)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from bench._report_roofline import roofline
 from bench._results import commits
 from bench._rows import FAMILIES
-from bench._show import notes_of, to_compile
+from bench._show import notes_of, of_visits, to_compile
 from bench._style import STYLE
 from bench._svg import Bar, Mark, bars, plot
 from jaxgrad.verify import _files
@@ -237,11 +237,22 @@ def troubles(record: dict[str, Any]) -> str:
 
 
 def setting(record: dict[str, Any]) -> str:
-    """Return what was pinned, and the versions."""
-    place = record["environment"]
+    """Return how it was measured and compared, what was pinned, and the versions."""
+    place, rows = record["environment"], record["rows"]
+    by_rule = sum(row["agreement"].get("rule") == "verifier" for row in rows)
+    said = [
+        f"Contenders agreed before anything was timed: by the verifier's rule in {by_rule} of {len(rows)} rows, and"
+    ]
+    said += [
+        "within a tolerance of the row in the others, which estimate or iterate.",
+        "Precision is pinned on both sides.",
+    ]
+    unsettled = sum(not row.get("settled", True) for row in rows)
+    if unsettled:
+        said += [f"The rounds of {unsettled} rows ended by time, before their ratios were known to the target."]
+    if record["run"].get("between_visits"):
+        said += [of_visits(record["run"]["between_visits"]) + "."]
     pairs = {**place["flags"], **place["versions"], "python": place["python"]}
     items = [[str(name), str(value)] for name, value in pairs.items()]
-    return (
-        "<h2>Setting</h2><p>Contenders agreed by the verifier's rule before anything was timed. Precision is pinned on"
-        f" both sides.</p>{_table('<tr><th>what</th><th>value</th></tr>', items)}"
-    )
+    head = f"<h2>Setting</h2><p>{escape(' '.join(said), quote=False)}</p>"
+    return head + _table("<tr><th>what</th><th>value</th></tr>", items)

@@ -22,7 +22,7 @@ from bench._measure import FULL, QUICK, Rule, Timing, first_calls, measure, pair
 from bench._memory import peak_on_device
 from bench._phases import Cost, Phases, compiled_quickly, phases, use_cache
 from bench._row import Contender, Problem, Row
-from bench._rows import find, key_of
+from bench._rows import FAMILIES, find, key_of
 
 __all__ = ["BrokenError", "Settings", "rebuilt", "revisited", "run_row", "runners_of", "to_weigh"]
 
@@ -264,14 +264,19 @@ def _build_plain(row: Row, quick: bool, changes: dict[str, Any], dtype: Any) -> 
 
 
 def best_rival(timings: Sequence[Timing], ours: str, unit: str | None) -> dict[str, Any] | None:
-    """Return who is fastest beside ours, and our time over that."""
-    rivals = [t for t in timings if t.name not in (ours, unit) and t.samples]
+    """Return who is fastest beside what is ours, and our time over that."""
+    rivals = [t for t in timings if t.name not in (ours, unit) and t.samples and not _is_own(t.name)]
     mine = next((t for t in timings if t.name == ours), None)
     if not rivals or mine is None:
         return None
     best = min(rivals, key=lambda t: t.median)
     ratio = paired_ratio(mine, best)
     return {"name": best.name, "ratio": list(ratio), "says": says(ratio)}
+
+
+def _is_own(name: str) -> bool:
+    """Whether a contender is another way through this library: ``jaxgrad, dense``, ``curvature.solve``."""
+    return name.startswith("jaxgrad") or name.split(".")[0] in FAMILIES
 
 
 def line_of(

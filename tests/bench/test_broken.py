@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from typer.testing import CliRunner
 
-from bench import _session
+from bench import _measure, _run, _session
 from bench.__main__ import app
 from bench._row import Contender, Problem, Program, Row
 from tests.bench.own_rows import QUICK, as_torch, breaks, doubled, give, small_row
@@ -174,3 +174,13 @@ def test_a_full_disk_ends_the_run_at_once_where_a_row_is_weighed_beside_the_next
     assert done.stderr.count("No space left on device") == 1
     assert "Exit" not in done.stderr
     assert set(built) == {"one", "two"}
+
+
+OWN = {"jaxgrad": 2.0, "jaxgrad, dense": 1.0, "curvature.solve": 1.0, "jax.grad": 0.5, "torch.func": 3.0}
+
+
+def test_another_way_through_this_library_is_no_rival():
+    timings = [_measure.Timing(name, 1.0, [seconds] * 6) for name, seconds in OWN.items()]
+    best = _run.best_rival(timings, "jaxgrad", "jax.grad")
+    assert best["name"] == "torch.func"
+    assert _run.best_rival(timings[:-1], "jaxgrad", "jax.grad") is None

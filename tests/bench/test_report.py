@@ -217,3 +217,13 @@ def test_no_part_is_wider_than_the_screen_in_light_and_dark(tmp_path, width, dar
     back, letters = ([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (ground, ink))
     assert np.allclose(drawn[:, -14:], back, atol=0.002)
     assert (np.abs(drawn - letters).max(-1) < 0.01).sum() > 1000
+
+
+def test_the_page_says_how_rows_were_compared_and_how_sure_their_ratios_are():
+    loose = row(label="b", agreement={"rule": "row", "relative": 0.01}, settled=False)
+    given = record(row(), loose)
+    given["run"]["between_visits"] = {"deviation": 0.031, "ratios": 3, "rows": ["a", "b"]}
+    page = _report.page(given)
+    assert "by the verifier's rule in 1 of 2 rows" in page
+    assert "The rounds of 1 rows ended by time" in page
+    assert "2 rows were measured once more: between visits a ratio varies by 3.1%" in page
