@@ -256,3 +256,25 @@ def test_cpu_is_the_default_backend_too_where_it_is_asked_for(monkeypatch):
         assert (os.environ["JAX_PLATFORMS"], jax.config.jax_platforms) == ("cpu", "cpu")
     finally:
         jax.config.update("jax_platforms", before)
+
+
+def test_a_rival_that_takes_very_long_is_called_three_times(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(_measure.time, "perf_counter", lambda: clock[0])
+    calls = []
+
+    def call(name, seconds):
+        calls.append(name)
+        clock[0] += seconds * (1.5 if len(calls) % 2 else 1.0)  # so that no ratio is ever known to some percent
+        return 1
+
+    runners = [
+        Contender("jaxgrad", "jax", lambda: call("jaxgrad", 0.1)),
+        Contender("heavy", "jax", lambda: call("heavy", 100.0)),
+        Contender("other", "jax", lambda: call("other", 0.3)),
+    ]
+    timings = first_calls(runners)
+    measure(runners, timings, Rule(0.03, 8, 31, 1000.0))
+    assert calls.count("heavy") == 3
+    assert len(timings["heavy"].samples) == 2
+    assert calls.count("other") > 20
