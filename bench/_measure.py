@@ -132,8 +132,8 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
 def _about(runner: Contender, timing: Timing) -> float:
     """Return about how many seconds a call takes: by a second one, which warms the caches; where it raises, it is told.
 
-    The first call of torch compiles nothing, but for that of torch.compile, and is enough where it was long; of others it
-    is where it was very long, for JAX finds its program in the cache.
+    The first call of torch compiles nothing, but for that of torch.compile, and is enough where it was long; of others
+    it is where it was very long, for JAX finds its program in the cache.
     """
     eager = runner.framework == "torch" and runner.name != "torch.compile"
     if timing.first_call_s > (LONG if eager else SLOW):
