@@ -28,8 +28,8 @@ FEW = 3
 """Rounds that are enough where one takes three times as long as the other in each of them."""
 
 SLOW = 5.0
-"""Seconds of a call from which on two such rounds are enough, and the first call tells how long the next takes: a rival
-whose every call takes 100 seconds took 11 of a run's 45 minutes."""
+"""Seconds of a call from which on two such rounds are enough: a rival whose every call takes 100 seconds took 11
+minutes of a run."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,10 @@ def measure(runners: Sequence[Contender], timings: dict[str, Timing], rule: Rule
 def _about(runner: Contender, timing: Timing) -> float:
     """Return about how many seconds a call takes: by a second one, which warms the caches; where it raises, it is told.
 
-    The first call of torch compiles nothing, but for that of torch.compile, and is enough where it was long; of others
-    it is where it was very long, for JAX finds its program in the cache.
+    The first call of torch compiles nothing, but for that of torch.compile, and is enough where it was long.
     """
     eager = runner.framework == "torch" and runner.name != "torch.compile"
-    if timing.first_call_s > (LONG if eager else SLOW):
+    if eager and timing.first_call_s > LONG:
         return timing.first_call_s
     try:
         return max(clocked(runner.run)[0], 1e-9)
