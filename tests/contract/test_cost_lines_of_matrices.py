@@ -21,7 +21,6 @@ from tests.contract.rows_curvature import PRIOR, Diagonal
 
 part = functools.partial
 PARAMETERS = 5 * WIDTH * (WIDTH + 1)
-ELSEWHERE = {"params": "of another point"}
 
 
 def stacked(count, tree):
