@@ -98,7 +98,7 @@ def looksam_mapped(_):
             state = shift.looksam_init(params)._replace(step=kept)
             return shift.looksam_gradient(loss, params, state, x, radius=0.1, every=5)
 
-        return jax.vmap(one)(jnp.ones(1, jnp.int32))
+        return jax.vmap(one)((x[:1, 0] > 0).astype(jnp.int32))  # a number that XLA does not know
 
     return of_many(program)
 
@@ -121,17 +121,18 @@ CLAIMS = [
     ),
     Claim(
         "gradient.gradient_penalty",
-        "One gradient over the batch",
+        "About 2/3 of a gradient over the batch",
         "gradient",
-        lambda _: 1,
+        lambda _: 2 / 3,
         lambda _: penalty,
     ),
     Claim(
         "gradient.gradient_penalty",
-        "its own gradient with respect to ``params`` about 2.3",
+        "its own gradient with respect to ``params`` about 2.1",
         "gradient",
-        lambda _: 2.3,
+        lambda _: 2.1,
         lambda _: jax.grad(penalty),
+        within=CLOSE,
     ),
     Claim(
         "gradient.jacobian",
@@ -152,18 +153,18 @@ CLAIMS = [
     ),
     Claim(
         "gradient.hessian",
-        "``P`` forward passes over a program of ``M`` backward passes",
+        "about 1.9 gradients for one result and 1.2 more for every further one",
         "gradient",
-        lambda m: PARAMETERS * (2 + 4 * m) / 3,
+        lambda m: PARAMETERS * (1.9 + 1.2 * (m - 1)),
         hessians,
         (1, 2),
         within=CLOSE,
     ),
     Claim(
         "gradient.mixed_jacobian",
-        "About one gradient and ``min(P, N)`` products of 1.6 gradients each",
+        "About one gradient and ``min(P, N)`` products of 1.4 gradients each",
         "gradient",
-        lambda _: 1 + 1.6 * BATCH * WIDTH,
+        lambda _: 1 + 1.4 * BATCH * WIDTH,
         lambda _: mixed,
         within=CLOSE,
     ),
@@ -262,7 +263,7 @@ CLAIMS = [
         "gradient",
         lambda n: n,
         sam_transform,
-        (1, 3),
+        (1, 2),  # the steps but the last one are a loop
     ),
 ]
 
