@@ -40,8 +40,16 @@ def jacobian_product(count):
 
 def transposed(count):
     def program(params, x):
-        cotangents = stacked(count, jnp.zeros((BATCH, WIDTH)))
+        cotangents = stacked(count, jnp.zeros((BATCH, WIDTH), jnp.float32))
         return curvature.jacobian_product(mlp_jax, params, cotangents, x, transpose=True, chunk=count)
+
+    return program
+
+
+def gauss_newton_products(count):
+    def program(params, x):
+        given = mlp_jax, params, stacked(count, params), x, jnp.zeros((BATCH, WIDTH), jnp.float32)
+        return curvature.ggn_product(*given, output_loss="squared_error", chunk=count)
 
     return program
 
@@ -84,8 +92,8 @@ def of_drawn(count):
 
     def program(params, x):
         options = {"kind": "mc", "output_loss": "squared_error", "chunk": count}
-        drawn = stacked(count, jnp.zeros((BATCH, WIDTH)))
-        return curvature.kfac(mlp_jax, params, x, jnp.zeros((BATCH, WIDTH)), samples=drawn, **options)
+        drawn = stacked(count, jnp.zeros((BATCH, WIDTH), jnp.float32))
+        return curvature.kfac(mlp_jax, params, x, jnp.zeros((BATCH, WIDTH), jnp.float32), samples=drawn, **options)
 
     return program
 
@@ -137,6 +145,15 @@ CLAIMS = [
         (1, 4),
     ),
     Claim(
+        "curvature.ggn_product",
+        "1.3 for each of several vectors beside the evaluation that they share",
+        "gradient",
+        lambda k: 1 / 3 + 1.3 * k,
+        gauss_newton_products,
+        (2, 8),
+        within=CLOSE,
+    ),
+    Claim(
         "curvature.hvp",
         "two gradients each",
         "gradient",
@@ -164,7 +181,8 @@ CLAIMS = [
     ),
     Claim(
         "curvature.row_space_solve",
-        "about 8/3 gradients (FLOPs) for every solve and its residual: 6.3 in all with one refinement",
+        "about one gradient of the batch; an eigendecomposition of ``N x N``; and about 8/3 gradients (FLOPs) for every"
+        " solve and its residual: 6.3 in all with one refinement",
         "gradient",
         lambda r: 1 + 8 / 3 * (r + 1),
         row_space_solve,
