@@ -82,7 +82,7 @@ def eigenpairs(
         TypeError: If no leaf of ``params`` is a real floating-point array, or ``k`` no Python integer.
 
     Cost:
-        ``num_products`` products, ``8 * num_products**2 * P`` operations beside them, and the memory of
+        ``num_products`` products, ``4 * num_products**2 * P`` operations beside them, and the memory of
         ``num_products + k`` trees like ``params``.
 
     Example:

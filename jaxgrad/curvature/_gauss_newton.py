@@ -131,10 +131,11 @@ def gauss_newton(
             leaf that moves or a residual is no real floating-point array, or ``has_aux`` is set and there is no pair.
 
     Cost:
-        The residuals twice, and for n residuals and P parameters ``"dense"`` ``min(n, P)`` products with the Jacobian
-        (with ``per_example`` one for every residual of an example) and about ``2 (n + P) min(n, P)**2`` operations;
-        ``"cg"`` two products an iteration. Between devices ``"dense"`` sends the rows of the Jacobian, or a triangle of
-        P x P where a device has more of them than that, and ``"cg"`` one tree an iteration.
+        The residuals twice, and four products with the Jacobian; for n residuals and P parameters ``"dense"``
+        ``min(n, P)`` more (with ``per_example`` one for every residual of an example) and about
+        ``2 (n + P) min(n, P)**2`` operations; ``"cg"`` two more an iteration. Between devices ``"dense"`` sends the
+        rows of the Jacobian, or a triangle of P x P where a device has more of them than that, and ``"cg"`` one tree an
+        iteration.
 
     Example:
         >>> import jax.numpy as jnp

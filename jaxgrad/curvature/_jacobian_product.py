@@ -90,7 +90,7 @@ def jacobian_product(
             ``has_aux``, ``fun`` returns no pair.
 
     Cost:
-        An evaluation, and about as much again for each ``J v``, twice as much for each ``J^T u``.
+        An evaluation, and about two more for each ``J v``, and two for each ``J^T u``.
 
     Example:
         >>> import jax.numpy as jnp

@@ -193,8 +193,9 @@ def kfac(
 
     Cost:
         A gradient without the products that make weight gradients, one more backward pass for every further
-        pseudo-gradient, and the products that make the factors: about 1.6 gradients for a multilayer perceptron. What
-        is held beside the factors grows with ``chunk`` and ``microbatch``, not with the number of outputs or examples.
+        pseudo-gradient, and the products that make the factors: about 1.35 gradients (FLOPs) for a multilayer
+        perceptron. What is held beside the factors grows with ``chunk`` and ``microbatch``, not with the number of
+        outputs or examples.
 
     Example:
         >>> import jax.numpy as jnp

@@ -90,7 +90,7 @@ def nystrom(
         TypeError: If no leaf of ``params`` is a real floating-point array.
 
     Cost:
-        ``rank`` products, ``8 * rank**2 * P`` operations beside them, and the memory of three times ``rank`` trees
+        ``rank`` products, ``18 * rank**2 * P`` operations beside them, and the memory of three times ``rank`` trees
         like ``params``.
 
     Example:

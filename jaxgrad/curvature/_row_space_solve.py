@@ -121,8 +121,8 @@ def row_space_solve(
         NotImplementedError: If it is differentiated with ``axis_name``.
 
     Cost:
-        The Gram matrix of `per_example.gram`, an eigendecomposition of ``N x N``, and 10/3 gradients of the batch for
-        every solve and residual: about ten gradients with one refinement.
+        The Gram matrix of `per_example.gram`, about one gradient of the batch; an eigendecomposition of ``N x N``; and
+        about 8/3 gradients (FLOPs) for every solve and its residual: 6.3 in all with one refinement.
 
         Over devices each has its own rows of the Gram matrix, for which the factors of all gradients, in size the
         activations of the whole batch and their cotangents, are sent to every device, once; the N x N matrix and its

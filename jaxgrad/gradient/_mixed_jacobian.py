@@ -84,8 +84,8 @@ def mixed_jacobian(
             pair without ``has_aux``, or none with it.
 
     Cost:
-        About one gradient and ``min(P, N)`` products of 1.6 gradients each, in one vectorised program, for ``P``
-        parameters and ``N`` numbers in ``x``.
+        About one gradient and ``min(P, N)`` products of 1.4 gradients each (FLOPs), in one vectorised program, for
+        ``P`` parameters and ``N`` numbers in ``x``.
 
     Example:
         >>> import jax.numpy as jnp

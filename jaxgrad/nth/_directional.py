@@ -65,8 +65,8 @@ def directional(
         TypeError: If ``order`` is no Python integer, or a leaf of ``x`` no floating-point array.
 
     Cost:
-        About ``order + 1`` evaluations where one operand of each product is constant; up to
-        ``(order + 1) * (order + 2) / 2`` where both vary, as in parameter space.
+        About ``order + 1`` evaluations where one operand of each product is constant; ``2 * order + 1`` where one is a
+        line, as weights are in parameter space; ``(order + 1) * (order + 2) / 2`` where both vary otherwise.
 
     Example:
         >>> import jax.numpy as jnp

@@ -113,9 +113,9 @@ def all_mixed(fun: Function[Array, *Ts, R], x: ArrayLike, order: int, *data: *Ts
         TypeError: If ``order`` is no Python integer, or ``x`` no real floating-point array.
 
     Cost:
-        The product of ``k + 1`` over the orders k of its variables, in evaluations, for each of the
-        ``binom(d + n - 1, n)`` partials; a trace for every partition of n into at most d parts, as long as that of
-        `mixed_partial`.
+        The product of ``k + 1`` over the orders k of its variables, less the value that they share, in evaluations, for
+        each of the ``binom(d + n - 1, n)`` partials; the value, and a trace as long as that of `mixed_partial`, once
+        for every partition of n into at most d parts.
 
     Example:
         >>> import jax.numpy as jnp
