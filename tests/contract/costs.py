@@ -57,6 +57,8 @@ def loss(params, x):
 
 @functools.cache
 def unit(name, first, last):
+    if name == "operation":
+        return 1
     return flops({"gradient": jax.grad(loss), "evaluation": mlp_jax}[name], network(first, last))
 
 
@@ -103,7 +105,7 @@ class Claim(NamedTuple):
     words: str
     """As they stand in the docstring."""
     unit: str
-    """``gradient`` or ``evaluation`` of the network over the batch."""
+    """``gradient`` or ``evaluation`` of the network over the batch, or ``operation`` for what has no network."""
     claimed: Callable[[int], float]
     program: Callable[[int], Any]
     """Returns a function of parameters and a batch."""

@@ -9,24 +9,38 @@ import pytest
 
 from jaxgrad import meta
 from jaxgrad.verify.cases.families._networks import mlp_jax
-from tests.contract.costs import BATCH, CLOSE, Claim, check, loss
+from tests.contract.costs import BATCH, CLOSE, WIDTH, Claim, check, loss
 
 part = functools.partial
 SGD = optax.sgd(0.1)
 
 
 def decayed(params, strength, x):
-    """An inner loss with a hyper-parameter beside the network."""
-    return loss(params, x) + 0.5 * strength * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+    """Return an inner loss with hyper-parameters beside the network."""
+    return loss(params, x) + 0.5 * strength.sum() * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
 
 
 def weighted(params, weights, x):
-    """One with a hyper-parameter for every example."""
+    """Return one with a hyper-parameter for every example, after the network."""
     return jnp.mean(weights[:, None] * mlp_jax(params, x) ** 2)
+
+
+def learned(params, scales, x):
+    """Return one with a hyper-parameter for every input, before the network."""
+    return loss(params, x * scales)
 
 
 def outer(params, hyper, x):
     return loss(params, x)
+
+
+def vectors(operations):
+    """Return what so many operations for each of the weights take; a gradient has 5.6 for each weight and example."""
+    return operations / (5.6 * BATCH)
+
+
+ITERATION = 2.6 + vectors(16)
+"""Of conjugate gradients: a product, four inner products, and four sums of two vectors."""
 
 
 def implicit(num_steps, **options):
@@ -61,23 +75,44 @@ CLAIMS = [
         "meta.implicit_gradient",
         "``num_steps + 1`` gradients, and about 2.6 for each product",
         "gradient",
-        lambda steps: steps + 1 + 2.6,
+        lambda steps: steps + 1 + ITERATION,
         implicit,
         (0, 1),
         within=CLOSE,
     ),
     Claim(
-        "meta.hypergradient",
-        'for ``"implicit"`` about 2.6 for each product and 5 more',
+        "meta.implicit_gradient",
+        "with ``full_output`` a product and a gradient more",
         "gradient",
-        lambda steps: steps + 2.6 + 5,
-        lambda steps: bilevel(weighted, jnp.ones(BATCH), num_steps=steps),
-        (0, 1),
+        lambda steps: steps + 1 + ITERATION + 2.6 + 1,
+        part(implicit, full_output=True),
+        (1,),
+        within=CLOSE,
+    ),
+    *(
+        Claim(
+            "meta.hypergradient",
+            '``"implicit"`` takes about 2.6 for each product, up to 2 for the mixed derivative',
+            "gradient",
+            part(lambda mixed, steps: steps + 1 + ITERATION + mixed, mixed),
+            part(lambda inner, hyper, steps: bilevel(inner, jnp.ones(hyper), num_steps=steps), inner, hyper),
+            (0, 1),
+            within=CLOSE,
+        )
+        for inner, hyper, mixed in ((decayed, (), 0), (weighted, BATCH, 1), (learned, WIDTH, 2))
+    ),
+    Claim(
+        "meta.hypergradient",
+        "and with ``full_output`` a product and a gradient more",
+        "gradient",
+        lambda steps: steps + 1 + ITERATION + 2 + 2.6 + 1,
+        lambda steps: bilevel(learned, jnp.ones(WIDTH), num_steps=steps, full_output=True),
+        (1,),
         within=CLOSE,
     ),
     Claim(
         "meta.hypergradient",
-        'for ``"unrolled"`` about 2.7 more for every step',
+        '``"unrolled"`` about 2.7 for every step',
         "gradient",
         lambda _: 1 + 1 + 2.7,
         lambda _: bilevel(weighted, jnp.ones(BATCH), num_steps=2, method="unrolled"),
@@ -85,10 +120,10 @@ CLAIMS = [
     ),
     Claim(
         "meta.hypergradient",
-        'for ``"forward"`` about 1.6 more for every step and number of ``hyper``',
+        "for every number of ``hyper`` about 1.9 a step and 2/3 at the end",
         "gradient",
-        lambda numbers: 1 + 1.6 * numbers,
-        lambda numbers: bilevel(scaled, jnp.ones(numbers), num_steps=2, method="forward"),
+        lambda numbers: 1 + 1 / 3 + (1.9 + 2 / 3) * numbers,
+        lambda numbers: bilevel(decayed, jnp.ones(numbers), num_steps=2, method="forward"),
         (1, 4),
         within=CLOSE,
     ),

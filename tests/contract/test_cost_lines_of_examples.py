@@ -27,9 +27,9 @@ def numbers():
     return sum(leaf.size for leaf in jax.tree.leaves(network(WIDTH, WIDTH)[0]))
 
 
-def projection(dim):
-    """Return the program of one direction after the other, of which XLA counts one."""
-    return lambda params, x: per_example.random_projection(loss, params, x, key=KEY, dim=dim)
+def projection(fun):
+    """Return the program of one direction, the body of a loop."""
+    return lambda params, x: per_example.random_projection(fun, params, x, key=KEY, dim=1)
 
 
 def of_two_batches(params, x):
@@ -40,9 +40,7 @@ def private(noise):
     """Return the program of a private step."""
 
     def program(params, x):
-        step = per_example.dp_aggregate(
-            loss, clip_norm=1.0, noise_multiplier=noise, expected_batch_size=BATCH, key=KEY
-        )
+        step = per_example.dp_aggregate(loss, clip_norm=1.0, noise_multiplier=noise, expected_batch_size=BATCH, key=KEY)
         return step.update(params, step.init(params), params, batch=(x,))
 
     return program
@@ -52,13 +50,39 @@ def normals(params, x):
     return jax.tree.map(lambda leaf: jax.random.normal(KEY, leaf.shape), params)
 
 
+def signs(params, x):
+    return jax.tree.map(lambda leaf: jax.random.rademacher(KEY, leaf.shape, leaf.dtype), params)
+
+
+def drawn(random):
+    """Return what random numbers for all weights take, in gradients."""
+    return flops(random, network(WIDTH, WIDTH)) / gradient()
+
+
+@jax.custom_vjp
+def reverse_only(params, x):
+    return loss(params, x)
+
+
+reverse_only.defvjp(lambda *given: (loss(*given), given), lambda given, _: jax.grad(loss, argnums=(0, 1))(*given))
+
+
 CLAIMS = [
     Claim(
         "per_example.random_projection",
-        "One forward, then ``dim`` directional derivatives of about 2/3 of a gradient each",
+        "One forward, then ``dim`` directional derivatives of about 2/3 of a gradient each, one after the other, and a"
+        " random sign for every parameter and direction",
         "gradient",
-        lambda _: 1 / 3 + 2 / 3,
-        projection,
+        lambda _: 1 / 3 + 2 / 3 + drawn(signs),
+        lambda _: projection(loss),
+        within=CLOSE,
+    ),
+    Claim(
+        "per_example.random_projection",
+        "A loss with a ``jax.custom_vjp`` has only gradients: they are formed once",
+        "gradient",
+        lambda _: 1 + 2 * BATCH * numbers() / gradient() + drawn(signs),
+        lambda _: projection(reverse_only),
         within=CLOSE,
     ),
     Claim(
@@ -69,6 +93,7 @@ CLAIMS = [
         lambda batches: (part(per_example.gram, loss), of_two_batches)[batches - 1],
         (1, 2),
         within=CLOSE,
+        compiled=True,  # in which the products of all pairs are one of theirs for each layer
     ),
     Claim(
         "per_example.gram",
@@ -97,7 +122,7 @@ CLAIMS = [
         "per_example.dp_aggregate",
         "and a normal number for every parameter and step",
         "gradient",
-        lambda _: 1 + flops(normals, network(WIDTH, WIDTH)) / gradient(),
+        lambda _: 1 + drawn(normals),
         lambda _: private(1.0),
     ),
     Claim(

@@ -48,7 +48,7 @@ def backwards(each):
 def momentum(count):
     def program(params, x):
         state = multi_loss.init_momentum(params, count)
-        return multi_loss.momentum_gradients(several(count), params, state, x, weighting=multi_loss.mean_weights)
+        return multi_loss.momentum_gradients(several(count), params, state, x, weighting=multi_loss.config)
 
     return program
 
@@ -82,6 +82,19 @@ def learning(scalarizer, norms=False):
         return step
 
     return program
+
+
+def first(rows):
+    return jax.tree.map(lambda leaf: leaf[0] + leaf[-1], rows)
+
+
+def conflicts(count):
+    return lambda params, x: multi_loss.conflicts(jnp.ones((count, count)))
+
+
+def of_products(rule):
+    """Return programs of a rule of the products of the gradients of two batches."""
+    return lambda count: lambda params, x: rule.update(jnp.ones((count, count)), rule.init(count))
 
 
 def equal(losses):
@@ -159,7 +172,7 @@ CLAIMS = [
         "multi_loss.aggregated_gradient",
         "of one or two losses ``K`` backwards",
         "gradient",
-        lambda k: (1 + 2 * k) / 3,
+        lambda k: (1 + 2 * k) / 3 + 4 * k**2 / (5.6 * BATCH),
         lambda k: part(multi_loss.aggregated_gradient, several(k), weighting=multi_loss.upgrad, chunk=k),
         (1, 2),
         within=CLOSE,
@@ -169,9 +182,26 @@ CLAIMS = [
         "With ``aggregator`` ``K`` backwards",
         "gradient",
         lambda k: (1 + 2 * k) / 3,
-        lambda k: part(multi_loss.aggregated_gradient, several(k), aggregator=multi_loss.trimmed_mean, chunk=k),
+        lambda k: part(multi_loss.aggregated_gradient, several(k), aggregator=first, chunk=k),
         (4, 8),
         within=CLOSE,
+    ),
+    Claim("multi_loss.conflicts", "About ``20 K^2`` operations", "operation", lambda k: 20 * k**2, conflicts, (8, 32)),
+    Claim(
+        "multi_loss.modo",
+        "About ``8 K^2`` operations",
+        "operation",
+        lambda k: 8 * k**2,
+        of_products(multi_loss.modo()),
+        (16, 32, 64),
+    ),
+    Claim(
+        "multi_loss.sdmgrad",
+        "About ``num_steps`` times ``8 K^2`` operations",
+        "operation",
+        lambda k: 8 * k**2,
+        of_products(multi_loss.sdmgrad(num_steps=1)),
+        (16, 32, 64),
     ),
     *(
         Claim(f"multi_loss.{name}", BESIDE, "gradient", lambda _: 1, program, SIZES, within=CLOSE)
