@@ -66,7 +66,7 @@ def sdmgrad(
             many losses, or preferences, as in ``init``.
 
     Cost:
-        About ``num_steps`` times ``8 K^2`` operations; the products cost the gradients of both batches.
+        About ``(8 + 2 num_steps) K^2`` operations; the products cost the gradients of both batches.
 
     Example:
         >>> import jax.numpy as jnp

@@ -23,6 +23,7 @@ __all__ = [
     "at_points",
     "check",
     "dimension",
+    "for_each_weight",
     "in_another_direction",
     "in_its_own_direction",
     "loss",
@@ -96,6 +97,11 @@ def several(count):
 
 def dimension(d):
     return d
+
+
+def for_each_weight(operations):
+    """Return operations for each of the weights, in gradients, which take 5.6 for each weight and example."""
+    return operations / (5.6 * BATCH)
 
 
 class Claim(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 
 from jaxgrad import meta
 from jaxgrad.verify.cases.families._networks import mlp_jax
-from tests.contract.costs import BATCH, CLOSE, WIDTH, Claim, check, loss
+from tests.contract.costs import BATCH, CLOSE, WIDTH, Claim, check, for_each_weight, loss
 
 part = functools.partial
 SGD = optax.sgd(0.1)
@@ -27,19 +27,14 @@ def weighted(params, weights, x):
 
 def learned(params, scales, x):
     """Return one with a hyper-parameter for every input, before the network."""
-    return loss(params, x * scales)
+    return loss(params, x * scales[None])
 
 
 def outer(params, hyper, x):
     return loss(params, x)
 
 
-def vectors(operations):
-    """Return what so many operations for each of the weights take; a gradient has 5.6 for each weight and example."""
-    return operations / (5.6 * BATCH)
-
-
-ITERATION = 2.6 + vectors(16)
+ITERATION = 2.6 + for_each_weight(16)
 """Of conjugate gradients: a product, four inner products, and four sums of two vectors."""
 
 
@@ -55,9 +50,11 @@ def bilevel(inner, hyper, **options):
 
 
 def evolved(pairs):
-    shifts = jnp.linspace(-1.0, 1.0, pairs)
+    shifts = jnp.ones(pairs, jnp.float32)
     options = {"optimizer": SGD, "num_steps": 1, "scale": 0.1, "samples": shifts}
-    return lambda params, x: meta.evolution_gradient(decayed, outer, params, jnp.array(1.0), (x,), (x,), **options)
+    return lambda params, x: meta.evolution_gradient(
+        decayed, outer, params, jnp.ones((), jnp.float32), (x,), (x,), **options
+    )
 
 
 def trained(fun, num_steps, **options):
@@ -95,7 +92,9 @@ CLAIMS = [
             '``"implicit"`` takes about 2.6 for each product, up to 2 for the mixed derivative',
             "gradient",
             part(lambda mixed, steps: steps + 1 + ITERATION + mixed, mixed),
-            part(lambda inner, hyper, steps: bilevel(inner, jnp.ones(hyper), num_steps=steps), inner, hyper),
+            part(
+                lambda inner, hyper, steps: bilevel(inner, jnp.ones(hyper, jnp.float32), num_steps=steps), inner, hyper
+            ),
             (0, 1),
             within=CLOSE,
         )
@@ -106,7 +105,7 @@ CLAIMS = [
         "and with ``full_output`` a product and a gradient more",
         "gradient",
         lambda steps: steps + 1 + ITERATION + 2 + 2.6 + 1,
-        lambda steps: bilevel(learned, jnp.ones(WIDTH), num_steps=steps, full_output=True),
+        lambda steps: bilevel(learned, jnp.ones(WIDTH, jnp.float32), num_steps=steps, full_output=True),
         (1,),
         within=CLOSE,
     ),
@@ -115,7 +114,7 @@ CLAIMS = [
         '``"unrolled"`` about 2.7 for every step',
         "gradient",
         lambda _: 1 + 1 + 2.7,
-        lambda _: bilevel(weighted, jnp.ones(BATCH), num_steps=2, method="unrolled"),
+        lambda _: bilevel(weighted, jnp.ones(BATCH, jnp.float32), num_steps=2, method="unrolled"),
         within=CLOSE,
     ),
     Claim(
@@ -123,7 +122,7 @@ CLAIMS = [
         "for every number of ``hyper`` about 1.9 a step and 2/3 at the end",
         "gradient",
         lambda numbers: 1 + 1 / 3 + (1.9 + 2 / 3) * numbers,
-        lambda numbers: bilevel(decayed, jnp.ones(numbers), num_steps=2, method="forward"),
+        lambda numbers: bilevel(decayed, jnp.ones(numbers, jnp.float32), num_steps=2, method="forward"),
         (1, 4),
         within=CLOSE,
     ),

@@ -47,7 +47,7 @@ def private(noise):
 
 
 def normals(params, x):
-    return jax.tree.map(lambda leaf: jax.random.normal(KEY, leaf.shape), params)
+    return jax.tree.map(lambda leaf: jax.random.normal(KEY, leaf.shape, leaf.dtype), params)
 
 
 def signs(params, x):

@@ -1,4 +1,4 @@
-"""Cost lines of the targets of a picture, counted in operations an entry; and of slopes of what a field is fitted by."""
+"""Cost lines of the targets of a picture, in operations, and of slopes of what a field is fitted by."""
 
 import functools
 
@@ -15,9 +15,13 @@ CHANNELS = 3
 POINTS = 4096
 
 
+def zeros(shape):
+    return jnp.zeros(shape, jnp.float32)
+
+
 def of_picture(fun):
     """Return the program of a function of a picture of a height and twice that width."""
-    return lambda height: lambda params, x: fun(jnp.zeros((height, 2 * height, CHANNELS)))
+    return lambda height: lambda params, x: fun(zeros((height, 2 * height, CHANNELS)))
 
 
 def entries(height):
@@ -25,11 +29,11 @@ def entries(height):
 
 
 def waves(fun):
-    return lambda number: lambda params, x: fun(jnp.zeros(number))
+    return lambda number: lambda params, x: fun(jnp.broadcast_to(x[0, 0], (number,)))
 
 
 def refined(method, factor):
-    return lambda params, x: inr.refined_targets(jnp.zeros((128, 256, CHANNELS)), factor=factor, method=method)
+    return lambda params, x: inr.refined_targets(zeros((128, 256, CHANNELS)), factor=factor, method=method)
 
 
 def judged(match):
@@ -38,7 +42,7 @@ def judged(match):
     def program(height):
         number = 2 * height**2
         shapes = (number, 2), (number, CHANNELS), (number, CHANNELS, 2), (number, CHANNELS)
-        targets = inr.ImageTargets(*map(jnp.zeros, shapes))
+        targets = inr.ImageTargets(*map(zeros, shapes))
         return lambda params, x: inr.ceiling(targets, shape=(height, 2 * height), match=match)
 
     return program
@@ -46,7 +50,7 @@ def judged(match):
 
 def at_points(method, height, channels, count):
     """Return the program of the targets of a picture at points."""
-    picture, points = jnp.zeros((height, 2 * height, channels)), jnp.zeros((count, 2))
+    picture, points = zeros((height, 2 * height, channels)), zeros((count, 2))
     return lambda params, x: inr.targets_at(picture, points, method=method, channels=channels)
 
 
@@ -64,8 +68,8 @@ def combined(slope, laplacians=False):
     """Return programs of the loss by values and gradients, or of its slope."""
 
     def program(d):
-        values = jnp.zeros((BATCH, WIDTH))
-        wanted = {"values": values, "gradients": jnp.zeros((BATCH, WIDTH, d))}
+        values = zeros((BATCH, WIDTH))
+        wanted = {"values": values, "gradients": zeros((BATCH, WIDTH, d))}
         wanted |= {"laplacians": values} if laplacians else {}
 
         def measured(params, x):

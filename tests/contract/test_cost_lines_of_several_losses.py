@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxgrad import multi_loss
-from tests.contract.costs import BATCH, CLOSE, Claim, check, loss, several
+from tests.contract.costs import CLOSE, Claim, check, for_each_weight, loss, several
 
 part = functools.partial
 SGD = optax.sgd(0.1)
@@ -88,13 +88,19 @@ def first(rows):
     return jax.tree.map(lambda leaf: leaf[0] + leaf[-1], rows)
 
 
-def conflicts(count):
-    return lambda params, x: multi_loss.conflicts(jnp.ones((count, count)))
+def square(x, count):
+    """Return a square matrix that the program does not know."""
+    return jnp.broadcast_to(x[0, 0], (count, count))
+
+
+def rule(fun):
+    """Return programs of a rule of the products of gradients, without them."""
+    return lambda count: lambda params, x: fun(square(x, count))
 
 
 def of_products(rule):
     """Return programs of a rule of the products of the gradients of two batches."""
-    return lambda count: lambda params, x: rule.update(jnp.ones((count, count)), rule.init(count))
+    return lambda count: lambda params, x: rule.update(square(x.astype(float), count), rule.init(count))
 
 
 def equal(losses):
@@ -151,9 +157,10 @@ CLAIMS = [
     ),
     Claim(
         "multi_loss.momentum_gradients",
-        "One forward and one backward of the loss whose turn it is, ``K^2`` operations for each of ``params``",
+        "One forward and one backward of the loss whose turn it is, ``K^2`` multiplications and additions for each of"
+        " ``params``",
         "gradient",
-        lambda k: 1 + 4 * k**2 / (5.6 * BATCH),
+        lambda k: 1 + for_each_weight(4 * k**2 + 6 * k + 5),
         momentum,
         SIZES,
         within=CLOSE,
@@ -172,7 +179,7 @@ CLAIMS = [
         "multi_loss.aggregated_gradient",
         "of one or two losses ``K`` backwards",
         "gradient",
-        lambda k: (1 + 2 * k) / 3 + 4 * k**2 / (5.6 * BATCH),
+        lambda k: (1 + 2 * k) / 3 + for_each_weight(4 * k**2),
         lambda k: part(multi_loss.aggregated_gradient, several(k), weighting=multi_loss.upgrad, chunk=k),
         (1, 2),
         within=CLOSE,
@@ -186,7 +193,14 @@ CLAIMS = [
         (4, 8),
         within=CLOSE,
     ),
-    Claim("multi_loss.conflicts", "About ``20 K^2`` operations", "operation", lambda k: 20 * k**2, conflicts, (8, 32)),
+    Claim(
+        "multi_loss.conflicts",
+        "About ``20 K^2`` operations",
+        "operation",
+        lambda k: 20 * k**2,
+        rule(multi_loss.conflicts),
+        (8, 32),
+    ),
     Claim(
         "multi_loss.modo",
         "About ``8 K^2`` operations",
@@ -197,11 +211,23 @@ CLAIMS = [
     ),
     Claim(
         "multi_loss.sdmgrad",
-        "About ``num_steps`` times ``8 K^2`` operations",
+        "About ``(8 + 2 num_steps) K^2`` operations",
         "operation",
-        lambda k: 8 * k**2,
+        lambda k: 10 * k**2,
         of_products(multi_loss.sdmgrad(num_steps=1)),
-        (16, 32, 64),
+        (64, 128),
+    ),
+    *(
+        Claim(
+            f"multi_loss.{fun.__name__}",
+            "That of a plain gradient or less",
+            "gradient",
+            lambda _: 1,
+            rule(fun),
+            (4, 8),
+            within=(0, 1),  # one side: the same for a network of any size
+        )
+        for fun in (multi_loss.cagrad, multi_loss.dual_projection, multi_loss.mgda, multi_loss.upgrad)
     ),
     *(
         Claim(f"multi_loss.{name}", BESIDE, "gradient", lambda _: 1, program, SIZES, within=CLOSE)
