@@ -84,7 +84,7 @@ def learning(scalarizer, norms=False):
     return program
 
 
-def first(rows):
+def ends(rows):
     return jax.tree.map(lambda leaf: leaf[0] + leaf[-1], rows)
 
 
@@ -93,7 +93,7 @@ def square(x, count):
     return jnp.broadcast_to(x[0, 0], (count, count))
 
 
-def rule(fun):
+def of_gram(fun):
     """Return programs of a rule of the products of gradients, without them."""
     return lambda count: lambda params, x: fun(square(x, count))
 
@@ -188,7 +188,7 @@ CLAIMS = [
         "With ``aggregator`` ``K`` backwards",
         "gradient",
         lambda k: (1 + 2 * k) / 3,
-        lambda k: part(multi_loss.aggregated_gradient, several(k), aggregator=first, chunk=k),
+        lambda k: part(multi_loss.aggregated_gradient, several(k), aggregator=ends, chunk=k),
         (4, 8),
         within=CLOSE,
     ),
@@ -197,7 +197,7 @@ CLAIMS = [
         "About ``20 K^2`` operations",
         "operation",
         lambda k: 20 * k**2,
-        rule(multi_loss.conflicts),
+        of_gram(multi_loss.conflicts),
         (8, 32),
     ),
     Claim(
@@ -222,7 +222,7 @@ CLAIMS = [
             "That of a plain gradient or less",
             "gradient",
             lambda _: 1,
-            rule(fun),
+            of_gram(fun),
             (4, 8),
             within=(0, 1),  # one side: the same for a network of any size
         )
