@@ -35,7 +35,7 @@ def sine(x: ArrayLike) -> Array:
         TypeError: If ``x`` is no real floating-point array.
 
     Cost:
-        About 20 instructions for 8 entries on a CPU in float32: hardly more than reading ``x``.
+        About 30 operations an entry on a CPU in float32, 20 instructions for 8 entries: hardly more than reading ``x``.
 
     Example:
         >>> import jax.numpy as jnp

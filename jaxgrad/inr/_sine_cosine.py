@@ -40,7 +40,7 @@ def sine_cosine(x: ArrayLike) -> tuple[Array, Array]:
         TypeError: If ``x`` is no real floating-point array.
 
     Cost:
-        About 40 instructions for 8 entries on a CPU in float32: hardly more than reading ``x``.
+        About 60 operations an entry on a CPU in float32, 40 instructions for 8 entries: hardly more than reading ``x``.
 
     Example:
         >>> import jax.numpy as jnp

@@ -52,7 +52,7 @@ def targets_at(
 
     Cost:
         ``6 H W C`` floating-point operations a point for waves (matrix products, with ``3 W C`` numbers held a point),
-        about ``100 C`` for a spline, and ``4 H W C (H + W)`` for the picture.
+        and ``2 H W C (H + W)`` for the picture; for a spline about ``200 (C + 1)`` a point, and ``4 H W C (H + W)``.
 
     Example:
         >>> import jax.numpy as jnp

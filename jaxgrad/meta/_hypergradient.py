@@ -233,10 +233,11 @@ def hypergradient(
             ``outer_loss`` returns a pair without ``has_aux``, or none with it.
 
     Cost:
-        ``num_steps`` gradients, and for ``"implicit"`` about 2.6 for each product and 5 more, in the memory of a
-        product; for ``"unrolled"`` about 2.7 more for every step, in that of its mode (`value_and_maml_gradient` has
-        them); for ``"forward"`` about 1.6 more for every step and number of ``hyper``, in the memory of as many copies
-        of one step, whatever their number.
+        ``num_steps`` gradients, and one of the outer loss. Beside these (FLOPs) ``"implicit"`` takes about 2.6 for each
+        product, up to 2 for the mixed derivative, and with ``full_output`` a product and a gradient more, in the memory
+        of a product; ``"unrolled"`` about 2.7 for every step, in that of its mode (`value_and_maml_gradient` has them).
+        ``"forward"`` takes an evaluation of the outer loss in place of its gradient, and for every number of ``hyper``
+        about 1.9 a step and 2/3 at the end, in the memory of as many copies of one step, whatever their number.
 
     Example:
         >>> import jax.numpy as jnp

@@ -240,8 +240,8 @@ def implicit_gradient(
             pair without ``has_aux``, or none with it.
 
     Cost:
-        ``num_steps + 1`` gradients, and about 2.6 for each product; the memory of a product for every task, whatever
-        the number of steps.
+        ``num_steps + 1`` gradients, and about 2.6 for each product; with ``full_output`` a product and a gradient more.
+        The memory of a product for every task, whatever the number of steps.
 
     Example:
         >>> import jax.numpy as jnp

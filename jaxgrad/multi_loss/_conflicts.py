@@ -51,7 +51,7 @@ def conflicts(gram: ArrayLike) -> Conflicts:
         TypeError: If it is no real floating-point array.
 
     Cost:
-        ``K^2`` operations.
+        About ``20 K^2`` operations.
 
     Example:
         >>> import jax.numpy as jnp

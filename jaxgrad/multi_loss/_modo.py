@@ -48,7 +48,7 @@ def modo(*, learning_rate: ArrayLike = 0.1, regularization: ArrayLike = 0.1) -> 
             ``products`` is not square, or of other than as many losses as in ``init``.
 
     Cost:
-        ``K^2`` operations; the products cost the gradients of both batches.
+        About ``7 K^2`` operations; the products cost the gradients of both batches.
 
     Example:
         >>> import jax

@@ -167,8 +167,8 @@ def momentum_gradients(
             that counts is no real floating-point array, or ``losses_fn`` returns no pair with ``has_aux``.
 
     Cost:
-        One forward and one backward of the loss whose turn it is, ``K^2`` operations for each of ``params``, and
-        ``K`` numbers of memory for each of them. The program has a branch for each loss.
+        One forward and one backward of the loss whose turn it is, ``K^2`` multiplications and additions for each of
+        ``params``, and ``K`` numbers of memory for each of them. The program has a branch for each loss.
 
     Example:
         >>> import jax.numpy as jnp

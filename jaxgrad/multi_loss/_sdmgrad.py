@@ -66,7 +66,7 @@ def sdmgrad(
             many losses, or preferences, as in ``init``.
 
     Cost:
-        ``num_steps`` times ``K^2`` operations; the products cost the gradients of both batches.
+        About ``(8 + 2 num_steps) K^2`` operations; the products cost the gradients of both batches.
 
     Example:
         >>> import jax.numpy as jnp

@@ -80,7 +80,7 @@ def gram(
 
     Cost:
         One backward pass a batch; for weights with one outer product an example ``B * B'`` products of factors, and
-        ``B * B' * P`` operations on gradients that are formed for the others.
+        ``2 B * B' * P`` operations on gradients that are formed for the others.
 
     Example:
         >>> import jax.numpy as jnp

@@ -79,8 +79,9 @@ def random_projection(
             ``has_aux``, or none with it.
 
     Cost:
-        One forward, then ``dim`` directional derivatives of about 2/3 of a gradient each, one after the other. A
-        loss with a ``jax.custom_vjp`` has only gradients: they are formed once, a chunk at a time.
+        One forward, then ``dim`` directional derivatives of about 2/3 of a gradient each, one after the other, and a
+        random sign for every parameter and direction. A loss with a ``jax.custom_vjp`` has only gradients: they are
+        formed once, a chunk at a time.
 
     Example:
         >>> import jax

@@ -24,6 +24,7 @@ __all__ = [
     "check",
     "cost_of",
     "dimension",
+    "for_each_weight",
     "in_another_direction",
     "in_its_own_direction",
     "loss",
@@ -58,6 +59,8 @@ def loss(params, x):
 
 @functools.cache
 def unit(name, first, last):
+    if name == "operation":
+        return 1
     return flops({"gradient": jax.grad(loss), "evaluation": mlp_jax}[name], network(first, last))
 
 
@@ -97,6 +100,11 @@ def dimension(d):
     return d
 
 
+def for_each_weight(operations):
+    """Return operations for each of the weights, in gradients, which take 5.6 for each weight and example."""
+    return operations / (5.6 * BATCH)
+
+
 class Claim(NamedTuple):
     """A sentence of a Cost line, what it says for a size, and a program of that size."""
 
@@ -104,7 +112,7 @@ class Claim(NamedTuple):
     words: str
     """As they stand in the docstring."""
     unit: str
-    """``gradient`` or ``evaluation`` of the network over the batch."""
+    """``gradient`` or ``evaluation`` of the network over the batch, or ``operation`` for what has no network."""
     claimed: Callable[[int], float]
     program: Callable[[int], Any]
     """Returns a function of parameters and a batch."""
