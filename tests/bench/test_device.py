@@ -1,5 +1,6 @@
 """Which platform ``python -m bench --device`` computes on, where there is another one that JAX would choose."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,8 +53,6 @@ def choose(*arguments):
 
 def environment():
     """Without a choice of the caller's own."""
-    import os
-
     return {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
 
 
