@@ -76,9 +76,7 @@ def _round(dtype: Any, seconds: float, sizes: Sequence[int], tell: Callable[[str
     }
 
 
-def _products(
-    dtype: Any, seconds: float, most: int, tell: Callable[[str], None]
-) -> Iterator[tuple[float, int]]:
+def _products(dtype: Any, seconds: float, most: int, tell: Callable[[str], None]) -> Iterator[tuple[float, int]]:
     """Yield the FLOPs a second of products of growing squares, of some numbers at most, and their side."""
     side, took = FIRST_SIDE, 0.0
     while took < LONG_ENOUGH and (side * side <= most or side == FIRST_SIDE):
@@ -94,9 +92,7 @@ def _products(
         side *= 2
 
 
-def _copies(
-    dtype: Any, seconds: float, sizes: Sequence[int], tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
+def _copies(dtype: Any, seconds: float, sizes: Sequence[int], tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """Return the bytes a second of copies of growing arrays; where one does not fit, of its halves till one does."""
     found: list[dict[str, Any]] = []
     left, why = list(sizes), ""

@@ -42,7 +42,9 @@ def check_device(command: str, device: str | None) -> str:
     except RuntimeError:
         leave(command, f"JAX finds no {device} on this machine (it has: {there}); is its plugin installed?")
     if default != device:  # another was started before this, or stands first in JAX_PLATFORMS
-        leave(command, f"--device {device}: JAX's default in this process is {default} by now, and functions go by that")
+        leave(
+            command, f"--device {device}: JAX's default in this process is {default} by now, and functions go by that"
+        )
     return device
 
 

@@ -109,7 +109,7 @@ def _said(sent: dict[str, int] | None) -> str:
 
 
 def compiled(name: str, placement: str, devices: int) -> dict[str, Any]:
-    """Compile a form for some devices, and return what it sends; why, where it breaks: the others are still compared."""
+    """Compile a form for some devices, and return what it sends; where it breaks, why: the others are compared."""
     alive(f"{name} on {devices} devices, {placement}")
     place = dict(zip(PLACE, (name, placement, devices), strict=True))
     try:

@@ -75,8 +75,7 @@ def described(compiled: Any) -> dict[str, Any]:
     memory = compiled.memory_analysis()
     return {
         "collectives": {
-            kind: {"count": len(sizes), "bytes": sum(sizes)}
-            for kind, sizes in collectives(compiled.as_text()).items()
+            kind: {"count": len(sizes), "bytes": sum(sizes)} for kind, sizes in collectives(compiled.as_text()).items()
         },
         "argument_bytes": getattr(memory, "argument_size_in_bytes", None),
     }

@@ -37,7 +37,9 @@ def test_what_is_as_committed_and_what_is_not(tmp_path, one_form, capsys):
         (sent,) = (one for one in record["forms"] if one["placement"] == "shard_map" and one["devices"] == 2)
         sent["collectives"] = {"all-gather": {"count": 2, "bytes": 7}}
         sent["argument_bytes"] = 5
-        record["forms"] = [one for one in record["forms"] if (one["placement"], one["devices"]) != ("jit, Auto axes", 1)]
+        record["forms"] = [
+            one for one in record["forms"] if (one["placement"], one["devices"]) != ("jit, Auto axes", 1)
+        ]
 
     assert not _scale_check.is_as_committed("bench check", here(tmp_path / "scale.json", change))
     assert capsys.readouterr().out.splitlines()[:-1] == [
@@ -69,7 +71,9 @@ def test_one_that_cannot_be_compiled_says_why():
 
 
 def test_a_process_that_fails_is_told(tmp_path, one_form, monkeypatch, capsys):
-    monkeypatch.setattr(_scale_check, "WORKER", (_scale_check.sys.executable, "-S", "-c", "raise SystemExit('no room')"))
+    monkeypatch.setattr(
+        _scale_check, "WORKER", (_scale_check.sys.executable, "-S", "-c", "raise SystemExit('no room')")
+    )
     with pytest.raises(typer.Exit) as left:
         _scale_check.is_as_committed("bench check", here(tmp_path / "scale.json"))
     assert left.value.exit_code == 1

@@ -115,8 +115,8 @@ TILED = "bf16[8,128]{1,0:T(8,128)(2,1)%s}"
     ("line", "found"),
     [
         (
-            "%all-gather-start = (f32[16,128]{1,0}, f32[64,128]{1,0}) all-gather-start(f32[16,128]{1,0} %p), channel_id=1,"
-            " replica_groups=[1,4]<=[4], dimensions={0}, use_global_device_ids=true",
+            "%all-gather-start = (f32[16,128]{1,0}, f32[64,128]{1,0}) all-gather-start(f32[16,128]{1,0} %p),"
+            " channel_id=1, replica_groups=[1,4]<=[4], dimensions={0}, use_global_device_ids=true",
             {"all-gather": [4 * 64 * 128]},
         ),
         (

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -91,12 +92,12 @@ def test_processes_that_live_and_wait_for_each_other_are_ended(monkeypatch):
 
 
 def test_a_sign_of_life_is_given_once_a_second(monkeypatch, capsys):
-    now = 100.0
-    monkeypatch.setattr(_scale_group.time, "monotonic", lambda: now)
+    times = iter((99.0, 100.0, 100.1, 100.2, 100.9, 101.3))
+    monkeypatch.setattr(_scale_group, "time", SimpleNamespace(monotonic=lambda: next(times)))
     monkeypatch.setattr(_scale_group, "_last", {"words": "", "at": 0.0})
     _scale_group.alive()
     assert capsys.readouterr().out == ""
-    for now, words in ((100.0, "one"), (100.1, None), (100.2, "two"), (100.9, None), (101.3, None)):
+    for words in ("one", None, "two", None, None):
         _scale_group.alive(words)
     assert capsys.readouterr().out == '"one"\n"two"\n"two"\n'
 
