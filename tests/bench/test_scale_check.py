@@ -18,6 +18,7 @@ OWN = [one for one in RECORD["forms"] if one["processes"] == 1]
 @pytest.fixture
 def one_form(monkeypatch):
     monkeypatch.setattr(_scale_check, "FORMS", {"maml": _scale_forms.FORMS["maml"]})
+    monkeypatch.setattr(_scale_check, "SIZES", (1, 2))
 
 
 def here(path, change=lambda record: None):
@@ -47,7 +48,7 @@ def test_what_is_as_committed_and_what_is_not(tmp_path, one_form, capsys):
         "bench.scale maml, shard_map, devices 2: all-reduce none -> 1 of 584 bytes",
         "bench.scale maml, shard_map, devices 2: bytes of arguments on a device 5 -> 1816",
         "bench.scale maml, jit, Auto axes, devices 1: has no committed collectives",
-        "6 forms of bench.scale compiled for 1, 2 devices, 4 differences",
+        "6 forms of bench.scale compiled for 1 and 2 devices, 4 differences",
     ]
 
 
@@ -87,7 +88,7 @@ def test_a_process_that_fails_is_told(tmp_path, one_form, monkeypatch, capsys):
         (None, "cannot read"),
         ('{"schema"', "is no JSON, or was cut short"),
         ('{"schema": "jaxgrad-bench", "version": 1}', "is no result of python -m bench.scale, of version 1"),
-        (json.dumps(RECORD | {"forms": []}), "has no form on the CPU devices of one process"),
+        (json.dumps(RECORD | {"forms": []}), "has no form on 2 and 8 CPU devices of one process"),
         (json.dumps(RECORD | {"forms": [OWN[0] | {"collectives": 3}]}), "is damaged: the file, forms[0], collectives"),
     ],
 )
