@@ -45,7 +45,7 @@ format: $(VENV)/ready
 bench: $(VENV)/ready  ## some rows of each family in small; `python -m bench` for the full sizes
 	$(BIN)/python -m bench --quick
 
-bench-check: $(VENV)/ready  ## FLOPs, bytes and temporaries of every row against bench/results/costs.json: no clock
+bench-check: $(VENV)/ready  ## costs of every row, and what the forms of bench.scale send, against bench/results: no clock
 	$(BIN)/python -m bench check
 
 readme: $(VENV)/ready  ## write the tables of the README and docs, and the page of causes

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench._command import check_folder, leave, make_results_folder, watch_interrupts
+from bench._command import check_folder, check_torch, leave, make_results_folder, watch_interrupts
 
 
 class RunByDefault(TyperGroup):
@@ -62,6 +62,7 @@ def run_command(
 ) -> None:
     """Time each row: contenders must agree, then run in rounds of shuffled order; ratios are paired, round by round."""
     watch_interrupts()
+    check_torch("bench")
     from bench import _curves, _device, _rows
     from bench._run import Settings
     from bench._session import Session
@@ -95,6 +96,7 @@ def list_command(
     row: Text = None,
 ) -> None:
     """List the rows with their sizes."""
+    check_torch("bench list")
     from bench import _rows
 
     families = families or []
@@ -204,10 +206,21 @@ def check_command(
     quick: Annotated[bool, typer.Option("--quick/--full", help="The first row of each family, or all.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Commit to the costs as they are now.")] = False,
     costs: Annotated[Path | None, typer.Option(help="The committed costs.", show_default="results/costs.json")] = None,
+    forms: Annotated[
+        bool | None,
+        typer.Option(help="Compile the forms of bench.scale too.", show_default="where all rows are compared"),
+    ] = None,
+    scale: Annotated[
+        Path | None, typer.Option(help="The committed result of bench.scale.", show_default="results/scale.json")
+    ] = None,
 ) -> None:
-    """Compile our program of every row in small, run nothing, and compare FLOPs, bytes and temporaries."""
+    """Compile our program of every row in small, run nothing, and compare FLOPs, bytes and temporaries.
+
+    Rows run on one device: what goes between devices is compared by the forms of `bench.scale`, on eight of a CPU.
+    """
     watch_interrupts()
-    from bench import _check, _device, _phases, _rows
+    check_torch("bench check")
+    from bench import _check, _device, _phases, _rows, _scale_check
 
     path, families = costs or _check.COSTS, families or []
     _rows.check_families("bench check", families)
@@ -215,15 +228,17 @@ def check_command(
     if quick and not (families or row):
         chosen = list({family: (family, one) for family, one in reversed(chosen)}.values())[::-1]
     some = bool(families or row or quick)
+    forms = not (some or write) if forms is None else forms
     device = _device.check_device("bench check", None)
     if write:
         check_folder("bench check", path)
     committed = {} if write and not path.exists() else _check.load("bench check", path)
+    sent_alike = not forms or _scale_check.is_as_committed("bench check", scale or _scale_check.COMMITTED)
     if committed and committed["made_with"] != _check.made_with():
         made = ", ".join(f"{name} {version}".strip() for name, version in committed["made_with"].items())
         if not write:
             print(f"bench check: {path.name} was made with {made}: nothing to compare here")
-            return
+            raise typer.Exit(0 if sent_alike else 1)
         if some:
             leave("bench check", f"{path.name} was made with {made}: --write writes all rows here, or none")
     with _device.pinned(device, "float32", None), _phases.compiled_quickly():
@@ -244,6 +259,7 @@ def check_command(
     print("\n".join([*wrong, *gone, f"{len(now)} rows compiled, {len(wrong) + len(gone)} differences"]))
     if wrong or gone:
         print("where that is meant: python -m bench check --write")
+    if wrong or gone or not sent_alike:
         raise typer.Exit(1)
 
 

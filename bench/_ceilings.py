@@ -10,16 +10,20 @@ bytes or more.
 import functools
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bench._agreement import in_a_line
 from bench._measure import clocked
 
 __all__ = ["ceilings", "fastest_copy", "larger", "place", "position"]
+
+FIRST_SIDE = 512
+"""Of the smallest product."""
 
 LONG_ENOUGH = 0.02
 """Seconds of one product, at which its side is no longer doubled."""
@@ -28,27 +32,42 @@ QUICK, FULL = (2, 0.02, (2**20, 2**24, 2**28)), (3, 0.08, (2**20, 2**23, 2**26, 
 """How many rounds there are over all sizes, for how many seconds a product or a copy is repeated in each, and the bytes
 of the arrays that are copied. Rounds, for what slows a copy down, such as a neighbour of the machine, lasts longer."""
 
+TOO_LARGE = (jax.errors.JaxRuntimeError, MemoryError)
+"""What an array raises that does not fit into the memory that is left."""
+
 product = jax.jit(lambda a: a @ a)
 # of a copy without an operation XLA makes another name for the same buffer
 copy, copy_in_place = (jax.jit(lambda a: a + jnp.ones((), a.dtype), donate_argnums=given) for given in ((), 0))
 
 
-def ceilings(dtype: Any, quick: bool) -> dict[str, Any]:
+def ceilings(dtype: Any, quick: bool, tell: Callable[[str], None] = print) -> dict[str, Any]:
     """Return the most FLOPs a second of large products, and the most bytes a second of copies, the largest alone too.
+
+    Where an array does not fit into the memory that is left, smaller ones are measured.
 
     Args:
         dtype: Of the numbers.
         quick: Whether fewer sizes are tried, more briefly: a second, in place of four.
+        tell: Is called with a line about each size that did not fit.
+
+    Raises:
+        jax.errors.JaxRuntimeError: If not even the smallest product and copy run.
+        MemoryError: The same, as the host says it.
     """
     rounds, seconds, sizes = QUICK if quick else FULL
-    return functools.reduce(larger, (_round(dtype, seconds, sizes) for _ in range(rounds)))
+    found: dict[str, Any] = {}
+    for _ in range(rounds):
+        one = _round(dtype, seconds, sizes, tell)
+        # what did not fit is not tried, nor told, in the next round
+        sizes = tuple(copy["bytes"] for copy in one["copies"])
+        found = larger(found, one)
+    return found
 
 
-def _round(dtype: Any, seconds: float, sizes: Sequence[int]) -> dict[str, Any]:
+def _round(dtype: Any, seconds: float, sizes: Sequence[int], tell: Callable[[str], None]) -> dict[str, Any]:
     """Return what is reached in a round over all sizes."""
-    width = np.dtype(dtype).itemsize
-    flops, side = max(_products(dtype, seconds, sizes[-1] // width))
-    copies = [{"bytes": size, "bytes_per_s": _copied(size // width, dtype, seconds)} for size in sizes]
+    copies = _copies(dtype, seconds, sizes, tell)
+    flops, side = max(_products(dtype, seconds, copies[-1]["bytes"] // np.dtype(dtype).itemsize, tell))
     return {
         "flops_per_s": flops,
         "bytes_per_s": copies[-1]["bytes_per_s"],
@@ -57,14 +76,42 @@ def _round(dtype: Any, seconds: float, sizes: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _products(dtype: Any, seconds: float, most: int) -> Iterator[tuple[float, int]]:
+def _products(dtype: Any, seconds: float, most: int, tell: Callable[[str], None]) -> Iterator[tuple[float, int]]:
     """Yield the FLOPs a second of products of growing squares, of some numbers at most, and their side."""
-    side, took = 512, 0.0
-    while took < LONG_ENOUGH and side * side <= most:
-        array = _filled((side, side), dtype)
-        took = min(_calls(functools.partial(product, array), seconds))
+    side, took = FIRST_SIDE, 0.0
+    while took < LONG_ENOUGH and (side * side <= most or side == FIRST_SIDE):
+        try:
+            array = _filled((side, side), dtype)
+            took = min(_calls(functools.partial(product, array), seconds))
+        except TOO_LARGE as error:
+            if side == FIRST_SIDE:
+                raise
+            tell(f"a product of {side} x {side}: {in_a_line(error)}; the ceiling is that of smaller ones")
+            return
         yield 2 * side**3 / took, side
         side *= 2
+
+
+def _copies(dtype: Any, seconds: float, sizes: Sequence[int], tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Return the bytes a second of copies of growing arrays; where one does not fit, of its halves till one does."""
+    found: list[dict[str, Any]] = []
+    left, why = list(sizes), ""
+    while left:
+        size = left.pop(0)
+        try:
+            speed = _copied(size // np.dtype(dtype).itemsize, dtype, seconds)
+        except TOO_LARGE as error:
+            if not found:
+                raise
+            # in words: the error holds the frames, and they the arrays, for which there is no room
+            why = why or f"a copy of {size} bytes: {in_a_line(error)}"
+            # nothing larger fits either
+            left = [size // 2] if size // 2 > found[-1]["bytes"] else []
+            continue
+        found.append({"bytes": size, "bytes_per_s": speed})
+    if why:
+        tell(f"{why}; the ceiling of memory is that of {found[-1]['bytes']} bytes")
+    return found
 
 
 def _copied(count: int, dtype: Any, seconds: float) -> float:
@@ -97,14 +144,21 @@ def _calls(run: Any, seconds: float) -> Iterator[float]:
 
 
 def larger(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return the larger of two measurements of each ceiling: what else ran then makes one of them too low."""
+    """Return the larger of two measurements of each ceiling: what else ran then makes one of them too low.
+
+    One that is empty adds nothing. Memory is as fast as the largest copy of both: where the one had to do with smaller
+    ones, a cache may have held them.
+    """
+    if not one or not other:
+        return one or other
     first, second = sorted((one, other), key=lambda top: -top["flops_per_s"])
-    rates = {copy["bytes"]: copy["bytes_per_s"] for copy in second.get("copies", [])}
     found = {**second, **first, "bytes_per_s": max(one["bytes_per_s"], other["bytes_per_s"])}
     if "copies" in first and "copies" in second:
-        found["copies"] = [
-            {**copy, "bytes_per_s": max(copy["bytes_per_s"], rates.get(copy["bytes"], 0.0))} for copy in first["copies"]
-        ]
+        rates: dict[int, float] = {}
+        for copy in (*first["copies"], *second["copies"]):
+            rates[copy["bytes"]] = max(copy["bytes_per_s"], rates.get(copy["bytes"], 0.0))
+        found["copies"] = [{"bytes": size, "bytes_per_s": rate} for size, rate in sorted(rates.items())]
+        found["bytes_per_s"] = found["copies"][-1]["bytes_per_s"]
     return found
 
 
@@ -140,9 +194,10 @@ def position(
 
     Returns:
         Its FLOPs a byte, what it reaches of the lower of the two ceilings at that intensity, and which one that is:
-        ``cache`` where copies of its size are faster than memory. ``None`` where XLA counts nothing.
+        ``cache`` where copies of its size are faster than memory. ``None`` where XLA counts nothing, or no ceiling
+        could be measured.
     """
-    if not flops or not bytes_ or min(flops, bytes_, seconds) <= 0:
+    if not top or not flops or not bytes_ or min(flops, bytes_, seconds) <= 0:
         return None
     intensity = flops / bytes_
     speed = fastest_copy(top, array_bytes)

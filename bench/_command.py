@@ -1,6 +1,7 @@
 """What the commands share: how they start and end, a picture without a display, wrong usage told in one line."""
 
 import contextlib
+import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import typer
 __all__ = [
     "check_folder",
     "check_picture",
+    "check_torch",
     "leave",
     "make_results_folder",
     "picture_at",
@@ -90,6 +92,12 @@ def check_picture(command: str, path: Path | None) -> None:
     known = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix.lstrip(".").lower() not in known:
         leave(command, f"cannot write {path}: a picture ends with one of {', '.join('.' + k for k in known)}")
+
+
+def check_torch(command: str) -> None:
+    """Leave where PyTorch is missing: every row is held against it, and the modules of the rows import it."""
+    if importlib.util.find_spec("torch") is None:
+        leave(command, "PyTorch is not installed, and the rows are held against it: pip install -e '.[torch,cli]'")
 
 
 def leave(command: str, message: str, code: int = 2) -> NoReturn:

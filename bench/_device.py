@@ -20,26 +20,31 @@ DTYPES = ("float32", "float64", "bfloat16")
 
 
 def check_device(command: str, device: str | None) -> str:
-    """Return the platform to run on; leave with one line where it is not there."""
+    """Return the platform to run on, which is JAX's default from here on; leave with one line where it cannot be."""
     # else the first process takes most of a GPU, and those that are weighed find nothing left
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if device is not None and device not in DEVICES:
         leave(command, f"--device takes {', '.join(DEVICES)}; got {device!r}")
+    if device == "cpu":
+        # a default device alone would not do: functions choose their way by the default backend, which JAX settles when
+        # it is first asked for devices, so this comes before that. The variable is for the processes that are forked
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        jax.config.update("jax_platforms", "cpu")
     try:
         there = ", ".join(sorted({d.platform for d in jax.devices()}))
     except RuntimeError as error:  # JAX_PLATFORMS names one that is not there
         leave(command, f"JAX finds no device at all: {str(error).strip().splitlines()[0]}")
+    default = jax.default_backend()
     if device is None:
-        return jax.default_backend()
-    if device == "cpu":
-        # a default device alone would not do: functions choose their way by the default backend. The variable is for
-        # the processes that are forked
-        os.environ["JAX_PLATFORMS"] = "cpu"
-        jax.config.update("jax_platforms", "cpu")
+        return default
     try:
         jax.devices(device)
     except RuntimeError:
         leave(command, f"JAX finds no {device} on this machine (it has: {there}); is its plugin installed?")
+    if default != device:  # another was started before this, or stands first in JAX_PLATFORMS
+        leave(
+            command, f"--device {device}: JAX's default in this process is {default} by now, and functions go by that"
+        )
     return device
 
 

@@ -159,21 +159,38 @@ def cost_of(executable: Any) -> Cost:
     return Cost(costs.get("flops"), costs.get("bytes accessed"), sizes[2], sizes[1], sent, whole)
 
 
-COLLECTIVE = re.compile(
-    r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast)(?:-start)?\("
-)
+KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|ragged-all-to-all|collective-permute|collective-broadcast"
+COLLECTIVE = re.compile(rf"= (.*?) ({KINDS})(-start)?\(")
 SHAPE = re.compile(r"\b(?:pred|[a-z]+(\d+)(?:e\d+m\d+\w*)?)\[([\d,]*)\]")
 
 
 def collectives(text: str) -> dict[str, list[int]]:
-    """Return, for every kind of collective in the text of a program, the bytes of the results of each."""
+    """Return, for every kind of collective in the text of a program, the bytes of the results of each.
+
+    One in the body of a loop stands there once, and counts once, whatever the number of turns.
+    """
     found: dict[str, list[int]] = {}
-    for result, kind in COLLECTIVE.findall(text):
+    for result, kind, start in COLLECTIVE.findall(text):
+        if start and kind != "all-reduce":
+            # a tuple of operands, results and perhaps numbers for synchronization; that of all-reduce is its results
+            result = [*_parts(result), result][1] if result.startswith("(") else result
         # a boolean, whose name has no number of bits, takes a byte
         parts = [(int(bits or 8), dims.split(",")) for bits, dims in SHAPE.findall(result)]
         size = sum(bits * math.prod(int(n) for n in dims if n) // 8 for bits, dims in parts)
         found.setdefault(kind, []).append(size)
     return found
+
+
+def _parts(shape: str) -> list[str]:
+    """Split the text of a tuple at its own commas: parts may be tuples, and shapes and layouts have commas too."""
+    parts, depth = [""], 0
+    for sign in shape[1:-1]:
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
 
 
 def collective_bytes(text: str) -> int:

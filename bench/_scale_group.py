@@ -16,12 +16,21 @@ from typing import Any
 
 from jaxgrad import _interrupt
 
-__all__ = ["LOST", "Ended", "end_with_parent", "run_group"]
+__all__ = ["LOST", "Ended", "alive", "end_with_parent", "run_group"]
 
 WORKER = (sys.executable, "-m", "bench._scale_worker")
 
 MARGIN = 5.0
 """Seconds beyond the time-out after which what still runs is killed: heartbeats are late by a few."""
+
+LONGEST = 60.0
+"""Seconds without a sign of life that processes may take whatever the time-out is: to start, to compile a program."""
+
+EVERY = 1.0
+"""Seconds from one sign of life to the next of the same words."""
+
+HUNG = "did nothing for"
+"""How it is said that no process went on."""
 
 LOST = "lost another process"
 """How a process says so."""
@@ -50,6 +59,11 @@ class Ended:
         """Whether another process was lost to it: it is not the cause."""
         return self.words.startswith(LOST)
 
+    @property
+    def is_hung(self) -> bool:
+        """Whether it lived, and did not go on, nor did the others."""
+        return self.words.startswith(HUNG)
+
     def __str__(self) -> str:
         """Say it."""
         return f"process {self.index} {self.words}" + (f" {self.after:.1f} s later" if self.after >= 0.05 else "")
@@ -66,7 +80,8 @@ def run_group(
 
     Args:
         settings: What each is told.
-        time_out: Seconds that the others have, once one has failed, to find that out by themselves.
+        time_out: Seconds that the others have, once one has failed, to find that out by themselves; and after which
+            processes that all live are ended where none goes on, though not before `LONGEST`.
         heard: Is called with the kind and the content of each thing that a process says.
         started: Is called with the index and the process id of each.
         command: What a process runs; what it is told comes behind, as JSON.
@@ -79,6 +94,7 @@ def run_group(
             started(index, child.pid)
         ended: list[Ended] = []
         running, first, patience = dict(children), None, time_out + MARGIN
+        longest = max(time_out, LONGEST) + MARGIN
         while running:
             for index, child in list(running.items()):
                 _hear(logs[index], heard)
@@ -92,15 +108,34 @@ def run_group(
                     ended.append(Ended(index, code, time.monotonic() - first, logs[index].words(code)))
                     # the time-out is over by then, and all that still hear the service end at once
                     patience = MARGIN if ended[-1].words == TOLD else patience
-            if first and time.monotonic() - first > patience:
+            # heartbeats tell of a process that is gone, and go on where all wait for each other
+            quiet = time.monotonic() - max(log.heard for log in logs.values())
+            if (time.monotonic() - first > patience) if first else (running and quiet > longest):
                 for index, child in running.items():
                     child.kill()
                     child.wait()
                     words = f"was silent for {patience:g} s more, and was killed"
+                    if not first:
+                        words = f"{HUNG} {longest:g} s ({logs[index].doing}), and was killed"
                     ended.append(Ended(index, -signal.SIGKILL, 0.0, words))
                 break
             time.sleep(0.05)
     return ended
+
+
+_last: dict[str, Any] = {"words": "", "at": 0.0}
+
+
+def alive(doing: str | None = None) -> None:
+    """Tell the process that has started this one that this one goes on, and what it does, at most once a second.
+
+    Args:
+        doing: What it does now, in a few words; ``None``: what was said last, if anything was.
+    """
+    now = time.monotonic()
+    if doing or (_last["words"] and now - _last["at"] >= EVERY):
+        _last.update(words=doing or _last["words"], at=now)
+        print(json.dumps(_last["words"]), flush=True)
 
 
 def end_with_parent() -> None:
@@ -123,12 +158,15 @@ class _Log:
         self.out, self.err = folder / f"{index}.out", folder / f"{index}.err"
         self.files = self.out.open("wb"), self.err.open("wb")
         self.read = 0
+        self.heard, self.doing = time.monotonic(), "starting"
 
     def lines(self) -> Iterator[str]:
         """Return the whole lines that are new."""
         with self.out.open("rb") as file:
             file.seek(self.read)
             new = file.read()
+        if new:
+            self.heard = time.monotonic()
         whole = new[: new.rfind(b"\n") + 1]
         self.read += len(whole)
         yield from whole.decode(errors="replace").splitlines()
@@ -148,13 +186,15 @@ class _Log:
 
 
 def _hear(log: _Log, heard: Callable[[str, Any], None]) -> None:
-    """Pass on what a process has found."""
+    """Pass on what a process has found, and note what it does."""
     for line in log.lines():
         # what a library prints is none of it
         try:
             said = json.loads(line)
         except ValueError:
             continue
+        if isinstance(said, str):
+            log.doing = said
         for kind, found in said.items() if isinstance(said, dict) else ():
             heard(kind, found)
 

@@ -8,9 +8,10 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from bench._phases import collectives
 from bench._scale_forms import AXIS, Form
 
-__all__ = ["chosen_devices", "mesh_of", "program", "put", "specs_of", "whole"]
+__all__ = ["chosen_devices", "described", "mesh_of", "program", "put", "specs_of", "whole"]
 
 
 def chosen_devices(count: int) -> list[Any]:
@@ -67,6 +68,17 @@ def program(form: Form, placement: str, mesh: Mesh, padded: tuple[Any, ...]) -> 
     # with Explicit axes the arguments say where the result lies
     place = jax.tree.map(lambda spec: NamedSharding(mesh, spec), out, is_leaf=lambda spec: isinstance(spec, P))
     return jax.jit(form.call, out_shardings=place), given
+
+
+def described(compiled: Any) -> dict[str, Any]:
+    """Return what a compiled form sends, by kinds of collectives, and the bytes of its arguments on each device."""
+    memory = compiled.memory_analysis()
+    return {
+        "collectives": {
+            kind: {"count": len(sizes), "bytes": sum(sizes)} for kind, sizes in collectives(compiled.as_text()).items()
+        },
+        "argument_bytes": getattr(memory, "argument_size_in_bytes", None),
+    }
 
 
 def whole(tree: Any, mesh: Mesh) -> Any:

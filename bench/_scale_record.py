@@ -23,14 +23,26 @@ SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["schema", "version", "environment", "run", "forms", "predictions", "training"],
     "properties": {
-        "environment": {"type": "object", "required": ["versions", "processor", "cores", "load_average", "commit"]},
+        "environment": {
+            "type": "object",
+            "required": ["versions", "processor", "cores", "load_average", "commit"],
+            "properties": {"versions": {"type": "object"}},
+        },
         "run": {"type": "object"},
         "forms": {
             "type": "array",
             "items": {
                 "type": "object",
                 "required": ["form", "placement", "processes", "devices", "error", "collectives", "gradient_bytes"],
-                "properties": {"seconds": NUMBERS, "alone_seconds": NUMBERS, "error": {"type": "number"}},
+                "properties": {
+                    "seconds": NUMBERS,
+                    "alone_seconds": NUMBERS,
+                    "error": {"type": "number"},
+                    "collectives": {
+                        "type": "object",
+                        "additionalProperties": {"type": "object", "required": ["count", "bytes"]},
+                    },
+                },
             },
         },
         "predictions": {

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from bench._digits import accuracy, digits, drawn, loss_of_one
 from bench._scale_forms import AXIS, counts, filled
+from bench._scale_group import alive
 from bench._scale_layout import chosen_devices, mesh_of, put, whole
 from jaxgrad import per_example
 from jaxgrad.fit import _run
@@ -89,6 +90,7 @@ def train(folder: Path | None, *, devices: int, steps: int, every: int) -> dict[
     step = jax.jit(jax.shard_map(device, mesh=mesh, in_specs=specs, out_specs=P()))
     state, start, timed = put(state, P(), mesh), time.perf_counter(), 0
     for i in range(begin, steps):
+        alive()
         chosen = np.random.default_rng([7, i]).permutation(TRAIN)[:BATCH]
         rows = [filled(leaf[chosen], devices) for leaf in (x, y)]
         state = step(state, *put((*rows, ~counts(BATCH, devices)), P(AXIS), mesh))

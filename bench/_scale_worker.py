@@ -18,10 +18,9 @@ import numpy as np
 
 from bench._agreement import DisagreementError
 from bench._measure import clocked
-from bench._phases import collectives
 from bench._scale_forms import FORMS, Form, gradient_bytes, placements_of
-from bench._scale_group import LOST, end_with_parent
-from bench._scale_layout import chosen_devices, mesh_of, program, whole
+from bench._scale_group import LOST, alive, end_with_parent
+from bench._scale_layout import chosen_devices, described, mesh_of, program, whole
 from jaxgrad.verify import CannotRun
 from jaxgrad.verify.judge import compare, worst
 
@@ -41,6 +40,7 @@ def main() -> None:
     """Join, compute, and leave."""
     settings = json.loads(sys.argv[1])
     end_with_parent()
+    alive("joining the others")
     try:
         configure(settings)
         if jax.process_count() > 1 and not settings["address"]:
@@ -54,11 +54,13 @@ def main() -> None:
         if settings["prediction"] and jax.process_index() == 0:
             from bench._scale_prediction import predictions
 
+            alive("predictions")
             for one in predictions(settings["prediction"]):
                 say("prediction", one)
         if settings["training"]:
             from bench._scale_training import train
 
+            alive("training")
             folder = settings["training"].pop("folder")
             say("training", train(folder and Path(folder), devices=jax.device_count(), **settings["training"]))
         jax.distributed.shutdown()
@@ -156,13 +158,16 @@ def of_form(form: Form, placement: str, devices: int, rounds: int) -> dict[str, 
     Raises:
         DisagreementError: If the numbers differ.
     """
+    alive(f"{form.name} on {devices} devices, {placement}")
     inputs = form.inputs(form.count)
     alone = jax.jit(form.alone)
     want = jax.device_get(alone(*inputs))
+    alive()
     mesh = mesh_of(chosen_devices(devices), "Explicit" in placement)
     padded = form.padded(inputs, devices)
     run, given = program(form, placement, mesh, padded)
     compiled = run.lower(*given).compile()
+    alive()
     got = form.read(whole(compiled(*given), mesh), form.count)
     error = largest(worst(compare(got, want)).error)
     if not error <= TOLERANCE:
@@ -171,8 +176,6 @@ def of_form(form: Form, placement: str, devices: int, rounds: int) -> dict[str, 
             f" device's by {error:.2g}, more than {TOLERANCE:g}"
         )
         raise DisagreementError(message)
-    found = collectives(compiled.as_text())
-    memory = compiled.memory_analysis()
     # the one device of a process that has several shares the cores with nobody meanwhile
     samples = {"seconds": sampled(compiled, given, rounds), "alone_seconds": sampled(alone, inputs, rounds)}
     return {
@@ -183,9 +186,8 @@ def of_form(form: Form, placement: str, devices: int, rounds: int) -> dict[str, 
         "device_kind": mesh.devices.flat[0].device_kind,
         "examples": form.count,
         "error": error,
-        "collectives": {kind: {"count": len(sizes), "bytes": sum(sizes)} for kind, sizes in found.items()},
+        **described(compiled),
         "gradient_bytes": gradient_bytes(inputs[0]),
-        "argument_bytes": getattr(memory, "argument_size_in_bytes", None),
         **samples,
     }
 
@@ -201,7 +203,11 @@ def largest(number: float) -> float:
 
 def sampled(function: Any, given: tuple[Any, ...], rounds: int) -> list[float]:
     """Return the median and the quartiles of a call's seconds."""
-    samples = [clocked(lambda: function(*given))[0] for _ in range(WARM + rounds)][WARM:]
+    samples = []
+    for _ in range(WARM + rounds):
+        samples.append(clocked(lambda: function(*given))[0])
+        alive()
+    samples = samples[WARM:]
     low, middle, high = statistics.quantiles(samples, n=4) if rounds > 1 else samples * 3
     return [middle, low, high]
 

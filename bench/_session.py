@@ -43,7 +43,7 @@ class Session:
         self.failed: list[dict[str, str]] = []
         self.left: list[dict[str, str]] = []
         """What failed in an earlier part of the run, and is not asked for now."""
-        self.top: dict[str, float] = {}
+        self.top: dict[str, Any] = {}
         self.parts: list[dict[str, Any]] = []
         self.peaks: Peaks | None = None
         self.order: dict[str, int] = {}
@@ -85,7 +85,7 @@ class Session:
             if resume:
                 curves = _curves.chosen(self.families, settings.quick) if scaling else ()
                 self.resume({*keys, *(curve.title for curve in curves)})
-            self.top = self.top or _ceilings.ceilings(settings.dtype, settings.quick)
+            self.top = self.top or self.ceilings()
             self.peaks = Peaks(cache) if settings.memory and settings.device == "cpu" else None
             # those that were kept and are not asked for now stay in front
             self.order = {key: place for place, key in enumerate(keys)}
@@ -99,11 +99,23 @@ class Session:
             self.repeat(cache)
             if scaling:
                 self.scale()
-            self.top = _ceilings.larger(self.top, _ceilings.ceilings(settings.dtype, settings.quick))
+            self.top = _ceilings.larger(self.top, self.ceilings())
             _ceilings.place(self.rows, self.top)
             self.report()
         if self.failed:
             leave("bench", "; ".join(f"{one['key']}: {one['why']}" for one in self.failed), code=1)
+
+    def ceilings(self) -> dict[str, Any]:
+        """Measure what the device can do at most; nothing where that breaks, which must not cost the rows."""
+
+        def tell(line: str) -> None:
+            progress.print(f"ceilings: {line}", markup=False, highlight=False)
+
+        try:
+            return _ceilings.ceilings(self.settings.dtype, self.settings.quick, tell)
+        except Exception as error:
+            tell(f"not measured: {in_a_line(error)}; " + ("the first ones count" if self.top else "the run goes on"))
+            return {}
 
     def measure(self, family: str, row: Row, first: bool) -> None:
         """Measure one row; one that breaks must not cost the hour that the others took."""

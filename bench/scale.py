@@ -2,7 +2,8 @@
 
 It starts its processes itself, over loopback, or is started once for each by SLURM, Kubernetes or MPI, and joins the
 others there. Each process is watched by the one that has started it: one that is lost ends the run within
-``--time-out``, with one line, and ``--resume`` goes on from what was kept.
+``--time-out``, with one line, and so do processes that all live and wait for each other for ever; ``--resume`` goes on
+from what was kept.
 """
 
 from pathlib import Path
@@ -115,6 +116,8 @@ def _run(told: list[dict[str, Any]], out: Path | None, record: dict[str, Any], t
     # who has lost another one is not the cause
     ended.sort(key=lambda one: one.is_lost)
     message = "; ".join(map(str, ended))
+    if any(one.is_hung for one in ended):
+        message += "; where something takes that long, as to compile, a longer --time-out lets it"
     training = told[0]["training"]
     if training and out and any(one.is_lost or one.code < 0 for one in ended):
         kept = _last_step(Path(training["folder"]))

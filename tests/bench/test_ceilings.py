@@ -141,6 +141,88 @@ def test_a_run_measures_at_its_end_again_and_its_rows_lie_beneath_the_larger(mon
     assert next(measured, None) is None
 
 
+class Full:
+    """What a copy of more bytes than there are raises, till they are there."""
+
+    def __init__(self, monkeypatch, most, error):
+        self.most, self.error, self.filled = most, error, _ceilings._filled
+        monkeypatch.setattr(_ceilings, "_filled", self)
+
+    def __call__(self, shape, dtype):
+        array = self.filled(shape, dtype)
+        if array.nbytes > self.most:
+            raise self.error
+        return array
+
+
+OUT = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 268435456 bytes.")
+
+
+@pytest.mark.parametrize("error", [OUT, MemoryError("no room")])
+def test_what_does_not_fit_is_halved_and_told_once(machine, monkeypatch, error):
+    monkeypatch.setattr(_ceilings, "FULL", (3, 0.01, (2**20, 2**22, 2**26, 2**27)))
+    Full(monkeypatch, 2**24, error)
+    said = []
+    top = _ceilings.ceilings("float32", False, said.append)
+    assert [copy["bytes"] for copy in top["copies"]] == [2**20, 2**22, 2**24]
+    assert top["bytes_per_s"] == top["copies"][-1]["bytes_per_s"]
+    (line,) = said
+    assert line.startswith(f"a copy of {2**26} bytes: ran out of memory (")
+    assert line.endswith(f"; the ceiling of memory is that of {2**24} bytes")
+
+
+def test_a_product_that_does_not_fit_leaves_the_smaller_ones(machine, monkeypatch):
+    """A product has three arrays of its side, a copy two."""
+    product = _ceilings.product
+
+    def three(array):
+        if array.shape[0] > 512:
+            raise OUT
+        return product(array)
+
+    monkeypatch.setattr(_ceilings, "product", three)
+    monkeypatch.setattr(_ceilings, "FULL", (1, 0.01, (2**20, 2**24)))
+    said = []
+    assert _ceilings.ceilings("float32", False, said.append)["product_side"] == 512
+    assert [line.partition(":")[0] for line in said] == ["a product of 1024 x 1024"]
+
+
+def test_where_nothing_fits_that_is_raised(machine, monkeypatch):
+    Full(monkeypatch, 0, OUT)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        _ceilings.ceilings("float32", quick=True)
+
+
+def test_memory_is_as_fast_as_the_largest_copy_of_both():
+    smaller = {**TOP, "flops_per_s": 200.0, "bytes_per_s": 90.0, "copies": [{"bytes": 1000, "bytes_per_s": 90.0}]}
+    for found in (_ceilings.larger(TOP, smaller), _ceilings.larger(smaller, TOP)):
+        assert found["bytes_per_s"] == 10.0
+        assert [copy["bytes_per_s"] for copy in found["copies"]] == [40.0, 90.0, 10.0]
+    assert _ceilings.larger(TOP, {}) == _ceilings.larger({}, TOP) == TOP
+    assert _ceilings.position(1000.0, 10.0, 20.0, {}) is None
+
+
+@pytest.mark.parametrize("breaks", [{0}, {1}, {0, 1}])
+def test_ceilings_that_cannot_be_measured_cost_no_run(monkeypatch, tmp_path, breaks):
+    give(monkeypatch, small_row("good", as_torch))
+    top, calls = {"flops_per_s": 1.0, "bytes_per_s": 4.0}, iter(range(2))
+
+    def ceilings(*_):
+        if next(calls) in breaks:
+            raise OUT
+        return top
+
+    monkeypatch.setattr(_session._ceilings, "ceilings", ceilings)
+    done = CliRunner().invoke(app, [*QUICK, "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("ceilings: not measured: ran out of memory (") == len(breaks)
+    assert ("the first ones count" in done.stderr) == (breaks == {1})
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["ceilings"] == (None if len(breaks) == 2 else top)
+    assert (found["rows"][0]["contenders"][0]["roofline"] is None) == (len(breaks) == 2)
+    assert "good" in (tmp_path / "report.html").read_text()
+
+
 def test_the_page_draws_the_line_of_the_caches_where_there_is_one():
     assert 'class="curve cache"' in _report.page(record() | {"ceilings": TOP})
     assert 'class="curve cache"' not in _report.page(record())

@@ -106,3 +106,37 @@ def test_what_a_text_sends():
   %done = f64[8,16]{1,0} all-reduce-done(%both)
 """
     assert collectives(text) == {"all-gather": [24], "all-reduce": [8 * 8 * 16 + 2 * 3]}
+
+
+TILED = "bf16[8,128]{1,0:T(8,128)(2,1)%s}"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (
+            "%all-gather-start = (f32[16,128]{1,0}, f32[64,128]{1,0}) all-gather-start(f32[16,128]{1,0} %p),"
+            " channel_id=1, replica_groups=[1,4]<=[4], dimensions={0}, use_global_device_ids=true",
+            {"all-gather": [4 * 64 * 128]},
+        ),
+        (
+            "%ag.1 = ((f32[16]{0}, bf16[4,8]{1,0}), (f32[64]{0}, /*index=1*/bf16[16,8]{1,0})) all-gather-start(%a, %b)",
+            {"all-gather": [4 * 64 + 2 * 16 * 8]},
+        ),
+        (
+            f"%cp = ({TILED % ''}, {TILED % 'S(1)'}, u32[]{{:S(2)}}, u32[]{{:S(2)}}) collective-permute-start(%p),"
+            " channel_id=3, source_target_pairs={{0,1},{1,0}}",
+            {"collective-permute": [2 * 8 * 128]},
+        ),
+        (
+            "%rs = ((f32[64,128]{1,0}), f32[16,128]{1,0}) reduce-scatter-start(f32[64,128]{1,0} %p), dimensions={0}",
+            {"reduce-scatter": [4 * 16 * 128]},
+        ),
+        ("%ar = (f32[8]{0}, f32[16]{0}) all-reduce-start(%a, %b), to_apply=%sum", {"all-reduce": [4 * 24]}),
+        ("%r = f32[64]{0} ragged-all-to-all(%a, %b, %c, %d, %e, %f)", {"ragged-all-to-all": [4 * 64]}),
+        ("%done = f32[64,128]{1,0} all-gather-done((f32[16,128]{1,0}, f32[64,128]{1,0}) %all-gather-start)", {}),
+    ],
+)
+def test_of_what_an_accelerator_starts_the_results_count(line, found):
+    """Operands stand beside them, and numbers for synchronization; layouts have parentheses of their own."""
+    assert collectives(f"  {line}\n") == found

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -19,6 +20,11 @@ print("noise of a library")
 print("[1]", 2, "null", sep="\\n", flush=True)
 sys.stdout.buffer.write(bytes([255, 10]))
 print(json.dumps({"form": told["index"]}), flush=True)
+if "doing" in told:
+    print(json.dumps(told["doing"]), flush=True)
+for _ in range(told.get("beats", 0)):
+    time.sleep(0.2)
+    print(json.dumps("on"), flush=True)
 time.sleep(told.get("sleep", 0))
 print("a page of a library", file=sys.stderr)
 if "words" in told:
@@ -69,6 +75,31 @@ def test_one_that_hangs_is_not_given_the_time_out_twice(monkeypatch):
         "process 1 was silent for 0.2 s more, and was killed",
     ]
     assert time.monotonic() - start < 20
+
+
+def test_processes_that_live_and_wait_for_each_other_are_ended(monkeypatch):
+    """Their heartbeats go on, so nobody else tells; one that goes on is not silent."""
+    monkeypatch.setattr(_scale_group, "MARGIN", 0.2)
+    monkeypatch.setattr(_scale_group, "LONGEST", 1.5)
+    start = time.monotonic()
+    ended, _ = run_group({"sleep": 60, "doing": "inr on 4 devices"}, {"sleep": 60}, time_out=0.5)
+    assert 1.7 < time.monotonic() - start < 20
+    assert ended == [
+        "process 0 did nothing for 1.7 s (inr on 4 devices), and was killed",
+        "process 1 did nothing for 1.7 s (starting), and was killed",
+    ]
+    assert run_group({"sleep": 3.0}, {"beats": 15}, time_out=0.5)[0] == []
+
+
+def test_a_sign_of_life_is_given_once_a_second(monkeypatch, capsys):
+    times = iter((99.0, 100.0, 100.1, 100.2, 100.9, 101.3))
+    monkeypatch.setattr(_scale_group, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(_scale_group, "_last", {"words": "", "at": 0.0})
+    _scale_group.alive()
+    assert capsys.readouterr().out == ""
+    for words in ("one", None, "two", None, None):
+        _scale_group.alive(words)
+    assert capsys.readouterr().out == '"one"\n"two"\n"two"\n'
 
 
 @pytest.mark.parametrize(
