@@ -13,6 +13,9 @@ import pytest
 from tests.contract.costs import cost_of
 from tests.contract.house import FAMILIES
 
+# the docstrings and the claims are the same on every JAX
+pytestmark = pytest.mark.either_lane
+
 NUMBER = re.compile(
     r"``(?!jax\.)[^`\"]+(?<!\(\))``|\d|\b(?:one|two|three|ten|half|twice|each|another)\b", re.IGNORECASE
 )
