@@ -109,12 +109,11 @@ def one_visit(record: dict[str, Any]) -> bool:
 
 def alike(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, int]:
     """Return how many ratios of our time to another's have a number in common with themselves, and of how many."""
-    second = {row["key"]: row for row in after["rows"]}
     pairs = [
         (a["ours_over_it"], b["ours_over_it"])
-        for row in before["rows"]
-        for a in row["contenders"][1:]
-        for b in second.get(row["key"], {"contenders": []})["contenders"][1:]
+        for first, second in _in_both(before, after)
+        for a in first["contenders"][1:]
+        for b in second["contenders"][1:]
         if a["name"] == b["name"]
     ]
     return sum(a[1] <= b[2] and b[1] <= a[2] for a, b in pairs), len(pairs)
@@ -122,34 +121,39 @@ def alike(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, int]:
 
 def untimed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return the rows of both results that have a ratio in the first and none that the second has, too."""
-    second = {row["key"]: row for row in after["rows"]}
-    both = [(row, second[row["key"]]) for row in before["rows"] if row["key"] in second]
-    return [a["key"] for a, b in both if _ratio(a, a) and not _ratio(a, b)]
+    return [a["key"] for a, b in _in_both(before, after) if _ratio(a, a) and not _ratio(a, b)]
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
     """Return every quantity that both results have, the chances corrected together."""
-    first = {row["key"]: row for row in before["rows"]}
     least = ONE_VISIT if one_visit(before) or one_visit(after) else LEAST_ERROR
-    found = [c for row in after["rows"] if row["key"] in first for c in _of_row(first[row["key"]], row, least)]
+    found = [change for a, b in _in_both(before, after) for change in _of_row(a, b, least)]
     noisy = [change for change in found if change.p is not None]
     for change, p in zip(noisy, holm([change.p or 0.0 for change in noisy]), strict=True):
         change.p = p
     return found
 
 
+def _in_both(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the rows that both results have, as each has them."""
+    first = {row["key"]: row for row in before["rows"]}
+    return [(first[row["key"]], row) for row in after["rows"] if row["key"] in first]
+
+
 def _of_row(a: dict[str, Any], b: dict[str, Any], least: float) -> Iterator[Change]:
     """Yield what two results say of one row; a ratio's logarithm has a standard error of ``least`` at least."""
     ratio = _ratio(a, b)
     if ratio is not None:
-        what, before, after = ratio
-        yield Change(a["key"], what, before[0], after[0], chance(before, after, least))
+        what, one, two = ratio
+        yield Change(a["key"], what, one[0], two[0], chance(one, two, least))
     ours = [next((c for c in row["contenders"]), {}) for row in (a, b)]
     for name in EXACT:
-        values = [line.get(name) for line in ours]
-        close = name == "temporary_bytes" and None not in values and abs(values[0] - values[1]) <= SMALLEST
-        if None not in values:
-            yield Change(a["key"], name, values[0], values[0] if close else values[1], None)
+        before, after = (line.get(name) for line in ours)
+        if before is None or after is None:
+            continue
+        if name == "temporary_bytes" and abs(after - before) <= SMALLEST:
+            after = before
+        yield Change(a["key"], name, before, after, None)
 
 
 def _ratio(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, Interval, Interval] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._command import leave
+from bench._markdown import table as markdown
 from bench._results import errors_of, read
 
 __all__ = ["load", "load_fields", "of_fields", "table"]
@@ -57,9 +58,8 @@ def load(command: str, path: Path) -> dict[str, Any]:
     """Return the experiments by name; leave with one line where the file is damaged, or has what we do not know."""
     record = read(command, path)
     wrong = errors_of(record, SCHEMA)
-    wrong += (
-        [] if wrong else [f"it has {key!r}, which no such file has" for key in record.keys() - SCHEMA["properties"]]
-    )
+    if not wrong:
+        wrong = [f"it has {key!r}, which no such file has" for key in record.keys() - SCHEMA["properties"]]
     for name, one in {} if wrong else record["experiments"].items():
         wrong += errors_of(one, {"type": "object", "required": list(EXPERIMENT), "properties": EXPERIMENT}, name)
         if not wrong:
@@ -73,8 +73,6 @@ def load(command: str, path: Path) -> dict[str, Any]:
 
 def table(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
     """Return the tables of experiments, each behind a line that says where its figures come from."""
-    from bench import _tables
-
     made = []
     for name in wanted:
         if name not in record:
@@ -82,7 +80,7 @@ def table(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
         one = record[name]
         source = ", ".join(f"`{command}`" for command in one["commands"]) or "Measured by hand, by no command kept here"
         where = f"{source}; {one['machine']}; {one['date']}, commit {one['commit']}.\n\n"
-        made.append(where + _tables.table(one["head"], one["rows"]))
+        made.append(where + markdown(one["head"], one["rows"]))
     return "\n".join(made)
 
 
@@ -97,8 +95,6 @@ def load_fields(command: str, path: Path) -> dict[str, Any]:
 
 def of_fields(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
     """Return networks and optimizers by picture, the best first, and what a perfect fit to each target would reach."""
-    from bench import _tables
-
     del command, wanted
     rows = record["rows"]
     pictures = list(dict.fromkeys(row["picture"] for row in rows))
@@ -115,7 +111,7 @@ def of_fields(command: str, record: dict[str, Any], wanted: Sequence[str]) -> st
     perfect = ["a perfect fit", *(_by_targets(found, picture, "ceiling") for picture in pictures), "1", "0", ""]
     head = ["network, optimizer", *pictures, "SSIM", "error of the gradient", "seconds"]
     made_by = f"`python -m bench.fields`, jax {record['versions']['jax']}, {record['versions']['device']}.\n\n"
-    return made_by + _tables.table(head, [*(line for _, line in lines), perfect])
+    return made_by + markdown(head, [*(line for _, line in lines), perfect])
 
 
 def _method(row: dict[str, Any]) -> tuple[str, str]:

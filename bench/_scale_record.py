@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._command import leave
+from bench._markdown import table as markdown
 from bench._record import commit, cores, processor
 from bench._results import errors_of, finite, read, write
 
@@ -122,14 +123,12 @@ def line_of(kind: str, found: dict[str, Any]) -> str:
 
 def table(command: str, record: dict[str, Any], wanted: Sequence[str]) -> str:
     """Return the tables of a document: ``forms``, ``predictions``."""
-    from bench import _tables
-
     made = []
     for one in wanted:
         if one not in TABLES:
             leave(command, f"a result of bench.scale has no table {one!r}; it has {', '.join(TABLES)}")
         head, lines = TABLES[one](record)
-        made.append(_tables.table(head, lines))
+        made.append(markdown(head, lines))
     place = record["environment"]
     # a CPU's device is called cpu, and its processor stands there already
     kinds = sorted({one["device_kind"] for one in record["forms"] if one.get("device_kind", "cpu") != "cpu"})

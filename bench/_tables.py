@@ -14,6 +14,7 @@ from typing import Any
 
 from bench import _experiments, _results, _scale_record
 from bench._command import leave
+from bench._markdown import table
 from bench._rows import FAMILIES
 
 __all__ = ["BLOCK", "RESULTS", "documents", "stale", "written"]
@@ -46,12 +47,6 @@ def written(command: str, text: str, results: Path = RESULTS) -> str:
         return start + KINDS[kind](command, load(command, path), wanted.split()) + end
 
     return BLOCK.sub(fill, text)
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown, its numbers on the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *lines))
 
 
 def setting(record: dict[str, Any]) -> str:
