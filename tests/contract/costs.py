@@ -101,7 +101,10 @@ def dimension(d):
 
 
 def for_each_weight(operations):
-    """Return operations for each of the weights, in gradients, which take 5.6 for each weight and example."""
+    """Return operations for each of the weights, in gradients, which take 5.6 for each weight and example.
+
+    Of six: the gradient by the first layer's input is none.
+    """
     return operations / (5.6 * BATCH)
 
 

@@ -15,6 +15,7 @@ from tests.contract.costs import (
     WIDTH,
     Claim,
     check,
+    for_each_weight,
     in_another_direction,
     in_its_own_direction,
     loss,
@@ -68,10 +69,9 @@ def pairs(k):
     """Return the products of all pairs of gradients, in gradients.
 
     A multiplication and an addition for each parameter; and all of it once more, in the branch for gradients whose
-    squares are out of range, which is in the program and is not taken. A gradient has 5.6 operations for each parameter
-    and example: of six, that by the first layer's input is none.
+    squares are out of range, which is in the program and is not taken.
     """
-    return 4 * k**2 / (5.6 * BATCH)
+    return for_each_weight(4 * k**2)
 
 
 ONE = "gradient", lambda _: 1
